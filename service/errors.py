@@ -1,0 +1,121 @@
+"""What can go wrong, as classes that carry status and code. Knows no request and no format."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+RETRY_AFTER_SECONDS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """One fault: what is wrong, and where (``AwsAccount.host``, or the name of a query parameter)."""
+
+    diagnostics: str
+    expression: str | None = None
+
+
+class ServiceError(Exception):
+    """Anything a caller is told about. ``status`` is the HTTP status, ``code`` a FHIR issue type.
+
+    Source: https://hl7.org/fhir/valueset-issue-type.html
+    """
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "exception"
+    headers: Mapping[str, str] = {}
+
+    def __init__(self, *issues: Issue | str) -> None:
+        self.issues = tuple(Issue(issue) if isinstance(issue, str) else issue for issue in issues)
+        super().__init__("; ".join(issue.diagnostics for issue in self.issues))
+
+
+class Internal(ServiceError):
+    """The last resort: it tells the request's id and nothing of the inside."""
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(f"Internal error; the log tells more under request id {request_id}")
+
+
+class MalformedBody(ServiceError):
+    """A body that cannot be read. ``line`` and ``column`` count from 1."""
+
+    status, code = 400, "structure"
+
+    def __init__(self, problem: str, line: int | None = None, column: int | None = None) -> None:
+        where = "" if line is None else f" at line {line}, column {column}"
+        super().__init__(f"Malformed body: {problem}{where}")
+
+
+class InvalidRequest(ServiceError):
+    status, code = 400, "invalid"
+
+
+class Forbidden(ServiceError):
+    status, code = 403, "forbidden"
+
+
+class RouteNotFound(ServiceError):
+    status, code = 404, "not-found"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"Route {path} not found")
+
+
+class ResourceNotFound(ServiceError):
+    status, code = 404, "not-found"
+
+    def __init__(self, kind: str, id: str) -> None:
+        super().__init__(f"Resource {kind}/{id} not found")
+
+
+class MethodNotAllowed(ServiceError):
+    status, code = 405, "not-supported"
+
+    def __init__(self, method: str, path: str, allowed: Iterable[str]) -> None:
+        allow = ", ".join(sorted(allowed))
+        self.headers = {"Allow": allow}
+        super().__init__(f"{method} is not supported on {path}; use {allow}")
+
+
+class NotAcceptable(ServiceError):
+    status, code = 406, "not-supported"
+
+
+class Duplicate(ServiceError):
+    status, code = 409, "duplicate"
+
+    def __init__(self, kind: str, id: str) -> None:
+        super().__init__(f"Resource {kind}/{id} already exists")
+
+
+class VersionConflict(ServiceError):
+    status, code = 412, "conflict"
+
+    def __init__(self, kind: str, id: str, current: str | None) -> None:
+        state = "does not exist" if current is None else f"is at version {current}"
+        super().__init__(f"Resource {kind}/{id} {state}, which is not what the request's precondition asks for")
+
+
+class BodyTooLarge(ServiceError):
+    status, code = 413, "too-long"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The body is larger than {limit} bytes")
+
+
+class UnsupportedMediaType(ServiceError):
+    status, code = 415, "not-supported"
+
+
+class Invalid(ServiceError):
+    """Can be read, is not valid: one issue a fault, all faults at once."""
+
+    status, code = 422, "invalid"
+
+
+class StoreUnavailable(ServiceError):
+    """The account store cannot be reached, or is too busy with others' writes to the same resource."""
+
+    status, code = 503, "transient"
+    headers: Mapping[str, str] = {"Retry-After": str(RETRY_AFTER_SECONDS)}
