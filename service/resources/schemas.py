@@ -1,0 +1,254 @@
+"""marshmallow schemas: wire names, rules and messages.
+
+A body in JSON brings its own types; YAML, query strings and Redis hashes carry text, and the schema gives it its type
+(``text=True``). Values are keyed by wire name before and after. A message completes a sentence that begins with the
+field's name.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from marshmallow import RAISE, Schema, ValidationError, fields, post_load, pre_load, validates_schema
+
+from service.errors import Invalid, Issue
+from service.resources.endpoints import parse_host, parse_region
+
+ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+ID_RULE = "must be 1 to 64 of A-Z a-z 0-9 . _ - and begin with a letter or digit"
+DEFAULT_EXPIRATION_SECONDS = 86_400
+MAX_EXPIRATION_SECONDS = 604_800
+DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE = 100, 1000
+
+MASKED = {
+    "extension": [{"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "masked"}],
+}
+
+# An answer that lists every one of 20,000 misspelt fields would help nobody and cost the others their turn.
+MAX_ISSUES = 100
+MAX_NAME_IN_MESSAGE = 64
+
+
+class WireSchema(Schema):
+    """A schema whose fields have their wire names: ``use_ssl`` is ``use-ssl``."""
+
+    error_messages = {"unknown": "is not known here", "type": "must be an object"}
+
+    class Meta:
+        unknown = RAISE
+
+    def __init__(self, *, text: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.text = text
+
+    def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
+        field_obj.data_key = field_obj.data_key or field_name.replace("_", "-")
+        field_obj.attribute = field_obj.data_key
+        field_obj.error_messages = {**field_obj.error_messages, "required": "is missing", "null": "is missing"}
+
+    @pre_load
+    def _null_is_absent(self, data: Any, **_: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        return {name: value for name, value in data.items() if value is not None}
+
+    def read(self, data: Mapping[str, Any], *, within: str = "") -> dict[str, Any]:
+        """The typed values of ``data``.
+
+        Raises:
+            Invalid: one issue a fault, all faults at once; ``within`` goes in front of each field's name.
+        """
+        try:
+            return dict(self.load(data))
+        except ValidationError as error:
+            messages: Mapping[str, list[str]] = error.normalized_messages()  # type: ignore[no-untyped-call]
+            raise Invalid(*_issues(messages, within)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A body that was read. ``text`` says that its scalars are all text, for the schema to type."""
+
+    values: Mapping[str, Any]
+    text: bool
+
+    def under(self, id: str) -> "Document":
+        """The same with ``id`` for its id."""
+        return Document({**self.values, "id": id}, self.text)
+
+
+class Reader:
+    """A schema for documents of either kind. Making a schema costs more than using it, so both are kept."""
+
+    def __init__(self, schema: type[WireSchema]) -> None:
+        self.typed = schema()
+        self.text = schema(text=True)
+
+    def read(self, document: Document, *, within: str = "") -> dict[str, Any]:
+        """See ``WireSchema.read``."""
+        return (self.text if document.text else self.typed).read(document.values, within=within)
+
+
+class Text(fields.String):
+    """A string, from a string alone; ``rule`` judges the whole of it, ``message`` says what it asks for."""
+
+    default_error_messages = {"invalid": "must be a string"}
+
+    def __init__(self, rule: str | None = None, message: str = "", **options: Any) -> None:
+        super().__init__(**options)
+        self._rule = re.compile(rule) if rule else None
+        self._message = message
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        if self._rule and not self._rule.fullmatch(text):
+            raise ValidationError(self._message)
+        return text
+
+
+class Flag(fields.Field[bool]):
+    """A boolean, from a boolean; from exactly ``true`` or ``false`` where text is carried."""
+
+    words: ClassVar[Mapping[str, bool]] = {"true": True, "false": False}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
+        del attr, data, kwargs
+        if isinstance(value, bool):
+            return value
+        if getattr(self.root, "text", False) and isinstance(value, str) and value in self.words:
+            return self.words[value]
+        raise ValidationError("must be true or false")
+
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:
+        # What an operator wrote into Redis is shown as it is, even where it is no boolean.
+        del attr, obj, kwargs
+        return self.words.get(value, value) if isinstance(value, str) else value
+
+
+class Number(fields.Field[int]):
+    """A whole number in plain decimal digits, from a query string."""
+
+    def __init__(self, at_least: int, at_most: int, unit: str = "", **options: Any) -> None:
+        super().__init__(**options)
+        self._range = range(at_least, at_most + 1)
+        self._message = f"must be a whole number{unit}, from {at_least} to {at_most}"
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        del attr, data, kwargs
+        # int() takes '6_0', ' 60' and other scripts' digits too.
+        if not re.fullmatch("[0-9]{1,12}", value) or int(value) not in self._range:
+            raise ValidationError(self._message)
+        return int(value)
+
+
+class Masked(fields.Field[dict[str, Any]]):
+    """The marker that stands for a secret in an answer, sent back by clients that read, change and write."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        del attr, data, kwargs
+        if value != MASKED:
+            raise ValidationError("must be the marker of a masked secret, as it was read")
+        return value
+
+
+class ResourceSchema(WireSchema):
+    """What every resource has; ``kind`` is its ``resourceType``."""
+
+    kind: ClassVar[str]
+    meta = fields.Raw(load_only=True)
+    resource_type = Text(data_key="resourceType", load_only=True)
+
+    @validates_schema(skip_on_field_errors=False)
+    def _of_this_kind(self, data: Mapping[str, Any], **_: Any) -> None:
+        if data.get("resourceType", self.kind) != self.kind:
+            raise ValidationError(f"must be {self.kind}", "resourceType")
+
+
+def _rule(parse: Callable[[str], object]) -> Callable[[str], None]:
+    def rule(value: str) -> None:
+        try:
+            parse(value)
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
+
+    return rule
+
+
+class AwsAccountSchema(ResourceSchema):
+    """https://docs.aidbox.app/storage-1/aws-s3 and, for the shapes of keys, AWS' own limits."""
+
+    kind = "AwsAccount"
+    id = Text(ID.pattern, ID_RULE, required=True)
+    access_key_id = Text(
+        r"[!-+\--.0-~]{1,256}", "must be 1 to 256 printable ASCII characters without space, comma or slash"
+    )
+    secret_access_key = Text(
+        r"[^\x00-\x1f\x7f]{1,512}", "must be 1 to 512 characters, none of them a control character"
+    )
+    masked_secret_access_key = Masked(data_key="_secret-access-key")
+    session_token = Text(
+        r"[^\x00-\x1f\x7f]{0,8192}", "must be at most 8192 characters, none of them a control character"
+    )
+    masked_session_token = Masked(data_key="_session-token")
+    region = Text(validate=_rule(parse_region))
+    host = Text(validate=_rule(parse_host))
+    use_ssl = Flag()
+    path_style = Flag()
+
+    @validates_schema(pass_original=True, skip_on_field_errors=False)
+    def _keys_come_together(self, _: Any, original: Mapping[str, Any], **__: Any) -> None:
+        given = {name for name, value in original.items() if value is not None}
+        for name, twin in (("access-key-id", "secret-access-key"), ("secret-access-key", "access-key-id")):
+            if name in given and not given & {twin, f"_{twin}"}:
+                raise ValidationError(f"is missing; it comes together with {name}", twin)
+
+    @validates_schema(skip_on_field_errors=False)
+    def _scheme_agrees(self, data: Mapping[str, Any], **_: Any) -> None:
+        scheme = parse_host(data["host"]).scheme if "host" in data else None
+        if scheme and data.get("use-ssl", scheme == "https") != (scheme == "https"):
+            raise ValidationError(f"contradicts host, which begins with {scheme}://", "use-ssl")
+
+    @post_load
+    def _blank_token_is_none(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        if not data.get("session-token", "").strip():
+            data.pop("session-token", None)
+        return data
+
+
+class UploadSchema(WireSchema):
+    """The body that asks for a URL to upload with."""
+
+    filename = Text(required=True)
+
+
+class SigningQuery(WireSchema):
+    """The query parameters of every signing call."""
+
+    expiration = Number(1, MAX_EXPIRATION_SECONDS, " of seconds", load_default=DEFAULT_EXPIRATION_SECONDS)
+
+
+class SearchQuery(WireSchema):
+    """The query parameters that select and page a listing; ``_id`` is a comma list."""
+
+    ids = Text(data_key="_id")
+    count = Number(0, MAX_PAGE_SIZE, load_default=DEFAULT_PAGE_SIZE, data_key="_count")
+    page = Number(1, 10**9, load_default=1, data_key="_page")
+
+
+class DeleteQuery(WireSchema):
+    """Whether a DELETE answers with the last resource."""
+
+    no_content = Flag(data_key="_no-content", load_default=False)
+
+
+def _issues(messages: Mapping[str, Any], within: str) -> list[Issue]:
+    issues = []
+    for field, problems in messages.items():
+        name = f"{within}.{field}" if within else field
+        shown = name if len(name) <= MAX_NAME_IN_MESSAGE else f"{name[:MAX_NAME_IN_MESSAGE]}…"
+        issues += [Issue(f"{shown} {problem}", shown) for problem in problems]
+        if len(issues) >= MAX_ISSUES:
+            more = len(messages) - len(issues)
+            return [*issues, Issue(f"And {more} more fields have faults")] if more else issues
+    return issues

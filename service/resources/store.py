@@ -1,0 +1,103 @@
+"""The Store protocol, and the store that is embedded in the process."""
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import count
+from typing import Protocol
+
+from service.resources.resource import Resource, compose
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of the resources of one kind, ordered by id; ``total`` counts all of them."""
+
+    total: int
+    resources: Sequence[Resource]
+
+
+class Store(Protocol):
+    """Where resources are kept. Every call but ``close`` may raise ``StoreUnavailable``.
+
+    A writer says what it has seen, and writes only if that still stands: whatever a change depends on (a version, a
+    kept secret) is decided on the resource seen, and of two writers that saw the same, one wins.
+    """
+
+    networked: bool
+    """Whether others than this process can reach what is stored."""
+
+    description: str
+    """What and where it is, without credentials, for the log."""
+
+    async def get(self, kind: str, id: str) -> Resource | None:
+        """The stored resource, or None."""
+
+    async def replace(self, kind: str, id: str, fields: Mapping[str, str], *, seen: Resource | None) -> Resource | None:
+        """Store ``fields`` in place of ``seen`` (None: of nothing). None if another writer was first."""
+
+    async def remove(self, seen: Resource) -> bool:
+        """Delete ``seen``. False if another writer was first."""
+
+    async def page(self, kind: str, *, offset: int, count: int) -> Page:
+        """At most ``count`` resources after the first ``offset``."""
+
+    async def check(self) -> None:
+        """Raise ``StoreUnavailable`` unless the store answers now."""
+
+    async def open(self) -> None:
+        """Begin to watch the store. Never raises because a store is away."""
+
+    async def close(self) -> None:
+        """Let go of what ``open`` took."""
+
+
+class EmbeddedStore:
+    """Keeps resources in this process alone, and forgets them when it ends."""
+
+    networked = False
+    description = "memory"
+
+    def __init__(self, clock: Clock = utc_now) -> None:
+        self._clock = clock
+        self._versions = count(1)
+        self._kinds: dict[str, dict[str, Resource]] = {}
+
+    async def get(self, kind: str, id: str) -> Resource | None:
+        return self._kinds.get(kind, {}).get(id)
+
+    async def replace(self, kind: str, id: str, fields: Mapping[str, str], *, seen: Resource | None) -> Resource | None:
+        resources = self._kinds.setdefault(kind, {})
+        if resources.get(id) is not seen:
+            return None
+        record = compose(fields, seen=seen, version=next(self._versions), now=self._clock(), mark=secrets.token_hex(8))
+        resources[id] = Resource(kind, id, record)
+        return resources[id]
+
+    async def remove(self, seen: Resource) -> bool:
+        resources = self._kinds.get(seen.kind, {})
+        if resources.get(seen.id) is not seen:
+            return False
+        del resources[seen.id]
+        return True
+
+    async def page(self, kind: str, *, offset: int, count: int) -> Page:
+        resources = self._kinds.get(kind, {})
+        ids = sorted(resources)[offset : offset + count]
+        return Page(len(resources), [resources[id_] for id_ in ids])
+
+    async def check(self) -> None:
+        """Always there."""
+
+    async def open(self) -> None:
+        """Nothing to watch."""
+
+    async def close(self) -> None:
+        """Nothing to let go of."""

@@ -1,0 +1,104 @@
+"""The resource types: name, schema, secret fields. A further one is an entry here, and a schema."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from service.errors import Issue
+from service.resources.resource import Resource
+from service.resources.schemas import ID, ID_RULE, MASKED, AwsAccountSchema, Document, Reader, ResourceSchema
+
+
+@dataclass(frozen=True, kw_only=True)
+class AwsAccount:
+    """What signing needs of an account. ``use_ssl`` is None where the account does not say."""
+
+    id: str
+    access_key_id: str | None = None
+    secret_access_key: str | None = field(default=None, repr=False)
+    session_token: str | None = field(default=None, repr=False)
+    region: str = "us-east-1"
+    host: str | None = None
+    use_ssl: bool | None = None
+    path_style: bool = False
+
+
+class ResourceType:
+    """One kind of resource. ``secrets`` are its write-only fields, each with the field it belongs to."""
+
+    def __init__(self, schema: type[ResourceSchema], *, model: Callable[..., Any], secrets: Mapping[str, str]) -> None:
+        self.kind = schema.kind
+        self.secrets = secrets
+        self._model = model
+        self._reader = Reader(schema)
+
+    def read(self, document: Document) -> dict[str, Any]:
+        """The values of a request's body, by wire name.
+
+        Raises:
+            Invalid: with every fault.
+        """
+        return self._reader.read(document, within=self.kind)
+
+    def id_faults(self, id: str, field: str | None = None) -> list[Issue]:
+        """What is wrong with an id from a path or query; empty if nothing is."""
+        name = field or f"{self.kind}.id"
+        return [] if ID.fullmatch(id) else [Issue(f"{name} {ID_RULE}", name)]
+
+    def model(self, resource: Resource) -> Any:
+        """The stored resource as the type that the service works with; remembered with the resource.
+
+        Raises:
+            Invalid: names each field of what is stored that is not valid.
+        """
+        return resource.remembered(self._decode)
+
+    def _decode(self, resource: Resource) -> Any:
+        values = self.read(Document({**resource.fields, "id": resource.id}, text=True))
+        return self._model(**{name.replace("-", "_"): value for name, value in values.items()})
+
+    def represent(self, resource: Resource) -> dict[str, Any]:
+        """The resource as plain data for an answer: secrets masked, fields in the schema's order."""
+        values: dict[str, Any] = {"id": resource.id, **resource.fields}
+        for secret in self.secrets:
+            if values.pop(secret, ""):
+                values[f"_{secret}"] = MASKED
+        meta = resource.meta
+        return {
+            **self._reader.typed.dump(values),
+            "meta": {
+                "versionId": meta.version_id,
+                "createdAt": _timestamp(meta.created_at),
+                "lastUpdated": _timestamp(meta.last_updated),
+            },
+            "resourceType": self.kind,
+        }
+
+    def unknown(self, resource: Resource) -> dict[str, str]:
+        """What an operator stored under names that the schema does not have."""
+        known = {field.data_key for field in self._reader.typed.fields.values()}
+        return {name: text for name, text in resource.fields.items() if name not in known}
+
+    def fields(self, values: Mapping[str, Any]) -> dict[str, str]:
+        """Values by wire name as the text that stores keep."""
+        own = {"id", "meta", "resourceType", *(f"_{secret}" for secret in self.secrets)}
+        return {
+            name: value if isinstance(value, str) else json.dumps(value)
+            for name, value in values.items()
+            if name not in own
+        }
+
+
+def _timestamp(instant: datetime) -> str:
+    return instant.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+AWS_ACCOUNT = ResourceType(
+    AwsAccountSchema,
+    model=AwsAccount,
+    secrets={"secret-access-key": "access-key-id", "session-token": "access-key-id"},
+)
+
+RESOURCE_TYPES = (AWS_ACCOUNT,)
