@@ -1,0 +1,48 @@
+"""The command line: ``python -m service`` serves, with settings from the environment."""
+
+import argparse
+import logging
+import os
+import sys
+
+import service
+from service import settings
+from service.telemetry import logs
+
+EXIT_SETTINGS = 2
+EXIT_START = 1
+
+logger = logging.getLogger(__name__)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="s3-signer", description="Serve presigned S3 URLs. Settings are environment variables SIGNER_*."
+    )
+    parser.add_argument("--version", action="version", version=service.__version__)
+    parser.parse_args(arguments)
+    try:
+        configured = settings.load(os.environ)
+    except settings.SettingsError as error:
+        return _fail(error.problems, EXIT_SETTINGS)
+    logs.configure(level=configured.log_level, form=configured.log_format)
+    for variable in settings.unknown(os.environ):
+        logger.warning("%s is no setting of this version and does nothing", variable)
+    # A wrong setting is told at once: what serves takes half a second to import.
+    from service import server  # noqa: PLC0415
+
+    try:
+        server.run(configured)
+    except server.StartError as error:
+        return _fail([str(error)], EXIT_START)
+    return 0
+
+
+def _fail(problems: list[str], status: int) -> int:
+    for problem in problems:
+        sys.stderr.write(f"s3-signer: {problem}\n")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,201 @@
+"""What every request passes on its way to a handler: STACK, one list, outermost first."""
+
+import asyncio
+import logging
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
+from ipaddress import ip_address
+from time import perf_counter
+from urllib.parse import urlsplit
+
+from aiohttp import hdrs, web
+
+from service.errors import (
+    BodyTooLarge,
+    Forbidden,
+    Internal,
+    Invalid,
+    Issue,
+    MalformedBody,
+    MethodNotAllowed,
+    NotAcceptable,
+    RouteNotFound,
+    ServiceError,
+    UnsupportedMediaType,
+)
+from service.resources.schemas import Document
+from service.web import codec, media, target
+from service.web.answer import respond
+from service.web.context import (
+    ANSWER_TYPE,
+    BODY,
+    CORS_HEADERS,
+    CORS_ORIGINS,
+    LOOPBACK_ONLY,
+    MAX_BODY,
+    QUERY,
+    READINESS,
+    REQUEST_ID,
+)
+from service.web.outcome import outcome
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+logger = logging.getLogger(__name__)
+
+_REQUEST_ID = re.compile("[A-Za-z0-9._-]{1,128}")
+_NO_QUERY: Mapping[str, str] = {}
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+_PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, PATCH, DELETE",
+    "Access-Control-Allow-Headers": "authorization, content-type, if-match, if-none-match, x-request-id",
+    "Access-Control-Max-Age": "600",
+}
+_EXPOSED = "etag, last-modified, location, retry-after, x-duration, x-request-id"
+
+
+@web.middleware
+async def observed(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give the request its id, and the answer the id and the time it took."""
+    started = perf_counter()
+    given = request.headers.get("X-Request-Id")
+    request[REQUEST_ID] = request_id = given if given and _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    response = await handler(request)
+    headers = response.headers
+    headers["X-Request-Id"] = request_id
+    headers["X-Duration"] = f"{(perf_counter() - started) * 1000:.2f}"
+    if CORS_HEADERS in request:
+        headers.update(request[CORS_HEADERS])
+    if request.app[READINESS].draining:
+        headers[hdrs.CONNECTION] = "close"
+        response.force_close()
+    return response
+
+
+@web.middleware
+async def outcomes(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Render whatever went wrong, in one place."""
+    try:
+        return await handler(request)
+    except ServiceError as error:
+        return _render(request, error)
+    except web.HTTPException as error:
+        return _render(request, _translated(request, error))
+    except (web.RequestPayloadError, asyncio.IncompleteReadError):
+        return _render(request, MalformedBody("it ends too early or is not framed as HTTP"))
+    except Exception:
+        logger.exception("Request %s failed", request[REQUEST_ID])
+        return _render(request, Internal(request[REQUEST_ID]))
+
+
+@web.middleware
+async def origins(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Keep web pages out, but those of allowed origins.
+
+    A page can reach a loopback port by rebinding a DNS name, or by a POST of a type that needs no preflight.
+    """
+    host = request.headers.get(hdrs.HOST, "")
+    if request.app[LOOPBACK_ONLY] and not _is_loopback(host):
+        raise Forbidden("The Host header names no loopback address, and the service is open on loopback only")
+    origin = request.headers.get(hdrs.ORIGIN)
+    if origin is None:
+        return await handler(request)
+    if origin in request.app[CORS_ORIGINS]:
+        request[CORS_HEADERS] = {
+            "Access-Control-Allow-Origin": origin,
+            "Access-Control-Expose-Headers": _EXPOSED,
+            "Vary": "Origin",
+        }
+        if request.method == hdrs.METH_OPTIONS and "Access-Control-Request-Method" in request.headers:
+            return web.Response(status=204, headers=_PREFLIGHT)
+    elif request.app[LOOPBACK_ONLY] and origin != f"{request.scheme}://{host}":
+        raise Forbidden("Web pages of this Origin may not call the service; SIGNER_CORS_ORIGINS names those that may")
+    return await handler(request)
+
+
+@web.middleware
+async def negotiated(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Read the query, and settle the answer's format before anything is done."""
+    request[QUERY] = query = target.query(request) if request.rel_url.raw_query_string else _NO_QUERY
+    _settle_answer(request, request.headers.get(hdrs.CONTENT_TYPE))
+    if query.get("_pretty", "false") not in {"true", "false"}:
+        raise Invalid(Issue("_pretty must be true or false", "_pretty"))
+    return await handler(request)
+
+
+@web.middleware
+async def bodies(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Read the body of a method that has one, for a route that there is."""
+    if request.method in _WITH_BODY and request.match_info.http_exception is None:
+        request[BODY] = await _document(request)
+    return await handler(request)
+
+
+STACK = (observed, outcomes, origins, negotiated, bodies)
+
+
+def _settle_answer(request: web.Request, body_type: str | None) -> None:
+    accept = request.headers.get(hdrs.ACCEPT)
+    if accept is not None:
+        # A client may send the header in several lines.
+        accept = ",".join(request.headers.getall(hdrs.ACCEPT))
+    request[ANSWER_TYPE] = media.answer_type(request[QUERY].get("_format"), accept, body_type)
+
+
+async def _document(request: web.Request) -> Document:
+    if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+        raise UnsupportedMediaType("A compressed body is not supported; send it without Content-Encoding")
+    content_type = request.headers.get(hdrs.CONTENT_TYPE)
+    form = media.body_format(content_type) if content_type is not None else None
+    body = await _read(request)
+    if form is None:
+        form = codec.sniff(body)
+        _settle_answer(request, media.DEFAULT_TYPES[form])
+    load = codec.load_yaml if form == "yaml" else codec.load_json
+    if len(body) > codec.LARGE_BODY:
+        # Reading it would hold the loop, and all other requests, for too long.
+        return Document(await asyncio.get_running_loop().run_in_executor(None, load, body), text=form == "yaml")
+    return Document(load(body), text=form == "yaml")
+
+
+async def _read(request: web.Request) -> bytes:
+    limit = request.app[MAX_BODY]
+    if (request.content_length or 0) > limit:
+        raise BodyTooLarge(limit)
+    try:
+        return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise BodyTooLarge(limit) from None
+
+
+def _render(request: web.Request, error: ServiceError) -> web.Response:
+    if ANSWER_TYPE not in request:
+        request.setdefault(QUERY, _NO_QUERY)
+        try:
+            _settle_answer(request, request.headers.get(hdrs.CONTENT_TYPE))
+        except NotAcceptable:
+            request[ANSWER_TYPE] = media.answer_type(None, None, None)
+    return respond(request, outcome(error), status=error.status, headers=error.headers)
+
+
+def _translated(request: web.Request, error: web.HTTPException) -> ServiceError:
+    if isinstance(error, web.HTTPNotFound):
+        return RouteNotFound(request.path)
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        return MethodNotAllowed(request.method, request.path, error.allowed_methods)
+    raise error
+
+
+@lru_cache(maxsize=256)
+def _is_loopback(host: str) -> bool:
+    name = urlsplit(f"//{host}").hostname if host.isascii() else None
+    if name is None:
+        return False
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,70 @@
+"""What operators and orchestrators ask: live, ready, health, version."""
+
+import platform
+from typing import Any
+
+from aiohttp import web
+
+import service
+from service.errors import StoreUnavailable
+from service.web import target
+from service.web.answer import respond
+from service.web.context import COMMIT, QUERY, READINESS, STORE
+
+
+async def live(request: web.Request) -> web.Response:
+    target.only(request[QUERY])
+    return respond(request, {"status": "pass"})
+
+
+async def ready(request: web.Request) -> web.Response:
+    """503 while draining, or while the store cannot be reached."""
+    target.only(request[QUERY])
+    if request.app[READINESS].draining:
+        raise StoreUnavailable("The service is draining")
+    await request.app[STORE].check()
+    return respond(request, {"status": "pass"})
+
+
+async def health(request: web.Request) -> web.Response:
+    """In the shape of Aidbox. Source: https://docs.aidbox.app/api/other/health-check."""
+    target.only(request[QUERY])
+    store = await _store(request)
+    return respond(
+        request,
+        {
+            "status": "pass" if store["status"] == "pass" else "warn",
+            "description": "s3-signer",
+            "about": _about(request),
+            "checks": {"store": store},
+        },
+    )
+
+
+async def version(request: web.Request) -> web.Response:
+    target.only(request[QUERY])
+    return respond(request, _about(request))
+
+
+async def _store(request: web.Request) -> dict[str, Any]:
+    try:
+        await request.app[STORE].check()
+    except StoreUnavailable as error:
+        return {"status": "fail", "output": str(error)}
+    return {"status": "pass"}
+
+
+def _about(request: web.Request) -> dict[str, str]:
+    return {
+        "version": service.__version__,
+        "commit": request.app[COMMIT] or "unknown",
+        "python": platform.python_version(),
+    }
+
+
+ROUTES = (
+    web.get("/live", live),
+    web.get("/ready", ready),
+    web.get("/health", health),
+    web.get("/$version", version),
+)

@@ -1,0 +1,179 @@
+"""Create, read, update and delete over HTTP: one set of handlers for every resource type."""
+
+from collections.abc import Mapping
+from email.utils import format_datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from aiohttp import hdrs, web
+
+from service.errors import Invalid, Issue
+from service.resources.repository import ALWAYS, Precondition, Repository
+from service.resources.resource import Resource
+from service.resources.schemas import DeleteQuery, SearchQuery
+from service.resources.store import Page
+from service.resources.types import ResourceType
+from service.web import target
+from service.web.answer import respond
+from service.web.context import BODY, QUERY, REPOSITORY
+
+_SEARCH = SearchQuery(text=True)
+_DELETE = DeleteQuery(text=True)
+
+# Each id is looked up; more of them belong into a listing.
+MAX_SELECTED = 1000
+
+
+class ResourceHandlers:
+    """The handlers of one resource type."""
+
+    def __init__(self, type_: ResourceType) -> None:
+        self._type = type_
+
+    def routes(self, base: str) -> list[web.RouteDef]:
+        collection, member = f"{base}/{self._type.kind}", f"{base}/{self._type.kind}/{{id:[^/]+}}"
+        return [
+            web.get(collection, self.search),
+            web.put(collection, self.put_by_body),
+            web.post(collection, self.create),
+            web.get(member, self.read),
+            web.put(member, self.put),
+            web.patch(member, self.patch),
+            web.delete(member, self.delete),
+        ]
+
+    async def read(self, request: web.Request) -> web.Response:
+        target.only(request[QUERY])
+        resource = await self._repository(request).read(self._type, self._id(request))
+        if (tags := request.headers.getall(hdrs.IF_NONE_MATCH, None)) is not None:
+            known = _versions(tags)
+            if known is None or resource.meta.version_id in known:
+                return web.Response(status=304, headers=_headers(resource))
+        return self._answer(request, resource)
+
+    async def put_by_body(self, request: web.Request) -> web.Response:
+        id_ = request[BODY].values.get("id")
+        if id_ is None:
+            raise Invalid(Issue(f"{self._type.kind}.id is missing", f"{self._type.kind}.id"))
+        return await self._put(request, id_)
+
+    async def put(self, request: web.Request) -> web.Response:
+        return await self._put(request, self._id(request))
+
+    async def create(self, request: web.Request) -> web.Response:
+        query = target.only(request[QUERY], "_id")
+        if "_id" in query:
+            self._check_id(query["_id"], "_id")
+            resource, created = await self._repository(request).find_or_create(self._type, query["_id"], request[BODY])
+        else:
+            resource, created = await self._repository(request).create(self._type, request[BODY]), True
+        return self._answer(request, resource, created=created)
+
+    async def patch(self, request: web.Request) -> web.Response:
+        target.only(request[QUERY])
+        id_ = self._id(request)
+        resource = await self._repository(request).patch(self._type, id_, request[BODY], _precondition(request))
+        return self._answer(request, resource)
+
+    async def delete(self, request: web.Request) -> web.Response:
+        no_content = _DELETE.read(target.only(request[QUERY], "_no-content"))["_no-content"]
+        resource = await self._repository(request).delete(self._type, self._id(request), _precondition(request))
+        if resource is None or no_content:
+            return web.Response(status=204)
+        return self._answer(request, resource)
+
+    async def search(self, request: web.Request) -> web.Response:
+        given = request[QUERY]
+        # FHIR clients send control parameters that change nothing here.
+        target.only({name: value for name, value in given.items() if not name.startswith("_")})
+        query = _SEARCH.read({name: given[name] for name in ("_id", "_count", "_page") if name in given})
+        count, page = query["_count"], query["_page"]
+        offset = (page - 1) * count
+        if "_id" in query:
+            found = await self._repository(request).select(self._type, _ids(query["_id"]), offset=offset, count=count)
+        else:
+            found = await self._repository(request).page(self._type, offset=offset, count=count)
+        return respond(request, self._bundle(request, found, count=count, page=page))
+
+    async def _put(self, request: web.Request, id_: str) -> web.Response:
+        target.only(request[QUERY])
+        resource, created = await self._repository(request).put(self._type, id_, request[BODY], _precondition(request))
+        return self._answer(request, resource, created=created)
+
+    @staticmethod
+    def _repository(request: web.Request) -> Repository:
+        return request.app[REPOSITORY]
+
+    def _id(self, request: web.Request) -> str:
+        id_ = target.segments(request, 8)[-1]
+        self._check_id(id_, f"{self._type.kind}.id")
+        return id_
+
+    def _check_id(self, id_: str, field: str) -> None:
+        if faults := self._type.id_faults(id_, field):
+            raise Invalid(*faults)
+
+    def _answer(self, request: web.Request, resource: Resource, *, created: bool = False) -> web.Response:
+        headers = _headers(resource)
+        if created:
+            headers[hdrs.LOCATION] = f"/{self._type.kind}/{resource.id}"
+        return respond(request, self._type.represent(resource), status=201 if created else 200, headers=headers)
+
+    def _bundle(self, request: web.Request, found: Page, *, count: int, page: int) -> dict[str, Any]:
+        return {
+            "resourceType": "Bundle",
+            "type": "searchset",
+            "total": found.total,
+            "link": _links(request, found.total, count=count, page=page),
+            "entry": [
+                {"fullUrl": f"/{self._type.kind}/{resource.id}", "resource": self._type.represent(resource)}
+                for resource in found.resources
+            ],
+        }
+
+
+def _headers(resource: Resource) -> dict[str, str]:
+    return {
+        hdrs.ETAG: f'W/"{resource.meta.version_id}"',
+        hdrs.LAST_MODIFIED: format_datetime(resource.meta.last_updated, usegmt=True),
+    }
+
+
+def _precondition(request: web.Request) -> Precondition:
+    if_match = request.headers.getall(hdrs.IF_MATCH, None)
+    # RFC 9110: `If-None-Match: *` on a write asks that nothing be there yet.
+    absent = request.headers.get(hdrs.IF_NONE_MATCH, "").strip() == "*"
+    if if_match is None:
+        return Precondition(absent=True) if absent else ALWAYS
+    return Precondition(_versions(if_match), exists=True, absent=absent)
+
+
+def _versions(headers: list[str]) -> frozenset[str] | None:
+    """The versions that entity tags name, weak, strong or bare; None for ``*``, which means any."""
+    tags = [tag.strip() for header in headers for tag in header.split(",")]
+    if "*" in tags:
+        return None
+    return frozenset(tag.removeprefix("W/").strip('"') for tag in tags)
+
+
+def _ids(text: str) -> list[str]:
+    ids = [id_ for id_ in text.split(",") if id_]
+    if len(ids) > MAX_SELECTED:
+        raise Invalid(Issue(f"_id must be at most {MAX_SELECTED} ids", "_id"))
+    return ids
+
+
+def _links(request: web.Request, total: int, *, count: int, page: int) -> list[dict[str, str]]:
+    last = max(1, -(-total // count)) if count else 1
+    pages: Mapping[str, int] = {
+        "first": 1,
+        "self": page,
+        **({"next": page + 1} if page < last else {}),
+        **({"previous": min(page - 1, last)} if page > 1 else {}),
+        "last": last,
+    }
+    query = {name: value for name, value in request[QUERY].items() if name != "_page"}
+    return [
+        {"relation": relation, "url": f"{request.path}?{urlencode({**query, '_page': number})}"}
+        for relation, number in pages.items()
+    ]

@@ -1,0 +1,68 @@
+"""Signing: the account, bucket and key of a request, and the URL that answers it."""
+
+from collections.abc import Mapping
+from time import time
+
+from aiohttp import hdrs, web
+
+from service.errors import Invalid, Issue
+from service.resources.schemas import DEFAULT_EXPIRATION_SECONDS, Reader, SigningQuery, UploadSchema
+from service.resources.types import AWS_ACCOUNT
+from service.signing.names import name_issues
+from service.signing.operations import DELETE_OBJECT, GET_OBJECT, PUT_OBJECT, Operation
+from service.web import target
+from service.web.answer import respond
+from service.web.context import BODY, PRESIGNER, QUERY, REPOSITORY
+
+_UPLOAD = Reader(UploadSchema)
+_QUERY = SigningQuery(text=True)
+
+# Who has the answer can use the URL: no cache may keep it.
+_HEADERS: Mapping[str, str] = {hdrs.CACHE_CONTROL: "no-store"}
+
+
+async def upload(request: web.Request) -> web.Response:
+    _, _, account, bucket = target.segments(request, 4)
+    filename = _UPLOAD.read(request[BODY])["filename"]
+    return await _sign(request, PUT_OBJECT, account, bucket, filename, key_field="filename")
+
+
+async def download(request: web.Request) -> web.Response:
+    _, _, account, bucket, key = target.segments(request, 5)
+    return await _sign(request, GET_OBJECT, account, bucket, key)
+
+
+async def delete(request: web.Request) -> web.Response:
+    _, _, account, bucket, key = target.segments(request, 5)
+    return await _sign(request, DELETE_OBJECT, account, bucket, key)
+
+
+async def _sign(
+    request: web.Request, operation: Operation, account_id: str, bucket: str, key: str, *, key_field: str = "key"
+) -> web.Response:
+    expires_in, faults = _expiration(request[QUERY])
+    faults += AWS_ACCOUNT.id_faults(account_id)
+    faults += name_issues(bucket, key, key_expression=key_field)
+    if faults:
+        raise Invalid(*faults)
+    account = AWS_ACCOUNT.model(await request.app[REPOSITORY].read(AWS_ACCOUNT, account_id))
+    url = await request.app[PRESIGNER].presign(
+        account, operation, bucket=bucket, key=key, at=int(time()), expires_in=expires_in
+    )
+    return respond(request, {"url": url}, headers=_HEADERS)
+
+
+def _expiration(query: Mapping[str, str]) -> tuple[int, list[Issue]]:
+    if not query:
+        return DEFAULT_EXPIRATION_SECONDS, []
+    try:
+        return _QUERY.read(target.only(query, "expiration"))["expiration"], []
+    except Invalid as error:
+        return DEFAULT_EXPIRATION_SECONDS, list(error.issues)
+
+
+ROUTES = (
+    web.get(r"/aws/storage/{account:[^/]+}/{bucket:[^/]+}/{key:[\s\S]*}", download),
+    web.delete(r"/aws/storage/{account:[^/]+}/{bucket:[^/]+}/{key:[\s\S]*}", delete),
+    web.post("/aws/storage/{account:[^/]+}/{bucket:[^/]+}", upload),
+)

@@ -1,0 +1,66 @@
+"""The request target: path segments and query parameters, percent-decoded once and strictly."""
+
+import re
+from collections.abc import Mapping
+from urllib.parse import unquote_to_bytes
+
+from aiohttp import web
+
+from service.errors import InvalidRequest, Issue
+
+_EVERY_ROUTES = frozenset({"_format", "_pretty"})
+_MALFORMED_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
+
+
+def segments(request: web.Request, most: int) -> list[str]:
+    """The decoded segments of the path, at most ``most``: the last one holds the rest, slashes and all.
+
+    aiohttp's own ``match_info`` will not do: it reads ``%e9`` and ``%25e9`` alike and lets malformed escapes pass.
+
+    Raises:
+        InvalidRequest: where an escape or its UTF-8 is malformed.
+    """
+    url = request.rel_url
+    if url.raw_fragment or "#" in request.raw_path:
+        raise InvalidRequest("The request target has a fragment; write # in a key as %23")
+    parts = url.raw_path[1:].split("/", most - 1)
+    return [decode(part, "path") if "%" in part or not part.isascii() else part for part in parts]
+
+
+def query(request: web.Request) -> dict[str, str]:
+    """The decoded query parameters, ``+`` being a space, as in a form.
+
+    Raises:
+        InvalidRequest: where a parameter comes twice, or an escape or its UTF-8 is malformed.
+    """
+    raw = request.rel_url.raw_query_string
+    parameters: dict[str, str] = {}
+    for pair in raw.split("&") if raw else ():
+        if not pair:
+            continue
+        name, _, value = (decode(part.replace("+", " "), "query") for part in pair.partition("="))
+        if name in parameters:
+            raise InvalidRequest(Issue(f"Query parameter {name} is given twice", name))
+        parameters[name] = value
+    return parameters
+
+
+def only(parameters: Mapping[str, str], *known: str) -> dict[str, str]:
+    """Those parameters that are not every route's, if this route knows them all.
+
+    Raises:
+        InvalidRequest: with an issue for each one it does not know.
+    """
+    own = {name: value for name, value in parameters.items() if name not in _EVERY_ROUTES}
+    if faults := [Issue(f"Query parameter {name} is not known here", name) for name in own if name not in known]:
+        raise InvalidRequest(*faults)
+    return own
+
+
+def decode(text: str, part: str) -> str:
+    if _MALFORMED_ESCAPE.search(text):
+        raise InvalidRequest(f"Malformed percent-encoding in the {part}")
+    try:
+        return unquote_to_bytes(text).decode()
+    except UnicodeError:
+        raise InvalidRequest(f"The {part} is not UTF-8 when percent-decoded") from None
