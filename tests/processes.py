@@ -1,0 +1,89 @@
+"""Starts the service as its users do, in a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+START_SECONDS = 20
+STOP_SECONDS = 15
+
+
+class ServiceProcess:
+    """``python -m service`` with its log; ``url`` is where it listens."""
+
+    def __init__(self, **settings):
+        self.log: list[dict] = []
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-m", "service"],
+            env={**clean_environment(), "SIGNER_PORT": "0", **settings},
+            cwd=Path(__file__).parent.parent,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self.url = self.wait_for("listens on").split(" listens on ")[1].split(";")[0]
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    @property
+    def messages(self):
+        return [entry["message"] for entry in self.log]
+
+    def wait_for(self, text, *, seconds=START_SECONDS):
+        """The first log message with ``text`` in it."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for message in self.messages:
+                if text in message:
+                    return message
+            if self._process.poll() is not None:
+                break
+            time.sleep(0.01)
+        raise AssertionError(f"no log line with {text!r} in {self.messages}, exit status {self._process.poll()}")
+
+    def stop(self, number=signal.SIGTERM):
+        """The exit status after a signal."""
+        if self._process.poll() is None:
+            self._process.send_signal(number)
+        try:
+            status = self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise
+        self._reader.join()
+        self._process.stderr.close()
+        return status
+
+    def _read(self):
+        for line in self._process.stderr:
+            try:
+                self.log.append(json.loads(line))
+            except ValueError:
+                self.log.append({"message": line.rstrip("\n")})
+
+
+def run_to_end(*arguments, **settings):
+    """The service where it ends by itself: exit status and the lines on standard error."""
+    done = subprocess.run(
+        [sys.executable, "-m", "service", *arguments],
+        env={**clean_environment(), **settings},
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
+        check=False,
+    )
+    return done.returncode, done.stderr.splitlines()
+
+
+def clean_environment():
+    return {name: value for name, value in os.environ.items() if not name.startswith(("SIGNER_", "AWS_"))}
