@@ -1,0 +1,53 @@
+"""What a bucket and a key may be named."""
+
+import re
+
+from service.errors import Issue
+
+MAX_KEY_BYTES = 1024
+
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
+
+# Names that stand for something else than a bucket. Directory buckets and their access points need a session of their
+# own; an Outposts alias, which aiobotocore knows by its length as well, is signed for another service.
+# Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+_DIRECTORY_SUFFIXES = ("--x-s3", "--xa-s3")
+_OUTPOSTS_SUFFIX = "--op-s3"
+_OUTPOSTS_ALIAS_LENGTH = 50
+
+
+def name_issues(bucket: str, key: str, *, key_expression: str = "key") -> list[Issue]:
+    """Why the bucket or the key cannot be signed for; empty if they can. ``key_expression`` is the key's field."""
+    issues = []
+    if problem := _bucket_problem(bucket):
+        issues.append(Issue(problem, "bucket"))
+    if problem := _key_problem(key):
+        issues.append(Issue(f"{key_expression} {problem}", key_expression))
+    return issues
+
+
+def _bucket_problem(bucket: str) -> str | None:
+    if bucket.startswith("arn:"):
+        return "bucket must be a name; an ARN is not supported"
+    if not _BUCKET.fullmatch(bucket) or ".." in bucket:
+        return "bucket must be 2 to 255 of A-Z, a-z, 0-9, . _ and -, begin with a letter or digit, and have no .. in it"
+    if bucket.endswith(_DIRECTORY_SUFFIXES):
+        return "bucket must not be a directory bucket (--x-s3): it needs a session of its own"
+    if bucket.endswith(_OUTPOSTS_SUFFIX) and len(bucket) >= _OUTPOSTS_ALIAS_LENGTH:
+        return "bucket must not be an alias of S3 on Outposts (--op-s3)"
+    return None
+
+
+def _key_problem(key: str) -> str | None:
+    try:
+        size = len(key) if key.isascii() else len(key.encode())
+    except UnicodeEncodeError:
+        return "must be Unicode text; it has a lone surrogate"
+    if not 0 < size <= MAX_KEY_BYTES:
+        return f"must be 1 to {MAX_KEY_BYTES} bytes of UTF-8; it is {size}"
+    if "\0" in key:
+        return "must not have a NUL character"
+    # Few keys have a segment that begins with a dot, and only those are taken apart.
+    if "/." in f"/{key}" and not {".", ".."}.isdisjoint(key.split("/")):
+        return "must have no . or .. segment: HTTP clients rewrite such paths"
+    return None

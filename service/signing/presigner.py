@@ -1,0 +1,69 @@
+"""Account, operation, bucket, key and instant in, URL out."""
+
+from urllib.parse import quote
+
+from service.errors import Invalid, Issue
+from service.resources.types import AwsAccount
+from service.signing.endpoint import Endpoints
+from service.signing.operations import Operation
+from service.signing.sigv4 import Credentials, sign_query
+
+_KEPT_AS = "_credentials"
+
+
+class Presigner:
+    """Presigns URLs for any number of accounts. Nothing is sent anywhere.
+
+    ``default_use_ssl`` is for accounts that do not say whether they want https.
+    """
+
+    def __init__(self, *, default_use_ssl: bool) -> None:
+        self._endpoints = Endpoints(default_use_ssl=default_use_ssl)
+
+    async def presign(
+        self, account: AwsAccount, operation: Operation, *, bucket: str, key: str, at: int, expires_in: int
+    ) -> str:
+        """The presigned URL. Raises Invalid if the account or bucket cannot be signed for.
+
+        ``bucket`` and ``key`` have no ``name_issues``; ``at`` is Unix time in seconds, ``expires_in`` 1 to 604800
+        seconds.
+        """
+        credentials = _credentials(account)
+        endpoint = self._endpoints.remembered(account, bucket) or await self._endpoints.resolve(account, bucket)
+        path = f"{endpoint.prefix}/{quote(key, safe='/~')}"
+        query = sign_query(
+            credentials,
+            endpoint.region,
+            method=operation.method,
+            host=endpoint.host,
+            path=path,
+            at=at,
+            expires_in=expires_in,
+        )
+        return f"{endpoint.origin}{path}?{query}"
+
+    async def close(self) -> None:
+        await self._endpoints.close()
+
+
+def _credentials(account: AwsAccount) -> Credentials:
+    # Kept in the account itself, as functools.cached_property does it: the day's signing key lives as long as the
+    # account does, and no table of secrets has to be bounded.
+    kept: Credentials | None = account.__dict__.get(_KEPT_AS)
+    if kept is None:
+        kept = account.__dict__[_KEPT_AS] = _read_credentials(account)
+    return kept
+
+
+def _read_credentials(account: AwsAccount) -> Credentials:
+    access_key_id, secret_access_key = account.access_key_id, account.secret_access_key
+    if access_key_id and secret_access_key:
+        return Credentials(access_key_id, secret_access_key, account.session_token)
+    missing = {"access-key-id": access_key_id, "secret-access-key": secret_access_key}
+    raise Invalid(
+        *(
+            Issue(f"AwsAccount/{account.id} has no {name}, without which nothing can be signed", f"AwsAccount.{name}")
+            for name, value in missing.items()
+            if not value
+        )
+    )

@@ -1,0 +1,146 @@
+"""The query signature: credentials, an instant and a request in, the query of a presigned URL out. Pure.
+
+Source: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
+"""
+
+import hmac
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import sha256
+from types import MappingProxyType
+from urllib.parse import quote
+
+ALGORITHM = "AWS4-HMAC-SHA256"
+SERVICE = "s3"
+TERMINATOR = "aws4_request"
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A key that is derived for one day in one region, and the parts of a request that only these decide.
+
+    Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
+    """
+
+    date: str
+    region: str
+    credential_scope: str
+    query: str
+    """The query up to the value of X-Amz-Date."""
+
+    key: bytes = field(repr=False)
+
+    def sign(self, string_to_sign: str) -> str:
+        """The signature, in hexadecimal."""
+        # An HMAC that has hashed its key already would take 0.4 µs less to copy, and 700 bytes more of every account.
+        return _hmac(self.key, string_to_sign).hex()
+
+
+@dataclass(slots=True, eq=False)
+class Credentials:
+    """An access key, which remembers the signing key that it derived last.
+
+    One key serves a whole day, and deriving it costs more than signing.
+    """
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    session_token: str | None = field(default=None, repr=False)
+    token_query: str = field(init=False, repr=False)
+    _signing_key: SigningKey | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        token = self.session_token
+        self.token_query = f"&X-Amz-Security-Token={_encode(token)}" if token else ""
+
+    def signing_key(self, date: str, region: str) -> SigningKey:
+        """The key for a day (``YYYYMMDD``, UTC) and region."""
+        key = self._signing_key
+        if key is None or key.date != date or key.region != region:
+            key = self._signing_key = self._derive(date, region)
+        return key
+
+    def _derive(self, date: str, region: str) -> SigningKey:
+        key = b"AWS4" + self.secret_access_key.encode()
+        for part in (date, region, SERVICE, TERMINATOR):
+            key = _hmac(key, part)
+        scope = f"{date}/{region}/{SERVICE}/{TERMINATOR}"
+        credential = _encode(f"{self.access_key_id}/{scope}")
+        query = f"X-Amz-Algorithm={ALGORITHM}&X-Amz-Credential={credential}&X-Amz-Date="
+        return SigningKey(date, region, scope, query, key)
+
+
+def sign_query(
+    credentials: Credentials,
+    region: str,
+    *,
+    method: str,
+    host: str,
+    path: str,
+    at: int,
+    expires_in: int,
+    headers: Mapping[str, str] = NOTHING,
+    query: Mapping[str, str] = NOTHING,
+) -> str:
+    """The query of the presigned URL, from its first parameter to its signature.
+
+    Args:
+        credentials: Whose URL it is.
+        region: The region of the credential scope.
+        method: In capitals.
+        host: As clients send it: in lower case, without a default port.
+        path: As it stands in the URL, percent-encoded once.
+        at: Unix time in seconds.
+        expires_in: Seconds, 1 to 604800.
+        headers: What else the client must send, under names in lower case.
+        query: What else is in the query, in the order of the URL, not encoded.
+    """
+    instant = timestamp(at)
+    key = credentials.signing_key(instant[:8], region)
+    lines, names = _canonical_headers(host, headers)
+    dated = f"{key.query}{instant}&X-Amz-Expires={expires_in}"
+    token, signed_headers = credentials.token_query, f"&X-Amz-SignedHeaders={names.replace(';', '%3B')}"
+    # AWS' parameters are in a fixed order in the URL, but sorted in what is signed.
+    url_query = f"{dated}{signed_headers}{token}"
+    canonical_query = f"{dated}{token}{signed_headers}"
+    if query:
+        url_query = "&".join([*(f"{_encode(name)}={_encode(value)}" for name, value in query.items()), url_query])
+        canonical_query = _sorted(url_query)
+
+    canonical_request = f"{method}\n{path}\n{canonical_query}\n{lines}\n{names}\nUNSIGNED-PAYLOAD"
+    digest = sha256(canonical_request.encode()).hexdigest()
+    signature = key.sign(f"{ALGORITHM}\n{instant}\n{key.credential_scope}\n{digest}")
+    return f"{url_query}&X-Amz-Signature={signature}"
+
+
+# A busy service signs many URLs in one second.
+@lru_cache(maxsize=8)
+def timestamp(at: int) -> str:
+    """A Unix time as X-Amz-Date has it, ``20130524T000000Z``."""
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(at))
+
+
+def _canonical_headers(host: str, headers: Mapping[str, str]) -> tuple[str, str]:
+    """The canonical headers, each with its newline, and the list of signed headers."""
+    if not headers:
+        return f"host:{host}\n", "host"
+    trimmed = {name: " ".join(value.split()) for name, value in headers.items()}
+    ordered = sorted({**trimmed, "host": host}.items())
+    return "".join(f"{name}:{value}\n" for name, value in ordered), ";".join(name for name, _ in ordered)
+
+
+def _sorted(query: str) -> str:
+    # By name and then by value: "=" sorts after "-", so that whole parameters would sort otherwise.
+    return "&".join("".join(parts) for parts in sorted(pair.partition("=") for pair in query.split("&")))
+
+
+def _hmac(key: bytes, text: str) -> bytes:
+    return hmac.digest(key, text.encode(), "sha256")
+
+
+def _encode(text: str) -> str:
+    return quote(text, safe="")

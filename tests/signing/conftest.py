@@ -1,0 +1,131 @@
+"""An oracle: what a plain aiobotocore signs, with the contract's rules applied to its arguments alone."""
+
+import asyncio
+import os
+from collections import OrderedDict
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+import pytest
+from aiobotocore.config import AioConfig
+from aiobotocore.credentials import AioCredentials
+from aiobotocore.session import AioSession
+
+from service.resources.types import AwsAccount
+from service.signing.presigner import Presigner
+
+CLIENTS = 100
+
+
+class Oracle:
+    def __init__(self, run):
+        self._run = run
+        self._session = AioSession()
+        self._clients = OrderedDict()
+
+    def presign(self, account, operation, request, **params):
+        client = self._client(account)
+        client._request_signer._credentials = AioCredentials(
+            account.access_key_id, account.secret_access_key, account.session_token or None
+        )
+        params |= {"Bucket": request["bucket"], "Key": request["key"]}
+        now = datetime.fromtimestamp(request["at"], UTC)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("botocore.auth.get_current_datetime", lambda: now)
+            return self._run(
+                client.generate_presigned_url(operation.name, Params=params, ExpiresIn=request["expires_in"])
+            )
+
+    def close(self):
+        for client in self._clients.values():
+            self._run(client.close())
+
+    def _client(self, account):
+        url, use_ssl, style = _arguments(account)
+        setting = (account.region, url, use_ssl, style)
+        if setting not in self._clients:
+            self._clients[setting] = self._run(self._open(*setting))
+        if len(self._clients) > CLIENTS:
+            self._run(self._clients.popitem(last=False)[1].close())
+        return self._clients[setting]
+
+    async def _open(self, region, url, use_ssl, style):
+        config = AioConfig(signature_version="s3v4", s3={"addressing_style": style})
+        context = self._session.create_client(
+            "s3",
+            region_name=region,
+            endpoint_url=url,
+            use_ssl=use_ssl,
+            aws_access_key_id="x",
+            aws_secret_access_key="x",
+            config=config,
+        )
+        return await context.__aenter__()
+
+
+def _arguments(account):
+    style = "path" if account.path_style else "virtual"
+    if account.host is None:
+        return None, bool(account.use_ssl), style
+    scheme = "https" if account.use_ssl else "http"
+    url = account.host if "://" in account.host else f"{scheme}://{account.host}"
+    parts = urlsplit(url)
+    try:
+        ip_address(parts.hostname)
+        style = "path"
+    except ValueError:
+        pass
+    return url, parts.scheme == "https", style
+
+
+@pytest.fixture(scope="module")
+def run():
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        yield runner.run
+
+
+@pytest.fixture(scope="module")
+def oracle(run, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        patch.setenv("AWS_CONFIG_FILE", str(tmp_path_factory.mktemp("aws") / "none"))
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path_factory.mktemp("aws") / "none"))
+        oracle = Oracle(run)
+        yield oracle
+        oracle.close()
+
+
+@pytest.fixture(scope="module")
+def shared_presigner(run):
+    presigner = Presigner(default_use_ssl=False)
+    yield presigner
+    run(presigner.close())
+
+
+@pytest.fixture(scope="module")
+def presign_twice(run, shared_presigner, oracle):
+    """The same URL twice, presigned by us and by the oracle."""
+
+    def presign_twice(account, operation, request):
+        ours = run(shared_presigner.presign(account, operation, **request))
+        return ours, oracle.presign(account, operation, request)
+
+    return presign_twice
+
+
+@pytest.fixture
+async def presigner():
+    presigner = Presigner(default_use_ssl=False)
+    yield presigner
+    await presigner.close()
+
+
+@pytest.fixture
+def account():
+    return AwsAccount(
+        id="my-account",
+        access_key_id="AKIAIOSFODNN7EXAMPLE",
+        secret_access_key="wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+    )

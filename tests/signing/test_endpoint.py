@@ -1,0 +1,325 @@
+import asyncio
+import os
+import socket
+
+import pytest
+from aiobotocore.client import AioBaseClient
+from aiobotocore.session import AioSession
+
+from service.errors import Invalid
+from service.resources.types import AwsAccount
+from service.signing import clients as clients_module
+from service.signing import endpoint as endpoint_module
+from service.signing.endpoint import Endpoint, Endpoints
+
+
+@pytest.fixture
+async def endpoints():
+    endpoints = Endpoints(default_use_ssl=False)
+    yield endpoints
+    await endpoints.close()
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """The arguments of every client that is made; making one gives others their turn, as a real session may."""
+    opened = []
+    open_ = clients_module.Clients._open
+
+    async def counted(self, settings):
+        opened.append(settings)
+        await asyncio.sleep(0)
+        return await open_(self, settings)
+
+    monkeypatch.setattr(clients_module.Clients, "_open", counted)
+    return opened
+
+
+@pytest.fixture
+def closed(monkeypatch):
+    closed = []
+    close = AioBaseClient.close
+
+    async def counted(self):
+        closed.append(self)
+        await close(self)
+
+    monkeypatch.setattr(AioBaseClient, "close", counted)
+    return closed
+
+
+def account(**fields):
+    return AwsAccount(id="x", **fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "bucket", "expected"),
+    [
+        ({}, "b-b", ("http://b-b.s3.amazonaws.com", "", "b-b.s3.amazonaws.com")),
+        ({"use_ssl": True}, "b-b", ("https://b-b.s3.amazonaws.com", "", "b-b.s3.amazonaws.com")),
+        ({"path_style": True}, "b-b", ("http://s3.amazonaws.com", "/b-b", "s3.amazonaws.com")),
+        ({}, "b.b", ("http://s3.amazonaws.com", "/b.b", "s3.amazonaws.com")),
+        ({"host": "h:9000"}, "b-b", ("http://b-b.h:9000", "", "b-b.h:9000")),
+        ({"host": "h:80"}, "b-b", ("http://b-b.h:80", "", "b-b.h")),
+        ({"host": "h:443"}, "b-b", ("http://b-b.h:443", "", "b-b.h:443")),
+        ({"host": "https://h:443"}, "b-b", ("https://b-b.h:443", "", "b-b.h")),
+        ({"host": "[::80]"}, "b-b", ("http://[::80]", "/b-b", "[::80]")),
+        ({"host": "[::1]:80"}, "b.b", ("http://[::1]:80", "/b.b", "[::1]")),
+        ({"host": "127.0.0.1:9000"}, "b.b", ("http://127.0.0.1:9000", "/b.b", "127.0.0.1:9000")),
+        ({"host": "H.Example"}, "b.b", ("http://b.b.H.Example", "", "b.b.h.example")),
+        ({"host": "H.Example"}, "B_B", ("http://H.Example", "/B_B", "h.example")),
+        ({"host": "h", "use_ssl": True}, "b.b", ("https://h", "/b.b", "h")),
+        ({"host": "http://h/p/"}, "b-b", ("http://b-b.h", "/p", "b-b.h")),
+        ({"host": "http://h/p/"}, "B_B", ("http://h", "/p/B_B", "h")),
+        ({"host": "http://h/p//"}, "b-b", ("http://b-b.h", "/p/", "b-b.h")),
+        ({"host": "s3.amazonaws.com", "region": "eu-central-1"}, "b-b", ("http://b-b.s3.amazonaws.com", "", None)),
+        ({"region": "eu-central-1"}, "b-b", ("http://b-b.s3.eu-central-1.amazonaws.com", "", None)),
+        ({"region": "cn-north-1"}, "b-b", ("http://b-b.s3.cn-north-1.amazonaws.com.cn", "", None)),
+        (
+            {"region": "us-gov-west-1", "path_style": True},
+            "b-b",
+            ("http://s3.us-gov-west-1.amazonaws.com", "/b-b", None),
+        ),
+        ({"region": "garage", "host": "garage:3900"}, "b-b", ("http://b-b.garage:3900", "", "b-b.garage:3900")),
+    ],
+)
+async def test_a_bucket_is_addressed_at(endpoints, fields, bucket, expected):
+    endpoint = await endpoints.resolve(account(**fields), bucket)
+
+    origin, prefix, host = expected
+    assert endpoint == Endpoint(origin, prefix, host or origin.partition("//")[2], fields.get("region", "us-east-1"))
+
+
+async def test_accounts_that_say_nothing_get_the_default_of_ssl():
+    endpoints = Endpoints(default_use_ssl=True)
+    silent = await endpoints.resolve(account(host="h"), "bucket")
+    aws = await endpoints.resolve(account(), "bucket")
+    plain = await endpoints.resolve(account(host="h", use_ssl=False), "bucket")
+    scheme = await endpoints.resolve(account(host="http://h"), "bucket")
+    await endpoints.close()
+
+    assert [e.origin.partition(":")[0] for e in (silent, aws, plain, scheme)] == ["https", "https", "http", "http"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "bucket", "expression"),
+    [
+        ({"region": "fips-us-east-1"}, "bucket", "AwsAccount.region"),
+        ({"region": "-foo"}, "bucket", "AwsAccount.region"),
+        ({"host": "my_minio:9000"}, "bucket", "AwsAccount.host"),
+        ({"host": "h:99999"}, "bucket", "AwsAccount.host"),
+        ({"host": ""}, "bucket", "AwsAccount.host"),
+        ({"host": "https://h", "use_ssl": False}, "bucket", "AwsAccount.use-ssl"),
+        ({}, "bucket--x-s3", "bucket"),
+        ({}, "b ucket", "bucket"),
+        ({}, "", "bucket"),
+        ({}, "a" * 43 + "--op-s3", "bucket"),
+        ({}, "ec2" + "a" * 10 + "o" + "b" * 42 + "--op-s3", "bucket"),
+        ({}, "e" * 40 + "op-" + "o" * 7 + "--op-s3", "bucket"),
+    ],
+)
+async def test_what_cannot_be_signed_for_is_told(endpoints, fields, bucket, expression):
+    with pytest.raises(Invalid) as refusal:
+        await endpoints.resolve(account(**fields), bucket)
+
+    assert [issue.expression for issue in refusal.value.issues] == [expression]
+
+
+@pytest.mark.parametrize(("fields", "expression"), [({}, "AwsAccount.region"), ({"host": "h"}, "AwsAccount.host")])
+async def test_settings_that_aiobotocore_alone_refuses_are_told(endpoints, monkeypatch, fields, expression):
+    async def refuse(*_):
+        raise ValueError("Invalid endpoint")
+
+    monkeypatch.setattr(clients_module.Clients, "_open", refuse)
+
+    with pytest.raises(Invalid, match="Invalid endpoint") as refusal:
+        await endpoints.resolve(account(**fields), "bucket")
+
+    assert refusal.value.issues[0].expression == expression
+
+
+async def test_an_endpoint_is_remembered(endpoints, opened):
+    before = endpoints.remembered(account(), "bucket")
+    resolved = await endpoints.resolve(account(), "bucket")
+
+    assert before is None
+    assert endpoints.remembered(account(), "bucket") is resolved
+    assert len(opened) == 1
+
+
+@pytest.mark.parametrize(
+    "other", [{"region": "eu-west-1"}, {"host": "h"}, {"use_ssl": True}, {"path_style": True}, {"bucket": "other"}]
+)
+async def test_an_endpoint_is_remembered_for_its_settings_and_bucket_alone(endpoints, other):
+    await endpoints.resolve(account(), "bucket")
+
+    assert endpoints.remembered(account(**{k: v for k, v in other.items() if k != "bucket"}), "bucket") is None or (
+        endpoints.remembered(account(), other.get("bucket", "bucket")) is None
+    )
+
+
+async def test_accounts_share_clients_and_endpoints_whatever_their_credentials(endpoints, opened):
+    first = account(access_key_id="first-id", secret_access_key="first-secret", session_token="first-token")
+    await endpoints.resolve(first, "bucket")
+    remembered = endpoints.remembered(account(access_key_id="second-id", secret_access_key="second-secret"), "bucket")
+
+    assert remembered is not None
+    assert "first" not in repr(opened) + repr(endpoints._remembered)
+
+
+async def test_endpoints_are_bounded_and_the_one_used_last_is_kept(endpoints, monkeypatch):
+    monkeypatch.setattr(endpoint_module, "MAX_ENDPOINTS", 3)
+    for bucket in ("used", "first", "second"):
+        await endpoints.resolve(account(), bucket)
+    endpoints.remembered(account(), "used")
+    await endpoints.resolve(account(), "third")
+
+    remembered = [bucket for bucket in ("used", "first", "second", "third") if endpoints.remembered(account(), bucket)]
+    assert remembered == ["used", "second", "third"]
+
+
+async def test_clients_are_bounded_and_closed(monkeypatch, opened, closed):
+    monkeypatch.setattr(clients_module, "MAX_CLIENTS", 3)
+    endpoints = Endpoints(default_use_ssl=False)
+    for host in ("used", "a", "b", "used", "c", "d", "used"):
+        await endpoints.resolve(account(host=host), "bucket")
+    open_at_the_end = len(opened) - len(closed)
+    await endpoints.close()
+
+    assert [settings.url for settings in opened] == ["http://used", "http://a", "http://b", "http://c", "http://d"]
+    assert open_at_the_end == 3
+    assert len(closed) == len(set(map(id, closed))) == 5
+
+
+async def test_a_hundred_first_misses_at_once_make_one_client(endpoints, opened):
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(endpoints.resolve(account(), f"bucket-{n % 10}")) for n in range(100)]
+
+    assert len(opened) == 1
+    assert {task.result().origin for task in tasks} == {f"http://bucket-{n}.s3.amazonaws.com" for n in range(10)}
+
+
+async def test_those_who_wait_for_a_client_survive_the_one_who_made_it(endpoints, opened):
+    maker = asyncio.create_task(endpoints.resolve(account(), "bucket"))
+    waiter = asyncio.create_task(endpoints.resolve(account(), "bucket"))
+    await asyncio.sleep(0)
+    maker.cancel()
+
+    endpoint = await waiter
+
+    assert endpoint.origin == "http://bucket.s3.amazonaws.com"
+    assert maker.cancelled()
+    assert len(opened) == 2
+
+
+async def test_nothing_is_sent(endpoints, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("an endpoint was looked up over the network")
+
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(AioSession, "get_credentials", refuse)
+
+    endpoint = await endpoints.resolve(account(), "bucket")
+
+    assert endpoint.host == "bucket.s3.amazonaws.com"
+
+
+CONFIG_FILE = """
+[default]
+region = ap-south-1
+endpoint_url = http://elsewhere
+use_fips_endpoint = true
+use_dualstack_endpoint = true
+defaults_mode = standard
+parameter_validation = nonsense
+s3 =
+  addressing_style = auto
+  signature_version = s3
+  use_accelerate_endpoint = true
+  use_dualstack_endpoint = true
+  us_east_1_regional_endpoint = regional
+services = mine
+
+[services mine]
+s3 =
+  endpoint_url = http://elsewhere
+"""
+
+ENVIRONMENTS = [
+    {"AWS_ENDPOINT_URL": "http://elsewhere"},
+    {"AWS_ENDPOINT_URL_S3": "http://elsewhere"},
+    {"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false", "AWS_ENDPOINT_URL": "http://elsewhere"},
+    {"AWS_USE_FIPS_ENDPOINT": "true"},
+    {"AWS_USE_DUALSTACK_ENDPOINT": "true"},
+    {"AWS_DEFAULTS_MODE": "standard"},
+    {"AWS_DEFAULTS_MODE": "auto"},
+    {"AWS_DEFAULTS_MODE": "nonsense"},
+    {"AWS_S3_US_EAST_1_REGIONAL_ENDPOINT": "regional"},
+    {"AWS_S3_US_EAST_1_REGIONAL_ENDPOINT": "nonsense"},
+    {"AWS_S3_DISABLE_EXPRESS_SESSION_AUTH": "nonsense"},
+    {"AWS_PROFILE": "nope"},
+    {"AWS_DEFAULT_PROFILE": "nope"},
+    {"AWS_DEFAULT_REGION": "ap-south-1", "AWS_REGION": "ap-south-1"},
+    {"AWS_AUTH_SCHEME_PREFERENCE": "sigv4a"},
+    {"AWS_REQUEST_MIN_COMPRESSION_SIZE_BYTES": "nonsense"},
+    {"AWS_MAX_ATTEMPTS": "nonsense"},
+    {"AWS_RETRY_MODE": "adaptive"},
+    {"AWS_CSM_ENABLED": "true"},
+    {"AWS_BEARER_TOKEN_S3": "token"},
+    {"AWS_CA_BUNDLE": ""},
+    {"REQUESTS_CA_BUNDLE": ""},
+    {"AWS_CONFIG_FILE": "{home}/config"},
+    {"AWS_SHARED_CREDENTIALS_FILE": "{home}/config"},
+    {"AWS_CONFIG_FILE": "{home}/broken"},
+    {"AWS_SHARED_CREDENTIALS_FILE": "{home}/broken"},
+    {"AWS_DATA_PATH": "{home}/models"},
+    {"HOME": "{home}/config-home"},
+    {"HOME": "{home}/credentials-home"},
+    {"HTTP_PROXY": "http://proxy", "HTTPS_PROXY": "http://proxy"},
+]
+
+
+@pytest.fixture
+def home(tmp_path):
+    (tmp_path / "config").write_text(CONFIG_FILE)
+    (tmp_path / "broken").write_text("no section\n")
+    for name in ("config", "credentials"):
+        (tmp_path / f"{name}-home" / ".aws").mkdir(parents=True)
+        (tmp_path / f"{name}-home" / ".aws" / name).write_text("no section\n")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "endpoints.json").write_text('{"version": 3, "partitions": []}')
+    (tmp_path / "models" / "partitions.json").write_text('{"version": "1.1", "partitions": []}')
+    return tmp_path
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS, ids=lambda names: "+".join(f"{k}={v}" for k, v in names.items()))
+async def test_endpoints_do_not_depend_on_the_environment(endpoints, environment, home, monkeypatch):
+    accounts = [
+        account(),
+        account(path_style=True),
+        account(region="eu-central-1", use_ssl=True),
+        account(host="h:9000"),
+    ]
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value.format(home=home))
+
+    resolved = [await endpoints.resolve(each, "bucket") for each in accounts]
+
+    assert [each.origin + each.prefix for each in resolved] == [
+        "http://bucket.s3.amazonaws.com",
+        "http://s3.amazonaws.com/bucket",
+        "https://bucket.s3.eu-central-1.amazonaws.com",
+        "http://bucket.h:9000",
+    ]
+    assert [each.region for each in resolved] == [each.region for each in accounts]
+
+
+async def test_models_in_the_home_directory_are_not_used(endpoints, home, monkeypatch):
+    monkeypatch.setattr("botocore.loaders.Loader.CUSTOMER_DATA_PATH", str(home / "models"))
+
+    endpoint = await endpoints.resolve(account(region="cn-north-1"), "bucket")
+
+    assert endpoint.host == "bucket.s3.cn-north-1.amazonaws.com.cn"

@@ -1,0 +1,239 @@
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.errors import Invalid
+from service.resources.endpoints import parse_host, parse_region
+from service.resources.types import AwsAccount
+from service.signing import presigner as presigner_module
+from service.signing.names import name_issues
+from service.signing.operations import DELETE_OBJECT, GET_OBJECT, PUT_OBJECT
+from service.signing.presigner import Presigner
+from service.signing.sigv4 import Credentials
+
+AT = 1369353600
+WEEK = 604800
+YEAR_2100 = 4102444800
+
+EXAMPLES = settings(deadline=None, max_examples=1500, suppress_health_check=[HealthCheck.too_slow])
+
+ENDPOINTS = [
+    # host, use_ssl, region, path_style
+    (None, None, "us-east-1", False),
+    (None, True, "us-east-1", True),
+    (None, True, "eu-central-1", False),
+    (None, False, "eu-central-1", True),
+    (None, True, "cn-north-1", False),
+    (None, True, "us-gov-west-1", False),
+    (None, False, "us-gov-west-1", True),
+    (None, None, "garage", False),
+    ("s3.amazonaws.com", None, "eu-west-1", False),
+    ("s3-accelerate.amazonaws.com", True, "us-west-2", False),
+    ("minio:9000", None, "us-east-1", False),
+    ("minio:9000", True, "us-east-1", False),
+    ("minio:9000", False, "us-east-1", True),
+    ("garage.local:80", False, "garage", False),
+    ("garage.local:443", True, "garage", True),
+    ("garage.local:443", False, "garage", False),
+    ("S3.Example.COM:9000", True, "us-east-1", False),
+    ("dotted.example.", False, "us-east-1", False),
+    ("127.0.0.1:9000", None, "us-east-1", False),
+    ("[::1]:9000", None, "us-east-1", False),
+    ("[FE80::ABCD]", True, "us-east-1", False),
+    ("[::80]", False, "us-east-1", True),
+    ("https://gateway.example/s3/", None, "eu-north-1", False),
+    ("http://gateway.example:80/a//b~/", None, "eu-north-1", False),
+    ("HTTP://gateway.example/a//b~/", None, "eu-north-1", True),
+    ("http://10.0.0.1/s3", None, "eu-north-1", False),
+]
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+buckets = st.one_of(
+    st.sampled_from(
+        ["bucket", "my.bucket", "My-Bucket", "my_bucket", "10.0.0.1", "ab", "a" * 63, "a" * 64, "b.", "b-"]
+    ),
+    st.text(LETTERS + "0123456789-._AZ", min_size=2, max_size=70),
+    st.text(LETTERS + "-.", min_size=3, max_size=30),
+).filter(lambda bucket: not name_issues(bucket, "k"))
+
+RESERVED = [*"/+%&=?#;:@~*'()!$,.\\\"<>|` ", "//", "%2F", "%2e", "..", "a/b"]
+UNICODE = ["é", "e\u0301", "\u2028", "𝄞", "\x01", "\n", "\x7f", "a"]
+texts = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60),
+    st.lists(st.sampled_from(RESERVED + UNICODE), min_size=1, max_size=20).map("".join),
+)
+keys = texts.filter(lambda key: not name_issues("bucket", key))
+long_keys = st.builds(
+    lambda key, size: (key * 1024).encode()[:size].decode(errors="ignore"), keys, st.integers(1000, 1024)
+).filter(lambda key: not name_issues("bucket", key))
+
+access_keys = st.text(
+    st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters=",/"), min_size=1, max_size=40
+)
+secrets = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)
+tokens = st.one_of(st.none(), st.just(""), st.just("FwoG/+=="), texts)
+
+
+@st.composite
+def accounts(draw, endpoints):
+    host, use_ssl, region, path_style = draw(endpoints)
+    return AwsAccount(
+        id="x",
+        access_key_id=draw(access_keys),
+        secret_access_key=draw(secrets),
+        session_token=draw(tokens),
+        region=region,
+        host=host,
+        use_ssl=use_ssl,
+        path_style=path_style,
+    )
+
+
+operations = st.sampled_from([GET_OBJECT, PUT_OBJECT, DELETE_OBJECT])
+
+
+def requests(keys):
+    return st.fixed_dictionaries(
+        {
+            "bucket": buckets,
+            "key": keys,
+            "at": st.one_of(st.integers(0, YEAR_2100), st.sampled_from([AT, AT + 86399, AT + 86400, 951782400])),
+            "expires_in": st.one_of(st.integers(1, WEEK), st.sampled_from([1, 86400, WEEK])),
+        }
+    )
+
+
+@EXAMPLES
+@given(accounts(st.sampled_from(ENDPOINTS)), operations, requests(keys))
+def test_a_url_is_the_one_that_aiobotocore_presigns(presign_twice, account, operation, request):
+    ours, oracles = presign_twice(account, operation, request)
+
+    assert ours == oracles
+
+
+@settings(EXAMPLES, max_examples=300)
+@given(accounts(st.sampled_from(ENDPOINTS)), operations, requests(long_keys))
+def test_a_long_key_is_signed_as_aiobotocore_signs_it(presign_twice, account, operation, request):
+    ours, oracles = presign_twice(account, operation, request)
+
+    assert ours == oracles
+
+
+labels = st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?", fullmatch=True)
+names = st.one_of(
+    st.lists(labels, min_size=1, max_size=5).map(".".join),
+    st.ip_addresses(v=4).map(str),
+    st.ip_addresses(v=6).map(lambda address: f"[{address}]"),
+    st.ip_addresses(v=6).map(lambda address: f"[{address.exploded.upper()}]"),
+    st.ip_addresses(v=4).map(lambda address: f"[::ffff:{address}]"),
+)
+ports = st.one_of(st.just(""), st.integers(1, 65535).map(":{}".format), st.sampled_from([":80", ":443"]))
+prefixes = st.from_regex(r"(/[A-Za-z0-9._~-]{0,8}){0,4}", fullmatch=True)
+hosts = st.one_of(
+    st.none(),
+    st.builds("{}{}".format, names, ports),
+    st.builds("{}{}{}{}".format, st.sampled_from(["http://", "https://", "HTTP://"]), names, ports, prefixes),
+    st.text("aZ1.-_:/[]@%?# \n", min_size=1, max_size=12),
+)
+regions = st.one_of(
+    st.from_regex(r"[a-z0-9][a-z0-9-]{0,63}", fullmatch=True), st.sampled_from(["us-east-1", "aws-global"])
+)
+
+
+def is_accepted(endpoint):
+    host, _, region, _ = endpoint
+    try:
+        parse_region(region)
+        return host is None or bool(parse_host(host))
+    except ValueError:
+        return False
+
+
+endpoints = st.tuples(hosts, st.booleans(), regions, st.booleans()).filter(is_accepted)
+
+
+@settings(EXAMPLES, max_examples=300)
+@given(accounts(endpoints), buckets)
+def test_whatever_host_and_region_are_accepted_can_be_signed_for(presign_twice, account, bucket):
+    if account.host and "://" in account.host:
+        account = replace(account, use_ssl=None)
+
+    ours, oracles = presign_twice(account, GET_OBJECT, {"bucket": bucket, "key": "k", "at": AT, "expires_in": 1})
+
+    assert ours == oracles
+
+
+async def test_the_clock_is_the_callers(presigner, account):
+    url = await presigner.presign(account, GET_OBJECT, bucket="bucket", key="k", at=AT, expires_in=60)
+
+    assert f"&X-Amz-Date={datetime.fromtimestamp(AT, UTC):%Y%m%dT%H%M%SZ}&X-Amz-Expires=60&" in url
+
+
+@pytest.mark.parametrize(
+    ("fields", "missing"),
+    [
+        ({"access_key_id": None}, ["access-key-id"]),
+        ({"secret_access_key": None}, ["secret-access-key"]),
+        ({"secret_access_key": ""}, ["secret-access-key"]),
+        ({"access_key_id": None, "secret_access_key": None}, ["access-key-id", "secret-access-key"]),
+    ],
+)
+async def test_an_account_without_keys_is_told_what_is_missing(presigner, account, fields, missing):
+    incomplete = replace(account, **fields)
+
+    with pytest.raises(Invalid) as refusal:
+        await presigner.presign(incomplete, GET_OBJECT, bucket="bucket", key="k", at=AT, expires_in=60)
+
+    assert [issue.expression for issue in refusal.value.issues] == [f"AwsAccount.{name}" for name in missing]
+    assert all(
+        name in issue.diagnostics and "wJalr" not in issue.diagnostics
+        for name, issue in zip(missing, refusal.value.issues, strict=True)
+    )
+
+
+async def test_an_account_derives_its_signing_key_once_a_day(presigner, account, monkeypatch):
+    derived = []
+    derive = Credentials._derive
+
+    def counted(self, date, region):
+        derived.append((date, region))
+        return derive(self, date, region)
+
+    monkeypatch.setattr(Credentials, "_derive", counted)
+    for at in (AT, AT + 1, AT + 86399, AT + 86400):
+        await presigner.presign(account, GET_OBJECT, bucket="bucket", key="k", at=at, expires_in=60)
+
+    assert derived == [("20130524", "us-east-1"), ("20130525", "us-east-1")]
+
+
+async def test_a_changed_account_signs_with_its_new_key(presigner, account):
+    request = {"bucket": "bucket", "key": "k", "at": AT, "expires_in": 60}
+    before = await presigner.presign(account, GET_OBJECT, **request)
+    after = await presigner.presign(replace(account, secret_access_key="another"), GET_OBJECT, **request)
+
+    assert before != after
+
+
+async def test_an_account_that_has_signed_is_still_itself(presigner, account):
+    unused = replace(account)
+    await presigner.presign(account, GET_OBJECT, bucket="bucket", key="k", at=AT, expires_in=60)
+
+    assert account == unused
+    assert repr(account) == repr(unused)
+    assert hash(account) == hash(unused)
+    assert presigner_module._KEPT_AS not in vars(replace(account))
+
+
+async def test_two_presigners_have_their_own_default_of_ssl(presigner, account):
+    secure = Presigner(default_use_ssl=True)
+    request = {"bucket": "bucket", "key": "k", "at": AT, "expires_in": 60}
+
+    http = await presigner.presign(account, GET_OBJECT, **request)
+    https = await secure.presign(account, GET_OBJECT, **request)
+    await secure.close()
+
+    assert http.startswith("http://")
+    assert https == http.replace("http://", "https://")
