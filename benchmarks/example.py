@@ -1,0 +1,99 @@
+"""What is signed in all rows: accounts, a bucket, a key; and what aiobotocore, the oracle, signs for them."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+from unittest import mock
+from urllib.parse import parse_qs, urlsplit
+
+import yaml
+from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession
+
+from benchmarks.load import Request
+from service.resources.types import AwsAccount
+from service.signing.operations import GET_OBJECT, PUT_OBJECT, Operation
+
+BUCKET, KEY = "my-bucket", "example.txt"
+DAY_SECONDS, HALF_DAY_SECONDS = 86_400, 43_200
+
+# The example credentials of AWS' own documentation.
+AMAZON = AwsAccount(
+    id="my-account",
+    access_key_id="AKIAIOSFODNN7EXAMPLE",
+    secret_access_key="wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",  # noqa: S106
+)
+MINIO_HOST = "minio.example.com:9000"
+MINIO = AwsAccount(
+    id="minio",
+    access_key_id=AMAZON.access_key_id,
+    secret_access_key=AMAZON.secret_access_key,
+    host=MINIO_HOST,
+    path_style=True,
+)
+FIELDS = {"access-key-id": str(AMAZON.access_key_id), "secret-access-key": str(AMAZON.secret_access_key)}
+
+STORE_ACCOUNT = Request(f"/AwsAccount/{AMAZON.id}", "PUT", "application/json", json.dumps(FIELDS))
+GET = Request(f"/aws/storage/{AMAZON.id}/{BUCKET}/{KEY}")
+GET_EXPIRING = Request(f"{GET.path}?expiration={HALF_DAY_SECONDS}")
+UPLOAD = Request(f"/aws/storage/{AMAZON.id}/{BUCKET}", "POST", "text/yaml", f"filename: {KEY}")
+SIGNS = {
+    GET: (GET_OBJECT, DAY_SECONDS),
+    GET_EXPIRING: (GET_OBJECT, HALF_DAY_SECONDS),
+    UPLOAD: (PUT_OBJECT, DAY_SECONDS),
+}
+
+
+class WrongAnswer(Exception):
+    """An answer is not what aiobotocore signs."""
+
+
+@asynccontextmanager
+async def client(account: AwsAccount) -> AsyncIterator[Any]:
+    """A client of aiobotocore's, of a class that is made at run time."""
+    config = AioConfig(signature_version="s3v4", s3={"addressing_style": "path" if account.path_style else "virtual"})
+    async with AioSession().create_client(
+        "s3",
+        region_name=account.region,
+        endpoint_url=account.host and f"http://{account.host}",
+        use_ssl=False,
+        aws_access_key_id=account.access_key_id,
+        aws_secret_access_key=account.secret_access_key,
+        config=config,
+    ) as opened:
+        yield opened
+
+
+def check(request: Request, answer: bytes) -> None:
+    """Raise WrongAnswer unless the answer has exactly the URL that aiobotocore signs for the same instant."""
+    operation, expires_in = SIGNS[request]
+    body = yaml.safe_load(answer)
+    if set(body) != {"url"}:
+        raise WrongAnswer(f"{request.method} {request.path} answers {sorted(body)}")
+    check_url(AMAZON, operation, expires_in, body["url"])
+
+
+def check_url(account: AwsAccount, operation: Operation, expires_in: int, url: str) -> None:
+    """The same for a URL alone."""
+    (date,) = parse_qs(urlsplit(url).query)["X-Amz-Date"]
+    instant = datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    expected = asyncio.run(_presigned(account, operation, expires_in, instant))
+    if url != expected:
+        raise WrongAnswer(f"The URL is\n{url}\nand aiobotocore's is\n{expected}")
+
+
+def answer_size() -> int:
+    """The bytes of our answer to GET."""
+    url = asyncio.run(_presigned(AMAZON, GET_OBJECT, DAY_SECONDS, datetime.now(UTC)))
+    return len(json.dumps({"url": url}, separators=(",", ":")))
+
+
+async def _presigned(account: AwsAccount, operation: Operation, expires_in: int, instant: datetime) -> str:
+    with mock.patch("botocore.auth.get_current_datetime", return_value=instant):
+        async with client(account) as opened:
+            params = {"Bucket": BUCKET, "Key": KEY}
+            url: str = await opened.generate_presigned_url(operation.name, Params=params, ExpiresIn=expires_in)
+            return url

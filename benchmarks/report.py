@@ -1,0 +1,98 @@
+"""Results as a table, on a terminal or as a page with a plot."""
+
+import os
+import platform
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks import chart, cores
+from benchmarks.contest import Result
+from benchmarks.servers import ROOT
+
+PAGE = ROOT / "docs" / "benchmarks.md"
+PLOT = PAGE.with_suffix(".svg")
+HEADER = ("what", "beside it", "ours", "beside", "figure", "bar", "")
+PACKAGES = ("aiohttp", "uvloop", "redis", "hiredis", "aiobotocore", "botocore")
+
+INTRODUCTION = """\
+# Benchmarks
+
+Made by `make bench`, or `python -m benchmarks`; not written by hand.
+
+Absolute figures move with the machine, so each is compared with something that is measured beside it in the same run,
+in turns. What is shown are medians over the rounds: of ours, of what is beside it, and of the figure that each round
+makes of the two. CPU is the server process' user and system time over the requests that it served, loaded by wrk over
+32 connections that are kept alive. The service runs as it ships, with default settings. Each URL is compared with
+aiobotocore's before the clock starts, and any answer but 2xx fails the run.
+"""
+
+
+def line(result: Result) -> str:
+    """One row for a terminal."""
+    row = result.row
+    return f"{row.name:16} {result.note or _figures(result)}  {verdict(result)}".rstrip()
+
+
+def write(results: Sequence[Result], seconds: float, setting: str) -> None:
+    """The page and its plot."""
+    PLOT.write_text(chart.svg([result for result in results if result.measured]), encoding="utf-8")
+    PAGE.write_text(page(results, seconds, setting), encoding="utf-8")
+
+
+def page(results: Sequence[Result], seconds: float, setting: str) -> str:
+    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    return "\n".join(
+        [
+            INTRODUCTION,
+            *(_table_row(cells) for cells in (HEADER, ("---",) * len(HEADER), *map(_cells, results))),
+            "",
+            f"![How much of its bar each row takes]({PLOT.name})",
+            "",
+            f"Measured on {datetime.now(UTC):%Y-%m-%d} in {seconds:.0f} s, on {setting}.",
+            f"Python {platform.python_version()}, {packages}.",
+            "",
+        ]
+    )
+
+
+def verdict(result: Result) -> str:
+    if result.failed:
+        return "FAILED"
+    if not result.measured:
+        return ""
+    if result.row.awaits:
+        return f"not judged before {result.row.awaits}"
+    return "MISSED" if result.missed else "ok"
+
+
+def machine() -> str:
+    """What the figures depend on, and how busy it is before the run."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    models = [text.partition(": ")[2] for text in lines if text.startswith("model name")]
+    cpu = f"{os.cpu_count()} cores of {models[0] if models else platform.machine()}"
+    return f"{cpu}, {platform.system()}, load average {os.getloadavg()[0]:.1f} before; {cores.described()}"
+
+
+def _figures(result: Result) -> str:
+    _, _, ours, beside, figure, bar, _ = _cells(result)
+    return f"{ours:>12} {beside:>12} {figure:>12}   bar {bar:12}"
+
+
+def _cells(result: Result) -> tuple[str, ...]:
+    row = result.row
+    what = (row.what, row.against)
+    if not result.measured:
+        return (*what, "", "", "", str(row.bar), f"{verdict(result)} {result.note.splitlines()[-1]}".strip())
+    ours, beside = (_amount(amount, row.unit) for amount in (result.ours, result.beside))
+    return (*what, ours, beside, row.bar.written(result.figure), str(row.bar), verdict(result))
+
+
+def _amount(amount: float, unit: str) -> str:
+    digits = max(0, 3 - len(str(int(amount))))
+    return f"{amount:,.{digits}f} {unit}"
+
+
+def _table_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
