@@ -1,0 +1,59 @@
+"""Real S3 servers for the session, each installed and started when the first test asks for it."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+from live import s3_servers
+from live.certificates import Certificates, make_certificates
+from live.installation import NotInstalled
+from live.s3_servers import S3Server
+from live.signer import Signer
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory) -> Certificates:
+    return make_certificates(tmp_path_factory.mktemp("tls"), s3_servers.DOMAIN)
+
+
+@pytest.fixture(scope="session")
+def swift(tmp_path_factory, certificates) -> Iterator[S3Server]:
+    with _or_skip(s3_servers.swift, tmp_path_factory.mktemp("swift"), certificates) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def ministack(tmp_path_factory, certificates) -> Iterator[S3Server]:
+    with _or_skip(s3_servers.ministack, tmp_path_factory.mktemp("ministack"), certificates) as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=["swift", "ministack"])
+def s3_server(request) -> S3Server:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="session")
+def signer(service) -> Signer:
+    return Signer(service.url)
+
+
+@pytest.fixture(scope="session")
+def bucket(s3_server) -> str:
+    return s3_server.make_bucket("signed-uploads")
+
+
+@contextmanager
+def _or_skip(
+    start: Callable[[Path, Certificates], AbstractContextManager[S3Server]], state: Path, tls: Certificates
+) -> Iterator[S3Server]:
+    # A laptop without network tests the rest; CI must not be green for want of a server.
+    try:
+        running = start(state, tls)
+        with running as server:
+            yield server
+    except NotInstalled as missing:
+        give_up = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        give_up(str(missing))

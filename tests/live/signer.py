@@ -1,0 +1,59 @@
+"""The service as its clients see it: an account goes in, signed URLs come out, and S3 gets to see them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from live.raw_http import Answer, send
+from live.s3_servers import S3Server
+
+
+@dataclass(frozen=True)
+class Signer:
+    """Calls of a running service, of which every one is expected to succeed."""
+
+    url: str
+
+    def put_account(self, account: dict[str, Any]) -> str:
+        self._call("PUT", "/AwsAccount", account)
+        return account["id"]
+
+    def signed_url(self, method: str, target: str, body: dict[str, Any] | None = None) -> str:
+        return self._call(method, f"/aws/storage/{target}", body).json()["url"]
+
+    def _call(self, method: str, target: str, body: dict[str, Any] | None) -> Answer:
+        content = None if body is None else json.dumps(body).encode()
+        answer = send(self.url + target, method, content, {"Content-Type": "application/json"})
+        assert answer.status in {200, 201}, (method, target, answer)
+        return answer
+
+
+@dataclass(frozen=True)
+class Storage:
+    """One bucket, reached by signed URLs alone."""
+
+    signer: Signer
+    server: S3Server
+    account: str
+    bucket: str
+
+    def upload(self, key: str, content: bytes, headers: Mapping[str, str] | None = None) -> Answer:
+        return self.server.send(self.upload_url(key), "PUT", content, headers)
+
+    def download(self, key: str, *, safe: str = "") -> Answer:
+        return self.server.send(self.download_url(key, safe=safe), "GET")
+
+    def delete(self, key: str, *, safe: str = "") -> Answer:
+        return self.server.send(self.delete_url(key, safe=safe), "DELETE")
+
+    def upload_url(self, key: str) -> str:
+        return self.signer.signed_url("POST", f"{self.account}/{self.bucket}", {"filename": key})
+
+    def download_url(self, key: str, query: str = "", *, safe: str = "") -> str:
+        """Ask for a URL with the key's every byte percent-encoded, but for the characters in `safe`."""
+        return self.signer.signed_url("GET", f"{self.account}/{self.bucket}/{quote(key, safe=safe)}{query}")
+
+    def delete_url(self, key: str, query: str = "", *, safe: str = "") -> str:
+        return self.signer.signed_url("DELETE", f"{self.account}/{self.bucket}/{quote(key, safe=safe)}{query}")
