@@ -1,0 +1,99 @@
+"""Plain data to block-style YAML that YAML 1.1 and 1.2 readers understand alike.
+
+libyaml's emitter escapes every character beyond the BMP and takes 15 us for a signed URL; this takes 3.
+"""
+
+import json
+import math
+import re
+from typing import Any
+
+# A letter first, so that no number, date, indicator or special value is among it; then what both versions of YAML let
+# stand in a plain scalar anywhere. The spans leave out controls, NEL, no-break space, LS, PS, BOM, U+FFFE and U+FFFF.
+_SAFE = r"!-9;-~\xa1-\u2027\u202a-\ufefe\uff00-\ufffd\U00010000-\U0010ffff"
+_PLAIN = re.compile(
+    rf"""
+    (?! (?i: null | true | false | yes | no | on | off | y | n ) \Z)
+    (?: [^\W\d_] | _[a-zA-Z] | [/$] | <(?!<) ) [{_SAFE}]*+
+    (?: (?: :(?![ ]|\Z) | [ ]++(?!\#|\Z) ) [{_SAFE}]*+ )*+
+    """,
+    re.VERBOSE,
+).fullmatch
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+_quote = json.JSONEncoder(ensure_ascii=False).encode
+# A simple key ends within 1024 characters, its quotes and escapes counted; a longer one needs the `? ` form.
+_SIMPLE_KEY = 1000
+
+
+def dump_yaml(data: object) -> bytes:
+    """Write YAML: block style, in the given order, one line a scalar, unicode as it is.
+
+    Strings are plain where no reader can take them for something else, else double-quoted as in JSON.
+
+    Raises:
+        TypeError: for what JSON does not know either.
+        ValueError: for NaN and infinities.
+    """
+    lines: list[str] = []
+    if isinstance(data, dict) and data:
+        _mapping(data, "", "", lines)
+    elif isinstance(data, list) and data:
+        _sequence(data, "", "", lines)
+    else:
+        lines.append(_scalar(data))
+    lines.append("")
+    return "\n".join(lines).encode()
+
+
+def _mapping(members: dict[str, Any], lead: str, indent: str, lines: list[str]) -> None:
+    """Append a mapping's lines: ``lead`` begins the first of them, ``indent`` the others."""
+    for key, value in members.items():
+        head = _head(key, lead, indent)
+        if isinstance(value, dict) and value:
+            lines.append(head)
+            _mapping(value, indent + "  ", indent + "  ", lines)
+        elif isinstance(value, list) and value:
+            lines.append(head)
+            _sequence(value, indent, indent, lines)
+        else:
+            lines.append(f"{head} {_scalar(value)}")
+        lead = indent
+
+
+def _sequence(items: list[Any], lead: str, indent: str, lines: list[str]) -> None:
+    for item in items:
+        if isinstance(item, dict) and item:
+            _mapping(item, lead + "- ", indent + "  ", lines)
+        elif isinstance(item, list) and item:
+            _sequence(item, lead + "- ", indent + "  ", lines)
+        else:
+            lines.append(f"{lead}- {_scalar(item)}")
+        lead = indent
+
+
+def _head(key: str, lead: str, indent: str) -> str:
+    text = _text(key)
+    return f"{lead}{text}:" if len(text) <= _SIMPLE_KEY else f"{lead}? {text}\n{indent}:"
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, float):
+        return _float(value)
+    # What is left is spelt as in JSON: true, false, null, integers, [], {}.
+    return _quote(value)
+
+
+def _text(text: str) -> str:
+    if _PLAIN(text):
+        return text
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", _quote(text))
+
+
+def _float(number: float) -> str:
+    if not math.isfinite(number):
+        raise ValueError("Out of range float values are not JSON compliant")
+    text = repr(number)
+    # YAML 1.1 knows a float by its point.
+    return text if "." in text else text.replace("e", ".0e")
