@@ -171,9 +171,12 @@ def _patched(type_: ResourceType, seen: Resource, document: Document) -> Documen
     base = {**type_.unknown(seen), **type_.represent(seen)}
     patch = dict(document.values)
     for secret in type_.secrets.keys() & patch.keys():
-        if patch[secret] is None:
-            patch[f"_{secret}"] = None
-    return Document(merge_patch(_as_text(base) if document.text else base, patch), document.text)
+        # A secret that is given, a blank one too, stands for itself.
+        patch[f"_{secret}"] = None
+    merged = merge_patch(_as_text(base) if document.text else base, patch)
+    # A null removes what is there; for a name that nothing has, it is a misspelling, to be told.
+    misspelt = dict.fromkeys(patch.keys() - type_.names - base.keys())
+    return Document({**misspelt, **merged}, document.text)
 
 
 def _as_text(value: Any) -> Any:

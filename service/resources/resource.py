@@ -42,11 +42,9 @@ class Resource:
 
     @cached_property
     def meta(self) -> Meta:
-        return Meta(
-            self.record.get(VERSION, "0"), _instant(self.record.get(CREATED)), _instant(self.record.get(UPDATED))
-        )
+        return Meta(str(self.version), _instant(self.record.get(CREATED)), _instant(self.record.get(UPDATED)))
 
-    def remembered(self, decode: "Callable[[Resource], Any]") -> Any:
+    def remembered(self, decode: Callable[["Resource"], Any]) -> Any:
         """What ``decode`` made of this resource; it is asked once, as a record never changes."""
         if "decoded" not in self.__dict__:
             self.__dict__["decoded"] = decode(self)
@@ -54,8 +52,9 @@ class Resource:
 
     @property
     def version(self) -> int:
-        text = self.meta.version_id
-        return int(text) if len(text) <= LONGEST_VERSION and text.isdecimal() else 0
+        # An operator may have written anything here.
+        text = self.record.get(VERSION, "")
+        return int(text) if len(text) <= LONGEST_VERSION and text.isascii() and text.isdecimal() else 0
 
     @property
     def is_adopted(self) -> bool:

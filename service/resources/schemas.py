@@ -28,6 +28,8 @@ MASKED = {
 # An answer that lists every one of 20,000 misspelt fields would help nobody and cost the others their turn.
 MAX_ISSUES = 100
 MAX_NAME_IN_MESSAGE = 64
+# Beyond any real base URL, and short enough to be judged at once.
+MAX_HOST_LENGTH = 2048
 
 
 class WireSchema(Schema):
@@ -41,6 +43,7 @@ class WireSchema(Schema):
     def __init__(self, *, text: bool = False, **options: Any) -> None:
         super().__init__(**options)
         self.text = text
+        self.names = {field.data_key for field in self.fields.values()}
 
     def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
         field_obj.data_key = field_obj.data_key or field_name.replace("_", "-")
@@ -51,7 +54,7 @@ class WireSchema(Schema):
     def _null_is_absent(self, data: Any, **_: Any) -> Any:
         if not isinstance(data, Mapping):
             return data
-        return {name: value for name, value in data.items() if value is not None}
+        return {name: value for name, value in data.items() if value is not None or name not in self.names}
 
     def read(self, data: Mapping[str, Any], *, within: str = "") -> dict[str, Any]:
         """The typed values of ``data``.
@@ -59,6 +62,10 @@ class WireSchema(Schema):
         Raises:
             Invalid: one issue a fault, all faults at once; ``within`` goes in front of each field's name.
         """
+        if len(data) > len(self.names) + MAX_ISSUES:
+            # marshmallow takes tens of milliseconds to refuse thousands of fields.
+            unknown = {name: [self.error_messages["unknown"]] for name in data if name not in self.names}
+            raise Invalid(*_issues(unknown, within))
         try:
             return dict(self.load(data))
         except ValidationError as error:
@@ -175,6 +182,10 @@ def _rule(parse: Callable[[str], object]) -> Callable[[str], None]:
     return rule
 
 
+# Control characters, and the surrogates with which bytes are kept that are not UTF-8 in Redis.
+_UNFIT = r"\x00-\x1f\x7f\ud800-\udfff"
+
+
 class AwsAccountSchema(ResourceSchema):
     """https://docs.aidbox.app/storage-1/aws-s3 and, for the shapes of keys, AWS' own limits."""
 
@@ -184,15 +195,17 @@ class AwsAccountSchema(ResourceSchema):
         r"[!-+\--.0-~]{1,256}", "must be 1 to 256 printable ASCII characters without space, comma or slash"
     )
     secret_access_key = Text(
-        r"[^\x00-\x1f\x7f]{1,512}", "must be 1 to 512 characters, none of them a control character"
+        rf"[^{_UNFIT}]{{1,512}}", "must be 1 to 512 characters of Unicode, none of them a control character"
     )
     masked_secret_access_key = Masked(data_key="_secret-access-key")
     session_token = Text(
-        r"[^\x00-\x1f\x7f]{0,8192}", "must be at most 8192 characters, none of them a control character"
+        rf"[^{_UNFIT}]{{0,8192}}", "must be at most 8192 characters of Unicode, none of them a control character"
     )
     masked_session_token = Masked(data_key="_session-token")
     region = Text(validate=_rule(parse_region))
-    host = Text(validate=_rule(parse_host))
+    host = Text(
+        rf"(?s:.){{0,{MAX_HOST_LENGTH}}}", f"must be at most {MAX_HOST_LENGTH} characters", validate=_rule(parse_host)
+    )
     use_ssl = Flag()
     path_style = Flag()
 
@@ -205,9 +218,11 @@ class AwsAccountSchema(ResourceSchema):
 
     @validates_schema(skip_on_field_errors=False)
     def _scheme_agrees(self, data: Mapping[str, Any], **_: Any) -> None:
-        scheme = parse_host(data["host"]).scheme if "host" in data else None
-        if scheme and data.get("use-ssl", scheme == "https") != (scheme == "https"):
-            raise ValidationError(f"contradicts host, which begins with {scheme}://", "use-ssl")
+        if "host" in data:
+            try:
+                parse_host(data["host"]).use_ssl(wanted=data.get("use-ssl"))
+            except ValueError as error:
+                raise ValidationError(str(error), "use-ssl") from None
 
     @post_load
     def _blank_token_is_none(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -243,12 +258,11 @@ class DeleteQuery(WireSchema):
 
 
 def _issues(messages: Mapping[str, Any], within: str) -> list[Issue]:
-    issues = []
-    for field, problems in messages.items():
+    issues: list[Issue] = []
+    for position, (field, problems) in enumerate(messages.items(), 1):
         name = f"{within}.{field}" if within else field
         shown = name if len(name) <= MAX_NAME_IN_MESSAGE else f"{name[:MAX_NAME_IN_MESSAGE]}…"
         issues += [Issue(f"{shown} {problem}", shown) for problem in problems]
-        if len(issues) >= MAX_ISSUES:
-            more = len(messages) - len(issues)
-            return [*issues, Issue(f"And {more} more fields have faults")] if more else issues
+        if len(issues) >= MAX_ISSUES and position < len(messages):
+            return [*issues, Issue(f"And {len(messages) - position} more fields have faults")]
     return issues

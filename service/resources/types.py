@@ -33,6 +33,7 @@ class ResourceType:
         self.secrets = secrets
         self._model = model
         self._reader = Reader(schema)
+        self.names = frozenset(self._reader.typed.names)
 
     def read(self, document: Document) -> dict[str, Any]:
         """The values of a request's body, by wire name.
@@ -61,7 +62,7 @@ class ResourceType:
 
     def represent(self, resource: Resource) -> dict[str, Any]:
         """The resource as plain data for an answer: secrets masked, fields in the schema's order."""
-        values: dict[str, Any] = {"id": resource.id, **resource.fields}
+        values: dict[str, Any] = {"id": resource.id, **{name: _unicode(text) for name, text in resource.fields.items()}}
         for secret in self.secrets:
             if values.pop(secret, ""):
                 values[f"_{secret}"] = MASKED
@@ -78,8 +79,7 @@ class ResourceType:
 
     def unknown(self, resource: Resource) -> dict[str, str]:
         """What an operator stored under names that the schema does not have."""
-        known = {field.data_key for field in self._reader.typed.fields.values()}
-        return {name: text for name, text in resource.fields.items() if name not in known}
+        return {name: text for name, text in resource.fields.items() if name not in self.names}
 
     def fields(self, values: Mapping[str, Any]) -> dict[str, str]:
         """Values by wire name as the text that stores keep."""
@@ -89,6 +89,11 @@ class ResourceType:
             for name, value in values.items()
             if name not in own
         }
+
+
+def _unicode(text: str) -> str:
+    # What is not UTF-8 in Redis is kept with surrogates, which no answer can hold.
+    return text if text.isascii() else text.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _timestamp(instant: datetime) -> str:

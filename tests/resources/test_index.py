@@ -1,0 +1,191 @@
+"""The listing index: in step with the hashes, whoever has written or deleted them."""
+
+import asyncio
+import random
+
+import pytest
+
+from service.resources import index
+from service.resources.index import glob_escaped
+from service.resources.redis import RedisStore
+
+
+@pytest.fixture
+async def store(redis_url, monkeypatch):
+    """A store that mends its index before each listing."""
+    monkeypatch.setattr(index, "REST_PER_MEND", 0)
+    store = RedisStore.at(redis_url)
+    await store.open()
+    yield store
+    await store.close()
+
+
+async def listed(store, kind="AwsAccount"):
+    page = await store.page(kind, offset=0, count=1000)
+    assert page.total == len(page.resources)
+    return [resource.id for resource in page.resources]
+
+
+async def fill(store, *ids):
+    return [await store.replace("AwsAccount", id_, {"id": id_}, seen=None) for id_ in ids]
+
+
+async def test_what_an_operator_creates_is_listed(store, operator):
+    await fill(store, "a", "c")
+    await operator.hset("AwsAccount:b", "id", "b")
+
+    assert await listed(store) == ["a", "b", "c"]
+
+
+async def test_what_an_operator_deletes_is_not_listed(store, operator):
+    await fill(store, "a", "b", "c")
+    await operator.delete("AwsAccount:b")
+
+    assert await listed(store) == ["a", "c"]
+
+
+async def test_after_a_flush_nothing_is_listed(store, operator):
+    await fill(store, "a")
+    await operator.flushall()
+
+    assert await listed(store) == []
+
+
+async def test_a_lost_index_is_made_anew(store, operator):
+    ids = sorted(f"a{n}" for n in range(index.CHUNK + 7))
+    await fill(store, *ids)
+    await operator.delete("_index:AwsAccount")
+
+    assert (await store.page("AwsAccount", offset=200, count=3)).total == len(ids)
+    assert await listed(store) == ids
+
+
+async def test_of_many_entries_without_a_hash_none_is_left(store, operator):
+    await fill(store, "a")
+    await operator.zadd("_index:AwsAccount", dict.fromkeys((f"gone{n}" for n in range(index.CHUNK * 2 + 7)), 0))
+
+    assert await listed(store) == ["a"]
+
+
+async def test_a_key_that_is_no_hash_is_not_listed(store, operator):
+    await fill(store, "a", "b")
+    await operator.set("AwsAccount:a", "surprise")
+    await operator.set("AwsAccount:c", "surprise")
+
+    assert await listed(store) == ["b"]
+
+
+async def test_a_key_that_turns_into_no_hash_after_the_mend_does_not_break_the_listing(store, operator, monkeypatch):
+    await fill(store, "a", "b")
+    await listed(store)
+    monkeypatch.setattr(index.Index, "_mend", lambda *_: asyncio.sleep(0))
+    await operator.set("AwsAccount:a", "surprise")
+    page = await store.page("AwsAccount", offset=0, count=10)
+
+    assert [resource.id for resource in page.resources] == ["b"]
+
+
+@pytest.mark.parametrize("id_", ["a:b", "a b", "-a", "a\n", "a" * 65, "", "ä"])
+async def test_a_key_that_is_no_id_is_not_listed(store, operator, id_):
+    await operator.hset(f"AwsAccount:{id_}", "id", "a")
+
+    assert await listed(store) == []
+
+
+@pytest.mark.parametrize("prefix", ["*", "a?c:", "[ab]:", "back\\slash:", "^-:", "{tag}:"])
+async def test_a_prefix_is_taken_as_it_is(redis_url, operator, prefix):
+    store = RedisStore.at(redis_url, prefix=prefix)
+    await operator.hset(f"{prefix}AwsAccount:mine", "id", "mine")
+    for other in ("anything", "abc:", "a:", "b:", "backslash:", ""):
+        await operator.hset(f"{other}AwsAccount:others", "id", "others")
+    found = await listed(store)
+    await store.close()
+
+    assert found == ["mine"]
+
+
+def test_a_prefix_is_escaped_for_a_glob():
+    assert glob_escaped(r"a*b?[c]\d") == r"a\*b\?\[c\]\\d"
+
+
+async def test_a_mend_is_followed_by_a_rest_in_proportion(redis_url, operator, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(index, "monotonic", lambda: now)
+    store = RedisStore.at(redis_url)
+    scan = store._client.scan
+
+    async def slow_scan(*args, **options):
+        nonlocal now
+        now += 0.1
+        return await scan(*args, **options)
+
+    monkeypatch.setattr(store._client, "scan", slow_scan)
+    found = [await listed(store)]
+    await operator.hset("AwsAccount:a", "id", "a")
+    now += 1.9
+    found.append(await listed(store))
+    now += 0.2
+    found.append(await listed(store))
+    await store.close()
+
+    assert found == [[], [], ["a"]]
+
+
+async def test_listings_at_once_share_a_mend(store, monkeypatch):
+    scans = 0
+    scan = store._client.scan
+
+    async def counted(*args, **options):
+        nonlocal scans
+        scans += 1
+        return await scan(*args, **options)
+
+    monkeypatch.setattr(store._client, "scan", counted)
+    monkeypatch.setattr(index, "REST_PER_MEND", 1000)
+    await asyncio.gather(*(listed(store) for _ in range(20)))
+
+    assert scans == 1
+
+
+async def test_an_entry_made_during_a_removal_is_not_lost(store, operator, redis_url, monkeypatch):
+    (seen,) = await fill(store, "a")
+    other, zrem = RedisStore.at(redis_url), store._client.zrem
+
+    async def late_zrem(*args):
+        await fill(other, "a")
+        return await zrem(*args)
+
+    monkeypatch.setattr(store._client, "zrem", late_zrem)
+    await store.remove(seen)
+    await other.close()
+
+    assert await operator.zrange("_index:AwsAccount", 0, -1) == ["a"]
+
+
+async def test_what_is_deleted_during_a_mend_is_not_listed_again(store, operator, monkeypatch):
+    await operator.hset("AwsAccount:a", "id", "a")
+    scan = store._client.scan
+
+    async def early_scan(*args, **options):
+        found = await scan(*args, **options)
+        await operator.delete("AwsAccount:a")
+        return found
+
+    monkeypatch.setattr(store._client, "scan", early_scan)
+
+    assert await listed(store) == []
+
+
+async def test_races_of_writers_and_removers_lose_no_entry(store, operator, monkeypatch):
+    async def churn():
+        for _ in range(30):
+            id_ = random.choice("abc")  # noqa: S311 - no secret
+            seen = await store.get("AwsAccount", id_)
+            await (store.remove(seen) if seen else store.replace("AwsAccount", id_, {"id": id_}, seen=None))
+
+    await asyncio.gather(*(churn() for _ in range(20)))
+    there = {key.removeprefix("AwsAccount:") for key in await operator.keys("AwsAccount:*")}
+    entries = set(await operator.zrange("_index:AwsAccount", 0, -1))
+
+    assert there <= entries
+    assert await listed(store) == sorted(there)

@@ -1,0 +1,246 @@
+"""Redis comes and goes: what callers are told, what the log says, and how soon it mends."""
+
+import asyncio
+import logging
+import time
+
+import pytest
+from redis.asyncio import Redis
+
+from service.errors import StoreUnavailable
+from service.resources.reachability import CONNECTIONS, PATIENCE_SECONDS, reason
+from service.resources.redis import RedisStore
+
+LOG = "service.resources.reachability"
+
+
+@pytest.fixture
+async def store(own_redis):
+    store = RedisStore.at(own_redis.url)
+    await store.open()
+    yield store
+    await store.close()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.fixture(autouse=True)
+def log(caplog):
+    caplog.set_level(logging.INFO, logger=LOG)
+    return caplog
+
+
+def told(log):
+    return [(record.levelname, record.getMessage()) for record in log.records if record.name == LOG]
+
+
+async def answers(store):
+    try:
+        await store.get("AwsAccount", "a")
+    except StoreUnavailable:
+        return False
+    return True
+
+
+async def seconds_until(condition, limit=5.0):
+    began = time.monotonic()
+    while not await condition():
+        assert time.monotonic() - began < limit
+        await asyncio.sleep(0.02)
+    return time.monotonic() - began
+
+
+async def seconds_to_fail(call):
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable):
+        await call
+    return time.monotonic() - began
+
+
+async def test_a_server_that_is_absent_at_the_start_is_told_once(own_redis, log):
+    own_redis.kill()
+    store = RedisStore.at(own_redis.url)
+    await store.open()
+    first = told(log)
+    await seconds_to_fail(store.get("AwsAccount", "a"))
+    waits = [await seconds_to_fail(store.get("AwsAccount", "a")), await seconds_to_fail(store.check())]
+    own_redis.start()
+    mended = await seconds_until(lambda: answers(store))
+    await store.check()
+    await store.close()
+
+    assert first == told(log)[:1]
+    assert [level for level, _ in told(log)] == ["WARNING", "INFO"]
+    assert f"redis://127.0.0.1:{own_redis.port}/0 is away: ConnectionError" in first[0][1]
+    assert max(waits) < 0.2
+    assert mended < 2
+
+
+async def test_an_outage_is_one_line_and_its_end_another(store, own_redis, log):
+    await asyncio.gather(*(store.get("AwsAccount", "a") for _ in range(50)))
+    own_redis.kill()
+    waits = await asyncio.gather(*(seconds_to_fail(store.get("AwsAccount", "a")) for _ in range(100)))
+    at_once = await seconds_to_fail(store.get("AwsAccount", "a"))
+    not_ready = await seconds_to_fail(store.check())
+    own_redis.start()
+    mended = await seconds_until(lambda: answers(store))
+
+    assert max(waits) < 1.3
+    assert max(at_once, not_ready) < 0.1
+    assert mended < 2
+    assert [level for level, _ in told(log)] == ["WARNING", "INFO"]
+
+
+async def test_an_outage_that_nobody_met_is_seen_by_a_check(store, own_redis):
+    own_redis.kill()
+    await asyncio.sleep(1.01)
+
+    assert await seconds_to_fail(store.check()) < 0.2
+
+
+async def test_a_short_restart_is_not_noticed_by_a_caller(store, own_redis, log):
+    await asyncio.gather(*(store.get("AwsAccount", "a") for _ in range(60)))
+    own_redis.kill()
+    calls = [asyncio.create_task(store.replace("AwsAccount", f"a{n}", {}, seen=None)) for n in range(50)]
+    await asyncio.to_thread(own_redis.start)
+
+    assert all(await asyncio.gather(*calls))
+
+
+async def test_idle_connections_from_before_a_restart_are_replaced(store, own_redis, log):
+    await asyncio.gather(*(store.get("AwsAccount", "a") for _ in range(60)))
+    own_redis.restart()
+    began = time.monotonic()
+    await asyncio.gather(*(store.get("AwsAccount", "a") for _ in range(200)))
+
+    assert time.monotonic() - began < 0.5
+    assert told(log) == []
+
+
+async def test_a_hung_server_holds_nobody_for_long(store, own_redis, log):
+    await store.get("AwsAccount", "a")
+    own_redis.hang()
+    calls = [store.get("AwsAccount", "a"), store.replace("AwsAccount", "a", {}, seen=None)]
+    calls += [store.page("AwsAccount", offset=0, count=1)]
+    waits = await asyncio.gather(*(seconds_to_fail(call) for call in calls))
+    await asyncio.sleep(PATIENCE_SECONDS - 0.5)
+    at_once = max(await seconds_to_fail(store.get("AwsAccount", "a")), await seconds_to_fail(store.check()))
+    own_redis.resume()
+    mended = await seconds_until(lambda: answers(store))
+
+    assert max(waits) < 1.3
+    assert at_once < 0.1
+    assert mended < 2
+    assert [level for level, _ in told(log)] == ["WARNING", "INFO"]
+
+
+async def test_a_store_on_a_hung_server_opens_and_closes_in_time(own_redis):
+    own_redis.hang()
+    store = RedisStore.at(own_redis.url)
+    began = time.monotonic()
+    await store.open()
+    await store.close()
+    own_redis.resume()
+
+    assert time.monotonic() - began < 1.3
+
+
+async def test_a_busy_pool_is_not_an_outage(store, log):
+    pool = store._client.connection_pool
+    busy = [await pool.get_connection() for _ in range(CONNECTIONS)]
+    wait = await seconds_to_fail(store.get("AwsAccount", "a"))
+    for connection in busy:
+        await pool.release(connection)
+    await store.check()
+
+    assert 0.9 < wait < 1.3
+    assert await answers(store)
+    assert told(log) == []
+
+
+async def test_who_comes_first_is_served_first(store):
+    async def greedy():
+        for _ in range(20):
+            await store.get("AwsAccount", "a")
+            served.append(False)
+
+    async def modest():
+        await store.get("AwsAccount", "a")
+        served.append(True)
+
+    served = []
+    await asyncio.gather(*(greedy() for _ in range(CONNECTIONS)), modest())
+
+    assert served.index(True) < 3 * CONNECTIONS
+
+
+async def test_a_restart_under_load_loses_no_write_and_makes_no_false_conflict(store, own_redis):
+    ends = time.monotonic() + 2
+    acknowledged, unknown = [0] * 100, [0] * 100
+
+    async def write(n):
+        await store.replace("AwsAccount", f"a{n}", {"n": "0"}, seen=None)
+        while time.monotonic() < ends:
+            try:
+                seen = await store.get("AwsAccount", f"a{n}")
+                assert await store.replace("AwsAccount", f"a{n}", {"n": str(int(seen.fields["n"]) + 1)}, seen=seen)
+                acknowledged[n] += 1
+            except StoreUnavailable:
+                unknown[n] += 1
+                await asyncio.sleep(0.05)
+
+    async def read(n):
+        while time.monotonic() < ends:
+            await answers(store)
+            await asyncio.sleep(0.01)
+
+    load = asyncio.gather(*(write(n) for n in range(100)), *(read(n) for n in range(100)))
+    await asyncio.sleep(0.5)
+    await asyncio.to_thread(own_redis.restart)
+    await load
+    written = [int((await store.get("AwsAccount", f"a{n}")).fields["n"]) for n in range(100)]
+
+    assert all(sure <= count <= sure + maybe for sure, count, maybe in zip(acknowledged, written, unknown, strict=True))
+    assert not store._client.connection_pool._in_use_connections
+
+
+async def test_what_redis_refuses_is_no_outage_and_told_once(store, own_redis, log):
+    async with Redis.from_url(own_redis.url) as admin:
+        await admin.config_set("maxmemory", "1")
+        for n in range(3):
+            with pytest.raises(StoreUnavailable):
+                await store.replace("AwsAccount", f"a{n}", {}, seen=None)
+    await store.check()
+
+    ((level, message),) = told(log)
+    assert level == "WARNING"
+    assert "refuses commands: OutOfMemoryError" in message
+
+
+async def test_a_wrong_password_is_told_but_not_which(own_redis, log):
+    store = RedisStore.at(own_redis.url.replace("//", "//alice:hush@"))
+    await store.open()
+    with pytest.raises(StoreUnavailable) as refusal:
+        await store.get("AwsAccount", "a")
+    await store.close()
+
+    assert "AuthenticationError" in log.text
+    assert "hush" not in log.text + str(refusal.value) + str(refusal.value.__cause__)
+
+
+def test_a_reason_does_not_repeat_what_was_sent():
+    assert reason(Exception("unknown command 'HELLO', with args beginning with: '3' 'AUTH' 'hush'")) == (
+        "Exception: unknown command 'HELLO'"
+    )
+
+
+async def test_a_closed_store_has_let_go_of_every_connection(own_redis):
+    store = RedisStore.at(own_redis.url)
+    await store.open()
+    await asyncio.gather(*(store.get("AwsAccount", "a") for _ in range(50)))
+    await store.close()
+    async with Redis.from_url(own_redis.url) as admin:
+        await seconds_until(lambda: only_one(admin))
+
+
+async def only_one(admin):
+    return len(await admin.client_list()) == 1

@@ -1,0 +1,315 @@
+import asyncio
+import copy
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.errors import Duplicate, Invalid, ResourceNotFound, StoreUnavailable, VersionConflict
+from service.resources import repository as module
+from service.resources.repository import ALWAYS, Precondition, Repository, merge_patch
+from service.resources.schemas import Document
+from service.resources.store import EmbeddedStore
+from service.resources.types import AWS_ACCOUNT
+
+
+class RacyStore(EmbeddedStore):
+    """Lets others go first for a while before everything it does, as a store over a network does."""
+
+    def __init__(self):
+        super().__init__()
+        self._random = random.Random(0)  # noqa: S311 - the same races each time
+
+    async def get(self, kind, id):
+        await self._tarry()
+        return await super().get(kind, id)
+
+    async def replace(self, kind, id, fields, *, seen):
+        await self._tarry()
+        return await super().replace(kind, id, fields, seen=seen)
+
+    async def remove(self, seen):
+        await self._tarry()
+        return await super().remove(seen)
+
+    async def _tarry(self):
+        for _ in range(self._random.randrange(5)):
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+def repository():
+    return Repository(RacyStore())
+
+
+def body(**fields):
+    return Document({name.replace("_", "-"): value for name, value in fields.items()}, text=False)
+
+
+KEYS = {"access_key_id": "AKIA", "secret_access_key": "s3cr3t"}
+
+
+async def all_of(*calls):
+    """How each of racing calls ended: what it returned or raised."""
+    return await asyncio.gather(*calls, return_exceptions=True)
+
+
+async def test_a_hundred_concurrent_read_modify_writes_lose_nothing(repository):
+    await repository.put(AWS_ACCOUNT, "a", body(region="r0"))
+
+    async def increment():
+        while True:
+            seen = await repository.read(AWS_ACCOUNT, "a")
+            number = int(seen.fields["region"][1:])
+            try:
+                await repository.put(
+                    AWS_ACCOUNT, "a", body(region=f"r{number + 1}"), Precondition(frozenset({seen.meta.version_id}))
+                )
+            except VersionConflict:
+                continue
+            return
+
+    await asyncio.gather(*(increment() for _ in range(100)))
+
+    assert (await repository.read(AWS_ACCOUNT, "a")).fields["region"] == "r100"
+
+
+async def test_concurrent_patches_of_different_fields_are_all_kept(repository):
+    await repository.put(AWS_ACCOUNT, "a", body(**KEYS))
+    patches = [body(region="eu-west-1"), body(host="minio"), body(use_ssl=True), body(path_style=True)] * 10
+    await asyncio.gather(*(repository.patch(AWS_ACCOUNT, "a", patch) for patch in patches))
+    resource = await repository.read(AWS_ACCOUNT, "a")
+
+    assert resource.fields == {
+        "access-key-id": "AKIA",
+        "secret-access-key": "s3cr3t",
+        "region": "eu-west-1",
+        "host": "minio",
+        "use-ssl": "true",
+        "path-style": "true",
+    }
+
+
+async def test_concurrent_writes_each_get_a_version_of_their_own(repository):
+    written = await asyncio.gather(*(repository.put(AWS_ACCOUNT, "a", body(**KEYS)) for _ in range(50)))
+
+    assert len({resource.meta.version_id for resource, _ in written}) == 50
+    assert sum(created for _, created in written) == 1
+
+
+@pytest.mark.parametrize("method", ["put", "patch", "delete"])
+async def test_of_two_with_the_same_version_one_wins(repository, method):
+    seen, _ = await repository.put(AWS_ACCOUNT, "a", body(**KEYS))
+    precondition = Precondition(frozenset({seen.meta.version_id}), exists=True)
+    arguments = () if method == "delete" else (body(region="eu-west-1"),)
+    ends = await all_of(*(getattr(repository, method)(AWS_ACCOUNT, "a", *arguments, precondition) for _ in range(2)))
+
+    assert [type(end) for end in ends].count(VersionConflict) == 1
+
+
+async def test_of_many_creates_of_one_id_one_wins(repository):
+    ends = await all_of(*(repository.create(AWS_ACCOUNT, body(id="a")) for _ in range(20)))
+
+    assert [type(end) for end in ends].count(Duplicate) == 19
+
+
+async def test_of_many_finders_one_creates(repository):
+    ends = await asyncio.gather(*(repository.find_or_create(AWS_ACCOUNT, "a", body(**KEYS)) for _ in range(20)))
+
+    assert sum(created for _, created in ends) == 1
+    assert len({resource.meta.version_id for resource, _ in ends}) == 1
+
+
+async def test_of_many_deletes_one_finds_something(repository):
+    await repository.put(AWS_ACCOUNT, "a", body())
+    ends = await asyncio.gather(*(repository.delete(AWS_ACCOUNT, "a") for _ in range(20)))
+
+    assert len([end for end in ends if end is not None]) == 1
+
+
+async def test_a_kept_secret_is_never_put_beside_another_key(repository):
+    await repository.put(AWS_ACCOUNT, "a", body(access_key_id="A0", secret_access_key="s0"))
+
+    async def rotate(number):
+        await repository.put(AWS_ACCOUNT, "a", body(access_key_id=f"A{number}", secret_access_key=f"s{number}"))
+
+    async def edit():
+        seen = AWS_ACCOUNT.represent(await repository.read(AWS_ACCOUNT, "a"))
+        await repository.put(AWS_ACCOUNT, "a", Document({**seen, "region": "eu-west-1"}, text=False))
+
+    await all_of(*(call for number in range(1, 20) for call in (rotate(number), edit())))
+    fields = (await repository.read(AWS_ACCOUNT, "a")).fields
+
+    assert fields["access-key-id"][1:] == fields["secret-access-key"][1:]
+
+
+@pytest.mark.parametrize(
+    ("versions", "exists", "absent", "current"),
+    [
+        (None, False, False, None),
+        (None, False, False, "3"),
+        ({"3"}, False, False, "3"),
+        ({"2", "3"}, True, False, "3"),
+        (None, True, False, "3"),
+        (None, False, True, None),
+    ],
+)
+async def test_a_precondition_holds(repository, versions, exists, absent, current):
+    seen = await versioned(repository, current)
+
+    Precondition(versions and frozenset(versions), exists=exists, absent=absent).check("T", "a", seen)
+
+
+@pytest.mark.parametrize(
+    ("versions", "exists", "absent", "current"),
+    [
+        ({"3"}, False, False, "2"),
+        ({"3"}, False, False, None),
+        (set(), False, False, "3"),
+        (None, True, False, None),
+        (None, False, True, "3"),
+        ({"3"}, True, True, "3"),
+    ],
+)
+async def test_a_precondition_does_not_hold(repository, versions, exists, absent, current):
+    seen = await versioned(repository, current)
+
+    with pytest.raises(VersionConflict):
+        Precondition(None if versions is None else frozenset(versions), exists=exists, absent=absent).check(
+            "T", "a", seen
+        )
+
+
+async def versioned(repository, version):
+    seen = None
+    for _ in range(int(version or 0)):
+        seen, _ = await repository.put(AWS_ACCOUNT, "a", body())
+    return seen
+
+
+async def test_no_precondition_always_holds(repository):
+    ALWAYS.check("T", "a", None)
+    ALWAYS.check("T", "a", await versioned(repository, "1"))
+
+
+@pytest.mark.parametrize("call", ["put", "delete"])
+async def test_who_never_wins_is_told_to_come_again(repository, monkeypatch, call):
+    async def lose(*_, **__):
+        return None
+
+    await repository.put(AWS_ACCOUNT, "a", body())
+    monkeypatch.setattr(RacyStore, "replace", lose)
+    monkeypatch.setattr(RacyStore, "remove", lose)
+    monkeypatch.setattr(module, "MAX_ROUNDS", 3)
+
+    with pytest.raises(StoreUnavailable, match="AwsAccount/a is being changed by too many at once"):
+        await getattr(repository, call)(AWS_ACCOUNT, "a", *([body()] if call == "put" else []))
+
+
+async def test_what_is_not_there_cannot_be_read_or_patched(repository):
+    for call in (repository.read(AWS_ACCOUNT, "a"), repository.patch(AWS_ACCOUNT, "a", body())):
+        with pytest.raises(ResourceNotFound):
+            await call
+    assert await repository.find(AWS_ACCOUNT, "a") is None
+    assert await repository.delete(AWS_ACCOUNT, "a") is None
+
+
+async def test_an_invalid_write_leaves_everything_as_it_is(repository):
+    seen, _ = await repository.put(AWS_ACCOUNT, "a", body(**KEYS))
+    for call in (
+        repository.put(AWS_ACCOUNT, "a", body(region="-")),
+        repository.patch(AWS_ACCOUNT, "a", body(region="-")),
+        repository.create(AWS_ACCOUNT, body(id="-")),
+        repository.find_or_create(AWS_ACCOUNT, "b", body(region="-")),
+    ):
+        with pytest.raises(Invalid):
+            await call
+
+    page = await repository.page(AWS_ACCOUNT, offset=0, count=10)
+    assert list(page.resources) == [seen]
+
+
+async def test_a_selection_is_paged_in_the_order_of_ids(repository):
+    for id_ in "bca":
+        await repository.put(AWS_ACCOUNT, id_, body())
+    page = await repository.select(AWS_ACCOUNT, ["c", "nope", "a", "b", "a"], offset=1, count=1)
+
+    assert (page.total, [resource.id for resource in page.resources]) == (3, ["b"])
+
+
+async def test_what_an_operator_stored_beside_can_be_removed_by_a_patch(repository):
+    seen = await repository._store.replace("AwsAccount", "a", {"nonsense": "x", "region": "eu-west-1"}, seen=None)
+    with pytest.raises(Invalid, match="nonsense is not known here"):
+        await repository.patch(AWS_ACCOUNT, "a", body(region="eu-west-2"))
+    patched = await repository.patch(AWS_ACCOUNT, "a", body(nonsense=None))
+
+    assert "nonsense" in seen.fields
+    assert patched.fields == {"region": "eu-west-1"}
+
+
+@pytest.mark.parametrize("text", [False, True], ids=["json", "text"])
+async def test_a_patch_leaves_what_it_does_not_name(repository, text):
+    fields = {"access-key-id": "AKIA", "secret-access-key": "s", "session-token": "t", "use-ssl": "true"}
+    await repository._store.replace("AwsAccount", "a", {**fields, "path-style": "false"}, seen=None)
+    patched = await repository.patch(AWS_ACCOUNT, "a", Document({"path-style": None, "host": "h"}, text))
+
+    assert patched.fields == {**fields, "host": "h"}
+
+
+# https://www.rfc-editor.org/rfc/rfc7396#appendix-A
+APPENDIX = [
+    ({"a": "b"}, {"a": "c"}, {"a": "c"}),
+    ({"a": "b"}, {"b": "c"}, {"a": "b", "b": "c"}),
+    ({"a": "b"}, {"a": None}, {}),
+    ({"a": "b", "b": "c"}, {"a": None}, {"b": "c"}),
+    ({"a": ["b"]}, {"a": "c"}, {"a": "c"}),
+    ({"a": "c"}, {"a": ["b"]}, {"a": ["b"]}),
+    ({"a": {"b": "c"}}, {"a": {"b": "d", "c": None}}, {"a": {"b": "d"}}),
+    ({"a": [{"b": "c"}]}, {"a": [1]}, {"a": [1]}),
+    (["a", "b"], ["c", "d"], ["c", "d"]),
+    ({"a": "b"}, ["c"], ["c"]),
+    ({"a": "foo"}, None, None),
+    ({"a": "foo"}, "bar", "bar"),
+    ({"e": None}, {"a": 1}, {"e": None, "a": 1}),
+    ([1, 2], {"a": "b", "c": None}, {"a": "b"}),
+    ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
+]
+
+
+@pytest.mark.parametrize(("target", "patch", "result"), APPENDIX, ids=str)
+def test_a_merge_patch_gives_what_the_rfc_says(target, patch, result):
+    assert merge_patch(target, patch) == result
+
+
+def reference(target, patch):
+    """The RFC's pseudocode, line by line."""
+    if isinstance(patch, dict):
+        if not isinstance(target, dict):
+            target = {}
+        for name, value in patch.items():
+            if value is None:
+                if name in target:
+                    del target[name]
+            else:
+                target[name] = reference(target.get(name), value)
+        return target
+    return patch
+
+
+NAMES = st.sampled_from("abc")
+DATA = st.recursive(
+    st.none() | st.booleans() | st.integers(0, 3) | NAMES,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(DATA, DATA)
+def test_a_merge_patch_agrees_with_the_rfcs_pseudocode_and_changes_neither(target, patch):
+    before = copy.deepcopy((target, patch))
+    result = merge_patch(target, patch)
+
+    assert result == reference(copy.deepcopy(target), patch)
+    assert (target, patch) == before

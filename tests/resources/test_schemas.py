@@ -1,0 +1,298 @@
+import pytest
+
+from service.errors import Invalid
+from service.resources.schemas import (
+    MASKED,
+    MAX_ISSUES,
+    AwsAccountSchema,
+    DeleteQuery,
+    Document,
+    Reader,
+    SearchQuery,
+    SigningQuery,
+    UploadSchema,
+)
+
+READER = Reader(AwsAccountSchema)
+KEYS = {"access-key-id": "AKIA", "secret-access-key": "s"}
+
+
+def read(values, *, text=False):
+    return READER.read(Document({"id": "a", **values}, text), within="AwsAccount")
+
+
+def faults(values, *, text=False):
+    """The fields that are wrong, without the type's name."""
+    with pytest.raises(Invalid) as refusal:
+        read(values, text=text)
+    return sorted(issue.expression.removeprefix("AwsAccount.") for issue in refusal.value.issues)
+
+
+@pytest.mark.parametrize("text", [False, True], ids=["json", "text"])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("id", "a"),
+        ("id", "0"),
+        ("id", "a" * 64),
+        ("id", "A.b_c-"),
+        ("region", "us-east-1"),
+        ("region", "garage"),
+        ("region", "a"),
+        ("region", "1a"),
+        ("region", "a" * 63),
+        ("host", "minio"),
+        ("host", "minio:9000"),
+        ("host", "127.0.0.1:9000"),
+        ("host", "[::1]:9000"),
+        ("host", "https://minio.example:9000/a/b"),
+        ("host", "http://minio"),
+        ("session-token", "a" * 8192),
+        ("session-token", "\u00e9 /+="),
+    ],
+)
+def test_a_value_is_taken_as_it_is(text, field, value):
+    assert read({field: value}, text=text)[field] == value
+
+
+@pytest.mark.parametrize("text", [False, True], ids=["json", "text"])
+@pytest.mark.parametrize("key", ["A", "A" * 256, "!\"#$%&'()*+-.:;<=>?@[\\]^_`{|}~0"])
+@pytest.mark.parametrize("secret", ["s", "s" * 512, "wJalrXUtnFEMI/K7MDENG+x=", "\u00e9 \U0001d11e"])
+def test_keys_are_taken_as_they_are(text, key, secret):
+    values = {"access-key-id": key, "secret-access-key": secret}
+
+    assert read(values, text=text) == {"id": "a", **values}
+
+
+WRONG_TEXT = [
+    ("id", ""),
+    ("id", "-a"),
+    ("id", ".a"),
+    ("id", "_a"),
+    ("id", "a" * 65),
+    ("id", "a\n"),
+    ("id", " a"),
+    ("id", "a/b"),
+    ("id", "a:b"),
+    ("id", "\u00e4"),
+    ("id", "\u0661"),
+    ("access-key-id", ""),
+    ("access-key-id", "a b"),
+    ("access-key-id", "a,b"),
+    ("access-key-id", "a/b"),
+    ("access-key-id", "a\n"),
+    ("access-key-id", "\x7f"),
+    ("access-key-id", "\u00e4"),
+    ("access-key-id", "a" * 257),
+    ("secret-access-key", ""),
+    ("secret-access-key", "a" * 513),
+    ("secret-access-key", "a\n"),
+    ("secret-access-key", "a\0"),
+    ("secret-access-key", "\udcff"),
+    ("session-token", "a" * 8193),
+    ("session-token", "a\nb"),
+    ("session-token", "\udcff"),
+    ("region", ""),
+    ("region", "US-EAST-1"),
+    ("region", "-a"),
+    ("region", "a-"),
+    ("region", "a" * 64),
+    ("region", "1234"),
+    ("region", "a.b"),
+    ("region", "a\n"),
+    ("region", "fips-us-east-1"),
+    ("region", "us-east-1-fips"),
+    ("region", "aws-global"),
+    ("region", "aws-us-gov-global"),
+    ("host", ""),
+    ("host", "my_minio:9000"),
+    ("host", "h-"),
+    ("host", "minio:0"),
+    ("host", "minio:99999"),
+    ("host", "minio:"),
+    ("host", "minio:9000/prefix"),
+    ("host", "http://u:p@minio"),
+    ("host", "http://minio?x"),
+    ("host", "http://minio#x"),
+    ("host", "http://minio/../x"),
+    ("host", "http://minio/a b"),
+    ("host", "ftp://minio"),
+    ("host", "m\u00fcnchen"),
+    ("host", "[::1%eth0]"),
+    ("host", "1.2.3"),
+    ("host", "http://minio/" + "a" * 2048),
+    ("host", "minio\n"),
+    ("use-ssl", "yes"),
+    ("use-ssl", "True"),
+    ("use-ssl", ""),
+    ("path-style", "1"),
+    ("path-style", "on"),
+    ("resourceType", "Client"),
+    ("resourceType", ""),
+]
+
+
+@pytest.mark.parametrize("text", [False, True], ids=["json", "text"])
+@pytest.mark.parametrize(("field", "value"), WRONG_TEXT, ids=lambda value: repr(value)[:40])
+def test_a_wrong_value_is_refused_under_its_name(text, field, value):
+    values = {**KEYS, field: value}
+
+    assert faults(values, text=text) == [field]
+
+
+@pytest.mark.parametrize("text", [False, True], ids=["json", "text"])
+@pytest.mark.parametrize("field", ["id", "access-key-id", "session-token", "region", "host", "resourceType"])
+@pytest.mark.parametrize("value", [5, 1.5, True, [], ["a"], {}, {"a": "b"}], ids=repr)
+def test_text_is_never_made_of_something_else(text, field, value):
+    assert faults({**KEYS, field: value}, text=text) == [field]
+
+
+@pytest.mark.parametrize("field", ["use-ssl", "path-style"])
+def test_a_boolean_is_a_boolean_or_its_word_where_text_is_carried(field):
+    assert [read({field: value})[field] for value in (True, False)] == [True, False]
+    assert [read({field: value}, text=True)[field] for value in ("true", "false")] == [True, False]
+    for value in ("true", "false", 1, 0, 1.0, [], {}):
+        assert faults({field: value}) == [field]
+    for value in ("TRUE", "yes", "on", "1", " true", "true\n", [], {}):
+        assert faults({field: value}, text=True) == [field]
+
+
+@pytest.mark.parametrize("given", KEYS)
+def test_the_keys_come_together(given):
+    (missing,) = KEYS.keys() - {given}
+
+    assert faults({given: KEYS[given]}) == [missing]
+    assert faults({given: KEYS[given], missing: None}) == [missing]
+
+
+def test_a_masked_secret_stands_for_the_secret():
+    values = {"access-key-id": "AKIA", "_secret-access-key": MASKED, "_session-token": MASKED}
+
+    assert read(values) == {"id": "a", **values}
+
+
+@pytest.mark.parametrize("field", ["_secret-access-key", "_session-token"])
+@pytest.mark.parametrize("value", ["masked", {}, [MASKED], {**MASKED, "x": 1}, True], ids=repr)
+def test_a_marker_is_exactly_the_marker(field, value):
+    assert faults({"access-key-id": "AKIA", "secret-access-key": "s", field: value}) == [field]
+
+
+@pytest.mark.parametrize("token", ["", " ", "   "])
+def test_a_blank_token_means_none(token):
+    assert read({**KEYS, "session-token": token}) == {"id": "a", **KEYS}
+
+
+@pytest.mark.parametrize("text", [False, True], ids=["json", "text"])
+def test_null_is_absent(text):
+    absent = dict.fromkeys(["access-key-id", "secret-access-key", "region", "host", "use-ssl", "meta", "resourceType"])
+
+    assert read(absent, text=text) == {"id": "a"}
+
+
+@pytest.mark.parametrize("value", ["x", None, {}], ids=repr)
+def test_an_unknown_field_is_refused_even_if_it_is_null(value):
+    assert faults({"path_style": value, "Region": value}) == ["Region", "path_style"]
+
+
+@pytest.mark.parametrize(("host", "agrees"), [("https://h", True), ("http://h", False), ("HTTPS://h", True)])
+def test_a_scheme_and_use_ssl_agree(host, agrees):
+    assert read({"host": host, "use-ssl": agrees})["use-ssl"] is agrees
+    assert faults({"host": host, "use-ssl": not agrees}) == ["use-ssl"]
+    assert "use-ssl" not in read({"host": host})
+
+
+def test_a_host_without_a_scheme_agrees_with_either():
+    assert read({"host": "h", "use-ssl": True})["use-ssl"] is True
+    assert read({"host": "h", "use-ssl": False})["use-ssl"] is False
+
+
+def test_all_faults_are_told_at_once():
+    wrong = {
+        "id": "-",
+        "access-key-id": "a b",
+        "region": "-",
+        "host": "a b",
+        "use-ssl": 1,
+        "path-style": "x",
+        "session-token": 5,
+        "resourceType": "X",
+        "_secret-access-key": 1,
+        "x": 1,
+        "y": None,
+    }
+
+    assert faults(wrong) == sorted(wrong)
+    assert faults({"access-key-id": "a b"}) == ["access-key-id", "secret-access-key"]
+
+
+def test_a_message_is_a_sentence_that_begins_with_the_fields_name():
+    with pytest.raises(Invalid) as refusal:
+        read({"id": "-", "region": "-", "host": "a b", "use-ssl": 1, "x": 1, "access-key-id": "a"})
+
+    for issue in refusal.value.issues:
+        name, _, rest = issue.diagnostics.partition(" ")
+        assert name == issue.expression
+        assert rest.startswith(("must be ", "is "))
+
+
+def test_no_message_holds_what_was_sent():
+    with pytest.raises(Invalid) as refusal:
+        read(
+            {
+                "access-key-id": "s3cr3t ",
+                "secret-access-key": "s3cr3t\n",
+                "host": "http://s3cr3t@h",
+                "region": "s3cr3t-",
+            }
+        )
+
+    assert len(refusal.value.issues) == 4
+    assert "s3cr3t" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("count", [MAX_ISSUES - 1, MAX_ISSUES, MAX_ISSUES + 1, MAX_ISSUES + 30, 20_000])
+def test_so_many_issues_and_no_more(count):
+    with pytest.raises(Invalid) as refusal:
+        read({f"field{number}": 1 for number in range(count)})
+
+    issues = refusal.value.issues
+    assert len(issues) == min(count, MAX_ISSUES + 1)
+    if count > MAX_ISSUES:
+        assert issues[-1].diagnostics == f"And {count - MAX_ISSUES} more fields have faults"
+
+
+def test_a_long_name_is_not_told_in_full():
+    with pytest.raises(Invalid) as refusal:
+        read({"x" * 1000: 1})
+
+    (issue,) = refusal.value.issues
+    assert len(issue.diagnostics) < 100
+
+
+def test_meta_is_anything_and_kept_from_nobody():
+    assert read({"meta": {"versionId": 5}})["meta"] == {"versionId": 5}
+
+
+@pytest.mark.parametrize("text", ["1", "60", "604800", "0060"])
+def test_an_expiration_is_read(text):
+    assert SigningQuery(text=True).read({"expiration": text}) == {"expiration": int(text)}
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "604801", "", "-1", "+1", " 1", "1 ", "1\n", "1.0", "1e3", "1_0", "\u0661", "\u00b2", "9" * 5000]
+)
+def test_a_number_is_plain_digits_in_range(text):
+    with pytest.raises(Invalid, match="expiration must be a whole number of seconds, from 1 to 604800"):
+        SigningQuery(text=True).read({"expiration": text})
+
+
+def test_queries_have_defaults():
+    assert SigningQuery(text=True).read({}) == {"expiration": 86400}
+    assert SearchQuery(text=True).read({}) == {"_count": 100, "_page": 1}
+    assert DeleteQuery(text=True).read({}) == {"_no-content": False}
+
+
+@pytest.mark.parametrize("filename", [None, 5, [], {}, True], ids=repr)
+def test_an_upload_needs_a_filename_of_text(filename):
+    with pytest.raises(Invalid, match=r"^filename (is missing|must be a string)$"):
+        UploadSchema().read({"filename": filename})

@@ -1,0 +1,129 @@
+import json
+
+import pytest
+import yaml
+
+from service.errors import Invalid
+from service.resources.resource import Resource, compose
+from service.resources.schemas import MASKED, Document
+from service.resources.store import utc_now
+from service.resources.types import AWS_ACCOUNT, RESOURCE_TYPES, AwsAccount
+
+FIELDS = {
+    "access-key-id": "AKIA",
+    "secret-access-key": "s3cr3t",
+    "session-token": "t0k3n",
+    "region": "eu-west-1",
+    "host": "minio:9000",
+    "use-ssl": "true",
+    "path-style": "false",
+}
+
+
+def stored(**fields):
+    record = compose(fields, seen=None, version=7, now=utc_now(), mark="m")
+    return Resource("AwsAccount", "a", record)
+
+
+def test_a_resource_is_represented_in_the_schemas_order_with_secrets_masked():
+    told = AWS_ACCOUNT.represent(stored(**dict(reversed(FIELDS.items()))))
+
+    assert list(told) == [
+        *("id", "access-key-id", "_secret-access-key", "_session-token", "region", "host", "use-ssl", "path-style"),
+        *("meta", "resourceType"),
+    ]
+    assert told["_secret-access-key"] == told["_session-token"] == MASKED
+    assert (told["use-ssl"], told["path-style"]) == (True, False)
+    assert told["meta"]["versionId"] == "7"
+
+
+def test_a_secret_that_is_not_there_is_not_masked():
+    told = AWS_ACCOUNT.represent(stored(region="eu-west-1"))
+
+    assert told.keys() == {"id", "region", "meta", "resourceType"}
+
+
+def test_what_an_operator_stored_is_represented_as_it_is():
+    told = AWS_ACCOUNT.represent(stored(**{"use-ssl": "yes", "region": "", "host": "\udcff", "nonsense": "x"}))
+
+    assert (told["use-ssl"], told["region"], told["host"]) == ("yes", "", "\ufffd")
+    assert "nonsense" not in told
+    assert json.dumps(told, ensure_ascii=False).encode()
+
+
+def test_no_representation_holds_a_secret():
+    resource = stored(**FIELDS)
+    account = AWS_ACCOUNT.model(resource)
+
+    for text in (repr(resource), repr(account), str(account), json.dumps(AWS_ACCOUNT.represent(resource))):
+        assert "s3cr3t" not in text
+        assert "t0k3n" not in text
+
+
+def test_a_stored_resource_becomes_the_type_that_signing_needs():
+    assert AWS_ACCOUNT.model(stored(**FIELDS)) == AwsAccount(
+        id="a",
+        access_key_id="AKIA",
+        secret_access_key="s3cr3t",
+        session_token="t0k3n",
+        region="eu-west-1",
+        host="minio:9000",
+        use_ssl=True,
+        path_style=False,
+    )
+
+
+def test_defaults_are_the_contracts():
+    account = AWS_ACCOUNT.model(stored())
+
+    assert (account.region, account.host, account.use_ssl, account.path_style) == ("us-east-1", None, None, False)
+
+
+def test_a_model_is_remembered_with_its_resource():
+    resource = stored(**FIELDS)
+
+    assert AWS_ACCOUNT.model(resource) is AWS_ACCOUNT.model(resource)
+
+
+def test_what_is_stored_wrongly_is_named():
+    with pytest.raises(Invalid) as refusal:
+        AWS_ACCOUNT.model(stored(**{**FIELDS, "region": "-", "use-ssl": "yes", "nonsense": "x"}))
+
+    assert {issue.expression for issue in refusal.value.issues} == {
+        *("AwsAccount.region", "AwsAccount.use-ssl", "AwsAccount.nonsense")
+    }
+
+
+@pytest.mark.parametrize("text", [False, True], ids=["json", "text"])
+def test_what_is_read_is_what_is_stored(text):
+    document = {
+        name: value if text or value not in {"true", "false"} else value == "true" for name, value in FIELDS.items()
+    }
+    values = AWS_ACCOUNT.read(Document({"id": "a", **document, "meta": {}, "resourceType": "AwsAccount"}, text))
+
+    assert AWS_ACCOUNT.fields(values) == FIELDS
+
+
+def test_a_representation_can_be_read_again():
+    told = AWS_ACCOUNT.represent(stored(**FIELDS))
+    as_yaml = yaml.load(yaml.safe_dump(told), Loader=yaml.BaseLoader)  # noqa: S506 - it makes nothing but text
+    from_json, from_yaml = AWS_ACCOUNT.read(Document(told, text=False)), AWS_ACCOUNT.read(Document(as_yaml, text=True))
+
+    assert AWS_ACCOUNT.fields(from_json) == AWS_ACCOUNT.fields(from_yaml)
+    assert AWS_ACCOUNT.fields(from_json).items() <= FIELDS.items()
+
+
+@pytest.mark.parametrize("id_", ["a", "A.b_c-0", "a" * 64])
+def test_an_id_has_no_faults(id_):
+    assert AWS_ACCOUNT.id_faults(id_) == []
+
+
+@pytest.mark.parametrize("id_", ["", "a\n", "-", "a" * 65, "\udcff", "a\0"])
+def test_an_id_has_a_fault_under_its_name(id_):
+    assert [issue.expression for issue in AWS_ACCOUNT.id_faults(id_)] == ["AwsAccount.id"]
+    assert [issue.expression for issue in AWS_ACCOUNT.id_faults(id_, "_id")] == ["_id"]
+
+
+def test_secrets_and_their_owners_are_fields_of_the_type():
+    for type_ in RESOURCE_TYPES:
+        assert type_.names >= {*type_.secrets, *type_.secrets.values(), *(f"_{secret}" for secret in type_.secrets)}
