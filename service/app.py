@@ -52,7 +52,7 @@ def make_store(settings: Settings) -> Store:
     # Who keeps accounts in memory need not load what Redis takes.
     from service.resources.redis import RedisStore  # noqa: PLC0415
 
-    return RedisStore(settings.store_url, prefix=settings.key_prefix)
+    return RedisStore.at(settings.store_url, prefix=settings.key_prefix)
 
 
 async def _resources(app: web.Application) -> AsyncIterator[None]:

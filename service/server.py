@@ -19,8 +19,9 @@ from service.web.context import READINESS, STORE
 
 logger = logging.getLogger(__name__)
 
-# What is in flight at the end gets this long, twice: to finish, then to be cancelled.
+# What is in flight at the end gets this long to finish, and as long again to be cancelled.
 SHUTDOWN_SECONDS = 5.0
+POLL_SECONDS = 0.02
 # How long what is left of a refused body is read and thrown away, so that the client sees the answer.
 LINGER_SECONDS = 2.0
 
@@ -69,7 +70,7 @@ async def _serve(settings: Settings) -> None:
         _announce(settings, app, address)
         name = await stop
         logger.info("Stopping on %s", name)
-        await _drain(app, settings.drain_seconds)
+        await _drain(app, runner, settings.drain_seconds)
     finally:
         await runner.cleanup()
     logger.info("Stopped")
@@ -142,8 +143,16 @@ def _announce(settings: Settings, app: web.Application, address: str) -> None:
     logger.warning("No authentication: %s can sign with every account", who)
 
 
-async def _drain(app: web.Application, seconds: float) -> None:
-    """Go on serving, but tell load balancers and clients to go elsewhere."""
+async def _drain(app: web.Application, runner: web.AppRunner, seconds: float) -> None:
+    """Go on serving for a while, but tell load balancers and clients to go elsewhere; then finish what has begun.
+
+    aiohttp's own shutdown reads no further byte of a body that is still arriving.
+    """
     app[READINESS].draining = True
-    with contextlib.suppress(asyncio.CancelledError):
-        await asyncio.sleep(seconds)
+    await asyncio.sleep(seconds)
+    for site in runner.sites:
+        await site.stop()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(SHUTDOWN_SECONDS):
+            while app[READINESS].in_flight:  # noqa: ASYNC110 - an event would cost every request
+                await asyncio.sleep(POLL_SECONDS)

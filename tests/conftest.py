@@ -1,10 +1,19 @@
 """Fixtures that several rooms' tests share."""
 
+import asyncio
+import json
+
 import pytest
+import yaml
+from aiohttp.test_utils import TestServer
 from processes import ServiceProcess
+from yarl import URL
 
 from service.app import create_app
 from service.settings import load
+from service.signing.presigner import Presigner
+
+pytest_plugins = ["plugins.redis_server"]
 
 ACCOUNT = {
     "id": "my-account",
@@ -14,10 +23,38 @@ ACCOUNT = {
 }
 
 
+class LastingPresigner(Presigner):
+    """One for all tests: each would wait for aiobotocore to make its clients anew."""
+
+    async def close(self):
+        """At the end of a test there is a next one."""
+
+
+@pytest.fixture(scope="session")
+def lasting_presigner():
+    presigner = LastingPresigner(default_use_ssl=False)
+    yield presigner
+    asyncio.run(Presigner.close(presigner))
+
+
 @pytest.fixture
-async def client(aiohttp_client):
+async def make_client(aiohttp_client, lasting_presigner, monkeypatch):
+    """Makes clients of applications of their own, with settings by their environment variables."""
+    monkeypatch.setattr("service.app.Presigner", lambda **_: lasting_presigner)
+
+    async def make(**environ):
+        server = TestServer(create_app(load(environ)))
+        # As service.server has it.
+        await server.start_server(auto_decompress=False)
+        return await aiohttp_client(server)
+
+    return make
+
+
+@pytest.fixture
+async def client(make_client):
     """The application on the embedded store, empty."""
-    return await aiohttp_client(create_app(load({})))
+    return await make_client()
 
 
 @pytest.fixture
@@ -26,6 +63,32 @@ async def account(client):
     response = await client.put("/AwsAccount", json=ACCOUNT)
     assert response.status == 201
     return ACCOUNT
+
+
+@pytest.fixture
+def raw(client):
+    """A request whose target goes out exactly as it is written."""
+
+    def request(method, target, **options):
+        return client.session.request(method, URL(f"http://127.0.0.1:{client.port}{target}", encoded=True), **options)
+
+    return request
+
+
+@pytest.fixture
+def faults():
+    """Reads an answer that must be an OperationOutcome: its code, and where each fault is (or what, if nowhere)."""
+
+    async def read(response, status):
+        body = await response.read()
+        assert response.status == status, body
+        outcome = yaml.safe_load(body) if "yaml" in response.content_type else json.loads(body)
+        assert outcome["resourceType"] == "OperationOutcome"
+        assert outcome["text"]["div"].startswith('<div xmlns="http://www.w3.org/1999/xhtml">')
+        assert {(issue["severity"], issue["code"]) for issue in outcome["issue"]} == {("fatal", outcome["id"])}
+        return outcome["id"], [issue.get("expression", [issue["diagnostics"]])[0] for issue in outcome["issue"]]
+
+    return read
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,16 @@
 """Starts the service as its users do, in a process of its own."""
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 START_SECONDS = 20
 STOP_SECONDS = 15
@@ -50,10 +53,30 @@ class ServiceProcess:
             time.sleep(0.01)
         raise AssertionError(f"no log line with {text!r} in {self.messages}, exit status {self._process.poll()}")
 
+    def connect(self, *, seconds=5):
+        """A raw connection."""
+        if self.url.startswith("unix:"):
+            connection = socket.socket(socket.AF_UNIX)
+            connection.settimeout(seconds)
+            connection.connect(self.url.removeprefix("unix:"))
+            return connection
+        address = urlsplit(self.url)
+        return socket.create_connection((address.hostname, address.port), timeout=seconds)
+
+    def exchange(self, request, *, seconds=5):
+        """All that comes back for raw bytes until the connection is closed, which the request should ask for."""
+        with self.connect(seconds=seconds) as connection:
+            connection.sendall(request)
+            return read_to_end(connection)
+
     def stop(self, number=signal.SIGTERM):
         """The exit status after a signal."""
         if self._process.poll() is None:
             self._process.send_signal(number)
+        return self.ended()
+
+    def ended(self):
+        """The exit status, once it has one."""
         try:
             status = self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -69,6 +92,14 @@ class ServiceProcess:
                 self.log.append(json.loads(line))
             except ValueError:
                 self.log.append({"message": line.rstrip("\n")})
+
+
+def read_to_end(connection):
+    answer = bytearray()
+    with contextlib.suppress(ConnectionResetError):
+        while received := connection.recv(65536):
+            answer += received
+    return bytes(answer)
 
 
 def run_to_end(*arguments, **settings):

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
 
@@ -27,20 +28,27 @@ def _formatter(form: str) -> logging.Formatter:
             rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
             datefmt="%Y-%m-%dT%H:%M:%S%z",
         )
-    return _OneLineFormatter("{asctime} {levelname:<7} {name}: {message}", style="{")
+    return _TextFormatter("{asctime} {levelname:<7} {name}: {message}", style="{")
 
 
-class _OneLineFormatter(logging.Formatter):
+class _TextFormatter(logging.Formatter):
+    """An event is a line, and a traceback its indented lines: neither can be forged by what a message quotes."""
+
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        # A request target may hold line breaks and terminal controls; a log line must not be forged with them.
-        return "".join(char if char.isprintable() else repr(char)[1:-1] for char in super().formatMessage(record))
+        return _printable(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        return "\n".join(f"    {_printable(line)}" for line in super().formatException(ei).split("\n"))
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
     if record.exc_info and record.exc_info[1] is not None:
-        error = record.exc_info[1]
-        summary = " ".join(str(error).split())[:200]
-        record.msg = f"{record.getMessage()}: {type(error).__name__}: {summary}"
+        # The error's own text quotes what was refused, which may be a header with a password.
+        record.msg = f"{record.getMessage()}: {type(record.exc_info[1]).__name__}"
         record.args = None
         record.exc_info = None
     return True

@@ -12,9 +12,10 @@ from service.web.media import AnswerType
 
 
 class Readiness:
-    """Whether this process wants new requests; not while it drains."""
+    """Whether this process wants new requests; not while it drains. ``in_flight`` counts those it has begun."""
 
     draining = False
+    in_flight = 0
 
 
 STORE: web.AppKey[Store] = web.AppKey("STORE")

@@ -62,13 +62,18 @@ async def observed(request: web.Request, handler: Handler) -> web.StreamResponse
     started = perf_counter()
     given = request.headers.get("X-Request-Id")
     request[REQUEST_ID] = request_id = given if given and _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
-    response = await handler(request)
+    readiness = request.app[READINESS]
+    readiness.in_flight += 1
+    try:
+        response = await handler(request)
+    finally:
+        readiness.in_flight -= 1
     headers = response.headers
     headers["X-Request-Id"] = request_id
     headers["X-Duration"] = f"{(perf_counter() - started) * 1000:.2f}"
     if CORS_HEADERS in request:
         headers.update(request[CORS_HEADERS])
-    if request.app[READINESS].draining:
+    if readiness.draining:
         headers[hdrs.CONNECTION] = "close"
         response.force_close()
     return response
@@ -83,8 +88,6 @@ async def outcomes(request: web.Request, handler: Handler) -> web.StreamResponse
         return _render(request, error)
     except web.HTTPException as error:
         return _render(request, _translated(request, error))
-    except (web.RequestPayloadError, asyncio.IncompleteReadError):
-        return _render(request, MalformedBody("it ends too early or is not framed as HTTP"))
     except Exception:
         logger.exception("Request %s failed", request[REQUEST_ID])
         return _render(request, Internal(request[REQUEST_ID]))
@@ -168,6 +171,8 @@ async def _read(request: web.Request) -> bytes:
         return await request.read()
     except web.HTTPRequestEntityTooLarge:
         raise BodyTooLarge(limit) from None
+    except (web.RequestPayloadError, ConnectionError):
+        raise MalformedBody("it ends too early or is not framed as HTTP") from None
 
 
 def _render(request: web.Request, error: ServiceError) -> web.Response:
@@ -190,7 +195,10 @@ def _translated(request: web.Request, error: web.HTTPException) -> ServiceError:
 
 @lru_cache(maxsize=256)
 def _is_loopback(host: str) -> bool:
-    name = urlsplit(f"//{host}").hostname if host.isascii() else None
+    try:
+        name = urlsplit(f"//{host}").hostname if host.isascii() else None
+    except ValueError:
+        return False
     if name is None:
         return False
     if name == "localhost" or name.endswith(".localhost"):

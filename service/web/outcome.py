@@ -14,13 +14,18 @@ def outcome(error: ServiceError) -> dict[str, Any]:
     return {
         "resourceType": "OperationOutcome",
         "id": error.code,
-        "text": {"status": "generated", "div": f'<div xmlns="{_XHTML}">{escape(first, quote=False)}</div>'},
+        "text": {"status": "generated", "div": f'<div xmlns="{_XHTML}">{escape(_unicode(first), quote=False)}</div>'},
         "issue": [_issue(error.code, issue) for issue in error.issues],
     }
 
 
 def _issue(code: str, issue: Issue) -> dict[str, Any]:
-    entry: dict[str, Any] = {"severity": "fatal", "code": code, "diagnostics": issue.diagnostics}
+    entry: dict[str, Any] = {"severity": "fatal", "code": code, "diagnostics": _unicode(issue.diagnostics)}
     if issue.expression is not None:
-        entry["expression"] = [issue.expression]
+        entry["expression"] = [_unicode(issue.expression)]
     return entry
+
+
+def _unicode(text: str) -> str:
+    # A name that an operator stored need not be UTF-8, and is kept with surrogates, which no answer can hold.
+    return text.encode(errors="backslashreplace").decode()

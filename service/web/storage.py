@@ -23,7 +23,13 @@ _HEADERS: Mapping[str, str] = {hdrs.CACHE_CONTROL: "no-store"}
 
 async def upload(request: web.Request) -> web.Response:
     _, _, account, bucket = target.segments(request, 4)
-    filename = _UPLOAD.read(request[BODY])["filename"]
+    try:
+        filename = _UPLOAD.read(request[BODY])["filename"]
+    except Invalid as error:
+        _, faults = _expiration(request[QUERY])
+        # Whatever the key was to be, the bucket can be judged.
+        faults += [*AWS_ACCOUNT.id_faults(account), *name_issues(bucket, "k")]
+        raise Invalid(*faults, *error.issues) from None
     return await _sign(request, PUT_OBJECT, account, bucket, filename, key_field="filename")
 
 

@@ -1,0 +1,109 @@
+import json
+import logging
+import re
+
+import pytest
+
+from service.telemetry import logs
+
+
+@pytest.fixture
+def written(capsys):
+    """Configures the log, and gives the lines that were written since."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level, {name: logging.getLogger(name).filters for name in logs.ONE_LINE_LOGGERS}
+
+    def configure(form, level="info"):
+        logs.configure(level=level, form=form)
+        return lambda: capsys.readouterr().err.split("\n")[:-1]
+
+    yield configure
+    root.handlers[:], root.level, filters = before
+    for name, those in filters.items():
+        logging.getLogger(name).filters = those
+
+
+HOSTILE = "GET /a\n2026-01-01 00:00:00,000 INFO    root: forged\r\x1b[31m\x00\x85\u2028\u202e b\u00e9"
+
+
+def test_a_json_line_has_its_parts(written):
+    lines = written("json")
+    logging.getLogger("service.x").warning("Hello %s", "world")
+
+    (entry,) = map(json.loads, lines())
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}", entry.pop("time"))
+    assert entry == {"level": "WARNING", "logger": "service.x", "message": "Hello world"}
+
+
+def test_a_text_line_has_its_parts(written):
+    lines = written("text")
+    logging.getLogger("service.x").warning("Hello %s", "world")
+
+    (line,) = lines()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} WARNING service\.x: Hello world", line)
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_control_characters_cannot_forge_a_line(written, form):
+    lines = written(form)
+    logging.getLogger("x").info("Route %s not found", HOSTILE)
+
+    (line,) = lines()
+    assert line.isprintable() or form == "json"
+    assert not set("\n\r\x1b\x00") & set(line)
+    assert form == "text" or json.loads(line)["message"] == f"Route {HOSTILE} not found"
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_what_is_less_severe_is_not_logged(written, form):
+    lines = written(form, level="warning")
+    logging.getLogger("x").info("quiet")
+    logging.getLogger("x").error("loud")
+
+    assert len(lines()) == 1
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+@pytest.mark.parametrize("name", logs.ONE_LINE_LOGGERS)
+def test_a_library_that_logs_tracebacks_is_brought_to_one_line(written, form, name):
+    lines = written(form)
+    logging.getLogger(name).error("Error handling request from %s", "127.0.0.1", exc_info=ValueError("bad\nrequest"))
+
+    (line,) = lines()
+    assert "Error handling request from 127.0.0.1: ValueError" in line
+    assert "Traceback" not in line
+
+
+@pytest.mark.parametrize("name", logs.ONE_LINE_LOGGERS)
+def test_a_library_that_logs_without_an_error_is_left_alone(written, name):
+    lines = written("text")
+    logging.getLogger(name).error("100%% of %s", "it")
+
+    assert lines()[0].endswith(": 100% of it")
+
+
+def test_an_error_of_the_service_brings_its_traceback(written):
+    lines = written("json")
+    logging.getLogger("service.x").error("Request %s failed", "id", exc_info=ValueError("inside"))
+
+    (entry,) = map(json.loads, lines())
+    assert entry["message"] == "Request id failed"
+    assert "ValueError: inside" in entry["exc_info"]
+
+
+def test_configuring_twice_does_not_log_twice(written):
+    written("json")
+    lines = written("text")
+    logging.getLogger("x").info("once")
+    logging.getLogger("asyncio").info("once")
+
+    assert len(lines()) == 2
+
+
+def test_an_errors_text_cannot_forge_a_line(written):
+    lines = written("text")
+    logging.getLogger("service.x").error("Request %s failed", "id", exc_info=ValueError(HOSTILE))
+
+    told = lines()
+    assert all(line.isprintable() for line in told)
+    assert len([line for line in told if re.match("[0-9]{4}-", line)]) == 1

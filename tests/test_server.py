@@ -1,0 +1,382 @@
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+from processes import ServiceProcess, read_to_end, run_to_end
+
+import service
+
+KEYS = {"access-key-id": "AKIAIOSFODNN7EXAMPLE", "secret-access-key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}
+CLOSE = b"Host: localhost\r\nConnection: close\r\n"
+
+
+@contextmanager
+def running(**settings):
+    process = ServiceProcess(**settings)
+    try:
+        yield process
+    finally:
+        process.stop()
+
+
+def parsed(answer):
+    """Status, headers in lower case, and body of a raw answer."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status, *lines = head.decode().split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in lines)
+    return int(status.split()[1]), headers, body
+
+
+def eventually(true, *, seconds=5):
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        time.sleep(0.01)
+    return true()
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+def test_the_start_is_told_in_one_line_and_the_risks_in_warnings(service):
+    warnings = [entry["message"] for entry in service.log if entry.get("level") == "WARNING"]
+
+    assert re.fullmatch(
+        r"s3-signer \S+ listens on http://127\.0\.0\.1:\d+; store: memory; authentication: none",
+        service.wait_for("listens on"),
+    )
+    assert service.wait_for("No authentication: everybody on this machine can sign with every account")
+    assert eventually(lambda: len([entry for entry in service.log if entry.get("level") == "WARNING"]) >= 2), warnings
+    assert service.wait_for("Accounts are kept in memory alone")
+
+
+def test_whoever_reaches_it_is_told_where_others_can():
+    with running(SIGNER_HOST="0.0.0.0", SIGNER_AUTH="none", SIGNER_PROT="1") as process:  # noqa: S104
+        assert process.wait_for("No authentication: everybody who reaches it can sign with every account")
+        assert process.wait_for("SIGNER_PROT is no setting of this version and does nothing")
+
+
+def test_the_service_serves(service):
+    status, headers, body = parsed(service.exchange(b"GET /live HTTP/1.1\r\nX-Request-Id: mine\r\n" + CLOSE + b"\r\n"))
+
+    assert (status, body) == (200, b'{"status":"pass"}')
+    assert headers["x-request-id"] == "mine"
+    assert float(headers["x-duration"]) >= 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_signal_ends_the_service_after_the_request_in_flight(number):
+    body = json.dumps({"id": "a", **KEYS}).encode()
+    with running() as process, process.connect() as upload, process.connect() as idle:
+        upload.sendall(b"PUT /AwsAccount HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body))
+        upload.sendall(body[:10])
+        time.sleep(0.1)
+        os.kill(process.pid, number)
+        process.wait_for(f"Stopping on {number.name}")
+        time.sleep(0.1)
+        with pytest.raises(ConnectionRefusedError):
+            process.connect()
+        upload.sendall(body[10:])
+        status, headers, _ = parsed(read_to_end(upload))
+
+        assert (status, headers["connection"]) == (201, "close")
+        assert read_to_end(idle) == b""
+        assert process.ended() == 0
+        assert process.messages[-1] == "Stopped"
+
+
+def test_while_draining_the_service_serves_but_is_not_ready():
+    process = ServiceProcess(SIGNER_DRAIN_SECONDS="1")
+    os.kill(process.pid, signal.SIGTERM)
+    process.wait_for("Stopping on SIGTERM")
+    ready, _, _ = parsed(process.exchange(b"GET /ready HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+    live, headers, _ = parsed(process.exchange(b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+
+    assert (ready, live, headers["connection"]) == (503, 200, "close")
+    assert process.stop() == 0
+
+
+def test_a_taken_port_ends_the_start_with_one_line(service):
+    port = service.url.rsplit(":", 1)[1]
+    status, (line,) = run_to_end(SIGNER_PORT=port)
+
+    assert (status, line.startswith("s3-signer: ")) == (1, True)
+    assert f"Cannot listen on 127.0.0.1:{port}: Address already in use" in line
+    assert "SIGNER_PORT" in line
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"SIGNER_PORT": "tcp://10.0.0.1:8080"}, "s3-signer: SIGNER_PORT looks like a Kubernetes service link"),
+        ({"SIGNER_HOST": "0.0.0.0"}, "s3-signer: SIGNER_HOST is 0.0.0.0, which others can reach"),  # noqa: S104
+    ],
+    ids=["wrong", "contradiction"],
+)
+def test_a_wrong_setting_ends_the_start_with_one_line(settings, told):
+    status, (line,) = run_to_end(**settings)
+
+    assert (status, line.startswith(told)) == (2, True)
+
+
+def test_the_command_line_tells_its_version_and_help():
+    made = [
+        subprocess.run([sys.executable, "-m", "service", option], capture_output=True, text=True, check=True).stdout
+        for option in ("--version", "--help")
+    ]
+
+    assert made[0] == f"{service.__version__}\n"
+    assert "SIGNER_*" in made[1]
+
+
+@pytest.mark.parametrize("mode", ["0600", "0666"])
+def test_a_unix_socket_has_its_mode_and_takes_the_place_of_a_stale_one(tmp_path, mode):
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))
+    with running(SIGNER_SOCKET=str(path), SIGNER_SOCKET_MODE=mode, SIGNER_HOST="0.0.0.0") as process:  # noqa: S104
+        status, _, _ = parsed(process.exchange(b"GET /live HTTP/1.1\r\nHost: anything\r\nConnection: close\r\n\r\n"))
+
+        assert (process.url, status) == (f"unix:{path}", 200)
+        assert stat.S_IMODE(path.stat().st_mode) == int(mode, 8)
+
+
+def test_a_socket_that_is_served_on_is_not_taken(tmp_path):
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as live:
+        live.bind(str(path))
+        live.listen()
+        status, (line,) = run_to_end(SIGNER_SOCKET=str(path))
+
+        assert status == 1
+        assert f"Cannot listen on {path}: Address already in use" in line
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+
+
+@pytest.mark.parametrize("place", ["nope/s", "file", "x" * 200])
+def test_a_socket_that_cannot_be_made_ends_the_start_with_one_line(tmp_path, place):
+    (tmp_path / "file").write_text("precious")
+    status, (line,) = run_to_end(SIGNER_SOCKET=str(tmp_path / place))
+
+    assert (status, "SIGNER_SOCKET" in line) == (1, True)
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+GARBAGE = {
+    "NUL": b"\x00\x01\x02\r\n\r\n",
+    "an unknown method": b"FOO / HTTP/1.1\r\n\r\n",
+    "another version": b"GET / HTTP/7.7\r\n\r\n",
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "raw bytes in a path": b"GET /\xff HTTP/1.1\r\n" + CLOSE + b"\r\n",
+    "a target without a slash": b"GET live HTTP/1.1\r\n" + CLOSE + b"\r\n",
+    "a target too long": b"GET /" + b"a" * 10_000 + b" HTTP/1.1\r\n" + CLOSE + b"\r\n",
+    "a header too long": b"GET / HTTP/1.1\r\nX: " + b"a" * 100_000 + b"\r\n\r\n",
+    "a header without a colon": b"GET / HTTP/1.1\r\nX\r\n\r\n",
+    "a folded header": b"GET / HTTP/1.1\r\nX: a\r\n b\r\n\r\n",
+    "a control character in a header": b"GET / HTTP/1.1\r\nX: \x00\r\n\r\n",
+    "two hosts": b"GET /live HTTP/1.1\r\nHost: localhost\r\n" + CLOSE + b"\r\n",
+    "no host": b"GET /live HTTP/1.1\r\nConnection: close\r\n\r\n",
+    "two lengths": b"PUT /AwsAccount HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n" + CLOSE + b"\r\nab",
+    "length and chunks": b"PUT /x HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n" + CLOSE + b"\r\n",
+    "a negative length": b"PUT /AwsAccount HTTP/1.1\r\nContent-Length: -1\r\n" + CLOSE + b"\r\n",
+    "a malformed chunk": b"PUT /AwsAccount HTTP/1.1\r\nTransfer-Encoding: chunked\r\n" + CLOSE + b"\r\nzz\r\n",
+    "a malformed absolute target": b"GET http://[/live HTTP/1.1\r\n" + CLOSE + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
+def test_garbage_is_refused_and_the_process_lives(service, garbage):
+    before = len(service.log)
+    status, _, _ = parsed(service.exchange(garbage))
+
+    assert status == 400
+    assert parsed(service.exchange(b"GET /live HTTP/1.1\r\n" + CLOSE + b"\r\n"))[0] == 200
+    assert not [entry for entry in service.log[before:] if "exc_info" in entry or "logger" not in entry]
+
+
+def test_a_refused_request_is_one_line_in_the_log(service):
+    before = len(service.log)
+    service.exchange(b"GET / HTTP/1.1\r\nX\r\n\r\n")
+
+    assert eventually(lambda: len(service.log) > before)
+    (entry,) = service.log[before:]
+    assert (entry["level"], entry["logger"]) == ("ERROR", "aiohttp.server")
+    assert entry["message"].startswith("Error handling request from 127.0.0.1: ")
+    assert "\n" not in entry["message"]
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [
+        (b"GET http://localhost/live HTTP/1.1", 200),
+        (b"GET http://elsewhere.example/live HTTP/1.1", 200),
+        (b"GET http://localhost HTTP/1.1", 404),
+        (b"GET http://localhost/AwsAccount/../live HTTP/1.1", 404),
+        (b"OPTIONS * HTTP/1.1", 404),
+        (b"CONNECT localhost:80 HTTP/1.1", 404),
+        (b"GET /live?_pretty=%zz HTTP/1.1", 400),
+        (b"GET /aws/storage/a/bb/k#f HTTP/1.1", 400),
+        (b"GET /aws/storage/a/bb/k# HTTP/1.1", 400),
+        (b"GET /AwsAccount/a#f HTTP/1.1", 400),
+        (b"GET /aws/storage/a/bb/../../../../live HTTP/1.1", 422),
+        (b"GET /aws/storage/a/bb/%2e%2e/k HTTP/1.1", 422),
+        (b"GET //aws/storage/a/bb/k HTTP/1.1", 404),
+        (b"GET /aws%2Fstorage/a/bb/k HTTP/1.1", 404),
+        (b"GET http://localhost/aws/storage/a/bb/..%2fk HTTP/1.1", 422),
+        (b"PROPFIND /AwsAccount HTTP/1.1", 405),
+        (b"GET /live HTTP/1.0", 200),
+    ],
+)
+def test_a_target_in_any_form_is_answered(service, request_line, status):
+    told, headers, body = parsed(service.exchange(request_line + b"\r\n" + CLOSE + b"\r\n"))
+
+    assert told == status
+    assert "x-request-id" in headers
+    assert json.loads(body).get("resourceType") == (None if status == 200 else "OperationOutcome")
+
+
+def test_an_absolute_target_names_the_same_account(service):
+    body = json.dumps({"id": "absolute", **KEYS}).encode()
+    put = b"PUT http://localhost/AwsAccount HTTP/1.1\r\nContent-Length: %d\r\n" % len(body) + CLOSE + b"\r\n" + body
+    get = b"GET http://localhost/aws/storage/absolute/bucket/%2525%2F/ HTTP/1.1\r\n" + CLOSE + b"\r\n"
+
+    assert parsed(service.exchange(put))[0] == 201
+    status, _, answer = parsed(service.exchange(get))
+    assert (status, "/%2525//?" in json.loads(answer)["url"]) == (200, True)
+
+
+def test_http_1_0_without_a_host_is_forbidden_like_any_host_that_is_no_loopback_name(service):
+    status, _, _ = parsed(service.exchange(b"GET /live HTTP/1.0\r\n\r\n"))
+
+    assert status == 403
+
+
+def test_what_a_parser_refuses_is_not_quoted_in_the_log(service):
+    before = len(service.log)
+    for line in (b"Authorization Basic s3cr3t", b"Authorization: Basic s3cr3t\x00", b"X: " + b"s3cr3t" * 9000):
+        service.exchange(b"GET / HTTP/1.1\r\n" + line + b"\r\n\r\n")
+    service.exchange(b"GET http://u:s3cr3t@h:99999/ HTTP/1.1\r\n" + CLOSE + b"\r\n")
+
+    assert eventually(lambda: len(service.log) >= before + 4)
+    assert "s3cr3t" not in str(service.log[before:])
+
+
+def test_pipelined_requests_are_answered_in_order(service):
+    one = b"GET /live HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: %d\r\n\r\n"
+    answer = service.exchange(
+        b"".join(one % number for number in range(20)) + b"GET /nope HTTP/1.1\r\n" + CLOSE + b"\r\n"
+    )
+
+    assert re.findall(rb"X-Request-Id: (\d+)\r\n", answer) == [b"%d" % number for number in range(20)]
+    assert answer.count(b"HTTP/1.1 200 OK") == 20
+    assert b"HTTP/1.1 404 Not Found" in answer
+
+
+def test_what_stands_behind_a_body_is_the_next_request(service):
+    first = b"POST /AwsAccount HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"
+    unread = b"GET /live HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nGET /"
+    answer = service.exchange(first + unread + b"GET /nope HTTP/1.1\r\n" + CLOSE + b"\r\n")
+
+    assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"201", b"200", b"404"]
+
+
+def test_a_client_that_goes_away_in_its_body_leaves_no_trace(service):
+    before = len(service.log)
+    for _ in range(3):
+        with service.connect() as connection:
+            connection.sendall(b"PUT /AwsAccount HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nid: a")
+            time.sleep(0.05)
+    assert parsed(service.exchange(b"GET /live HTTP/1.1\r\n" + CLOSE + b"\r\n"))[0] == 200
+    time.sleep(0.1)
+
+    assert service.log[before:] == []
+
+
+@pytest.mark.parametrize("length", [2 * 1024 * 1024, 10**15])
+def test_a_body_that_is_announced_too_large_is_refused_at_once(service, length):
+    started = time.monotonic()
+    with service.connect() as connection:
+        connection.sendall(b"PUT /AwsAccount HTTP/1.1\r\nContent-Length: %d\r\n" % length + CLOSE + b"\r\nid: a")
+        status = connection.recv(12)
+
+    assert status == b"HTTP/1.1 413"
+    assert time.monotonic() - started < 1
+
+
+def test_what_a_client_goes_on_sending_is_drained_within_a_bound(service):
+    stop = threading.Event()
+
+    def send(connection):
+        try:
+            while not stop.is_set():
+                connection.sendall(b"a" * 65536)
+        except OSError:
+            pass
+
+    with service.connect(seconds=10) as connection:
+        connection.sendall(b"PUT /AwsAccount HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000000\r\n\r\n")
+        sender = threading.Thread(target=send, args=[connection])
+        started = time.monotonic()
+        sender.start()
+        answer = read_to_end(connection)
+        stop.set()
+        sender.join()
+
+    assert parsed(answer)[0] == 413
+    assert time.monotonic() - started < 5
+
+
+def test_chunks_over_the_limit_are_refused(service):
+    chunk = b"10000\r\n" + b"a" * 0x10000 + b"\r\n"
+    head = b"PUT /AwsAccount HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Type: text/yaml\r\n" + CLOSE + b"\r\n"
+    status, _, body = parsed(service.exchange(head + chunk * 17 + b"0\r\n\r\n"))
+
+    assert (status, json.loads(body)["id"] if body.startswith(b"{") else body[:36]) == (
+        413,
+        b"resourceType: OperationOutcome\nid: t",
+    )
+
+
+def test_expect_continue_is_met(service):
+    body = json.dumps({"id": "expecting", **KEYS}).encode()
+    with service.connect() as connection:
+        connection.sendall(
+            b"PUT /AwsAccount HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: %d\r\n" % len(body) + CLOSE + b"\r\n"
+        )
+        assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(body)
+        assert parsed(read_to_end(connection))[0] == 201
+
+
+def test_a_secret_goes_nowhere_but_into_the_store(service):
+    body = json.dumps({"id": "quiet", **KEYS}).encode()
+    connection = http.client.HTTPConnection(service.url.removeprefix("http://"))
+    told = []
+    for method, path, data in [
+        ("PUT", "/AwsAccount", body),
+        ("PUT", "/AwsAccount", body[:-1]),
+        ("PUT", "/AwsAccount", body.replace(b"}", b', "region": "-"}')),
+        ("PATCH", "/AwsAccount/quiet", body),
+        ("GET", "/AwsAccount", None),
+        ("GET", "/aws/storage/quiet/bucket/k", None),
+        ("DELETE", "/AwsAccount/quiet", None),
+    ]:
+        connection.request(method, path, data, {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        told.append(f"{response.status} {response.headers} {response.read()}")
+    connection.close()
+
+    assert KEYS["secret-access-key"] not in f"{told} {service.log}"
+    assert [text[:3] for text in told] == ["201", "400", "422", "200", "200", "200", "200"]

@@ -1,0 +1,215 @@
+import pytest
+
+from service import settings
+from service.settings import SettingsError, declarations, load, unknown
+
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - whether that is refused is the point
+
+
+def problems(**environ):
+    with pytest.raises(SettingsError) as refusal:
+        load(environ)
+    return refusal.value.problems
+
+
+def test_without_any_variable_everything_has_its_default():
+    loaded = load({})
+
+    assert (loaded.host, loaded.port, loaded.socket, loaded.socket_mode) == ("127.0.0.1", 8080, "", 0o660)
+    assert (loaded.auth, loaded.cors_origins, loaded.store_url, loaded.key_prefix) == ("", (), "memory://", "")
+    assert (loaded.max_body, loaded.default_use_ssl, loaded.drain_seconds) == (1024 * 1024, False, 0)
+    assert (loaded.log_level, loaded.log_format, loaded.commit) == ("info", "json", "")
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "value"),
+    [
+        ("SIGNER_HOST", "::1", "::1"),
+        ("SIGNER_HOST", "localhost", "localhost"),
+        ("SIGNER_PORT", "0", 0),
+        ("SIGNER_PORT", "65535", 65535),
+        ("SIGNER_SOCKET", "/run/s3-signer.sock", "/run/s3-signer.sock"),
+        ("SIGNER_SOCKET_MODE", "0600", 0o600),
+        ("SIGNER_SOCKET_MODE", "777", 0o777),
+        ("SIGNER_AUTH", "none", "none"),
+        ("SIGNER_CORS_ORIGINS", "https://a.example, http://b:8080 ,", ("https://a.example", "http://b:8080")),
+        ("SIGNER_CORS_ORIGINS", " ", ()),
+        ("SIGNER_STORE_URL", "redis://:p%40ss@redis:6379/1", "redis://:p%40ss@redis:6379/1"),
+        ("SIGNER_STORE_URL", "rediss://redis", "rediss://redis"),
+        ("SIGNER_STORE_URL", "unix:///run/redis.sock", "unix:///run/redis.sock"),
+        ("SIGNER_STORE_URL", "memory://", "memory://"),
+        ("SIGNER_KEY_PREFIX", "prod:", "prod:"),
+        ("SIGNER_MAX_BODY", "1024", 1024),
+        ("SIGNER_MAX_BODY", "67108864", 67108864),
+        ("SIGNER_DEFAULT_USE_SSL", "true", True),
+        ("SIGNER_DRAIN_SECONDS", "300", 300),
+        ("SIGNER_LOG_LEVEL", "debug", "debug"),
+        ("SIGNER_LOG_FORMAT", "text", "text"),
+        ("SIGNER_COMMIT", "0123abc", "0123abc"),
+    ],
+)
+def test_a_setting_is_read(variable, text, value):
+    name, _ = declarations()[variable]
+
+    assert getattr(load({variable: text}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("SIGNER_HOST", ""),
+        ("SIGNER_PORT", ""),
+        ("SIGNER_PORT", "http"),
+        ("SIGNER_PORT", "-1"),
+        ("SIGNER_PORT", "65536"),
+        ("SIGNER_PORT", "80.5"),
+        ("SIGNER_PORT", "0x50"),
+        ("SIGNER_PORT", "9" * 5000),
+        ("SIGNER_SOCKET_MODE", ""),
+        ("SIGNER_SOCKET_MODE", "rw"),
+        ("SIGNER_SOCKET_MODE", "0680"),
+        ("SIGNER_SOCKET_MODE", "1777"),
+        ("SIGNER_SOCKET_MODE", "-1"),
+        ("SIGNER_AUTH", "None"),
+        ("SIGNER_AUTH", "basic"),
+        ("SIGNER_CORS_ORIGINS", "*"),
+        ("SIGNER_CORS_ORIGINS", "example.com"),
+        ("SIGNER_CORS_ORIGINS", "https://a.example/"),
+        ("SIGNER_CORS_ORIGINS", "https://a.example/path"),
+        ("SIGNER_CORS_ORIGINS", "https://a.example, ftp://b"),
+        ("SIGNER_STORE_URL", ""),
+        ("SIGNER_STORE_URL", "http://redis"),
+        ("SIGNER_STORE_URL", "redis:6379"),
+        ("SIGNER_STORE_URL", "redis://"),
+        ("SIGNER_STORE_URL", "redis://redis:port"),
+        ("SIGNER_STORE_URL", "redis://redis:99999"),
+        ("SIGNER_STORE_URL", "redis://[::1"),
+        ("SIGNER_STORE_URL", "unix://"),
+        ("SIGNER_STORE_URL", "memory://x"),
+        ("SIGNER_MAX_BODY", "1023"),
+        ("SIGNER_MAX_BODY", "67108865"),
+        ("SIGNER_MAX_BODY", "1MiB"),
+        ("SIGNER_MAX_BODY", "1e6"),
+        ("SIGNER_DEFAULT_USE_SSL", "yes"),
+        ("SIGNER_DEFAULT_USE_SSL", "True"),
+        ("SIGNER_DEFAULT_USE_SSL", "1"),
+        ("SIGNER_DEFAULT_USE_SSL", ""),
+        ("SIGNER_DRAIN_SECONDS", "-1"),
+        ("SIGNER_DRAIN_SECONDS", "301"),
+        ("SIGNER_DRAIN_SECONDS", "1.5"),
+        ("SIGNER_LOG_LEVEL", "INFO"),
+        ("SIGNER_LOG_LEVEL", "trace"),
+        ("SIGNER_LOG_FORMAT", "xml"),
+    ],
+    ids=lambda text: text[:40],
+)
+def test_a_wrong_value_is_told_in_one_sentence_that_names_it(variable, text):
+    (problem,) = problems(**{variable: text})
+
+    assert problem.startswith(f"{variable} ")
+    assert "\n" not in problem
+
+
+def test_every_setting_is_tested_here():
+    read = {mark.args[1][i][0] for mark in test_a_setting_is_read.pytestmark for i in range(len(mark.args[1]))}
+
+    assert read == declarations().keys()
+
+
+def test_kubernetes_service_link_is_told_what_it_is():
+    (problem,) = problems(SIGNER_PORT="tcp://10.0.0.1:8080")
+
+    assert problem.startswith("SIGNER_PORT looks like a Kubernetes service link")
+    assert "enableServiceLinks: false" in problem
+
+
+def test_every_problem_is_told_at_once():
+    told = problems(SIGNER_PORT="x", SIGNER_LOG_LEVEL="x", SIGNER_STORE_URL="x")
+
+    assert [problem.split()[0] for problem in told] == ["SIGNER_PORT", "SIGNER_STORE_URL", "SIGNER_LOG_LEVEL"]
+
+
+@pytest.mark.parametrize("url", ["http://:s3cr3t@redis", "redis://:s3cr3t@redis:port", "memory://s3cr3t", "s3cr3t"])
+def test_no_problem_repeats_a_secret(url, tmp_path):
+    file = tmp_path / "url"
+    file.write_text(url)
+
+    assert "s3cr3t" not in str(problems(SIGNER_STORE_URL=url))
+    assert "s3cr3t" not in str(problems(SIGNER_STORE_URL_FILE=str(file)))
+
+
+def test_settings_do_not_show_a_secret():
+    assert "s3cr3t" not in repr(load({"SIGNER_STORE_URL": "redis://:s3cr3t@redis"}))
+
+
+def test_a_secret_may_come_from_a_file(tmp_path):
+    file = tmp_path / "url"
+    file.write_text("redis://redis:6379\n")
+
+    assert load({"SIGNER_STORE_URL_FILE": str(file)}).store_url == "redis://redis:6379"
+
+
+def test_a_secret_comes_from_one_place(tmp_path):
+    (problem,) = problems(SIGNER_STORE_URL="memory://", SIGNER_STORE_URL_FILE=str(tmp_path / "url"))
+
+    assert problem == "SIGNER_STORE_URL and SIGNER_STORE_URL_FILE are both set; keep one"
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe", b""], ids=["missing", "not UTF-8", "empty"])
+def test_a_file_that_cannot_be_used_is_told(tmp_path, content):
+    file = tmp_path / "url"
+    if content is not None:
+        file.write_bytes(content)
+    (problem,) = problems(SIGNER_STORE_URL_FILE=str(file))
+
+    assert problem.startswith("SIGNER_STORE_URL ")
+
+
+@pytest.mark.parametrize("path", ["", "\0", "/", "/nope/nope"], ids=repr)
+def test_a_path_that_is_none_is_told(path):
+    (problem,) = problems(SIGNER_STORE_URL_FILE=path)
+
+    assert problem.startswith("SIGNER_STORE_URL cannot be read from ")
+
+
+def test_only_what_holds_a_secret_has_a_file_twin():
+    twins = {f"{variable}_FILE": "x" for variable in declarations()}
+
+    assert set(twins) - set(unknown(twins)) == {"SIGNER_STORE_URL_FILE"}
+
+
+def test_an_unknown_variable_of_ours_is_told_and_does_not_stop_the_start():
+    environ = {
+        "SIGNER_PROT": "1",
+        "SIGNER_": "x",
+        "SIGNER_port": "1",
+        "PATH": "/",
+        "XSIGNER_PORT": "1",
+        "SIGNER_PORT": "1",
+    }
+
+    assert unknown(environ) == ["SIGNER_", "SIGNER_PROT", "SIGNER_port"]
+    assert load(environ).port == 1
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_loopback_needs_no_authentication(host):
+    assert load({"SIGNER_HOST": host}).is_loopback
+
+
+@pytest.mark.parametrize(
+    "host", [EVERYWHERE, "::", "10.0.0.1", "example.com", "127.0.0.1 ", "localhost.example.com", "127.1"]
+)
+def test_what_others_can_reach_does(host):
+    (problem,) = problems(SIGNER_HOST=host)
+
+    assert problem.startswith(f"SIGNER_HOST is {host}, which others can reach")
+    assert load({"SIGNER_HOST": host, "SIGNER_AUTH": "none"}).host == host
+    assert load({"SIGNER_HOST": host, "SIGNER_SOCKET": "/run/s"}).socket == "/run/s"
+
+
+def test_every_declaration_says_what_it_means_and_takes_its_own_default():
+    for variable, (name, declaration) in declarations().items():
+        assert variable == f"{settings.PREFIX}{name.upper()}"
+        assert declaration.meaning.endswith(".")
+        assert load({variable: declaration.default}) == load({})

@@ -1,0 +1,76 @@
+import platform
+
+import pytest
+
+import service
+from service.errors import StoreUnavailable
+from service.web.context import READINESS, STORE
+
+
+@pytest.fixture
+def store_away(client, monkeypatch):
+    async def check():
+        raise StoreUnavailable("The account store cannot be reached")
+
+    monkeypatch.setattr(client.app[STORE], "check", check)
+
+
+ABOUT = {"version": service.__version__, "commit": "unknown", "python": platform.python_version()}
+
+
+async def test_live_ready_and_health_pass(client):
+    answers = [await (await client.get(path)).json() for path in ("/live", "/ready", "/health")]
+
+    assert answers == [
+        {"status": "pass"},
+        {"status": "pass"},
+        {"status": "pass", "description": "s3-signer", "about": ABOUT, "checks": {"store": {"status": "pass"}}},
+    ]
+
+
+async def test_without_its_store_the_service_lives_but_is_not_ready(client, store_away, faults):
+    live, ready, health = [await client.get(path) for path in ("/live", "/ready", "/health")]
+
+    assert (live.status, health.status) == (200, 200)
+    assert (await faults(ready, 503))[0] == "transient"
+    assert int(ready.headers["Retry-After"]) > 0
+    answer = await health.json()
+    assert answer["status"] == "warn"
+    assert answer["checks"] == {"store": {"status": "fail", "output": "The account store cannot be reached"}}
+
+
+async def test_while_draining_the_service_lives_but_is_not_ready(client, faults):
+    client.app[READINESS].draining = True
+    live, ready = [await client.get(path) for path in ("/live", "/ready")]
+
+    assert live.status == 200
+    assert await faults(ready, 503) == ("transient", ["The service is draining"])
+
+
+async def test_the_version_tells_what_runs(make_client):
+    client = await make_client(SIGNER_COMMIT="0123abc")
+    answer = await (await client.get("/$version")).json()
+
+    assert answer == {**ABOUT, "commit": "0123abc"}
+
+
+@pytest.mark.parametrize("path", ["/live", "/ready", "/health", "/$version", "/%24version"])
+async def test_operations_answer_in_every_format(raw, path):
+    response = await raw("GET", f"{path}?_format=yaml")
+
+    assert (response.status, response.content_type) == (200, "text/yaml")
+    assert ": " in await response.text()
+
+
+@pytest.mark.parametrize("path", ["/live", "/ready", "/health", "/$version"])
+async def test_operations_take_no_parameters(client, faults, path):
+    response = await client.get(f"{path}?x=1")
+
+    assert await faults(response, 400) == ("invalid", ["x"])
+
+
+@pytest.mark.parametrize("path", ["/live", "/ready", "/health", "/$version"])
+async def test_operations_can_be_asked_with_head(client, path):
+    response = await client.head(path)
+
+    assert (response.status, await response.read()) == (200, b"")

@@ -1,0 +1,99 @@
+from types import SimpleNamespace
+
+import pytest
+from yarl import URL
+
+from service.errors import InvalidRequest
+from service.web import target
+
+
+def request(raw):
+    """What of a request the target is read from; aiohttp parses it without any normalisation."""
+    return SimpleNamespace(rel_url=URL(raw, encoded=True), raw_path=raw)
+
+
+@pytest.mark.parametrize(
+    ("raw", "most", "segments"),
+    [
+        ("/a", 8, ["a"]),
+        ("/a/b/c", 8, ["a", "b", "c"]),
+        ("/a/b/c", 2, ["a", "b/c"]),
+        ("/a/b%2Fc/d", 3, ["a", "b/c", "d"]),
+        ("/a/b/", 3, ["a", "b", ""]),
+        ("/a/b//c", 3, ["a", "b", "/c"]),
+        ("/a/../b", 2, ["a", "../b"]),
+        ("/%252F/%25", 2, ["%2F", "%"]),
+        ("/a+b", 1, ["a+b"]),
+        ("/a?b#", 1, None),
+        ("/%C3%A9", 1, ["\u00e9"]),
+        ("/%41%0A", 1, ["A\n"]),
+        ("http://example.com/a/b", 2, ["a", "b"]),
+        ("/a%", 1, None),
+        ("/%g0", 1, None),
+        ("/%C3", 1, None),
+        ("/%ED%A0%80", 1, None),
+        ("/\udcff%20", 1, None),
+        ("/\udcff", 1, None),
+        ("/a#b", 1, None),
+        ("/a#", 1, None),
+    ],
+)
+def test_segments_are_decoded_once_and_strictly(raw, most, segments):
+    if segments is None:
+        with pytest.raises(InvalidRequest):
+            target.segments(request(raw), most)
+    else:
+        assert target.segments(request(raw), most) == segments
+
+
+@pytest.mark.parametrize(
+    ("raw", "parameters"),
+    [
+        ("", {}),
+        ("a=b", {"a": "b"}),
+        ("a", {"a": ""}),
+        ("a=", {"a": ""}),
+        ("=b", {"": "b"}),
+        ("&&a=b&", {"a": "b"}),
+        ("a=b=c", {"a": "b=c"}),
+        ("a=b+c", {"a": "b c"}),
+        ("a=b%2Bc", {"a": "b+c"}),
+        ("a+b=c", {"a b": "c"}),
+        ("a=%2526", {"a": "%26"}),
+        ("a=b;c=d", {"a": "b;c=d"}),
+        ("a%3Db=c%26d", {"a=b": "c&d"}),
+        ("%C3%A9=%0A", {"\u00e9": "\n"}),
+        ("a=1&b=2", {"a": "1", "b": "2"}),
+        ("a=1&a=1", None),
+        ("a&%61", None),
+        ("a=%", None),
+        ("%C3=a", None),
+        ("a=%FF", None),
+    ],
+)
+def test_a_query_is_decoded_as_a_form_and_strictly(raw, parameters):
+    asked = request(f"/x?{raw}")
+
+    if parameters is None:
+        with pytest.raises(InvalidRequest):
+            target.query(asked)
+    else:
+        assert target.query(asked) == parameters
+
+
+def test_a_parameter_that_is_given_twice_is_named():
+    with pytest.raises(InvalidRequest) as refusal:
+        target.query(request("/x?a=1&a=2"))
+
+    assert [issue.expression for issue in refusal.value.issues] == ["a"]
+
+
+def test_every_routes_parameters_are_left_out():
+    assert target.only({"_format": "json", "_pretty": "true", "a": "1"}, "a", "b") == {"a": "1"}
+
+
+def test_each_unknown_parameter_is_a_fault():
+    with pytest.raises(InvalidRequest) as refusal:
+        target.only({"a": "1", "b": "2", "_count": "3"}, "b")
+
+    assert [issue.expression for issue in refusal.value.issues] == ["a", "_count"]
