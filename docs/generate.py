@@ -12,8 +12,8 @@ CONFIGURATION = """\
 Made by `make docs` from `service/settings.py`.
 
 Settings are environment variables. A wrong value stops the start with one line that names it; a `SIGNER_*` variable
-that is none of these is a warning in the log. A setting that may hold a secret can be read from a file instead, named by
-the variable with `_FILE` behind its name.
+that is none of these is a warning in the log. A setting that may hold a secret can be read from a file instead: the
+variable with `_FILE` behind its name says which.
 
 | variable | default | meaning |
 | --- | --- | --- |
