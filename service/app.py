@@ -1,6 +1,6 @@
 """Wiring: which store, which middlewares, which routes, and in what order they open and close."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 from aiohttp import web
 
@@ -21,8 +21,10 @@ from service.web.context import (
     STORE,
     Readiness,
 )
-from service.web.middleware import STACK
+from service.web.middleware import STACK, expectation
 from service.web.resources import ResourceHandlers
+
+_ROUTE_OPTIONS = {"expect_handler": expectation}
 
 
 def create_app(settings: Settings, *, store: Store | None = None) -> web.Application:
@@ -36,14 +38,18 @@ def create_app(settings: Settings, *, store: Store | None = None) -> web.Applica
     app[MAX_BODY] = settings.max_body
     app[CORS_ORIGINS] = frozenset(settings.cors_origins)
     app[LOOPBACK_ONLY] = settings.is_loopback and not settings.socket
-    # Signing comes first: the router tries the routes in this order.
-    app.add_routes(storage.ROUTES)
-    for type_ in RESOURCE_TYPES:
-        handlers = ResourceHandlers(type_)
-        app.add_routes([*handlers.routes(""), *handlers.routes("/fhir")])
-    app.add_routes(operations.ROUTES)
+    app.add_routes(web.RouteDef(route.method, route.path, route.handler, _ROUTE_OPTIONS) for route in _routes())
     app.cleanup_ctx.append(_resources)
     return app
+
+
+def _routes() -> Iterator[web.RouteDef]:
+    # Signing comes first: the router tries the routes in this order.
+    yield from storage.ROUTES
+    for type_ in RESOURCE_TYPES:
+        for base in ("", "/fhir"):
+            yield from ResourceHandlers(type_).routes(base)
+    yield from operations.ROUTES
 
 
 def make_store(settings: Settings) -> Store:

@@ -15,7 +15,7 @@ from aiohttp import web
 import service
 from service.app import create_app
 from service.settings import Settings
-from service.web.context import READINESS, STORE
+from service.web.context import PRESIGNER, READINESS, STORE
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +66,7 @@ async def _serve(settings: Settings) -> None:
     )
     await runner.setup()
     try:
+        await app[PRESIGNER].prepare()
         address = await _listen(runner, settings)
         _announce(settings, app, address)
         name = await stop

@@ -2,6 +2,7 @@
 
 import dataclasses
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,23 +38,30 @@ def setting(default: str, parser: fields.Field[Any], meaning: str, *, secret: bo
     return field(metadata={"declaration": Declaration(default, parser, meaning, secret)}, repr=not secret)
 
 
-class Port(fields.Integer):
+class WholeNumber(fields.Integer):
+    default_error_messages = {"invalid": "must be a whole number"}
+
+    def _deserialize(self, value: str, attr: str | None, data: Any, **kwargs: Any) -> int:
+        # int() takes '8_080', ' 8080' and other scripts' digits too.
+        if not re.fullmatch("[0-9]{1,12}", value):
+            raise self.make_error("invalid")
+        return super()._deserialize(value, attr, data, **kwargs) or 0
+
+
+class Port(WholeNumber):
     def _deserialize(self, value: str, attr: str | None, data: Any, **kwargs: Any) -> int:
         if value.startswith("tcp://"):
             raise ValidationError(
                 "looks like a Kubernetes service link; rename the Service or set enableServiceLinks: false on the pod"
             )
         number = super()._deserialize(value, attr, data, **kwargs)
-        return validate.Range(0, 65535, error="must be from 0 to 65535")(number or 0)
+        return validate.Range(0, 65535, error="must be from 0 to 65535")(number)
 
 
 class Octal(fields.String):
     def _deserialize(self, value: str, attr: str | None, data: Any, **kwargs: Any) -> int:  # type: ignore[override]
         del attr, data, kwargs
-        try:
-            mode = int(value, 8)
-        except ValueError:
-            mode = -1
+        mode = int(value, 8) if re.fullmatch("[0-7]{1,4}", value) else -1
         return validate.Range(0, 0o777, error="must be an octal file mode such as 0660")(mode)
 
 
@@ -71,7 +79,7 @@ class WordList(fields.List[str]):
 
 def _number(at_least: int, at_most: int) -> fields.Field[int]:
     rule = validate.Range(at_least, at_most, error=f"must be from {at_least} to {at_most}")
-    return fields.Integer(validate=rule, error_messages={"invalid": "must be a whole number"})
+    return WholeNumber(validate=rule)
 
 
 def _choice(*words: str) -> fields.Field[str]:
@@ -114,7 +122,7 @@ class Settings:
     )
     port: int = setting(
         "8080",
-        Port(error_messages={"invalid": "must be a whole number"}),
+        Port(),
         "TCP port to listen on; 0 takes a free one, which the log names.",
     )
     socket: str = setting("", fields.String(), "Path of a unix socket to listen on instead of TCP.")

@@ -74,10 +74,8 @@ class Reachability:
         if monotonic() - self._down_since > PATIENCE_SECONDS:
             raise self._away()
         try:
-            async with asyncio.timeout(DEADLINE_SECONDS):
-                return await self._persist(command, *args, **kwargs)
+            return await self._persist(command, *args, **kwargs)
         except LOST:
-            self._suspicion.set()
             raise self._away() from None
         except RedisError as error:
             raise self._refused(error) from None
@@ -106,15 +104,19 @@ class Reachability:
         return self._down_since < inf
 
     async def _persist(self, command: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        ends = monotonic() + DEADLINE_SECONDS
         failures = 0
         while True:
             try:
-                async with self._places, asyncio.timeout(TRY_SECONDS):
+                async with asyncio.timeout(min(TRY_SECONDS, ends - monotonic())), self._places:
                     return await command(*args, **kwargs)
             except LOST:
                 self._suspicion.set()
                 failures += 1
-                await asyncio.sleep(BACKOFF.compute(failures))
+                pause = BACKOFF.compute(failures)
+                if monotonic() + pause > ends:
+                    raise
+                await asyncio.sleep(pause)
 
     def _away(self) -> StoreUnavailable:
         return StoreUnavailable("The account store cannot be reached")

@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Self, cast
 
 from redis.asyncio import ConnectionPool, Redis, SSLConnection
@@ -130,8 +130,10 @@ class RedisStore:
         return f"{self._prefix}{kind}:{id}"
 
     async def _read(self, kind: str, id: str) -> Resource | None:
-        with _told_as_invalid(kind, id):
+        try:
             record = await self._reach.call(self._client.hgetall, self._key(kind, id))
+        except WrongType:
+            raise _no_hash(kind, id) from None
         return Resource(kind, id, cast("dict[str, str]", record)) if record else None
 
     async def _read_all(self, kind: str, ids: Sequence[str]) -> list[Resource]:
@@ -183,8 +185,10 @@ class RedisStore:
             except NoScriptError:
                 return bool(await self._client.eval(COMPARE_AND_SET, 1, self._key(kind, id), *arguments))
 
-        with _told_as_invalid(kind, id):
+        try:
             return await self._reach.call(attempt), tries > 1
+        except WrongType:
+            raise _no_hash(kind, id) from None
 
     async def _has_landed(self, kind: str, id: str, mark: str) -> bool:
         current = await self._read(kind, id)
@@ -215,9 +219,5 @@ def _marks(resource: Resource) -> list[str]:
     return resource.record.get(WRITES, "").split()
 
 
-@contextmanager
-def _told_as_invalid(kind: str, id: str) -> Iterator[None]:
-    try:
-        yield
-    except WrongType:
-        raise Invalid(f"{kind}/{id} is no hash in Redis; delete its key, or write it with HSET") from None
+def _no_hash(kind: str, id: str) -> Invalid:
+    return Invalid(f"{kind}/{id} is no hash in Redis; delete its key, or write it with HSET")

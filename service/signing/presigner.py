@@ -42,6 +42,10 @@ class Presigner:
         )
         return f"{endpoint.origin}{path}?{query}"
 
+    async def prepare(self) -> None:
+        """Load what the first URL takes (a tenth of a second), so that no request waits for it."""
+        await self._endpoints.resolve(AwsAccount(id="any"), "any-bucket")
+
     async def close(self) -> None:
         await self._endpoints.close()
 

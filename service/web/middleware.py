@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from time import perf_counter
 from urllib.parse import urlsplit
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 
 from service.errors import (
     BodyTooLarge,
@@ -44,6 +44,8 @@ from service.web.outcome import outcome
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 logger = logging.getLogger(__name__)
+
+BODY_SECONDS = 30
 
 _REQUEST_ID = re.compile("[A-Za-z0-9._-]{1,128}")
 _NO_QUERY: Mapping[str, str] = {}
@@ -139,6 +141,18 @@ async def bodies(request: web.Request, handler: Handler) -> web.StreamResponse:
 STACK = (observed, outcomes, origins, negotiated, bodies)
 
 
+async def expectation(request: web.Request) -> None:
+    """Ask for a body that is waited for, unless it will be refused; aiohttp calls this before any middleware.
+
+    An expectation that is none of HTTP's may be ignored. Source: https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1
+    """
+    wanted = request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
+    if wanted and request.version >= HttpVersion11 and (request.content_length or 0) <= request.app[MAX_BODY]:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # Otherwise it would count as the beginning of the answer.
+        request.writer.output_size = 0
+
+
 def _settle_answer(request: web.Request, body_type: str | None) -> None:
     accept = request.headers.get(hdrs.ACCEPT)
     if accept is not None:
@@ -168,7 +182,10 @@ async def _read(request: web.Request) -> bytes:
     if (request.content_length or 0) > limit:
         raise BodyTooLarge(limit)
     try:
-        return await request.read()
+        async with asyncio.timeout(BODY_SECONDS):
+            return await request.read()
+    except TimeoutError:
+        raise MalformedBody(f"it did not arrive within {BODY_SECONDS} seconds") from None
     except web.HTTPRequestEntityTooLarge:
         raise BodyTooLarge(limit) from None
     except (web.RequestPayloadError, ConnectionError):

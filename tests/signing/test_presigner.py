@@ -122,6 +122,13 @@ def test_a_long_key_is_signed_as_aiobotocore_signs_it(presign_twice, account, op
     assert ours == oracles
 
 
+async def test_what_the_first_url_takes_can_be_loaded_before(presigner, account, monkeypatch):
+    await presigner.prepare()
+    monkeypatch.setattr("service.signing.clients.Clients._open", None)
+
+    assert await presigner.presign(account, GET_OBJECT, bucket="another", key="k", at=AT, expires_in=1)
+
+
 labels = st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?", fullmatch=True)
 names = st.one_of(
     st.lists(labels, min_size=1, max_size=5).map(".".join),

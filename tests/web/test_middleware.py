@@ -259,28 +259,28 @@ async def test_a_body_of_a_route_that_there_is_not_is_not_judged(client, faults)
 
 @pytest.mark.parametrize("count", [20, 500, 9_990])
 @pytest.mark.parametrize("type_", ["json", "yaml"])
-async def test_thousands_of_unknown_fields_hold_nobody_up(client, faults, count, type_):
-    longest = 0.0
-
-    async def watch():
-        nonlocal longest
-        loop = asyncio.get_running_loop()
-        while True:
-            before = loop.time()
-            await asyncio.sleep(0.001)
-            longest = max(longest, loop.time() - before)
-
-    watcher = asyncio.create_task(watch())
+async def test_thousands_of_unknown_fields_are_not_all_listed(client, faults, count, type_):
     dump = json.dumps if type_ == "json" else yaml.safe_dump
     body = dump({f"field{number}": "x" for number in range(count)})
     response = await client.put("/AwsAccount/a", data=body, headers={"Content-Type": f"application/{type_}"})
-    watcher.cancel()
 
     _, where = await faults(response, 422)
     assert len(where) == min(count, 101)
     assert count < 101 or where[-1] == f"And {count - 100} more fields have faults"
-    # The contract says 50 ms; a machine that runs other tests beside this one is given some more.
-    assert longest < 0.25
+
+
+async def test_a_body_that_never_arrives_is_not_waited_for_for_ever(client, faults, monkeypatch):
+    monkeypatch.setattr("service.web.middleware.BODY_SECONDS", 0.05)
+    stalled = asyncio.Event()
+
+    async def body():
+        yield b'{"id":'
+        await stalled.wait()
+
+    response = await client.put("/AwsAccount", data=body(), headers={"Content-Type": "application/json"})
+    stalled.set()
+
+    assert await faults(response, 400) == ("structure", ["Malformed body: it did not arrive within 0.05 seconds"])
 
 
 @pytest.mark.parametrize("type_", ["json", "yaml"])
