@@ -10,7 +10,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(STAMP) ## serve on 127.0.0.1:8080, accounts in memory
-	@SIGNER_LOG_FORMAT=$${SIGNER_LOG_FORMAT:-text} SIGNER_COMMIT=$${SIGNER_COMMIT:-$$(git rev-parse --short HEAD 2>/dev/null)} $(BIN)/python -m service
+	@SIGNER_LOG_FORMAT=$${SIGNER_LOG_FORMAT:-text} SIGNER_COMMIT=$${SIGNER_COMMIT:-$$(git rev-parse --short HEAD 2>/dev/null)} exec $(BIN)/python -m service
 
 test: $(STAMP) ## all tests, with branch coverage
 	@$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=95 $(PYTEST_ARGS)
