@@ -45,8 +45,10 @@ class ResourceType:
 
     def id_faults(self, id: str, field: str | None = None) -> list[Issue]:
         """What is wrong with an id from a path or query; empty if nothing is."""
+        if ID.fullmatch(id):
+            return []
         name = field or f"{self.kind}.id"
-        return [] if ID.fullmatch(id) else [Issue(f"{name} {ID_RULE}", name)]
+        return [Issue(f"{name} {ID_RULE}", name)]
 
     def model(self, resource: Resource) -> Any:
         """The stored resource as the type that the service works with; remembered with the resource.

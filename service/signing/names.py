@@ -1,6 +1,7 @@
 """What a bucket and a key may be named."""
 
 import re
+from functools import lru_cache
 
 from service.errors import Issue
 
@@ -26,6 +27,7 @@ def name_issues(bucket: str, key: str, *, key_expression: str = "key") -> list[I
     return issues
 
 
+@lru_cache(maxsize=1024)
 def _bucket_problem(bucket: str) -> str | None:
     if bucket.startswith("arn:"):
         return "bucket must be a name; an ARN is not supported"

@@ -4,9 +4,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import hdrs, web
+from multidict import CIMultiDict
 
 from service.web import codec
 from service.web.context import ANSWER_TYPE, QUERY
+
+
+def respond_url(request: web.Request, url: str, *, headers: Mapping[str, str]) -> web.Response:
+    """Answer with a signed URL alone, as ``respond`` would."""
+    if "_pretty" in request[QUERY]:
+        return respond(request, {"url": url}, headers=headers)
+    answer = request[ANSWER_TYPE]
+    # A signed URL has nothing that JSON or YAML would escape; an encoder takes longer than the signature.
+    text = f"url: {url}\n" if answer.format == "yaml" else f'{{"url":"{url}"}}'
+    return web.Response(body=text.encode(), headers=CIMultiDict({hdrs.CONTENT_TYPE: answer.content_type, **headers}))
 
 
 def respond(

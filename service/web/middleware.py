@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from ipaddress import ip_address
+from itertools import count
 from time import perf_counter
 from urllib.parse import urlsplit
 
@@ -31,7 +32,6 @@ from service.web.answer import respond
 from service.web.context import (
     ANSWER_TYPE,
     BODY,
-    CORS_HEADERS,
     CORS_ORIGINS,
     LOOPBACK_ONLY,
     MAX_BODY,
@@ -47,6 +47,8 @@ logger = logging.getLogger(__name__)
 
 BODY_SECONDS = 30
 
+_PROCESS_ID = secrets.token_hex(4)
+_REQUESTS = count()
 _REQUEST_ID = re.compile("[A-Za-z0-9._-]{1,128}")
 _NO_QUERY: Mapping[str, str] = {}
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
@@ -55,7 +57,10 @@ _PREFLIGHT = {
     "Access-Control-Allow-Headers": "authorization, content-type, if-match, if-none-match, x-request-id",
     "Access-Control-Max-Age": "600",
 }
-_EXPOSED = "etag, last-modified, location, retry-after, x-duration, x-request-id"
+_CORS = {
+    "Access-Control-Expose-Headers": "etag, last-modified, location, retry-after, x-duration, x-request-id",
+    "Vary": "Origin",
+}
 
 
 @web.middleware
@@ -63,8 +68,9 @@ async def observed(request: web.Request, handler: Handler) -> web.StreamResponse
     """Give the request its id, and the answer the id and the time it took."""
     started = perf_counter()
     given = request.headers.get("X-Request-Id")
-    request[REQUEST_ID] = request_id = given if given and _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
-    readiness = request.app[READINESS]
+    request[REQUEST_ID] = request_id = given if given and _REQUEST_ID.fullmatch(given) else _new_id()
+    app = request.app
+    readiness = app[READINESS]
     readiness.in_flight += 1
     try:
         response = await handler(request)
@@ -73,8 +79,9 @@ async def observed(request: web.Request, handler: Handler) -> web.StreamResponse
     headers = response.headers
     headers["X-Request-Id"] = request_id
     headers["X-Duration"] = f"{(perf_counter() - started) * 1000:.2f}"
-    if CORS_HEADERS in request:
-        headers.update(request[CORS_HEADERS])
+    origin = request.headers.get(hdrs.ORIGIN)
+    if origin is not None and origin in app[CORS_ORIGINS]:
+        headers.update({**_CORS, "Access-Control-Allow-Origin": origin})
     if readiness.draining:
         headers[hdrs.CONNECTION] = "close"
         response.force_close()
@@ -96,49 +103,20 @@ async def outcomes(request: web.Request, handler: Handler) -> web.StreamResponse
 
 
 @web.middleware
-async def origins(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Keep web pages out, but those of allowed origins.
-
-    A page can reach a loopback port by rebinding a DNS name, or by a POST of a type that needs no preflight.
-    """
-    host = request.headers.get(hdrs.HOST, "")
-    if request.app[LOOPBACK_ONLY] and not _is_loopback(host):
-        raise Forbidden("The Host header names no loopback address, and the service is open on loopback only")
-    origin = request.headers.get(hdrs.ORIGIN)
-    if origin is None:
-        return await handler(request)
-    if origin in request.app[CORS_ORIGINS]:
-        request[CORS_HEADERS] = {
-            "Access-Control-Allow-Origin": origin,
-            "Access-Control-Expose-Headers": _EXPOSED,
-            "Vary": "Origin",
-        }
-        if request.method == hdrs.METH_OPTIONS and "Access-Control-Request-Method" in request.headers:
-            return web.Response(status=204, headers=_PREFLIGHT)
-    elif request.app[LOOPBACK_ONLY] and origin != f"{request.scheme}://{host}":
-        raise Forbidden("Web pages of this Origin may not call the service; SIGNER_CORS_ORIGINS names those that may")
-    return await handler(request)
-
-
-@web.middleware
-async def negotiated(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Read the query, and settle the answer's format before anything is done."""
-    request[QUERY] = query = target.query(request) if request.rel_url.raw_query_string else _NO_QUERY
+async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let in what may come in, settle the answer's format before anything is done, and read the body."""
+    if _check_origin(request):
+        return web.Response(status=204, headers=_PREFLIGHT)
+    request[QUERY] = query = target.query(request)
     _settle_answer(request, request.headers.get(hdrs.CONTENT_TYPE))
-    if query.get("_pretty", "false") not in {"true", "false"}:
+    if query and query.get("_pretty", "false") not in {"true", "false"}:
         raise Invalid(Issue("_pretty must be true or false", "_pretty"))
-    return await handler(request)
-
-
-@web.middleware
-async def bodies(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Read the body of a method that has one, for a route that there is."""
     if request.method in _WITH_BODY and request.match_info.http_exception is None:
         request[BODY] = await _document(request)
     return await handler(request)
 
 
-STACK = (observed, outcomes, origins, negotiated, bodies)
+STACK = (observed, outcomes, admitted)
 
 
 async def expectation(request: web.Request) -> None:
@@ -151,6 +129,30 @@ async def expectation(request: web.Request) -> None:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         # Otherwise it would count as the beginning of the answer.
         request.writer.output_size = 0
+
+
+def _new_id() -> str:
+    # Unique is all that it has to be: random once for a process, counted from there.
+    return f"{_PROCESS_ID}{next(_REQUESTS):08x}"
+
+
+def _check_origin(request: web.Request) -> bool:
+    """Keep web pages out, but those of allowed origins; whether this is such a page's preflight request.
+
+    A page can reach a loopback port by rebinding a DNS name, or by a POST of a type that needs no preflight.
+    """
+    app = request.app
+    host = request.headers.get(hdrs.HOST, "")
+    if app[LOOPBACK_ONLY] and not _is_loopback(host):
+        raise Forbidden("The Host header names no loopback address, and the service is open on loopback only")
+    origin = request.headers.get(hdrs.ORIGIN)
+    if origin is None:
+        return False
+    if origin in app[CORS_ORIGINS]:
+        return request.method == hdrs.METH_OPTIONS and "Access-Control-Request-Method" in request.headers
+    if app[LOOPBACK_ONLY] and origin != f"{request.scheme}://{host}":
+        raise Forbidden("Web pages of this Origin may not call the service; SIGNER_CORS_ORIGINS names those that may")
+    return False
 
 
 def _settle_answer(request: web.Request, body_type: str | None) -> None:

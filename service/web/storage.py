@@ -1,6 +1,7 @@
 """Signing: the account, bucket and key of a request, and the URL that answers it."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from time import time
 
 from aiohttp import hdrs, web
@@ -11,7 +12,7 @@ from service.resources.types import AWS_ACCOUNT
 from service.signing.names import name_issues
 from service.signing.operations import DELETE_OBJECT, GET_OBJECT, PUT_OBJECT, Operation
 from service.web import target
-from service.web.answer import respond
+from service.web.answer import respond_url
 from service.web.context import BODY, PRESIGNER, QUERY, REPOSITORY
 
 _UPLOAD = Reader(UploadSchema)
@@ -55,16 +56,24 @@ async def _sign(
     url = await request.app[PRESIGNER].presign(
         account, operation, bucket=bucket, key=key, at=int(time()), expires_in=expires_in
     )
-    return respond(request, {"url": url}, headers=_HEADERS)
+    return respond_url(request, url, headers=_HEADERS)
 
 
 def _expiration(query: Mapping[str, str]) -> tuple[int, list[Issue]]:
     if not query:
         return DEFAULT_EXPIRATION_SECONDS, []
+    given = target.only(query, "expiration").get("expiration")
     try:
-        return _QUERY.read(target.only(query, "expiration"))["expiration"], []
+        return (DEFAULT_EXPIRATION_SECONDS if given is None else _seconds(given)), []
     except Invalid as error:
         return DEFAULT_EXPIRATION_SECONDS, list(error.issues)
+
+
+# A schema takes as long as signing does, and callers use few different expirations.
+@lru_cache(maxsize=256)
+def _seconds(text: str) -> int:
+    seconds: int = _QUERY.read({"expiration": text})["expiration"]
+    return seconds
 
 
 ROUTES = (

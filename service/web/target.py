@@ -2,12 +2,16 @@
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
 from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
 
 from service.errors import InvalidRequest, Issue
 
+_LONGEST_REMEMBERED = 256
+_NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
 _EVERY_ROUTES = frozenset({"_format", "_pretty"})
 _MALFORMED_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 
@@ -27,22 +31,30 @@ def segments(request: web.Request, most: int) -> list[str]:
     return [decode(part, "path") if "%" in part or not part.isascii() else part for part in parts]
 
 
-def query(request: web.Request) -> dict[str, str]:
+def query(request: web.Request) -> Mapping[str, str]:
     """The decoded query parameters, ``+`` being a space, as in a form.
 
     Raises:
         InvalidRequest: where a parameter comes twice, or an escape or its UTF-8 is malformed.
     """
     raw = request.rel_url.raw_query_string
+    if not raw:
+        return _NO_PARAMETERS
+    return _parameters(raw) if len(raw) <= _LONGEST_REMEMBERED else _parameters.__wrapped__(raw)
+
+
+# Callers use few different queries, such as expiration=43200.
+@lru_cache(maxsize=256)
+def _parameters(raw: str) -> Mapping[str, str]:
     parameters: dict[str, str] = {}
-    for pair in raw.split("&") if raw else ():
+    for pair in raw.split("&"):
         if not pair:
             continue
         name, _, value = (decode(part.replace("+", " "), "query") for part in pair.partition("="))
         if name in parameters:
             raise InvalidRequest(Issue(f"Query parameter {name} is given twice", name))
         parameters[name] = value
-    return parameters
+    return MappingProxyType(parameters)
 
 
 def only(parameters: Mapping[str, str], *known: str) -> dict[str, str]:

@@ -1,12 +1,13 @@
 import json
 import time
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import pytest
 import yaml
 
 from service.resources.resource import Resource, compose
 from service.resources.store import utc_now
+from service.web import codec
 from service.web.context import STORE
 
 STORAGE = "/aws/storage/my-account/my-bucket"
@@ -490,3 +491,14 @@ async def test_nothing_after_the_bucket_is_no_route_of_get(client, account, faul
 
     assert await faults(response, 405)
     assert response.headers["Allow"] == "POST"
+
+
+@pytest.mark.parametrize(("form", "dump"), [("json", codec.dump_json), ("yaml", codec.dump_yaml)])
+@pytest.mark.parametrize("host", [None, "[::1]:9000", "https://H.example:443/a/prefix"])
+@pytest.mark.parametrize("key", ['"', "\\", "a: b #c", "é\n", "'{}'", "%"])
+async def test_an_answer_is_written_as_the_codec_writes_it(client, account, raw, form, dump, host, key):
+    await client.put("/AwsAccount", json={**account, "host": host})
+    response = await raw("GET", f"{STORAGE}/{quote(key, safe='')}", headers={"Accept": f"application/{form}"})
+    body = await response.read()
+
+    assert body == dump({"url": yaml.safe_load(body)["url"]})
