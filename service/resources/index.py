@@ -57,14 +57,14 @@ class Index:
         """How many there are, and at most ``count`` ids after the first ``offset``."""
         await self._mend_if_due(kind)
 
-        async def ask() -> tuple[int, list[str]]:
+        async def page() -> tuple[int, list[str]]:
             async with self._client.pipeline(transaction=False) as pipe:
                 pipe.zcard(self._key(kind))
                 pipe.zrangebylex(self._key(kind), "-", "+", offset, count)
                 total, ids = await pipe.execute()
             return total, ids
 
-        return await self._reach.call(ask)
+        return await self._reach.call(page)
 
     def _key(self, kind: str) -> str:
         return f"{self._prefix}_index:{kind}"
@@ -119,13 +119,13 @@ class Index:
             await self.drop(kind, absent)
 
     async def _hashes_among(self, kind: str, ids: Sequence[str]) -> list[str]:
-        async def ask() -> list[str]:
+        async def type_each() -> list[str]:
             async with self._client.pipeline(transaction=False) as pipe:
                 for id_ in ids:
                     pipe.type(f"{self._prefix}{kind}:{id_}")
                 return await pipe.execute()
 
-        types = await self._reach.call(ask)
+        types = await self._reach.call(type_each)
         return [id_ for id_, type_ in zip(ids, types, strict=True) if type_ == "hash"]
 
 

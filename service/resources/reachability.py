@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from math import inf
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import ParamSpec, TypeVar
 
 from redis.asyncio import Redis
@@ -18,6 +18,7 @@ from redis.exceptions import (
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.errors import StoreUnavailable
+from service.telemetry.metrics import STORE_CALLS, STORE_ERRORS
 
 LOGGER = logging.getLogger(__name__)
 
@@ -66,23 +67,32 @@ class Reachability:
         self._complained_at: dict[str, float] = {}
 
     async def call(self, command: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What ``command`` answers; it may be run more than once.
+        """What ``command`` answers; it may be run more than once. Metrics show it under its name.
 
         Raises ``StoreUnavailable`` for all that can go wrong, within ``DEADLINE_SECONDS``; at once when Redis has been
         away for ``PATIENCE_SECONDS``: so callers ride out a restart, and do not queue up in an outage.
         """
         if monotonic() - self._down_since > PATIENCE_SECONDS:
+            STORE_ERRORS[command.__name__, "unreachable"].inc()
             raise self._away()
+        began = perf_counter()
         try:
             return await self._persist(command, *args, **kwargs)
         except LOST:
+            STORE_ERRORS[command.__name__, "unreachable"].inc()
             raise self._away() from None
         except RedisError as error:
+            STORE_ERRORS[command.__name__, "refused"].inc()
             raise self._refused(error) from None
+        finally:
+            STORE_CALLS[command.__name__,].observe(perf_counter() - began)
 
     async def check(self) -> None:
-        """Raise ``StoreUnavailable`` unless Redis has answered a PING within the last second, or does now."""
-        if monotonic() - self._probed_at > FRESH_SECONDS:
+        """Raise ``StoreUnavailable`` unless Redis has answered a PING within the last second, or does now.
+
+        At once while it is known to be away: the watcher asks it twice a second.
+        """
+        if not self._is_down and monotonic() - self._probed_at > FRESH_SECONDS:
             await self._probe()
         if self._is_down:
             raise self._away()

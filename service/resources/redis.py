@@ -15,7 +15,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from service.errors import Invalid, StoreUnavailable
 from service.resources.index import Index
 from service.resources.reachability import CONNECTIONS, TRY_SECONDS, Reachability, WrongType
-from service.resources.resource import WRITES, Resource, compose
+from service.resources.resource import WRITES, Record, Resource, compose
 from service.resources.store import Clock, Page, utc_now
 
 HEALTH_CHECK_SECONDS = 15
@@ -88,7 +88,8 @@ class RedisStore:
     def at(cls, url: str, *, prefix: str = "") -> Self:
         return cls(connect(url, connections=CONNECTIONS), connect(url, connections=1), prefix=prefix)
 
-    async def get(self, kind: str, id: str) -> Resource | None:
+    async def get(self, kind: str, id: str, *, fresh: bool = False) -> Resource | None:
+        del fresh
         found = await self._read(kind, id)
         return await self._adopted(found) if found else None
 
@@ -117,6 +118,9 @@ class RedisStore:
     async def check(self) -> None:
         await self._reach.check()
 
+    def warnings(self) -> Sequence[str]:
+        return ()
+
     async def open(self) -> None:
         await self._reach.open()
 
@@ -131,21 +135,21 @@ class RedisStore:
 
     async def _read(self, kind: str, id: str) -> Resource | None:
         try:
-            record = await self._reach.call(self._client.hgetall, self._key(kind, id))
+            record = cast("dict[str, str]", await self._reach.call(self._client.hgetall, self._key(kind, id)))
         except WrongType:
             raise _no_hash(kind, id) from None
-        return Resource(kind, id, cast("dict[str, str]", record)) if record else None
+        return Resource(kind, id, Record(record)) if record else None
 
     async def _read_all(self, kind: str, ids: Sequence[str]) -> list[Resource]:
         """Those that are there. A key that is no hash, or has gone since the index was read, is left out."""
 
-        async def ask() -> list[dict[str, str] | ResponseError]:
+        async def hgetall_each() -> list[dict[str, str] | ResponseError]:
             async with self._client.pipeline(transaction=False) as pipe:
                 for id_ in ids:
                     pipe.hgetall(self._key(kind, id_))
                 return await pipe.execute(raise_on_error=False)
 
-        records = await self._reach.call(ask) if ids else []
+        records = await self._reach.call(hgetall_each) if ids else []
         return [
             Resource(kind, id_, record)
             for id_, record in zip(ids, records, strict=True)
@@ -177,7 +181,7 @@ class RedisStore:
         arguments = [str(len(old)), *_flat(old), *_flat(new)]
         tries = 0
 
-        async def attempt() -> bool:
+        async def compare_and_set() -> bool:
             nonlocal tries
             tries += 1
             try:
@@ -186,7 +190,7 @@ class RedisStore:
                 return bool(await self._client.eval(COMPARE_AND_SET, 1, self._key(kind, id), *arguments))
 
         try:
-            return await self._reach.call(attempt), tries > 1
+            return await self._reach.call(compare_and_set), tries > 1
         except WrongType:
             raise _no_hash(kind, id) from None
 

@@ -88,7 +88,7 @@ class Repository:
         """The resource ``id``, or else as ``create``; whether it was created comes beside it."""
         type_.read(document.under(id))
         while True:
-            if (resource := await self.find(type_, id)) is not None:
+            if (resource := await self._store.get(type_.kind, id, fresh=True)) is not None:
                 return resource, False
             try:
                 return await self.create(type_, document, id=id), True
@@ -114,7 +114,7 @@ class Repository:
     async def delete(self, type_: ResourceType, id: str, precondition: Precondition = ALWAYS) -> Resource | None:
         """Delete, and return what was there, or None."""
         for round_ in range(MAX_ROUNDS):
-            seen = await self._store.get(type_.kind, id)
+            seen = await self._store.get(type_.kind, id, fresh=True)
             precondition.check(type_.kind, id, seen)
             if seen is None or await self._store.remove(seen):
                 return seen
@@ -131,7 +131,7 @@ class Repository:
 
     async def _write(self, type_: ResourceType, id: str, change: Change) -> tuple[Resource, bool]:
         for round_ in range(MAX_ROUNDS):
-            seen = await self._store.get(type_.kind, id)
+            seen = await self._store.get(type_.kind, id, fresh=True)
             stored = await self._store.replace(type_.kind, id, change(seen), seen=seen)
             if stored is not None:
                 return stored, seen is None

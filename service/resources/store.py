@@ -37,8 +37,8 @@ class Store(Protocol):
     description: str
     """What and where it is, without credentials, for the log."""
 
-    async def get(self, kind: str, id: str) -> Resource | None:
-        """The stored resource, or None."""
+    async def get(self, kind: str, id: str, *, fresh: bool = False) -> Resource | None:
+        """The stored resource, or None; ``fresh`` for one that a change is to be decided on, past every cache."""
 
     async def replace(self, kind: str, id: str, fields: Mapping[str, str], *, seen: Resource | None) -> Resource | None:
         """Store ``fields`` in place of ``seen`` (None: of nothing). None if another writer was first."""
@@ -51,6 +51,9 @@ class Store(Protocol):
 
     async def check(self) -> None:
         """Raise ``StoreUnavailable`` unless the store answers now."""
+
+    def warnings(self) -> Sequence[str]:
+        """What does not work as it should, though the store answers, in sentences."""
 
     async def open(self) -> None:
         """Begin to watch the store. Never raises because a store is away."""
@@ -70,7 +73,8 @@ class EmbeddedStore:
         self._versions = count(1)
         self._kinds: dict[str, dict[str, Resource]] = {}
 
-    async def get(self, kind: str, id: str) -> Resource | None:
+    async def get(self, kind: str, id: str, *, fresh: bool = False) -> Resource | None:
+        del fresh
         return self._kinds.get(kind, {}).get(id)
 
     async def replace(self, kind: str, id: str, fields: Mapping[str, str], *, seen: Resource | None) -> Resource | None:
@@ -95,6 +99,9 @@ class EmbeddedStore:
 
     async def check(self) -> None:
         """Always there."""
+
+    def warnings(self) -> Sequence[str]:
+        return ()
 
     async def open(self) -> None:
         """Nothing to watch."""

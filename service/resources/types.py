@@ -11,7 +11,7 @@ from service.resources.resource import Resource
 from service.resources.schemas import ID, ID_RULE, MASKED, AwsAccountSchema, Document, Reader, ResourceSchema
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AwsAccount:
     """What signing needs of an account. ``use_ssl`` is None where the account does not say."""
 
@@ -23,6 +23,8 @@ class AwsAccount:
     host: str | None = None
     use_ssl: bool | None = None
     path_style: bool = False
+    derived: Any = field(default=None, init=False, repr=False, compare=False)
+    """What signing makes of the above and keeps here, so that it lives as long as the account does."""
 
 
 class ResourceType:

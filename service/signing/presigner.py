@@ -8,8 +8,6 @@ from service.signing.endpoint import Endpoints
 from service.signing.operations import Operation
 from service.signing.sigv4 import Credentials, sign_query
 
-_KEPT_AS = "_credentials"
-
 
 class Presigner:
     """Presigns URLs for any number of accounts. Nothing is sent anywhere.
@@ -51,11 +49,11 @@ class Presigner:
 
 
 def _credentials(account: AwsAccount) -> Credentials:
-    # Kept in the account itself, as functools.cached_property does it: the day's signing key lives as long as the
-    # account does, and no table of secrets has to be bounded.
-    kept: Credentials | None = account.__dict__.get(_KEPT_AS)
+    # Kept in the account itself: the day's signing key goes with it, and no table of secrets has to be bounded.
+    kept: Credentials | None = account.derived
     if kept is None:
-        kept = account.__dict__[_KEPT_AS] = _read_credentials(account)
+        kept = _read_credentials(account)
+        object.__setattr__(account, "derived", kept)
     return kept
 
 

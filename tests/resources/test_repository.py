@@ -21,9 +21,9 @@ class RacyStore(EmbeddedStore):
         super().__init__()
         self._random = random.Random(0)  # noqa: S311 - the same races each time
 
-    async def get(self, kind, id):
+    async def get(self, kind, id, *, fresh=False):
         await self._tarry()
-        return await super().get(kind, id)
+        return await super().get(kind, id, fresh=fresh)
 
     async def replace(self, kind, id, fields, *, seen):
         await self._tarry()

@@ -6,15 +6,17 @@ import random
 import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
 
+from service.resources.cache import CachedStore
 from service.resources.redis import RedisStore
 from service.resources.store import EmbeddedStore, Page
+from service.resources.tracking import Tracker
 
 
 def fake_client(server):
     return FakeAsyncRedis(server=server, decode_responses=True, encoding_errors="surrogateescape", max_connections=200)
 
 
-@pytest.fixture(params=["embedded", "fakeredis", "redis"])
+@pytest.fixture(params=["embedded", "fakeredis", "redis", "cached"])
 async def store(request):
     if request.param == "embedded":
         store = EmbeddedStore()
@@ -22,7 +24,10 @@ async def store(request):
         server = FakeServer()
         store = RedisStore(fake_client(server), fake_client(server))
     else:
-        store = RedisStore.at(request.getfixturevalue("redis_url"))
+        url = request.getfixturevalue("redis_url")
+        store = RedisStore.at(url)
+        if request.param == "cached":
+            store = CachedStore(store, Tracker.at(url, kinds=["AwsAccount"]), size=100, ttl=60, stale=60)
     await store.open()
     yield store
     await store.close()
@@ -39,7 +44,7 @@ async def listed(store, **page):
 async def test_what_is_stored_is_read_back(store):
     stored = await store.replace("AwsAccount", "a", {"id": "a", "host": "s3.тест", "region": ""}, seen=None)
 
-    assert await store.get("AwsAccount", "a") == stored
+    assert await store.get("AwsAccount", "a") == await store.get("AwsAccount", "a", fresh=True) == stored
     assert stored.fields == {"id": "a", "host": "s3.тест", "region": ""}
 
 
@@ -192,3 +197,5 @@ async def test_kinds_are_listed_apart(store):
 
 async def test_an_open_store_answers(store):
     await store.check()
+
+    assert list(store.warnings()) == []

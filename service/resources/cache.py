@@ -1,0 +1,198 @@
+"""A store in front of a store: keeps what it has read in this process, for as long as it is known to be true."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
+from typing import NamedTuple
+
+from service.errors import StoreUnavailable
+from service.resources.resource import Resource
+from service.resources.store import Page, Store
+from service.resources.tracking import OFF, Tracker, Watch
+from service.telemetry.metrics import CACHE_HITS, CACHE_INVALIDATIONS, CACHE_MISSES
+
+# A store that has just gone away is hoped for as long as a restart takes; who has something to show need not wait.
+HASTE_SECONDS = 0.05
+
+Key = tuple[str, str]
+
+
+class Entry:
+    """What a read has found, its absence too: asked for at ``read_at``, under ``watch``."""
+
+    __slots__ = ("read_at", "resource", "watch")
+
+    def __init__(self, resource: Resource | None, read_at: float, watch: Watch) -> None:
+        self.resource = resource
+        self.read_at = read_at
+        self.watch = watch
+
+    @property
+    def confirmed_at(self) -> float:
+        """The last instant at which this was known to be what the store holds."""
+        return max(self.read_at, self.watch.confirmed_at)
+
+
+class Reading(NamedTuple):
+    """A read on its way, which all who miss the key at the same time wait for."""
+
+    task: asyncio.Task[Resource | None]
+    watch: Watch
+
+
+class CachedStore:
+    """Remembers ``size`` resources of ``inner``, the most recently used, and forgets each that ``tracker`` tells of.
+
+    While changes are not told, every call goes through. While ``inner`` is away, what was confirmed within the last
+    ``stale`` seconds is still told; nothing is kept longer than ``ttl`` seconds without a look. A clock counts
+    seconds from anywhere.
+
+    A change that is told while a read is on its way is a race that the read may have lost: its answer goes to those who
+    asked before, and is not kept.
+    """
+
+    def __init__(
+        self,
+        inner: Store,
+        tracker: Tracker,
+        *,
+        size: int,
+        ttl: float,
+        stale: float,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self.networked = inner.networked
+        self.description = inner.description
+        self._inner = inner
+        self._tracker = tracker
+        self._size = size
+        self._ttl = ttl
+        self._stale = stale
+        self._clock = clock
+        self._entries: OrderedDict[Key, Entry] = OrderedDict()
+        self._readings: dict[Key, Reading] = {}
+        self._tasks: set[asyncio.Task[Resource | None]] = set()
+
+    async def get(self, kind: str, id: str, *, fresh: bool = False) -> Resource | None:
+        if fresh:
+            return await self._inner.get(kind, id, fresh=True)
+        key = (kind, id)
+        entry = self._entries.get(key)
+        if entry is not None and entry.watch.live and self._clock() - entry.read_at <= self._ttl:
+            self._entries.move_to_end(key)
+            CACHE_HITS.inc()
+            return entry.resource
+        CACHE_MISSES.inc()
+        try:
+            return await self._ask(key)
+        except StoreUnavailable:
+            spare = self._spare(key)
+            if spare is None:
+                raise
+            return spare.resource
+
+    async def replace(self, kind: str, id: str, fields: Mapping[str, str], *, seen: Resource | None) -> Resource | None:
+        try:
+            return await self._inner.replace(kind, id, fields, seen=seen)
+        finally:
+            # What a read on its way has seen may be older. Nor is what was written put here: by now another may have
+            # written, and been told of.
+            self._forget((kind, id))
+
+    async def remove(self, seen: Resource) -> bool:
+        try:
+            return await self._inner.remove(seen)
+        finally:
+            self._forget((seen.kind, seen.id))
+
+    async def page(self, kind: str, *, offset: int, count: int) -> Page:
+        return await self._inner.page(kind, offset=offset, count=count)
+
+    async def check(self) -> None:
+        await self._inner.check()
+
+    def warnings(self) -> Sequence[str]:
+        trouble = self._tracker.trouble
+        return [*self._inner.warnings(), *([f"The cache is off: {trouble}"] if trouble else [])]
+
+    async def open(self) -> None:
+        await asyncio.gather(self._inner.open(), self._tracker.open(self))
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tracker.close()
+        await self._inner.close()
+
+    def changed(self, kind: str, id: str) -> None:
+        if self._forget((kind, id)):
+            CACHE_INVALIDATIONS.inc()
+
+    def flushed(self) -> None:
+        CACHE_INVALIDATIONS.inc(len(self._entries))
+        self._entries.clear()
+        self._readings.clear()
+
+    async def _ask(self, key: Key) -> Resource | None:
+        if self._spare(key):
+            # Known to be away, it need not be asked.
+            await self._inner.check()
+        task = self._read_once(key)
+        if self._spare(key):
+            await asyncio.wait({task}, timeout=HASTE_SECONDS)
+            if not task.done():
+                await self._inner.check()
+        # Of all who wait, one may go away.
+        return await asyncio.shield(task)
+
+    def _read_once(self, key: Key) -> asyncio.Task[Resource | None]:
+        reading = self._readings.get(key)
+        # Without a live watch, what it has seen may have been changed before this caller came.
+        if reading is None or not reading.watch.live:
+            watch = self._tracker.watch if key[0] in self._tracker.kinds else OFF
+            reading = self._readings[key] = Reading(asyncio.create_task(self._read(key, watch)), watch)
+            self._tasks.add(reading.task)
+            reading.task.add_done_callback(self._done)
+        return reading.task
+
+    async def _read(self, key: Key, watch: Watch) -> Resource | None:
+        read_at = self._clock()
+        try:
+            resource = await self._inner.get(*key)
+        finally:
+            unchanged = self._is_registered(key)
+            if unchanged:
+                del self._readings[key]
+        if unchanged:
+            self._keep(key, Entry(resource, read_at, watch))
+        return resource
+
+    def _is_registered(self, key: Key) -> bool:
+        reading = self._readings.get(key)
+        return reading is not None and reading.task is asyncio.current_task()
+
+    def _done(self, task: asyncio.Task[Resource | None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            # Those who waited may all have gone away, and asyncio would complain that nobody asked.
+            task.exception()
+
+    def _keep(self, key: Key, entry: Entry) -> None:
+        self._entries[key] = entry
+        self._entries.move_to_end(key)
+        if len(self._entries) > self._size:
+            self._entries.popitem(last=False)
+
+    def _forget(self, key: Key) -> bool:
+        """Whether there was anything to forget, beside reads on their way."""
+        self._readings.pop(key, None)
+        return self._entries.pop(key, None) is not None
+
+    def _spare(self, key: Key) -> Entry | None:
+        """What may be told of the key while the store is away."""
+        entry = self._entries.get(key)
+        if entry is None or not self._stale or self._clock() - entry.confirmed_at > self._stale:
+            return None
+        return entry

@@ -1,0 +1,523 @@
+"""What the cache tells, and when it asks: with a store and a tracker that do things on cue."""
+
+import asyncio
+import gc
+
+import pytest
+
+from service.errors import StoreUnavailable
+from service.resources.cache import CachedStore
+from service.resources.store import EmbeddedStore
+from service.resources.tracking import OFF, Watch
+from service.telemetry.metrics import CACHE_HITS, CACHE_INVALIDATIONS, CACHE_MISSES
+
+KIND = "AwsAccount"
+SIZE, TTL, STALE = 3, 60, 20
+
+
+class SlowStore(EmbeddedStore):
+    """Counts the reads; while it is held, an answer is what was there when it was asked, and comes on release."""
+
+    def __init__(self):
+        super().__init__()
+        self.reads = 0
+        self.away = self.hoping = False
+        self._open = asyncio.Event()
+        self._open.set()
+
+    def hold(self):
+        self._open.clear()
+
+    def release(self):
+        self._open.set()
+
+    async def get(self, kind, id, *, fresh=False):
+        self.reads += 1
+        if self.away:
+            await asyncio.sleep(3600 if self.hoping else 0)
+            raise StoreUnavailable("away")
+        found = await super().get(kind, id, fresh=fresh)
+        await self._open.wait()
+        if self.away:
+            raise StoreUnavailable("away")
+        return found
+
+    async def replace(self, kind, id, fields, *, seen):
+        if self.away:
+            raise StoreUnavailable("away")
+        stored = await super().replace(kind, id, fields, seen=seen)
+        await self._open.wait()
+        return stored
+
+    async def check(self):
+        if self.away:
+            raise StoreUnavailable("away")
+
+
+class CuedTracker:
+    kinds = frozenset({KIND})
+    trouble = None
+    watch = OFF
+
+    async def open(self, listener):
+        self.listener = listener
+        self.begin()
+
+    async def close(self):
+        self.end()
+
+    def begin(self):
+        self.watch = Watch(live=True, confirmed_at=now())
+
+    def end(self):
+        self.watch.live = False
+
+
+class Clock:
+    seconds = 1000.0
+
+    def __call__(self):
+        return self.seconds
+
+
+now = Clock()
+
+
+@pytest.fixture
+def inner():
+    return SlowStore()
+
+
+@pytest.fixture
+def tracker():
+    return CuedTracker()
+
+
+@pytest.fixture
+async def cache(inner, tracker):
+    cache = CachedStore(inner, tracker, size=SIZE, ttl=TTL, stale=STALE, clock=now)
+    await cache.open()
+    yield cache
+    inner.release()
+    await cache.close()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.fixture
+async def write(inner, tracker):
+    """Somebody else's write, of which the tracker tells unless it is told not to."""
+
+    async def write(text, id="a", *, told=True):
+        fields = {"region": text}
+        inner._kinds.setdefault(KIND, {}).pop(id, None)
+        await EmbeddedStore.replace(inner, KIND, id, fields, seen=None)
+        if told:
+            tracker.listener.changed(KIND, id)
+
+    return write
+
+
+async def region(cache, id="a", **options):
+    resource = await cache.get(KIND, id, **options)
+    return resource and resource.fields["region"]
+
+
+async def begun(call):
+    task = asyncio.create_task(call)
+    await asyncio.sleep(0.001)
+    return task
+
+
+async def test_what_was_read_is_not_asked_for_again(cache, inner, write):
+    await write("one")
+    first, second = await cache.get(KIND, "a"), await cache.get(KIND, "a")
+
+    assert first is second
+    assert inner.reads == 1
+
+
+async def test_absence_is_remembered_and_told_of_too(cache, inner, write):
+    before = [await region(cache), await region(cache)]
+    reads = inner.reads
+    await write("one")
+
+    assert (before, reads) == ([None, None], 1)
+    assert await region(cache) == "one"
+
+
+async def test_what_is_told_of_is_read_again(cache, write):
+    await write("one")
+    await region(cache)
+    await write("two")
+
+    assert await region(cache) == "two"
+
+
+async def test_a_flush_forgets_all(cache, inner, write):
+    for id_ in "ab":
+        await region(cache, id_)
+        await write("one", id_, told=False)
+    cache.flushed()
+
+    assert [await region(cache, id_) for id_ in "ab"] == ["one", "one"]
+
+
+async def test_misses_at_the_same_time_are_one_read(cache, inner, write):
+    await write("one")
+    found = await asyncio.gather(*(region(cache) for _ in range(50)))
+
+    assert found == ["one"] * 50
+    assert inner.reads == 1
+
+
+@pytest.mark.parametrize("how", ["changed", "flushed"])
+async def test_a_read_that_a_change_has_overtaken_is_not_kept(cache, inner, write, how):
+    await write("old")
+    inner.hold()
+    early = await begun(region(cache))
+    await write("new", told=False)
+    cache.changed(KIND, "a") if how == "changed" else cache.flushed()
+    late = await begun(region(cache))
+    inner.release()
+
+    assert [await early, await late, await region(cache)] == ["old", "new", "new"]
+    assert inner.reads == 2
+
+
+async def test_an_overtaken_read_that_ends_last_does_not_take_the_place_of_a_later_one(cache, inner, write):
+    await write("old")
+    inner.hold()
+    early = await begun(region(cache))
+    slow, inner._open = inner._open, asyncio.Event()
+    inner._open.set()
+    await write("new")
+    late = await region(cache)
+    slow.set()
+
+    assert [late, await early, await region(cache)] == ["new", "old", "new"]
+
+
+async def test_a_change_of_one_leaves_the_others(cache, inner, write):
+    await region(cache, "b")
+    await write("one", "a")
+    await region(cache, "b")
+
+    assert inner.reads == 1
+
+
+async def test_a_reader_that_goes_away_takes_nobody_along(cache, inner, write):
+    await write("one")
+    inner.hold()
+    first, second = await begun(region(cache)), await begun(region(cache))
+    first.cancel()
+    inner.release()
+
+    assert await second == "one"
+    assert inner.reads == 1
+
+
+@pytest.mark.filterwarnings("error")
+async def test_a_read_that_fails_when_nobody_waits_is_no_complaint(cache, inner, tracker, write, caplog):
+    await write("one")
+    await region(cache)
+    tracker.end()
+    inner.hold()
+    reader = await begun(region(cache))
+    inner.away = True
+    told = await reader
+    inner.release()
+    await asyncio.sleep(0.01)
+    gc.collect()
+
+    assert told == "one"
+    assert caplog.text == ""
+
+
+async def test_a_failure_is_not_remembered(cache, inner, write):
+    await write("one")
+    inner.away = True
+    with pytest.raises(StoreUnavailable):
+        await region(cache)
+    inner.away = False
+
+    assert await region(cache) == "one"
+
+
+async def test_the_least_recently_used_goes_first(cache, inner):
+    for id_ in "abcad":
+        await region(cache, id_)
+    reads = inner.reads
+    for id_ in "acd":
+        await region(cache, id_)
+    kept = inner.reads == reads
+    await region(cache, "b")
+
+    assert kept
+    assert inner.reads == reads + 1
+    assert len(cache._entries) == SIZE
+
+
+async def test_nothing_is_kept_for_longer_than_its_time(cache, write, monkeypatch):
+    await write("one")
+    await region(cache)
+    await write("two", told=False)
+    monkeypatch.setattr(now, "seconds", now.seconds + TTL)
+    within = await region(cache)
+    monkeypatch.setattr(now, "seconds", now.seconds + 0.1)
+
+    assert (within, await region(cache)) == ("one", "two")
+
+
+async def test_while_changes_are_not_told_every_read_goes_through(cache, tracker, write):
+    tracker.end()
+    seen = []
+    for text in ("one", "two", "three"):
+        await write(text, told=False)
+        seen.append(await region(cache))
+
+    assert seen == ["one", "two", "three"]
+
+
+async def test_while_changes_are_not_told_nobody_is_answered_with_an_earlier_read(cache, inner, tracker, write):
+    tracker.end()
+    await write("old", told=False)
+    inner.hold()
+    early = await begun(region(cache))
+    await write("new", told=False)
+    late = await begun(region(cache))
+    inner.release()
+
+    assert [await early, await late] == ["old", "new"]
+
+
+async def test_what_was_read_before_the_connection_was_lost_is_read_again_after(cache, tracker, write):
+    await write("one")
+    await region(cache)
+    tracker.end()
+    await write("two", told=False)
+    tracker.begin()
+
+    assert await region(cache) == "two"
+
+
+async def test_what_was_asked_before_a_connection_is_no_hit_on_it(cache, inner, tracker, write):
+    tracker.end()
+    await write("old", told=False)
+    inner.hold()
+    early = await begun(region(cache))
+    await write("new", told=False)
+    tracker.begin()
+    late = await begun(region(cache))
+    inner.release()
+
+    assert [await early, await late, await region(cache)] == ["old", "new", "new"]
+
+
+async def test_a_kind_that_is_not_tracked_is_read_each_time(cache, inner):
+    for _ in range(3):
+        await cache.get("Client", "c")
+
+    assert inner.reads == 3
+
+
+async def test_a_writer_sees_its_write_at_once(cache, inner):
+    seen = await cache.get(KIND, "a")
+    for text in ("one", "two"):
+        seen = await cache.replace(KIND, "a", {"region": text}, seen=seen)
+        assert await region(cache) == text
+    await cache.remove(seen)
+
+    assert await region(cache) is None
+
+
+async def test_a_read_that_a_write_has_overtaken_is_not_kept(cache, inner, write):
+    inner.hold()
+    early = await begun(region(cache))
+    writer = await begun(cache.replace(KIND, "a", {"region": "new"}, seen=None))
+    inner.release()
+    await writer
+
+    assert [await early, await region(cache)] == [None, "new"]
+
+
+async def test_a_write_that_may_have_landed_is_read_again(cache, inner, write, monkeypatch):
+    async def land_and_fail(*_, **__):
+        await write("two", told=False)
+        raise StoreUnavailable("lost")
+
+    await write("one")
+    seen = await cache.get(KIND, "a")
+    monkeypatch.setattr(inner, "replace", land_and_fail)
+    with pytest.raises(StoreUnavailable):
+        await cache.replace(KIND, "a", {}, seen=seen)
+
+    assert await region(cache) == "two"
+
+
+async def test_what_a_change_is_decided_on_is_read_past_the_cache(cache, write):
+    await write("one")
+    await region(cache)
+    await write("two", told=False)
+
+    assert await region(cache, fresh=True) == "two"
+
+
+async def test_in_an_outage_what_was_read_lately_is_still_told(cache, inner, tracker, write, monkeypatch):
+    await write("one")
+    monkeypatch.setattr(now, "seconds", now.seconds + 5)
+    known, unknown = await region(cache), await region(cache, "b")
+    tracker.end()
+    inner.away = True
+    monkeypatch.setattr(now, "seconds", now.seconds + STALE)
+    told = await region(cache), await region(cache, "b")
+    monkeypatch.setattr(now, "seconds", now.seconds + 0.1)
+
+    assert told == (known, unknown) == ("one", None)
+    # Known to be away, it was not even asked.
+    assert inner.reads == 2
+    for id_ in "ab":
+        with pytest.raises(StoreUnavailable):
+            await region(cache, id_)
+
+
+async def test_in_an_outage_the_time_counts_from_when_the_server_was_last_heard(
+    cache, inner, tracker, write, monkeypatch
+):
+    await write("one")
+    await region(cache)
+    tracker.watch.confirmed_at = now.seconds + 50
+    tracker.end()
+    inner.away = True
+    monkeypatch.setattr(now, "seconds", now.seconds + 50 + STALE)
+    told = await region(cache)
+    monkeypatch.setattr(now, "seconds", now.seconds + 0.1)
+
+    assert told == "one"
+    with pytest.raises(StoreUnavailable):
+        await region(cache)
+
+
+async def test_what_a_later_connection_has_heard_confirms_nothing_from_before(
+    cache, inner, tracker, write, monkeypatch
+):
+    await write("one")
+    await region(cache)
+    tracker.end()
+    monkeypatch.setattr(now, "seconds", now.seconds + STALE + 0.1)
+    tracker.begin()
+    tracker.end()
+    inner.away = True
+
+    with pytest.raises(StoreUnavailable):
+        await region(cache)
+
+
+async def test_what_was_read_while_changes_were_not_told_serves_an_outage(cache, inner, tracker, write):
+    tracker.end()
+    await write("one")
+    await region(cache)
+    inner.away = True
+
+    assert await region(cache) == "one"
+
+
+async def test_in_an_outage_what_was_told_of_is_not_told(cache, inner, tracker, write):
+    await write("one")
+    await region(cache)
+    await write("two")
+    tracker.end()
+    inner.away = True
+
+    with pytest.raises(StoreUnavailable):
+        await region(cache)
+
+
+async def test_in_an_outage_nothing_new_is_told(cache, inner, tracker, write):
+    await write("one")
+    seen = await cache.get(KIND, "a")
+    tracker.end()
+    inner.away = True
+
+    for call in (
+        region(cache, "b"),
+        region(cache, fresh=True),
+        cache.check(),
+        cache.replace(KIND, "a", {}, seen=seen),
+    ):
+        with pytest.raises(StoreUnavailable):
+            await call
+
+
+async def test_without_a_time_for_it_an_outage_is_one_at_once(inner, tracker):
+    cache = CachedStore(inner, tracker, size=SIZE, ttl=TTL, stale=0, clock=now)
+    await cache.open()
+    await cache.get(KIND, "a")
+    tracker.end()
+    inner.away = True
+
+    with pytest.raises(StoreUnavailable):
+        await cache.get(KIND, "a")
+    await cache.close()
+
+
+async def test_who_is_told_what_is_known_does_not_wait_for_a_store_that_hopes(cache, inner, tracker, write):
+    await write("one")
+    await region(cache)
+    tracker.end()
+    inner.hold()
+    reader = await begun(region(cache))
+    inner.away = inner.hoping = True
+    async with asyncio.timeout(5):
+        told = [await reader, await region(cache)]
+
+    assert told == ["one", "one"]
+
+
+async def test_a_slow_store_is_no_outage(cache, inner, tracker, write):
+    await write("one")
+    await region(cache)
+    tracker.end()
+    await write("two", told=False)
+    inner.hold()
+    reader = await begun(region(cache))
+    await asyncio.sleep(0.2)
+    waits = not reader.done()
+    inner.release()
+
+    assert waits
+    assert await reader == "two"
+
+
+async def test_a_cache_that_is_off_is_a_warning(cache, tracker):
+    healthy = cache.warnings()
+    tracker.trouble = "Redis refuses"
+
+    assert list(healthy) == []
+    assert list(cache.warnings()) == ["The cache is off: Redis refuses"]
+
+
+async def test_what_the_cache_does_is_counted(cache, write):
+    def counts():
+        return [metric._value.get() for metric in (CACHE_HITS, CACHE_MISSES, CACHE_INVALIDATIONS)]
+
+    before = counts()
+    for _ in range(3):
+        await region(cache)
+    await write("one", "a")
+    await write("two", "never read")
+    await region(cache)
+    await region(cache, "b")
+    cache.flushed()
+
+    assert [after - old for old, after in zip(before, counts(), strict=True)] == [2, 3, 3]
+
+
+async def test_a_cache_that_closes_lets_go_of_reads_on_their_way(inner, tracker):
+    cache = CachedStore(inner, tracker, size=SIZE, ttl=TTL, stale=STALE, clock=now)
+    await cache.open()
+    inner.hold()
+    reader = await begun(cache.get(KIND, "a"))
+    await cache.close()
+
+    with pytest.raises(asyncio.CancelledError):
+        await reader
