@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from service import settings
+from service.telemetry import metrics
 
 DOCS = Path(__file__).parent
 
@@ -30,7 +31,31 @@ def configuration() -> str:
     return CONFIGURATION + "".join(rows)
 
 
-PAGES = {"configuration.md": configuration}
+METRICS = """\
+# Metrics
+
+Made by `make docs` from `service/telemetry/metrics.py`.
+
+`GET /metrics` answers in Prometheus' text format, or in OpenMetrics where `Accept` asks for it, with the sums over all
+worker processes. With `SIGNER_OPS_PORT` it is on that port alone. A worker that is started anew counts on where the one
+before it ended. What the HTTP parser itself refuses is not counted.
+
+| metric | kind | meaning | labels |
+| --- | --- | --- | --- |
+"""
+
+
+def metrics_page() -> str:
+    """The page on metrics."""
+    rows = []
+    for family in metrics.TABLE:
+        labels = "; ".join(f"`{name}`: {meaning}" for name, meaning in family.labels.items())
+        rows.append(f"| `{family.name}` | {family.kind} | {family.meaning} | {labels} |\n")
+    bounds = ", ".join(f"{bound:g}" for bound in metrics.BUCKETS_SECONDS)
+    return f"{METRICS}{''.join(rows)}\nHistograms have buckets up to {bounds} seconds.\n"
+
+
+PAGES = {"configuration.md": configuration, "metrics.md": metrics_page}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():

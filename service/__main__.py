@@ -6,7 +6,7 @@ import os
 import sys
 
 import service
-from service import settings
+from service import listening, settings
 from service.telemetry import logs
 
 EXIT_SETTINGS = 2
@@ -28,14 +28,23 @@ def main(arguments: list[str] | None = None) -> int:
     logs.configure(level=configured.log_level, form=configured.log_format)
     for variable in settings.unknown(os.environ):
         logger.warning("%s is no setting of this version and does nothing", variable)
-    # A wrong setting is told at once: what serves takes half a second to import.
-    from service import server  # noqa: PLC0415
-
     try:
-        server.run(configured)
-    except server.StartError as error:
+        _run(configured)
+    except listening.StartError as error:
         return _fail([str(error)], EXIT_START)
     return 0
+
+
+def _run(configured: settings.Settings) -> None:
+    # A wrong setting is told at once: what serves takes half a second to import, and a supervisor never needs it.
+    if configured.workers > 1:
+        from service import supervisor  # noqa: PLC0415
+
+        supervisor.run(configured)
+    else:
+        from service import server  # noqa: PLC0415
+
+        server.run(configured)
 
 
 def _fail(problems: list[str], status: int) -> int:

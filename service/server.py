@@ -1,19 +1,19 @@
-"""A process that listens: its socket, its signals, and how it ends without losing a request."""
+"""A process that serves: its applications, what stops it, and how it ends without losing a request."""
 
 import asyncio
 import contextlib
-import errno
 import logging
-import os
 import signal
-from collections.abc import Callable
-from pathlib import Path
+import socket
+from collections.abc import Callable, Sequence
 
 import aiohttp.http_parser
 from aiohttp import web
 
-import service
-from service.app import create_app
+from service import listening
+from service.app import create_app, create_operations_app
+from service.listening import Listening, StartError
+from service.resources.store import Store
 from service.settings import Settings
 from service.web.context import PRESIGNER, READINESS, STORE
 
@@ -26,15 +26,26 @@ POLL_SECONDS = 0.02
 LINGER_SECONDS = 2.0
 
 
-class StartError(Exception):
-    """Why the service cannot start, in one sentence that says what to do."""
-
-
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
         StartError: if it cannot begin to.
+    """
+    with contextlib.closing(listening.bind(settings)) as places:
+
+        def began(store: Store) -> None:
+            listening.announce(settings, places, store=store.description, networked=store.networked)
+
+        serve(settings, places, began=began)
+
+
+def serve(
+    settings: Settings, places: Listening, *, began: Callable[[Store], None], parent: socket.socket | None = None
+) -> None:
+    """Serve at ``places`` until SIGTERM, SIGINT, or the end of ``parent``'s end of the line.
+
+    ``began`` is called when requests can come. Raises ``StartError`` if they never can.
     """
     if aiohttp.http_parser.HttpRequestParser is aiohttp.http_parser.HttpRequestParserPy:
         raise StartError(
@@ -42,7 +53,7 @@ def run(settings: Settings) -> None:
             "install a wheel of aiohttp for this platform and unset AIOHTTP_NO_EXTENSIONS"
         )
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(settings))
+        runner.run(_serve(settings, places, began, parent))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -53,10 +64,32 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(settings: Settings) -> None:
-    stop = _stop_signals()
+async def _serve(
+    settings: Settings, places: Listening, began: Callable[[Store], None], parent: socket.socket | None
+) -> None:
+    stop = _stop_signals(parent)
     app = create_app(settings)
-    runner = web.AppRunner(
+    await app[PRESIGNER].prepare()
+    served = [(app, places.main)]
+    if places.ops:
+        served.append((create_operations_app(app), places.ops))
+    runners: list[web.AppRunner] = []
+    try:
+        for application, sockets in served:
+            runners.append(_runner(application))
+            await _start(runners[-1], sockets)
+        began(app[STORE])
+        logger.info("Stopping on %s", await stop)
+        await _drain(app, runners, settings.drain_seconds)
+    finally:
+        # The first has what the second shares; and operators can ask until the last request is answered.
+        for runner in runners:
+            await runner.cleanup()
+    logger.info("Stopped")
+
+
+def _runner(app: web.Application) -> web.AppRunner:
+    return web.AppRunner(
         app,
         access_log=None,
         auto_decompress=False,
@@ -64,20 +97,19 @@ async def _serve(settings: Settings) -> None:
         lingering_time=LINGER_SECONDS,
         shutdown_timeout=SHUTDOWN_SECONDS,
     )
+
+
+async def _start(runner: web.AppRunner, sockets: list[socket.socket]) -> None:
     await runner.setup()
-    try:
-        await app[PRESIGNER].prepare()
-        address = await _listen(runner, settings)
-        _announce(settings, app, address)
-        name = await stop
-        logger.info("Stopping on %s", name)
-        await _drain(app, runner, settings.drain_seconds)
-    finally:
-        await runner.cleanup()
-    logger.info("Stopped")
+    for bound in sockets:
+        try:
+            await web.SockSite(runner, bound).start()
+        except OSError as error:
+            # Somebody bound the same address after us, and was first to listen.
+            raise listening.refusal(str(bound.getsockname()), error, "SIGNER_PORT or SIGNER_SOCKET") from None
 
 
-def _stop_signals() -> asyncio.Future[str]:
+def _stop_signals(parent: socket.socket | None) -> asyncio.Future[str]:
     loop = asyncio.get_running_loop()
     stop: asyncio.Future[str] = loop.create_future()
 
@@ -85,74 +117,28 @@ def _stop_signals() -> asyncio.Future[str]:
         if not stop.done():
             stop.set_result(name)
 
+    def lose(parent: socket.socket) -> None:
+        # Nothing is ever sent on it: it can be read when the other end is gone.
+        loop.remove_reader(parent)
+        begin("the end of its parent process")
+
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, begin, number.name)
+    if parent:
+        loop.add_reader(parent, lose, parent)
     return stop
 
 
-async def _listen(runner: web.AppRunner, settings: Settings) -> str:
-    try:
-        if settings.socket:
-            return await _listen_on_socket(runner, settings)
-        await web.TCPSite(runner, settings.host, settings.port).start()
-    except OSError as error:
-        place = settings.socket or f"{settings.host}:{settings.port}"
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise StartError(
-            f"Cannot listen on {place}: {reason}. "
-            f"Stop what is there, or choose another place with {'SIGNER_SOCKET' if settings.socket else 'SIGNER_PORT'}"
-        ) from None
-    host, port = runner.addresses[0][:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-async def _listen_on_socket(runner: web.AppRunner, settings: Settings) -> str:
-    path = Path(settings.socket)
-    await _refuse_taken_socket(path)
-    # Nobody may connect between the socket's making and its mode, so it is made with that mode.
-    umask = os.umask(0o777 & ~settings.socket_mode)
-    try:
-        await web.UnixSite(runner, path).start()
-    finally:
-        os.umask(umask)
-    return f"unix:{path}"
-
-
-async def _refuse_taken_socket(path: Path) -> None:
-    # Binding replaces a stale socket, and would as readily replace one that somebody serves on.
-    try:
-        _, writer = await asyncio.open_unix_connection(path)
-    except OSError:
-        return
-    writer.close()
-    raise OSError(errno.EADDRINUSE, "")
-
-
-def _announce(settings: Settings, app: web.Application, address: str) -> None:
-    store = app[STORE]
-    authentication = "none"
-    logger.info(
-        "s3-signer %s listens on %s; store: %s; authentication: %s",
-        service.__version__,
-        address,
-        store.description,
-        authentication,
-    )
-    if not store.networked:
-        logger.warning("Accounts are kept in memory alone and forgotten at the end; set SIGNER_STORE_URL to keep them")
-    who = "everybody who reaches it" if settings.auth == "none" else "everybody on this machine"
-    logger.warning("No authentication: %s can sign with every account", who)
-
-
-async def _drain(app: web.Application, runner: web.AppRunner, seconds: float) -> None:
+async def _drain(app: web.Application, runners: Sequence[web.AppRunner], seconds: float) -> None:
     """Go on serving for a while, but tell load balancers and clients to go elsewhere; then finish what has begun.
 
     aiohttp's own shutdown reads no further byte of a body that is still arriving.
     """
     app[READINESS].draining = True
     await asyncio.sleep(seconds)
-    for site in runner.sites:
-        await site.stop()
+    for runner in runners:
+        for site in runner.sites:
+            await site.stop()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(SHUTDOWN_SECONDS):
             while app[READINESS].in_flight:  # noqa: ASYNC110 - an event would cost every request

@@ -58,6 +58,11 @@ class Port(WholeNumber):
         return validate.Range(0, 65535, error="must be from 0 to 65535")(number)
 
 
+class OptionalPort(Port):
+    def _deserialize(self, value: str, attr: str | None, data: Any, **kwargs: Any) -> int | None:  # type: ignore[override]
+        return super()._deserialize(value, attr, data, **kwargs) if value else None
+
+
 class Octal(fields.String):
     def _deserialize(self, value: str, attr: str | None, data: Any, **kwargs: Any) -> int:  # type: ignore[override]
         del attr, data, kwargs
@@ -127,6 +132,22 @@ class Settings:
     )
     socket: str = setting("", fields.String(), "Path of a unix socket to listen on instead of TCP.")
     socket_mode: int = setting("0660", Octal(), "File mode of that socket.")
+    ops_host: str = setting(
+        "127.0.0.1",
+        fields.String(validate=validate.Length(min=1, error="must not be empty")),
+        "Address for `SIGNER_OPS_PORT`; any will do, as nothing is signed there.",
+    )
+    ops_port: int | None = setting(
+        "",
+        OptionalPort(error_messages={"invalid": "must be a whole number"}),
+        "A second TCP port, for `/live`, `/ready`, `/health` and `/metrics` alone; `/metrics` is then gone from the "
+        "main one. 0 takes a free one.",
+    )
+    workers: int = setting(
+        "1",
+        _number(1, 64),
+        "Processes that serve on the same address, one for each core at most; more than one needs Redis.",
+    )
     auth: str = setting(
         "",
         _choice("", "none"),
@@ -145,6 +166,21 @@ class Settings:
         secret=True,
     )
     key_prefix: str = setting("", fields.String(), "Text in front of every key in Redis.")
+    cache_size: int = setting(
+        "10000",
+        _number(0, 10_000_000),
+        "Most accounts from Redis that a process remembers, for two kilobytes each; 0 turns the cache off.",
+    )
+    cache_ttl: int = setting(
+        "60",
+        _number(1, 3600),
+        "Longest time, in seconds, that an account is remembered without asking Redis again.",
+    )
+    stale_seconds: int = setting(
+        "60",
+        _number(0, 86_400),
+        "How long, in seconds, remembered accounts go on signing after Redis has gone away; 0 for not at all.",
+    )
     max_body: int = setting("1048576", _number(1024, 64 * 1024 * 1024), "Largest request body, in bytes.")
     default_use_ssl: bool = setting("false", Flag(), "`use-ssl` of accounts that do not say.")
     drain_seconds: int = setting(
@@ -192,8 +228,8 @@ def load(environ: Mapping[str, str]) -> Settings:
     if problems:
         raise SettingsError(problems)
     settings = Settings(**values)
-    if problem := _contradiction(settings):
-        raise SettingsError([problem])
+    if problems := _contradictions(settings):
+        raise SettingsError(problems)
     return settings
 
 
@@ -224,10 +260,18 @@ def _flat(messages: Any) -> list[str]:
     return [str(message) for message in messages]
 
 
-def _contradiction(settings: Settings) -> str | None:
-    if settings.socket or settings.is_loopback or settings.auth == "none":
-        return None
-    return (
-        f"{PREFIX}HOST is {settings.host}, which others can reach, and no authentication is set: "
-        f"listen on 127.0.0.1 or {PREFIX}SOCKET, or set {PREFIX}AUTH=none where a mesh or gateway has authenticated"
-    )
+def _contradictions(settings: Settings) -> list[str]:
+    problems = []
+    if not (settings.socket or settings.is_loopback or settings.auth == "none"):
+        problems.append(
+            f"{PREFIX}HOST is {settings.host}, which others can reach, and no authentication is set: "
+            f"listen on 127.0.0.1 or {PREFIX}SOCKET, or set {PREFIX}AUTH=none where a mesh or gateway has authenticated"
+        )
+    if settings.workers > 1 and settings.store_url == "memory://":
+        problems.append(
+            f"{PREFIX}WORKERS is {settings.workers}, and memory:// would give each worker accounts of its own: "
+            f"set {PREFIX}STORE_URL to a Redis, or {PREFIX}WORKERS=1"
+        )
+    if settings.ops_port and settings.ops_port == settings.port and not settings.socket:
+        problems.append(f"{PREFIX}OPS_PORT is {settings.ops_port}, which is {PREFIX}PORT too; choose another")
+    return problems

@@ -21,7 +21,7 @@ async def test_the_examples_of_the_readme_work_as_written(client):
         assert "body" not in documented or agrees(documented["body"], answer), answer
 
 
-@pytest.mark.parametrize("page", ["configuration.md"])
+@pytest.mark.parametrize("page", ["configuration.md", "metrics.md"])
 def test_a_generated_page_is_what_the_declarations_say(page):
     made = subprocess.run(
         [sys.executable, "-c", f"import generate; print(generate.PAGES[{page!r}](), end='')"],

@@ -31,6 +31,11 @@ def test_without_any_variable_everything_has_its_default():
         ("SIGNER_SOCKET", "/run/s3-signer.sock", "/run/s3-signer.sock"),
         ("SIGNER_SOCKET_MODE", "0600", 0o600),
         ("SIGNER_SOCKET_MODE", "777", 0o777),
+        ("SIGNER_OPS_HOST", "0.0.0.0", "0.0.0.0"),  # noqa: S104
+        ("SIGNER_OPS_PORT", "0", 0),
+        ("SIGNER_OPS_PORT", "9090", 9090),
+        ("SIGNER_OPS_PORT", "", None),
+        ("SIGNER_WORKERS", "1", 1),
         ("SIGNER_AUTH", "none", "none"),
         ("SIGNER_CORS_ORIGINS", "https://a.example, http://b:8080 ,", ("https://a.example", "http://b:8080")),
         ("SIGNER_CORS_ORIGINS", " ", ()),
@@ -39,6 +44,9 @@ def test_without_any_variable_everything_has_its_default():
         ("SIGNER_STORE_URL", "unix:///run/redis.sock", "unix:///run/redis.sock"),
         ("SIGNER_STORE_URL", "memory://", "memory://"),
         ("SIGNER_KEY_PREFIX", "prod:", "prod:"),
+        ("SIGNER_CACHE_SIZE", "0", 0),
+        ("SIGNER_CACHE_TTL", "1", 1),
+        ("SIGNER_STALE_SECONDS", "0", 0),
         ("SIGNER_MAX_BODY", "1024", 1024),
         ("SIGNER_MAX_BODY", "67108864", 67108864),
         ("SIGNER_DEFAULT_USE_SSL", "true", True),
@@ -70,6 +78,14 @@ def test_a_setting_is_read(variable, text, value):
         ("SIGNER_SOCKET_MODE", "0680"),
         ("SIGNER_SOCKET_MODE", "1777"),
         ("SIGNER_SOCKET_MODE", "-1"),
+        ("SIGNER_OPS_HOST", ""),
+        ("SIGNER_OPS_PORT", "x"),
+        ("SIGNER_OPS_PORT", "tcp://10.0.0.1:9090"),
+        ("SIGNER_OPS_PORT", "8080"),
+        ("SIGNER_WORKERS", "0"),
+        ("SIGNER_WORKERS", "65"),
+        ("SIGNER_WORKERS", "auto"),
+        ("SIGNER_WORKERS", "2"),
         ("SIGNER_AUTH", "None"),
         ("SIGNER_AUTH", "basic"),
         ("SIGNER_CORS_ORIGINS", "*"),
@@ -86,6 +102,10 @@ def test_a_setting_is_read(variable, text, value):
         ("SIGNER_STORE_URL", "redis://[::1"),
         ("SIGNER_STORE_URL", "unix://"),
         ("SIGNER_STORE_URL", "memory://x"),
+        ("SIGNER_CACHE_SIZE", "-1"),
+        ("SIGNER_CACHE_TTL", "0"),
+        ("SIGNER_CACHE_TTL", "3601"),
+        ("SIGNER_STALE_SECONDS", "-1"),
         ("SIGNER_MAX_BODY", "1023"),
         ("SIGNER_MAX_BODY", "67108865"),
         ("SIGNER_MAX_BODY", "1MiB"),
@@ -206,6 +226,20 @@ def test_what_others_can_reach_does(host):
     assert problem.startswith(f"SIGNER_HOST is {host}, which others can reach")
     assert load({"SIGNER_HOST": host, "SIGNER_AUTH": "none"}).host == host
     assert load({"SIGNER_HOST": host, "SIGNER_SOCKET": "/run/s"}).socket == "/run/s"
+
+
+def test_several_workers_need_a_store_that_they_share():
+    assert load({"SIGNER_WORKERS": "2", "SIGNER_STORE_URL": "redis://redis"}).workers == 2
+
+
+def test_a_unix_socket_leaves_every_port_to_operations():
+    assert load({"SIGNER_SOCKET": "/run/s", "SIGNER_OPS_PORT": "8080"}).ops_port == 8080
+
+
+def test_contradictions_are_told_at_once_too():
+    told = problems(SIGNER_HOST="10.0.0.1", SIGNER_WORKERS="2", SIGNER_PORT="1", SIGNER_OPS_PORT="1")
+
+    assert [problem.split()[0] for problem in told] == ["SIGNER_HOST", "SIGNER_WORKERS", "SIGNER_OPS_PORT"]
 
 
 def test_every_declaration_says_what_it_means_and_takes_its_own_default():

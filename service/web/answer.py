@@ -1,6 +1,6 @@
 """Plain data to a response, in the format that was negotiated."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -8,6 +8,20 @@ from multidict import CIMultiDict
 
 from service.web import codec
 from service.web.context import ANSWER_TYPE, QUERY
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_own_types: set[Handler] = set()
+
+
+def own_type(handler: Handler) -> Handler:
+    """Mark a handler that answers in a media type of its own, whatever Accept says; its errors are negotiated still."""
+    _own_types.add(handler)
+    return handler
+
+
+def has_own_type(request: web.Request) -> bool:
+    return request.match_info.handler in _own_types
 
 
 def respond_url(request: web.Request, url: str, *, headers: Mapping[str, str]) -> web.Response:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from ipaddress import ip_address
 from itertools import count
@@ -27,8 +27,9 @@ from service.errors import (
     UnsupportedMediaType,
 )
 from service.resources.schemas import Document
+from service.telemetry import metrics
 from service.web import codec, media, target
-from service.web.answer import respond
+from service.web.answer import Handler, has_own_type, respond
 from service.web.context import (
     ANSWER_TYPE,
     BODY,
@@ -40,8 +41,6 @@ from service.web.context import (
     REQUEST_ID,
 )
 from service.web.outcome import outcome
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +64,7 @@ _CORS = {
 
 @web.middleware
 async def observed(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Give the request its id, and the answer the id and the time it took."""
+    """Give the request its id, and the answer the id and the time it took; count it."""
     started = perf_counter()
     given = request.headers.get("X-Request-Id")
     request[REQUEST_ID] = request_id = given if given and _REQUEST_ID.fullmatch(given) else _new_id()
@@ -76,9 +75,11 @@ async def observed(request: web.Request, handler: Handler) -> web.StreamResponse
         response = await handler(request)
     finally:
         readiness.in_flight -= 1
+    took = perf_counter() - started
+    metrics.REQUESTS[_route(request), _method(request), response.status].observe(took)
     headers = response.headers
     headers["X-Request-Id"] = request_id
-    headers["X-Duration"] = f"{(perf_counter() - started) * 1000:.2f}"
+    headers["X-Duration"] = f"{took * 1000:.2f}"
     origin = request.headers.get(hdrs.ORIGIN)
     if origin is not None and origin in app[CORS_ORIGINS]:
         headers.update({**_CORS, "Access-Control-Allow-Origin": origin})
@@ -108,7 +109,11 @@ async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse
     if _check_origin(request):
         return web.Response(status=204, headers=_PREFLIGHT)
     request[QUERY] = query = target.query(request)
-    _settle_answer(request, request.headers.get(hdrs.CONTENT_TYPE))
+    try:
+        _settle_answer(request, request.headers.get(hdrs.CONTENT_TYPE))
+    except NotAcceptable:
+        if not has_own_type(request):
+            raise
     if query and query.get("_pretty", "false") not in {"true", "false"}:
         raise Invalid(Issue("_pretty must be true or false", "_pretty"))
     if request.method in _WITH_BODY and request.match_info.http_exception is None:
@@ -153,6 +158,15 @@ def _check_origin(request: web.Request) -> bool:
     if app[LOOPBACK_ONLY] and origin != f"{request.scheme}://{host}":
         raise Forbidden("Web pages of this Origin may not call the service; SIGNER_CORS_ORIGINS names those that may")
     return False
+
+
+def _route(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return resource.canonical if resource else metrics.UNMATCHED
+
+
+def _method(request: web.Request) -> str:
+    return request.method if request.method in metrics.METHODS else metrics.OTHER_METHOD
 
 
 def _settle_answer(request: web.Request, body_type: str | None) -> None:

@@ -1,14 +1,15 @@
-"""What operators and orchestrators ask: live, ready, health, version."""
+"""What operators and orchestrators ask: live, ready, health, version, metrics."""
 
 import platform
 from typing import Any
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 import service
 from service.errors import StoreUnavailable
+from service.telemetry.metrics import exposition
 from service.web import target
-from service.web.answer import respond
+from service.web.answer import own_type, respond
 from service.web.context import COMMIT, QUERY, READINESS, STORE
 
 
@@ -46,11 +47,20 @@ async def version(request: web.Request) -> web.Response:
     return respond(request, _about(request))
 
 
+@own_type
+async def metrics(request: web.Request) -> web.Response:
+    target.only(request[QUERY])
+    text, content_type = exposition(",".join(request.headers.getall(hdrs.ACCEPT, ())))
+    return web.Response(body=text, headers={hdrs.CONTENT_TYPE: content_type})
+
+
 async def _store(request: web.Request) -> dict[str, Any]:
     try:
         await request.app[STORE].check()
     except StoreUnavailable as error:
         return {"status": "fail", "output": str(error)}
+    if warnings := request.app[STORE].warnings():
+        return {"status": "warn", "output": "; ".join(warnings)}
     return {"status": "pass"}
 
 
@@ -62,9 +72,10 @@ def _about(request: web.Request) -> dict[str, str]:
     }
 
 
-ROUTES = (
+PROBES = (
     web.get("/live", live),
     web.get("/ready", ready),
     web.get("/health", health),
-    web.get("/$version", version),
 )
+METRICS = (web.get("/metrics", metrics),)
+ROUTES = (*PROBES, web.get("/$version", version))

@@ -11,6 +11,7 @@ from service.resources.schemas import DEFAULT_EXPIRATION_SECONDS, Reader, Signin
 from service.resources.types import AWS_ACCOUNT
 from service.signing.names import name_issues
 from service.signing.operations import DELETE_OBJECT, GET_OBJECT, PUT_OBJECT, Operation
+from service.telemetry.metrics import SIGNED
 from service.web import target
 from service.web.answer import respond_url
 from service.web.context import BODY, PRESIGNER, QUERY, REPOSITORY
@@ -56,6 +57,7 @@ async def _sign(
     url = await request.app[PRESIGNER].presign(
         account, operation, bucket=bucket, key=key, at=int(time()), expires_in=expires_in
     )
+    SIGNED[operation.name,].inc()
     return respond_url(request, url, headers=_HEADERS)
 
 

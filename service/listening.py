@@ -1,0 +1,165 @@
+"""Where the service listens: its sockets, bound before anything else is started, and how they are told."""
+
+import errno
+import logging
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import service
+from service.settings import Settings
+
+# What the system takes for the address of a family.
+Address = tuple[Any, ...]
+
+logger = logging.getLogger(__name__)
+
+
+class StartError(Exception):
+    """Why the service cannot start, in one sentence that says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Sockets that are bound and do not listen yet: where requests come in, and where operators ask (often nowhere)."""
+
+    main: list[socket.socket]
+    ops: list[socket.socket]
+
+    def siblings(self) -> "Listening":
+        """Sockets on the same addresses for another process; all of them must have been bound as ``shared``."""
+        return Listening([_sibling(bound) for bound in self.main], [_sibling(bound) for bound in self.ops])
+
+    def close(self) -> None:
+        for bound in (*self.main, *self.ops):
+            bound.close()
+
+
+def bind(settings: Settings, *, shared: bool = False) -> Listening:
+    """Bind what the settings name; ``shared`` by several processes of this service, and by nobody else.
+
+    Raises:
+        StartError: where that cannot be.
+    """
+    if settings.socket:
+        main = [_bind_path(Path(settings.socket), settings.socket_mode)]
+    else:
+        main = _bind_host(settings.host, settings.port, "SIGNER_PORT", shared=shared)
+    if settings.ops_port is None:
+        return Listening(main, [])
+    return Listening(main, _bind_host(settings.ops_host, settings.ops_port, "SIGNER_OPS_PORT", shared=shared))
+
+
+def announce(settings: Settings, listening: Listening, *, store: str, networked: bool) -> None:
+    """Tell in one line where the service listens, and its risks in warnings; ``store`` is where accounts are kept."""
+    logger.info(
+        "s3-signer %s listens on %s; store: %s; authentication: %s%s%s",
+        service.__version__,
+        _address(listening.main[0]),
+        store,
+        "none",
+        f"; operations: {_address(listening.ops[0])}" if listening.ops else "",
+        f"; workers: {settings.workers}" if settings.workers > 1 else "",
+    )
+    if not networked:
+        logger.warning("Accounts are kept in memory alone and forgotten at the end; set SIGNER_STORE_URL to keep them")
+    who = "everybody who reaches it" if settings.auth == "none" else "everybody on this machine"
+    logger.warning("No authentication: %s can sign with every account", who)
+
+
+def refusal(place: str, error: OSError, variable: str) -> StartError:
+    known = error.errno and not isinstance(error, socket.gaierror)
+    reason = os.strerror(error.errno) if known and error.errno else error.strerror or str(error)
+    return StartError(
+        f"Cannot listen on {place}: {reason}. Stop what is there, or choose another place with {variable}"
+    )
+
+
+def _bind_host(host: str, port: int, variable: str, *, shared: bool) -> list[socket.socket]:
+    bound: list[socket.socket] = []
+    absent: OSError | None = None
+    try:
+        for family, address in _resolved(host, port):
+            try:
+                bound.append(_bind_shared(family, address) if shared else _bind(family, address))
+            except OSError as error:
+                # localhost is often two addresses, of which a container has one.
+                if error.errno != errno.EADDRNOTAVAIL:
+                    raise
+                absent = error
+        if absent and not bound:
+            raise absent
+    except OSError as error:
+        for one in bound:
+            one.close()
+        raise refusal(f"{host}:{port}", error, variable) from None
+    return bound
+
+
+def _resolved(host: str, port: int) -> Iterator[tuple[int, Address]]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    # A hosts file may name an address twice.
+    yield from dict.fromkeys((family, address) for family, _, _, _, address in found)
+
+
+def _bind(family: int, address: Address, *options: int) -> socket.socket:
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        for option in (socket.SO_REUSEADDR, *options):
+            made.setsockopt(socket.SOL_SOCKET, option, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.bind(address)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def _bind_shared(family: int, address: Address) -> socket.socket:
+    if address[1]:
+        # With SO_REUSEPORT another s3-signer of this user could share the port, and take half of the requests.
+        _bind(family, address).close()
+    return _bind(family, address, socket.SO_REUSEPORT)
+
+
+def _sibling(bound: socket.socket) -> socket.socket:
+    # There is no SO_REUSEPORT for paths: all processes accept from one socket.
+    return bound if bound.family == socket.AF_UNIX else _bind(bound.family, bound.getsockname(), socket.SO_REUSEPORT)
+
+
+def _bind_path(path: Path, mode: int) -> socket.socket:
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # Nobody may connect between the socket's making and its mode, so it is made with that mode.
+    umask = os.umask(0o777 & ~mode)
+    try:
+        _clear(path)
+        made.bind(str(path))
+    except OSError as error:
+        made.close()
+        raise refusal(str(path), error, "SIGNER_SOCKET") from None
+    finally:
+        os.umask(umask)
+    return made
+
+
+def _clear(path: Path) -> None:
+    """Remove a stale socket. One that somebody serves on is taken."""
+    if not path.exists() or not stat.S_ISSOCK(path.stat().st_mode):
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)  # noqa: FBT003 - the standard library's
+        if probe.connect_ex(str(path)) in {0, errno.EAGAIN}:
+            raise OSError(errno.EADDRINUSE, "")
+    path.unlink()
+
+
+def _address(bound: socket.socket) -> str:
+    if bound.family == socket.AF_UNIX:
+        return f"unix:{bound.getsockname()}"
+    host, port = bound.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

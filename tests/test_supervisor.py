@@ -1,0 +1,303 @@
+"""Several processes on one address, as an operator sees them."""
+
+import os
+import re
+import select
+import signal
+import socket
+import stat
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from processes import ServiceProcess, read_to_end, run_to_end
+from redis import Redis
+
+KEYS = {"access-key-id": "AKIAIOSFODNN7EXAMPLE", "secret-access-key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}
+CLOSE = b"Host: localhost\r\nConnection: close\r\n\r\n"
+SIGN = b"GET /aws/storage/shared/bucket/k HTTP/1.1\r\n" + CLOSE
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="children are read from Linux' /proc")
+
+
+@contextmanager
+def running(**settings):
+    process = ServiceProcess(SIGNER_WORKERS="2", **settings)
+    try:
+        yield process
+    finally:
+        process.stop()
+
+
+@pytest.fixture
+def store(own_redis):
+    """The URL of a server with one account."""
+    with Redis.from_url(own_redis.url) as client:
+        client.hset("AwsAccount:shared", mapping=KEYS)
+    return own_redis.url
+
+
+def parent_of(pid):
+    """The parent and the state of a process; None if it is gone."""
+    with suppress(OSError):
+        state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
+        return None if state == "Z" else int(parent)
+    return None
+
+
+def workers(process):
+    pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    return {pid for pid in pids if parent_of(pid) == process.pid}
+
+
+def eventually(true, *, seconds=20):
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        time.sleep(0.05)
+    return true()
+
+
+def status_of(answer):
+    return int(answer.split(b" ", 2)[1]) if answer else None
+
+
+def operations_at(process):
+    port = re.search(r"operations: http://127\.0\.0\.1:(\d+)", process.wait_for("operations: "))[1]
+
+    def ask(path):
+        with socket.create_connection(("127.0.0.1", int(port)), timeout=5) as connection:
+            connection.sendall(b"GET %s HTTP/1.1\r\n" % path.encode() + CLOSE)
+            return read_to_end(connection).decode()
+
+    return ask
+
+
+def metric(text, name):
+    return sum(float(value) for value in re.findall(rf"^s3_signer_{name}(?:{{.*}})? (\S+)$", text, re.MULTILINE))
+
+
+def test_the_start_is_told_once_for_all_workers(store):
+    with running(SIGNER_STORE_URL=store) as process:
+        assert len(workers(process)) == 2
+        assert re.search(r"listens on \S+; store: redis://\S+; authentication: none; workers: 2$", process.messages[0])
+        assert eventually(lambda: len(process.messages) >= 2)
+        assert process.stop() == 0
+
+    assert [
+        bool(re.match(start, message))
+        for start, message in zip(
+            ["s3-signer ", "No authentication", "Stopping on SIGTERM", "Stopped"], process.messages, strict=True
+        )
+    ] == [True] * 4
+
+
+def test_every_worker_serves_and_one_answer_is_the_sum_of_all(store):
+    with running(SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
+        ask = operations_at(process)
+        assert {status_of(process.exchange(SIGN)) for _ in range(50)} == {200}
+        told = {metric(ask("/metrics"), "urls_signed_total") for _ in range(10)}
+
+        assert told == {50}
+        assert metric(ask("/metrics"), "processes") == 2
+
+
+def test_each_worker_gets_its_share_of_the_connections(store):
+    with running(SIGNER_STORE_URL=store) as process:
+        for stopped in workers(process):
+            os.kill(stopped, signal.SIGSTOP)
+            connections = [process.connect() for _ in range(30)]
+            for connection in connections:
+                connection.sendall(SIGN)
+            assert eventually(lambda connections=connections: answered(connections))
+            early = answered(connections)
+            os.kill(stopped, signal.SIGCONT)
+            answers = [status_of(read_to_end(connection)) for connection in connections]
+            for connection in connections:
+                connection.close()
+
+            # Those of the other one are answered, those of the stopped one wait for it.
+            assert 0 < len(early) < 30
+            assert answers == [200] * 30
+
+
+def answered(connections):
+    readable, _, _ = select.select(connections, [], [], 0.2)
+    return readable
+
+
+def test_a_worker_that_is_killed_is_replaced_and_its_counts_stay(store):
+    with running(SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
+        ask = operations_at(process)
+        assert {status_of(process.exchange(SIGN)) for _ in range(30)} == {200}
+        before = workers(process)
+        for victim in before:
+            os.kill(victim, signal.SIGKILL)
+        assert eventually(lambda: len(workers(process)) == 2 and metric_of(ask, "processes") == 2)
+        after = workers(process)
+        assert eventually(lambda: status_of(process.exchange(SIGN)) == 200)
+
+        assert not before & after
+        assert metric(ask("/metrics"), "urls_signed_total") >= 31
+        lines = [message for message in process.messages if "Worker process" in message]
+        assert sorted(lines) == [
+            f"Worker process {pid} ended by SIGKILL; another starts in 0.1 seconds" for pid in sorted(before)
+        ]
+
+
+def test_a_dead_worker_leaves_nothing_that_counts_as_living(store):
+    with running(SIGNER_STORE_URL=store) as process:
+        (directory,) = metrics_directories(workers(process))
+        # Nobody but the parent of the dead would remove a kind of gauge that no worker has.
+        left = directory / "gauge_liveall_0.db"
+        left.touch()
+        for pid in workers(process):
+            os.kill(pid, signal.SIGKILL)
+
+        assert eventually(lambda: not left.exists())
+
+
+def metric_of(ask, name):
+    with suppress(OSError):
+        return metric(ask("/metrics"), name)
+    return None
+
+
+def test_the_service_goes_on_while_a_worker_is_replaced(store):
+    with running(SIGNER_STORE_URL=store) as process:
+        os.kill(min(workers(process)), signal.SIGKILL)
+        process.wait_for("another starts")
+
+        # None is sent to the one that is gone.
+        assert {status_of(process.exchange(SIGN)) for _ in range(20)} == {200}
+
+
+def test_a_worker_that_dies_again_and_again_is_started_less_and_less_often(store):
+    with running(SIGNER_STORE_URL=store) as process:
+        for number in range(1, 4):
+            assert eventually(lambda: len(workers(process)) == 2)
+            os.kill(max(workers(process)), signal.SIGKILL)
+            assert eventually(lambda number=number: len(pauses(process)) == number)
+
+        assert pauses(process) == [0.1, 0.2, 0.4]
+
+
+def pauses(process):
+    return [float(found[1]) for message in process.messages if (found := re.search(r"starts in (\S+) sec", message))]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_signal_ends_all_workers_after_the_requests_in_flight(store, own_redis, number):
+    with running(SIGNER_STORE_URL=store, SIGNER_CACHE_SIZE="0") as process:
+        pids = workers(process)
+        own_redis.hang()
+        connections = [process.connect() for _ in range(8)]
+        for connection in connections:
+            connection.sendall(SIGN)
+        time.sleep(0.1)
+        os.kill(process.pid, number)
+        process.wait_for(f"Stopping on {number.name}")
+        own_redis.resume()
+        answers = [read_to_end(connection) for connection in connections]
+        for connection in connections:
+            connection.close()
+
+        assert {status_of(answer) for answer in answers} == {200}
+        assert process.stop() == 0
+        assert not any(parent_of(pid) for pid in pids)
+        assert process.messages[-1] == "Stopped"
+
+
+def test_while_draining_all_workers_serve_and_none_is_ready(store):
+    with running(SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0", SIGNER_DRAIN_SECONDS="2") as process:
+        ask = operations_at(process)
+        os.kill(process.pid, signal.SIGTERM)
+        process.wait_for("Stopping on SIGTERM")
+        assert eventually(lambda: ask("/ready").startswith("HTTP/1.1 503"))
+
+        assert {ask("/ready")[:12] for _ in range(10)} == {"HTTP/1.1 503"}
+        assert {status_of(process.exchange(SIGN)) for _ in range(10)} == {200}
+        assert process.stop() == 0
+
+
+def test_no_worker_outlives_its_parent(store):
+    with running(SIGNER_STORE_URL=store) as process:
+        pids = workers(process)
+        shared = metrics_directories(pids)
+        os.kill(process.pid, signal.SIGKILL)
+        ended = eventually(lambda: not any(parent_of(pid) for pid in pids))
+        for pid in filter(parent_of, pids):
+            os.kill(pid, signal.SIGKILL)
+
+        assert (len(pids), ended) == (2, True)
+        assert len(shared) == 1
+        assert not any(map(Path.exists, shared))
+
+
+def metrics_directories(pids):
+    return {
+        Path(line.split()[-1]).parent
+        for pid in pids
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines()
+        if line.endswith(".db")
+    }
+
+
+def test_the_metrics_are_kept_where_nobody_else_looks_and_gone_at_the_end(store):
+    with running(SIGNER_STORE_URL=store) as process:
+        (directory,) = metrics_directories(workers(process))
+        mode = stat.S_IMODE(directory.stat().st_mode)
+        process.stop()
+
+        assert (mode, directory.exists()) == (0o700, False)
+
+
+def test_a_service_alone_has_no_child_and_no_file(store):
+    process = ServiceProcess(SIGNER_STORE_URL=store)
+    alone = workers(process), metrics_directories({process.pid})
+    process.stop()
+
+    assert alone == (set(), set())
+
+
+def test_a_taken_port_ends_the_start_with_one_line(store):
+    with running(SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
+        port = process.url.rsplit(":", 1)[1]
+        for variable, settings in [
+            ("SIGNER_PORT", {"SIGNER_PORT": port, "SIGNER_WORKERS": "2"}),
+            ("SIGNER_PORT", {"SIGNER_PORT": port}),
+            ("SIGNER_OPS_PORT", {"SIGNER_PORT": "0", "SIGNER_OPS_PORT": port, "SIGNER_WORKERS": "2"}),
+        ]:
+            status, (line,) = run_to_end(SIGNER_STORE_URL=store, **settings)
+
+            assert status == 1
+            assert f"Cannot listen on 127.0.0.1:{port}: Address already in use" in line
+            assert line.endswith(variable)
+
+
+def test_what_no_worker_can_start_with_ends_the_start_with_one_line(store):
+    status, (line,) = run_to_end(SIGNER_STORE_URL=store, SIGNER_PORT="0", SIGNER_WORKERS="2", AIOHTTP_NO_EXTENSIONS="1")
+
+    assert (status, "without its C parser" in line) == (1, True)
+
+
+def test_accounts_in_memory_are_for_one_worker():
+    status, (line,) = run_to_end(SIGNER_WORKERS="2")
+
+    assert status == 2
+    assert line.startswith("s3-signer: SIGNER_WORKERS is 2, and memory:// would give each worker accounts of its own")
+
+
+def test_workers_share_a_unix_socket(store, tmp_path):
+    path = tmp_path / "s"
+    with running(SIGNER_STORE_URL=store, SIGNER_SOCKET=str(path), SIGNER_SOCKET_MODE="0600") as process:
+        assert process.url == f"unix:{path}"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert status_of(process.exchange(SIGN)) == 200
+        for pid in workers(process):
+            os.kill(pid, signal.SIGSTOP)
+            assert status_of(process.exchange(SIGN)) == 200
+            os.kill(pid, signal.SIGCONT)
+        os.kill(min(workers(process)), signal.SIGKILL)
+        assert {status_of(process.exchange(SIGN)) for _ in range(20)} == {200}
+        assert process.stop() == 0
