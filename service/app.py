@@ -1,6 +1,7 @@
 """Wiring: which store, which middlewares, which routes, and in what order they open and close."""
 
 from collections.abc import AsyncIterator, Iterable, Iterator
+from dataclasses import replace
 
 from aiohttp import web
 
@@ -11,17 +12,7 @@ from service.settings import Settings
 from service.signing.presigner import Presigner
 from service.telemetry import metrics
 from service.web import operations, storage
-from service.web.context import (
-    COMMIT,
-    CORS_ORIGINS,
-    LOOPBACK_ONLY,
-    MAX_BODY,
-    PRESIGNER,
-    READINESS,
-    REPOSITORY,
-    STORE,
-    Readiness,
-)
+from service.web.context import SHARED, Shared
 from service.web.middleware import STACK, expectation
 from service.web.resources import ResourceHandlers
 
@@ -29,14 +20,16 @@ from service.web.resources import ResourceHandlers
 def create_app(settings: Settings, *, store: Store | None = None) -> web.Application:
     """The application, ready to run. ``store`` takes the place of the one that the settings name."""
     app = web.Application(middlewares=STACK, client_max_size=settings.max_body)
-    app[STORE] = store or make_store(settings)
-    app[REPOSITORY] = Repository(app[STORE])
-    app[PRESIGNER] = Presigner(default_use_ssl=settings.default_use_ssl)
-    app[READINESS] = Readiness()
-    app[COMMIT] = settings.commit
-    app[MAX_BODY] = settings.max_body
-    app[CORS_ORIGINS] = frozenset(settings.cors_origins)
-    app[LOOPBACK_ONLY] = settings.is_loopback and not settings.socket
+    store = store or make_store(settings)
+    app[SHARED] = Shared(
+        store=store,
+        repository=Repository(store),
+        presigner=Presigner(default_use_ssl=settings.default_use_ssl),
+        commit=settings.commit,
+        max_body=settings.max_body,
+        cors_origins=frozenset(settings.cors_origins),
+        loopback_only=settings.is_loopback and not settings.socket,
+    )
     metrics.describe(settings.commit)
     app.add_routes(_with_options(_routes(settings)))
     app.cleanup_ctx.append(_resources)
@@ -61,13 +54,8 @@ def _with_options(routes: Iterable[web.RouteDef]) -> Iterator[web.RouteDef]:
 def create_operations_app(main: web.Application) -> web.Application:
     """What the operators' own port serves, of what ``main`` has, opens and closes."""
     app = web.Application(middlewares=STACK)
-    app[STORE] = main[STORE]
-    app[READINESS] = main[READINESS]
-    app[COMMIT] = main[COMMIT]
-    app[MAX_BODY] = main[MAX_BODY]
-    app[CORS_ORIGINS] = frozenset()
-    # A kubelet asks by the pod's address.
-    app[LOOPBACK_ONLY] = False
+    # The same requests in flight and the same drain, but a kubelet asks by the pod's address.
+    app[SHARED] = replace(main[SHARED], cors_origins=frozenset(), loopback_only=False)
     app.add_routes(_with_options([*operations.PROBES, *operations.METRICS]))
     return app
 
@@ -89,7 +77,7 @@ def make_store(settings: Settings) -> Store:
 
 
 async def _resources(app: web.Application) -> AsyncIterator[None]:
-    await app[STORE].open()
+    await app[SHARED].store.open()
     yield
-    await app[PRESIGNER].close()
-    await app[STORE].close()
+    await app[SHARED].presigner.close()
+    await app[SHARED].store.close()

@@ -15,7 +15,7 @@ from service.app import create_app, create_operations_app
 from service.listening import Listening, StartError
 from service.resources.store import Store
 from service.settings import Settings
-from service.web.context import PRESIGNER, READINESS, STORE
+from service.web.context import SHARED
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ async def _serve(
 ) -> None:
     stop = _stop_signals(parent)
     app = create_app(settings)
-    await app[PRESIGNER].prepare()
+    await app[SHARED].presigner.prepare()
     served = [(app, places.main)]
     if places.ops:
         served.append((create_operations_app(app), places.ops))
@@ -78,7 +78,7 @@ async def _serve(
         for application, sockets in served:
             runners.append(_runner(application))
             await _start(runners[-1], sockets)
-        began(app[STORE])
+        began(app[SHARED].store)
         logger.info("Stopping on %s", await stop)
         await _drain(app, runners, settings.drain_seconds)
     finally:
@@ -134,12 +134,12 @@ async def _drain(app: web.Application, runners: Sequence[web.AppRunner], seconds
 
     aiohttp's own shutdown reads no further byte of a body that is still arriving.
     """
-    app[READINESS].draining = True
+    app[SHARED].readiness.draining = True
     await asyncio.sleep(seconds)
     for runner in runners:
         for site in runner.sites:
             await site.stop()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(SHUTDOWN_SECONDS):
-            while app[READINESS].in_flight:  # noqa: ASYNC110 - an event would cost every request
+            while app[SHARED].readiness.in_flight:  # noqa: ASYNC110 - an event would cost every request
                 await asyncio.sleep(POLL_SECONDS)

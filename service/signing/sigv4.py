@@ -101,7 +101,7 @@ def sign_query(
     """
     instant = timestamp(at)
     key = credentials.signing_key(instant[:8], region)
-    lines, names = _canonical_headers(host, headers)
+    lines, names = _canonical_headers(host, headers) if headers else (f"host:{host}\n", "host")
     dated = f"{key.query}{instant}&X-Amz-Expires={expires_in}"
     token, signed_headers = credentials.token_query, f"&X-Amz-SignedHeaders={names.replace(';', '%3B')}"
     # AWS' parameters are in a fixed order in the URL, but sorted in what is signed.
@@ -126,8 +126,6 @@ def timestamp(at: int) -> str:
 
 def _canonical_headers(host: str, headers: Mapping[str, str]) -> tuple[str, str]:
     """The canonical headers, each with its newline, and the list of signed headers."""
-    if not headers:
-        return f"host:{host}\n", "host"
     trimmed = {name: " ".join(value.split()) for name, value in headers.items()}
     ordered = sorted({**trimmed, "host": host}.items())
     return "".join(f"{name}:{value}\n" for name, value in ordered), ";".join(name for name, _ in ordered)

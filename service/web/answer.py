@@ -7,7 +7,7 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from service.web import codec
-from service.web.context import ANSWER_TYPE, QUERY
+from service.web.context import EXCHANGE
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -26,9 +26,9 @@ def has_own_type(request: web.Request) -> bool:
 
 def respond_url(request: web.Request, url: str, *, headers: Mapping[str, str]) -> web.Response:
     """Answer with a signed URL alone, as ``respond`` would."""
-    if "_pretty" in request[QUERY]:
+    if "_pretty" in request[EXCHANGE].query:
         return respond(request, {"url": url}, headers=headers)
-    answer = request[ANSWER_TYPE]
+    answer = request[EXCHANGE].answer_type
     # A signed URL has nothing that JSON or YAML would escape; an encoder takes longer than the signature.
     text = f"url: {url}\n" if answer.format == "yaml" else f'{{"url":"{url}"}}'
     return web.Response(body=text.encode(), headers=CIMultiDict({hdrs.CONTENT_TYPE: answer.content_type, **headers}))
@@ -37,10 +37,10 @@ def respond_url(request: web.Request, url: str, *, headers: Mapping[str, str]) -
 def respond(
     request: web.Request, data: Mapping[str, Any], *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> web.Response:
-    answer = request[ANSWER_TYPE]
+    answer = request[EXCHANGE].answer_type
     body = (
         codec.dump_yaml(data)
         if answer.format == "yaml"
-        else codec.dump_json(data, pretty=request[QUERY].get("_pretty") == "true")
+        else codec.dump_json(data, pretty=request[EXCHANGE].query.get("_pretty") == "true")
     )
     return web.Response(body=body, status=status, headers={hdrs.CONTENT_TYPE: answer.content_type, **(headers or {})})

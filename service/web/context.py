@@ -1,6 +1,8 @@
-"""What the application and a request carry, under typed keys."""
+"""What the application and a request carry, each under one typed key."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from aiohttp import web
 
@@ -8,26 +10,48 @@ from service.resources.repository import Repository
 from service.resources.schemas import Document
 from service.resources.store import Store
 from service.signing.presigner import Presigner
-from service.web.media import AnswerType
+from service.web import media
+
+NO_QUERY: Mapping[str, str] = MappingProxyType({})
+UNSETTLED = media.answer_type(None, None, None)
+_NO_BODY = Document({}, text=False)
 
 
+@dataclass(slots=True)
 class Readiness:
     """Whether this process wants new requests; not while it drains. ``in_flight`` counts those it has begun."""
 
-    draining = False
-    in_flight = 0
+    draining: bool = False
+    in_flight: int = 0
 
 
-STORE: web.AppKey[Store] = web.AppKey("STORE")
-REPOSITORY = web.AppKey("REPOSITORY", Repository)
-PRESIGNER = web.AppKey("PRESIGNER", Presigner)
-READINESS = web.AppKey("READINESS", Readiness)
-COMMIT = web.AppKey("COMMIT", str)
-MAX_BODY = web.AppKey("MAX_BODY", int)
-CORS_ORIGINS: web.AppKey[frozenset[str]] = web.AppKey("CORS_ORIGINS", frozenset)
-LOOPBACK_ONLY = web.AppKey("LOOPBACK_ONLY", bool)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """What all requests of an application share."""
 
-REQUEST_ID = web.RequestKey("REQUEST_ID", str)
-ANSWER_TYPE = web.RequestKey("ANSWER_TYPE", AnswerType)
-QUERY: web.RequestKey[Mapping[str, str]] = web.RequestKey("QUERY", Mapping)
-BODY = web.RequestKey("BODY", Document)
+    store: Store
+    repository: Repository
+    presigner: Presigner
+    commit: str
+    max_body: int
+    cors_origins: frozenset[str]
+    loopback_only: bool
+    readiness: Readiness = field(default_factory=Readiness)
+
+
+# A lookup in a request or an application costs as much as a few attributes: each has one, for all that it carries.
+class Exchange:
+    """What becomes known of one request on its way to its answer."""
+
+    __slots__ = ("answer_type", "body", "query", "request_id", "shared")
+
+    def __init__(self, shared: Shared, request_id: str) -> None:
+        self.shared = shared
+        self.request_id = request_id
+        self.query = NO_QUERY
+        self.answer_type = UNSETTLED
+        self.body = _NO_BODY
+
+
+SHARED = web.AppKey("SHARED", Shared)
+EXCHANGE = web.RequestKey("EXCHANGE", Exchange)

@@ -5,6 +5,7 @@ import logging
 import re
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from ipaddress import ip_address
 from itertools import count
@@ -30,16 +31,8 @@ from service.resources.schemas import Document
 from service.telemetry import metrics
 from service.web import codec, media, target
 from service.web.answer import Handler, has_own_type, respond
-from service.web.context import (
-    ANSWER_TYPE,
-    BODY,
-    CORS_ORIGINS,
-    LOOPBACK_ONLY,
-    MAX_BODY,
-    QUERY,
-    READINESS,
-    REQUEST_ID,
-)
+from service.web.context import EXCHANGE, SHARED, UNSETTLED, Exchange
+from service.web.media import AnswerType
 from service.web.outcome import outcome
 
 logger = logging.getLogger(__name__)
@@ -49,7 +42,6 @@ BODY_SECONDS = 30
 _PROCESS_ID = secrets.token_hex(4)
 _REQUESTS = count()
 _REQUEST_ID = re.compile("[A-Za-z0-9._-]{1,128}")
-_NO_QUERY: Mapping[str, str] = {}
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, PATCH, DELETE",
@@ -63,44 +55,31 @@ _CORS = {
 
 
 @web.middleware
-async def observed(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Give the request its id, and the answer the id and the time it took; count it."""
+async def answered(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give the request its id, and an answer whatever goes wrong; count it, and tell the time it took."""
     started = perf_counter()
     given = request.headers.get("X-Request-Id")
-    request[REQUEST_ID] = request_id = given if given and _REQUEST_ID.fullmatch(given) else _new_id()
-    app = request.app
-    readiness = app[READINESS]
-    readiness.in_flight += 1
+    request_id = given if given and _REQUEST_ID.fullmatch(given) else f"{_PROCESS_ID}{next(_REQUESTS):08x}"
+    shared = request.app[SHARED]
+    request[EXCHANGE] = Exchange(shared, request_id)
+    shared.readiness.in_flight += 1
     try:
         response = await handler(request)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is told as an outcome
+        response = _render(request, _translated(request, error))
     finally:
-        readiness.in_flight -= 1
+        shared.readiness.in_flight -= 1
     took = perf_counter() - started
     metrics.REQUESTS[_route(request), _method(request), response.status].observe(took)
     headers = response.headers
     headers["X-Request-Id"] = request_id
     headers["X-Duration"] = f"{took * 1000:.2f}"
-    origin = request.headers.get(hdrs.ORIGIN)
-    if origin is not None and origin in app[CORS_ORIGINS]:
-        headers.update({**_CORS, "Access-Control-Allow-Origin": origin})
-    if readiness.draining:
+    if shared.cors_origins:
+        headers.update(_cors_headers(request))
+    if shared.readiness.draining:
         headers[hdrs.CONNECTION] = "close"
         response.force_close()
     return response
-
-
-@web.middleware
-async def outcomes(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Render whatever went wrong, in one place."""
-    try:
-        return await handler(request)
-    except ServiceError as error:
-        return _render(request, error)
-    except web.HTTPException as error:
-        return _render(request, _translated(request, error))
-    except Exception:
-        logger.exception("Request %s failed", request[REQUEST_ID])
-        return _render(request, Internal(request[REQUEST_ID]))
 
 
 @web.middleware
@@ -108,20 +87,17 @@ async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse
     """Let in what may come in, settle the answer's format before anything is done, and read the body."""
     if _check_origin(request):
         return web.Response(status=204, headers=_PREFLIGHT)
-    request[QUERY] = query = target.query(request)
-    try:
-        _settle_answer(request, request.headers.get(hdrs.CONTENT_TYPE))
-    except NotAcceptable:
-        if not has_own_type(request):
-            raise
-    if query and query.get("_pretty", "false") not in {"true", "false"}:
-        raise Invalid(Issue("_pretty must be true or false", "_pretty"))
+    exchange = request[EXCHANGE]
+    exchange.query = query = target.query(request)
+    headers = request.headers
+    if hdrs.ACCEPT in headers or hdrs.CONTENT_TYPE in headers or query:
+        _negotiate(request, exchange)
     if request.method in _WITH_BODY and request.match_info.http_exception is None:
-        request[BODY] = await _document(request)
+        exchange.body = await _document(request)
     return await handler(request)
 
 
-STACK = (observed, outcomes, admitted)
+STACK = (answered, admitted)
 
 
 async def expectation(request: web.Request) -> None:
@@ -130,15 +106,10 @@ async def expectation(request: web.Request) -> None:
     An expectation that is none of HTTP's may be ignored. Source: https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1
     """
     wanted = request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
-    if wanted and request.version >= HttpVersion11 and (request.content_length or 0) <= request.app[MAX_BODY]:
+    if wanted and request.version >= HttpVersion11 and (request.content_length or 0) <= request.app[SHARED].max_body:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         # Otherwise it would count as the beginning of the answer.
         request.writer.output_size = 0
-
-
-def _new_id() -> str:
-    # Unique is all that it has to be: random once for a process, counted from there.
-    return f"{_PROCESS_ID}{next(_REQUESTS):08x}"
 
 
 def _check_origin(request: web.Request) -> bool:
@@ -146,18 +117,24 @@ def _check_origin(request: web.Request) -> bool:
 
     A page can reach a loopback port by rebinding a DNS name, or by a POST of a type that needs no preflight.
     """
-    app = request.app
+    shared = request[EXCHANGE].shared
     host = request.headers.get(hdrs.HOST, "")
-    if app[LOOPBACK_ONLY] and not _is_loopback(host):
+    if shared.loopback_only and not _is_loopback(host):
         raise Forbidden("The Host header names no loopback address, and the service is open on loopback only")
     origin = request.headers.get(hdrs.ORIGIN)
     if origin is None:
         return False
-    if origin in app[CORS_ORIGINS]:
+    if origin in shared.cors_origins:
         return request.method == hdrs.METH_OPTIONS and "Access-Control-Request-Method" in request.headers
-    if app[LOOPBACK_ONLY] and origin != f"{request.scheme}://{host}":
+    if shared.loopback_only and origin != f"{request.scheme}://{host}":
         raise Forbidden("Web pages of this Origin may not call the service; SIGNER_CORS_ORIGINS names those that may")
     return False
+
+
+def _cors_headers(request: web.Request) -> Mapping[str, str]:
+    origin = request.headers.get(hdrs.ORIGIN)
+    allowed = origin is not None and origin in request[EXCHANGE].shared.cors_origins
+    return {**_CORS, "Access-Control-Allow-Origin": str(origin)} if allowed else {"Vary": "Origin"}
 
 
 def _route(request: web.Request) -> str:
@@ -169,12 +146,21 @@ def _method(request: web.Request) -> str:
     return request.method if request.method in metrics.METHODS else metrics.OTHER_METHOD
 
 
-def _settle_answer(request: web.Request, body_type: str | None) -> None:
-    accept = request.headers.get(hdrs.ACCEPT)
-    if accept is not None:
-        # A client may send the header in several lines.
-        accept = ",".join(request.headers.getall(hdrs.ACCEPT))
-    request[ANSWER_TYPE] = media.answer_type(request[QUERY].get("_format"), accept, body_type)
+def _negotiate(request: web.Request, exchange: Exchange) -> None:
+    try:
+        exchange.answer_type = _answer_type(request, request.headers.get(hdrs.CONTENT_TYPE))
+    except NotAcceptable:
+        if not has_own_type(request):
+            raise
+    if exchange.query.get("_pretty", "false") not in {"true", "false"}:
+        raise Invalid(Issue("_pretty must be true or false", "_pretty"))
+
+
+def _answer_type(request: web.Request, body_type: str | None) -> AnswerType:
+    # A client may send the header in several lines.
+    accept = request.headers.getall(hdrs.ACCEPT, None)
+    wanted = None if accept is None else ",".join(accept)
+    return media.answer_type(request[EXCHANGE].query.get("_format"), wanted, body_type)
 
 
 async def _document(request: web.Request) -> Document:
@@ -185,7 +171,7 @@ async def _document(request: web.Request) -> Document:
     body = await _read(request)
     if form is None:
         form = codec.sniff(body)
-        _settle_answer(request, media.DEFAULT_TYPES[form])
+        request[EXCHANGE].answer_type = _answer_type(request, media.DEFAULT_TYPES[form])
     load = codec.load_yaml if form == "yaml" else codec.load_json
     if len(body) > codec.LARGE_BODY:
         # Reading it would hold the loop, and all other requests, for too long.
@@ -194,7 +180,7 @@ async def _document(request: web.Request) -> Document:
 
 
 async def _read(request: web.Request) -> bytes:
-    limit = request.app[MAX_BODY]
+    limit = request.app[SHARED].max_body
     if (request.content_length or 0) > limit:
         raise BodyTooLarge(limit)
     try:
@@ -209,21 +195,23 @@ async def _read(request: web.Request) -> bytes:
 
 
 def _render(request: web.Request, error: ServiceError) -> web.Response:
-    if ANSWER_TYPE not in request:
-        request.setdefault(QUERY, _NO_QUERY)
-        try:
-            _settle_answer(request, request.headers.get(hdrs.CONTENT_TYPE))
-        except NotAcceptable:
-            request[ANSWER_TYPE] = media.answer_type(None, None, None)
+    exchange = request[EXCHANGE]
+    if exchange.answer_type is UNSETTLED:
+        with suppress(NotAcceptable):
+            exchange.answer_type = _answer_type(request, request.headers.get(hdrs.CONTENT_TYPE))
     return respond(request, outcome(error), status=error.status, headers=error.headers)
 
 
-def _translated(request: web.Request, error: web.HTTPException) -> ServiceError:
+def _translated(request: web.Request, error: Exception) -> ServiceError:
+    if isinstance(error, ServiceError):
+        return error
     if isinstance(error, web.HTTPNotFound):
         return RouteNotFound(request.path)
     if isinstance(error, web.HTTPMethodNotAllowed):
         return MethodNotAllowed(request.method, request.path, error.allowed_methods)
-    raise error
+    request_id = request[EXCHANGE].request_id
+    logger.error("Request %s failed", request_id, exc_info=error)
+    return Internal(request_id)
 
 
 @lru_cache(maxsize=256)

@@ -10,26 +10,26 @@ from service.errors import StoreUnavailable
 from service.telemetry.metrics import exposition
 from service.web import target
 from service.web.answer import own_type, respond
-from service.web.context import COMMIT, QUERY, READINESS, STORE
+from service.web.context import EXCHANGE
 
 
 async def live(request: web.Request) -> web.Response:
-    target.only(request[QUERY])
+    target.only(request[EXCHANGE].query)
     return respond(request, {"status": "pass"})
 
 
 async def ready(request: web.Request) -> web.Response:
     """503 while draining, or while the store cannot be reached."""
-    target.only(request[QUERY])
-    if request.app[READINESS].draining:
+    target.only(request[EXCHANGE].query)
+    if request[EXCHANGE].shared.readiness.draining:
         raise StoreUnavailable("The service is draining")
-    await request.app[STORE].check()
+    await request[EXCHANGE].shared.store.check()
     return respond(request, {"status": "pass"})
 
 
 async def health(request: web.Request) -> web.Response:
     """In the shape of Aidbox. Source: https://docs.aidbox.app/api/other/health-check."""
-    target.only(request[QUERY])
+    target.only(request[EXCHANGE].query)
     store = await _store(request)
     return respond(
         request,
@@ -43,23 +43,23 @@ async def health(request: web.Request) -> web.Response:
 
 
 async def version(request: web.Request) -> web.Response:
-    target.only(request[QUERY])
+    target.only(request[EXCHANGE].query)
     return respond(request, _about(request))
 
 
 @own_type
 async def metrics(request: web.Request) -> web.Response:
-    target.only(request[QUERY])
+    target.only(request[EXCHANGE].query)
     text, content_type = exposition(",".join(request.headers.getall(hdrs.ACCEPT, ())))
     return web.Response(body=text, headers={hdrs.CONTENT_TYPE: content_type})
 
 
 async def _store(request: web.Request) -> dict[str, Any]:
     try:
-        await request.app[STORE].check()
+        await request[EXCHANGE].shared.store.check()
     except StoreUnavailable as error:
         return {"status": "fail", "output": str(error)}
-    if warnings := request.app[STORE].warnings():
+    if warnings := request[EXCHANGE].shared.store.warnings():
         return {"status": "warn", "output": "; ".join(warnings)}
     return {"status": "pass"}
 
@@ -67,7 +67,7 @@ async def _store(request: web.Request) -> dict[str, Any]:
 def _about(request: web.Request) -> dict[str, str]:
     return {
         "version": service.__version__,
-        "commit": request.app[COMMIT] or "unknown",
+        "commit": request[EXCHANGE].shared.commit or "unknown",
         "python": platform.python_version(),
     }
 

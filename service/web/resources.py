@@ -15,7 +15,7 @@ from service.resources.store import Page
 from service.resources.types import ResourceType
 from service.web import target
 from service.web.answer import respond
-from service.web.context import BODY, QUERY, REPOSITORY
+from service.web.context import EXCHANGE
 
 _SEARCH = SearchQuery(text=True)
 _DELETE = DeleteQuery(text=True)
@@ -43,7 +43,7 @@ class ResourceHandlers:
         ]
 
     async def read(self, request: web.Request) -> web.Response:
-        target.only(request[QUERY])
+        target.only(request[EXCHANGE].query)
         resource = await self._repository(request).read(self._type, self._id(request))
         if (tags := request.headers.getall(hdrs.IF_NONE_MATCH, None)) is not None:
             known = _versions(tags)
@@ -52,7 +52,7 @@ class ResourceHandlers:
         return self._answer(request, resource)
 
     async def put_by_body(self, request: web.Request) -> web.Response:
-        id_ = request[BODY].values.get("id")
+        id_ = request[EXCHANGE].body.values.get("id")
         if id_ is None:
             raise Invalid(Issue(f"{self._type.kind}.id is missing", f"{self._type.kind}.id"))
         return await self._put(request, id_)
@@ -61,29 +61,33 @@ class ResourceHandlers:
         return await self._put(request, self._id(request))
 
     async def create(self, request: web.Request) -> web.Response:
-        query = target.only(request[QUERY], "_id")
+        query = target.only(request[EXCHANGE].query, "_id")
         if "_id" in query:
             self._check_id(query["_id"], "_id")
-            resource, created = await self._repository(request).find_or_create(self._type, query["_id"], request[BODY])
+            resource, created = await self._repository(request).find_or_create(
+                self._type, query["_id"], request[EXCHANGE].body
+            )
         else:
-            resource, created = await self._repository(request).create(self._type, request[BODY]), True
+            resource, created = await self._repository(request).create(self._type, request[EXCHANGE].body), True
         return self._answer(request, resource, created=created)
 
     async def patch(self, request: web.Request) -> web.Response:
-        target.only(request[QUERY])
+        target.only(request[EXCHANGE].query)
         id_ = self._id(request)
-        resource = await self._repository(request).patch(self._type, id_, request[BODY], _precondition(request))
+        resource = await self._repository(request).patch(
+            self._type, id_, request[EXCHANGE].body, _precondition(request)
+        )
         return self._answer(request, resource)
 
     async def delete(self, request: web.Request) -> web.Response:
-        no_content = _DELETE.read(target.only(request[QUERY], "_no-content"))["_no-content"]
+        no_content = _DELETE.read(target.only(request[EXCHANGE].query, "_no-content"))["_no-content"]
         resource = await self._repository(request).delete(self._type, self._id(request), _precondition(request))
         if resource is None or no_content:
             return web.Response(status=204)
         return self._answer(request, resource)
 
     async def search(self, request: web.Request) -> web.Response:
-        given = request[QUERY]
+        given = request[EXCHANGE].query
         # FHIR clients send control parameters that change nothing here.
         target.only({name: value for name, value in given.items() if not name.startswith("_")})
         query = _SEARCH.read({name: given[name] for name in ("_id", "_count", "_page") if name in given})
@@ -96,13 +100,15 @@ class ResourceHandlers:
         return respond(request, self._bundle(request, found, count=count, page=page))
 
     async def _put(self, request: web.Request, id_: str) -> web.Response:
-        target.only(request[QUERY])
-        resource, created = await self._repository(request).put(self._type, id_, request[BODY], _precondition(request))
+        target.only(request[EXCHANGE].query)
+        resource, created = await self._repository(request).put(
+            self._type, id_, request[EXCHANGE].body, _precondition(request)
+        )
         return self._answer(request, resource, created=created)
 
     @staticmethod
     def _repository(request: web.Request) -> Repository:
-        return request.app[REPOSITORY]
+        return request[EXCHANGE].shared.repository
 
     def _id(self, request: web.Request) -> str:
         id_ = target.segments(request, 8)[-1]
@@ -172,7 +178,7 @@ def _links(request: web.Request, total: int, *, count: int, page: int) -> list[d
         **({"previous": min(page - 1, last)} if page > 1 else {}),
         "last": last,
     }
-    query = {name: value for name, value in request[QUERY].items() if name != "_page"}
+    query = {name: value for name, value in request[EXCHANGE].query.items() if name != "_page"}
     return [
         {"relation": relation, "url": f"{request.path}?{urlencode({**query, '_page': number})}"}
         for relation, number in pages.items()

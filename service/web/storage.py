@@ -14,7 +14,7 @@ from service.signing.operations import DELETE_OBJECT, GET_OBJECT, PUT_OBJECT, Op
 from service.telemetry.metrics import SIGNED
 from service.web import target
 from service.web.answer import respond_url
-from service.web.context import BODY, PRESIGNER, QUERY, REPOSITORY
+from service.web.context import EXCHANGE
 
 _UPLOAD = Reader(UploadSchema)
 _QUERY = SigningQuery(text=True)
@@ -26,9 +26,9 @@ _HEADERS: Mapping[str, str] = {hdrs.CACHE_CONTROL: "no-store"}
 async def upload(request: web.Request) -> web.Response:
     _, _, account, bucket = target.segments(request, 4)
     try:
-        filename = _UPLOAD.read(request[BODY])["filename"]
+        filename = _UPLOAD.read(request[EXCHANGE].body)["filename"]
     except Invalid as error:
-        _, faults = _expiration(request[QUERY])
+        _, faults = _expiration(request[EXCHANGE].query)
         # Whatever the key was to be, the bucket can be judged.
         faults += [*AWS_ACCOUNT.id_faults(account), *name_issues(bucket, "k")]
         raise Invalid(*faults, *error.issues) from None
@@ -48,13 +48,14 @@ async def delete(request: web.Request) -> web.Response:
 async def _sign(
     request: web.Request, operation: Operation, account_id: str, bucket: str, key: str, *, key_field: str = "key"
 ) -> web.Response:
-    expires_in, faults = _expiration(request[QUERY])
+    exchange = request[EXCHANGE]
+    expires_in, faults = _expiration(exchange.query)
     faults += AWS_ACCOUNT.id_faults(account_id)
     faults += name_issues(bucket, key, key_expression=key_field)
     if faults:
         raise Invalid(*faults)
-    account = AWS_ACCOUNT.model(await request.app[REPOSITORY].read(AWS_ACCOUNT, account_id))
-    url = await request.app[PRESIGNER].presign(
+    account = AWS_ACCOUNT.model(await exchange.shared.repository.read(AWS_ACCOUNT, account_id))
+    url = await exchange.shared.presigner.presign(
         account, operation, bucket=bucket, key=key, at=int(time()), expires_in=expires_in
     )
     SIGNED[operation.name,].inc()

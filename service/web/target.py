@@ -27,8 +27,11 @@ def segments(request: web.Request, most: int) -> list[str]:
     url = request.rel_url
     if url.raw_fragment or "#" in request.raw_path:
         raise InvalidRequest("The request target has a fragment; write # in a key as %23")
-    parts = url.raw_path[1:].split("/", most - 1)
-    return [decode(part, "path") if "%" in part or not part.isascii() else part for part in parts]
+    path = url.raw_path
+    parts = path[1:].split("/", most - 1)
+    if "%" not in path and path.isascii():
+        return parts
+    return [decode(part, "path") for part in parts]
 
 
 def query(request: web.Request) -> Mapping[str, str]:

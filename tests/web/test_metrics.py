@@ -13,7 +13,7 @@ from service.errors import StoreUnavailable
 from service.resources.redis import RedisStore
 from service.settings import load
 from service.telemetry import metrics
-from service.web.context import READINESS, STORE
+from service.web.context import SHARED
 
 KEYS = {"access-key-id": "AKIAIOSFODNN7EXAMPLE", "secret-access-key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}
 
@@ -87,7 +87,7 @@ async def test_a_request_that_fails_is_counted_as_answered(client, account, coun
     async def fail(*_, **__):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(client.app[STORE], "get", fail)
+    monkeypatch.setattr(client.app[SHARED].store, "get", fail)
     await client.get("/AwsAccount/my-account")
 
     assert counted("request_duration_seconds_count") == {("GET", "/AwsAccount/{id}", "500"): 1}
@@ -197,7 +197,7 @@ async def test_the_operations_port_answers_to_any_host_with_what_the_main_one_kn
     main, ops = operations
     host = {"Host": "10.1.2.3:9090"}
     before = (await ops.get("/ready", headers=host)).status
-    main.app[READINESS].draining = True
+    main.app[SHARED].readiness.draining = True
 
     assert (before, (await ops.get("/ready", headers=host)).status) == (200, 503)
     assert (await main.get("/live", headers=host)).status == 403
