@@ -16,6 +16,8 @@ ALGORITHM = "AWS4-HMAC-SHA256"
 SERVICE = "s3"
 TERMINATOR = "aws4_request"
 
+_INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
+
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -32,12 +34,14 @@ class SigningKey:
     query: str
     """The query up to the value of X-Amz-Date."""
 
-    key: bytes = field(repr=False)
+    inner: bytes = field(repr=False)
+    outer: bytes = field(repr=False)
+    """The key as HMAC pads it. Source: https://www.rfc-editor.org/rfc/rfc2104#section-2"""
 
     def sign(self, string_to_sign: str) -> str:
         """The signature, in hexadecimal."""
-        # An HMAC that has hashed its key already would take 0.4 µs less to copy, and 700 bytes more of every account.
-        return _hmac(self.key, string_to_sign).hex()
+        # For so short a message OpenSSL's HMAC takes twice the time of the two hashes that it consists of.
+        return sha256(self.outer + sha256(self.inner + string_to_sign.encode()).digest()).hexdigest()
 
 
 @dataclass(slots=True, eq=False)
@@ -71,7 +75,8 @@ class Credentials:
         scope = f"{date}/{region}/{SERVICE}/{TERMINATOR}"
         credential = _encode(f"{self.access_key_id}/{scope}")
         query = f"X-Amz-Algorithm={ALGORITHM}&X-Amz-Credential={credential}&X-Amz-Date="
-        return SigningKey(date, region, scope, query, key)
+        block = key.ljust(sha256().block_size, b"\0")
+        return SigningKey(date, region, scope, query, block.translate(_INNER), block.translate(_OUTER))
 
 
 def sign_query(

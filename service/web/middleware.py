@@ -13,6 +13,7 @@ from time import perf_counter
 from urllib.parse import urlsplit
 
 from aiohttp import HttpVersion11, hdrs, web
+from prometheus_client import Histogram
 
 from service.errors import (
     BodyTooLarge,
@@ -70,7 +71,8 @@ async def answered(request: web.Request, handler: Handler) -> web.StreamResponse
     finally:
         shared.readiness.in_flight -= 1
     took = perf_counter() - started
-    metrics.REQUESTS[_route(request), _method(request), response.status].observe(took)
+    known = shared.durations.get((request.match_info.route, response.status))
+    (known or _duration(request, response.status)).observe(took)
     headers = response.headers
     headers["X-Request-Id"] = request_id
     headers["X-Duration"] = f"{took * 1000:.2f}"
@@ -137,13 +139,15 @@ def _cors_headers(request: web.Request) -> Mapping[str, str]:
     return {**_CORS, "Access-Control-Allow-Origin": str(origin)} if allowed else {"Vary": "Origin"}
 
 
-def _route(request: web.Request) -> str:
-    resource = request.match_info.route.resource
-    return resource.canonical if resource else metrics.UNMATCHED
-
-
-def _method(request: web.Request) -> str:
-    return request.method if request.method in metrics.METHODS else metrics.OTHER_METHOD
+def _duration(request: web.Request, status: int) -> Histogram:
+    route = request.match_info.route
+    method = request.method if request.method in metrics.METHODS else metrics.OTHER_METHOD
+    if route.resource is None:
+        # Made for this request alone: there is no such route.
+        return metrics.REQUESTS[metrics.UNMATCHED, method, status]
+    kept = metrics.REQUESTS[route.resource.canonical, method, status]
+    request[EXCHANGE].shared.durations[route, status] = kept
+    return kept
 
 
 def _negotiate(request: web.Request, exchange: Exchange) -> None:
