@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from time import time
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from service.errors import Invalid, Issue
 from service.resources.schemas import DEFAULT_EXPIRATION_SECONDS, Reader, SigningQuery, UploadSchema
@@ -18,9 +18,6 @@ from service.web.context import EXCHANGE
 
 _UPLOAD = Reader(UploadSchema)
 _QUERY = SigningQuery(text=True)
-
-# Who has the answer can use the URL: no cache may keep it.
-_HEADERS: Mapping[str, str] = {hdrs.CACHE_CONTROL: "no-store"}
 
 
 async def upload(request: web.Request) -> web.Response:
@@ -59,7 +56,7 @@ async def _sign(
         account, operation, bucket=bucket, key=key, at=int(time()), expires_in=expires_in
     )
     SIGNED[operation.name,].inc()
-    return respond_url(request, url, headers=_HEADERS)
+    return respond_url(request, url)
 
 
 def _expiration(query: Mapping[str, str]) -> tuple[int, list[Issue]]:
