@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types format bench fuzz docs constraints clean
+.PHONY: help run test lint types format bench soak fuzz docs constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,7 +28,11 @@ format: $(STAMP) ## let ruff write what it can
 	$(BIN)/ruff check --fix .
 
 bench: $(STAMP) ## what docs/benchmarks.md is made of
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
 	$(BIN)/python -m benchmarks
+
+soak: $(STAMP) ## millions of mixed requests, memory watched (SOAK_REQUESTS)
+	$(BIN)/python -m benchmarks.soak
 
 fuzz: $(STAMP) ## coverage-guided fuzzing of the codec, bounded
 	$(BIN)/pip install --quiet --constraint constraints.txt atheris
@@ -39,7 +43,7 @@ docs: $(STAMP) ## the reference pages that are made from declarations
 
 constraints: $(STAMP) ## compile constraints.txt anew
 	$(BIN)/pip install --quiet pip-tools
-	$(BIN)/pip-compile --quiet --upgrade --extra dev --strip-extras --no-emit-index-url --no-emit-find-links \
+	$(BIN)/pip-compile --quiet --upgrade --extra dev --extra bench --strip-extras --no-emit-index-url --no-emit-find-links \
 		--no-emit-trusted-host --no-header --output-file constraints.txt pyproject.toml
 
 clean: ## forget what was installed and cached here

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from benchmarks import cores, load, report
+from benchmarks import cores, crowd, load, report
 from benchmarks.contest import Result, Row, hold
 from benchmarks.rows import ROWS
 
@@ -16,21 +16,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("name", nargs="?", choices=[row.name for row in ROWS], help="the row to measure; all without")
     name = parser.parse_args(arguments).name
     try:
-        _prepare()
+        prepare()
         setting = report.machine()
     except load.LoadError as error:
         sys.stderr.write(f"benchmarks: {error}\n")
         return 2
     print(setting, flush=True)
     started = time.monotonic()
-    results = _measure([row for row in ROWS if name in {None, row.name}])
+    with crowd.SHARED:
+        results = _measure([row for row in ROWS if name in {None, row.name}])
     if name is None:
         report.write(results, time.monotonic() - started, setting)
         print(f"{report.PAGE} is written, after {time.monotonic() - started:.0f} s")
     return int(any(result.missed for result in results))
 
 
-def _prepare() -> None:
+def prepare() -> None:
     if not cores.CORES:
         raise load.LoadError("CPU time is read from /proc, so this runs on Linux alone")
     load.install()

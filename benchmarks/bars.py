@@ -41,6 +41,11 @@ def at_most_more(units: float, unit: str) -> Bar:
     return Bar(units, sub, floor=False, form=f"{{:+.2f}} {unit}")
 
 
+def at_most_each(amount: float, unit: str, count: int) -> Bar:
+    """Ours costs at most so much more for each of the ``count`` things that it has more."""
+    return Bar(amount, lambda ours, beside: (ours - beside) / count, floor=False, form=f"{{:.2f}} {unit}")
+
+
 def times_cheaper(times: float) -> Bar:
     """The other costs at least so many times as much."""
     return Bar(times, lambda ours, beside: beside / ours, floor=True, form=TIMES)

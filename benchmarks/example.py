@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from unittest import mock
@@ -34,16 +35,36 @@ MINIO = AwsAccount(
     host=MINIO_HOST,
     path_style=True,
 )
-FIELDS = {"access-key-id": str(AMAZON.access_key_id), "secret-access-key": str(AMAZON.secret_access_key)}
 
-STORE_ACCOUNT = Request(f"/AwsAccount/{AMAZON.id}", "PUT", "application/json", json.dumps(FIELDS))
+
+def member(number: int) -> AwsAccount:
+    """One of a crowd of accounts, each with keys of its own."""
+    return AwsAccount(
+        id=f"account-{number}",
+        access_key_id=f"AKIA{number:016}",
+        secret_access_key=f"wJalrXUtnFEMI/K7MDENG/{number:018}",
+    )
+
+
+def fields(account: AwsAccount) -> dict[str, str]:
+    """The keys as they are stored."""
+    return {"access-key-id": str(account.access_key_id), "secret-access-key": str(account.secret_access_key)}
+
+
+STORE_ACCOUNT = Request(f"/AwsAccount/{AMAZON.id}", "PUT", "application/json", json.dumps(fields(AMAZON)))
 GET = Request(f"/aws/storage/{AMAZON.id}/{BUCKET}/{KEY}")
 GET_EXPIRING = Request(f"{GET.path}?expiration={HALF_DAY_SECONDS}")
 UPLOAD = Request(f"/aws/storage/{AMAZON.id}/{BUCKET}", "POST", "text/yaml", f"filename: {KEY}")
+GET_FIRST = Request(f"/aws/storage/account-{{}}/{BUCKET}/{KEY}", accounts=1)
+GET_ANY_OF_10_000 = replace(GET_FIRST, accounts=10_000)
+GET_ANY_OF_100_000 = replace(GET_FIRST, accounts=100_000)
 SIGNS = {
-    GET: (GET_OBJECT, DAY_SECONDS),
-    GET_EXPIRING: (GET_OBJECT, HALF_DAY_SECONDS),
-    UPLOAD: (PUT_OBJECT, DAY_SECONDS),
+    GET: (AMAZON, GET_OBJECT, DAY_SECONDS),
+    GET_EXPIRING: (AMAZON, GET_OBJECT, HALF_DAY_SECONDS),
+    UPLOAD: (AMAZON, PUT_OBJECT, DAY_SECONDS),
+    GET_FIRST: (member(1), GET_OBJECT, DAY_SECONDS),
+    GET_ANY_OF_10_000: (member(1), GET_OBJECT, DAY_SECONDS),
+    GET_ANY_OF_100_000: (member(1), GET_OBJECT, DAY_SECONDS),
 }
 
 
@@ -69,11 +90,11 @@ async def client(account: AwsAccount) -> AsyncIterator[Any]:
 
 def check(request: Request, answer: bytes) -> None:
     """Raise WrongAnswer unless the answer has exactly the URL that aiobotocore signs for the same instant."""
-    operation, expires_in = SIGNS[request]
+    account, operation, expires_in = SIGNS[request]
     body = yaml.safe_load(answer)
     if set(body) != {"url"}:
         raise WrongAnswer(f"{request.method} {request.path} answers {sorted(body)}")
-    check_url(AMAZON, operation, expires_in, body["url"])
+    check_url(account, operation, expires_in, body["url"])
 
 
 def check_url(account: AwsAccount, operation: Operation, expires_in: int, url: str) -> None:

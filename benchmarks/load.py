@@ -22,12 +22,19 @@ class LoadError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, sent over and over. ``path`` is the target as it stands in the request line."""
+    """One request, sent over and over. ``path`` is the target as it stands in the request line.
+
+    Where it has ``{}``, each request has a number in its place, at random from 1 to ``accounts``.
+    """
 
     path: str
     method: str = "GET"
     content_type: str = ""
     body: str = ""
+    accounts: int = 0
+
+    def target(self, number: int) -> str:
+        return self.path.replace("{}", str(number))
 
 
 def ask(port: int, request: Request) -> bytes:
@@ -35,7 +42,7 @@ def ask(port: int, request: Request) -> bytes:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ASK_SECONDS)
     try:
         headers = {"Content-Type": request.content_type} if request.content_type else {}
-        connection.request(request.method, request.path, request.body.encode() or None, headers)
+        connection.request(request.method, request.target(1), request.body.encode() or None, headers)
         answer = connection.getresponse()
         body = answer.read()
     finally:
@@ -47,22 +54,22 @@ def ask(port: int, request: Request) -> bytes:
 
 def put(port: int, request: Request, seconds: int) -> tuple[int, float]:
     """Put the server under load for whole seconds. How many requests it served, in how many seconds."""
-    url = f"http://127.0.0.1:{port}{request.path}"
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(SCRIPT), url, "--"]
-    with cores.pinned(cores.LOAD):
-        done = subprocess.run(
-            [*command, request.method, request.content_type, request.body],
-            capture_output=True,
-            text=True,
-            timeout=seconds + ASK_SECONDS,
-            check=False,
-        )
-    if done.returncode:
-        raise LoadError(f"wrk failed: {done.stdout}{done.stderr}")
-    counts = json.loads(done.stdout.splitlines()[-1])
+    arguments = (request.method, request.content_type, request.body, str(request.accounts))
+    counts = wrk(SCRIPT, f"http://127.0.0.1:{port}{request.path}", seconds, *arguments)
     if counts["refused"] or counts["broken"] or not counts["requests"]:
         raise LoadError(f"{request.method} {request.path}: not every answer is 2xx: {counts}")
     return counts["requests"], counts["microseconds"] / 1e6
+
+
+def wrk(script: Path, url: str, seconds: int, *arguments: str) -> dict[str, int]:
+    """Run wrk for whole seconds; what its script tells at the end."""
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(script), url, "--", *arguments]
+    with cores.pinned(cores.LOAD):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + ASK_SECONDS, check=False)
+    if done.returncode:
+        raise LoadError(f"wrk failed: {done.stdout}{done.stderr}")
+    counts: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
+    return counts
 
 
 def install() -> None:

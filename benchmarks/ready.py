@@ -1,12 +1,16 @@
 """Servers, ours and others, that have what they need to be asked."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from importlib.util import find_spec
 
 from redis import Redis
 
-from benchmarks import example, load, servers
+from benchmarks import cores, crowd, example, load, servers
+from benchmarks.contest import Skipped
 from benchmarks.servers import Server
+
+Serve = Callable[[], AbstractContextManager[Server]]
 
 
 @contextmanager
@@ -19,6 +23,39 @@ def embedded() -> Iterator[Server]:
 @contextmanager
 def on_redis() -> Iterator[Server]:
     with _accounts() as url, servers.service(SIGNER_STORE_URL=url) as server:
+        yield server
+
+
+def in_crowd(*, cache: int | None = None) -> Serve:
+    """The service on a Redis with very many accounts, which is shared."""
+    settings = {} if cache is None else {"SIGNER_CACHE_SIZE": str(cache)}
+
+    @contextmanager
+    def serve() -> Iterator[Server]:
+        with servers.service(SIGNER_STORE_URL=crowd.url(), **settings) as server:
+            yield server
+
+    return serve
+
+
+def workers(count: int) -> Serve:
+    """The service on Redis as so many processes, one or two, all on the same cores."""
+
+    @contextmanager
+    def serve() -> Iterator[Server]:
+        settings = {"SIGNER_STORE_URL": crowd.url(), "SIGNER_WORKERS": str(count)}
+        with servers.service(cores.WORKERS, **settings) as server:
+            yield server
+
+    return serve
+
+
+@contextmanager
+def fast_api() -> Iterator[Server]:
+    missing = [name for name in ("fastapi", "uvicorn", "uvloop", "httptools", "boto3") if not find_spec(name)]
+    if missing:
+        raise Skipped(f"{', '.join(missing)} not installed: pip install fastapi 'uvicorn[standard]' boto3")
+    with servers.peer("fast_api") as server:
         yield server
 
 
@@ -44,5 +81,5 @@ def hello() -> Iterator[Server]:
 def _accounts() -> Iterator[str]:
     with servers.redis() as url:
         with Redis.from_url(url) as client:
-            client.hset(f"AwsAccount:{example.AMAZON.id}", mapping=dict(example.FIELDS))
+            client.hset(f"AwsAccount:{example.AMAZON.id}", mapping=dict(example.fields(example.AMAZON)))
         yield url

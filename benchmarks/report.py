@@ -23,9 +23,11 @@ Made by `make bench`, or `python -m benchmarks`; not written by hand.
 
 Absolute figures move with the machine, so each is compared with something that is measured beside it in the same run,
 in turns. What is shown are medians over the rounds: of ours, of what is beside it, and of the figure that each round
-makes of the two. CPU is the server process' user and system time over the requests that it served, loaded by wrk over
-32 connections that are kept alive. The service runs as it ships, with default settings. Each URL is compared with
-aiobotocore's before the clock starts, and any answer but 2xx fails the run.
+makes of the two. CPU is the user and system time of the server's processes over the requests that they served, loaded
+by wrk over 32 connections that are kept alive. The service runs as it ships, with default settings but where a row says
+otherwise. What is signed is compared with aiobotocore's before the clock starts, and any answer but 2xx fails the run.
+
+p50 and p99 are of the time from when a request was due to its answer, at a rate that is held whatever the server does.
 """
 
 

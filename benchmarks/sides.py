@@ -5,20 +5,28 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from benchmarks import example, load, ready, servers
+from benchmarks import example, load, ready, servers, steady
 from benchmarks.contest import Measure, Side
 from benchmarks.load import Request
-from benchmarks.servers import Server
+from benchmarks.ready import Serve
+from benchmarks.servers import KIB_PER_MIB, Server
 
-Serve = Callable[[], AbstractContextManager[Server]]
 Meter = Callable[[Server, Request], float]
+TwoSides = tuple[Side, Side]
 
 WARM_UP_SECONDS = 1
-ROUND_SECONDS = 2
+# wrk takes whole seconds; more rounds tell more than longer ones.
+ROUND_SECONDS = 1
+DELAY_SECONDS = 2
+DELAY_TRIES = 4
+SHARE_OF_PEAK = 0.7
 
 
-def loaded(serve: Serve, request: Request, meter: Meter) -> Side:
-    """A server that answers ``request`` for a round; what it signs is compared with aiobotocore's before."""
+def loaded(serve: Serve, request: Request, meter: Meter, *, visits: int = 0) -> Side:
+    """A server that answers ``request`` for a round; what it signs is compared with aiobotocore's before.
+
+    ``visits`` says how many accounts have been asked for, once each, by then.
+    """
 
     @contextmanager
     def side() -> Iterator[Measure]:
@@ -26,6 +34,7 @@ def loaded(serve: Serve, request: Request, meter: Meter) -> Side:
             answer = load.ask(server.port, request)
             if request in example.SIGNS:
                 example.check(request, answer)
+            steady.visit(server.port, request, visits)
             load.put(server.port, request, WARM_UP_SECONDS)
             yield lambda: meter(server, request)
 
@@ -89,3 +98,63 @@ def resident(serve: Serve, request: Request) -> Side:
         yield measure
 
     return side
+
+
+def delays(serve: Serve, request: Request) -> TwoSides:
+    """Microseconds from when a request is due to its answer, at a share of the peak load: the p99, and the p50."""
+
+    @contextmanager
+    def round_() -> Iterator[Callable[[], tuple[float, float]]]:
+        with serve() as server:
+            load.put(server.port, request, WARM_UP_SECONDS)
+
+            def measure() -> tuple[float, float]:
+                for _ in range(DELAY_TRIES):
+                    peak = requests_per_second(server, request)
+                    p50, p99 = steady.delays(server.port, request, rate=SHARE_OF_PEAK * peak, seconds=DELAY_SECONDS)
+                    # Answers take so long at the peak. Here that means a queue, in which p99 is near p50 by nature.
+                    if p50 < load.CONNECTIONS / peak * 1e6:
+                        return p99, p50
+                raise load.LoadError(f"{SHARE_OF_PEAK:.0%} of the peak load is not kept up; is the machine busy?")
+
+            yield measure
+
+    return _of_the_same_round(round_)
+
+
+def remembering(serve: Serve, request: Request, *, many: int, few: int) -> TwoSides:
+    """KiB that a process has in memory when it has signed for ``many`` accounts, and for ``few``."""
+
+    @contextmanager
+    def round_() -> Iterator[Callable[[], tuple[float, float]]]:
+        def measure() -> tuple[float, float]:
+            with serve() as server:
+                steady.visit(server.port, request, few)
+                less = server.resident_mib()
+                steady.visit(server.port, request, many)
+                return server.resident_mib() * KIB_PER_MIB, less * KIB_PER_MIB
+
+        yield measure
+
+    return _of_the_same_round(round_)
+
+
+def _of_the_same_round(round_: Callable[[], AbstractContextManager[Callable[[], tuple[float, float]]]]) -> TwoSides:
+    """Ours, which is measured first in each round, and what comes out of that beside it."""
+    measured = [0.0]
+
+    @contextmanager
+    def ours() -> Iterator[Measure]:
+        with round_() as measure_both:
+
+            def measure() -> float:
+                figure, measured[0] = measure_both()
+                return figure
+
+            yield measure
+
+    @contextmanager
+    def beside() -> Iterator[Measure]:
+        yield lambda: measured[0]
+
+    return ours, beside

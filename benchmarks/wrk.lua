@@ -1,5 +1,5 @@
--- wrk -s wrk.lua URL -- METHOD CONTENT_TYPE BODY
--- Sends that request over and over, and ends with one line of JSON. wrk itself counts only statuses above 399.
+-- wrk -s wrk.lua URL -- METHOD CONTENT_TYPE BODY ACCOUNTS
+-- Sends that request over and over, each time with a random number up to ACCOUNTS in place of {}, if that is there, and ends with one line of JSON. wrk itself counts only statuses above 399.
 local threads = {}
 
 function setup(thread)
@@ -12,6 +12,16 @@ function init(args)
    if args[3] ~= "" then
       wrk.headers["Content-Type"] = args[2]
       wrk.body = args[3]
+   end
+   local accounts = tonumber(args[4])
+   if accounts > 0 then
+      local whole = wrk.format()
+      local start, finish = whole:find("{}", 1, true)
+      local before, after = whole:sub(1, start - 1), whole:sub(finish + 1)
+      math.randomseed(os.time())
+      request = function()
+         return before .. math.random(accounts) .. after
+      end
    end
 end
 
