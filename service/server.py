@@ -5,7 +5,7 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import aiohttp.http_parser
 from aiohttp import web
@@ -80,7 +80,7 @@ async def _serve(
             await _start(runners[-1], sockets)
         began(app[SHARED].store)
         logger.info("Stopping on %s", await stop)
-        await _drain(app, runners, settings.drain_seconds)
+        await _drain(app, runners[0], settings.drain_seconds)
     finally:
         # The first has what the second shares; and operators can ask until the last request is answered.
         for runner in runners:
@@ -129,16 +129,15 @@ def _stop_signals(parent: socket.socket | None) -> asyncio.Future[str]:
     return stop
 
 
-async def _drain(app: web.Application, runners: Sequence[web.AppRunner], seconds: float) -> None:
+async def _drain(app: web.Application, runner: web.AppRunner, seconds: float) -> None:
     """Go on serving for a while, but tell load balancers and clients to go elsewhere; then finish what has begun.
 
     aiohttp's own shutdown reads no further byte of a body that is still arriving.
     """
     app[SHARED].readiness.draining = True
     await asyncio.sleep(seconds)
-    for runner in runners:
-        for site in runner.sites:
-            await site.stop()
+    for site in runner.sites:
+        await site.stop()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(SHUTDOWN_SECONDS):
             while app[SHARED].readiness.in_flight:  # noqa: ASYNC110 - an event would cost every request

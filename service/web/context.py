@@ -1,8 +1,6 @@
 """What the application and a request carry, each under one typed key."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 from aiohttp import web
 from prometheus_client import Histogram
@@ -12,8 +10,8 @@ from service.resources.schemas import Document
 from service.resources.store import Store
 from service.signing.presigner import Presigner
 from service.web import media
+from service.web.target import NO_PARAMETERS
 
-NO_QUERY: Mapping[str, str] = MappingProxyType({})
 UNSETTLED = media.answer_type(None, None, None)
 _NO_BODY = Document({}, text=False)
 
@@ -51,7 +49,7 @@ class Exchange:
     def __init__(self, shared: Shared, request_id: str) -> None:
         self.shared = shared
         self.request_id = request_id
-        self.query = NO_QUERY
+        self.query = NO_PARAMETERS
         self.answer_type = UNSETTLED
         self.body = _NO_BODY
 

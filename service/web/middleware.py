@@ -184,7 +184,7 @@ async def _document(request: web.Request) -> Document:
 
 
 async def _read(request: web.Request) -> bytes:
-    limit = request.app[SHARED].max_body
+    limit = request[EXCHANGE].shared.max_body
     if (request.content_length or 0) > limit:
         raise BodyTooLarge(limit)
     try:

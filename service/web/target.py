@@ -11,7 +11,7 @@ from aiohttp import web
 from service.errors import InvalidRequest, Issue
 
 _LONGEST_REMEMBERED = 256
-_NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
+NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
 _EVERY_ROUTES = frozenset({"_format", "_pretty"})
 _MALFORMED_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 
@@ -42,7 +42,7 @@ def query(request: web.Request) -> Mapping[str, str]:
     """
     raw = request.rel_url.raw_query_string
     if not raw:
-        return _NO_PARAMETERS
+        return NO_PARAMETERS
     return _parameters(raw) if len(raw) <= _LONGEST_REMEMBERED else _parameters.__wrapped__(raw)
 
 
