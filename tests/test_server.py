@@ -206,9 +206,10 @@ def test_garbage_is_refused_and_the_process_lives(service, garbage):
     assert not [entry for entry in service.log[before:] if "exc_info" in entry or "logger" not in entry]
 
 
-def test_a_refused_request_is_one_line_in_the_log(service):
+@pytest.mark.parametrize("line", [b"GET / HTTP/1.1\r\nX", b"G@T / HTTP/1.1"], ids=["header", "method"])
+def test_a_refused_request_is_one_line_in_the_log(service, line):
     before = len(service.log)
-    service.exchange(b"GET / HTTP/1.1\r\nX\r\n\r\n")
+    service.exchange(line + b"\r\n\r\n")
 
     assert eventually(lambda: len(service.log) > before)
     (entry,) = service.log[before:]

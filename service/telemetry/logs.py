@@ -18,6 +18,8 @@ def configure(*, level: str, form: str) -> None:
     for name in ONE_LINE_LOGGERS:
         logger = logging.getLogger(name)
         logger.filters = [_without_traceback]
+    # aiohttp tells a malformed method at debug level, and all else that its parser refuses as an error.
+    logging.getLogger("aiohttp.server").setLevel(logging.DEBUG)
 
 
 def _formatter(form: str) -> logging.Formatter:
@@ -51,4 +53,6 @@ def _without_traceback(record: logging.LogRecord) -> bool:
         record.msg = f"{record.getMessage()}: {type(record.exc_info[1]).__name__}"
         record.args = None
         record.exc_info = None
-    return True
+        if record.levelno == logging.DEBUG:
+            record.levelno, record.levelname = logging.ERROR, "ERROR"
+    return record.levelno >= logging.getLogger().level
