@@ -1,6 +1,6 @@
 """Wiring: which store, which middlewares, which routes, and in what order they open and close."""
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 
 from aiohttp import web
@@ -15,11 +15,12 @@ from service.web import operations, storage
 from service.web.context import SHARED, Shared
 from service.web.middleware import STACK, expectation
 from service.web.resources import ResourceHandlers
+from service.web.routing import Route, add_routes
 
 
 def create_app(settings: Settings, *, store: Store | None = None) -> web.Application:
     """The application, ready to run. ``store`` takes the place of the one that the settings name."""
-    app = web.Application(middlewares=STACK, client_max_size=settings.max_body)
+    app = web.Application(client_max_size=settings.max_body)
     store = store or make_store(settings)
     app[SHARED] = Shared(
         store=store,
@@ -31,12 +32,12 @@ def create_app(settings: Settings, *, store: Store | None = None) -> web.Applica
         loopback_only=settings.is_loopback and not settings.socket,
     )
     metrics.describe(settings.commit)
-    app.add_routes(_with_options(_routes(settings)))
+    add_routes(app, _routes(settings), STACK, expect=expectation)
     app.cleanup_ctx.append(_resources)
     return app
 
 
-def _routes(settings: Settings) -> Iterator[web.RouteDef]:
+def _routes(settings: Settings) -> Iterator[Route]:
     # Signing comes first: the router tries the routes in this order.
     yield from storage.ROUTES
     for type_ in RESOURCE_TYPES:
@@ -47,16 +48,12 @@ def _routes(settings: Settings) -> Iterator[web.RouteDef]:
         yield from operations.METRICS
 
 
-def _with_options(routes: Iterable[web.RouteDef]) -> Iterator[web.RouteDef]:
-    return (web.RouteDef(route.method, route.path, route.handler, {"expect_handler": expectation}) for route in routes)
-
-
 def create_operations_app(main: web.Application) -> web.Application:
     """What the operators' own port serves, of what ``main`` has, opens and closes."""
-    app = web.Application(middlewares=STACK)
+    app = web.Application()
     # The same requests in flight and the same drain, but a kubelet asks by the pod's address.
     app[SHARED] = replace(main[SHARED], cors_origins=frozenset(), loopback_only=False)
-    app.add_routes(_with_options([*operations.PROBES, *operations.METRICS]))
+    add_routes(app, [*operations.PROBES, *operations.METRICS], STACK, expect=expectation)
     return app
 
 

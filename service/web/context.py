@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 
 from aiohttp import web
-from prometheus_client import Histogram
 
 from service.resources.repository import Repository
 from service.resources.schemas import Document
@@ -36,8 +35,6 @@ class Shared:
     cors_origins: frozenset[str]
     loopback_only: bool
     readiness: Readiness = field(default_factory=Readiness)
-    durations: dict[tuple[web.AbstractRoute, int], Histogram] = field(default_factory=dict)
-    """The metric of each route and status that was answered before."""
 
 
 # A lookup in a request or an application costs as much as a few attributes: each has one, for all that it carries.

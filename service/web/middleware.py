@@ -4,16 +4,15 @@ import asyncio
 import logging
 import re
 import secrets
-from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
+from http import HTTPStatus
 from ipaddress import ip_address
 from itertools import count
 from time import perf_counter
 from urllib.parse import urlsplit
 
 from aiohttp import HttpVersion11, hdrs, web
-from prometheus_client import Histogram
 
 from service.errors import (
     BodyTooLarge,
@@ -22,19 +21,18 @@ from service.errors import (
     Invalid,
     Issue,
     MalformedBody,
-    MethodNotAllowed,
     NotAcceptable,
-    RouteNotFound,
     ServiceError,
     UnsupportedMediaType,
 )
 from service.resources.schemas import Document
-from service.telemetry import metrics
+from service.telemetry.metrics import METHODS, OTHER_METHOD, REQUESTS, UNMATCHED
 from service.web import codec, media, target
-from service.web.answer import Handler, has_own_type, respond
+from service.web.answer import Answer, head_of, header, respond
 from service.web.context import EXCHANGE, SHARED, UNSETTLED, Exchange
 from service.web.media import AnswerType
 from service.web.outcome import outcome
+from service.web.routing import Handler, Middleware, Route
 
 logger = logging.getLogger(__name__)
 
@@ -44,19 +42,21 @@ _PROCESS_ID = secrets.token_hex(4)
 _REQUESTS = count()
 _REQUEST_ID = re.compile("[A-Za-z0-9._-]{1,128}")
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
-_PREFLIGHT = {
-    "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, PATCH, DELETE",
-    "Access-Control-Allow-Headers": "authorization, content-type, if-match, if-none-match, x-request-id",
-    "Access-Control-Max-Age": "600",
-}
-_CORS = {
-    "Access-Control-Expose-Headers": "etag, last-modified, location, retry-after, x-duration, x-request-id",
-    "Vary": "Origin",
-}
+_PREFLIGHT = head_of(
+    HTTPStatus.NO_CONTENT,
+    {
+        "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, PATCH, DELETE",
+        "Access-Control-Allow-Headers": "authorization, content-type, if-match, if-none-match, x-request-id",
+        "Access-Control-Max-Age": "600",
+    },
+)
+_VARIES = header("Vary", "Origin")
+_EXPOSED = _VARIES + header(
+    "Access-Control-Expose-Headers", "etag, last-modified, location, retry-after, x-duration, x-request-id"
+)
 
 
-@web.middleware
-async def answered(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def answered(route: Route, handler: Handler, request: web.Request) -> Answer:
     """Give the request its id, and an answer whatever goes wrong; count it, and tell the time it took."""
     started = perf_counter()
     given = request.headers.get("X-Request-Id")
@@ -65,41 +65,37 @@ async def answered(request: web.Request, handler: Handler) -> web.StreamResponse
     request[EXCHANGE] = Exchange(shared, request_id)
     shared.readiness.in_flight += 1
     try:
-        response = await handler(request)
+        answer = await handler(request)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is told as an outcome
-        response = _render(request, _translated(request, error))
+        answer = _render(request, _translated(request, error))
     finally:
         shared.readiness.in_flight -= 1
     took = perf_counter() - started
-    known = shared.durations.get((request.match_info.route, response.status))
-    (known or _duration(request, response.status)).observe(took)
-    headers = response.headers
-    headers["X-Request-Id"] = request_id
-    headers["X-Duration"] = f"{took * 1000:.2f}"
+    method = request.method
+    REQUESTS[route.pattern, method if method in METHODS else OTHER_METHOD, answer.status].observe(took)
+    answer.add(f"X-Request-Id: {request_id}\r\nX-Duration: {took * 1000:.2f}\r\n")
     if shared.cors_origins:
-        headers.update(_cors_headers(request))
+        answer.add(_cors_lines(request))
     if shared.readiness.draining:
-        headers[hdrs.CONNECTION] = "close"
-        response.force_close()
-    return response
+        answer.force_close()
+    return answer
 
 
-@web.middleware
-async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def admitted(route: Route, handler: Handler, request: web.Request) -> Answer:
     """Let in what may come in, settle the answer's format before anything is done, and read the body."""
     if _check_origin(request):
-        return web.Response(status=204, headers=_PREFLIGHT)
+        return Answer(_PREFLIGHT, status=HTTPStatus.NO_CONTENT)
     exchange = request[EXCHANGE]
     exchange.query = query = target.query(request)
     headers = request.headers
     if hdrs.ACCEPT in headers or hdrs.CONTENT_TYPE in headers or query:
-        _negotiate(request, exchange)
-    if request.method in _WITH_BODY and request.match_info.http_exception is None:
+        _negotiate(route, request, exchange)
+    if request.method in _WITH_BODY and route.pattern != UNMATCHED:
         exchange.body = await _document(request)
     return await handler(request)
 
 
-STACK = (answered, admitted)
+STACK: tuple[Middleware, ...] = (answered, admitted)
 
 
 async def expectation(request: web.Request) -> None:
@@ -133,28 +129,17 @@ def _check_origin(request: web.Request) -> bool:
     return False
 
 
-def _cors_headers(request: web.Request) -> Mapping[str, str]:
+def _cors_lines(request: web.Request) -> str:
     origin = request.headers.get(hdrs.ORIGIN)
     allowed = origin is not None and origin in request[EXCHANGE].shared.cors_origins
-    return {**_CORS, "Access-Control-Allow-Origin": str(origin)} if allowed else {"Vary": "Origin"}
+    return f"{_EXPOSED}{header(hdrs.ACCESS_CONTROL_ALLOW_ORIGIN, str(origin))}" if allowed else _VARIES
 
 
-def _duration(request: web.Request, status: int) -> Histogram:
-    route = request.match_info.route
-    method = request.method if request.method in metrics.METHODS else metrics.OTHER_METHOD
-    if route.resource is None:
-        # Made for this request alone: there is no such route.
-        return metrics.REQUESTS[metrics.UNMATCHED, method, status]
-    kept = metrics.REQUESTS[route.resource.canonical, method, status]
-    request[EXCHANGE].shared.durations[route, status] = kept
-    return kept
-
-
-def _negotiate(request: web.Request, exchange: Exchange) -> None:
+def _negotiate(route: Route, request: web.Request, exchange: Exchange) -> None:
     try:
         exchange.answer_type = _answer_type(request, request.headers.get(hdrs.CONTENT_TYPE))
     except NotAcceptable:
-        if not has_own_type(request):
+        if not route.own_type:
             raise
     if exchange.query.get("_pretty", "false") not in {"true", "false"}:
         raise Invalid(Issue("_pretty must be true or false", "_pretty"))
@@ -198,7 +183,7 @@ async def _read(request: web.Request) -> bytes:
         raise MalformedBody("it ends too early or is not framed as HTTP") from None
 
 
-def _render(request: web.Request, error: ServiceError) -> web.Response:
+def _render(request: web.Request, error: ServiceError) -> Answer:
     exchange = request[EXCHANGE]
     if exchange.answer_type is UNSETTLED:
         with suppress(NotAcceptable):
@@ -209,10 +194,6 @@ def _render(request: web.Request, error: ServiceError) -> web.Response:
 def _translated(request: web.Request, error: Exception) -> ServiceError:
     if isinstance(error, ServiceError):
         return error
-    if isinstance(error, web.HTTPNotFound):
-        return RouteNotFound(request.path)
-    if isinstance(error, web.HTTPMethodNotAllowed):
-        return MethodNotAllowed(request.method, request.path, error.allowed_methods)
     request_id = request[EXCHANGE].request_id
     logger.error("Request %s failed", request_id, exc_info=error)
     return Internal(request_id)

@@ -1,6 +1,7 @@
 """What operators and orchestrators ask: live, ready, health, version, metrics."""
 
 import platform
+from http import HTTPStatus
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -9,16 +10,17 @@ import service
 from service.errors import StoreUnavailable
 from service.telemetry.metrics import exposition
 from service.web import target
-from service.web.answer import own_type, respond
+from service.web.answer import Answer, head_of, respond
 from service.web.context import EXCHANGE
+from service.web.routing import Route
 
 
-async def live(request: web.Request) -> web.Response:
+async def live(request: web.Request) -> Answer:
     target.only(request[EXCHANGE].query)
     return respond(request, {"status": "pass"})
 
 
-async def ready(request: web.Request) -> web.Response:
+async def ready(request: web.Request) -> Answer:
     """503 while draining, or while the store cannot be reached."""
     target.only(request[EXCHANGE].query)
     if request[EXCHANGE].shared.readiness.draining:
@@ -27,7 +29,7 @@ async def ready(request: web.Request) -> web.Response:
     return respond(request, {"status": "pass"})
 
 
-async def health(request: web.Request) -> web.Response:
+async def health(request: web.Request) -> Answer:
     """In the shape of Aidbox. Source: https://docs.aidbox.app/api/other/health-check."""
     target.only(request[EXCHANGE].query)
     store = await _store(request)
@@ -42,16 +44,15 @@ async def health(request: web.Request) -> web.Response:
     )
 
 
-async def version(request: web.Request) -> web.Response:
+async def version(request: web.Request) -> Answer:
     target.only(request[EXCHANGE].query)
     return respond(request, _about(request))
 
 
-@own_type
-async def metrics(request: web.Request) -> web.Response:
+async def metrics(request: web.Request) -> Answer:
     target.only(request[EXCHANGE].query)
     text, content_type = exposition(",".join(request.headers.getall(hdrs.ACCEPT, ())))
-    return web.Response(body=text, headers={hdrs.CONTENT_TYPE: content_type})
+    return Answer(head_of(HTTPStatus.OK, {hdrs.CONTENT_TYPE: content_type}), text)
 
 
 async def _store(request: web.Request) -> dict[str, Any]:
@@ -73,9 +74,9 @@ def _about(request: web.Request) -> dict[str, str]:
 
 
 PROBES = (
-    web.get("/live", live),
-    web.get("/ready", ready),
-    web.get("/health", health),
+    Route(hdrs.METH_GET, "/live", live),
+    Route(hdrs.METH_GET, "/ready", ready),
+    Route(hdrs.METH_GET, "/health", health),
 )
-METRICS = (web.get("/metrics", metrics),)
-ROUTES = (*PROBES, web.get("/$version", version))
+METRICS = (Route(hdrs.METH_GET, "/metrics", metrics, own_type=True),)
+ROUTES = (*PROBES, Route(hdrs.METH_GET, "/$version", version))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from email.utils import format_datetime
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,8 +15,9 @@ from service.resources.schemas import DeleteQuery, SearchQuery
 from service.resources.store import Page
 from service.resources.types import ResourceType
 from service.web import target
-from service.web.answer import respond
+from service.web.answer import NO_HEADERS, Answer, head_of, respond
 from service.web.context import EXCHANGE
+from service.web.routing import Route
 
 _SEARCH = SearchQuery(text=True)
 _DELETE = DeleteQuery(text=True)
@@ -30,37 +32,37 @@ class ResourceHandlers:
     def __init__(self, type_: ResourceType) -> None:
         self._type = type_
 
-    def routes(self, base: str) -> list[web.RouteDef]:
+    def routes(self, base: str) -> list[Route]:
         collection, member = f"{base}/{self._type.kind}", f"{base}/{self._type.kind}/{{id:[^/]+}}"
         return [
-            web.get(collection, self.search),
-            web.put(collection, self.put_by_body),
-            web.post(collection, self.create),
-            web.get(member, self.read),
-            web.put(member, self.put),
-            web.patch(member, self.patch),
-            web.delete(member, self.delete),
+            Route(hdrs.METH_GET, collection, self.search),
+            Route(hdrs.METH_PUT, collection, self.put_by_body),
+            Route(hdrs.METH_POST, collection, self.create),
+            Route(hdrs.METH_GET, member, self.read),
+            Route(hdrs.METH_PUT, member, self.put),
+            Route(hdrs.METH_PATCH, member, self.patch),
+            Route(hdrs.METH_DELETE, member, self.delete),
         ]
 
-    async def read(self, request: web.Request) -> web.Response:
+    async def read(self, request: web.Request) -> Answer:
         target.only(request[EXCHANGE].query)
         resource = await self._repository(request).read(self._type, self._id(request))
         if (tags := request.headers.getall(hdrs.IF_NONE_MATCH, None)) is not None:
             known = _versions(tags)
             if known is None or resource.meta.version_id in known:
-                return web.Response(status=304, headers=_headers(resource))
+                return Answer(head_of(HTTPStatus.NOT_MODIFIED, _headers(resource)), status=HTTPStatus.NOT_MODIFIED)
         return self._answer(request, resource)
 
-    async def put_by_body(self, request: web.Request) -> web.Response:
+    async def put_by_body(self, request: web.Request) -> Answer:
         id_ = request[EXCHANGE].body.values.get("id")
         if id_ is None:
             raise Invalid(Issue(f"{self._type.kind}.id is missing", f"{self._type.kind}.id"))
         return await self._put(request, id_)
 
-    async def put(self, request: web.Request) -> web.Response:
+    async def put(self, request: web.Request) -> Answer:
         return await self._put(request, self._id(request))
 
-    async def create(self, request: web.Request) -> web.Response:
+    async def create(self, request: web.Request) -> Answer:
         query = target.only(request[EXCHANGE].query, "_id")
         if "_id" in query:
             self._check_id(query["_id"], "_id")
@@ -71,7 +73,7 @@ class ResourceHandlers:
             resource, created = await self._repository(request).create(self._type, request[EXCHANGE].body), True
         return self._answer(request, resource, created=created)
 
-    async def patch(self, request: web.Request) -> web.Response:
+    async def patch(self, request: web.Request) -> Answer:
         target.only(request[EXCHANGE].query)
         id_ = self._id(request)
         resource = await self._repository(request).patch(
@@ -79,14 +81,14 @@ class ResourceHandlers:
         )
         return self._answer(request, resource)
 
-    async def delete(self, request: web.Request) -> web.Response:
+    async def delete(self, request: web.Request) -> Answer:
         no_content = _DELETE.read(target.only(request[EXCHANGE].query, "_no-content"))["_no-content"]
         resource = await self._repository(request).delete(self._type, self._id(request), _precondition(request))
         if resource is None or no_content:
-            return web.Response(status=204)
+            return Answer(head_of(HTTPStatus.NO_CONTENT, NO_HEADERS), status=HTTPStatus.NO_CONTENT)
         return self._answer(request, resource)
 
-    async def search(self, request: web.Request) -> web.Response:
+    async def search(self, request: web.Request) -> Answer:
         given = request[EXCHANGE].query
         # FHIR clients send control parameters that change nothing here.
         target.only({name: value for name, value in given.items() if not name.startswith("_")})
@@ -99,7 +101,7 @@ class ResourceHandlers:
             found = await self._repository(request).page(self._type, offset=offset, count=count)
         return respond(request, self._bundle(request, found, count=count, page=page))
 
-    async def _put(self, request: web.Request, id_: str) -> web.Response:
+    async def _put(self, request: web.Request, id_: str) -> Answer:
         target.only(request[EXCHANGE].query)
         resource, created = await self._repository(request).put(
             self._type, id_, request[EXCHANGE].body, _precondition(request)
@@ -119,7 +121,7 @@ class ResourceHandlers:
         if faults := self._type.id_faults(id_, field):
             raise Invalid(*faults)
 
-    def _answer(self, request: web.Request, resource: Resource, *, created: bool = False) -> web.Response:
+    def _answer(self, request: web.Request, resource: Resource, *, created: bool = False) -> Answer:
         headers = _headers(resource)
         if created:
             headers[hdrs.LOCATION] = f"/{self._type.kind}/{resource.id}"

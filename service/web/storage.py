@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from time import time
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from service.errors import Invalid, Issue
 from service.resources.schemas import DEFAULT_EXPIRATION_SECONDS, Reader, SigningQuery, UploadSchema
@@ -13,14 +13,15 @@ from service.signing.names import name_issues
 from service.signing.operations import DELETE_OBJECT, GET_OBJECT, PUT_OBJECT, Operation
 from service.telemetry.metrics import SIGNED
 from service.web import target
-from service.web.answer import respond_url
+from service.web.answer import Answer, respond_url
 from service.web.context import EXCHANGE
+from service.web.routing import Route
 
 _UPLOAD = Reader(UploadSchema)
 _QUERY = SigningQuery(text=True)
 
 
-async def upload(request: web.Request) -> web.Response:
+async def upload(request: web.Request) -> Answer:
     _, _, account, bucket = target.segments(request, 4)
     try:
         filename = _UPLOAD.read(request[EXCHANGE].body)["filename"]
@@ -32,19 +33,19 @@ async def upload(request: web.Request) -> web.Response:
     return await _sign(request, PUT_OBJECT, account, bucket, filename, key_field="filename")
 
 
-async def download(request: web.Request) -> web.Response:
+async def download(request: web.Request) -> Answer:
     _, _, account, bucket, key = target.segments(request, 5)
     return await _sign(request, GET_OBJECT, account, bucket, key)
 
 
-async def delete(request: web.Request) -> web.Response:
+async def delete(request: web.Request) -> Answer:
     _, _, account, bucket, key = target.segments(request, 5)
     return await _sign(request, DELETE_OBJECT, account, bucket, key)
 
 
 async def _sign(
     request: web.Request, operation: Operation, account_id: str, bucket: str, key: str, *, key_field: str = "key"
-) -> web.Response:
+) -> Answer:
     exchange = request[EXCHANGE]
     expires_in, faults = _expiration(exchange.query)
     faults += AWS_ACCOUNT.id_faults(account_id)
@@ -76,8 +77,11 @@ def _seconds(text: str) -> int:
     return seconds
 
 
+_BUCKET = "/aws/storage/{account:[^/]+}/{bucket:[^/]+}"
+_KEY = _BUCKET + r"/{key:[\s\S]*}"
+
 ROUTES = (
-    web.get(r"/aws/storage/{account:[^/]+}/{bucket:[^/]+}/{key:[\s\S]*}", download),
-    web.delete(r"/aws/storage/{account:[^/]+}/{bucket:[^/]+}/{key:[\s\S]*}", delete),
-    web.post("/aws/storage/{account:[^/]+}/{bucket:[^/]+}", upload),
+    Route(hdrs.METH_GET, _KEY, download),
+    Route(hdrs.METH_DELETE, _KEY, delete),
+    Route(hdrs.METH_POST, _BUCKET, upload),
 )

@@ -1,0 +1,66 @@
+"""What of a response goes over the wire, byte for byte."""
+
+import re
+
+import pytest
+from aiohttp import hdrs
+
+from service.web.answer import head_of
+
+
+def exchange(service, target="/live", version="1.1", *, close=True, method="GET"):
+    fields = "Connection: close\r\n" if close else ""
+    answer = service.exchange(f"{method} {target} HTTP/{version}\r\nHost: localhost\r\n{fields}\r\n".encode())
+    head, _, body = answer.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    return first, dict(line.split(": ", 1) for line in lines), body
+
+
+def test_a_head_has_every_field_once(service):
+    first, fields, body = exchange(service)
+
+    assert first == "HTTP/1.1 200 OK"
+    assert list(fields) == ["Content-Type", "X-Request-Id", "X-Duration", "Connection", "Content-Length", "Date"]
+    assert re.fullmatch(r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT", fields["Date"])
+    assert int(fields["Content-Length"]) == len(body)
+
+
+def test_head_has_the_length_of_a_body_that_is_not_sent(service):
+    _, fields, body = exchange(service, method="HEAD")
+
+    assert (int(fields["Content-Length"]), body) == (len(b'{"status":"pass"}'), b"")
+
+
+def test_an_answer_that_can_have_no_body_has_no_length(service):
+    first, fields, body = exchange(service, "/AwsAccount/of-nobody", method="DELETE")
+
+    assert first == "HTTP/1.1 204 No Content"
+    assert (fields.get("Content-Length"), body) == (None, b"")
+
+
+def test_a_connection_of_http_1_0_ends_with_its_answer(service):
+    _, fields, _ = exchange(service, version="1.0", close=False)
+
+    assert fields["Connection"] == "close"
+
+
+def test_a_connection_of_http_1_0_is_kept_on_request(service):
+    request = b"GET /live HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n"
+    answers = service.exchange(request + request.replace(b"keep-alive", b"close"))
+
+    assert answers.count(b"Connection: keep-alive\r\n") == 1
+    assert answers.count(b"HTTP/1.1 200 OK\r\n") == 2
+
+
+def test_a_connection_of_http_1_1_is_kept_without_a_word(service):
+    request = b"GET /live HTTP/1.1\r\nHost: localhost\r\n"
+    answers = service.exchange(request + b"\r\n" + request + b"Connection: close\r\n\r\n")
+
+    assert answers.count(b"Connection: ") == 1
+    assert answers.count(b"HTTP/1.1 200 OK\r\n") == 2
+
+
+@pytest.mark.parametrize("value", ["a\r\nb", "a\nb", "a\0b", "a\x7f"])
+def test_no_header_can_become_two(value):
+    with pytest.raises(ValueError, match="control character"):
+        head_of(200, {hdrs.LOCATION: value})

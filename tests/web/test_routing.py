@@ -1,0 +1,41 @@
+"""How a request finds its handler, and what all have in common that find none."""
+
+import pytest
+
+from service.web.routing import Route
+
+
+async def handler(request):
+    del request
+
+
+@pytest.mark.parametrize(
+    ("path", "pattern"),
+    [
+        ("/live", "/live"),
+        ("/AwsAccount/{id:[^/]+}", "/AwsAccount/{id}"),
+        (r"/aws/storage/{account:[^/]+}/{bucket:[^/]+}/{key:[\s\S]*}", "/aws/storage/{account}/{bucket}/{key}"),
+    ],
+)
+def test_a_route_shows_its_path_without_what_the_names_must_match(path, pattern):
+    assert Route("GET", path, handler).pattern == pattern
+
+
+async def test_the_server_in_general_is_a_target_of_no_route(service, faults):
+    answer = service.exchange(b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 404 ")
+    assert b'"id":"not-found"' in answer
+
+
+async def test_a_target_without_a_path_is_told_so_by_aiohttp(service):
+    answer = service.exchange(b"CONNECT localhost:80 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 404 ")
+
+
+async def test_the_methods_of_a_path_are_those_of_all_its_routes(client, faults):
+    answer = await client.request("PROPFIND", "/AwsAccount/x")
+
+    assert (await faults(answer, 405))[0] == "not-supported"
+    assert answer.headers["Allow"] == "DELETE, GET, HEAD, PATCH, PUT"
