@@ -74,13 +74,18 @@ class CachedStore:
         self._readings: dict[Key, Reading] = {}
         self._tasks: set[asyncio.Task[Resource | None]] = set()
 
+    def at_hand(self, kind: str, id: str) -> Resource | None:
+        entry = self._true_entry((kind, id))
+        if entry is None or entry.resource is None:
+            return None
+        CACHE_HITS.inc()
+        return entry.resource
+
     async def get(self, kind: str, id: str, *, fresh: bool = False) -> Resource | None:
         if fresh:
             return await self._inner.get(kind, id, fresh=True)
         key = (kind, id)
-        entry = self._entries.get(key)
-        if entry is not None and entry.watch.live and self._clock() - entry.read_at <= self._ttl:
-            self._entries.move_to_end(key)
+        if entry := self._true_entry(key):
             CACHE_HITS.inc()
             return entry.resource
         CACHE_MISSES.inc()
@@ -134,6 +139,13 @@ class CachedStore:
         CACHE_INVALIDATIONS.inc(len(self._entries))
         self._entries.clear()
         self._readings.clear()
+
+    def _true_entry(self, key: Key) -> Entry | None:
+        entry = self._entries.get(key)
+        if entry is None or not entry.watch.live or self._clock() - entry.read_at > self._ttl:
+            return None
+        self._entries.move_to_end(key)
+        return entry
 
     async def _ask(self, key: Key) -> Resource | None:
         if self._spare(key):

@@ -51,6 +51,10 @@ class Repository:
     async def find(self, type_: ResourceType, id: str) -> Resource | None:
         return await self._store.get(type_.kind, id)
 
+    def at_hand(self, type_: ResourceType, id: str) -> Resource | None:
+        """See ``Store.at_hand``."""
+        return self._store.at_hand(type_.kind, id)
+
     async def read(self, type_: ResourceType, id: str) -> Resource:
         """The resource; ``ResourceNotFound`` if there is none."""
         resource = await self._store.get(type_.kind, id)

@@ -5,11 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
+from types import MappingProxyType
 from typing import Protocol
 
 from service.resources.resource import Resource, compose
 
 Clock = Callable[[], datetime]
+
+_NOTHING: Mapping[str, Resource] = MappingProxyType({})
 
 
 def utc_now() -> datetime:
@@ -36,6 +39,9 @@ class Store(Protocol):
 
     description: str
     """What and where it is, without credentials, for the log."""
+
+    def at_hand(self, kind: str, id: str) -> Resource | None:
+        """The stored resource if it is known without a wait; None says nothing."""
 
     async def get(self, kind: str, id: str, *, fresh: bool = False) -> Resource | None:
         """The stored resource, or None; ``fresh`` for one that a change is to be decided on, past every cache."""
@@ -73,9 +79,12 @@ class EmbeddedStore:
         self._versions = count(1)
         self._kinds: dict[str, dict[str, Resource]] = {}
 
+    def at_hand(self, kind: str, id: str) -> Resource | None:
+        return self._kinds.get(kind, _NOTHING).get(id)
+
     async def get(self, kind: str, id: str, *, fresh: bool = False) -> Resource | None:
         del fresh
-        return self._kinds.get(kind, {}).get(id)
+        return self.at_hand(kind, id)
 
     async def replace(self, kind: str, id: str, fields: Mapping[str, str], *, seen: Resource | None) -> Resource | None:
         resources = self._kinds.setdefault(kind, {})

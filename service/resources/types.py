@@ -45,9 +45,13 @@ class ResourceType:
         """
         return self._reader.read(document, within=self.kind)
 
+    @staticmethod
+    def is_id(id: str) -> bool:
+        return ID.fullmatch(id) is not None
+
     def id_faults(self, id: str, field: str | None = None) -> list[Issue]:
         """What is wrong with an id from a path or query; empty if nothing is."""
-        if ID.fullmatch(id):
+        if self.is_id(id):
             return []
         name = field or f"{self.kind}.id"
         return [Issue(f"{name} {ID_RULE}", name)]

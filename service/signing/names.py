@@ -17,6 +17,11 @@ _OUTPOSTS_SUFFIX = "--op-s3"
 _OUTPOSTS_ALIAS_LENGTH = 50
 
 
+def are_names(bucket: str, key: str) -> bool:
+    """Whether both can be signed for."""
+    return not (_bucket_problem(bucket) or _key_problem(key))
+
+
 def name_issues(bucket: str, key: str, *, key_expression: str = "key") -> list[Issue]:
     """Why the bucket or the key cannot be signed for; empty if they can. ``key_expression`` is the key's field."""
     issues = []

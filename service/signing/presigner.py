@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 from service.errors import Invalid, Issue
 from service.resources.types import AwsAccount
-from service.signing.endpoint import Endpoints
+from service.signing.endpoint import Endpoint, Endpoints
 from service.signing.operations import Operation
 from service.signing.sigv4 import Credentials, sign_query
 
@@ -21,28 +21,18 @@ class Presigner:
 
     def __init__(self, *, default_use_ssl: bool) -> None:
         self._endpoints = Endpoints(default_use_ssl=default_use_ssl)
+        self.endpoint = self._endpoints.remembered
+        self.resolve = self._endpoints.resolve
 
     async def presign(
         self, account: AwsAccount, operation: Operation, *, bucket: str, key: str, at: int, expires_in: int
     ) -> str:
         """The presigned URL. Raises Invalid if the account or bucket cannot be signed for.
 
-        ``bucket`` and ``key`` have no ``name_issues``; ``at`` is Unix time in seconds, ``expires_in`` 1 to 604800
-        seconds.
+        ``bucket`` and ``key`` have no ``name_issues``; for the others see ``presigned``.
         """
-        credentials = _credentials(account)
-        endpoint = self._endpoints.remembered(account, bucket) or await self._endpoints.resolve(account, bucket)
-        path = f"{endpoint.prefix}/{key if _is_plain(key) else quote(key, safe='/~')}"
-        query = sign_query(
-            credentials,
-            endpoint.region,
-            method=operation.method,
-            host=endpoint.host,
-            path=path,
-            at=at,
-            expires_in=expires_in,
-        )
-        return f"{endpoint.origin}{path}?{query}"
+        endpoint = self.endpoint(account, bucket) or await self.resolve(account, bucket)
+        return presigned(account, operation, endpoint, key=key, at=at, expires_in=expires_in)
 
     async def prepare(self) -> None:
         """Load what the first URL takes (a tenth of a second), so that no request waits for it."""
@@ -52,12 +42,31 @@ class Presigner:
         await self._endpoints.close()
 
 
+def presigned(
+    account: AwsAccount, operation: Operation, endpoint: Endpoint, *, key: str, at: int, expires_in: int
+) -> str:
+    """The presigned URL for a key of the bucket that is at ``endpoint``. Raises Invalid if the account has no keys.
+
+    ``at`` is Unix time in seconds, ``expires_in`` 1 to 604800 seconds.
+    """
+    credentials = account.derived or _credentials(account)
+    path = f"{endpoint.prefix}/{key if _is_plain(key) else quote(key, safe='/~')}"
+    query = sign_query(
+        credentials,
+        endpoint.region,
+        method=operation.method,
+        host=endpoint.host,
+        path=path,
+        at=at,
+        expires_in=expires_in,
+    )
+    return f"{endpoint.origin}{path}?{query}"
+
+
 def _credentials(account: AwsAccount) -> Credentials:
     # Kept in the account itself: the day's signing key goes with it, and no table of secrets has to be bounded.
-    kept: Credentials | None = account.derived
-    if kept is None:
-        kept = _read_credentials(account)
-        object.__setattr__(account, "derived", kept)
+    kept = _read_credentials(account)
+    object.__setattr__(account, "derived", kept)
     return kept
 
 

@@ -12,7 +12,7 @@ from aiohttp import HttpVersion10, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
 from service.web import codec
-from service.web.context import EXCHANGE
+from service.web.context import Exchange
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _BODILESS = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
@@ -71,25 +71,24 @@ def header(name: str, value: str) -> str:
     return f"{name}: {value}\r\n"
 
 
-def respond_url(request: web.Request, url: str) -> Answer:
+def respond_url(exchange: Exchange, url: str) -> Answer:
     """Answer with a signed URL alone, as ``respond`` would."""
-    exchange = request[EXCHANGE]
     answer = exchange.answer_type
     if "_pretty" in exchange.query:
-        return respond(request, {"url": url}, headers=_UNCACHED)
+        return respond(exchange, {"url": url}, headers=_UNCACHED)
     # A signed URL has nothing that JSON or YAML would escape; an encoder takes longer than the signature.
     text = f"url: {url}\n" if answer.format == "yaml" else f'{{"url":"{url}"}}'
     return Answer(_signed_head(answer.content_type), text.encode())
 
 
 def respond(
-    request: web.Request, data: Mapping[str, Any], *, status: int = 200, headers: Mapping[str, str] = NO_HEADERS
+    exchange: Exchange, data: Mapping[str, Any], *, status: int = 200, headers: Mapping[str, str] = NO_HEADERS
 ) -> Answer:
-    answer = request[EXCHANGE].answer_type
+    answer = exchange.answer_type
     body = (
         codec.dump_yaml(data)
         if answer.format == "yaml"
-        else codec.dump_json(data, pretty=request[EXCHANGE].query.get("_pretty") == "true")
+        else codec.dump_json(data, pretty=exchange.query.get("_pretty") == "true")
     )
     return Answer(head_of(status, {hdrs.CONTENT_TYPE: answer.content_type, **headers}), body, status=status)
 

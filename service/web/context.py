@@ -1,6 +1,7 @@
-"""What the application and a request carry, each under one typed key."""
+"""What all requests of an application share, and what becomes known of one."""
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -10,6 +11,9 @@ from service.resources.store import Store
 from service.signing.presigner import Presigner
 from service.web import media
 from service.web.target import NO_PARAMETERS
+
+if TYPE_CHECKING:
+    from service.web.routing import Route
 
 UNSETTLED = media.answer_type(None, None, None)
 _NO_BODY = Document({}, text=False)
@@ -37,19 +41,20 @@ class Shared:
     readiness: Readiness = field(default_factory=Readiness)
 
 
-# A lookup in a request or an application costs as much as a few attributes: each has one, for all that it carries.
 class Exchange:
-    """What becomes known of one request on its way to its answer."""
+    """A request, and what becomes known of it on its way to its answer."""
 
-    __slots__ = ("answer_type", "body", "query", "request_id", "shared")
+    # Each lookup in a request or an application costs as much as a few attributes.
+    __slots__ = ("answer_type", "body", "query", "request", "request_id", "route", "shared")
 
-    def __init__(self, shared: Shared, request_id: str) -> None:
-        self.shared = shared
+    def __init__(self, request: web.Request, request_id: str, shared: Shared, route: "Route") -> None:
+        self.request = request
         self.request_id = request_id
+        self.shared = shared
+        self.route = route
         self.query = NO_PARAMETERS
         self.answer_type = UNSETTLED
         self.body = _NO_BODY
 
 
 SHARED = web.AppKey("SHARED", Shared)
-EXCHANGE = web.RequestKey("EXCHANGE", Exchange)

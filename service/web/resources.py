@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
-from aiohttp import hdrs, web
+from aiohttp import hdrs
 
 from service.errors import Invalid, Issue
 from service.resources.repository import ALWAYS, Precondition, Repository
@@ -16,7 +16,7 @@ from service.resources.store import Page
 from service.resources.types import ResourceType
 from service.web import target
 from service.web.answer import NO_HEADERS, Answer, head_of, respond
-from service.web.context import EXCHANGE
+from service.web.context import Exchange
 from service.web.routing import Route
 
 _SEARCH = SearchQuery(text=True)
@@ -33,7 +33,7 @@ class ResourceHandlers:
         self._type = type_
 
     def routes(self, base: str) -> list[Route]:
-        collection, member = f"{base}/{self._type.kind}", f"{base}/{self._type.kind}/{{id:[^/]+}}"
+        collection, member = f"{base}/{self._type.kind}", f"{base}/{self._type.kind}/{{id}}"
         return [
             Route(hdrs.METH_GET, collection, self.search),
             Route(hdrs.METH_PUT, collection, self.put_by_body),
@@ -44,76 +44,72 @@ class ResourceHandlers:
             Route(hdrs.METH_DELETE, member, self.delete),
         ]
 
-    async def read(self, request: web.Request) -> Answer:
-        target.only(request[EXCHANGE].query)
-        resource = await self._repository(request).read(self._type, self._id(request))
-        if (tags := request.headers.getall(hdrs.IF_NONE_MATCH, None)) is not None:
+    async def read(self, exchange: Exchange) -> Answer:
+        target.only(exchange.query)
+        resource = await self._repository(exchange).read(self._type, self._id(exchange))
+        if (tags := exchange.request.headers.getall(hdrs.IF_NONE_MATCH, None)) is not None:
             known = _versions(tags)
             if known is None or resource.meta.version_id in known:
                 return Answer(head_of(HTTPStatus.NOT_MODIFIED, _headers(resource)), status=HTTPStatus.NOT_MODIFIED)
-        return self._answer(request, resource)
+        return self._answer(exchange, resource)
 
-    async def put_by_body(self, request: web.Request) -> Answer:
-        id_ = request[EXCHANGE].body.values.get("id")
+    async def put_by_body(self, exchange: Exchange) -> Answer:
+        id_ = exchange.body.values.get("id")
         if id_ is None:
             raise Invalid(Issue(f"{self._type.kind}.id is missing", f"{self._type.kind}.id"))
-        return await self._put(request, id_)
+        return await self._put(exchange, id_)
 
-    async def put(self, request: web.Request) -> Answer:
-        return await self._put(request, self._id(request))
+    async def put(self, exchange: Exchange) -> Answer:
+        return await self._put(exchange, self._id(exchange))
 
-    async def create(self, request: web.Request) -> Answer:
-        query = target.only(request[EXCHANGE].query, "_id")
+    async def create(self, exchange: Exchange) -> Answer:
+        query = target.only(exchange.query, "_id")
         if "_id" in query:
             self._check_id(query["_id"], "_id")
-            resource, created = await self._repository(request).find_or_create(
-                self._type, query["_id"], request[EXCHANGE].body
-            )
+            resource, created = await self._repository(exchange).find_or_create(self._type, query["_id"], exchange.body)
         else:
-            resource, created = await self._repository(request).create(self._type, request[EXCHANGE].body), True
-        return self._answer(request, resource, created=created)
+            resource, created = await self._repository(exchange).create(self._type, exchange.body), True
+        return self._answer(exchange, resource, created=created)
 
-    async def patch(self, request: web.Request) -> Answer:
-        target.only(request[EXCHANGE].query)
-        id_ = self._id(request)
-        resource = await self._repository(request).patch(
-            self._type, id_, request[EXCHANGE].body, _precondition(request)
-        )
-        return self._answer(request, resource)
+    async def patch(self, exchange: Exchange) -> Answer:
+        target.only(exchange.query)
+        id_ = self._id(exchange)
+        resource = await self._repository(exchange).patch(self._type, id_, exchange.body, _precondition(exchange))
+        return self._answer(exchange, resource)
 
-    async def delete(self, request: web.Request) -> Answer:
-        no_content = _DELETE.read(target.only(request[EXCHANGE].query, "_no-content"))["_no-content"]
-        resource = await self._repository(request).delete(self._type, self._id(request), _precondition(request))
+    async def delete(self, exchange: Exchange) -> Answer:
+        no_content = _DELETE.read(target.only(exchange.query, "_no-content"))["_no-content"]
+        resource = await self._repository(exchange).delete(self._type, self._id(exchange), _precondition(exchange))
         if resource is None or no_content:
             return Answer(head_of(HTTPStatus.NO_CONTENT, NO_HEADERS), status=HTTPStatus.NO_CONTENT)
-        return self._answer(request, resource)
+        return self._answer(exchange, resource)
 
-    async def search(self, request: web.Request) -> Answer:
-        given = request[EXCHANGE].query
+    async def search(self, exchange: Exchange) -> Answer:
+        given = exchange.query
         # FHIR clients send control parameters that change nothing here.
         target.only({name: value for name, value in given.items() if not name.startswith("_")})
         query = _SEARCH.read({name: given[name] for name in ("_id", "_count", "_page") if name in given})
         count, page = query["_count"], query["_page"]
         offset = (page - 1) * count
         if "_id" in query:
-            found = await self._repository(request).select(self._type, _ids(query["_id"]), offset=offset, count=count)
+            found = await self._repository(exchange).select(self._type, _ids(query["_id"]), offset=offset, count=count)
         else:
-            found = await self._repository(request).page(self._type, offset=offset, count=count)
-        return respond(request, self._bundle(request, found, count=count, page=page))
+            found = await self._repository(exchange).page(self._type, offset=offset, count=count)
+        return respond(exchange, self._bundle(exchange, found, count=count, page=page))
 
-    async def _put(self, request: web.Request, id_: str) -> Answer:
-        target.only(request[EXCHANGE].query)
-        resource, created = await self._repository(request).put(
-            self._type, id_, request[EXCHANGE].body, _precondition(request)
+    async def _put(self, exchange: Exchange, id_: str) -> Answer:
+        target.only(exchange.query)
+        resource, created = await self._repository(exchange).put(
+            self._type, id_, exchange.body, _precondition(exchange)
         )
-        return self._answer(request, resource, created=created)
+        return self._answer(exchange, resource, created=created)
 
     @staticmethod
-    def _repository(request: web.Request) -> Repository:
-        return request[EXCHANGE].shared.repository
+    def _repository(exchange: Exchange) -> Repository:
+        return exchange.shared.repository
 
-    def _id(self, request: web.Request) -> str:
-        id_ = target.segments(request, 8)[-1]
+    def _id(self, exchange: Exchange) -> str:
+        id_ = target.segments(exchange.request, 8)[-1]
         self._check_id(id_, f"{self._type.kind}.id")
         return id_
 
@@ -121,18 +117,18 @@ class ResourceHandlers:
         if faults := self._type.id_faults(id_, field):
             raise Invalid(*faults)
 
-    def _answer(self, request: web.Request, resource: Resource, *, created: bool = False) -> Answer:
+    def _answer(self, exchange: Exchange, resource: Resource, *, created: bool = False) -> Answer:
         headers = _headers(resource)
         if created:
             headers[hdrs.LOCATION] = f"/{self._type.kind}/{resource.id}"
-        return respond(request, self._type.represent(resource), status=201 if created else 200, headers=headers)
+        return respond(exchange, self._type.represent(resource), status=201 if created else 200, headers=headers)
 
-    def _bundle(self, request: web.Request, found: Page, *, count: int, page: int) -> dict[str, Any]:
+    def _bundle(self, exchange: Exchange, found: Page, *, count: int, page: int) -> dict[str, Any]:
         return {
             "resourceType": "Bundle",
             "type": "searchset",
             "total": found.total,
-            "link": _links(request, found.total, count=count, page=page),
+            "link": _links(exchange, found.total, count=count, page=page),
             "entry": [
                 {"fullUrl": f"/{self._type.kind}/{resource.id}", "resource": self._type.represent(resource)}
                 for resource in found.resources
@@ -147,10 +143,10 @@ def _headers(resource: Resource) -> dict[str, str]:
     }
 
 
-def _precondition(request: web.Request) -> Precondition:
-    if_match = request.headers.getall(hdrs.IF_MATCH, None)
+def _precondition(exchange: Exchange) -> Precondition:
+    if_match = exchange.request.headers.getall(hdrs.IF_MATCH, None)
     # RFC 9110: `If-None-Match: *` on a write asks that nothing be there yet.
-    absent = request.headers.get(hdrs.IF_NONE_MATCH, "").strip() == "*"
+    absent = exchange.request.headers.get(hdrs.IF_NONE_MATCH, "").strip() == "*"
     if if_match is None:
         return Precondition(absent=True) if absent else ALWAYS
     return Precondition(_versions(if_match), exists=True, absent=absent)
@@ -171,7 +167,7 @@ def _ids(text: str) -> list[str]:
     return ids
 
 
-def _links(request: web.Request, total: int, *, count: int, page: int) -> list[dict[str, str]]:
+def _links(exchange: Exchange, total: int, *, count: int, page: int) -> list[dict[str, str]]:
     last = max(1, -(-total // count)) if count else 1
     pages: Mapping[str, int] = {
         "first": 1,
@@ -180,8 +176,8 @@ def _links(request: web.Request, total: int, *, count: int, page: int) -> list[d
         **({"previous": min(page - 1, last)} if page > 1 else {}),
         "last": last,
     }
-    query = {name: value for name, value in request[EXCHANGE].query.items() if name != "_page"}
+    query = {name: value for name, value in exchange.query.items() if name != "_page"}
     return [
-        {"relation": relation, "url": f"{request.path}?{urlencode({**query, '_page': number})}"}
+        {"relation": relation, "url": f"{exchange.request.path}?{urlencode({**query, '_page': number})}"}
         for relation, number in pages.items()
     ]

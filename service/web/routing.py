@@ -10,16 +10,24 @@ from aiohttp import hdrs, web
 from service.errors import MethodNotAllowed, RouteNotFound
 from service.telemetry.metrics import UNMATCHED
 from service.web.answer import Answer
+from service.web.context import SHARED, Exchange, Shared
 
-Handler = Callable[[web.Request], Awaitable[Answer]]
+Handler = Callable[[Exchange], Awaitable[Answer]]
+Middleware = Callable[[Handler, Exchange], Awaitable[Answer]]
+Entry = Callable[[Shared, "Route", Handler, web.Request], Awaitable[Answer]]
+"""Makes an exchange of a request, and an answer of whatever becomes of it."""
+
 Expect = Callable[[web.Request], Awaitable[None]]
+
+_REST = ":path"
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What answers ``method`` on a path of aiohttp's notation; GET is HEAD as well.
+    """What answers ``method`` on a path; GET is HEAD as well.
 
-    With ``own_type`` it answers in a media type of its own, whatever Accept says; its errors are negotiated still.
+    In the path, ``{name}`` stands for a segment and ``{name:path}`` for all the rest, which may be empty. With
+    ``own_type`` it answers in a media type of its own, whatever Accept says; its errors are negotiated still.
     """
 
     method: str
@@ -27,35 +35,58 @@ class Route:
     handler: Handler
     own_type: bool = False
     pattern: str = field(init=False)
-    """The path as metrics show it: ``/AwsAccount/{id}``."""
+    """The path as metrics show it."""
 
     def __post_init__(self) -> None:
-        pattern = UNMATCHED if self.method == hdrs.METH_ANY else re.sub(r"\{(\w+):.*?\}", r"{\1}", self.path)
-        object.__setattr__(self, "pattern", pattern)
+        object.__setattr__(self, "pattern", self.path.replace(_REST, ""))
 
 
-Middleware = Callable[[Route, Handler, web.Request], Awaitable[Answer]]
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """What every request passes on its way to a handler: ``entry``, then ``middlewares``, outermost first.
 
-
-def add_routes(app: web.Application, routes: Iterable[Route], stack: Sequence[Middleware], *, expect: Expect) -> None:
-    """Add routes, each behind ``stack``, outermost first; and one for all else, so that this is answered alike.
-
-    The middlewares of an aiohttp application would cost each request another wrapper.
+    Those of an aiohttp application would cost each request another wrapper.
     """
+
+    entry: Entry
+    middlewares: Sequence[Middleware]
+
+    def around(self, route: Route, shared: Shared) -> Callable[[web.Request], Awaitable[Answer]]:
+        handler = route.handler
+        for middleware in reversed(self.middlewares):
+            handler = partial(middleware, handler)
+        return partial(self.entry, shared, route, handler)
+
+
+def add_routes(app: web.Application, routes: Iterable[Route], stack: Stack, *, expect: Expect) -> None:
+    """Add routes, each behind ``stack``; and one for all else, so that this is answered alike."""
+    shared = app[SHARED]
+    resources: dict[str, _Path] = {}
     for route in routes:
-        methods = (hdrs.METH_GET, hdrs.METH_HEAD) if route.method == hdrs.METH_GET else (route.method,)
-        for method in methods:
-            app.router.add_route(method, route.path, _behind(stack, route), expect_handler=expect)
+        if route.path not in resources:
+            resources[route.path] = _Path(route)
+            app.router.register_resource(resources[route.path])
+        for method in (hdrs.METH_GET, hdrs.METH_HEAD) if route.method == hdrs.METH_GET else (route.method,):
+            resources[route.path].add_route(method, stack.around(route, shared), expect_handler=expect)
     anything = _Anything("/")
     app.router.register_resource(anything)
-    anything.add_route(hdrs.METH_ANY, _behind(stack, Route(hdrs.METH_ANY, "/", _unmatched)), expect_handler=expect)
+    unmatched = Route(hdrs.METH_ANY, UNMATCHED, _unmatched)
+    anything.add_route(hdrs.METH_ANY, stack.around(unmatched, shared), expect_handler=expect)
 
 
-def _behind(stack: Sequence[Middleware], route: Route) -> Handler:
-    handler = route.handler
-    for middleware in reversed(stack):
-        handler = partial(middleware, route, handler)
-    return handler
+class _Path(web.PlainResource):
+    """Matches a route's path. What the names stand for is left to the handler, which reads the raw path."""
+
+    def __init__(self, route: Route) -> None:
+        super().__init__(route.pattern)
+        parts = re.split(r"\{\w+(:path)?\}", route.path)
+        expressions = {None: "[^/]+", _REST: r"[\s\S]*"}
+        self._matches = re.compile(
+            "".join(expressions[part] if index % 2 else re.escape(str(part)) for index, part in enumerate(parts))
+        ).fullmatch
+
+    def _match(self, path: str) -> dict[str, str] | None:
+        return {} if self._matches(path) else None
 
 
 class _Anything(web.PlainResource):
@@ -66,7 +97,8 @@ class _Anything(web.PlainResource):
         return {}
 
 
-async def _unmatched(request: web.Request) -> Answer:
+async def _unmatched(exchange: Exchange) -> Answer:
+    request = exchange.request
     allowed: set[str] = set()
     for resource in request.app.router.resources():
         _, methods = await resource.resolve(request)

@@ -118,7 +118,9 @@ async def write(inner, tracker):
 
 
 async def region(cache, id="a", **options):
+    at_hand = cache.at_hand(KIND, id)
     resource = await cache.get(KIND, id, **options)
+    assert at_hand is None or at_hand == resource or options
     return resource and resource.fields["region"]
 
 
@@ -134,6 +136,28 @@ async def test_what_was_read_is_not_asked_for_again(cache, inner, write):
 
     assert first is second
     assert inner.reads == 1
+
+
+async def test_what_was_read_is_at_hand_until_it_is_told_of(cache, write):
+    await write("one")
+    before = cache.at_hand(KIND, "a")
+    read = await cache.get(KIND, "a")
+    between = cache.at_hand(KIND, "a")
+    await write("two")
+
+    assert (before, between, cache.at_hand(KIND, "a")) == (None, read, None)
+
+
+@pytest.mark.parametrize("why", ["not told", "too old"])
+async def test_nothing_is_at_hand_that_may_not_be_true(cache, tracker, write, monkeypatch, why):
+    await write("one")
+    await cache.get(KIND, "a")
+    if why == "not told":
+        tracker.end()
+    else:
+        monkeypatch.setattr(now, "seconds", now.seconds + TTL + 1)
+
+    assert cache.at_hand(KIND, "a") is None
 
 
 async def test_absence_is_remembered_and_told_of_too(cache, inner, write):

@@ -48,6 +48,17 @@ async def test_what_is_stored_is_read_back(store):
     assert stored.fields == {"id": "a", "host": "s3.тест", "region": ""}
 
 
+async def test_what_is_at_hand_is_what_is_stored(store):
+    (stored,) = await fill(store, "a")
+    await store.get("AwsAccount", "a")
+    before = store.at_hand("AwsAccount", "a")
+    changed = await store.replace("AwsAccount", "a", {"id": "a", "n": "2"}, seen=stored)
+
+    assert before in (stored, None)
+    assert store.at_hand("AwsAccount", "a") in (changed, None)
+    assert store.at_hand("AwsAccount", "b") is None
+
+
 async def test_what_was_never_stored_is_none(store):
     await fill(store, "a")
 

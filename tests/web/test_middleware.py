@@ -20,6 +20,7 @@ def failing(monkeypatch, client, error):
     async def fail(*_, **__):
         raise error
 
+    monkeypatch.setattr(client.app[SHARED].store, "at_hand", lambda *_: None)
     monkeypatch.setattr(client.app[SHARED].store, "get", fail)
 
 

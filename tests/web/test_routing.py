@@ -13,12 +13,17 @@ async def handler(request):
     ("path", "pattern"),
     [
         ("/live", "/live"),
-        ("/AwsAccount/{id:[^/]+}", "/AwsAccount/{id}"),
-        (r"/aws/storage/{account:[^/]+}/{bucket:[^/]+}/{key:[\s\S]*}", "/aws/storage/{account}/{bucket}/{key}"),
+        ("/AwsAccount/{id}", "/AwsAccount/{id}"),
+        ("/aws/storage/{account}/{bucket}/{key:path}", "/aws/storage/{account}/{bucket}/{key}"),
     ],
 )
 def test_a_route_shows_its_path_without_what_the_names_must_match(path, pattern):
     assert Route("GET", path, handler).pattern == pattern
+
+
+@pytest.mark.parametrize("target", ["/$version/", "/x$version", "/AwsAccount//", "/aws/storage/a//k/"])
+async def test_a_path_matches_as_a_whole(raw, target, faults):
+    assert (await faults(await raw("GET", target), 404))[0] == "not-found"
 
 
 async def test_the_server_in_general_is_a_target_of_no_route(service, faults):
