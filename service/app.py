@@ -13,7 +13,7 @@ from service.signing.presigner import Presigner
 from service.telemetry import metrics
 from service.web import operations, storage
 from service.web.context import SHARED, Shared
-from service.web.middleware import STACK, expectation
+from service.web.middleware import STACK, answered, expectation
 from service.web.resources import ResourceHandlers
 from service.web.routing import Route, add_routes
 
@@ -32,7 +32,7 @@ def create_app(settings: Settings, *, store: Store | None = None) -> web.Applica
         loopback_only=settings.is_loopback and not settings.socket,
     )
     metrics.describe(settings.commit)
-    add_routes(app, _routes(settings), STACK, expect=expectation)
+    add_routes(app, _routes(settings), entry=answered, stack=STACK, expect=expectation)
     app.cleanup_ctx.append(_resources)
     return app
 
@@ -53,7 +53,7 @@ def create_operations_app(main: web.Application) -> web.Application:
     app = web.Application()
     # The same requests in flight and the same drain, but a kubelet asks by the pod's address.
     app[SHARED] = replace(main[SHARED], cors_origins=frozenset(), loopback_only=False)
-    add_routes(app, [*operations.PROBES, *operations.METRICS], STACK, expect=expectation)
+    add_routes(app, [*operations.PROBES, *operations.METRICS], entry=answered, stack=STACK, expect=expectation)
     return app
 
 

@@ -26,7 +26,8 @@ class Answer(web.StreamResponse):
 
     def __init__(self, head: str, body: bytes = b"", *, status: int = 200) -> None:
         """``head`` is the status line and header fields, as ``head_of`` writes them."""
-        super().__init__(status=status)
+        # aiohttp's own would make two tables that nobody asks for.
+        self._status = status
         self._head = head
         self._content = body
         self._request: web.BaseRequest | None = None

@@ -1,9 +1,10 @@
-"""What every request passes on its way to a handler: STACK, one list, outermost first."""
+"""What every request passes on its way to a handler: STACK, one list, in this order; and what becomes of all."""
 
 import asyncio
 import logging
 import re
 import secrets
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from http import HTTPStatus
@@ -33,7 +34,7 @@ from service.web.answer import Answer, head_of, header, respond
 from service.web.context import SHARED, UNSETTLED, Exchange, Shared
 from service.web.media import AnswerType
 from service.web.outcome import outcome
-from service.web.routing import Handler, Route, Stack
+from service.web.routing import Route, Step
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ _EXPOSED = _VARIES + header(
 )
 
 
-async def answered(shared: Shared, route: Route, handler: Handler, request: web.Request) -> Answer:
+async def answered(shared: Shared, route: Route, stack: Sequence[Step], request: web.Request) -> Answer:
     """Give the request its id, and an answer whatever goes wrong; count it, and tell the time it took."""
     started = perf_counter()
     given = request.headers.get(_X_REQUEST_ID)
@@ -67,7 +68,15 @@ async def answered(shared: Shared, route: Route, handler: Handler, request: web.
     exchange = Exchange(request, request_id, shared, route)
     shared.readiness.in_flight += 1
     try:
-        answer = await handler(exchange)
+        for step in stack:
+            # A coroutine for each step that need not wait would take longer than the step.
+            if (early := step(exchange)) is not None:
+                answer = early if isinstance(early, Answer) else await early
+                if answer is not None:
+                    break
+        else:
+            last = route.handler(exchange)
+            answer = last if isinstance(last, Answer) else await last
     except Exception as error:  # noqa: BLE001 - whatever it is, it is told as an outcome
         answer = _render(exchange, _translated(exchange, error))
     finally:
@@ -83,20 +92,42 @@ async def answered(shared: Shared, route: Route, handler: Handler, request: web.
     return answer
 
 
-async def admitted(handler: Handler, exchange: Exchange) -> Answer:
-    """Let in what may come in, settle the answer's format before anything is done, and read the body."""
-    request, headers = exchange.request, exchange.request.headers
-    if _check_origin(exchange):
-        return Answer(_PREFLIGHT, status=HTTPStatus.NO_CONTENT)
-    exchange.query = query = target.query(request)
+def origins(exchange: Exchange) -> Answer | None:
+    """Keep web pages out, but those of allowed origins, whose preflight requests end here.
+
+    A page can reach a loopback port by rebinding a DNS name, or by a POST of a type that needs no preflight.
+    """
+    request, shared = exchange.request, exchange.shared
+    headers = request.headers
+    if shared.loopback_only and not _is_loopback(headers.get(hdrs.HOST, "")):
+        raise Forbidden("The Host header names no loopback address, and the service is open on loopback only")
+    origin = headers.get(hdrs.ORIGIN)
+    if origin is None:
+        return None
+    if origin in shared.cors_origins:
+        preflight = request.method == hdrs.METH_OPTIONS and "Access-Control-Request-Method" in headers
+        return Answer(_PREFLIGHT, status=HTTPStatus.NO_CONTENT) if preflight else None
+    if shared.loopback_only and origin != f"{request.scheme}://{headers.get(hdrs.HOST)}":
+        raise Forbidden("Web pages of this Origin may not call the service; SIGNER_CORS_ORIGINS names those that may")
+    return None
+
+
+def formats(exchange: Exchange) -> None:
+    """Read the query, and settle the answer's format before anything is done."""
+    headers = exchange.request.headers
+    exchange.query = query = target.query(exchange.request)
     if hdrs.ACCEPT in headers or hdrs.CONTENT_TYPE in headers or query:
         _negotiate(exchange)
-    if request.method in _WITH_BODY and exchange.route.pattern != UNMATCHED:
-        exchange.body = await _document(exchange)
-    return await handler(exchange)
 
 
-STACK = Stack(answered, (admitted,))
+def bodies(exchange: Exchange) -> Awaitable[None] | None:
+    """Read the body where a method has one that means something."""
+    if exchange.request.method in _WITH_BODY and exchange.route.pattern != UNMATCHED:
+        return _take_body(exchange)
+    return None
+
+
+STACK: tuple[Step, ...] = (origins, formats, bodies)
 
 
 async def expectation(request: web.Request) -> None:
@@ -109,25 +140,6 @@ async def expectation(request: web.Request) -> None:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         # Otherwise it would count as the beginning of the answer.
         request.writer.output_size = 0
-
-
-def _check_origin(exchange: Exchange) -> bool:
-    """Keep web pages out, but those of allowed origins; whether this is such a page's preflight request.
-
-    A page can reach a loopback port by rebinding a DNS name, or by a POST of a type that needs no preflight.
-    """
-    request, shared = exchange.request, exchange.shared
-    host = request.headers.get(hdrs.HOST, "")
-    if shared.loopback_only and not _is_loopback(host):
-        raise Forbidden("The Host header names no loopback address, and the service is open on loopback only")
-    origin = request.headers.get(hdrs.ORIGIN)
-    if origin is None:
-        return False
-    if origin in shared.cors_origins:
-        return request.method == hdrs.METH_OPTIONS and "Access-Control-Request-Method" in request.headers
-    if shared.loopback_only and origin != f"{request.scheme}://{host}":
-        raise Forbidden("Web pages of this Origin may not call the service; SIGNER_CORS_ORIGINS names those that may")
-    return False
 
 
 def _cors_lines(exchange: Exchange) -> str:
@@ -153,7 +165,7 @@ def _answer_type(exchange: Exchange, body_type: str | None) -> AnswerType:
     return media.answer_type(exchange.query.get("_format"), wanted, body_type)
 
 
-async def _document(exchange: Exchange) -> Document:
+async def _take_body(exchange: Exchange) -> None:
     headers = exchange.request.headers
     if headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
         raise UnsupportedMediaType("A compressed body is not supported; send it without Content-Encoding")
@@ -166,8 +178,10 @@ async def _document(exchange: Exchange) -> Document:
     load = codec.load_yaml if form == "yaml" else codec.load_json
     if len(body) > codec.LARGE_BODY:
         # Reading it would hold the loop, and all other requests, for too long.
-        return Document(await asyncio.get_running_loop().run_in_executor(None, load, body), text=form == "yaml")
-    return Document(load(body), text=form == "yaml")
+        data = await asyncio.get_running_loop().run_in_executor(None, load, body)
+    else:
+        data = load(body)
+    exchange.body = Document(data, text=form == "yaml")
 
 
 async def _read(exchange: Exchange) -> bytes:

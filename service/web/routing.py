@@ -12,10 +12,12 @@ from service.telemetry.metrics import UNMATCHED
 from service.web.answer import Answer
 from service.web.context import SHARED, Exchange, Shared
 
-Handler = Callable[[Exchange], Awaitable[Answer]]
-Middleware = Callable[[Handler, Exchange], Awaitable[Answer]]
-Entry = Callable[[Shared, "Route", Handler, web.Request], Awaitable[Answer]]
-"""Makes an exchange of a request, and an answer of whatever becomes of it."""
+Handler = Callable[[Exchange], Answer | Awaitable[Answer]]
+Step = Callable[[Exchange], Answer | Awaitable[Answer | None] | None]
+"""Ends an exchange with an answer or an error, or lets it go on to the next step, and at last to the handler."""
+
+Entry = Callable[[Shared, "Route", Sequence[Step], web.Request], Awaitable[Answer]]
+"""Makes an exchange of a request, takes it through the steps, and makes an answer of whatever becomes of it."""
 
 Expect = Callable[[web.Request], Awaitable[None]]
 
@@ -41,37 +43,28 @@ class Route:
         object.__setattr__(self, "pattern", self.path.replace(_REST, ""))
 
 
-@dataclass(frozen=True, slots=True)
-class Stack:
-    """What every request passes on its way to a handler: ``entry``, then ``middlewares``, outermost first.
+def add_routes(
+    app: web.Application, routes: Iterable[Route], *, entry: Entry, stack: Sequence[Step], expect: Expect
+) -> None:
+    """Add routes, each behind ``stack``; and one for all else, so that this is answered alike.
 
-    Those of an aiohttp application would cost each request another wrapper.
+    The middlewares of an aiohttp application would cost each request another wrapper.
     """
 
-    entry: Entry
-    middlewares: Sequence[Middleware]
+    def add(resource: web.Resource, method: str, route: Route) -> None:
+        handler = partial(entry, app[SHARED], route, stack)
+        resource.add_route(method, handler, expect_handler=expect)
 
-    def around(self, route: Route, shared: Shared) -> Callable[[web.Request], Awaitable[Answer]]:
-        handler = route.handler
-        for middleware in reversed(self.middlewares):
-            handler = partial(middleware, handler)
-        return partial(self.entry, shared, route, handler)
-
-
-def add_routes(app: web.Application, routes: Iterable[Route], stack: Stack, *, expect: Expect) -> None:
-    """Add routes, each behind ``stack``; and one for all else, so that this is answered alike."""
-    shared = app[SHARED]
-    resources: dict[str, _Path] = {}
+    paths: dict[str, _Path] = {}
     for route in routes:
-        if route.path not in resources:
-            resources[route.path] = _Path(route)
-            app.router.register_resource(resources[route.path])
+        if route.path not in paths:
+            paths[route.path] = _Path(route)
+            app.router.register_resource(paths[route.path])
         for method in (hdrs.METH_GET, hdrs.METH_HEAD) if route.method == hdrs.METH_GET else (route.method,):
-            resources[route.path].add_route(method, stack.around(route, shared), expect_handler=expect)
+            add(paths[route.path], method, route)
     anything = _Anything("/")
     app.router.register_resource(anything)
-    unmatched = Route(hdrs.METH_ANY, UNMATCHED, _unmatched)
-    anything.add_route(hdrs.METH_ANY, stack.around(unmatched, shared), expect_handler=expect)
+    add(anything, hdrs.METH_ANY, Route(hdrs.METH_ANY, UNMATCHED, _unmatched))
 
 
 class _Path(web.PlainResource):

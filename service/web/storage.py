@@ -1,14 +1,16 @@
 """Signing: the account, bucket and key of a exchange, and the URL that answers it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from functools import lru_cache
 from time import time
+from typing import NamedTuple
 
 from aiohttp import hdrs
 
 from service.errors import Invalid, Issue
 from service.resources.schemas import DEFAULT_EXPIRATION_SECONDS, Reader, SigningQuery, UploadSchema
-from service.resources.types import AWS_ACCOUNT
+from service.resources.types import AWS_ACCOUNT, AwsAccount
+from service.signing.endpoint import Endpoint
 from service.signing.names import are_names, name_issues
 from service.signing.operations import DELETE_OBJECT, GET_OBJECT, PUT_OBJECT, Operation
 from service.signing.presigner import presigned
@@ -22,43 +24,62 @@ _UPLOAD = Reader(UploadSchema)
 _QUERY = SigningQuery(text=True)
 
 
-async def upload(exchange: Exchange) -> Answer:
+class Wanted(NamedTuple):
+    """What a request wants to have signed. A fault in ``key`` is told of the field ``key_field``."""
+
+    operation: Operation
+    account: str
+    bucket: str
+    key: str
+    expires_in: int
+    key_field: str = "key"
+
+
+def upload(exchange: Exchange) -> Answer | Awaitable[Answer]:
     _, _, account, bucket = target.segments(exchange.request, 4)
+    expires_in, faults = _expiration(exchange.query)
     try:
         filename = _UPLOAD.read(exchange.body)["filename"]
     except Invalid as error:
-        _, faults = _expiration(exchange.query)
         # Whatever the key was to be, the bucket can be judged.
         raise Invalid(*faults, *AWS_ACCOUNT.id_faults(account), *name_issues(bucket, "k"), *error.issues) from None
-    return await _sign(exchange, PUT_OBJECT, account, bucket, filename, key_field="filename")
+    return _sign(exchange, Wanted(PUT_OBJECT, account, bucket, filename, expires_in, "filename"), faults)
 
 
-async def download(exchange: Exchange) -> Answer:
+def download(exchange: Exchange) -> Answer | Awaitable[Answer]:
     _, _, account, bucket, key = target.segments(exchange.request, 5)
-    return await _sign(exchange, GET_OBJECT, account, bucket, key)
-
-
-async def delete(exchange: Exchange) -> Answer:
-    _, _, account, bucket, key = target.segments(exchange.request, 5)
-    return await _sign(exchange, DELETE_OBJECT, account, bucket, key)
-
-
-async def _sign(
-    exchange: Exchange, operation: Operation, account_id: str, bucket: str, key: str, *, key_field: str = "key"
-) -> Answer:
     expires_in, faults = _expiration(exchange.query)
-    if faults or not (AWS_ACCOUNT.is_id(account_id) and are_names(bucket, key)):
-        raise Invalid(*faults, *AWS_ACCOUNT.id_faults(account_id), *name_issues(bucket, key, key_expression=key_field))
+    return _sign(exchange, Wanted(GET_OBJECT, account, bucket, key, expires_in), faults)
+
+
+def delete(exchange: Exchange) -> Answer | Awaitable[Answer]:
+    _, _, account, bucket, key = target.segments(exchange.request, 5)
+    expires_in, faults = _expiration(exchange.query)
+    return _sign(exchange, Wanted(DELETE_OBJECT, account, bucket, key, expires_in), faults)
+
+
+def _sign(exchange: Exchange, wanted: Wanted, faults: Sequence[Issue]) -> Answer | Awaitable[Answer]:
+    if faults or not (AWS_ACCOUNT.is_id(wanted.account) and are_names(wanted.bucket, wanted.key)):
+        names = name_issues(wanted.bucket, wanted.key, key_expression=wanted.key_field)
+        raise Invalid(*faults, *AWS_ACCOUNT.id_faults(wanted.account), *names)
     shared = exchange.shared
-    resource = shared.repository.at_hand(AWS_ACCOUNT, account_id)
-    if resource is None:
-        resource = await shared.repository.read(AWS_ACCOUNT, account_id)
-    account = AWS_ACCOUNT.model(resource)
-    endpoint = shared.presigner.endpoint(account, bucket)
-    if endpoint is None:
-        endpoint = await shared.presigner.resolve(account, bucket)
-    url = presigned(account, operation, endpoint, key=key, at=int(time()), expires_in=expires_in)
-    SIGNED[operation.name,].inc()
+    if resource := shared.repository.at_hand(AWS_ACCOUNT, wanted.account):
+        account = AWS_ACCOUNT.model(resource)
+        if endpoint := shared.presigner.endpoint(account, wanted.bucket):
+            return _signed(exchange, wanted, account, endpoint)
+    return _sign_later(exchange, wanted)
+
+
+async def _sign_later(exchange: Exchange, wanted: Wanted) -> Answer:
+    account = AWS_ACCOUNT.model(await exchange.shared.repository.read(AWS_ACCOUNT, wanted.account))
+    presigner = exchange.shared.presigner
+    endpoint = presigner.endpoint(account, wanted.bucket) or await presigner.resolve(account, wanted.bucket)
+    return _signed(exchange, wanted, account, endpoint)
+
+
+def _signed(exchange: Exchange, wanted: Wanted, account: AwsAccount, endpoint: Endpoint) -> Answer:
+    url = presigned(account, wanted.operation, endpoint, key=wanted.key, at=int(time()), expires_in=wanted.expires_in)
+    SIGNED[wanted.operation.name,].inc()
     return respond_url(exchange, url)
 
 
