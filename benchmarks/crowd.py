@@ -34,7 +34,7 @@ def fill(client: Redis, accounts: int) -> None:
             for number in range(start, min(start + CHUNK, accounts + 1)):
                 member = example.member(number)
                 fields, mark = example.fields(member), f"{number:016x}"
-                record: dict[Any, Any] = {**compose(fields, seen=None, version=number, now=now, mark=mark)}
+                record: dict[Any, Any] = {**compose(fields, seen=None, version=number, now=now, mark=mark, judged=True)}
                 pipe.hset(f"AwsAccount:{member.id}", mapping=record)
             pipe.execute()
     client.set("_sequence:AwsAccount", accounts)

@@ -97,9 +97,11 @@ class CachedStore:
                 raise
             return spare.resource
 
-    async def replace(self, kind: str, id: str, fields: Mapping[str, str], *, seen: Resource | None) -> Resource | None:
+    async def replace(
+        self, kind: str, id: str, fields: Mapping[str, str], *, seen: Resource | None, judged: bool = False
+    ) -> Resource | None:
         try:
-            return await self._inner.replace(kind, id, fields, seen=seen)
+            return await self._inner.replace(kind, id, fields, seen=seen, judged=judged)
         finally:
             # What a read on its way has seen may be older. Nor is what was written put here: by now another may have
             # written, and been told of.

@@ -82,8 +82,7 @@ class Reachability:
             STORE_ERRORS[command.__name__, "unreachable"].inc()
             raise self._away() from None
         except RedisError as error:
-            STORE_ERRORS[command.__name__, "refused"].inc()
-            raise self._refused(error) from None
+            raise self.refused(command.__name__, error) from None
         finally:
             STORE_CALLS[command.__name__,].observe(perf_counter() - began)
 
@@ -131,7 +130,9 @@ class Reachability:
     def _away(self) -> StoreUnavailable:
         return StoreUnavailable("The account store cannot be reached")
 
-    def _refused(self, error: RedisError) -> Refused:
+    def refused(self, call: str, error: RedisError) -> Refused:
+        """What to tell of an error that Redis has answered a call with; it is counted, and warned of in the log."""
+        STORE_ERRORS[call, "refused"].inc()
         # Redis 7 puts WRONGTYPE first, older ones behind "Error running script".
         if isinstance(error, ResponseError) and "WRONGTYPE" in str(error):
             return WrongType("The account store holds something else under this key")

@@ -4,17 +4,18 @@ import hashlib
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Self, cast
+from typing import Self
 
 from redis.asyncio import ConnectionPool, Redis, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from service.errors import Invalid, StoreUnavailable
+from service.errors import Invalid, ServiceError, StoreUnavailable
+from service.resources.batching import Batches
 from service.resources.index import Index
-from service.resources.reachability import CONNECTIONS, TRY_SECONDS, Reachability, WrongType
+from service.resources.reachability import CONNECTIONS, LOST, TRY_SECONDS, Reachability, WrongType
 from service.resources.resource import WRITES, Record, Resource, compose
 from service.resources.store import Clock, Page, utc_now
 
@@ -83,6 +84,7 @@ class RedisStore:
         self.description = _description(client)
         self._reach = Reachability(probe, self.description)
         self._index = Index(client, self._reach, prefix)
+        self._reads = Batches(self._read_each)
 
     @classmethod
     def at(cls, url: str, *, prefix: str = "") -> Self:
@@ -97,15 +99,17 @@ class RedisStore:
         found = await self._read(kind, id)
         return await self._adopted(found) if found else None
 
-    async def replace(self, kind: str, id: str, fields: Mapping[str, str], *, seen: Resource | None) -> Resource | None:
+    async def replace(
+        self, kind: str, id: str, fields: Mapping[str, str], *, seen: Resource | None, judged: bool = False
+    ) -> Resource | None:
         mark = secrets.token_hex(8)
         version = await self._next_version(kind, seen)
-        record = compose(fields, seen=seen, version=version, now=self._clock(), mark=mark)
+        record = compose(fields, seen=seen, version=version, now=self._clock(), mark=mark, judged=judged)
         swapped, in_doubt = await self._swap(kind, id, seen.record if seen else {}, record)
         if not swapped and not (in_doubt and await self._has_landed(kind, id, mark)):
             return None
         await self._index.put(kind, [id])
-        return Resource(kind, id, record)
+        return Resource(kind, id, record, judged=judged)
 
     async def remove(self, seen: Resource) -> bool:
         swapped, in_doubt = await self._swap(seen.kind, seen.id, seen.record, {})
@@ -138,22 +142,36 @@ class RedisStore:
         return f"{self._prefix}{kind}:{id}"
 
     async def _read(self, kind: str, id: str) -> Resource | None:
-        try:
-            record = cast("dict[str, str]", await self._reach.call(self._client.hgetall, self._key(kind, id)))
-        except WrongType:
-            raise _no_hash(kind, id) from None
+        record = await self._reads.read((kind, id))
         return Resource(kind, id, Record(record)) if record else None
+
+    async def _read_each(self, keys: Sequence[tuple[str, str]]) -> list[dict[str, str] | Exception]:
+        """The hash of each key, or why it cannot be read."""
+
+        async def hgetall() -> list[dict[str, str] | Exception]:
+            async with self._client.pipeline(transaction=False) as pipe:
+                for kind, id_ in keys:
+                    pipe.hgetall(self._key(kind, id_))
+                answers = await pipe.execute(raise_on_error=False)
+            for answer in answers:
+                # Such as that Redis is still loading: to be tried again.
+                if isinstance(answer, LOST):
+                    raise answer
+            return answers
+
+        answers = await self._reach.call(hgetall)
+        return [
+            self._fault(*key, answer) if isinstance(answer, RedisError) else answer
+            for key, answer in zip(keys, answers, strict=True)
+        ]
+
+    def _fault(self, kind: str, id: str, error: RedisError) -> ServiceError:
+        refused = self._reach.refused("hgetall", error)
+        return _no_hash(kind, id) if isinstance(refused, WrongType) else refused
 
     async def _read_all(self, kind: str, ids: Sequence[str]) -> list[Resource]:
         """Those that are there. A key that is no hash, or has gone since the index was read, is left out."""
-
-        async def hgetall_each() -> list[dict[str, str] | ResponseError]:
-            async with self._client.pipeline(transaction=False) as pipe:
-                for id_ in ids:
-                    pipe.hgetall(self._key(kind, id_))
-                return await pipe.execute(raise_on_error=False)
-
-        records = await self._reach.call(hgetall_each) if ids else []
+        records = await self._read_each([(kind, id_) for id_ in ids]) if ids else []
         return [
             Resource(kind, id_, record)
             for id_, record in zip(ids, records, strict=True)
@@ -163,7 +181,7 @@ class RedisStore:
     async def _adopted(self, found: Resource) -> Resource | None:
         """``found`` under a version of its own, where an operator has changed it since the service last wrote it."""
         if found.is_adopted:
-            return found
+            return found.adopted()
         try:
             adopted = await self.replace(found.kind, found.id, found.fields, seen=found)
             return adopted or await self._read(found.kind, found.id)

@@ -136,7 +136,7 @@ class Repository:
     async def _write(self, type_: ResourceType, id: str, change: Change) -> tuple[Resource, bool]:
         for round_ in range(MAX_ROUNDS):
             seen = await self._store.get(type_.kind, id, fresh=True)
-            stored = await self._store.replace(type_.kind, id, change(seen), seen=seen)
+            stored = await self._store.replace(type_.kind, id, change(seen), seen=seen, judged=True)
             if stored is not None:
                 return stored, seen is None
             await _pause(round_)

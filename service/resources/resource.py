@@ -14,6 +14,9 @@ VERSION, CREATED, UPDATED, DIGEST, WRITES = "_version", "_createdAt", "_lastUpda
 # A writer whose answer was lost looks for its own mark; this many later writers may have come between.
 WRITES_REMEMBERED = 8
 
+# In front of the digest of fields that a schema has found valid; to be raised when one becomes stricter.
+JUDGED = "1:"
+
 # No sequence gives a longer one; counting on from what an operator wrote there would overflow it for good.
 LONGEST_VERSION = 15
 
@@ -64,6 +67,9 @@ class Resource:
     kind: str
     id: str
     record: Mapping[str, str] = field(repr=False)
+    judged: bool = field(default=False, compare=False)
+    """Whether the fields are known to be valid without another look."""
+
     _decoded: Any = field(default=None, init=False, repr=False, compare=False)
 
     # Made anew each time: a cached resource is asked for them once, and would hold them as long as it lives.
@@ -91,11 +97,15 @@ class Resource:
     @property
     def is_adopted(self) -> bool:
         """Whether the fields are as the service wrote them; an operator's ``redis-cli HSET`` makes this false."""
-        return self.record.get(DIGEST) == digest(self.fields)
+        return self.record.get(DIGEST, "").removeprefix(JUDGED) == digest(self.fields)
+
+    def adopted(self) -> "Resource":
+        """The same, known to be as the service wrote it, and so as valid as it was then."""
+        return Resource(self.kind, self.id, self.record, judged=self.record[DIGEST].startswith(JUDGED))
 
 
 def compose(
-    fields: Mapping[str, str], *, seen: Resource | None, version: int, now: datetime, mark: str
+    fields: Mapping[str, str], *, seen: Resource | None, version: int, now: datetime, mark: str, judged: bool = False
 ) -> dict[str, str]:
     """The record that replaces ``seen``; ``mark`` is the writer's own and tells it later that its write has landed."""
     instant = now.astimezone(UTC).isoformat(timespec="microseconds")
@@ -106,7 +116,7 @@ def compose(
         VERSION: str(version),
         CREATED: created,
         UPDATED: instant,
-        DIGEST: digest(fields),
+        DIGEST: f"{JUDGED}{digest(fields)}" if judged else digest(fields),
         WRITES: " ".join(marks),
     }
 

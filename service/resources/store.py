@@ -46,8 +46,13 @@ class Store(Protocol):
     async def get(self, kind: str, id: str, *, fresh: bool = False) -> Resource | None:
         """The stored resource, or None; ``fresh`` for one that a change is to be decided on, past every cache."""
 
-    async def replace(self, kind: str, id: str, fields: Mapping[str, str], *, seen: Resource | None) -> Resource | None:
-        """Store ``fields`` in place of ``seen`` (None: of nothing). None if another writer was first."""
+    async def replace(
+        self, kind: str, id: str, fields: Mapping[str, str], *, seen: Resource | None, judged: bool = False
+    ) -> Resource | None:
+        """Store ``fields`` in place of ``seen`` (None: of nothing). None if another writer was first.
+
+        ``judged`` says that a schema has found them valid.
+        """
 
     async def remove(self, seen: Resource) -> bool:
         """Delete ``seen``. False if another writer was first."""
@@ -86,12 +91,15 @@ class EmbeddedStore:
         del fresh
         return self.at_hand(kind, id)
 
-    async def replace(self, kind: str, id: str, fields: Mapping[str, str], *, seen: Resource | None) -> Resource | None:
+    async def replace(
+        self, kind: str, id: str, fields: Mapping[str, str], *, seen: Resource | None, judged: bool = False
+    ) -> Resource | None:
         resources = self._kinds.setdefault(kind, {})
         if resources.get(id) is not seen:
             return None
-        record = compose(fields, seen=seen, version=next(self._versions), now=self._clock(), mark=secrets.token_hex(8))
-        resources[id] = Resource(kind, id, record)
+        version, mark = next(self._versions), secrets.token_hex(8)
+        record = compose(fields, seen=seen, version=version, now=self._clock(), mark=mark, judged=judged)
+        resources[id] = Resource(kind, id, record, judged=judged)
         return resources[id]
 
     async def remove(self, seen: Resource) -> bool:

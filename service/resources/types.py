@@ -8,7 +8,17 @@ from typing import Any
 
 from service.errors import Issue
 from service.resources.resource import Resource
-from service.resources.schemas import ID, ID_RULE, MASKED, AwsAccountSchema, Document, Reader, ResourceSchema
+from service.resources.schemas import (
+    ID,
+    ID_RULE,
+    MASKED,
+    AwsAccountSchema,
+    Document,
+    Flag,
+    Reader,
+    ResourceSchema,
+    Text,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +46,9 @@ class ResourceType:
         self._model = model
         self._reader = Reader(schema)
         self.names = frozenset(self._reader.typed.names)
+        fields = {field.data_key: field for field in self._reader.typed.fields.values()}
+        self._flags = {name for name, field in fields.items() if isinstance(field, Flag)}
+        self._plain = self._flags | {name for name, field in fields.items() if isinstance(field, Text)}
 
     def read(self, document: Document) -> dict[str, Any]:
         """The values of a request's body, by wire name.
@@ -65,7 +78,14 @@ class ResourceType:
         return resource.remembered(self._decode)
 
     def _decode(self, resource: Resource) -> Any:
-        values = self.read(Document({**resource.fields, "id": resource.id}, text=True))
+        fields = {**resource.fields, "id": resource.id}
+        if resource.judged and fields.keys() <= self._plain:
+            # To judge it again takes twice the time of reading it from Redis.
+            values: Mapping[str, Any] = {
+                name: Flag.words[text] if name in self._flags else text for name, text in fields.items()
+            }
+        else:
+            values = self.read(Document(fields, text=True))
         return self._model(**{name.replace("-", "_"): value for name, value in values.items()})
 
     def represent(self, resource: Resource) -> dict[str, Any]:

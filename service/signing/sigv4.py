@@ -73,7 +73,7 @@ class Credentials:
         for part in (date, region, SERVICE, TERMINATOR):
             key = _hmac(key, part)
         scope = f"{date}/{region}/{SERVICE}/{TERMINATOR}"
-        credential = _encode(f"{self.access_key_id}/{scope}")
+        credential = f"{_encode(self.access_key_id)}%2F{scope.replace('/', '%2F')}"
         query = f"X-Amz-Algorithm={ALGORITHM}&X-Amz-Credential={credential}&X-Amz-Date="
         block = key.ljust(sha256().block_size, b"\0")
         return SigningKey(date, region, scope, query, block.translate(_INNER), block.translate(_OUTER))

@@ -42,10 +42,10 @@ class SlowStore(EmbeddedStore):
             raise StoreUnavailable("away")
         return found
 
-    async def replace(self, kind, id, fields, *, seen):
+    async def replace(self, kind, id, fields, *, seen, judged=False):
         if self.away:
             raise StoreUnavailable("away")
-        stored = await super().replace(kind, id, fields, seen=seen)
+        stored = await super().replace(kind, id, fields, seen=seen, judged=judged)
         await self._open.wait()
         return stored
 

@@ -122,6 +122,21 @@ async def test_what_an_operator_creates_is_a_resource(store, operator):
     assert await operator.zrange("_index:AwsAccount", 0, -1) == ["a"]
 
 
+async def test_what_was_stored_as_judged_is_still_judged_when_it_is_read(store):
+    written = await store.replace("AwsAccount", "a", {"region": "eu-west-1"}, seen=None, judged=True)
+    read = await store.get("AwsAccount", "a")
+
+    assert (written.judged, read.judged) == (True, True)
+
+
+async def test_what_an_operator_changes_is_judged_by_nobody(store, operator):
+    await store.replace("AwsAccount", "a", {"region": "eu-west-1"}, seen=None, judged=True)
+    await operator.hset("AwsAccount:a", "region", "-")
+    reads = [await store.get("AwsAccount", "a") for _ in range(2)]
+
+    assert [read.judged for read in reads] == [False, False]
+
+
 async def test_a_listing_adopts_too(store, operator):
     await operator.hset("AwsAccount:a", "id", "a")
     (found,) = (await store.page("AwsAccount", offset=0, count=10)).resources

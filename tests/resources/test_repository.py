@@ -25,9 +25,9 @@ class RacyStore(EmbeddedStore):
         await self._tarry()
         return await super().get(kind, id, fresh=fresh)
 
-    async def replace(self, kind, id, fields, *, seen):
+    async def replace(self, kind, id, fields, *, seen, judged=False):
         await self._tarry()
-        return await super().replace(kind, id, fields, seen=seen)
+        return await super().replace(kind, id, fields, seen=seen, judged=judged)
 
     async def remove(self, seen):
         await self._tarry()

@@ -2,6 +2,8 @@ import json
 
 import pytest
 import yaml
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from service.errors import Invalid
 from service.resources.resource import Resource, compose
@@ -71,6 +73,24 @@ def test_a_stored_resource_becomes_the_type_that_signing_needs():
         use_ssl=True,
         path_style=False,
     )
+
+
+@given(st.sets(st.sampled_from(sorted(FIELDS))), st.booleans(), st.booleans())
+def test_what_was_judged_before_becomes_the_same_without_another_look(names, use_ssl, path_style):
+    flags = {"use-ssl": json.dumps(use_ssl), "path-style": json.dumps(path_style)}
+    record = stored(**{name: text for name, text in {**FIELDS, **flags}.items() if name in names}).record
+    judged, to_be_judged = (Resource("AwsAccount", "a", record, judged=judged) for judged in (True, False))
+    # Keys come together.
+    assume(("access-key-id" in names) == ("secret-access-key" in names))
+
+    assert AWS_ACCOUNT.model(judged) == AWS_ACCOUNT.model(to_be_judged)
+
+
+def test_a_field_that_only_a_later_version_knows_is_refused_though_that_has_judged_it():
+    later = Resource("AwsAccount", "a", {**stored(**FIELDS).record, "public-host": "s3.example.com"}, judged=True)
+
+    with pytest.raises(Invalid, match="public-host is not known here"):
+        AWS_ACCOUNT.model(later)
 
 
 def test_defaults_are_the_contracts():
