@@ -1,6 +1,6 @@
 """Wiring: which store, which middlewares, which routes, and in what order they open and close."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import replace
 
 from aiohttp import web
@@ -15,7 +15,7 @@ from service.web import operations, storage
 from service.web.context import SHARED, Shared
 from service.web.middleware import STACK, answered, expectation
 from service.web.resources import ResourceHandlers
-from service.web.routing import Route, add_routes
+from service.web.routing import Route, Router
 
 
 def create_app(settings: Settings, *, store: Store | None = None) -> web.Application:
@@ -32,7 +32,7 @@ def create_app(settings: Settings, *, store: Store | None = None) -> web.Applica
         loopback_only=settings.is_loopback and not settings.socket,
     )
     metrics.describe(settings.commit)
-    add_routes(app, _routes(settings), entry=answered, stack=STACK, expect=expectation)
+    _route(app, _routes(settings))
     app.cleanup_ctx.append(_resources)
     return app
 
@@ -48,12 +48,16 @@ def _routes(settings: Settings) -> Iterator[Route]:
         yield from operations.METRICS
 
 
+def _route(app: web.Application, routes: Iterable[Route]) -> None:
+    Router(routes, shared=app[SHARED], entry=answered, stack=STACK, expect=expectation).serve(app)
+
+
 def create_operations_app(main: web.Application) -> web.Application:
     """What the operators' own port serves, of what ``main`` has, opens and closes."""
     app = web.Application()
     # The same requests in flight and the same drain, but a kubelet asks by the pod's address.
     app[SHARED] = replace(main[SHARED], cors_origins=frozenset(), loopback_only=False)
-    add_routes(app, [*operations.PROBES, *operations.METRICS], entry=answered, stack=STACK, expect=expectation)
+    _route(app, [*operations.PROBES, *operations.METRICS])
     return app
 
 

@@ -21,12 +21,14 @@ Key = tuple[str, str]
 class Entry:
     """What a read has found, its absence too: asked for at ``read_at``, under ``watch``."""
 
-    __slots__ = ("read_at", "resource", "watch")
+    __slots__ = ("read_at", "resource", "used_at", "watch")
 
     def __init__(self, resource: Resource | None, read_at: float, watch: Watch) -> None:
         self.resource = resource
         self.read_at = read_at
         self.watch = watch
+        self.used_at = 0
+        """How many entries had been kept when this was last known to be in use."""
 
     @property
     def confirmed_at(self) -> float:
@@ -42,7 +44,9 @@ class Reading(NamedTuple):
 
 
 class CachedStore:
-    """Remembers ``size`` resources of ``inner``, the most recently used, and forgets each that ``tracker`` tells of.
+    """Remembers ``size`` resources of ``inner`` and forgets each that ``tracker`` tells of.
+
+    Those remembered are the most recently used, give or take a quarter of them.
 
     While changes are not told, every call goes through. While ``inner`` is away, what was confirmed within the last
     ``stale`` seconds is still told; nothing is kept longer than ``ttl`` seconds without a look. A clock counts
@@ -70,6 +74,7 @@ class CachedStore:
         self._ttl = ttl
         self._stale = stale
         self._clock = clock
+        self._kept = 0
         self._entries: OrderedDict[Key, Entry] = OrderedDict()
         self._readings: dict[Key, Reading] = {}
         self._tasks: set[asyncio.Task[Resource | None]] = set()
@@ -146,7 +151,10 @@ class CachedStore:
         entry = self._entries.get(key)
         if entry is None or not entry.watch.live or self._clock() - entry.read_at > self._ttl:
             return None
-        self._entries.move_to_end(key)
+        if self._kept - entry.used_at > self._size // 4:
+            # To move it at each use would touch its neighbours, which in a large cache are far away.
+            entry.used_at = self._kept
+            self._entries.move_to_end(key)
         return entry
 
     async def _ask(self, key: Key) -> Resource | None:
@@ -194,6 +202,8 @@ class CachedStore:
             task.exception()
 
     def _keep(self, key: Key, entry: Entry) -> None:
+        self._kept += 1
+        entry.used_at = self._kept
         self._entries[key] = entry
         self._entries.move_to_end(key)
         if len(self._entries) > self._size:

@@ -70,7 +70,8 @@ class Resource:
     judged: bool = field(default=False, compare=False)
     """Whether the fields are known to be valid without another look."""
 
-    _decoded: Any = field(default=None, init=False, repr=False, compare=False)
+    decoded: Any = field(default=None, init=False, repr=False, compare=False)
+    """What ``remember`` has made of it."""
 
     # Made anew each time: a cached resource is asked for them once, and would hold them as long as it lives.
     @property
@@ -82,11 +83,10 @@ class Resource:
     def meta(self) -> Meta:
         return Meta(str(self.version), _instant(self.record.get(CREATED)), _instant(self.record.get(UPDATED)))
 
-    def remembered(self, decode: Callable[["Resource"], Any]) -> Any:
-        """What ``decode`` made of this resource; it is asked once, as a record never changes."""
-        if self._decoded is None:
-            object.__setattr__(self, "_decoded", decode(self))
-        return self._decoded
+    def remember(self, decode: Callable[["Resource"], Any]) -> Any:
+        """Keep what ``decode`` makes of this resource, as a record never changes."""
+        object.__setattr__(self, "decoded", decode(self))
+        return self.decoded
 
     @property
     def version(self) -> int:

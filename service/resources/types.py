@@ -75,7 +75,7 @@ class ResourceType:
         Raises:
             Invalid: names each field of what is stored that is not valid.
         """
-        return resource.remembered(self._decode)
+        return resource.decoded or resource.remember(self._decode)
 
     def _decode(self, resource: Resource) -> Any:
         fields = {**resource.fields, "id": resource.id}

@@ -46,11 +46,7 @@ class Endpoints:
 
     def remembered(self, account: AwsAccount, bucket: str) -> Endpoint | None:
         """The endpoint, if it was resolved before and not forgotten since."""
-        key = _remembered_under(account, bucket)
-        endpoint = self._remembered.get(key)
-        if endpoint is not None:
-            self._remembered.move_to_end(key)
-        return endpoint
+        return self._remembered.get(_remembered_under(account, bucket))
 
     async def resolve(self, account: AwsAccount, bucket: str) -> Endpoint:
         """Ask aiobotocore, and remember. Raises Invalid for what it refuses to sign for."""
@@ -63,6 +59,7 @@ class Endpoints:
         endpoint = await _probe(client, bucket)
         self._remembered[_remembered_under(account, bucket)] = endpoint
         if len(self._remembered) > MAX_ENDPOINTS:
+            # The oldest: to keep the order of use, each URL would have to pay.
             self._remembered.popitem(last=False)
         return endpoint
 

@@ -1,7 +1,6 @@
 """What a bucket and a key may be named."""
 
 import re
-from functools import lru_cache
 
 from service.errors import Issue
 
@@ -17,22 +16,16 @@ _OUTPOSTS_SUFFIX = "--op-s3"
 _OUTPOSTS_ALIAS_LENGTH = 50
 
 
-def are_names(bucket: str, key: str) -> bool:
-    """Whether both can be signed for."""
-    return not (_bucket_problem(bucket) or _key_problem(key))
-
-
 def name_issues(bucket: str, key: str, *, key_expression: str = "key") -> list[Issue]:
     """Why the bucket or the key cannot be signed for; empty if they can. ``key_expression`` is the key's field."""
     issues = []
     if problem := _bucket_problem(bucket):
         issues.append(Issue(problem, "bucket"))
-    if problem := _key_problem(key):
+    if problem := key_problem(key):
         issues.append(Issue(f"{key_expression} {problem}", key_expression))
     return issues
 
 
-@lru_cache(maxsize=1024)
 def _bucket_problem(bucket: str) -> str | None:
     if bucket.startswith("arn:"):
         return "bucket must be a name; an ARN is not supported"
@@ -45,7 +38,8 @@ def _bucket_problem(bucket: str) -> str | None:
     return None
 
 
-def _key_problem(key: str) -> str | None:
+def key_problem(key: str) -> str | None:
+    """Why the key cannot be signed for, as the end of a sentence; None if it can."""
     try:
         size = len(key) if key.isascii() else len(key.encode())
     except UnicodeEncodeError:

@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 from service.errors import MethodNotAllowed, RouteNotFound
 from service.telemetry.metrics import UNMATCHED
 from service.web.answer import Answer
-from service.web.context import SHARED, Exchange, Shared
+from service.web.context import Exchange, Shared
 
 Handler = Callable[[Exchange], Answer | Awaitable[Answer]]
 Step = Callable[[Exchange], Answer | Awaitable[Answer | None] | None]
@@ -20,8 +20,12 @@ Entry = Callable[[Shared, "Route", Sequence[Step], web.Request], Awaitable[Answe
 """Makes an exchange of a request, takes it through the steps, and makes an answer of whatever becomes of it."""
 
 Expect = Callable[[web.Request], Awaitable[None]]
+Methods = dict[str, web.ResourceRoute]
 
 _REST = ":path"
+_NOTHING: Methods = {}
+# aiohttp wants one of each route, and asks it nothing here.
+_RESOURCE = web.PlainResource("/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,60 +47,63 @@ class Route:
         object.__setattr__(self, "pattern", self.path.replace(_REST, ""))
 
 
-def add_routes(
-    app: web.Application, routes: Iterable[Route], *, entry: Entry, stack: Sequence[Step], expect: Expect
-) -> None:
-    """Add routes, each behind ``stack``; and one for all else, so that this is answered alike.
+class Router:
+    """Finds what answers a request, each handler behind ``stack``; there is one for whatever no route answers.
 
-    The middlewares of an aiohttp application would cost each request another wrapper.
+    It does the work of aiohttp's own dispatcher, which walks up each path, has no place for targets without one, such
+    as ``*``, and whose middlewares cost each request another wrapper.
     """
 
-    def add(resource: web.Resource, method: str, route: Route) -> None:
-        handler = partial(entry, app[SHARED], route, stack)
-        resource.add_route(method, handler, expect_handler=expect)
+    def __init__(
+        self, routes: Iterable[Route], *, shared: Shared, entry: Entry, stack: Sequence[Step], expect: Expect
+    ) -> None:
+        self._plain: dict[str, Methods] = {}
+        self._patterns: dict[str, tuple[Callable[[str], object], Methods]] = {}
 
-    paths: dict[str, _Path] = {}
-    for route in routes:
-        if route.path not in paths:
-            paths[route.path] = _Path(route)
-            app.router.register_resource(paths[route.path])
-        for method in (hdrs.METH_GET, hdrs.METH_HEAD) if route.method == hdrs.METH_GET else (route.method,):
-            add(paths[route.path], method, route)
-    anything = _Anything("/")
-    app.router.register_resource(anything)
-    add(anything, hdrs.METH_ANY, Route(hdrs.METH_ANY, UNMATCHED, _unmatched))
+        def behind_stack(route: Route, method: str) -> web.ResourceRoute:
+            handler = partial(entry, shared, route, stack)
+            return web.ResourceRoute(method, handler, _RESOURCE, expect_handler=expect)
+
+        for route in routes:
+            for method in (hdrs.METH_GET, hdrs.METH_HEAD) if route.method == hdrs.METH_GET else (route.method,):
+                self._methods(route.path)[method] = behind_stack(route, method)
+        self._unmatched = behind_stack(Route(hdrs.METH_ANY, UNMATCHED, self._refuse), hdrs.METH_ANY)
+
+    def serve(self, app: web.Application) -> None:
+        """Take the place of the application's own dispatcher."""
+        # aiohttp has no other way that is not deprecated.
+        app.router.resolve = self._resolve  # type: ignore[method-assign]
+
+    async def _resolve(self, request: web.Request) -> web.UrlMappingMatchInfo:
+        return web.UrlMappingMatchInfo({}, self._find(request).get(request.method, self._unmatched))
+
+    def _methods(self, path: str) -> Methods:
+        if "{" not in path:
+            return self._plain.setdefault(path, {})
+        _, methods = self._patterns.setdefault(path, (_expression(path).fullmatch, {}))
+        return methods
+
+    def _find(self, request: web.Request) -> Methods:
+        """What answers which method on the path as it is when decoded, but for its slashes."""
+        path = request.raw_path
+        if not path.startswith("/") or "%" in path or "?" in path or "#" in path:
+            path = request.rel_url.path_safe
+        if methods := self._plain.get(path):
+            return methods
+        for matches, methods in self._patterns.values():
+            if matches(path):
+                return methods
+        return _NOTHING
+
+    async def _refuse(self, exchange: Exchange) -> Answer:
+        request = exchange.request
+        if allowed := self._find(request).keys():
+            raise MethodNotAllowed(request.method, request.path, allowed)
+        raise RouteNotFound(request.path)
 
 
-class _Path(web.PlainResource):
-    """Matches a route's path. What the names stand for is left to the handler, which reads the raw path."""
-
-    def __init__(self, route: Route) -> None:
-        super().__init__(route.pattern)
-        parts = re.split(r"\{\w+(:path)?\}", route.path)
-        expressions = {None: "[^/]+", _REST: r"[\s\S]*"}
-        self._matches = re.compile(
-            "".join(expressions[part] if index % 2 else re.escape(str(part)) for index, part in enumerate(parts))
-        ).fullmatch
-
-    def _match(self, path: str) -> dict[str, str] | None:
-        return {} if self._matches(path) else None
-
-
-class _Anything(web.PlainResource):
-    """A resource for request targets of any form: HTTP has some that are no path, such as ``*``."""
-
-    def _match(self, path: str) -> dict[str, str]:
-        del path
-        return {}
-
-
-async def _unmatched(exchange: Exchange) -> Answer:
-    request = exchange.request
-    allowed: set[str] = set()
-    for resource in request.app.router.resources():
-        _, methods = await resource.resolve(request)
-        allowed |= methods
-    allowed.discard(hdrs.METH_ANY)
-    if allowed:
-        raise MethodNotAllowed(request.method, request.path, allowed)
-    raise RouteNotFound(request.path)
+def _expression(path: str) -> re.Pattern[str]:
+    parts = re.split(r"(\{\w+(?::path)?\})", path)
+    return re.compile(
+        "".join((r"[\s\S]*" if _REST in part else "[^/]+") if part[:1] == "{" else re.escape(part) for part in parts)
+    )

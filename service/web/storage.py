@@ -11,7 +11,7 @@ from service.errors import Invalid, Issue
 from service.resources.schemas import DEFAULT_EXPIRATION_SECONDS, Reader, SigningQuery, UploadSchema
 from service.resources.types import AWS_ACCOUNT, AwsAccount
 from service.signing.endpoint import Endpoint
-from service.signing.names import are_names, name_issues
+from service.signing.names import key_problem, name_issues
 from service.signing.operations import DELETE_OBJECT, GET_OBJECT, PUT_OBJECT, Operation
 from service.signing.presigner import presigned
 from service.telemetry.metrics import SIGNED
@@ -59,14 +59,15 @@ def delete(exchange: Exchange) -> Answer | Awaitable[Answer]:
 
 
 def _sign(exchange: Exchange, wanted: Wanted, faults: Sequence[Issue]) -> Answer | Awaitable[Answer]:
-    if faults or not (AWS_ACCOUNT.is_id(wanted.account) and are_names(wanted.bucket, wanted.key)):
-        names = name_issues(wanted.bucket, wanted.key, key_expression=wanted.key_field)
-        raise Invalid(*faults, *AWS_ACCOUNT.id_faults(wanted.account), *names)
     shared = exchange.shared
-    if resource := shared.repository.at_hand(AWS_ACCOUNT, wanted.account):
+    # What is at hand under an id, or known of a bucket, was judged when it was first asked for.
+    if not faults and (resource := shared.repository.at_hand(AWS_ACCOUNT, wanted.account)):
         account = AWS_ACCOUNT.model(resource)
-        if endpoint := shared.presigner.endpoint(account, wanted.bucket):
+        if (endpoint := shared.presigner.endpoint(account, wanted.bucket)) and not key_problem(wanted.key):
             return _signed(exchange, wanted, account, endpoint)
+    names = name_issues(wanted.bucket, wanted.key, key_expression=wanted.key_field)
+    if names or faults or not AWS_ACCOUNT.is_id(wanted.account):
+        raise Invalid(*faults, *AWS_ACCOUNT.id_faults(wanted.account), *names)
     return _sign_later(exchange, wanted)
 
 

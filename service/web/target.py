@@ -24,10 +24,7 @@ def segments(request: web.Request, most: int) -> list[str]:
     Raises:
         InvalidRequest: where an escape or its UTF-8 is malformed.
     """
-    url = request.rel_url
-    if url.raw_fragment or "#" in request.raw_path:
-        raise InvalidRequest("The request target has a fragment; write # in a key as %23")
-    path = url.raw_path
+    path, _ = _split(request)
     parts = path[1:].split("/", most - 1)
     if "%" not in path and path.isascii():
         return parts
@@ -40,10 +37,22 @@ def query(request: web.Request) -> Mapping[str, str]:
     Raises:
         InvalidRequest: where a parameter comes twice, or an escape or its UTF-8 is malformed.
     """
-    raw = request.rel_url.raw_query_string
+    _, raw = _split(request)
     if not raw:
         return NO_PARAMETERS
     return _parameters(raw) if len(raw) <= _LONGEST_REMEMBERED else _parameters.__wrapped__(raw)
+
+
+def _split(request: web.Request) -> tuple[str, str]:
+    """The path and the query as they were sent."""
+    raw = request.raw_path
+    if "#" in raw:
+        raise InvalidRequest("The request target has a fragment; write # in a key as %23")
+    if not raw.startswith("/"):
+        return request.rel_url.raw_path, request.rel_url.raw_query_string
+    # The parts of a URL that aiohttp has not seen before take longer.
+    path, _, query = raw.partition("?")
+    return path, query
 
 
 # Callers use few different queries, such as expiration=43200.

@@ -167,15 +167,14 @@ async def test_accounts_share_clients_and_endpoints_whatever_their_credentials(e
     assert "first" not in repr(opened) + repr(endpoints._remembered)
 
 
-async def test_endpoints_are_bounded_and_the_one_used_last_is_kept(endpoints, monkeypatch):
+async def test_endpoints_are_bounded_and_the_oldest_makes_room(endpoints, monkeypatch):
     monkeypatch.setattr(endpoint_module, "MAX_ENDPOINTS", 3)
-    for bucket in ("used", "first", "second"):
+    for bucket in ("first", "second", "third", "fourth"):
         await endpoints.resolve(account(), bucket)
-    endpoints.remembered(account(), "used")
-    await endpoints.resolve(account(), "third")
 
-    remembered = [bucket for bucket in ("used", "first", "second", "third") if endpoints.remembered(account(), bucket)]
-    assert remembered == ["used", "second", "third"]
+    buckets = ("first", "second", "third", "fourth")
+    remembered = [bucket for bucket in buckets if endpoints.remembered(account(), bucket)]
+    assert remembered == ["second", "third", "fourth"]
 
 
 async def test_clients_are_bounded_and_closed(monkeypatch, opened, closed):

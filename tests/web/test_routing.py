@@ -33,12 +33,6 @@ async def test_the_server_in_general_is_a_target_of_no_route(service, faults):
     assert b'"id":"not-found"' in answer
 
 
-async def test_a_target_without_a_path_is_told_so_by_aiohttp(service):
-    answer = service.exchange(b"CONNECT localhost:80 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-
-    assert answer.startswith(b"HTTP/1.1 404 ")
-
-
 async def test_the_methods_of_a_path_are_those_of_all_its_routes(client, faults):
     answer = await client.request("PROPFIND", "/AwsAccount/x")
 
