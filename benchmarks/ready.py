@@ -50,13 +50,18 @@ def workers(count: int) -> Serve:
     return serve
 
 
-@contextmanager
-def fast_api() -> Iterator[Server]:
-    missing = [name for name in ("fastapi", "uvicorn", "uvloop", "httptools", "boto3") if not find_spec(name)]
-    if missing:
-        raise Skipped(f"{', '.join(missing)} not installed: pip install fastapi 'uvicorn[standard]' boto3")
-    with servers.peer("fast_api") as server:
-        yield server
+def fast_api(handler: str) -> Serve:
+    """FastAPI, with a handler that is a ``function`` or a ``coroutine``."""
+
+    @contextmanager
+    def serve() -> Iterator[Server]:
+        missing = [name for name in ("fastapi", "uvicorn", "uvloop", "httptools", "boto3") if not find_spec(name)]
+        if missing:
+            raise Skipped(f"{', '.join(missing)} not installed: pip install fastapi 'uvicorn[standard]' boto3")
+        with servers.peer("fast_api", handler) as server:
+            yield server
+
+    return serve
 
 
 @contextmanager

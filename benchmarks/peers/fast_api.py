@@ -1,7 +1,8 @@
-"""Signed GETs as one would write them with FastAPI, uvicorn and a boto3 client; one account, no store. Argument: port.
+"""Signed GETs as one would write them with FastAPI, uvicorn and a boto3 client; one account, no store.
 
-To be no slower than it must, it runs on uvloop and httptools without an access log, and its handler is a coroutine:
-in a plain function, it would wait for a thread at each request.
+Arguments: port, and ``function`` or ``coroutine``. A plain function, which FastAPI runs in a thread, is what it asks
+for with a library such as boto3 (https://fastapi.tiangolo.com/async/); who knows that a signature waits for nothing
+spares the thread. It runs on uvloop and httptools without an access log, to be no slower than it must.
 """
 
 import importlib
@@ -27,14 +28,19 @@ CLIENT: Any = boto3.client(
 )
 
 
-async def download(account: str, bucket: str, key: str, expiration: int = 86_400) -> dict[str, str]:
+def download(account: str, bucket: str, key: str, expiration: int = 86_400) -> dict[str, str]:
     if account != AMAZON.id:
         raise fastapi.HTTPException(404)
     params = {"Bucket": bucket, "Key": key}
     return {"url": CLIENT.generate_presigned_url("get_object", Params=params, ExpiresIn=expiration)}
 
 
+async def download_at_once(account: str, bucket: str, key: str, expiration: int = 86_400) -> dict[str, str]:
+    return download(account, bucket, key, expiration)
+
+
 if __name__ == "__main__":
     app = fastapi.FastAPI()
-    app.add_api_route("/aws/storage/{account}/{bucket}/{key:path}", download)
+    handler = {"function": download, "coroutine": download_at_once}[sys.argv[2]]
+    app.add_api_route("/aws/storage/{account}/{bucket}/{key:path}", handler)
     uvicorn.run(app, port=int(sys.argv[1]), loop="uvloop", http="httptools", access_log=False, log_level="warning")
