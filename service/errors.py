@@ -37,6 +37,13 @@ class Internal(ServiceError):
         super().__init__(f"Internal error; the log tells more under request id {request_id}")
 
 
+class Unsealable(ServiceError):
+    """A stored secret cannot be opened, which is for those to mend who keep the keys and the store, not for callers."""
+
+    def __init__(self, kind: str, id: str, field: str, problem: str) -> None:
+        super().__init__(Issue(f"The {field} of {kind}/{id} {problem}", f"{kind}.{field}"))
+
+
 class MalformedBody(ServiceError):
     """A body that cannot be read. ``line`` and ``column`` count from 1."""
 
