@@ -7,7 +7,7 @@ field's name.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from marshmallow import RAISE, Schema, ValidationError, fields, post_load, pre_load, validates_schema
@@ -77,7 +77,7 @@ class WireSchema(Schema):
 class Document:
     """A body that was read. ``text`` says that its scalars are all text, for the schema to type."""
 
-    values: Mapping[str, Any]
+    values: Mapping[str, Any] = field(repr=False)
     text: bool
 
     def under(self, id: str) -> "Document":
@@ -259,8 +259,8 @@ class DeleteQuery(WireSchema):
 
 def _issues(messages: Mapping[str, Any], within: str) -> list[Issue]:
     issues: list[Issue] = []
-    for position, (field, problems) in enumerate(messages.items(), 1):
-        name = f"{within}.{field}" if within else field
+    for position, (field_name, problems) in enumerate(messages.items(), 1):
+        name = f"{within}.{field_name}" if within else field_name
         shown = name if len(name) <= MAX_NAME_IN_MESSAGE else f"{name[:MAX_NAME_IN_MESSAGE]}…"
         issues += [Issue(f"{shown} {problem}", shown) for problem in problems]
         if len(issues) >= MAX_ISSUES and position < len(messages):

@@ -296,3 +296,9 @@ def test_queries_have_defaults():
 def test_an_upload_needs_a_filename_of_text(filename):
     with pytest.raises(Invalid, match=r"^filename (is missing|must be a string)$"):
         UploadSchema().read({"filename": filename})
+
+
+def test_a_body_is_not_shown():
+    document = Document({"secret-access-key": "s3cr3t"}, text=True).under("a")
+
+    assert repr(document) == "Document(text=True)"
