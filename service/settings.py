@@ -251,7 +251,8 @@ def _text(environ: Mapping[str, str], variable: str, declaration: Declaration) -
         return Path(path).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise ValidationError(f"cannot be read from {path} ({variable}{FILE_SUFFIX}): {reason}") from None
+        # Who takes the one variable for the other has put the secret where the path belongs.
+        raise ValidationError(f"cannot be read from the file that {variable}{FILE_SUFFIX} names: {reason}") from None
 
 
 def _flat(messages: Any) -> list[str]:

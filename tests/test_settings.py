@@ -156,6 +156,7 @@ def test_no_problem_repeats_a_secret(url, tmp_path):
 
     assert "s3cr3t" not in str(problems(SIGNER_STORE_URL=url))
     assert "s3cr3t" not in str(problems(SIGNER_STORE_URL_FILE=str(file)))
+    assert "s3cr3t" not in str(problems(SIGNER_STORE_URL_FILE=url))
 
 
 def test_settings_do_not_show_a_secret():
@@ -189,7 +190,7 @@ def test_a_file_that_cannot_be_used_is_told(tmp_path, content):
 def test_a_path_that_is_none_is_told(path):
     (problem,) = problems(SIGNER_STORE_URL_FILE=path)
 
-    assert problem.startswith("SIGNER_STORE_URL cannot be read from ")
+    assert problem.startswith("SIGNER_STORE_URL cannot be read from the file that SIGNER_STORE_URL_FILE names: ")
 
 
 def test_only_what_holds_a_secret_has_a_file_twin():
