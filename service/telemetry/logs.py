@@ -8,6 +8,8 @@ from pythonjsonlogger.json import JsonFormatter
 
 # aiohttp logs what its parser refused with a traceback, and so does asyncio for connections that break.
 ONE_LINE_LOGGERS = ("aiohttp.server", "asyncio")
+# At debug level they log the requests to AWS and its answers whole, those among them that hold credentials.
+RESERVED_LOGGERS = ("botocore", "aiobotocore")
 
 
 def configure(*, level: str, form: str) -> None:
@@ -16,8 +18,9 @@ def configure(*, level: str, form: str) -> None:
     handler.setFormatter(_formatter(form))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name in ONE_LINE_LOGGERS:
-        logger = logging.getLogger(name)
-        logger.filters = [_without_traceback]
+        logging.getLogger(name).filters = [_without_traceback]
+    for name in RESERVED_LOGGERS:
+        logging.getLogger(name).setLevel(max(logging.INFO, logging.getLogger().level))
     # aiohttp tells a malformed method at debug level, and all else that its parser refuses as an error.
     logging.getLogger("aiohttp.server").setLevel(logging.DEBUG)
 
@@ -49,8 +52,10 @@ def _printable(text: str) -> str:
 
 def _without_traceback(record: logging.LogRecord) -> bool:
     if record.exc_info and record.exc_info[1] is not None:
-        # The error's own text quotes what was refused, which may be a header with a password.
-        record.msg = f"{record.getMessage()}: {type(record.exc_info[1]).__name__}"
+        # The error's own text quotes what was refused, which may be a header with a password; so do asyncio's further
+        # lines, which show the task that has failed.
+        what, *_ = record.getMessage().split("\n", 1)
+        record.msg = f"{what}: {type(record.exc_info[1]).__name__}"
         record.args = None
         record.exc_info = None
         if record.levelno == logging.DEBUG:

@@ -1,3 +1,5 @@
+import asyncio
+import gc
 import json
 import logging
 import re
@@ -12,6 +14,7 @@ def written(capsys):
     """Configures the log, and gives the lines that were written since."""
     root = logging.getLogger()
     before = root.handlers[:], root.level, {name: logging.getLogger(name).filters for name in logs.ONE_LINE_LOGGERS}
+    levels = {name: logging.getLogger(name).level for name in (*logs.ONE_LINE_LOGGERS, *logs.RESERVED_LOGGERS)}
 
     def configure(form, level="info"):
         logs.configure(level=level, form=form)
@@ -21,9 +24,12 @@ def written(capsys):
     root.handlers[:], root.level, filters = before
     for name, those in filters.items():
         logging.getLogger(name).filters = those
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
 
 
 HOSTILE = "GET /a\n2026-01-01 00:00:00,000 INFO    root: forged\r\x1b[31m\x00\x85\u2028\u202e b\u00e9"
+SECRET = "s3cr3t"
 
 
 def test_a_json_line_has_its_parts(written):
@@ -89,6 +95,65 @@ def test_an_error_of_the_service_brings_its_traceback(written):
     (entry,) = map(json.loads, lines())
     assert entry["message"] == "Request id failed"
     assert "ValueError: inside" in entry["exc_info"]
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_a_traceback_shows_the_value_of_no_variable(written, form):
+    lines = written(form)
+    try:
+        fails(SECRET, password=SECRET)
+    except ValueError:
+        logging.getLogger("service.x").exception("Request %s failed", "id")
+
+    told = "\n".join(lines())
+    assert "in fails" in told
+    assert "ZeroDivisionError" in told
+    assert SECRET not in told
+
+
+def fails(secret, **given):
+    keys = [secret, *given.values()]
+    try:
+        len(keys) / 0
+    except ZeroDivisionError as error:
+        raise ValueError("inside") from error
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_a_task_that_nobody_asked_is_told_without_the_text_of_its_error(written, form):
+    async def fail():
+        raise ValueError(SECRET)
+
+    async def forget():
+        asyncio.create_task(fail())  # noqa: RUF006 - that it is lost is the point
+        await asyncio.sleep(0)
+        gc.collect()
+
+    lines = written(form)
+    asyncio.run(forget())
+
+    (line,) = lines()
+    assert "Task exception was never retrieved: ValueError" in line
+    assert SECRET not in line
+
+
+@pytest.mark.parametrize("name", ["botocore.parsers", "aiobotocore.endpoint"])
+def test_what_is_exchanged_with_aws_is_not_logged_at_any_level(written, name):
+    lines = written("text", level="debug")
+    logging.getLogger(name).debug("Response body:\n%r", f"<SecretAccessKey>{SECRET}</SecretAccessKey>")
+    logging.getLogger(name).info("Found credentials")
+
+    (line,) = lines()
+    assert line.endswith("Found credentials")
+
+
+@pytest.mark.parametrize("name", logs.RESERVED_LOGGERS)
+def test_a_reserved_library_is_no_louder_than_what_is_wanted(written, name):
+    lines = written("text", level="warning")
+    logging.getLogger(name).info("quiet")
+    logging.getLogger(name).warning("loud")
+
+    assert len(lines()) == 1
 
 
 def test_configuring_twice_does_not_log_twice(written):
