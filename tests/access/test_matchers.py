@@ -1,0 +1,63 @@
+from types import MappingProxyType
+
+import pytest
+
+from service.access import matchers
+from service.access.matchers import NIL, NOT_BLANK, PRESENT, literal, mapping, regex, text_of, within
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("", ""),
+        ("a", "a"),
+        ("\ud800", "\ud800"),
+        (True, "true"),
+        (False, "false"),
+        (0, "0"),
+        (1, "1"),
+        (-3600, "-3600"),
+        (10**30, "1" + "0" * 30),
+        (1.5, "1.5"),
+        (5.0, "5.0"),
+        pytest.param(10**5000, None, id="more digits than Python writes"),
+        (None, None),
+        (b"a", None),
+        ([], None),
+        ({}, None),
+        (["a"], None),
+    ],
+)
+def test_a_scalar_is_compared_by_its_text(value, text):
+    assert text_of(value) == text
+
+
+def test_any_class_of_mapping_is_one():
+    assert mapping((("a", literal("b")),)).test(MappingProxyType({"a": "b"}), {})
+
+
+def test_what_is_no_plain_data_is_present_and_nothing_else():
+    strange = object()
+
+    assert PRESENT.test(strange, {})
+    assert not any(
+        matcher.test(strange, {})
+        for matcher in (NIL, NOT_BLANK, literal(str(strange)), mapping(()), matchers.beginning(()))
+    )
+
+
+def test_a_path_has_names_and_indices():
+    assert within(within(within("", "body"), "items"), 0) == "body.items[0]"
+
+
+def test_text_that_is_no_unicode_is_not_searched():
+    searched = []
+
+    assert not regex("", searched.append).test("a\udcff", {})
+    assert searched == []
+
+
+def test_a_message_shows_the_beginning_of_a_long_pattern():
+    complaint = literal("a" * 1000).mismatch("b", {}, "key")
+
+    assert complaint == f"key is not {'a' * 64}…"
