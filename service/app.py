@@ -2,34 +2,53 @@
 
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from service.access.callers import Callers, Root
+from service.access.policies import Policies
+from service.access.sessions import KIND as SESSION
+from service.access.sessions import Sessions
+from service.access.types import ACCESS_POLICY, CLIENT
+from service.resources.hashing import Hasher
+from service.resources.keeper import Keeper
 from service.resources.repository import Repository
+from service.resources.sealing import Sealer
 from service.resources.store import EmbeddedStore, Store
-from service.resources.types import RESOURCE_TYPES
-from service.settings import Settings
+from service.resources.types import AWS_ACCOUNT
+from service.settings import Settings, SettingsError
 from service.signing.presigner import Presigner
 from service.telemetry import metrics
-from service.web import operations, storage
+from service.web import explanation, operations, session, storage
+from service.web.access import Access
 from service.web.context import SHARED, Shared
 from service.web.middleware import STACK, answered, expectation
 from service.web.resources import ResourceHandlers
 from service.web.routing import Route, Router
+
+if TYPE_CHECKING:
+    from service.access.jwt import JwtVerifier
+
+RESOURCE_TYPES = (AWS_ACCOUNT, CLIENT, ACCESS_POLICY)
 
 
 def create_app(settings: Settings, *, store: Store | None = None) -> web.Application:
     """The application, ready to run. ``store`` takes the place of the one that the settings name."""
     app = web.Application(client_max_size=settings.max_body)
     store = store or make_store(settings)
+    hasher = Hasher()
+    repository = Repository(store, Keeper(make_sealer(settings), hasher))
     app[SHARED] = Shared(
         store=store,
-        repository=Repository(store),
+        access=None if settings.is_open else _access(settings, store, repository, hasher),
+        repository=repository,
         presigner=Presigner(default_use_ssl=settings.default_use_ssl),
         commit=settings.commit,
         max_body=settings.max_body,
         cors_origins=frozenset(settings.cors_origins),
-        loopback_only=settings.is_loopback and not settings.socket,
+        loopback_only=settings.is_open and settings.is_loopback and not settings.socket,
     )
     metrics.describe(settings.commit)
     _route(app, _routes(settings))
@@ -43,9 +62,42 @@ def _routes(settings: Settings) -> Iterator[Route]:
     for type_ in RESOURCE_TYPES:
         for base in ("", "/fhir"):
             yield from ResourceHandlers(type_).routes(base)
+    yield from explanation.ROUTES
+    yield from session.ROUTES
     yield from operations.ROUTES
     if settings.ops_port is None:
         yield from operations.METRICS
+
+
+def make_sealer(settings: Settings) -> Sealer:
+    """What seals secrets in the store. Raises SettingsError for a file of keys that is none."""
+    if not settings.encryption_keys_file:
+        return Sealer()
+    try:
+        return Sealer.from_file(Path(settings.encryption_keys_file))
+    except ValueError as fault:
+        raise SettingsError([f"SIGNER_ENCRYPTION_KEYS_FILE {fault}"]) from None
+
+
+def _access(settings: Settings, store: Store, repository: Repository, hasher: Hasher) -> Access:
+    root = Root(settings.root_client_id, settings.root_client_secret)
+    sessions = Sessions(store, repository, root, seconds=settings.token_seconds)
+    callers = Callers(root, repository, hasher, sessions, _jwt(settings))
+    return Access(callers, Policies(repository))
+
+
+def _jwt(settings: Settings) -> "JwtVerifier | None":
+    if not settings.jwt_issuer:
+        return None
+    # Its libraries take 10 MiB, which only those need who have an issuer.
+    from service.access.jwt import JwtVerifier  # noqa: PLC0415
+    from service.access.key_sets import KeySet  # noqa: PLC0415
+
+    try:
+        keys = KeySet.at(settings.jwt_jwks)
+    except ValueError as fault:
+        raise SettingsError([f"SIGNER_JWT_JWKS {fault}"]) from None
+    return JwtVerifier(settings.jwt_issuer, settings.jwt_audience, keys)
 
 
 def _route(app: web.Application, routes: Iterable[Route]) -> None:
@@ -72,13 +124,18 @@ def make_store(settings: Settings) -> Store:
     store = RedisStore.at(settings.store_url, prefix=settings.key_prefix)
     if not settings.cache_size:
         return store
-    kinds = [type_.kind for type_ in RESOURCE_TYPES]
+    kinds = [*(type_.kind for type_ in RESOURCE_TYPES), SESSION]
     tracker = Tracker.at(settings.store_url, kinds=kinds, prefix=settings.key_prefix)
     return CachedStore(store, tracker, size=settings.cache_size, ttl=settings.cache_ttl, stale=settings.stale_seconds)
 
 
 async def _resources(app: web.Application) -> AsyncIterator[None]:
-    await app[SHARED].store.open()
+    shared = app[SHARED]
+    await shared.store.open()
+    if shared.access:
+        await shared.access.open()
     yield
-    await app[SHARED].presigner.close()
-    await app[SHARED].store.close()
+    if shared.access:
+        await shared.access.close()
+    await shared.presigner.close()
+    await shared.store.close()

@@ -58,6 +58,12 @@ class InvalidRequest(ServiceError):
     status, code = 400, "invalid"
 
 
+class Unauthenticated(ServiceError):
+    """No credentials, or wrong ones. What was wrong with them is for the log alone."""
+
+    status, code = 401, "login"
+
+
 class Forbidden(ServiceError):
     status, code = 403, "forbidden"
 
@@ -119,6 +125,16 @@ class Invalid(ServiceError):
     """Can be read, is not valid: one issue a fault, all faults at once."""
 
     status, code = 422, "invalid"
+
+
+class Throttled(ServiceError):
+    """Over a limit; ``seconds`` say when to come again."""
+
+    status, code = 429, "throttled"
+
+    def __init__(self, problem: str, seconds: int = RETRY_AFTER_SECONDS) -> None:
+        self.headers = {"Retry-After": str(seconds)}
+        super().__init__(problem)
 
 
 class StoreUnavailable(ServiceError):

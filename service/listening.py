@@ -61,12 +61,14 @@ def announce(settings: Settings, listening: Listening, *, store: str, networked:
         service.__version__,
         _address(listening.main[0]),
         store,
-        "none",
+        "none" if settings.is_open else "clients and tokens",
         f"; operations: {_address(listening.ops[0])}" if listening.ops else "",
         f"; workers: {settings.workers}" if settings.workers > 1 else "",
     )
     if not networked:
         logger.warning("Accounts are kept in memory alone and forgotten at the end; set SIGNER_STORE_URL to keep them")
+    if not settings.is_open:
+        return
     who = "everybody who reaches it" if settings.auth == "none" else "everybody on this machine"
     logger.warning("No authentication: %s can sign with every account", who)
 

@@ -15,7 +15,7 @@ from service import listening
 from service.app import create_app, create_operations_app
 from service.listening import Listening, StartError
 from service.resources.store import Store
-from service.settings import Settings
+from service.settings import Settings, SettingsError
 from service.web.context import SHARED
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,10 @@ async def _serve(
     settings: Settings, places: Listening, began: Callable[[Store], None], parent: socket.socket | None
 ) -> None:
     stop = _stop_signals(parent)
-    app = create_app(settings)
+    try:
+        app = create_app(settings)
+    except SettingsError as error:
+        raise StartError("; ".join(error.problems)) from None
     await app[SHARED].presigner.prepare()
     served = [(app, places.main)]
     if places.ops:

@@ -2,18 +2,28 @@
 
 import dataclasses
 import ipaddress
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from marshmallow import ValidationError, fields, validate
 
+from service.parsers import (
+    Flag,
+    Octal,
+    OptionalPort,
+    Port,
+    WordList,
+    choice,
+    number,
+    origin,
+    root_secret,
+    store_url,
+)
+
 PREFIX = "SIGNER_"
 FILE_SUFFIX = "_FILE"
-STORE_SCHEMES = ("memory", "redis", "rediss", "unix")
 
 
 class SettingsError(Exception):
@@ -36,84 +46,6 @@ class Declaration:
 
 def setting(default: str, parser: fields.Field[Any], meaning: str, *, secret: bool = False) -> Any:
     return field(metadata={"declaration": Declaration(default, parser, meaning, secret)}, repr=not secret)
-
-
-class WholeNumber(fields.Integer):
-    default_error_messages = {"invalid": "must be a whole number"}
-
-    def _deserialize(self, value: str, attr: str | None, data: Any, **kwargs: Any) -> int:
-        # int() takes '8_080', ' 8080' and other scripts' digits too.
-        if not re.fullmatch("[0-9]{1,12}", value):
-            raise self.make_error("invalid")
-        return super()._deserialize(value, attr, data, **kwargs) or 0
-
-
-class Port(WholeNumber):
-    def _deserialize(self, value: str, attr: str | None, data: Any, **kwargs: Any) -> int:
-        if value.startswith("tcp://"):
-            raise ValidationError(
-                "looks like a Kubernetes service link; rename the Service or set enableServiceLinks: false on the pod"
-            )
-        number = super()._deserialize(value, attr, data, **kwargs)
-        return validate.Range(0, 65535, error="must be from 0 to 65535")(number)
-
-
-class OptionalPort(Port):
-    def _deserialize(self, value: str, attr: str | None, data: Any, **kwargs: Any) -> int | None:  # type: ignore[override]
-        return super()._deserialize(value, attr, data, **kwargs) if value else None
-
-
-class Octal(fields.String):
-    def _deserialize(self, value: str, attr: str | None, data: Any, **kwargs: Any) -> int:  # type: ignore[override]
-        del attr, data, kwargs
-        mode = int(value, 8) if re.fullmatch("[0-7]{1,4}", value) else -1
-        return validate.Range(0, 0o777, error="must be an octal file mode such as 0660")(mode)
-
-
-class Flag(fields.Boolean):
-    truthy = {"true"}
-    falsy = {"false"}
-    default_error_messages = {"invalid": "must be true or false"}
-
-
-class WordList(fields.List[str]):
-    def _deserialize(self, value: str, attr: str | None, data: Any, **kwargs: Any) -> tuple[str, ...]:  # type: ignore[override]
-        words = [word.strip() for word in value.split(",") if word.strip()]
-        return tuple(word for word in super()._deserialize(words, attr, data, **kwargs) if word)
-
-
-def _number(at_least: int, at_most: int) -> fields.Field[int]:
-    rule = validate.Range(at_least, at_most, error=f"must be from {at_least} to {at_most}")
-    return WholeNumber(validate=rule)
-
-
-def _choice(*words: str) -> fields.Field[str]:
-    return fields.String(
-        validate=validate.OneOf(words, error=f"must be one of: {', '.join(word or '(empty)' for word in words)}")
-    )
-
-
-def _store_url(url: str) -> None:
-    # The value may hold a password: no message repeats it.
-    try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018 - raises for a port that is none
-    except ValueError:
-        raise ValidationError("is not a URL") from None
-    if parts.scheme not in STORE_SCHEMES:
-        raise ValidationError(f"must begin with one of: {', '.join(f'{scheme}://' for scheme in STORE_SCHEMES)}")
-    if parts.scheme == "memory" and url != "memory://":
-        raise ValidationError("takes nothing after memory://")
-    if parts.scheme in {"redis", "rediss"} and not parts.hostname:
-        raise ValidationError("names no host")
-    if parts.scheme == "unix" and not parts.path:
-        raise ValidationError("names no socket path")
-
-
-def _origin(origin: str) -> None:
-    parts = urlsplit(origin)
-    if parts.scheme not in {"http", "https"} or not parts.netloc or origin != f"{parts.scheme}://{parts.netloc}":
-        raise ValidationError("must be origins such as https://app.example.com, separated by commas")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,22 +77,44 @@ class Settings:
     )
     workers: int = setting(
         "1",
-        _number(1, 64),
+        number(1, 64),
         "Processes that serve on the same address, one for each core at most; more than one needs Redis.",
     )
     auth: str = setting(
         "",
-        _choice("", "none"),
+        choice("", "none"),
         "`none` allows any listening address without authentication, for a mesh or gateway that has done it.",
+    )
+    root_client_id: str = setting(
+        "",
+        fields.String(
+            validate=validate.Regexp(r"\A[A-Za-z0-9._-]{0,64}\Z", error="must be 1 to 64 of A-Z a-z 0-9 . _ -")
+        ),
+        "The client that may do everything. With it, every caller needs credentials and a policy.",
+    )
+    root_client_secret: str = setting(
+        "",
+        fields.String(validate=root_secret),
+        "Its secret, of at least 16 characters.",
+        secret=True,
+    )
+    token_seconds: int = setting("3600", number(1, 86_400), "How long, in seconds, a token from `/auth/token` is good.")
+    jwt_issuer: str = setting("", fields.String(), "Issuer (`iss`) whose JWTs are trusted, to the letter.")
+    jwt_audience: str = setting("", fields.String(), "Audience (`aud`) that such a JWT must name.")
+    jwt_jwks: str = setting("", fields.String(), "Where that issuer's key set is: an https URL, or the path of a file.")
+    encryption_keys_file: str = setting(
+        "",
+        fields.String(),
+        "A file with lines `key-id: base64` of 32 bytes each, the first of which seals secrets in the store.",
     )
     cors_origins: tuple[str, ...] = setting(
         "",
-        WordList(fields.String(validate=_origin)),
+        WordList(fields.String(validate=origin)),
         "Origins of web pages that may call the service, separated by commas.",
     )
     store_url: str = setting(
         "memory://",
-        fields.String(validate=_store_url),
+        fields.String(validate=store_url),
         "Where accounts are kept: `memory://` (forgotten when the process ends), `redis://host:port/db`, "
         "`rediss://…` (TLS) or `unix://path`.",
         secret=True,
@@ -168,29 +122,34 @@ class Settings:
     key_prefix: str = setting("", fields.String(), "Text in front of every key in Redis.")
     cache_size: int = setting(
         "10000",
-        _number(0, 10_000_000),
+        number(0, 10_000_000),
         "Most accounts from Redis that a process remembers, for two kilobytes each; 0 turns the cache off.",
     )
     cache_ttl: int = setting(
         "60",
-        _number(1, 3600),
+        number(1, 3600),
         "Longest time, in seconds, that an account is remembered without asking Redis again.",
     )
     stale_seconds: int = setting(
         "60",
-        _number(0, 86_400),
+        number(0, 86_400),
         "How long, in seconds, remembered accounts go on signing after Redis has gone away; 0 for not at all.",
     )
-    max_body: int = setting("1048576", _number(1024, 64 * 1024 * 1024), "Largest request body, in bytes.")
+    max_body: int = setting("1048576", number(1024, 64 * 1024 * 1024), "Largest request body, in bytes.")
     default_use_ssl: bool = setting("false", Flag(), "`use-ssl` of accounts that do not say.")
     drain_seconds: int = setting(
         "0",
-        _number(0, 300),
+        number(0, 300),
         "How long to go on serving, with `/ready` at 503, after SIGTERM and before the port closes.",
     )
-    log_level: str = setting("info", _choice("debug", "info", "warning", "error"), "Least severe level that is logged.")
-    log_format: str = setting("json", _choice("json", "text"), "Form of the log lines on standard error.")
+    log_level: str = setting("info", choice("debug", "info", "warning", "error"), "Least severe level that is logged.")
+    log_format: str = setting("json", choice("json", "text"), "Form of the log lines on standard error.")
     commit: str = setting("", fields.String(), "Source revision that `/$version` tells; images have it built in.")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody is asked for credentials."""
+        return not self.root_client_id
 
     @property
     def is_loopback(self) -> bool:
@@ -261,13 +220,33 @@ def _flat(messages: Any) -> list[str]:
     return [str(message) for message in messages]
 
 
+def _access_contradictions(settings: Settings) -> list[str]:
+    problems = []
+    if bool(settings.root_client_id) is not bool(settings.root_client_secret):
+        problems.append(f"{PREFIX}ROOT_CLIENT_ID and {PREFIX}ROOT_CLIENT_SECRET come together; set both or neither")
+    if settings.root_client_id and settings.auth == "none":
+        problems.append(f"{PREFIX}AUTH is none, and {PREFIX}ROOT_CLIENT_ID asks for credentials: keep one of them")
+    jwt = {"JWT_ISSUER": settings.jwt_issuer, "JWT_AUDIENCE": settings.jwt_audience, "JWT_JWKS": settings.jwt_jwks}
+    if any(jwt.values()):
+        missing = " and ".join(f"{PREFIX}{name}" for name, text in jwt.items() if not text)
+        if missing:
+            problems.append(f"{missing} must be set too: issuer, audience and key set of JWTs come together")
+        if settings.is_open:
+            problems.append(
+                f"{PREFIX}JWT_ISSUER needs {PREFIX}ROOT_CLIENT_ID, without which nobody is asked for a token"
+            )
+    return problems
+
+
 def _contradictions(settings: Settings) -> list[str]:
     problems = []
-    if not (settings.socket or settings.is_loopback or settings.auth == "none"):
+    if settings.is_open and not (settings.socket or settings.is_loopback or settings.auth == "none"):
         problems.append(
             f"{PREFIX}HOST is {settings.host}, which others can reach, and no authentication is set: "
-            f"listen on 127.0.0.1 or {PREFIX}SOCKET, or set {PREFIX}AUTH=none where a mesh or gateway has authenticated"
+            f"set {PREFIX}ROOT_CLIENT_ID and {PREFIX}ROOT_CLIENT_SECRET, listen on 127.0.0.1 or {PREFIX}SOCKET, "
+            f"or set {PREFIX}AUTH=none where a mesh or gateway has authenticated"
         )
+    problems += _access_contradictions(settings)
     if settings.workers > 1 and settings.store_url == "memory://":
         problems.append(
             f"{PREFIX}WORKERS is {settings.workers}, and memory:// would give each worker accounts of its own: "

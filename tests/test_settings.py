@@ -6,6 +6,11 @@ from service.settings import SettingsError, declarations, load, unknown
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - whether that is refused is the point
 
 
+ROOT = {"SIGNER_ROOT_CLIENT_ID": "root", "SIGNER_ROOT_CLIENT_SECRET": "0123456789abcdef"}
+JWT = {"SIGNER_JWT_ISSUER": "i", "SIGNER_JWT_AUDIENCE": "a", "SIGNER_JWT_JWKS": "/jwks.json"}
+COMPANIONS = (ROOT, {**ROOT, **JWT})
+
+
 def problems(**environ):
     with pytest.raises(SettingsError) as refusal:
         load(environ)
@@ -39,6 +44,13 @@ def test_without_any_variable_everything_has_its_default():
         ("SIGNER_AUTH", "none", "none"),
         ("SIGNER_CORS_ORIGINS", "https://a.example, http://b:8080 ,", ("https://a.example", "http://b:8080")),
         ("SIGNER_CORS_ORIGINS", " ", ()),
+        ("SIGNER_ROOT_CLIENT_ID", "root", "root"),
+        ("SIGNER_ROOT_CLIENT_SECRET", "0123456789abcdef", "0123456789abcdef"),
+        ("SIGNER_TOKEN_SECONDS", "60", 60),
+        ("SIGNER_JWT_ISSUER", "https://idp.example", "https://idp.example"),
+        ("SIGNER_JWT_AUDIENCE", "s3-signer", "s3-signer"),
+        ("SIGNER_JWT_JWKS", "/etc/jwks.json", "/etc/jwks.json"),
+        ("SIGNER_ENCRYPTION_KEYS_FILE", "/etc/keys", "/etc/keys"),
         ("SIGNER_STORE_URL", "redis://:p%40ss@redis:6379/1", "redis://:p%40ss@redis:6379/1"),
         ("SIGNER_STORE_URL", "rediss://redis", "rediss://redis"),
         ("SIGNER_STORE_URL", "unix:///run/redis.sock", "unix:///run/redis.sock"),
@@ -59,13 +71,17 @@ def test_without_any_variable_everything_has_its_default():
 def test_a_setting_is_read(variable, text, value):
     name, _ = declarations()[variable]
 
-    assert getattr(load({variable: text}), name) == value
+    companions = next((names for names in COMPANIONS if variable in names), {})
+    assert getattr(load({**companions, variable: text}), name) == value
 
 
 @pytest.mark.parametrize(
     ("variable", "text"),
     [
         ("SIGNER_HOST", ""),
+        ("SIGNER_ROOT_CLIENT_ID", "a b"),
+        ("SIGNER_ROOT_CLIENT_SECRET", "0123456789abcde"),
+        ("SIGNER_TOKEN_SECONDS", "0"),
         ("SIGNER_PORT", ""),
         ("SIGNER_PORT", "http"),
         ("SIGNER_PORT", "-1"),
@@ -136,6 +152,34 @@ def test_every_setting_is_tested_here():
     assert read == declarations().keys()
 
 
+@pytest.mark.parametrize("alone", [*ROOT, *JWT])
+def test_settings_that_come_together_are_asked_for(alone):
+    environ = {name: text for name, text in {**ROOT, **JWT}.items() if name != alone}
+    told = problems(**environ)
+
+    assert all(alone in problem or "ROOT_CLIENT_ID" in problem for problem in told)
+
+
+def test_jwts_need_a_service_that_asks_for_credentials():
+    assert any("SIGNER_ROOT_CLIENT_ID" in problem for problem in problems(**JWT))
+
+
+def test_credentials_and_no_authentication_contradict_each_other():
+    (problem,) = problems(**ROOT, SIGNER_AUTH="none")
+
+    assert "SIGNER_AUTH" in problem
+
+
+def test_with_a_root_client_any_address_will_do():
+    assert not load({**ROOT, "SIGNER_HOST": EVERYWHERE}).is_open
+
+
+def test_a_short_root_secret_is_not_repeated():
+    (problem,) = problems(SIGNER_ROOT_CLIENT_ID="root", SIGNER_ROOT_CLIENT_SECRET="s3cr3t")
+
+    assert "s3cr3t" not in problem
+
+
 def test_kubernetes_service_link_is_told_what_it_is():
     (problem,) = problems(SIGNER_PORT="tcp://10.0.0.1:8080")
 
@@ -196,7 +240,7 @@ def test_a_path_that_is_none_is_told(path):
 def test_only_what_holds_a_secret_has_a_file_twin():
     twins = {f"{variable}_FILE": "x" for variable in declarations()}
 
-    assert set(twins) - set(unknown(twins)) == {"SIGNER_STORE_URL_FILE"}
+    assert set(twins) - set(unknown(twins)) == {"SIGNER_STORE_URL_FILE", "SIGNER_ROOT_CLIENT_SECRET_FILE"}
 
 
 def test_an_unknown_variable_of_ours_is_told_and_does_not_stop_the_start():

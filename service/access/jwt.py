@@ -82,6 +82,13 @@ class JwtVerifier:
         self._size = size
         self._verdicts: OrderedDict[bytes, Verdict] = OrderedDict()
 
+    async def open(self) -> None:
+        """Begin to keep the keys in step. Never fails because they are away."""
+        await self._keys.open()
+
+    async def close(self) -> None:
+        await self._keys.close()
+
     async def verify(self, token: str) -> Mapping[str, Any]:
         """The token's claims, which others are given too and nobody may change.
 

@@ -4,7 +4,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from service.errors import StoreUnavailable
 from service.resources.resource import Resource
@@ -16,15 +16,17 @@ from service.telemetry.metrics import CACHE_HITS, CACHE_INVALIDATIONS, CACHE_MIS
 HASTE_SECONDS = 0.05
 
 Key = tuple[str, str]
+# In place of an id, which is never empty.
+ALL = ""
 
 
 class Entry:
-    """What a read has found, its absence too: asked for at ``read_at``, under ``watch``."""
+    """What a read has found: a resource, its absence, or all of a kind; asked for at ``read_at``, under ``watch``."""
 
-    __slots__ = ("read_at", "resource", "used_at", "watch")
+    __slots__ = ("found", "read_at", "used_at", "watch")
 
-    def __init__(self, resource: Resource | None, read_at: float, watch: Watch) -> None:
-        self.resource = resource
+    def __init__(self, found: Any, read_at: float, watch: Watch) -> None:
+        self.found = found
         self.read_at = read_at
         self.watch = watch
         self.used_at = 0
@@ -39,7 +41,7 @@ class Entry:
 class Reading(NamedTuple):
     """A read on its way, which all who miss the key at the same time wait for."""
 
-    task: asyncio.Task[Resource | None]
+    task: asyncio.Task[Any]
     watch: Watch
 
 
@@ -77,30 +79,21 @@ class CachedStore:
         self._kept = 0
         self._entries: OrderedDict[Key, Entry] = OrderedDict()
         self._readings: dict[Key, Reading] = {}
-        self._tasks: set[asyncio.Task[Resource | None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     def at_hand(self, kind: str, id: str) -> Resource | None:
         entry = self._true_entry((kind, id))
-        if entry is None or entry.resource is None:
+        if entry is None or entry.found is None:
             return None
         CACHE_HITS.inc()
-        return entry.resource
+        resource: Resource = entry.found
+        return resource
 
     async def get(self, kind: str, id: str, *, fresh: bool = False) -> Resource | None:
         if fresh:
             return await self._inner.get(kind, id, fresh=True)
-        key = (kind, id)
-        if entry := self._true_entry(key):
-            CACHE_HITS.inc()
-            return entry.resource
-        CACHE_MISSES.inc()
-        try:
-            return await self._ask(key)
-        except StoreUnavailable:
-            spare = self._spare(key)
-            if spare is None:
-                raise
-            return spare.resource
+        resource: Resource | None = await self._find((kind, id))
+        return resource
 
     async def replace(
         self, kind: str, id: str, fields: Mapping[str, str], *, seen: Resource | None, judged: bool = False
@@ -111,6 +104,18 @@ class CachedStore:
             # What a read on its way has seen may be older. Nor is what was written put here: by now another may have
             # written, and been told of.
             self._forget((kind, id))
+
+    def all_at_hand(self, kind: str) -> Sequence[Resource] | None:
+        entry = self._true_entry((kind, ALL))
+        return entry.found if entry else None
+
+    async def all(self, kind: str) -> Sequence[Resource]:
+        found: Sequence[Resource] = await self._find((kind, ALL))
+        return found
+
+    async def keep(self, kind: str, id: str, fields: Mapping[str, str], *, seconds: int) -> None:
+        await self._inner.keep(kind, id, fields, seconds=seconds)
+        self._forget((kind, id))
 
     async def remove(self, seen: Resource) -> bool:
         try:
@@ -147,6 +152,19 @@ class CachedStore:
         self._entries.clear()
         self._readings.clear()
 
+    async def _find(self, key: Key) -> Any:
+        if entry := self._true_entry(key):
+            CACHE_HITS.inc()
+            return entry.found
+        CACHE_MISSES.inc()
+        try:
+            return await self._ask(key)
+        except StoreUnavailable:
+            spare = self._spare(key)
+            if spare is None:
+                raise
+            return spare.found
+
     def _true_entry(self, key: Key) -> Entry | None:
         entry = self._entries.get(key)
         if entry is None or not entry.watch.live or self._clock() - entry.read_at > self._ttl:
@@ -157,7 +175,7 @@ class CachedStore:
             self._entries.move_to_end(key)
         return entry
 
-    async def _ask(self, key: Key) -> Resource | None:
+    async def _ask(self, key: Key) -> Any:
         if self._spare(key):
             # Known to be away, it need not be asked.
             await self._inner.check()
@@ -169,7 +187,7 @@ class CachedStore:
         # Of all who wait, one may go away.
         return await asyncio.shield(task)
 
-    def _read_once(self, key: Key) -> asyncio.Task[Resource | None]:
+    def _read_once(self, key: Key) -> asyncio.Task[Any]:
         reading = self._readings.get(key)
         # Without a live watch, what it has seen may have been changed before this caller came.
         if reading is None or not reading.watch.live:
@@ -179,23 +197,24 @@ class CachedStore:
             reading.task.add_done_callback(self._done)
         return reading.task
 
-    async def _read(self, key: Key, watch: Watch) -> Resource | None:
+    async def _read(self, key: Key, watch: Watch) -> Any:
         read_at = self._clock()
+        kind, id_ = key
         try:
-            resource = await self._inner.get(*key)
+            found = await (self._inner.all(kind) if id_ == ALL else self._inner.get(kind, id_))
         finally:
             unchanged = self._is_registered(key)
             if unchanged:
                 del self._readings[key]
         if unchanged:
-            self._keep(key, Entry(resource, read_at, watch))
-        return resource
+            self._keep(key, Entry(found, read_at, watch))
+        return found
 
     def _is_registered(self, key: Key) -> bool:
         reading = self._readings.get(key)
         return reading is not None and reading.task is asyncio.current_task()
 
-    def _done(self, task: asyncio.Task[Resource | None]) -> None:
+    def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
             # Those who waited may all have gone away, and asyncio would complain that nobody asked.
@@ -211,7 +230,9 @@ class CachedStore:
 
     def _forget(self, key: Key) -> bool:
         """Whether there was anything to forget, beside reads on their way."""
-        self._readings.pop(key, None)
+        for forgotten in (key, (key[0], ALL)):
+            self._readings.pop(forgotten, None)
+        self._entries.pop((key[0], ALL), None)
         return self._entries.pop(key, None) is not None
 
     def _spare(self, key: Key) -> Entry | None:

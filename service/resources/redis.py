@@ -4,7 +4,7 @@ import hashlib
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Self
+from typing import Any, Self
 
 from redis.asyncio import ConnectionPool, Redis, SSLConnection
 from redis.asyncio.retry import Retry
@@ -104,12 +104,36 @@ class RedisStore:
     ) -> Resource | None:
         mark = secrets.token_hex(8)
         version = await self._next_version(kind, seen)
+        if seen is None:
+            # Whoever is told of the hash and lists at once must find it. Before the hash is there, it is passed over.
+            await self._index.put(kind, [id])
         record = compose(fields, seen=seen, version=version, now=self._clock(), mark=mark, judged=judged)
         swapped, in_doubt = await self._swap(kind, id, seen.record if seen else {}, record)
         if not swapped and not (in_doubt and await self._has_landed(kind, id, mark)):
             return None
         await self._index.put(kind, [id])
         return Resource(kind, id, record, judged=judged)
+
+    def all_at_hand(self, kind: str) -> Sequence[Resource] | None:
+        del kind
+        return None
+
+    async def all(self, kind: str) -> Sequence[Resource]:
+        _, ids = await self._index.page(kind, offset=0, count=-1)
+        return await self._adopted_all(kind, ids)
+
+    async def keep(self, kind: str, id: str, fields: Mapping[str, str], *, seconds: int) -> None:
+        record: dict[Any, Any] = {
+            **compose(fields, seen=None, version=1, now=self._clock(), mark=secrets.token_hex(8), judged=True)
+        }
+
+        async def keep() -> None:
+            async with self._client.pipeline(transaction=True) as pipe:
+                pipe.hset(self._key(kind, id), mapping=record)
+                pipe.expire(self._key(kind, id), seconds)
+                await pipe.execute()
+
+        await self._reach.call(keep)
 
     async def remove(self, seen: Resource) -> bool:
         swapped, in_doubt = await self._swap(seen.kind, seen.id, seen.record, {})
@@ -120,8 +144,7 @@ class RedisStore:
 
     async def page(self, kind: str, *, offset: int, count: int) -> Page:
         total, ids = await self._index.page(kind, offset=offset, count=count)
-        adopted = [await self._adopted(found) for found in await self._read_all(kind, ids)]
-        return Page(total, [resource for resource in adopted if resource])
+        return Page(total, await self._adopted_all(kind, ids))
 
     async def check(self) -> None:
         await self._reach.check()
@@ -177,6 +200,10 @@ class RedisStore:
             for id_, record in zip(ids, records, strict=True)
             if record and isinstance(record, dict)
         ]
+
+    async def _adopted_all(self, kind: str, ids: Sequence[str]) -> list[Resource]:
+        adopted = [await self._adopted(found) for found in await self._read_all(kind, ids)]
+        return [resource for resource in adopted if resource]
 
     async def _adopted(self, found: Resource) -> Resource | None:
         """``found`` under a version of its own, where an operator has changed it since the service last wrote it."""

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from service.errors import Duplicate, Invalid, Issue, ResourceNotFound, StoreUnavailable, VersionConflict
+from service.errors import Duplicate, ResourceNotFound, StoreUnavailable, VersionConflict
+from service.resources.keeper import Keeper
 from service.resources.resource import Resource
 from service.resources.schemas import Document
 from service.resources.store import Page, Store
@@ -35,7 +36,7 @@ class Precondition:
 
 ALWAYS = Precondition()
 
-Change = Callable[[Resource | None], Mapping[str, str]]
+Change = Callable[[Resource | None], Mapping[str, Any]]
 
 
 class Repository:
@@ -45,15 +46,33 @@ class Repository:
     ``VersionConflict`` where the precondition does not hold at the instant of the write.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, keeper: Keeper) -> None:
         self._store = store
+        self._keeper = keeper
 
     async def find(self, type_: ResourceType, id: str) -> Resource | None:
         return await self._store.get(type_.kind, id)
 
+    def model(self, type_: ResourceType, resource: Resource) -> Any:
+        """What the service works with, remembered with the resource.
+
+        Raises ``Invalid`` for what is stored and not valid, ``Unsealable`` for secrets that no key opens.
+        """
+        return resource.decoded or resource.remember(
+            lambda stored: type_.decode(stored, self._keeper.opened(type_, stored))
+        )
+
     def at_hand(self, type_: ResourceType, id: str) -> Resource | None:
         """See ``Store.at_hand``."""
         return self._store.at_hand(type_.kind, id)
+
+    def all_at_hand(self, type_: ResourceType) -> Sequence[Resource] | None:
+        """See ``Store.all_at_hand``."""
+        return self._store.all_at_hand(type_.kind)
+
+    async def all(self, type_: ResourceType) -> Sequence[Resource]:
+        """See ``Store.all``."""
+        return await self._store.all(type_.kind)
 
     async def read(self, type_: ResourceType, id: str) -> Resource:
         """The resource; ``ResourceNotFound`` if there is none."""
@@ -68,9 +87,9 @@ class Repository:
         """Create or replace; whether it was created comes beside the resource."""
         values = type_.read(document.under(id))
 
-        def change(seen: Resource | None) -> Mapping[str, str]:
+        def change(seen: Resource | None) -> Mapping[str, Any]:
             precondition.check(type_.kind, id, seen)
-            return type_.fields(_keep_secrets(type_, values, seen))
+            return values
 
         return await self._write(type_, id, change)
 
@@ -80,10 +99,10 @@ class Repository:
         values = type_.read(document.under(id or str(uuid.uuid4())) if given is None else document)
         new_id: str = values["id"]
 
-        def change(seen: Resource | None) -> Mapping[str, str]:
+        def change(seen: Resource | None) -> Mapping[str, Any]:
             if seen is not None:
                 raise Duplicate(type_.kind, new_id)
-            return type_.fields(_keep_secrets(type_, values, seen))
+            return values
 
         resource, _ = await self._write(type_, new_id, change)
         return resource
@@ -105,12 +124,11 @@ class Repository:
     ) -> Resource:
         """Merge ``document`` into the resource (RFC 7396). ``ResourceNotFound`` if there is none."""
 
-        def change(seen: Resource | None) -> Mapping[str, str]:
+        def change(seen: Resource | None) -> Mapping[str, Any]:
             precondition.check(type_.kind, id, seen)
             if seen is None:
                 raise ResourceNotFound(type_.kind, id)
-            values = type_.read(_patched(type_, seen, document).under(id))
-            return type_.fields(_keep_secrets(type_, values, seen))
+            return type_.read(_patched(type_, seen, document).under(id))
 
         resource, _ = await self._write(type_, id, change)
         return resource
@@ -136,7 +154,8 @@ class Repository:
     async def _write(self, type_: ResourceType, id: str, change: Change) -> tuple[Resource, bool]:
         for round_ in range(MAX_ROUNDS):
             seen = await self._store.get(type_.kind, id, fresh=True)
-            stored = await self._store.replace(type_.kind, id, change(seen), seen=seen, judged=True)
+            values = await self._keeper.kept(type_, id, change(seen), seen)
+            stored = await self._store.replace(type_.kind, id, type_.fields(values), seen=seen, judged=True)
             if stored is not None:
                 return stored, seen is None
             await _pause(round_)
@@ -145,30 +164,6 @@ class Repository:
 
 async def _pause(round_: int) -> None:
     await asyncio.sleep(random.uniform(0, min(round_ * 0.001, MAX_PAUSE_SECONDS)))  # noqa: S311 - jitter
-
-
-def _keep_secrets(type_: ResourceType, values: Mapping[str, Any], seen: Resource | None) -> dict[str, Any]:
-    """Put back the stored secret where ``values`` has its marker instead, as a client does that reads and writes."""
-    kept = dict(values)
-    faults = []
-    for secret, owner in type_.secrets.items():
-        if kept.pop(f"_{secret}", None) is None or secret in kept:
-            continue
-        stored = seen.fields.get(secret) if seen else None
-        if not stored:
-            faults.append(_secret_fault(type_, secret, "is masked, but none is stored; send it"))
-        elif seen and seen.fields.get(owner) != kept.get(owner):
-            faults.append(_secret_fault(type_, secret, f"must be sent too, as {owner} changes"))
-        else:
-            kept[secret] = stored
-    if faults:
-        raise Invalid(*faults)
-    return kept
-
-
-def _secret_fault(type_: ResourceType, secret: str, problem: str) -> Issue:
-    name = f"{type_.kind}.{secret}"
-    return Issue(f"{name} {problem}", name)
 
 
 def _patched(type_: ResourceType, seen: Resource, document: Document) -> Document:
@@ -186,7 +181,7 @@ def _patched(type_: ResourceType, seen: Resource, document: Document) -> Documen
 def _as_text(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _as_text(entry) for name, entry in value.items()}
-    return value if isinstance(value, str | list) else str(value).lower()
+    return str(value).lower() if isinstance(value, bool | int) else value
 
 
 def merge_patch(target: Any, patch: Any) -> Any:

@@ -14,6 +14,7 @@ from marshmallow import RAISE, Schema, ValidationError, fields, post_load, pre_l
 
 from service.errors import Invalid, Issue
 from service.resources.endpoints import parse_host, parse_region
+from service.resources.sealing import SEALED
 
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 ID_RULE = "must be 1 to 64 of A-Z a-z 0-9 . _ - and begin with a letter or digit"
@@ -195,11 +196,13 @@ class AwsAccountSchema(ResourceSchema):
         r"[!-+\--.0-~]{1,256}", "must be 1 to 256 printable ASCII characters without space, comma or slash"
     )
     secret_access_key = Text(
-        rf"[^{_UNFIT}]{{1,512}}", "must be 1 to 512 characters of Unicode, none of them a control character"
+        rf"(?!{SEALED})[^{_UNFIT}]{{1,512}}",
+        f"must be 1 to 512 characters of Unicode, none of them a control character, and not begin with {SEALED}",
     )
     masked_secret_access_key = Masked(data_key="_secret-access-key")
     session_token = Text(
-        rf"[^{_UNFIT}]{{0,8192}}", "must be at most 8192 characters of Unicode, none of them a control character"
+        rf"(?!{SEALED})[^{_UNFIT}]{{0,8192}}",
+        f"must be at most 8192 characters of Unicode, none of them a control character, and not begin with {SEALED}",
     )
     masked_session_token = Masked(data_key="_session-token")
     region = Text(validate=_rule(parse_region))

@@ -1,9 +1,10 @@
 """The Store protocol, and the store that is embedded in the process."""
 
+import heapq
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from types import MappingProxyType
 from typing import Protocol
@@ -54,6 +55,15 @@ class Store(Protocol):
         ``judged`` says that a schema has found them valid.
         """
 
+    def all_at_hand(self, kind: str) -> Sequence[Resource] | None:
+        """What ``all`` would tell, if that is known without a wait; None says nothing."""
+
+    async def all(self, kind: str) -> Sequence[Resource]:
+        """Every resource of a kind that has few, ordered by id."""
+
+    async def keep(self, kind: str, id: str, fields: Mapping[str, str], *, seconds: int) -> None:
+        """Store what nobody lists or changes, for so long. Whoever reads it must know by itself when that is over."""
+
     async def remove(self, seen: Resource) -> bool:
         """Delete ``seen``. False if another writer was first."""
 
@@ -83,6 +93,8 @@ class EmbeddedStore:
         self._clock = clock
         self._versions = count(1)
         self._kinds: dict[str, dict[str, Resource]] = {}
+        self._kept: list[tuple[datetime, str, str]] = []
+        self._listings: dict[str, Sequence[Resource]] = {}
 
     def at_hand(self, kind: str, id: str) -> Resource | None:
         return self._kinds.get(kind, _NOTHING).get(id)
@@ -100,13 +112,32 @@ class EmbeddedStore:
         version, mark = next(self._versions), secrets.token_hex(8)
         record = compose(fields, seen=seen, version=version, now=self._clock(), mark=mark, judged=judged)
         resources[id] = Resource(kind, id, record, judged=judged)
+        self._listings.pop(kind, None)
         return resources[id]
+
+    def all_at_hand(self, kind: str) -> Sequence[Resource]:
+        if kind not in self._listings:
+            resources = self._kinds.get(kind, _NOTHING)
+            self._listings[kind] = tuple(resources[id_] for id_ in sorted(resources))
+        return self._listings[kind]
+
+    async def all(self, kind: str) -> Sequence[Resource]:
+        return self.all_at_hand(kind)
+
+    async def keep(self, kind: str, id: str, fields: Mapping[str, str], *, seconds: int) -> None:
+        now = self._clock()
+        while self._kept and self._kept[0][0] <= now:
+            _, kept_kind, kept_id = heapq.heappop(self._kept)
+            self._kinds[kept_kind].pop(kept_id, None)
+        await self.replace(kind, id, fields, seen=None)
+        heapq.heappush(self._kept, (now + timedelta(seconds=seconds), kind, id))
 
     async def remove(self, seen: Resource) -> bool:
         resources = self._kinds.get(seen.kind, {})
         if resources.get(seen.id) is not seen:
             return False
         del resources[seen.id]
+        self._listings.pop(seen.kind, None)
         return True
 
     async def page(self, kind: str, *, offset: int, count: int) -> Page:

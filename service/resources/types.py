@@ -4,7 +4,8 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from service.errors import Issue
 from service.resources.resource import Resource
@@ -19,6 +20,8 @@ from service.resources.schemas import (
     ResourceSchema,
     Text,
 )
+
+NO_SECRETS: Mapping[str, "Secret"] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,10 +40,22 @@ class AwsAccount:
     """What signing makes of the above and keeps here, so that it lives as long as the account does."""
 
 
-class ResourceType:
-    """One kind of resource. ``secrets`` are its write-only fields, each with the field it belongs to."""
+class Secret(NamedTuple):
+    """How a write-only field is kept. Whoever changes ``owner``, the field it belongs to, must send it anew.
 
-    def __init__(self, schema: type[ResourceSchema], *, model: Callable[..., Any], secrets: Mapping[str, str]) -> None:
+    One that is ``hashed`` can be verified, and never be known again; any other is sealed.
+    """
+
+    owner: str | None = None
+    hashed: bool = False
+
+
+class ResourceType:
+    """One kind of resource, with its write-only fields."""
+
+    def __init__(
+        self, schema: type[ResourceSchema], *, model: Callable[..., Any], secrets: Mapping[str, Secret] = NO_SECRETS
+    ) -> None:
         self.kind = schema.kind
         self.secrets = secrets
         self._model = model
@@ -49,6 +64,7 @@ class ResourceType:
         fields = {field.data_key: field for field in self._reader.typed.fields.values()}
         self._flags = {name for name, field in fields.items() if isinstance(field, Flag)}
         self._plain = self._flags | {name for name, field in fields.items() if isinstance(field, Text)}
+        self._structured = fields.keys() - self._plain - {"meta"}
 
     def read(self, document: Document) -> dict[str, Any]:
         """The values of a request's body, by wire name.
@@ -69,28 +85,29 @@ class ResourceType:
         name = field or f"{self.kind}.id"
         return [Issue(f"{name} {ID_RULE}", name)]
 
-    def model(self, resource: Resource) -> Any:
-        """The stored resource as the type that the service works with; remembered with the resource.
+    def decode(self, resource: Resource, secrets: Mapping[str, str]) -> Any:
+        """The stored resource, with its ``secrets`` as they were before they were sealed, as what is worked with.
 
         Raises:
             Invalid: names each field of what is stored that is not valid.
         """
-        return resource.decoded or resource.remember(self._decode)
-
-    def _decode(self, resource: Resource) -> Any:
-        fields = {**resource.fields, "id": resource.id}
+        fields = {**resource.fields, **secrets, "id": resource.id}
         if resource.judged and fields.keys() <= self._plain:
             # To judge it again takes twice the time of reading it from Redis.
             values: Mapping[str, Any] = {
                 name: Flag.words[text] if name in self._flags else text for name, text in fields.items()
             }
         else:
-            values = self.read(Document(fields, text=True))
+            values = self.read(Document(self._parsed(fields), text=True))
         return self._model(**{name.replace("-", "_"): value for name, value in values.items()})
+
+    def _parsed(self, fields: Mapping[str, str]) -> dict[str, Any]:
+        return {name: _json(text) if name in self._structured else text for name, text in fields.items()}
 
     def represent(self, resource: Resource) -> dict[str, Any]:
         """The resource as plain data for an answer: secrets masked, fields in the schema's order."""
-        values: dict[str, Any] = {"id": resource.id, **{name: _unicode(text) for name, text in resource.fields.items()}}
+        texts = {name: _unicode(text) for name, text in resource.fields.items()}
+        values: dict[str, Any] = {"id": resource.id, **self._parsed(texts)}
         for secret in self.secrets:
             if values.pop(secret, ""):
                 values[f"_{secret}"] = MASKED
@@ -119,6 +136,14 @@ class ResourceType:
         }
 
 
+def _json(text: str) -> Any:
+    # An operator may have written anything here: the schema judges it.
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
 def _unicode(text: str) -> str:
     # What is not UTF-8 in Redis is kept with surrogates, which no answer can hold.
     return text if text.isascii() else text.encode(errors="surrogateescape").decode(errors="replace")
@@ -131,7 +156,5 @@ def _timestamp(instant: datetime) -> str:
 AWS_ACCOUNT = ResourceType(
     AwsAccountSchema,
     model=AwsAccount,
-    secrets={"secret-access-key": "access-key-id", "session-token": "access-key-id"},
+    secrets={"secret-access-key": Secret("access-key-id"), "session-token": Secret("access-key-id")},
 )
-
-RESOURCE_TYPES = (AWS_ACCOUNT,)

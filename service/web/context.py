@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from service.access.callers import ANYBODY
 from service.resources.repository import Repository
 from service.resources.schemas import Document
 from service.resources.store import Store
@@ -13,6 +14,7 @@ from service.web import media
 from service.web.target import NO_PARAMETERS
 
 if TYPE_CHECKING:
+    from service.web.access import Access
     from service.web.routing import Route
 
 UNSETTLED = media.answer_type(None, None, None)
@@ -32,6 +34,9 @@ class Shared:
     """What all requests of an application share."""
 
     store: Store
+    access: "Access | None"
+    """None where nobody is asked who calls."""
+
     repository: Repository
     presigner: Presigner
     commit: str
@@ -45,7 +50,7 @@ class Exchange:
     """A request, and what becomes known of it on its way to its answer."""
 
     # Each lookup in a request or an application costs as much as a few attributes.
-    __slots__ = ("answer_type", "body", "query", "request", "request_id", "route", "shared")
+    __slots__ = ("answer_type", "body", "caller", "policy", "query", "request", "request_id", "route", "shared")
 
     def __init__(self, request: web.Request, request_id: str, shared: Shared, route: "Route") -> None:
         self.request = request
@@ -55,6 +60,9 @@ class Exchange:
         self.query = NO_PARAMETERS
         self.answer_type = UNSETTLED
         self.body = _NO_BODY
+        self.caller = ANYBODY
+        self.policy: str | None = None
+        """The one that allowed the request, if it took one."""
 
 
 SHARED = web.AppKey("SHARED", Shared)

@@ -60,6 +60,11 @@ def body_format(content_type: str) -> Format:
     return (_body_format if len(content_type) <= _MAX_HEADER else _body_format.__wrapped__)(content_type)
 
 
+def is_form(content_type: str) -> bool:
+    """Whether a body is as HTML forms send it."""
+    return _essence(content_type) == "application/x-www-form-urlencoded"
+
+
 def answer_type(format_parameter: str | None, accept: str | None, body_type: str | None) -> AnswerType:
     """Settle the answer's type: ``_format`` beats Accept (headers joined by comma) beats the body's own Content-Type.
 

@@ -30,6 +30,7 @@ from service.errors import (
 from service.resources.schemas import Document
 from service.telemetry.metrics import METHODS, OTHER_METHOD, REQUESTS, UNMATCHED
 from service.web import codec, media, target
+from service.web.access import callers, permissions
 from service.web.answer import Answer, head_of, header, respond
 from service.web.context import SHARED, UNSETTLED, Exchange, Shared
 from service.web.media import AnswerType
@@ -127,7 +128,7 @@ def bodies(exchange: Exchange) -> Awaitable[None] | None:
     return None
 
 
-STACK: tuple[Step, ...] = (origins, formats, bodies)
+STACK: tuple[Step, ...] = (origins, formats, callers, bodies, permissions)
 
 
 async def expectation(request: web.Request) -> None:
@@ -170,6 +171,9 @@ async def _take_body(exchange: Exchange) -> None:
     if headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
         raise UnsupportedMediaType("A compressed body is not supported; send it without Content-Encoding")
     content_type = headers.get(hdrs.CONTENT_TYPE)
+    if exchange.route.form and content_type is not None and media.is_form(content_type):
+        exchange.body = Document(target.form(await _read(exchange)), text=True)
+        return
     form = media.body_format(content_type) if content_type is not None else None
     body = await _read(exchange)
     if form is None:

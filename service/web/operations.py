@@ -12,7 +12,7 @@ from service.telemetry.metrics import exposition
 from service.web import target
 from service.web.answer import Answer, head_of, respond
 from service.web.context import Exchange
-from service.web.routing import Route
+from service.web.routing import Guard, Route
 
 
 async def live(exchange: Exchange) -> Answer:
@@ -74,9 +74,9 @@ def _about(exchange: Exchange) -> dict[str, str]:
 
 
 PROBES = (
-    Route(hdrs.METH_GET, "/live", live),
-    Route(hdrs.METH_GET, "/ready", ready),
-    Route(hdrs.METH_GET, "/health", health),
+    Route(hdrs.METH_GET, "/live", live, guard=Guard.NOBODY),
+    Route(hdrs.METH_GET, "/ready", ready, guard=Guard.NOBODY),
+    Route(hdrs.METH_GET, "/health", health, guard=Guard.NOBODY),
 )
 METRICS = (Route(hdrs.METH_GET, "/metrics", metrics, own_type=True),)
 ROUTES = (*PROBES, Route(hdrs.METH_GET, "/$version", version))

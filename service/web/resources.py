@@ -15,9 +15,10 @@ from service.resources.schemas import DeleteQuery, SearchQuery
 from service.resources.store import Page
 from service.resources.types import ResourceType
 from service.web import target
+from service.web.access import permitted
 from service.web.answer import NO_HEADERS, Answer, head_of, respond
 from service.web.context import Exchange
-from service.web.routing import Route
+from service.web.routing import Guard, Handler, Route
 
 _SEARCH = SearchQuery(text=True)
 _DELETE = DeleteQuery(text=True)
@@ -34,19 +35,25 @@ class ResourceHandlers:
 
     def routes(self, base: str) -> list[Route]:
         collection, member = f"{base}/{self._type.kind}", f"{base}/{self._type.kind}/{{id}}"
-        return [
-            Route(hdrs.METH_GET, collection, self.search),
-            Route(hdrs.METH_PUT, collection, self.put_by_body),
-            Route(hdrs.METH_POST, collection, self.create),
-            Route(hdrs.METH_GET, member, self.read),
-            Route(hdrs.METH_PUT, member, self.put),
-            Route(hdrs.METH_PATCH, member, self.patch),
-            Route(hdrs.METH_DELETE, member, self.delete),
+        answers: list[tuple[str, str, Handler]] = [
+            (hdrs.METH_GET, collection, self.search),
+            (hdrs.METH_PUT, collection, self.put_by_body),
+            (hdrs.METH_POST, collection, self.create),
+            (hdrs.METH_GET, member, self.read),
+            (hdrs.METH_PUT, member, self.put),
+            (hdrs.METH_PATCH, member, self.patch),
+            (hdrs.METH_DELETE, member, self.delete),
         ]
+        return [Route(method, path, handler, guard=Guard.HANDLER) for method, path, handler in answers]
+
+    async def _permit(self, exchange: Exchange, id: str | None) -> None:
+        await permitted(exchange, {"resource/type": self._type.kind, "resource/id": id})
 
     async def read(self, exchange: Exchange) -> Answer:
         target.only(exchange.query)
-        resource = await self._repository(exchange).read(self._type, self._id(exchange))
+        id_ = self._id(exchange)
+        await self._permit(exchange, id_)
+        resource = await self._repository(exchange).read(self._type, id_)
         if (tags := exchange.request.headers.getall(hdrs.IF_NONE_MATCH, None)) is not None:
             known = _versions(tags)
             if known is None or resource.meta.version_id in known:
@@ -64,8 +71,14 @@ class ResourceHandlers:
 
     async def create(self, exchange: Exchange) -> Answer:
         query = target.only(exchange.query, "_id")
+        given = exchange.body.values.get("id")
         if "_id" in query:
             self._check_id(query["_id"], "_id")
+            # What exists may be read under one id, and what does not be created under the other.
+            await self._permit(exchange, query["_id"])
+        if given is not None or "_id" not in query:
+            await self._permit(exchange, given)
+        if "_id" in query:
             resource, created = await self._repository(exchange).find_or_create(self._type, query["_id"], exchange.body)
         else:
             resource, created = await self._repository(exchange).create(self._type, exchange.body), True
@@ -74,17 +87,21 @@ class ResourceHandlers:
     async def patch(self, exchange: Exchange) -> Answer:
         target.only(exchange.query)
         id_ = self._id(exchange)
+        await self._permit(exchange, id_)
         resource = await self._repository(exchange).patch(self._type, id_, exchange.body, _precondition(exchange))
         return self._answer(exchange, resource)
 
     async def delete(self, exchange: Exchange) -> Answer:
         no_content = _DELETE.read(target.only(exchange.query, "_no-content"))["_no-content"]
-        resource = await self._repository(exchange).delete(self._type, self._id(exchange), _precondition(exchange))
+        id_ = self._id(exchange)
+        await self._permit(exchange, id_)
+        resource = await self._repository(exchange).delete(self._type, id_, _precondition(exchange))
         if resource is None or no_content:
             return Answer(head_of(HTTPStatus.NO_CONTENT, NO_HEADERS), status=HTTPStatus.NO_CONTENT)
         return self._answer(exchange, resource)
 
     async def search(self, exchange: Exchange) -> Answer:
+        await self._permit(exchange, None)
         given = exchange.query
         # FHIR clients send control parameters that change nothing here.
         target.only({name: value for name, value in given.items() if not name.startswith("_")})
@@ -99,6 +116,7 @@ class ResourceHandlers:
 
     async def _put(self, exchange: Exchange, id_: str) -> Answer:
         target.only(exchange.query)
+        await self._permit(exchange, id_)
         resource, created = await self._repository(exchange).put(
             self._type, id_, exchange.body, _precondition(exchange)
         )

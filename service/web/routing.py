@@ -3,6 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import partial
 
 from aiohttp import hdrs, web
@@ -28,18 +29,29 @@ _NOTHING: Methods = {}
 _RESOURCE = web.PlainResource("/")
 
 
+class Guard(Enum):
+    """Who asks whether a request may be answered, once it is known who calls."""
+
+    NOBODY = "it is for everybody, without credentials"
+    ROUTE = "a policy must allow the request, by what any request has"
+    HANDLER = "the handler asks, as it knows what the request is about"
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """What answers ``method`` on a path; GET is HEAD as well.
 
     In the path, ``{name}`` stands for a segment and ``{name:path}`` for all the rest, which may be empty. With
-    ``own_type`` it answers in a media type of its own, whatever Accept says; its errors are negotiated still.
+    ``own_type`` it answers in a media type of its own, whatever Accept says; its errors are negotiated still. With
+    ``form`` it takes a body as HTML forms send it, too.
     """
 
     method: str
     path: str
     handler: Handler
     own_type: bool = False
+    guard: Guard = Guard.ROUTE
+    form: bool = False
     pattern: str = field(init=False)
     """The path as metrics show it."""
 
@@ -67,7 +79,9 @@ class Router:
         for route in routes:
             for method in (hdrs.METH_GET, hdrs.METH_HEAD) if route.method == hdrs.METH_GET else (route.method,):
                 self._methods(route.path)[method] = behind_stack(route, method)
-        self._unmatched = behind_stack(Route(hdrs.METH_ANY, UNMATCHED, self._refuse), hdrs.METH_ANY)
+        self._unmatched = behind_stack(
+            Route(hdrs.METH_ANY, UNMATCHED, self._refuse, guard=Guard.HANDLER), hdrs.METH_ANY
+        )
 
     def serve(self, app: web.Application) -> None:
         """Take the place of the application's own dispatcher."""

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Mapping, Sequence
 from functools import lru_cache
 from time import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aiohttp import hdrs
 
@@ -16,9 +16,10 @@ from service.signing.operations import DELETE_OBJECT, GET_OBJECT, PUT_OBJECT, Op
 from service.signing.presigner import presigned
 from service.telemetry.metrics import SIGNED
 from service.web import target
+from service.web.access import permit, permitted
 from service.web.answer import Answer, respond_url
 from service.web.context import Exchange
-from service.web.routing import Route
+from service.web.routing import Guard, Route
 
 _UPLOAD = Reader(UploadSchema)
 _QUERY = SigningQuery(text=True)
@@ -62,17 +63,23 @@ def _sign(exchange: Exchange, wanted: Wanted, faults: Sequence[Issue]) -> Answer
     shared = exchange.shared
     # What is at hand under an id, or known of a bucket, was judged when it was first asked for.
     if not faults and (resource := shared.repository.at_hand(AWS_ACCOUNT, wanted.account)):
-        account = AWS_ACCOUNT.model(resource)
+        account = shared.repository.model(AWS_ACCOUNT, resource)
         if (endpoint := shared.presigner.endpoint(account, wanted.bucket)) and not key_problem(wanted.key):
-            return _signed(exchange, wanted, account, endpoint)
+            waiting = None if exchange.caller.unlimited else permit(exchange, _params(wanted))
+            if waiting is None:
+                return _signed(exchange, wanted, account, endpoint)
+            return _sign_later(exchange, wanted, waiting)
     names = name_issues(wanted.bucket, wanted.key, key_expression=wanted.key_field)
     if names or faults or not AWS_ACCOUNT.is_id(wanted.account):
         raise Invalid(*faults, *AWS_ACCOUNT.id_faults(wanted.account), *names)
-    return _sign_later(exchange, wanted)
+    return _sign_later(exchange, wanted, permitted(exchange, _params(wanted)))
 
 
-async def _sign_later(exchange: Exchange, wanted: Wanted) -> Answer:
-    account = AWS_ACCOUNT.model(await exchange.shared.repository.read(AWS_ACCOUNT, wanted.account))
+async def _sign_later(exchange: Exchange, wanted: Wanted, permission: Awaitable[None]) -> Answer:
+    # First: who may not use an account is not told whether it exists.
+    await permission
+    repository = exchange.shared.repository
+    account = repository.model(AWS_ACCOUNT, await repository.read(AWS_ACCOUNT, wanted.account))
     presigner = exchange.shared.presigner
     endpoint = presigner.endpoint(account, wanted.bucket) or await presigner.resolve(account, wanted.bucket)
     return _signed(exchange, wanted, account, endpoint)
@@ -82,6 +89,16 @@ def _signed(exchange: Exchange, wanted: Wanted, account: AwsAccount, endpoint: E
     url = presigned(account, wanted.operation, endpoint, key=wanted.key, at=int(time()), expires_in=wanted.expires_in)
     SIGNED[wanted.operation.name,].inc()
     return respond_url(exchange, url)
+
+
+def _params(wanted: Wanted) -> dict[str, Any]:
+    """What policies see of it: what will be signed, never what was sent."""
+    return {
+        "account": wanted.account,
+        "bucket": wanted.bucket,
+        "key": wanted.key,
+        "expiration": wanted.expires_in,
+    }
 
 
 def _expiration(query: Mapping[str, str]) -> tuple[int, Sequence[Issue]]:
@@ -105,7 +122,7 @@ _BUCKET = "/aws/storage/{account}/{bucket}"
 _KEY = _BUCKET + "/{key:path}"
 
 ROUTES = (
-    Route(hdrs.METH_GET, _KEY, download),
-    Route(hdrs.METH_DELETE, _KEY, delete),
-    Route(hdrs.METH_POST, _BUCKET, upload),
+    Route(hdrs.METH_GET, _KEY, download, guard=Guard.HANDLER),
+    Route(hdrs.METH_DELETE, _KEY, delete, guard=Guard.HANDLER),
+    Route(hdrs.METH_POST, _BUCKET, upload, guard=Guard.HANDLER),
 )

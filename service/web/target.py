@@ -55,6 +55,11 @@ def _split(request: web.Request) -> tuple[str, str]:
     return path, query
 
 
+def form(body: bytes) -> Mapping[str, str]:
+    """The fields of a form. Raises InvalidRequest as ``query`` does."""
+    return _parameters.__wrapped__(body.decode("latin-1"))
+
+
 # Callers use few different queries, such as expiration=43200.
 @lru_cache(maxsize=256)
 def _parameters(raw: str) -> Mapping[str, str]:

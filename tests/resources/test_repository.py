@@ -8,8 +8,11 @@ from hypothesis import strategies as st
 
 from service.errors import Duplicate, Invalid, ResourceNotFound, StoreUnavailable, VersionConflict
 from service.resources import repository as module
+from service.resources.hashing import Hasher
+from service.resources.keeper import Keeper
 from service.resources.repository import ALWAYS, Precondition, Repository, merge_patch
 from service.resources.schemas import Document
+from service.resources.sealing import Sealer
 from service.resources.store import EmbeddedStore
 from service.resources.types import AWS_ACCOUNT
 
@@ -40,7 +43,7 @@ class RacyStore(EmbeddedStore):
 
 @pytest.fixture
 def repository():
-    return Repository(RacyStore())
+    return Repository(RacyStore(), Keeper(Sealer(), Hasher()))
 
 
 def body(**fields):

@@ -1,3 +1,8 @@
+"""What requests carry and share."""
+
+from types import SimpleNamespace
+
+from service.access.callers import Caller
 from service.app import create_app
 from service.resources.schemas import Document
 from service.settings import load
@@ -7,9 +12,17 @@ SECRETS = ("s3cr3t", "t0k3n", "hush")
 
 
 async def test_what_requests_carry_and_share_shows_no_secret():
-    shared = create_app(load({"SIGNER_STORE_URL": "redis://alice:hush@127.0.0.1:1"}))[SHARED]
-    exchange = Exchange(shared, "id")
+    settings = load(
+        {
+            "SIGNER_STORE_URL": "redis://alice:hush@127.0.0.1:1",
+            "SIGNER_ROOT_CLIENT_ID": "root",
+            "SIGNER_ROOT_CLIENT_SECRET": "hush-0123456789abcdef",
+        }
+    )
+    shared = create_app(settings)[SHARED]
+    exchange = Exchange(SimpleNamespace(), "id", shared, SimpleNamespace())
     exchange.body = Document({"secret-access-key": "s3cr3t", "session-token": "t0k3n"}, text=False)
+    exchange.caller = Caller("jwt:x", jwt={"sub": "s3cr3t"})
 
-    for shown in (shared, shared.store, shared.repository, exchange, exchange.body):
+    for shown in (settings, shared, shared.access, shared.store, exchange, exchange.body, exchange.caller):
         assert not any(secret in repr(shown) + str(shown) for secret in SECRETS)

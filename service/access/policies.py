@@ -1,0 +1,70 @@
+"""May they? The policies of a caller, and what they say of a request."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from service.access.callers import Caller
+from service.access.types import ACCESS_POLICY, AccessPolicy
+from service.errors import Invalid, Unsealable
+from service.resources.repository import Repository
+from service.resources.resource import Resource
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The policies of one caller, and the names of what they look at in a request."""
+
+    policies: Sequence[AccessPolicy]
+    names: frozenset[str]
+
+    def allowing(self, request: Mapping[str, Any]) -> str | None:
+        """The id of the first policy that lets ``request`` pass, which has at least ``names``; None if none does."""
+        for policy in self.policies:
+            if policy.pattern is None or policy.pattern.matches(request):
+                return policy.id
+        return None
+
+    def mismatches(self, request: Mapping[str, Any]) -> dict[str, str]:
+        """Why each policy does not let ``request`` pass, by id."""
+        found = ((policy.id, policy.pattern.mismatch(request)) for policy in self.policies if policy.pattern)
+        return {id_: mismatch for id_, mismatch in found if mismatch}
+
+
+class Policies:
+    """All policies as they are stored now. Those of a caller are compiled and chosen once."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+        self._listing: Sequence[Resource] | None = None
+        self._policies: Sequence[AccessPolicy] = ()
+        self._rules: dict[str | None, Rules] = {}
+
+    def at_hand(self, caller: Caller) -> Rules | None:
+        """The caller's rules if they are known without a wait."""
+        listing = self._repository.all_at_hand(ACCESS_POLICY)
+        return None if listing is None else self._of(caller, listing)
+
+    async def of(self, caller: Caller) -> Rules:
+        """The caller's rules. Raises StoreUnavailable."""
+        return self._of(caller, await self._repository.all(ACCESS_POLICY))
+
+    def _of(self, caller: Caller, listing: Sequence[Resource]) -> Rules:
+        if listing is not self._listing and (self._listing is None or list(listing) != list(self._listing)):
+            self._policies = [policy for resource in listing if (policy := self._model(resource))]
+            self._rules = {}
+        self._listing = listing
+        client = caller.client
+        if client not in self._rules:
+            policies = [policy for policy in self._policies if not policy.link or client in policy.link]
+            names = frozenset[str]().union(*(policy.pattern.names for policy in policies if policy.pattern))
+            self._rules[client] = Rules(policies, names)
+        return self._rules[client]
+
+    def _model(self, resource: Resource) -> AccessPolicy | None:
+        try:
+            policy: AccessPolicy = self._repository.model(ACCESS_POLICY, resource)
+        except (Invalid, Unsealable):
+            # An operator has written it, and what is no policy allows nothing; reading it tells what is wrong.
+            return None
+        return policy

@@ -1,0 +1,120 @@
+"""Access tokens: opaque, known by their hash alone, ended by their time or with their client."""
+
+import hashlib
+import secrets
+from collections.abc import Callable
+from time import time
+from typing import NamedTuple
+
+from service.access.callers import ROOT, Caller, Root
+from service.access.types import CLIENT, CLIENT_CREDENTIALS, Client
+from service.errors import Invalid, Unauthenticated
+from service.resources.repository import Repository
+from service.resources.resource import Resource
+from service.resources.store import Store
+
+KIND = "Session"
+TOKEN_BYTES = 32
+# 256 bits in base64url.
+TOKEN_LENGTH = 43
+
+_INVALID = "The token is not valid, or no longer"
+
+
+class Session(NamedTuple):
+    """``client`` is empty for the root client. ``proof`` is the hash of the secret that the client had at that time."""
+
+    client: str
+    proof: str
+    ends_at: float
+
+
+class Sessions:
+    """Opens sessions of ``seconds`` and finds them by their tokens."""
+
+    def __init__(
+        self, store: Store, repository: Repository, root: Root, *, seconds: int, clock: Callable[[], float] = time
+    ) -> None:
+        self._store = store
+        self._repository = repository
+        self._root_proof = _proof(f"{root.id}:{root.secret}")
+        self._seconds = seconds
+        self._clock = clock
+
+    async def open(self, caller: Caller) -> tuple[str, int]:
+        """A new token for a caller, and how long it is good, in seconds."""
+        token = secrets.token_urlsafe(TOKEN_BYTES)
+        proof = self._root_proof
+        if caller.client:
+            client = self._model(await self._repository.read(CLIENT, caller.client))
+            proof = _proof((client.secret if client else None) or "")
+        fields = {"client": caller.client or "", "proof": proof, "ends": str(self._clock() + self._seconds)}
+        await self._store.keep(KIND, _hash(token), fields, seconds=self._seconds)
+        return token, self._seconds
+
+    def at_hand(self, token: str) -> Caller | None:
+        """The caller, if that is known without a wait."""
+        if len(token) != TOKEN_LENGTH or (stored := self._store.at_hand(KIND, _hash(token))) is None:
+            return None
+        session = _session(stored)
+        if not session.client:
+            return self._root_of(session)
+        client = self._repository.at_hand(CLIENT, session.client)
+        return self._client_of(session, client) if client else None
+
+    async def find(self, token: str) -> Caller:
+        """The caller. Raises Unauthenticated, StoreUnavailable."""
+        if len(token) != TOKEN_LENGTH or (stored := await self._store.get(KIND, _hash(token))) is None:
+            raise Unauthenticated(_INVALID)
+        session = _session(stored)
+        if not session.client:
+            caller = self._root_of(session)
+        else:
+            client = await self._repository.find(CLIENT, session.client)
+            caller = self._client_of(session, client) if client else None
+        if caller is None:
+            raise Unauthenticated(_INVALID)
+        return caller
+
+    def _root_of(self, session: Session) -> Caller | None:
+        return ROOT if session.proof == self._root_proof and self._clock() < session.ends_at else None
+
+    def _client_of(self, session: Session, stored: Resource) -> Caller | None:
+        client = self._model(stored)
+        # A client that was deleted and made anew has another secret, or the same one with another salt.
+        if (
+            client is None
+            or CLIENT_CREDENTIALS not in client.grant_types
+            or session.proof != _proof(client.secret or "")
+        ):
+            return None
+        return Caller(f"Client/{client.id}", client.id) if self._clock() < session.ends_at else None
+
+    def _model(self, stored: Resource) -> Client | None:
+        try:
+            client: Client = self._repository.model(CLIENT, stored)
+        except Invalid:
+            return None
+        return client
+
+
+def _session(stored: Resource) -> Session:
+    session: Session = stored.decoded or stored.remember(_decoded)
+    return session
+
+
+def _decoded(stored: Resource) -> Session:
+    fields = stored.fields
+    try:
+        return Session(fields["client"], fields["proof"], float(fields["ends"]))
+    except (KeyError, ValueError):
+        # Not as it was written: it has never begun.
+        return Session("", "", 0)
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode(errors="surrogateescape")).hexdigest()
+
+
+def _proof(secret: str) -> str:
+    return hashlib.sha256(secret.encode(errors="surrogateescape")).hexdigest()

@@ -1,0 +1,139 @@
+"""The resources that access is made of: Client and AccessPolicy.
+
+Sources: https://docs.aidbox.app/security/authorization/access-policies, https://docs.aidbox.app/reference/system-resources-reference
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from marshmallow import ValidationError, fields, validates_schema
+
+from service.access.matcho import MalformedPattern, Pattern, compile_pattern
+from service.resources.schemas import ID, ID_RULE, Masked, ResourceSchema, Text
+from service.resources.types import ResourceType, Secret
+
+BASIC, CLIENT_CREDENTIALS = "basic", "client_credentials"
+GRANT_TYPES = (BASIC, CLIENT_CREDENTIALS)
+ALLOW, MATCHO = "allow", "matcho"
+MAX_LINKS = 1000
+
+# What a pattern may look at: a misspelt name would be missing from every request, and so pass under nil? or $not.
+REQUEST_NAMES = frozenset({"request-method", "uri", "params", "client", "jwt", "headers", "body"})
+
+_SECRET_RULE = "must be 1 to 512 characters of Unicode, none of them a control character"  # noqa: S105 - a message
+_DESCRIPTION_RULE = "must be at most 1024 characters, none of them a control character"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Client:
+    """Somebody who may call; ``secret`` is a hash."""
+
+    id: str
+    secret: str | None = field(default=None, repr=False)
+    grant_types: Sequence[str] = ()
+    description: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AccessPolicy:
+    """What some callers may do. ``link`` has the ids of the clients it is for; none means every caller."""
+
+    id: str
+    engine: str
+    pattern: Pattern | None
+    link: frozenset[str] = frozenset()
+
+
+class GrantTypes(fields.Field[Sequence[str]]):
+    """A list of ways to log in."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Sequence[str]:
+        del attr, data, kwargs
+        if not isinstance(value, list) or not all(word in GRANT_TYPES for word in value):
+            raise ValidationError(f"must be a list of {', '.join(GRANT_TYPES)}")
+        return list(dict.fromkeys(value))
+
+
+class Links(fields.Field[Sequence[Mapping[str, str]]]):
+    """A list of references to Clients, as ``{reference: Client/x}`` or ``{id: x, resourceType: Client}``."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Sequence[Mapping[str, str]]:
+        del attr, data, kwargs
+        if not isinstance(value, list) or len(value) > MAX_LINKS or None in map(linked_client, value):
+            raise ValidationError(
+                f"must be a list of at most {MAX_LINKS} references, each {{reference: Client/id}} "
+                "or {id: id, resourceType: Client}"
+            )
+        return value
+
+
+class Matcho(fields.Field[Any]):
+    """A pattern, which is compiled once to see that it is one."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        del attr, data, kwargs
+        try:
+            pattern = compile_pattern(value)
+        except MalformedPattern as error:
+            raise ValidationError(
+                [f"{fault.problem}; this is at {fault.path}" if fault.path else fault.problem for fault in error.faults]
+            ) from None
+        if unknown := sorted(pattern.names - REQUEST_NAMES):
+            raise ValidationError(
+                f"looks at {', '.join(unknown)}, which no request has; it has {', '.join(sorted(REQUEST_NAMES))}"
+            )
+        return value
+
+
+class ClientSchema(ResourceSchema):
+    """Who may call, and how."""
+
+    kind = "Client"
+    id = Text(ID.pattern, ID_RULE, required=True)
+    secret = Text(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,512}", _SECRET_RULE)
+    masked_secret = Masked(data_key="_secret")
+    grant_types = GrantTypes(data_key="grant_types")
+    description = Text(r"[^\x00-\x1f\x7f]{0,1024}", _DESCRIPTION_RULE)
+
+
+class AccessPolicySchema(ResourceSchema):
+    """What callers may do. The first policy that passes allows; without one, nothing is allowed."""
+
+    kind = "AccessPolicy"
+    id = Text(ID.pattern, ID_RULE, required=True)
+    engine = Text("allow|matcho", "must be allow or matcho", required=True)
+    matcho = Matcho()
+    link = Links()
+    description = Text(r"[^\x00-\x1f\x7f]{0,1024}", _DESCRIPTION_RULE)
+
+    @validates_schema(skip_on_field_errors=False, pass_original=True)
+    def _pattern_goes_with_its_engine(self, data: Mapping[str, Any], original: Mapping[str, Any], **_: Any) -> None:
+        given = original.get("matcho") is not None
+        if data.get("engine") == MATCHO and not given:
+            raise ValidationError("is missing; the engine matcho judges by it", "matcho")
+        if data.get("engine") == ALLOW and given:
+            raise ValidationError("is not looked at by the engine allow; leave it out", "matcho")
+
+
+def linked_client(link: Any) -> str | None:
+    """The id of the Client that a link refers to; None if it is no such link."""
+    if not isinstance(link, dict):
+        return None
+    if link.keys() == {"reference"}:
+        kind, _, id_ = str(link["reference"]).partition("/")
+    elif link.keys() == {"id", "resourceType"}:
+        kind, id_ = str(link["resourceType"]), str(link["id"])
+    else:
+        return None
+    return id_ if kind == ClientSchema.kind and ID.fullmatch(id_) else None
+
+
+def _policy(*, id: str, engine: str, matcho: Any = None, link: Sequence[Any] = (), **_: Any) -> AccessPolicy:
+    pattern = compile_pattern(matcho) if engine == MATCHO else None
+    clients = frozenset(id_ for id_ in map(linked_client, link) if id_)
+    return AccessPolicy(id=id, engine=engine, pattern=pattern, link=clients)
+
+
+CLIENT = ResourceType(ClientSchema, model=Client, secrets={"secret": Secret(hashed=True)})
+ACCESS_POLICY = ResourceType(AccessPolicySchema, model=_policy)

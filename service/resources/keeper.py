@@ -1,0 +1,78 @@
+"""What becomes of secrets on their way into a store and out of it: kept as they are, hashed or sealed, and opened."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from service.errors import Invalid, Issue
+from service.resources.hashing import Hasher
+from service.resources.resource import Resource
+from service.resources.sealing import Sealer
+from service.resources.types import ResourceType, Secret
+
+
+class Keeper:
+    """Keeps the secrets of all resources."""
+
+    def __init__(self, sealer: Sealer, hasher: Hasher) -> None:
+        self._sealer = sealer
+        self._hasher = hasher
+
+    def opened(self, type_: ResourceType, resource: Resource) -> dict[str, str]:
+        """The secrets that were sealed, or never were. Raises Unsealable where no key opens one."""
+        fields = resource.fields
+        return {
+            name: self._sealer.open(fields[name], kind=type_.kind, id=resource.id, field=name)
+            for name, secret in type_.secrets.items()
+            if not secret.hashed and name in fields
+        }
+
+    def is_current(self, type_: ResourceType, resource: Resource) -> bool:
+        """Whether nothing would be sealed anew."""
+        fields = resource.fields
+        return all(
+            self._sealer.is_current(fields[name])
+            for name, secret in type_.secrets.items()
+            if not secret.hashed and name in fields
+        )
+
+    async def kept(
+        self, type_: ResourceType, id: str, values: Mapping[str, Any], seen: Resource | None
+    ) -> dict[str, Any]:
+        """``values`` with their secrets as they are to be stored; one whose marker is there stays as it was ``seen``.
+
+        Raises:
+            Invalid: for a marker where there is nothing to keep.
+            Throttled: where too many secrets are being hashed.
+        """
+        kept = dict(values)
+        faults: list[Issue] = []
+        for name, secret in type_.secrets.items():
+            masked = kept.pop(f"_{name}", None) is not None
+            if name in kept:
+                kept[name] = await self._protected(type_, id, name, secret, kept[name])
+            elif masked:
+                try:
+                    kept[name] = self._as_before(type_, name, secret, kept, seen)
+                except ValueError as problem:
+                    faults.append(Issue(f"{type_.kind}.{name} {problem}", f"{type_.kind}.{name}"))
+        if faults:
+            raise Invalid(*faults)
+        return kept
+
+    async def _protected(self, type_: ResourceType, id: str, name: str, secret: Secret, text: str) -> str:
+        if secret.hashed:
+            return await self._hasher.hash(text)
+        return self._sealer.seal(text, kind=type_.kind, id=id, field=name)
+
+    def _as_before(
+        self, type_: ResourceType, name: str, secret: Secret, values: Mapping[str, Any], seen: Resource | None
+    ) -> str:
+        stored = seen.fields.get(name) if seen else None
+        if not seen or not stored:
+            raise ValueError("is masked, but none is stored; send it")
+        if secret.owner and seen.fields.get(secret.owner) != values.get(secret.owner):
+            raise ValueError(f"must be sent too, as {secret.owner} changes")
+        if secret.hashed or self._sealer.is_current(stored):
+            return stored
+        where = {"kind": type_.kind, "id": seen.id, "field": name}
+        return self._sealer.seal(self._sealer.open(stored, **where), **where)

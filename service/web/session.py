@@ -1,0 +1,54 @@
+"""POST /auth/token: an access token for a client's credentials.
+
+Source: https://www.rfc-editor.org/rfc/rfc6749#section-4.4
+"""
+
+from aiohttp import hdrs
+
+from service.access.callers import basic_credentials
+from service.errors import Invalid, Issue, RouteNotFound, Unauthenticated
+from service.resources.schemas import Reader, Text, WireSchema
+from service.web import target
+from service.web.access import address, challenge
+from service.web.answer import Answer, respond
+from service.web.context import Exchange
+from service.web.routing import Guard, Route
+
+
+class TokenRequest(WireSchema):
+    """The body of a token request. Credentials may come in a Basic header instead."""
+
+    grant_type = Text("client_credentials", "must be client_credentials", data_key="grant_type", required=True)
+    client_id = Text(data_key="client_id")
+    client_secret = Text(data_key="client_secret")
+
+
+_REQUEST = Reader(TokenRequest)
+
+
+async def token(exchange: Exchange) -> Answer:
+    target.only(exchange.query)
+    access = exchange.shared.access
+    if access is None:
+        raise RouteNotFound("/auth/token, as nobody is asked for credentials here,")
+    asked = _REQUEST.read(exchange.body)
+    try:
+        id_, secret = _credentials(exchange, asked)
+        text, seconds = await access.callers.token(id_, secret, address=address(exchange))
+    except Unauthenticated as error:
+        raise challenge(exchange, error) from None
+    body = {"token_type": "Bearer", "access_token": text, "expires_in": seconds}
+    return respond(exchange, body, headers={hdrs.CACHE_CONTROL: "no-store"})
+
+
+def _credentials(exchange: Exchange, asked: dict[str, str]) -> tuple[str, str]:
+    authorization = exchange.request.headers.get(hdrs.AUTHORIZATION)
+    if authorization is not None:
+        return basic_credentials(authorization)
+    missing = [name for name in ("client_id", "client_secret") if name not in asked]
+    if missing:
+        raise Invalid(*(Issue(f"{name} is missing; or send a Basic Authorization header", name) for name in missing))
+    return asked["client_id"], asked["client_secret"]
+
+
+ROUTES = (Route(hdrs.METH_POST, "/auth/token", token, guard=Guard.NOBODY, form=True),)
