@@ -142,3 +142,13 @@ class StoreUnavailable(ServiceError):
 
     status, code = 503, "transient"
     headers: Mapping[str, str] = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+
+
+class AuditUnavailable(ServiceError):
+    """The audit log takes nothing more, and what it cannot tell of is not done."""
+
+    status, code = 503, "transient"
+    headers: Mapping[str, str] = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+
+    def __init__(self) -> None:
+        super().__init__("The audit log cannot be written at the moment, and nothing is done without it")

@@ -64,6 +64,12 @@ REQUESTS = Family(
     buckets=BUCKETS_SECONDS,
 )
 SIGNED = Family(Counter, "s3_signer_urls_signed_total", "URLs signed.", {"operation": "such as `get_object`"})
+AUDIT_EVENTS = Family(
+    Counter,
+    "s3_signer_audit_events_total",
+    "Events written to the audit log.",
+    {"event": "`signed`, `denied` or `changed`"},
+)
 CACHE_HITS = Family(Counter, "s3_signer_cache_hits_total", "Resources that were found in the cache.")[()]
 CACHE_MISSES = Family(Counter, "s3_signer_cache_misses_total", "Resources that had to be read from the store.")[()]
 CACHE_INVALIDATIONS = Family(

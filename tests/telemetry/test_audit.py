@@ -1,0 +1,522 @@
+"""What an audit line says, and what becomes of it with pipes, files and processes as they are."""
+
+import asyncio
+import errno
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from base64 import b64decode
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from documents import blocks
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.errors import AuditUnavailable
+from service.telemetry import audit
+from service.telemetry.audit import AuditLog
+from service.telemetry.lines import PIPE_BYTES
+from service.telemetry.metrics import AUDIT_EVENTS
+
+ROOT = Path(__file__).parent.parent.parent
+
+SIGNED = {
+    "caller": "Client/reports",
+    "policy": "read-reports",
+    "operation": "get_object",
+    "method": "GET",
+    "account": "my-account",
+    "access_key_id": "AKIAIOSFODNN7EXAMPLE",
+    "host": "aidboxtestbucket.s3.amazonaws.com",
+    "bucket": "aidboxtestbucket",
+    "key": "example.txt",
+    "signed_at": "20130524T000000Z",
+    "expiration": 86400,
+    "request_id": "5f1b0c9a00000001",
+}
+DENIED = {
+    "caller": "Client/reports",
+    "operation": "delete_object",
+    "method": "DELETE",
+    "account": "my-account",
+    "bucket": "aidboxtestbucket",
+    "key": "example.txt",
+    "expiration": 86400,
+    "outcome": "forbidden",
+    "request_id": "5f1b0c9a00000002",
+}
+CHANGED = {
+    "caller": "root",
+    "policy": None,
+    "operation": "update",
+    "method": "PUT",
+    "resource": "AwsAccount/my-account",
+    "request_id": "5f1b0c9a00000003",
+}
+FORGED = '"}\n{"event":"signed"}\r\n\x1b[2K\x00\x85\u2028\u2029\u202e\\'
+
+
+class Reader:
+    """Reads a pipe to its end, in a thread, once it is told to."""
+
+    def __init__(self):
+        self.end, self.descriptor = os.pipe()
+        self._read = b""
+        self._thread = threading.Thread(target=self._work)
+
+    def start(self, *, pause=0.0):
+        self.pause = pause
+        self._thread.start()
+
+    def _work(self):
+        while received := os.read(self.end, 65536):
+            self._read += received
+            time.sleep(self.pause)
+
+    def lines(self):
+        """All of them, after the last writer."""
+        os.close(self.descriptor)
+        if not self._thread.ident:
+            self.start()
+        self._thread.join()
+        return [json.loads(line) for line in self._read.decode("ascii").splitlines()]
+
+    def close(self):
+        for descriptor in (self.descriptor, self.end):
+            with suppress(OSError):
+                os.close(descriptor)
+
+
+@pytest.fixture
+def reader():
+    reader = Reader()
+    yield reader
+    reader.close()
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Makes the given calls of a log on a file, and gives the lines that come of them, with their newlines."""
+
+    def write(*calls):
+        with (tmp_path / "audit.log").open("ab") as file:
+            before = file.tell()
+
+            async def run():
+                log = AuditLog(file.fileno())
+                for name, event in calls:
+                    getattr(log, name)(**event)
+                await log.close()
+
+            asyncio.run(run())
+        text = (tmp_path / "audit.log").read_bytes()[before:].decode("ascii")
+        return text.splitlines(keepends=True)
+
+    return write
+
+
+def line_of(name, event):
+    """What would be written."""
+    log = AuditLog(0)
+    log._timer = "there is no loop"
+    getattr(log, name)(**event)
+    (line,) = log._waiting
+    return line
+
+
+async def until(true, *, seconds=10):
+    async with asyncio.timeout(seconds):
+        while not true():  # noqa: ASYNC110 - a thread makes it so, and sets no event
+            await asyncio.sleep(0.005)
+
+
+def fill(tell, event):
+    """Tell of an event until the log takes no more; how many it has taken."""
+    for taken in range(100_000):
+        try:
+            tell(**event)
+        except AuditUnavailable:
+            return taken
+    raise AssertionError("the log takes whatever comes")
+
+
+def counted(event):
+    return AUDIT_EVENTS[event,]._value.get()
+
+
+@pytest.mark.parametrize(
+    ("name", "event", "more"),
+    [("signed", SIGNED, {"outcome": "success"}), ("denied", DENIED, {}), ("changed", CHANGED, {"outcome": "success"})],
+)
+def test_an_event_is_a_line_with_all_that_was_told(written, name, event, more):
+    (line,) = written((name, event))
+
+    entry = json.loads(line)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", entry.pop("time"))
+    assert entry == {"event": name, **event, **more}
+
+
+def test_the_time_is_utc_to_the_microsecond(written, monkeypatch):
+    instants = iter([1369353600_000001_999, 1369353600_999999_000, 1369353601_000000_000])
+    monkeypatch.setattr(audit.time, "time_ns", lambda: next(instants))
+    lines = written(*[("signed", SIGNED)] * 3)
+
+    assert [json.loads(line)["time"] for line in lines] == [
+        "2013-05-24T00:00:00.000001Z",
+        "2013-05-24T00:00:00.999999Z",
+        "2013-05-24T00:00:01.000000Z",
+    ]
+
+
+def test_what_does_not_apply_is_left_out(written):
+    denied = {"caller": "anonymous", "method": "GET", "outcome": "login", "request_id": "r"}
+    lines = written(("signed", {**SIGNED, "key": None, "policy": None}), ("denied", denied))
+
+    signed, told = map(json.loads, lines)
+    assert "key" not in signed
+    assert signed["policy"] is None
+    assert list(told) == ["time", "event", *denied]
+
+
+@pytest.mark.parametrize("field", [name for name, value in SIGNED.items() if isinstance(value, str)])
+def test_no_text_of_a_signed_url_can_forge_a_line(written, field):
+    (line,) = written(("signed", {**SIGNED, field: FORGED}))
+
+    assert line.isascii()
+    assert line[:-1].isprintable()
+    assert json.loads(line)[field] == FORGED
+
+
+@pytest.mark.parametrize(("name", "event"), [("denied", {**DENIED, "resource": "x"}), ("changed", CHANGED)])
+def test_no_text_of_another_event_can_forge_a_line(written, name, event):
+    texts = {field: FORGED for field, value in event.items() if isinstance(value, str)}
+    (line,) = written((name, {**event, **texts}))
+
+    assert line.isascii()
+    assert line[:-1].isprintable()
+    assert json.loads(line).items() >= texts.items()
+
+
+@settings(max_examples=200, deadline=None)
+@given(key=st.text(st.characters(codec="utf-8"), max_size=250), denied=st.booleans())
+def test_any_key_comes_back_from_one_line(tmp_path_factory, key, denied):
+    line = line_of("denied", {**DENIED, "key": key}) if denied else line_of("signed", {**SIGNED, "key": key})
+
+    assert line.isascii()
+    assert line[:-1].isprintable()
+    assert line.endswith("}\n")
+    assert json.loads(line)["key"] == key
+
+
+def test_half_a_character_in_a_signed_url_is_written_so_that_any_reader_takes_it():
+    line = line_of("signed", {**SIGNED, "caller": "jwt:\ud83d", "key": "\ude00"})
+
+    assert json.loads(line)["caller"] == r"jwt:\ud83d"
+    assert json.loads(line)["key"] == r"\ude00"
+
+
+def test_a_signed_url_whose_line_would_be_too_long_is_told_in_full_all_the_same():
+    line = line_of("signed", {**SIGNED, "key": "\x01" * 1024})
+
+    assert len(line) <= PIPE_BYTES
+    assert b64decode(json.loads(line)["key_base64"]) == b"\x01" * 1024
+
+
+WRITER = """
+import asyncio, sys
+from service.telemetry.audit import AuditLog
+async def main():
+    log = AuditLog(1)
+    for number in range(2000):
+        key = f"{sys.argv[1]}/{number}/" + "\\x01" * (number * 7 % 1000)
+        log.signed(**eval(sys.argv[2]), key=key)
+        if number % 20 == 0:
+            await asyncio.sleep(0.001)
+    await log.close()
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("target", ["pipe", "file", "appended file"])
+def test_lines_of_several_processes_stay_whole_and_in_order(tmp_path, reader, target):
+    path = tmp_path / "audit.log"
+    event = repr({name: value for name, value in SIGNED.items() if name != "key"})
+    with path.open("ab" if target == "appended file" else "wb") as file:
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-W", "error", "-c", WRITER, name, event],
+                stdout=reader.descriptor if target == "pipe" else file,
+                cwd=ROOT,
+            )
+            for name in "ab"
+        ]
+    if target == "pipe":
+        # A pipe that is full most of the time.
+        reader.start(pause=0.002)
+    assert [process.wait(60) for process in processes] == [0, 0]
+    entries = reader.lines() if target == "pipe" else [json.loads(line) for line in path.read_text().splitlines()]
+
+    keys = [entry["key"] if "key" in entry else b64decode(entry["key_base64"]).decode() for entry in entries]
+    for name in "ab":
+        own = [int(key.split("/")[1]) for key in keys if key.startswith(name)]
+        assert own == list(range(2000))
+
+
+async def test_a_full_pipe_refuses_what_cannot_be_told_and_recovers(reader, caplog):
+    log = AuditLog(reader.descriptor, limit=500)
+    before = counted("signed")
+    started = time.monotonic()
+    taken = fill(log.signed, SIGNED)
+    await asyncio.sleep(0.1)
+    taken += fill(log.signed, SIGNED)
+    with pytest.raises(AuditUnavailable):
+        log.check()
+    with pytest.raises(AuditUnavailable):
+        log.denied(**DENIED)
+    took = time.monotonic() - started
+    reader.start()
+    await until(lambda: not log._waiting and not log._told)
+    log.check()
+    log.signed(**SIGNED)
+    await log.close()
+
+    assert took < 1
+    assert len(reader.lines()) == taken + 1 == counted("signed") - before
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+
+
+async def test_a_change_that_was_made_is_told_even_by_a_full_log(reader):
+    log = AuditLog(reader.descriptor, limit=10)
+    fill(log.signed, SIGNED)
+    log.changed(**CHANGED)
+    await log.close()
+
+    assert [entry["event"] for entry in reader.lines()] == ["signed"] * 10 + ["changed"]
+
+
+async def test_denials_leave_room_for_what_is_signed(reader):
+    log = AuditLog(reader.descriptor, limit=10)
+    denied = fill(log.denied, DENIED)
+
+    assert (denied, fill(log.signed, SIGNED)) == (5, 5)
+
+
+async def test_a_slow_reader_gets_everything_while_the_loop_goes_on(reader):
+    log = AuditLog(reader.descriptor)
+    reader.start(pause=0.02)
+    longest = 0.0
+    for _ in range(100):
+        started = time.perf_counter()
+        for _ in range(20):
+            log.signed(**SIGNED)
+        longest = max(longest, time.perf_counter() - started)
+        await asyncio.sleep(0.001)
+    await log.close()
+
+    assert longest < 0.1
+    assert len(reader.lines()) == 2000
+
+
+async def test_a_reader_that_is_gone_ends_signing_with_one_line_in_the_log(reader, caplog, monkeypatch):
+    monkeypatch.setattr(audit, "RETRY_SECONDS", 0.01)
+    log = AuditLog(reader.descriptor)
+    os.close(reader.end)
+    log.signed(**SIGNED)
+    await until(lambda: log._failing)
+    await asyncio.sleep(0.05)
+
+    with pytest.raises(AuditUnavailable) as caught:
+        log.signed(**SIGNED)
+    assert caught.value.status == 503
+    assert caught.value.headers == {"Retry-After": "1"}
+    with pytest.raises(AuditUnavailable):
+        log.check()
+    with pytest.raises(AuditUnavailable):
+        log.denied(**DENIED)
+    started = time.monotonic()
+    await log.close()
+    assert time.monotonic() - started < 1
+    assert [record.getMessage() for record in caplog.records] == [
+        "The audit log takes nothing more, and what it should tell of is refused: Broken pipe",
+        "The audit log ends without its last lines: 1 could not be written",
+    ]
+
+
+async def test_what_could_not_be_written_is_written_once_it_can(reader, caplog, monkeypatch):
+    monkeypatch.setattr(audit, "RETRY_SECONDS", 0.01)
+    full = os.open("/dev/full", os.O_WRONLY)
+    log = AuditLog(full)
+    log.signed(**SIGNED)
+    await until(lambda: log._failing)
+    os.dup2(reader.descriptor, full)
+    await until(lambda: not log._told)
+    log.signed(**SIGNED)
+    await log.close()
+    os.close(full)
+
+    assert len(reader.lines()) == 2
+    assert "No space left on device" in caplog.records[0].getMessage()
+    assert caplog.records[-1].getMessage() == "The audit log is written again"
+
+
+async def test_a_write_that_takes_a_part_is_continued(reader, monkeypatch):
+    write = os.write
+    monkeypatch.setattr(audit.os, "write", lambda descriptor, data: write(descriptor, data[:100]))
+    log = AuditLog(reader.descriptor)
+    for _ in range(10):
+        log.signed(**SIGNED)
+    await log.close()
+
+    assert len(reader.lines()) == 10
+
+
+async def test_a_pipe_that_somebody_has_made_non_blocking_is_waited_for(reader):
+    os.set_blocking(reader.descriptor, False)
+    log = AuditLog(reader.descriptor)
+    for _ in range(1000):
+        log.signed(**SIGNED)
+    await asyncio.sleep(0.05)
+    reader.start()
+    await log.close()
+
+    assert len(reader.lines()) == 1000
+
+
+async def test_the_end_is_not_kept_waiting_by_a_reader_that_does_not_read(reader, caplog, monkeypatch):
+    monkeypatch.setattr(audit, "CLOSE_SECONDS", 0.1)
+    log = AuditLog(reader.descriptor)
+    for _ in range(1000):
+        log.signed(**SIGNED)
+    started = time.monotonic()
+    await log.close()
+
+    assert time.monotonic() - started < 1
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert re.search(r"[1-9]\d* could not be written", record.getMessage())
+
+
+async def test_nothing_is_taken_after_the_end(reader):
+    log = AuditLog(reader.descriptor)
+    await log.close()
+
+    with pytest.raises(AuditUnavailable):
+        log.signed(**SIGNED)
+
+
+async def test_lines_go_out_without_waiting_for_more(reader):
+    log = AuditLog(reader.descriptor)
+    for _ in range(3):
+        log.signed(**SIGNED)
+        log.denied(**DENIED)
+        await until(lambda: not log._waiting, seconds=2)
+    await log.close()
+
+    assert [entry["event"] for entry in reader.lines()] == ["signed", "denied"] * 3
+
+
+async def test_events_are_counted_by_what_was_written(reader):
+    before = [counted(event) for event in ("signed", "denied", "changed")]
+    log = AuditLog(reader.descriptor)
+    log.signed(**SIGNED)
+    log.denied(**DENIED)
+    log.denied(**{**DENIED, "key": FORGED})
+    log.changed(**CHANGED)
+    await log.close()
+
+    after = [counted(event) for event in ("signed", "denied", "changed")]
+    assert [more - was for more, was in zip(after, before, strict=True)] == [1, 2, 1]
+
+
+def test_the_documented_examples_are_what_is_written(written, monkeypatch):
+    monkeypatch.setattr(audit.time, "time_ns", lambda: 1369353600_123456_000)
+    documented = [block.replace("\n", "") for kind, block in blocks("docs/security/audit.md") if kind == "json"]
+
+    lines = written(("signed", SIGNED), ("denied", DENIED), ("changed", CHANGED))
+    assert documented == [line.strip() for line in lines]
+
+
+LOCKER = """
+import fcntl, sys
+fcntl.lockf(1, fcntl.LOCK_EX)
+sys.stderr.write("has it")
+sys.stderr.flush()
+sys.stdin.read()
+"""
+
+
+async def lock(descriptor):
+    """A process that has the lock until it is spoken to."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", LOCKER, stdout=descriptor, stdin=pipe, stderr=pipe
+    )
+    async with asyncio.timeout(10):
+        await process.stderr.readexactly(len("has it"))
+    return process
+
+
+async def test_two_processes_never_look_for_room_in_a_pipe_at_the_same_time(reader):
+    other = await lock(reader.descriptor)
+    log = AuditLog(reader.descriptor)
+    log.signed(**SIGNED)
+    await asyncio.sleep(0.05)
+    waiting = len(log._waiting)
+    await other.communicate(b"")
+    await until(lambda: not log._waiting)
+    next_one = await lock(reader.descriptor)
+    await next_one.communicate(b"")
+    await log.close()
+
+    assert waiting == 1
+    assert len(reader.lines()) == 1
+
+
+async def test_a_system_without_locks_on_pipes_is_written_to_all_the_same(reader, monkeypatch):
+    def lockf(*_):
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(audit.fcntl, "lockf", lockf)
+    log = AuditLog(reader.descriptor)
+    log.signed(**SIGNED)
+    await log.close()
+
+    assert len(reader.lines()) == 1
+
+
+async def test_a_pipe_without_room_is_not_written_to(reader):
+    os.set_blocking(reader.descriptor, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(reader.descriptor, b" " * 4095 + b"\n")
+    os.set_blocking(reader.descriptor, True)
+    log = AuditLog(reader.descriptor)
+    started = time.monotonic()
+    log.signed(**SIGNED)
+    await asyncio.sleep(0.05)
+
+    assert time.monotonic() - started < 1
+    assert len(log._waiting) == 1
+
+
+async def test_the_loop_keeps_up_when_it_never_rests(reader):
+    log = AuditLog(reader.descriptor)
+    reader.start()
+    deepest = 0
+    for _ in range(5_000):
+        log.signed(**SIGNED)
+        end = time.perf_counter() + 0.00008
+        while time.perf_counter() < end:
+            pass
+        await asyncio.sleep(0)
+        deepest = max(deepest, len(log._waiting))
+    await log.close()
+
+    assert deepest < 2_000
