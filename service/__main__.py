@@ -20,7 +20,9 @@ def main(arguments: list[str] | None = None) -> int:
         prog="s3-signer", description="Serve presigned S3 URLs. Settings are environment variables SIGNER_*."
     )
     parser.add_argument("--version", action="version", version=service.__version__)
-    parser.parse_args(arguments)
+    commands = parser.add_subparsers(dest="command", title="commands", metavar="")
+    commands.add_parser("rekey", help="seal every secret in the store with the first of the encryption keys")
+    command = parser.parse_args(arguments).command
     try:
         configured = settings.load(os.environ)
     except settings.SettingsError as error:
@@ -29,13 +31,22 @@ def main(arguments: list[str] | None = None) -> int:
     for variable in settings.unknown(os.environ):
         logger.warning("%s is no setting of this version and does nothing", variable)
     try:
-        _run(configured)
+        return _rekey(configured) if command == "rekey" else _serve(configured)
+    except settings.SettingsError as error:
+        return _fail(error.problems, EXIT_SETTINGS)
     except listening.StartError as error:
         return _fail([str(error)], EXIT_START)
-    return 0
 
 
-def _run(configured: settings.Settings) -> None:
+def _rekey(configured: settings.Settings) -> int:
+    from service import rekey  # noqa: PLC0415 - who serves does not need it
+
+    count = rekey.run(configured)
+    sys.stdout.write(f"sealed anew: {count.sealed}, left as they are: {count.failed}\n")
+    return EXIT_START if count.failed else 0
+
+
+def _serve(configured: settings.Settings) -> int:
     # A wrong setting is told at once: what serves takes half a second to import, and a supervisor never needs it.
     if configured.workers > 1:
         from service import supervisor  # noqa: PLC0415
@@ -45,6 +56,7 @@ def _run(configured: settings.Settings) -> None:
         from service import server  # noqa: PLC0415
 
         server.run(configured)
+    return 0
 
 
 def _fail(problems: list[str], status: int) -> int:

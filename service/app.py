@@ -21,6 +21,7 @@ from service.resources.types import AWS_ACCOUNT
 from service.settings import Settings, SettingsError
 from service.signing.presigner import Presigner
 from service.telemetry import metrics
+from service.telemetry.audit import AuditLog
 from service.web import explanation, operations, session, storage
 from service.web.access import Access
 from service.web.context import SHARED, Shared
@@ -34,15 +35,19 @@ if TYPE_CHECKING:
 RESOURCE_TYPES = (AWS_ACCOUNT, CLIENT, ACCESS_POLICY)
 
 
-def create_app(settings: Settings, *, store: Store | None = None) -> web.Application:
-    """The application, ready to run. ``store`` takes the place of the one that the settings name."""
+def create_app(settings: Settings, audit: AuditLog, *, store: Store | None = None) -> web.Application:
+    """The application, ready to run. ``store`` takes the place of the one that the settings name.
+
+    It closes ``audit`` at its end. Raises SettingsError for settings that only show their faults when they are used.
+    """
     app = web.Application(client_max_size=settings.max_body)
     store = store or make_store(settings)
     hasher = Hasher()
-    repository = Repository(store, Keeper(make_sealer(settings), hasher))
+    repository = make_repository(settings, store, hasher)
     app[SHARED] = Shared(
         store=store,
         access=None if settings.is_open else _access(settings, store, repository, hasher),
+        audit=audit,
         repository=repository,
         presigner=Presigner(default_use_ssl=settings.default_use_ssl),
         commit=settings.commit,
@@ -69,8 +74,12 @@ def _routes(settings: Settings) -> Iterator[Route]:
         yield from operations.METRICS
 
 
-def make_sealer(settings: Settings) -> Sealer:
-    """What seals secrets in the store. Raises SettingsError for a file of keys that is none."""
+def make_repository(settings: Settings, store: Store, hasher: Hasher | None = None) -> Repository:
+    """What keeps resources in ``store``. Raises SettingsError for a file of keys that is none."""
+    return Repository(store, Keeper(_sealer(settings), hasher or Hasher()))
+
+
+def _sealer(settings: Settings) -> Sealer:
     if not settings.encryption_keys_file:
         return Sealer()
     try:
@@ -139,3 +148,4 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
         await shared.access.close()
     await shared.presigner.close()
     await shared.store.close()
+    await shared.audit.close()

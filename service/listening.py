@@ -67,6 +67,8 @@ def announce(settings: Settings, listening: Listening, *, store: str, networked:
     )
     if not networked:
         logger.warning("Accounts are kept in memory alone and forgotten at the end; set SIGNER_STORE_URL to keep them")
+    if networked and not settings.encryption_keys_file:
+        logger.warning("Secrets are stored as they are; set SIGNER_ENCRYPTION_KEYS_FILE to seal them")
     if not settings.is_open:
         return
     who = "everybody who reaches it" if settings.auth == "none" else "everybody on this machine"

@@ -6,6 +6,7 @@ import gc
 import logging
 import signal
 import socket
+import sys
 from collections.abc import Callable
 
 import aiohttp.http_parser
@@ -16,6 +17,7 @@ from service.app import create_app, create_operations_app
 from service.listening import Listening, StartError
 from service.resources.store import Store
 from service.settings import Settings, SettingsError
+from service.telemetry.audit import AuditLog
 from service.web.context import SHARED
 
 logger = logging.getLogger(__name__)
@@ -70,7 +72,7 @@ async def _serve(
 ) -> None:
     stop = _stop_signals(parent)
     try:
-        app = create_app(settings)
+        app = create_app(settings, _audit())
     except SettingsError as error:
         raise StartError("; ".join(error.problems)) from None
     await app[SHARED].presigner.prepare()
@@ -93,6 +95,15 @@ async def _serve(
         for runner in runners:
             await runner.cleanup()
     logger.info("Stopped")
+
+
+def _audit() -> AuditLog:
+    try:
+        return AuditLog(sys.stdout.fileno())
+    except (AttributeError, OSError, ValueError):
+        raise StartError(
+            "Standard output is closed, and the audit log goes there; send it to a file or a pipe"
+        ) from None
 
 
 def _runner(app: web.Application) -> web.AppRunner:

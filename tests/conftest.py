@@ -12,6 +12,7 @@ from yarl import URL
 from service.app import create_app
 from service.settings import load
 from service.signing.presigner import Presigner
+from service.telemetry.audit import AuditLog
 
 pytest_plugins = ["plugins.redis_server"]
 
@@ -38,12 +39,24 @@ def lasting_presigner():
 
 
 @pytest.fixture
-async def make_client(aiohttp_client, lasting_presigner, monkeypatch):
+def audit_file(tmp_path):
+    """Where the audit log of applications in this process goes."""
+    return tmp_path / "audit"
+
+
+@pytest.fixture
+def audit_log(audit_file):
+    with audit_file.open("ab") as file:
+        yield AuditLog(file.fileno())
+
+
+@pytest.fixture
+async def make_client(aiohttp_client, lasting_presigner, monkeypatch, audit_log):
     """Makes clients of applications of their own, with settings by their environment variables."""
     monkeypatch.setattr("service.app.Presigner", lambda **_: lasting_presigner)
 
     async def make(**environ):
-        server = TestServer(create_app(load(environ)))
+        server = TestServer(create_app(load(environ), audit_log))
         # As service.server has it.
         await server.start_server(auto_decompress=False)
         return await aiohttp_client(server)

@@ -87,9 +87,11 @@ def test_the_start_is_told_once_for_all_workers(store):
     assert [
         bool(re.match(start, message))
         for start, message in zip(
-            ["s3-signer ", "No authentication", "Stopping on SIGTERM", "Stopped"], process.messages, strict=True
+            ["s3-signer ", "Secrets are stored as they are", "No authentication", "Stopping on SIGTERM", "Stopped"],
+            process.messages,
+            strict=True,
         )
-    ] == [True] * 4
+    ] == [True] * 5
 
 
 def test_every_worker_serves_and_one_answer_is_the_sum_of_all(store):

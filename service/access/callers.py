@@ -149,10 +149,11 @@ class Callers:
             raise Unauthenticated(_REFUSED)
         return id_, str(kept)
 
-    async def token(self, id_: str, secret: str, *, address: str) -> tuple[str, int]:
-        """A new access token and its lifetime in seconds, for valid credentials. Raises as ``identify`` does."""
+    async def token(self, id_: str, secret: str, *, address: str) -> tuple[Caller, str, int]:
+        """The caller, a new token for it, and the token's lifetime in seconds. Raises as ``identify`` does."""
         caller = await self.login(id_, secret, grant=CLIENT_CREDENTIALS, address=address)
-        return await self._sessions.open(caller)
+        token, seconds = await self._sessions.open(caller)
+        return caller, token, seconds
 
     async def _bearer(self, token: str) -> Caller:
         if self._jwt and token.count(".") == 2:  # noqa: PLR2004 - head, payload and signature

@@ -35,6 +35,13 @@ class Keeper:
             if not secret.hashed and name in fields
         )
 
+    def sealed_anew(self, type_: ResourceType, resource: Resource) -> dict[str, str]:
+        """The fields as they are to be stored, secrets sealed with the key that seals now. Raises Unsealable."""
+        fields = dict(resource.fields)
+        for name, text in self.opened(type_, resource).items():
+            fields[name] = self._sealer.seal(text, kind=type_.kind, id=resource.id, field=name)
+        return fields
+
     async def kept(
         self, type_: ResourceType, id: str, values: Mapping[str, Any], seen: Resource | None
     ) -> dict[str, Any]:

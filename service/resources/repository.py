@@ -133,6 +133,21 @@ class Repository:
         resource, _ = await self._write(type_, id, change)
         return resource
 
+    async def seal_anew(self, type_: ResourceType, id: str) -> bool:
+        """Seal its secrets with the key that seals now; False if they are, or if it has gone.
+
+        Raises ``Unsealable`` where no key opens one.
+        """
+        for round_ in range(MAX_ROUNDS):
+            seen = await self._store.get(type_.kind, id, fresh=True)
+            if seen is None or self._keeper.is_current(type_, seen):
+                return False
+            fields = self._keeper.sealed_anew(type_, seen)
+            if await self._store.replace(type_.kind, id, fields, seen=seen, judged=seen.judged):
+                return True
+            await _pause(round_)
+        raise StoreUnavailable(f"{type_.kind}/{id} is being changed by too many at once")
+
     async def delete(self, type_: ResourceType, id: str, precondition: Precondition = ALWAYS) -> Resource | None:
         """Delete, and return what was there, or None."""
         for round_ in range(MAX_ROUNDS):

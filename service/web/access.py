@@ -102,6 +102,7 @@ async def _permit_later(exchange: Exchange, access: Access, params: Mapping[str,
 
 
 def _judge(exchange: Exchange, rules: Rules, params: Mapping[str, Any]) -> None:
+    exchange.params = params
     policy = rules.allowing(_request(exchange, params, rules.names))
     if policy is None:
         raise Forbidden(_FORBIDDEN)

@@ -1,7 +1,8 @@
 """What all requests of an application share, and what becomes known of one."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -10,6 +11,7 @@ from service.resources.repository import Repository
 from service.resources.schemas import Document
 from service.resources.store import Store
 from service.signing.presigner import Presigner
+from service.telemetry.audit import AuditLog
 from service.web import media
 from service.web.target import NO_PARAMETERS
 
@@ -37,6 +39,7 @@ class Shared:
     access: "Access | None"
     """None where nobody is asked who calls."""
 
+    audit: AuditLog
     repository: Repository
     presigner: Presigner
     commit: str
@@ -50,7 +53,18 @@ class Exchange:
     """A request, and what becomes known of it on its way to its answer."""
 
     # Each lookup in a request or an application costs as much as a few attributes.
-    __slots__ = ("answer_type", "body", "caller", "policy", "query", "request", "request_id", "route", "shared")
+    __slots__ = (
+        "answer_type",
+        "body",
+        "caller",
+        "params",
+        "policy",
+        "query",
+        "request",
+        "request_id",
+        "route",
+        "shared",
+    )
 
     def __init__(self, request: web.Request, request_id: str, shared: Shared, route: "Route") -> None:
         self.request = request
@@ -63,6 +77,9 @@ class Exchange:
         self.caller = ANYBODY
         self.policy: str | None = None
         """The one that allowed the request, if it took one."""
+
+        self.params: Mapping[str, Any] = NO_PARAMETERS
+        """What the request is about, as policies were asked."""
 
 
 SHARED = web.AppKey("SHARED", Shared)

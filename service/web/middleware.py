@@ -17,6 +17,7 @@ from aiohttp import HttpVersion11, hdrs, web
 from multidict import istr
 
 from service.errors import (
+    AuditUnavailable,
     BodyTooLarge,
     Forbidden,
     Internal,
@@ -25,6 +26,8 @@ from service.errors import (
     MalformedBody,
     NotAcceptable,
     ServiceError,
+    Throttled,
+    Unauthenticated,
     UnsupportedMediaType,
 )
 from service.resources.schemas import Document
@@ -211,10 +214,33 @@ def _render(exchange: Exchange, error: ServiceError) -> Answer:
 
 
 def _translated(exchange: Exchange, error: Exception) -> ServiceError:
+    if isinstance(error, Forbidden | Unauthenticated | Throttled):
+        return _told(exchange, error)
     if isinstance(error, ServiceError):
         return error
     logger.error("Request %s failed", exchange.request_id, exc_info=error)
     return Internal(exchange.request_id)
+
+
+def _told(exchange: Exchange, denial: ServiceError) -> ServiceError:
+    """The denial itself, once the audit log tells of it."""
+    params = exchange.params
+    kind, id_ = params.get("resource/type"), params.get("resource/id")
+    try:
+        exchange.shared.audit.denied(
+            caller=exchange.caller.name,
+            method=exchange.request.method,
+            account=params.get("account"),
+            resource=f"{kind}/{id_}" if kind and id_ else kind,
+            bucket=params.get("bucket"),
+            key=params.get("key"),
+            expiration=params.get("expiration"),
+            outcome=denial.code,
+            request_id=exchange.request_id,
+        )
+    except AuditUnavailable as unavailable:
+        return unavailable
+    return denial
 
 
 @lru_cache(maxsize=256)

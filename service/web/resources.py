@@ -46,7 +46,19 @@ class ResourceHandlers:
         ]
         return [Route(method, path, handler, guard=Guard.HANDLER) for method, path, handler in answers]
 
+    def _tell(self, exchange: Exchange, operation: str, resource: Resource) -> None:
+        exchange.shared.audit.changed(
+            caller=exchange.caller.name,
+            policy=exchange.policy,
+            operation=operation,
+            method=exchange.request.method,
+            resource=f"{resource.kind}/{resource.id}",
+            request_id=exchange.request_id,
+        )
+
     async def _permit(self, exchange: Exchange, id: str | None) -> None:
+        if exchange.request.method not in {hdrs.METH_GET, hdrs.METH_HEAD}:
+            exchange.shared.audit.check()
         await permitted(exchange, {"resource/type": self._type.kind, "resource/id": id})
 
     async def read(self, exchange: Exchange) -> Answer:
@@ -82,6 +94,8 @@ class ResourceHandlers:
             resource, created = await self._repository(exchange).find_or_create(self._type, query["_id"], exchange.body)
         else:
             resource, created = await self._repository(exchange).create(self._type, exchange.body), True
+        if created:
+            self._tell(exchange, "create", resource)
         return self._answer(exchange, resource, created=created)
 
     async def patch(self, exchange: Exchange) -> Answer:
@@ -96,6 +110,8 @@ class ResourceHandlers:
         id_ = self._id(exchange)
         await self._permit(exchange, id_)
         resource = await self._repository(exchange).delete(self._type, id_, _precondition(exchange))
+        if resource is not None:
+            self._tell(exchange, "delete", resource)
         if resource is None or no_content:
             return Answer(head_of(HTTPStatus.NO_CONTENT, NO_HEADERS), status=HTTPStatus.NO_CONTENT)
         return self._answer(exchange, resource)
@@ -120,6 +136,8 @@ class ResourceHandlers:
         resource, created = await self._repository(exchange).put(
             self._type, id_, exchange.body, _precondition(exchange)
         )
+        self._tell(exchange, "create" if created else "update", resource)
+        self._tell(exchange, "create" if created else "update", resource)
         return self._answer(exchange, resource, created=created)
 
     @staticmethod

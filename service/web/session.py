@@ -31,12 +31,21 @@ async def token(exchange: Exchange) -> Answer:
     access = exchange.shared.access
     if access is None:
         raise RouteNotFound("/auth/token, as nobody is asked for credentials here,")
+    exchange.shared.audit.check()
     asked = _REQUEST.read(exchange.body)
     try:
         id_, secret = _credentials(exchange, asked)
-        text, seconds = await access.callers.token(id_, secret, address=address(exchange))
+        caller, text, seconds = await access.callers.token(id_, secret, address=address(exchange))
     except Unauthenticated as error:
         raise challenge(exchange, error) from None
+    exchange.shared.audit.changed(
+        caller=caller.name,
+        policy=None,
+        operation="issue-token",
+        method=exchange.request.method,
+        resource=caller.name,
+        request_id=exchange.request_id,
+    )
     body = {"token_type": "Bearer", "access_token": text, "expires_in": seconds}
     return respond(exchange, body, headers={hdrs.CACHE_CONTROL: "no-store"})
 

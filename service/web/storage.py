@@ -14,6 +14,7 @@ from service.signing.endpoint import Endpoint
 from service.signing.names import key_problem, name_issues
 from service.signing.operations import DELETE_OBJECT, GET_OBJECT, PUT_OBJECT, Operation
 from service.signing.presigner import presigned
+from service.signing.sigv4 import timestamp
 from service.telemetry.metrics import SIGNED
 from service.web import target
 from service.web.access import permit, permitted
@@ -86,7 +87,22 @@ async def _sign_later(exchange: Exchange, wanted: Wanted, permission: Awaitable[
 
 
 def _signed(exchange: Exchange, wanted: Wanted, account: AwsAccount, endpoint: Endpoint) -> Answer:
-    url = presigned(account, wanted.operation, endpoint, key=wanted.key, at=int(time()), expires_in=wanted.expires_in)
+    at = int(time())
+    url = presigned(account, wanted.operation, endpoint, key=wanted.key, at=at, expires_in=wanted.expires_in)
+    exchange.shared.audit.signed(
+        caller=exchange.caller.name,
+        policy=exchange.policy,
+        operation=wanted.operation.name,
+        method=wanted.operation.method,
+        account=account.id,
+        access_key_id=account.access_key_id or "",
+        host=endpoint.host,
+        bucket=wanted.bucket,
+        key=wanted.key,
+        signed_at=timestamp(at),
+        expiration=wanted.expires_in,
+        request_id=exchange.request_id,
+    )
     SIGNED[wanted.operation.name,].inc()
     return respond_url(exchange, url)
 

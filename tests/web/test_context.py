@@ -11,7 +11,7 @@ from service.web.context import SHARED, Exchange
 SECRETS = ("s3cr3t", "t0k3n", "hush")
 
 
-async def test_what_requests_carry_and_share_shows_no_secret():
+async def test_what_requests_carry_and_share_shows_no_secret(audit_log):
     settings = load(
         {
             "SIGNER_STORE_URL": "redis://alice:hush@127.0.0.1:1",
@@ -19,7 +19,7 @@ async def test_what_requests_carry_and_share_shows_no_secret():
             "SIGNER_ROOT_CLIENT_SECRET": "hush-0123456789abcdef",
         }
     )
-    shared = create_app(settings)[SHARED]
+    shared = create_app(settings, audit_log)[SHARED]
     exchange = Exchange(SimpleNamespace(), "id", shared, SimpleNamespace())
     exchange.body = Document({"secret-access-key": "s3cr3t", "session-token": "t0k3n"}, text=False)
     exchange.caller = Caller("jwt:x", jwt={"sub": "s3cr3t"})

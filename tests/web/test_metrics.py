@@ -175,9 +175,9 @@ async def test_the_build_is_told(make_client):
 
 
 @pytest.fixture
-async def operations(aiohttp_client):
+async def operations(aiohttp_client, audit_log):
     """The application on the embedded store that has an operations port, and what is served on that."""
-    main = create_app(load({"SIGNER_OPS_PORT": "0"}))
+    main = create_app(load({"SIGNER_OPS_PORT": "0"}), audit_log)
     client = await aiohttp_client(TestServer(main))
     return client, await aiohttp_client(TestServer(create_operations_app(main)))
 
