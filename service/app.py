@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,7 @@ def create_app(settings: Settings, audit: AuditLog, *, store: Store | None = Non
         presigner=Presigner(default_use_ssl=settings.default_use_ssl),
         commit=settings.commit,
         max_body=settings.max_body,
+        max_concurrency=settings.max_concurrency or inf,
         cors_origins=frozenset(settings.cors_origins),
         loopback_only=settings.is_open and settings.is_loopback and not settings.socket,
     )

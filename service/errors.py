@@ -137,6 +137,14 @@ class Throttled(ServiceError):
         super().__init__(problem)
 
 
+class Overloaded(ServiceError):
+    status, code = 503, "transient"
+    headers: Mapping[str, str] = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+
+    def __init__(self) -> None:
+        super().__init__("The service has too many requests in progress; try again")
+
+
 class StoreUnavailable(ServiceError):
     """The account store cannot be reached, or is too busy with others' writes to the same resource."""
 

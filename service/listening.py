@@ -59,7 +59,7 @@ def announce(settings: Settings, listening: Listening, *, store: str, networked:
     logger.info(
         "s3-signer %s listens on %s; store: %s; authentication: %s%s%s",
         service.__version__,
-        _address(listening.main[0]),
+        _address(listening.main[0], "https" if settings.tls_cert else "http"),
         store,
         "none" if settings.is_open else "clients and tokens",
         f"; operations: {_address(listening.ops[0])}" if listening.ops else "",
@@ -162,8 +162,8 @@ def _clear(path: Path) -> None:
     path.unlink()
 
 
-def _address(bound: socket.socket) -> str:
+def _address(bound: socket.socket, scheme: str = "http") -> str:
     if bound.family == socket.AF_UNIX:
         return f"unix:{bound.getsockname()}"
     host, port = bound.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

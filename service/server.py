@@ -8,11 +8,14 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import aiohttp.http_parser
 from aiohttp import web
 
-from service import listening
+from service import connections, listening
 from service.app import create_app, create_operations_app
 from service.listening import Listening, StartError
 from service.resources.store import Store
@@ -20,13 +23,19 @@ from service.settings import Settings, SettingsError
 from service.telemetry.audit import AuditLog
 from service.web.context import SHARED
 
+if TYPE_CHECKING:
+    import ssl
+
+    from service.tls import Identity
+
 logger = logging.getLogger(__name__)
 
 # What is in flight at the end gets this long to finish, and as long again to be cancelled.
 SHUTDOWN_SECONDS = 5.0
 POLL_SECONDS = 0.02
-# How long what is left of a refused body is read and thrown away, so that the client sees the answer.
-LINGER_SECONDS = 2.0
+# asyncio's own minute for a handshake is long, and so is the half it waits for a client's farewell.
+BACKLOG = 128
+HANDSHAKE_SECONDS, FAREWELL_SECONDS = 10.0, 2.0
 
 
 def run(settings: Settings) -> None:
@@ -75,25 +84,29 @@ async def _serve(
         app = create_app(settings, _audit())
     except SettingsError as error:
         raise StartError("; ".join(error.problems)) from None
+    identity = _identity(settings)
     await app[SHARED].presigner.prepare()
-    served = [(app, places.main)]
+    ports = [_port(app, settings)]
     if places.ops:
-        served.append((create_operations_app(app), places.ops))
-    runners: list[web.AppRunner] = []
+        ports.append(_port(create_operations_app(app), settings))
+    followed = asyncio.create_task(identity.follow()) if identity else None
     try:
-        for application, sockets in served:
-            runners.append(_runner(application))
-            await _start(runners[-1], sockets)
+        await ports[0].open(places.main, identity.context if identity else None)
+        for port in ports[1:]:
+            # Kubelets ask there, by the pod's address, which no certificate bears.
+            await port.open(places.ops, None)
         # What is loaded by now stays, and a full collection that walks through all of it would stop requests for 50 ms.
         gc.collect()
         gc.freeze()
         began(app[SHARED].store)
         logger.info("Stopping on %s", await stop)
-        await _drain(app, runners[0], settings.drain_seconds)
+        await _drain(app, ports[0], settings.drain_seconds)
     finally:
         # The first has what the second shares; and operators can ask until the last request is answered.
-        for runner in runners:
-            await runner.cleanup()
+        for port in ports:
+            await port.close()
+        if followed:
+            followed.cancel()
     logger.info("Stopped")
 
 
@@ -106,25 +119,65 @@ def _audit() -> AuditLog:
         ) from None
 
 
-def _runner(app: web.Application) -> web.AppRunner:
-    return web.AppRunner(
-        app,
-        access_log=None,
-        auto_decompress=False,
-        handle_signals=False,
-        lingering_time=LINGER_SECONDS,
-        shutdown_timeout=SHUTDOWN_SECONDS,
+def _identity(settings: Settings) -> "Identity | None":
+    if not settings.tls_cert:
+        return None
+    # Who has TLS elsewhere need not load it.
+    from service import tls  # noqa: PLC0415
+
+    try:
+        return tls.Identity(Path(settings.tls_cert), Path(settings.tls_key))
+    except tls.TlsError as error:
+        raise StartError(str(error)) from None
+
+
+def _port(app: web.Application, settings: Settings) -> "Port":
+    return Port(
+        runner=web.AppRunner(app, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS),
+        most=connections.room(settings.max_connections),
+        idle_seconds=settings.idle_seconds,
     )
 
 
-async def _start(runner: web.AppRunner, sockets: list[socket.socket]) -> None:
-    await runner.setup()
-    for bound in sockets:
-        try:
-            await web.SockSite(runner, bound).start()
-        except OSError as error:
-            # Somebody bound the same address after us, and was first to listen.
-            raise listening.refusal(str(bound.getsockname()), error, "SIGNER_PORT or SIGNER_SOCKET") from None
+@dataclass(slots=True, kw_only=True)
+class Port:
+    """An application and what listens for it. aiohttp's own sites have no place for our connections."""
+
+    runner: web.AppRunner
+    most: int
+    idle_seconds: float
+    servers: list[asyncio.Server] = field(default_factory=list)
+
+    async def open(self, sockets: list[socket.socket], context: "ssl.SSLContext | None") -> None:
+        """Take requests. Raises ``StartError`` where somebody bound the same address after us, and listened first."""
+        await self.runner.setup()
+        if self.runner.server is None:
+            raise StartError("aiohttp has made no server")
+        make = connections.protocols(self.runner.server, most=self.most, idle_seconds=self.idle_seconds)
+        for bound in sockets:
+            connections.bound_unread(bound)
+            try:
+                server = await asyncio.get_running_loop().create_server(
+                    make,
+                    sock=bound,
+                    backlog=BACKLOG,
+                    ssl=context,
+                    ssl_handshake_timeout=HANDSHAKE_SECONDS if context else None,
+                    ssl_shutdown_timeout=FAREWELL_SECONDS if context else None,
+                )
+            except OSError as error:
+                raise listening.refusal(str(bound.getsockname()), error, "SIGNER_PORT or SIGNER_SOCKET") from None
+            self.servers.append(server)
+
+    def stop(self) -> None:
+        """Accept no further connection."""
+        for server in self.servers:
+            server.close()
+
+    async def close(self) -> None:
+        """Finish what is in flight, and close what the application has opened."""
+        self.stop()
+        await self.runner.cleanup()
 
 
 def _stop_signals(parent: socket.socket | None) -> asyncio.Future[str]:
@@ -147,15 +200,14 @@ def _stop_signals(parent: socket.socket | None) -> asyncio.Future[str]:
     return stop
 
 
-async def _drain(app: web.Application, runner: web.AppRunner, seconds: float) -> None:
+async def _drain(app: web.Application, port: Port, seconds: float) -> None:
     """Go on serving for a while, but tell load balancers and clients to go elsewhere; then finish what has begun.
 
     aiohttp's own shutdown reads no further byte of a body that is still arriving.
     """
     app[SHARED].readiness.draining = True
     await asyncio.sleep(seconds)
-    for site in runner.sites:
-        await site.stop()
+    port.stop()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(SHUTDOWN_SECONDS):
             while app[SHARED].readiness.in_flight:  # noqa: ASYNC110 - an event would cost every request

@@ -57,13 +57,13 @@ class Settings:
         fields.String(validate=validate.Length(min=1, error="must not be empty")),
         "Address to listen on. Any address but loopback needs authentication, or `SIGNER_AUTH=none`.",
     )
-    port: int = setting(
-        "8080",
-        Port(),
-        "TCP port to listen on; 0 takes a free one, which the log names.",
-    )
+    port: int = setting("8080", Port(), "TCP port to listen on; 0 takes a free one, which the log names.")
     socket: str = setting("", fields.String(), "Path of a unix socket to listen on instead of TCP.")
     socket_mode: int = setting("0660", Octal(), "File mode of that socket.")
+    tls_cert: str = setting("", fields.String(), "PEM file of a certificate and its chain, for TLS on `SIGNER_PORT`.")
+    tls_key: str = setting(
+        "", fields.String(), "PEM file of its key, without a password. Both are followed when they change."
+    )
     ops_host: str = setting(
         "127.0.0.1",
         fields.String(validate=validate.Length(min=1, error="must not be empty")),
@@ -136,6 +136,21 @@ class Settings:
         "How long, in seconds, remembered accounts go on signing after Redis has gone away; 0 for not at all.",
     )
     max_body: int = setting("1048576", number(1024, 64 * 1024 * 1024), "Largest request body, in bytes.")
+    max_concurrency: int = setting(
+        "1000",
+        number(0, 1_000_000),
+        "Most requests that a process works on at once, beside those for operations; more are a 503. 0 for no limit.",
+    )
+    max_connections: int = setting(
+        "10000",
+        number(1, 1_000_000),
+        "Most connections to a port of a process; more are a 503. `ulimit -n` bounds them too.",
+    )
+    idle_seconds: int = setting(
+        "75",
+        number(1, 86_400),
+        "How long, in seconds, a connection may wait for its next request; longer than a proxy in front keeps its own.",
+    )
     default_use_ssl: bool = setting("false", Flag(), "`use-ssl` of accounts that do not say.")
     drain_seconds: int = setting(
         "0",
@@ -252,6 +267,11 @@ def _contradictions(settings: Settings) -> list[str]:
             f"{PREFIX}WORKERS is {settings.workers}, and memory:// would give each worker accounts of its own: "
             f"set {PREFIX}STORE_URL to a Redis, or {PREFIX}WORKERS=1"
         )
+    if bool(settings.tls_cert) != bool(settings.tls_key):
+        given, missing = ("CERT", "KEY") if settings.tls_cert else ("KEY", "CERT")
+        problems.append(f"{PREFIX}TLS_{given} is set and {PREFIX}TLS_{missing} is not; set both, or neither")
+    if settings.tls_cert and settings.socket:
+        problems.append(f"{PREFIX}TLS_CERT is for a port, and {PREFIX}SOCKET takes its place; unset one of them")
     if settings.ops_port and settings.ops_port == settings.port and not settings.socket:
         problems.append(f"{PREFIX}OPS_PORT is {settings.ops_port}, which is {PREFIX}PORT too; choose another")
     return problems

@@ -36,6 +36,8 @@ def test_without_any_variable_everything_has_its_default():
         ("SIGNER_SOCKET", "/run/s3-signer.sock", "/run/s3-signer.sock"),
         ("SIGNER_SOCKET_MODE", "0600", 0o600),
         ("SIGNER_SOCKET_MODE", "777", 0o777),
+        ("SIGNER_TLS_CERT", "", ""),
+        ("SIGNER_TLS_KEY", "", ""),
         ("SIGNER_OPS_HOST", "0.0.0.0", "0.0.0.0"),  # noqa: S104
         ("SIGNER_OPS_PORT", "0", 0),
         ("SIGNER_OPS_PORT", "9090", 9090),
@@ -61,6 +63,9 @@ def test_without_any_variable_everything_has_its_default():
         ("SIGNER_STALE_SECONDS", "0", 0),
         ("SIGNER_MAX_BODY", "1024", 1024),
         ("SIGNER_MAX_BODY", "67108864", 67108864),
+        ("SIGNER_MAX_CONCURRENCY", "0", 0),
+        ("SIGNER_MAX_CONNECTIONS", "1", 1),
+        ("SIGNER_IDLE_SECONDS", "3630", 3630),
         ("SIGNER_DEFAULT_USE_SSL", "true", True),
         ("SIGNER_DRAIN_SECONDS", "300", 300),
         ("SIGNER_LOG_LEVEL", "debug", "debug"),
@@ -126,6 +131,11 @@ def test_a_setting_is_read(variable, text, value):
         ("SIGNER_MAX_BODY", "67108865"),
         ("SIGNER_MAX_BODY", "1MiB"),
         ("SIGNER_MAX_BODY", "1e6"),
+        ("SIGNER_TLS_CERT", "/tls.crt"),
+        ("SIGNER_TLS_KEY", "/tls.key"),
+        ("SIGNER_MAX_CONCURRENCY", "-1"),
+        ("SIGNER_MAX_CONNECTIONS", "0"),
+        ("SIGNER_IDLE_SECONDS", "0"),
         ("SIGNER_DEFAULT_USE_SSL", "yes"),
         ("SIGNER_DEFAULT_USE_SSL", "True"),
         ("SIGNER_DEFAULT_USE_SSL", "1"),
@@ -279,6 +289,18 @@ def test_several_workers_need_a_store_that_they_share():
 
 def test_a_unix_socket_leaves_every_port_to_operations():
     assert load({"SIGNER_SOCKET": "/run/s", "SIGNER_OPS_PORT": "8080"}).ops_port == 8080
+
+
+def test_a_certificate_and_its_key_are_set_together():
+    loaded = load({"SIGNER_TLS_CERT": "/tls.crt", "SIGNER_TLS_KEY": "/tls.key"})
+
+    assert (loaded.tls_cert, loaded.tls_key) == ("/tls.crt", "/tls.key")
+
+
+def test_tls_is_for_a_port():
+    (problem,) = problems(SIGNER_TLS_CERT="/tls.crt", SIGNER_TLS_KEY="/tls.key", SIGNER_SOCKET="/run/s")
+
+    assert problem == "SIGNER_TLS_CERT is for a port, and SIGNER_SOCKET takes its place; unset one of them"
 
 
 def test_contradictions_are_told_at_once_too():

@@ -44,6 +44,7 @@ class Shared:
     presigner: Presigner
     commit: str
     max_body: int
+    max_concurrency: float
     cors_origins: frozenset[str]
     loopback_only: bool
     readiness: Readiness = field(default_factory=Readiness)

@@ -25,6 +25,7 @@ from service.errors import (
     Issue,
     MalformedBody,
     NotAcceptable,
+    Overloaded,
     ServiceError,
     Throttled,
     Unauthenticated,
@@ -70,7 +71,10 @@ async def answered(shared: Shared, route: Route, stack: Sequence[Step], request:
     given = request.headers.get(_X_REQUEST_ID)
     request_id = given if given and _REQUEST_ID.fullmatch(given) else f"{_PROCESS_ID}{next(_REQUESTS):08x}"
     exchange = Exchange(request, request_id, shared, route)
-    shared.readiness.in_flight += 1
+    readiness = shared.readiness
+    readiness.in_flight += 1
+    if readiness.in_flight > shared.max_concurrency and not route.operations:
+        stack = (_overloaded,)
     try:
         for step in stack:
             # A coroutine for each step that need not wait would take longer than the step.
@@ -83,15 +87,18 @@ async def answered(shared: Shared, route: Route, stack: Sequence[Step], request:
             answer = last if isinstance(last, Answer) else await last
     except Exception as error:  # noqa: BLE001 - whatever it is, it is told as an outcome
         answer = _render(exchange, _translated(exchange, error))
+        if request.method == hdrs.METH_CONNECT:
+            # aiohttp would take what it came with for the next request, even where it says that it is a body.
+            answer.force_close()
     finally:
-        shared.readiness.in_flight -= 1
+        readiness.in_flight -= 1
     took = perf_counter() - started
     method = request.method
     REQUESTS[route.pattern, method if method in METHODS else OTHER_METHOD, answer.status].observe(took)
     answer.add(f"X-Request-Id: {request_id}\r\nX-Duration: {took * 1000:.2f}\r\n")
     if shared.cors_origins:
         answer.add(_cors_lines(exchange))
-    if shared.readiness.draining:
+    if readiness.draining:
         answer.force_close()
     return answer
 
@@ -146,6 +153,11 @@ async def expectation(request: web.Request) -> None:
         request.writer.output_size = 0
 
 
+def _overloaded(exchange: Exchange) -> None:
+    del exchange
+    raise Overloaded
+
+
 def _cors_lines(exchange: Exchange) -> str:
     origin = exchange.request.headers.get(hdrs.ORIGIN)
     allowed = origin is not None and origin in exchange.shared.cors_origins
@@ -173,6 +185,9 @@ async def _take_body(exchange: Exchange) -> None:
     headers = exchange.request.headers
     if headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
         raise UnsupportedMediaType("A compressed body is not supported; send it without Content-Encoding")
+    if headers.get(hdrs.TRANSFER_ENCODING, "chunked").lower() != "chunked":
+        # aiohttp finds the end of `gzip, chunked`, and leaves the rest as it is.
+        raise UnsupportedMediaType("A compressed body is not supported; send it with Transfer-Encoding: chunked alone")
     content_type = headers.get(hdrs.CONTENT_TYPE)
     if exchange.route.form and content_type is not None and media.is_form(content_type):
         exchange.body = Document(target.form(await _read(exchange)), text=True)

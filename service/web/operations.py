@@ -74,9 +74,9 @@ def _about(exchange: Exchange) -> dict[str, str]:
 
 
 PROBES = (
-    Route(hdrs.METH_GET, "/live", live, guard=Guard.NOBODY),
-    Route(hdrs.METH_GET, "/ready", ready, guard=Guard.NOBODY),
-    Route(hdrs.METH_GET, "/health", health, guard=Guard.NOBODY),
+    Route(hdrs.METH_GET, "/live", live, guard=Guard.NOBODY, operations=True),
+    Route(hdrs.METH_GET, "/ready", ready, guard=Guard.NOBODY, operations=True),
+    Route(hdrs.METH_GET, "/health", health, guard=Guard.NOBODY, operations=True),
 )
-METRICS = (Route(hdrs.METH_GET, "/metrics", metrics, own_type=True),)
+METRICS = (Route(hdrs.METH_GET, "/metrics", metrics, own_type=True, operations=True),)
 ROUTES = (*PROBES, Route(hdrs.METH_GET, "/$version", version))

@@ -43,7 +43,8 @@ class Route:
 
     In the path, ``{name}`` stands for a segment and ``{name:path}`` for all the rest, which may be empty. With
     ``own_type`` it answers in a media type of its own, whatever Accept says; its errors are negotiated still. With
-    ``form`` it takes a body as HTML forms send it, too.
+    ``form`` it takes a body as HTML forms send it, too. Those for ``operations`` are answered however much there is to
+    do.
     """
 
     method: str
@@ -52,6 +53,7 @@ class Route:
     own_type: bool = False
     guard: Guard = Guard.ROUTE
     form: bool = False
+    operations: bool = False
     pattern: str = field(init=False)
     """The path as metrics show it."""
 

@@ -1,0 +1,129 @@
+"""``python -m service rekey`` on a real server, while others serve."""
+
+import base64
+import json
+import os
+
+import pytest
+from processes import ServiceProcess, run_to_end
+from redis import Redis
+
+SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+KEYS = {"access-key-id": "AKIAIOSFODNN7EXAMPLE", "secret-access-key": SECRET}
+
+
+@pytest.fixture
+def key_file(tmp_path):
+    """Writes keys, the first of which seals; a name has the same key each time."""
+    keys = {}
+
+    def write(*names):
+        for name in names:
+            keys.setdefault(name, base64.b64encode(os.urandom(32)).decode())
+        path = tmp_path / "keys"
+        path.write_text("".join(f"{name}: {keys[name]}\n" for name in names))
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def operator(redis_url):
+    with Redis.from_url(redis_url, decode_responses=True) as client:
+        yield client
+
+
+def ask(process, method, path, body=None):
+    data = json.dumps(body).encode() if body is not None else b""
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    answer = process.exchange(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
+    return int(answer.split()[1]), answer.partition(b"\r\n\r\n")[2].decode()
+
+
+def stored(operator, id_="a"):
+    return operator.hget(f"AwsAccount:{id_}", "secret-access-key")
+
+
+def test_a_key_is_changed_while_the_service_signs(redis_url, operator, key_file):
+    process = ServiceProcess(SIGNER_STORE_URL=redis_url, SIGNER_ENCRYPTION_KEYS_FILE=key_file("old"))
+    assert ask(process, "PUT", "/AwsAccount/a", KEYS)[0] == 201
+    before = stored(operator)
+    process.stop()
+    process = ServiceProcess(SIGNER_STORE_URL=redis_url, SIGNER_ENCRYPTION_KEYS_FILE=key_file("new", "old"))
+    first = ask(process, "GET", "/aws/storage/a/bucket/k")
+    status, lines = run_to_end("rekey", SIGNER_STORE_URL=redis_url, SIGNER_ENCRYPTION_KEYS_FILE=key_file("new", "old"))
+    second = ask(process, "GET", "/aws/storage/a/bucket/k")
+    process.stop()
+
+    assert before.startswith("sealed:v1:old:")
+    assert (status, lines) == (0, [])
+    assert stored(operator).startswith("sealed:v1:new:")
+    assert (first[0], second[0]) == (200, 200)
+    assert SECRET not in str(operator.hgetall("AwsAccount:a"))
+
+
+def test_what_was_stored_unsealed_is_sealed(redis_url, operator, key_file):
+    operator.hset("AwsAccount:a", mapping=KEYS)
+    status, _ = run_to_end("rekey", SIGNER_STORE_URL=redis_url, SIGNER_ENCRYPTION_KEYS_FILE=key_file("k1"))
+
+    assert status == 0
+    assert stored(operator).startswith("sealed:v1:k1:")
+
+
+def test_what_no_key_opens_is_named_and_left_as_it_is(redis_url, operator, key_file):
+    operator.hset("AwsAccount:a", mapping={**KEYS, "secret-access-key": "sealed:v1:lost:AAAA"})
+    status, lines = run_to_end("rekey", SIGNER_STORE_URL=redis_url, SIGNER_ENCRYPTION_KEYS_FILE=key_file("k1"))
+
+    assert status == 1
+    assert "AwsAccount/a" in lines[0]
+    assert "key lost" in lines[0]
+    assert stored(operator) == "sealed:v1:lost:AAAA"
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({}, "SIGNER_ENCRYPTION_KEYS_FILE is not set"),
+        ({"SIGNER_ENCRYPTION_KEYS_FILE": "here"}, "SIGNER_STORE_URL is memory://"),
+        ({"SIGNER_ENCRYPTION_KEYS_FILE": "/nope", "SIGNER_STORE_URL": "redis://127.0.0.1:1"}, "cannot be read"),
+    ],
+)
+def test_what_rekey_needs_is_told_in_one_line(settings, told, key_file):
+    if settings.get("SIGNER_ENCRYPTION_KEYS_FILE") == "here":
+        settings = {"SIGNER_ENCRYPTION_KEYS_FILE": key_file("k1")}
+    status, lines = run_to_end("rekey", **settings)
+
+    assert status in {1, 2}
+    assert told in lines[-1]
+
+
+def test_a_secret_that_was_moved_is_refused_in_words_that_name_the_key(redis_url, operator, key_file):
+    process = ServiceProcess(SIGNER_STORE_URL=redis_url, SIGNER_ENCRYPTION_KEYS_FILE=key_file("k1"))
+    ask(process, "PUT", "/AwsAccount/a", {**KEYS, "session-token": "t0k3n"})
+    record = operator.hgetall("AwsAccount:a")
+    operator.hset("AwsAccount:b", mapping=record)
+    swapped = {"secret-access-key": record["session-token"], "session-token": record["secret-access-key"]}
+    operator.hset("AwsAccount:c", mapping={**record, **swapped})
+    answers = [ask(process, "GET", f"/aws/storage/{id_}/bucket/k") for id_ in "abc"]
+    process.stop()
+
+    assert [status for status, _ in answers] == [200, 500, 500]
+    assert all("key k1" in body for _, body in answers[1:])
+    assert SECRET not in str(answers)
+
+
+def test_a_kept_secret_is_sealed_with_the_key_that_seals_now(redis_url, operator, key_file):
+    operator.hset("AwsAccount:a", mapping=KEYS)
+    process = ServiceProcess(SIGNER_STORE_URL=redis_url, SIGNER_ENCRYPTION_KEYS_FILE=key_file("k1"))
+    status, _ = ask(process, "PATCH", "/AwsAccount/a", {"region": "eu-west-1"})
+    process.stop()
+
+    assert status == 200
+    assert stored(operator).startswith("sealed:v1:k1:")
+
+
+def test_an_account_may_not_be_given_what_looks_sealed(service):
+    status, body = ask(service, "PUT", "/AwsAccount/sealed", {**KEYS, "secret-access-key": "sealed:v1:k:x"})
+
+    assert status == 422
+    assert "AwsAccount.secret-access-key" in body
