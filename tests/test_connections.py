@@ -1,0 +1,207 @@
+"""What a client may do with its connection: hold it, fill it, end half of it."""
+
+import asyncio
+import json
+import re
+import resource
+import socket
+import time
+from contextlib import ExitStack, suppress
+
+import pytest
+from aiohttp import web
+from processes import ServiceProcess, read_to_end
+
+from service import connections
+
+GET = b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+LAST = b"GET /nope HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+PUT = b"PUT /AwsAccount HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
+IDLE_SECONDS = 2
+
+
+@pytest.fixture(scope="module")
+def strict():
+    """The service with short patience."""
+    process = ServiceProcess(SIGNER_IDLE_SECONDS=str(IDLE_SECONDS))
+    yield process
+    assert process.stop() == 0
+
+
+@pytest.fixture
+async def serve():
+    """Serves connections of ours in front of a handler, and tells the port."""
+    async with asyncio.timeout(30):
+        opened = []
+
+        async def start(handler=None, *, most=10, idle_seconds=60):
+            server = web.Server(handler)
+            make = connections.protocols(server, most=most, idle_seconds=idle_seconds)
+            listener = await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0)
+            opened.append((server, listener))
+            return listener.sockets[0].getsockname()[1]
+
+        yield start
+        for server, listener in opened:
+            listener.close()
+            await server.shutdown(1)
+
+
+def statuses(answer):
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+) ", answer)]
+
+
+def drip(opened, octet):
+    for connection in opened:
+        with suppress(OSError):
+            connection.sendall(octet)
+
+
+def closed(connection):
+    with suppress(BlockingIOError):
+        connection.setblocking(False)  # noqa: FBT003 - the standard library's
+        try:
+            return connection.recv(1) == b""
+        except ConnectionResetError:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("beginning", [b"", b"GET /li", b"GET /live HTTP/1.1\r\nX: a", GET + b"GET /li"])
+def test_two_hundred_slow_heads_are_gone_in_time_and_others_served(strict, beginning):
+    with ExitStack() as stack:
+        slow = [stack.enter_context(strict.connect()) for _ in range(200)]
+        drip(slow, beginning)
+        if beginning.startswith(GET):
+            assert all(statuses(connection.recv(4096)) == [200] for connection in slow)
+        end = time.monotonic() + IDLE_SECONDS + 2
+        while time.monotonic() < end:
+            drip(slow, b"a" if beginning else b"")
+            assert statuses(strict.exchange(LAST)) == [404]
+            time.sleep(0.2)
+
+        assert sum(closed(connection) for connection in slow) == 200
+        assert statuses(strict.exchange(LAST)) == [404]
+
+
+async def test_a_first_request_has_less_time_than_the_next(serve, monkeypatch):
+    async def handler(request):
+        return web.Response()
+
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.2)
+    port = await serve(handler)
+    (first, silent), (second, asking) = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+    asking.write(GET)
+    assert statuses(await second.readuntil(b"\r\n\r\n")) == [200]
+
+    assert await first.read() == b""
+    await asyncio.sleep(0.1)
+    asking.write(GET)
+    assert statuses(await second.readuntil(b"\r\n\r\n")) == [200]
+    silent.close()
+    asking.close()
+
+
+def test_who_only_listens_is_answered_in_full_and_in_order(service):
+    with service.connect() as connection:
+        connection.sendall(GET * 20 + PUT.replace(b"100", b"2") + b"{}" + GET)
+        connection.shutdown(socket.SHUT_WR)
+
+        assert statuses(read_to_end(connection)) == [200] * 20 + [422, 200]
+
+
+async def test_who_only_listens_waits_for_an_answer_that_takes_time(serve):
+    async def handler(request):
+        await asyncio.sleep(0.2)
+        return web.Response(text=request.path)
+
+    port = await serve(handler)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(GET + GET.replace(b"/live", b"/next"))
+    writer.write_eof()
+    answer = await reader.read()
+    writer.close()
+
+    assert statuses(answer) == [200, 200]
+    assert answer.endswith(b"/next")
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /li", b"GET /live HTTP/1.1\r\nHost: localhost\r\n"])
+def test_half_a_request_is_not_waited_for_when_its_client_has_said_all(service, sent):
+    with service.connect() as connection:
+        connection.sendall(sent)
+        connection.shutdown(socket.SHUT_WR)
+        began = time.monotonic()
+
+        assert read_to_end(connection) == b""
+        assert time.monotonic() - began < 1
+
+
+CHUNKED = PUT.replace(b"Content-Length: 100", b"Transfer-Encoding: chunked")
+
+
+@pytest.mark.parametrize(
+    "sent", [PUT + b"{", PUT, CHUNKED + b"5\r\n{}", CHUNKED + b"2\r\n{}\r\n", CHUNKED + b"2\r\n{}\r\n0\r\n"]
+)
+@pytest.mark.parametrize("pause", [0, 0.1])
+def test_half_a_body_is_refused_at_once_when_its_client_has_said_all(service, sent, pause):
+    before = len(service.log)
+    with service.connect() as connection:
+        connection.sendall(GET + sent)
+        time.sleep(pause)
+        connection.shutdown(socket.SHUT_WR)
+        began = time.monotonic()
+        answer = read_to_end(connection)
+
+    assert statuses(answer) == [200, 400]
+    assert json.loads(answer.rpartition(b"\r\n\r\n")[2])["issue"][0]["diagnostics"].startswith(
+        "Malformed body: it ends"
+    )
+    assert time.monotonic() - began < 1
+    assert service.log[before:] == []
+
+
+async def test_connections_above_the_most_are_told_so_and_room_is_found_again(serve, caplog):
+    async def handler(request):
+        return web.Response()
+
+    port = await serve(handler, most=2)
+    held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+    for _ in range(2):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        answer = await reader.read()
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"Retry-After: 1\r\n" in answer
+    held[0][1].close()
+    await asyncio.sleep(0.1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(GET)
+
+    assert statuses(await reader.readuntil(b"\r\n\r\n")) == [200]
+    assert [record.message for record in caplog.records] == [
+        "There are 2 connections; further ones are refused until some end"
+    ]
+    for _, opened in (*held, (reader, writer)):
+        opened.close()
+
+
+@pytest.mark.parametrize(("files", "most"), [(100, 36), (10, 1), (2000, 1000), (resource.RLIM_INFINITY, 1000)])
+def test_files_are_left_for_the_store(monkeypatch, files, most):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, resource.RLIM_INFINITY))
+
+    assert connections.room(1000) == most
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the system has no such option")
+def test_a_client_that_does_not_read_is_dropped_by_the_system(monkeypatch):
+    monkeypatch.setattr(connections, "UNREAD_SECONDS", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        connections.bound_unread(listener)
+        with socket.create_connection(listener.getsockname()) as client:
+            accepted, _ = listener.accept()
+            with accepted:
+                accepted.settimeout(10)
+                client.settimeout(10)
+                with pytest.raises(TimeoutError, match="timed out"):
+                    accepted.sendall(bytes(50_000_000))
