@@ -43,7 +43,7 @@ class Connection(web.RequestHandler):
 
     def eof_received(self) -> bool:  # type: ignore[override] # asyncio's contract, of which aiohttp uses half
         """Keep a connection whose client has said all while there is something to answer."""
-        if self._is_idle() or self.ssl_context is not None:
+        if self.ssl_context is not None:
             # Over TLS, asyncio and uvloop end both directions at once.
             return False
         payloads = [payload for _, payload in self._messages]

@@ -94,7 +94,7 @@ async def test_a_first_request_has_less_time_than_the_next(serve, monkeypatch):
     asking.write(GET)
     assert statuses(await second.readuntil(b"\r\n\r\n")) == [200]
 
-    assert await first.read() == b""
+    assert await asyncio.wait_for(first.read(), 5) == b""
     await asyncio.sleep(0.1)
     asking.write(GET)
     assert statuses(await second.readuntil(b"\r\n\r\n")) == [200]
