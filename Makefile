@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+UPGRADE ?= --upgrade
+COMPILE = --quiet $(UPGRADE) --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links \
+	--no-emit-trusted-host --no-header
 .DEFAULT_GOAL := help
 .PHONY: help run test lint types format bench soak fuzz docs constraints clean
 
@@ -28,23 +31,22 @@ format: $(STAMP) ## let ruff write what it can
 	$(BIN)/ruff check --fix .
 
 bench: $(STAMP) ## what docs/benchmarks.md is made of
-	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
 	$(BIN)/python -m benchmarks
 
 soak: $(STAMP) ## millions of mixed requests, memory watched (SOAK_REQUESTS)
 	$(BIN)/python -m benchmarks.soak
 
 fuzz: $(STAMP) ## coverage-guided fuzzing of the codec, bounded
-	$(BIN)/pip install --quiet --constraint constraints.txt atheris
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement tests/fuzz/requirements.txt
 	$(BIN)/python tests/fuzz/fuzz_codec.py -max_total_time=$${FUZZ_SECONDS:-60}
 
 docs: $(STAMP) ## the reference pages that are made from declarations
 	$(BIN)/python docs/generate.py
 
-constraints: $(STAMP) ## compile constraints.txt anew
+constraints: $(STAMP) ## compile constraints.txt anew (UPGRADE= keeps what is pinned)
 	$(BIN)/pip install --quiet pip-tools
-	$(BIN)/pip-compile --quiet --upgrade --extra dev --extra bench --strip-extras --no-emit-index-url --no-emit-find-links \
-		--no-emit-trusted-host --no-header --output-file constraints.txt pyproject.toml
+	$(BIN)/pip-compile $(COMPILE) --extra dev --extra bench --output-file constraints.txt pyproject.toml
+	echo atheris | $(BIN)/pip-compile $(COMPILE) --output-file tests/fuzz/requirements.txt -
 
 clean: ## forget what was installed and cached here
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage build *.egg-info
@@ -55,5 +57,6 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
 		|| { echo "The venv module is needed; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	@echo "Installing what constraints.txt pins into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement constraints.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@

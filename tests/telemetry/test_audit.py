@@ -76,13 +76,17 @@ class Reader:
         self._thread.start()
 
     def _work(self):
-        while received := os.read(self.end, 65536):
-            self._read += received
-            time.sleep(self.pause)
+        # A test that has seen enough closes the end.
+        with suppress(OSError):
+            while received := os.read(self.end, 65536):
+                self._read += received
+                time.sleep(self.pause)
 
     def lines(self):
         """All of them, after the last writer."""
         os.close(self.descriptor)
+        # By its number, another file might be closed later.
+        self.descriptor = -1
         if not self._thread.ident:
             self.start()
         self._thread.join()
