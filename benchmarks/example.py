@@ -1,6 +1,7 @@
 """What is signed in all rows: accounts, a bucket, a key; and what aiobotocore, the oracle, signs for them."""
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -51,7 +52,30 @@ def fields(account: AwsAccount) -> dict[str, str]:
     return {"access-key-id": str(account.access_key_id), "secret-access-key": str(account.secret_access_key)}
 
 
+def _basic(id_: str, secret: str) -> str:
+    return f"Basic {base64.b64encode(f'{id_}:{secret}'.encode()).decode()}"
+
+
 STORE_ACCOUNT = Request(f"/AwsAccount/{AMAZON.id}", "PUT", "application/json", json.dumps(fields(AMAZON)))
+ROOT_SECRET = "a secret of the benchmarks alone"  # noqa: S105
+ROOT = _basic("root", ROOT_SECRET)
+POLICY = {"engine": "matcho", "matcho": {"request-method": "get", "params": {"account": AMAZON.id, "key": "#^example"}}}
+CLIENT = {"secret": ROOT_SECRET, "grant_types": ["client_credentials"]}
+STORE_ACCESS = [
+    Request(path, "PUT", "application/json", json.dumps(resource), authorization=ROOT)
+    for path, resource in {
+        f"/AwsAccount/{AMAZON.id}": fields(AMAZON),
+        "/Client/reader": CLIENT,
+        "/AccessPolicy/reader": {**POLICY, "link": [{"reference": "Client/reader"}]},
+    }.items()
+]
+TOKEN = Request(
+    "/auth/token",
+    "POST",
+    "application/json",
+    json.dumps({"grant_type": "client_credentials"}),
+    authorization=_basic("reader", ROOT_SECRET),
+)
 GET = Request(f"/aws/storage/{AMAZON.id}/{BUCKET}/{KEY}")
 GET_EXPIRING = Request(f"{GET.path}?expiration={HALF_DAY_SECONDS}")
 UPLOAD = Request(f"/aws/storage/{AMAZON.id}/{BUCKET}", "POST", "text/yaml", f"filename: {KEY}")

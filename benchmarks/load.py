@@ -32,6 +32,7 @@ class Request:
     content_type: str = ""
     body: str = ""
     accounts: int = 0
+    authorization: str = ""
 
     def target(self, number: int) -> str:
         return self.path.replace("{}", str(number))
@@ -41,7 +42,8 @@ def ask(port: int, request: Request) -> bytes:
     """The body of the answer."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ASK_SECONDS)
     try:
-        headers = {"Content-Type": request.content_type} if request.content_type else {}
+        headers = {"Content-Type": request.content_type, "Authorization": request.authorization}
+        headers = {name: text for name, text in headers.items() if text}
         connection.request(request.method, request.target(1), request.body.encode() or None, headers)
         answer = connection.getresponse()
         body = answer.read()
@@ -54,7 +56,7 @@ def ask(port: int, request: Request) -> bytes:
 
 def put(port: int, request: Request, seconds: int) -> tuple[int, float]:
     """Put the server under load for whole seconds. How many requests it served, in how many seconds."""
-    arguments = (request.method, request.content_type, request.body, str(request.accounts))
+    arguments = (request.method, request.content_type, request.body, str(request.accounts), request.authorization)
     counts = wrk(SCRIPT, f"http://127.0.0.1:{port}{request.path}", seconds, *arguments)
     if counts["refused"] or counts["broken"] or not counts["requests"]:
         raise LoadError(f"{request.method} {request.path}: not every answer is 2xx: {counts}")

@@ -1,7 +1,9 @@
 """Servers, ours and others, that have what they need to be asked."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 
 from redis import Redis
@@ -18,6 +20,16 @@ def embedded() -> Iterator[Server]:
     with servers.service() as server:
         load.ask(server.port, example.STORE_ACCOUNT)
         yield server
+
+
+@contextmanager
+def closed() -> Iterator[Server]:
+    """A service that asks for credentials, with a client that has a token and a policy."""
+    with servers.service(SIGNER_ROOT_CLIENT_ID="root", SIGNER_ROOT_CLIENT_SECRET=example.ROOT_SECRET) as server:
+        for request in example.STORE_ACCESS:
+            load.ask(server.port, request)
+        token = json.loads(load.ask(server.port, example.TOKEN))["access_token"]
+        yield replace(server, authorization=f"Bearer {token}")
 
 
 @contextmanager

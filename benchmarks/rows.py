@@ -61,6 +61,15 @@ ROWS = (
         bar=at_most(1.8),
     ),
     Row(
+        name="get-bearer",
+        what="CPU per signed GET, Bearer token and a matcho policy",
+        against=FLOOR,
+        ours=loaded(ready.closed, GET, cpu_per_request),
+        beside=loaded(ready.constant, ROOT, cpu_per_request),
+        unit="µs",
+        bar=at_most(2.2),
+    ),
+    Row(
         name="redis",
         what="requests/s, signed GET from Redis",
         against="written by hand: aiohttp, redis-py, one aiobotocore client",

@@ -36,6 +36,8 @@ class Server:
 
     pid: int
     port: int
+    authorization: str = ""
+    """What its callers say of themselves."""
 
     def cpu_seconds(self) -> float:
         """User and system time of all its threads so far, and of the processes it has started, to 10 ms each."""

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 
 from benchmarks import example, load, ready, servers, steady
 from benchmarks.contest import Measure, Side
@@ -31,12 +32,13 @@ def loaded(serve: Serve, request: Request, meter: Meter, *, visits: int = 0) -> 
     @contextmanager
     def side() -> Iterator[Measure]:
         with serve() as server:
-            answer = load.ask(server.port, request)
+            asked = replace(request, authorization=server.authorization)
+            answer = load.ask(server.port, asked)
             if request in example.SIGNS:
                 example.check(request, answer)
-            steady.visit(server.port, request, visits)
-            load.put(server.port, request, WARM_UP_SECONDS)
-            yield lambda: meter(server, request)
+            steady.visit(server.port, asked, visits)
+            load.put(server.port, asked, WARM_UP_SECONDS)
+            yield lambda: meter(server, asked)
 
     return side
 

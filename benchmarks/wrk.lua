@@ -1,4 +1,4 @@
--- wrk -s wrk.lua URL -- METHOD CONTENT_TYPE BODY ACCOUNTS
+-- wrk -s wrk.lua URL -- METHOD CONTENT_TYPE BODY ACCOUNTS AUTHORIZATION
 -- Sends that request over and over, each time with a random number up to ACCOUNTS in place of {}, if that is there, and ends with one line of JSON. wrk itself counts only statuses above 399.
 local threads = {}
 
@@ -12,6 +12,9 @@ function init(args)
    if args[3] ~= "" then
       wrk.headers["Content-Type"] = args[2]
       wrk.body = args[3]
+   end
+   if args[5] ~= "" then
+      wrk.headers["Authorization"] = args[5]
    end
    local accounts = tonumber(args[4])
    if accounts > 0 then

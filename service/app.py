@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ from service.telemetry.audit import AuditLog
 from service.web import explanation, operations, session, storage
 from service.web.access import Access
 from service.web.context import SHARED, Shared
-from service.web.middleware import STACK, answered, expectation
+from service.web.middleware import answered, expectation, stack
 from service.web.resources import ResourceHandlers
 from service.web.routing import Route, Router
 
@@ -112,7 +113,8 @@ def _jwt(settings: Settings) -> "JwtVerifier | None":
 
 
 def _route(app: web.Application, routes: Iterable[Route]) -> None:
-    Router(routes, shared=app[SHARED], entry=answered, stack=STACK, expect=expectation).serve(app)
+    steps = partial(stack, closed=app[SHARED].access is not None)
+    Router(routes, shared=app[SHARED], entry=answered, stack=steps, expect=expectation).serve(app)
 
 
 def create_operations_app(main: web.Application) -> web.Application:

@@ -106,9 +106,12 @@ def sign_query(
     """
     instant = timestamp(at)
     key = credentials.signing_key(instant[:8], region)
-    lines, names = _canonical_headers(host, headers) if headers else (f"host:{host}\n", "host")
+    lines, names = f"host:{host}\n", "host"
     dated = f"{key.query}{instant}&X-Amz-Expires={expires_in}"
-    token, signed_headers = credentials.token_query, f"&X-Amz-SignedHeaders={names.replace(';', '%3B')}"
+    token, signed_headers = credentials.token_query, "&X-Amz-SignedHeaders=host"
+    if headers:
+        lines, names = _canonical_headers(host, headers)
+        signed_headers = f"&X-Amz-SignedHeaders={names.replace(';', '%3B')}"
     # AWS' parameters are in a fixed order in the URL, but sorted in what is signed.
     url_query = f"{dated}{signed_headers}{token}"
     canonical_query = f"{dated}{token}{signed_headers}"

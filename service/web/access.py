@@ -11,7 +11,6 @@ from service.access.policies import Policies, Rules
 from service.errors import Forbidden, Unauthenticated
 from service.web import target
 from service.web.context import Exchange
-from service.web.routing import Guard
 
 _REALM = 'realm="s3-signer", charset="UTF-8"'
 # A policy that looked at these would show them to whoever may ask for an explanation.
@@ -36,7 +35,7 @@ class Access:
 def callers(exchange: Exchange) -> Awaitable[None] | None:
     """Tell who calls, or refuse who does not say so; everybody is let in where nobody is asked."""
     access = exchange.shared.access
-    if access is None or exchange.route.guard is Guard.NOBODY or exchange.request.method == hdrs.METH_OPTIONS:
+    if access is None or exchange.request.method == hdrs.METH_OPTIONS:
         return None
     authorization = exchange.request.headers.get(hdrs.AUTHORIZATION)
     if authorization is None:
@@ -74,8 +73,8 @@ def address(exchange: Exchange) -> str:
 
 
 def permissions(exchange: Exchange) -> Awaitable[None] | None:
-    """Ask whether the caller may call the route, where its handler does not ask by itself."""
-    return permit(exchange, {}) if exchange.route.guard is Guard.ROUTE else None
+    """Ask whether the caller may call the route."""
+    return permit(exchange, {})
 
 
 async def permitted(exchange: Exchange, params: Mapping[str, Any]) -> None:

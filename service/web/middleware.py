@@ -1,10 +1,10 @@
-"""What every request passes on its way to a handler: STACK, one list, in this order; and what becomes of all."""
+"""What every request passes on its way to a handler: the steps of ``stack``, and what becomes of it in any case."""
 
 import asyncio
 import logging
 import re
 import secrets
-from collections.abc import Awaitable, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from http import HTTPStatus
@@ -32,14 +32,14 @@ from service.errors import (
     UnsupportedMediaType,
 )
 from service.resources.schemas import Document
-from service.telemetry.metrics import METHODS, OTHER_METHOD, REQUESTS, UNMATCHED
+from service.telemetry.metrics import METHODS, OTHER_METHOD, REQUESTS
 from service.web import codec, media, target
 from service.web.access import callers, permissions
 from service.web.answer import Answer, head_of, header, respond
 from service.web.context import SHARED, UNSETTLED, Exchange, Shared
 from service.web.media import AnswerType
 from service.web.outcome import outcome
-from service.web.routing import Route, Step
+from service.web.routing import Guard, Route, Step
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ _EXPOSED = _VARIES + header(
 )
 
 
-async def answered(shared: Shared, route: Route, stack: Sequence[Step], request: web.Request) -> Answer:
+async def answered(shared: Shared, route: Route, steps: Sequence[Step], request: web.Request) -> Answer:
     """Give the request its id, and an answer whatever goes wrong; count it, and tell the time it took."""
     started = perf_counter()
     given = request.headers.get(_X_REQUEST_ID)
@@ -74,9 +74,9 @@ async def answered(shared: Shared, route: Route, stack: Sequence[Step], request:
     readiness = shared.readiness
     readiness.in_flight += 1
     if readiness.in_flight > shared.max_concurrency and not route.operations:
-        stack = (_overloaded,)
+        steps = (_overloaded,)
     try:
-        for step in stack:
+        for step in steps:
             # A coroutine for each step that need not wait would take longer than the step.
             if (early := step(exchange)) is not None:
                 answer = early if isinstance(early, Answer) else await early
@@ -131,14 +131,42 @@ def formats(exchange: Exchange) -> None:
         _negotiate(exchange)
 
 
-def bodies(exchange: Exchange) -> Awaitable[None] | None:
-    """Read the body where a method has one that means something."""
-    if exchange.request.method in _WITH_BODY and exchange.route.pattern != UNMATCHED:
-        return _take_body(exchange)
-    return None
+async def bodies(exchange: Exchange) -> None:
+    """Read the body."""
+    headers = exchange.request.headers
+    if headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+        raise UnsupportedMediaType("A compressed body is not supported; send it without Content-Encoding")
+    if headers.get(hdrs.TRANSFER_ENCODING, "chunked").lower() != "chunked":
+        # aiohttp finds the end of `gzip, chunked`, and leaves the rest as it is.
+        raise UnsupportedMediaType("A compressed body is not supported; send it with Transfer-Encoding: chunked alone")
+    content_type = headers.get(hdrs.CONTENT_TYPE)
+    if exchange.route.form and content_type is not None and media.is_form(content_type):
+        exchange.body = Document(target.form(await _read(exchange)), text=True)
+        return
+    form = media.body_format(content_type) if content_type is not None else None
+    body = await _read(exchange)
+    if form is None:
+        form = codec.sniff(body)
+        exchange.answer_type = _answer_type(exchange, media.DEFAULT_TYPES[form])
+    load = codec.load_yaml if form == "yaml" else codec.load_json
+    if len(body) > codec.LARGE_BODY:
+        # Reading it would hold the loop, and all other requests, for too long.
+        data = await asyncio.get_running_loop().run_in_executor(None, load, body)
+    else:
+        data = load(body)
+    exchange.body = Document(data, text=form == "yaml")
 
 
-STACK: tuple[Step, ...] = (origins, formats, callers, bodies, permissions)
+def stack(route: Route, method: str, *, closed: bool) -> Iterator[Step]:
+    """What a request passes before the route's handler, in this order; ``closed`` to whoever does not say who calls."""
+    yield origins
+    yield formats
+    if closed and route.guard is not Guard.NOBODY:
+        yield callers
+    if method in _WITH_BODY:
+        yield bodies
+    if closed and route.guard is Guard.ROUTE:
+        yield permissions
 
 
 async def expectation(request: web.Request) -> None:
@@ -179,31 +207,6 @@ def _answer_type(exchange: Exchange, body_type: str | None) -> AnswerType:
     accept = exchange.request.headers.getall(hdrs.ACCEPT, None)
     wanted = None if accept is None else ",".join(accept)
     return media.answer_type(exchange.query.get("_format"), wanted, body_type)
-
-
-async def _take_body(exchange: Exchange) -> None:
-    headers = exchange.request.headers
-    if headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
-        raise UnsupportedMediaType("A compressed body is not supported; send it without Content-Encoding")
-    if headers.get(hdrs.TRANSFER_ENCODING, "chunked").lower() != "chunked":
-        # aiohttp finds the end of `gzip, chunked`, and leaves the rest as it is.
-        raise UnsupportedMediaType("A compressed body is not supported; send it with Transfer-Encoding: chunked alone")
-    content_type = headers.get(hdrs.CONTENT_TYPE)
-    if exchange.route.form and content_type is not None and media.is_form(content_type):
-        exchange.body = Document(target.form(await _read(exchange)), text=True)
-        return
-    form = media.body_format(content_type) if content_type is not None else None
-    body = await _read(exchange)
-    if form is None:
-        form = codec.sniff(body)
-        exchange.answer_type = _answer_type(exchange, media.DEFAULT_TYPES[form])
-    load = codec.load_yaml if form == "yaml" else codec.load_json
-    if len(body) > codec.LARGE_BODY:
-        # Reading it would hold the loop, and all other requests, for too long.
-        data = await asyncio.get_running_loop().run_in_executor(None, load, body)
-    else:
-        data = load(body)
-    exchange.body = Document(data, text=form == "yaml")
 
 
 async def _read(exchange: Exchange) -> bytes:

@@ -17,6 +17,7 @@ Handler = Callable[[Exchange], Answer | Awaitable[Answer]]
 Step = Callable[[Exchange], Answer | Awaitable[Answer | None] | None]
 """Ends an exchange with an answer or an error, or lets it go on to the next step, and at last to the handler."""
 
+Stack = Callable[["Route", str], Iterable[Step]]
 Entry = Callable[[Shared, "Route", Sequence[Step], web.Request], Awaitable[Answer]]
 """Makes an exchange of a request, takes it through the steps, and makes an answer of whatever becomes of it."""
 
@@ -62,20 +63,18 @@ class Route:
 
 
 class Router:
-    """Finds what answers a request, each handler behind ``stack``; there is one for whatever no route answers.
+    """Finds what answers a request: a route, behind the steps that ``stack`` has for it and its method, or one for all.
 
     It does the work of aiohttp's own dispatcher, which walks up each path, has no place for targets without one, such
     as ``*``, and whose middlewares cost each request another wrapper.
     """
 
-    def __init__(
-        self, routes: Iterable[Route], *, shared: Shared, entry: Entry, stack: Sequence[Step], expect: Expect
-    ) -> None:
+    def __init__(self, routes: Iterable[Route], *, shared: Shared, entry: Entry, stack: Stack, expect: Expect) -> None:
         self._plain: dict[str, Methods] = {}
         self._patterns: dict[str, tuple[Callable[[str], object], Methods]] = {}
 
         def behind_stack(route: Route, method: str) -> web.ResourceRoute:
-            handler = partial(entry, shared, route, stack)
+            handler = partial(entry, shared, route, tuple(stack(route, method)))
             return web.ResourceRoute(method, handler, _RESOURCE, expect_handler=expect)
 
         for route in routes:
