@@ -57,3 +57,11 @@ def test_links_between_the_documents_lead_somewhere():
     ]
 
     assert broken == []
+
+
+def test_every_test_that_the_threat_model_names_is_there():
+    named = re.findall(r"`([\w/]+\.py)::(test_\w+)`", (ROOT / "THREAT_MODEL.md").read_text(encoding="utf-8"))
+
+    assert len(named) >= 50
+    for file, test in named:
+        assert f"def {test}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), test
