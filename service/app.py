@@ -121,7 +121,7 @@ def create_operations_app(main: web.Application) -> web.Application:
     """What the operators' own port serves, of what ``main`` has, opens and closes."""
     app = web.Application()
     # The same requests in flight and the same drain, but a kubelet asks by the pod's address.
-    app[SHARED] = replace(main[SHARED], cors_origins=frozenset(), loopback_only=False)
+    app[SHARED] = replace(main[SHARED], access=None, cors_origins=frozenset(), loopback_only=False)
     _route(app, [*operations.PROBES, *operations.METRICS])
     return app
 

@@ -51,6 +51,14 @@ async def _rekey(settings: Settings) -> Count:
 
 
 async def _rekey_type(repository: Repository, type_: ResourceType) -> Count:
+    sealed = 0
+    # Where others delete meanwhile, a page may begin too late: only one that finds nothing to do is the last.
+    while (count := await _once(repository, type_)).sealed:
+        sealed += count.sealed
+    return Count(sealed, count.failed)
+
+
+async def _once(repository: Repository, type_: ResourceType) -> Count:
     sealed = failed = offset = 0
     while resources := (await repository.page(type_, offset=offset, count=PAGE)).resources:
         for resource in resources:

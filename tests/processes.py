@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from watching import WATCH
+
 START_SECONDS = 20
 STOP_SECONDS = 15
 
@@ -21,6 +23,7 @@ class ServiceProcess:
 
     def __init__(self, **settings):
         self.log: list[dict] = []
+        WATCH.keep(settings.get("SIGNER_ROOT_CLIENT_SECRET", ""))
         self._process = subprocess.Popen(
             [sys.executable, "-W", "error", "-m", "service"],
             env={**clean_environment(), "SIGNER_PORT": "0", **settings},
@@ -66,8 +69,11 @@ class ServiceProcess:
     def exchange(self, request, *, seconds=5):
         """All that comes back for raw bytes until the connection is closed, which the request should ask for."""
         with self.connect(seconds=seconds) as connection:
+            WATCH.sent(request)
             connection.sendall(request)
-            return read_to_end(connection)
+            answer = read_to_end(connection)
+            WATCH.look("answer", answer)
+            return answer
 
     def stop(self, number=signal.SIGTERM):
         """The exit status after a signal."""
@@ -88,6 +94,7 @@ class ServiceProcess:
 
     def _read(self):
         for line in self._process.stderr:
+            WATCH.look("log", line)
             try:
                 self.log.append(json.loads(line))
             except ValueError:
@@ -113,6 +120,7 @@ def run_to_end(*arguments, **settings):
         timeout=START_SECONDS,
         check=False,
     )
+    WATCH.look("log", done.stderr)
     return done.returncode, done.stderr.splitlines()
 
 

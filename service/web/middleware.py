@@ -29,6 +29,7 @@ from service.errors import (
     ServiceError,
     Throttled,
     Unauthenticated,
+    Unsealable,
     UnsupportedMediaType,
 )
 from service.resources.schemas import Document
@@ -234,6 +235,8 @@ def _render(exchange: Exchange, error: ServiceError) -> Answer:
 def _translated(exchange: Exchange, error: Exception) -> ServiceError:
     if isinstance(error, Forbidden | Unauthenticated | Throttled):
         return _told(exchange, error)
+    if isinstance(error, Unsealable):
+        logger.error("Request %s failed: %s", exchange.request_id, error)
     if isinstance(error, ServiceError):
         return error
     logger.error("Request %s failed", exchange.request_id, exc_info=error)

@@ -1,0 +1,52 @@
+"""Watches the whole test run: whatever the service logs or answers is searched for every secret that a test uses.
+
+What it finds is judged by tests/test_secrets.py, which comes last.
+"""
+
+import functools
+import logging
+
+import pytest
+from watching import WATCH
+
+from service.resources.keeper import Keeper
+from service.telemetry.audit import AuditLog
+from service.web.answer import Answer
+
+
+class _Handler(logging.Handler):
+    def emit(self, record):
+        WATCH.look("log", self.format(record))
+
+
+def pytest_configure():
+    handler = _Handler(logging.DEBUG)
+    logging.getLogger("service").addHandler(handler)
+    logging.getLogger("aiohttp").addHandler(handler)
+    _wrap(Keeper, "kept", lambda _, type_, __, values, ___: WATCH.keep(*_texts(values, type_)))
+    _wrap(Answer, "write_eof", lambda answer, *_: WATCH.look("answer", answer._head.encode() + answer._content))
+    _wrap(AuditLog, "_take", lambda _, line: WATCH.look("audit", line))
+
+
+def _texts(values, type_):
+    return [values[name] for name in type_.secrets if name in values]
+
+
+def _wrap(owner, name, before):
+    own = getattr(owner, name)
+
+    @functools.wraps(own)
+    def wrapped(self, *arguments, **options):
+        before(self, *arguments)
+        return own(self, *arguments, **options)
+
+    setattr(owner, name, wrapped)
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name == "test_secrets.py")
+
+
+@pytest.fixture
+def secret_watch():
+    return WATCH
