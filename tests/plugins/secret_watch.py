@@ -3,6 +3,7 @@
 What it finds is judged by tests/test_secrets.py, which comes last.
 """
 
+import copy
 import functools
 import logging
 
@@ -16,7 +17,8 @@ from service.web.answer import Answer
 
 class _Handler(logging.Handler):
     def emit(self, record):
-        WATCH.look("log", self.format(record))
+        # What is formatted once leaves its traceback in the record.
+        WATCH.look("log", self.format(copy.copy(record)))
 
 
 def pytest_configure():
