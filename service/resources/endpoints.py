@@ -12,6 +12,8 @@ MAX_PORT = 65535
 
 _REGION = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _GLOBAL_REGION = re.compile(r"aws(-[a-z0-9-]+)?-global")
+# Both of the above in one, for readers of the OpenAPI document.
+REGION_PATTERN = rf"(?![0-9]*$)(?!.*(?:fips-|-fips))(?!{_GLOBAL_REGION.pattern}$){_REGION.pattern}"
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]*)*")

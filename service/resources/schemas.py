@@ -8,12 +8,13 @@ field's name.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import permutations
 from typing import Any, ClassVar
 
 from marshmallow import RAISE, Schema, ValidationError, fields, post_load, pre_load, validates_schema
 
 from service.errors import Invalid, Issue
-from service.resources.endpoints import parse_host, parse_region
+from service.resources.endpoints import REGION_PATTERN, parse_host, parse_region
 from service.resources.sealing import SEALED
 
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -105,13 +106,13 @@ class Text(fields.String):
 
     def __init__(self, rule: str | None = None, message: str = "", **options: Any) -> None:
         super().__init__(**options)
-        self._rule = re.compile(rule) if rule else None
-        self._message = message
+        self.rule = re.compile(rule) if rule else None
+        self.message = message
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
-        if self._rule and not self._rule.fullmatch(text):
-            raise ValidationError(self._message)
+        if self.rule and not self.rule.fullmatch(text):
+            raise ValidationError(self.message)
         return text
 
 
@@ -139,14 +140,14 @@ class Number(fields.Field[int]):
 
     def __init__(self, at_least: int, at_most: int, unit: str = "", **options: Any) -> None:
         super().__init__(**options)
-        self._range = range(at_least, at_most + 1)
-        self._message = f"must be a whole number{unit}, from {at_least} to {at_most}"
+        self.range = range(at_least, at_most + 1)
+        self.message = f"must be a whole number{unit}, from {at_least} to {at_most}"
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
         del attr, data, kwargs
         # int() takes '6_0', ' 60' and other scripts' digits too.
-        if not re.fullmatch("[0-9]{1,12}", value) or int(value) not in self._range:
-            raise ValidationError(self._message)
+        if not re.fullmatch("[0-9]{1,12}", value) or int(value) not in self.range:
+            raise ValidationError(self.message)
         return int(value)
 
 
@@ -161,9 +162,13 @@ class Masked(fields.Field[dict[str, Any]]):
 
 
 class ResourceSchema(WireSchema):
-    """What every resource has; ``kind`` is its ``resourceType``."""
+    """What every resource has; ``kind`` is its ``resourceType``, ``together`` fields of which none comes alone.
+
+    A field's ``metadata`` says in JSON Schema what the field itself does not.
+    """
 
     kind: ClassVar[str]
+    together: ClassVar[tuple[str, ...]] = ()
     meta = fields.Raw(load_only=True)
     resource_type = Text(data_key="resourceType", load_only=True)
 
@@ -191,13 +196,17 @@ class AwsAccountSchema(ResourceSchema):
     """https://docs.aidbox.app/storage-1/aws-s3 and, for the shapes of keys, AWS' own limits."""
 
     kind = "AwsAccount"
-    id = Text(ID.pattern, ID_RULE, required=True)
+    together = ("access-key-id", "secret-access-key")
+    id = Text(ID.pattern, ID_RULE, required=True, metadata={"examples": ["my-account"]})
     access_key_id = Text(
-        r"[!-+\--.0-~]{1,256}", "must be 1 to 256 printable ASCII characters without space, comma or slash"
+        r"[!-+\--.0-~]{1,256}",
+        "must be 1 to 256 printable ASCII characters without space, comma or slash",
+        metadata={"examples": ["AKIAIOSFODNN7EXAMPLE"]},
     )
     secret_access_key = Text(
         rf"(?!{SEALED})[^{_UNFIT}]{{1,512}}",
         f"must be 1 to 512 characters of Unicode, none of them a control character, and not begin with {SEALED}",
+        metadata={"examples": ["wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"]},
     )
     masked_secret_access_key = Masked(data_key="_secret-access-key")
     session_token = Text(
@@ -205,17 +214,27 @@ class AwsAccountSchema(ResourceSchema):
         f"must be at most 8192 characters of Unicode, none of them a control character, and not begin with {SEALED}",
     )
     masked_session_token = Masked(data_key="_session-token")
-    region = Text(validate=_rule(parse_region))
-    host = Text(
-        rf"(?s:.){{0,{MAX_HOST_LENGTH}}}", f"must be at most {MAX_HOST_LENGTH} characters", validate=_rule(parse_host)
+    region = Text(
+        validate=_rule(parse_region),
+        metadata={"pattern": f"^{REGION_PATTERN}$", "default": "us-east-1", "examples": ["us-east-1"]},
     )
-    use_ssl = Flag()
-    path_style = Flag()
+    host = Text(
+        rf"(?s:.){{0,{MAX_HOST_LENGTH}}}",
+        f"must be at most {MAX_HOST_LENGTH} characters",
+        validate=_rule(parse_host),
+        metadata={
+            "format": "s3-host",
+            "description": "name[:port], 1.2.3.4[:port], [v6][:port] or a base URL http(s)://…[/prefix]; "
+            "without it AWS' own endpoint of the region",
+        },
+    )
+    use_ssl = Flag(metadata={"description": "https or http; SIGNER_DEFAULT_USE_SSL where nothing is said"})
+    path_style = Flag(metadata={"default": False, "description": "the bucket in the path, not in the host name"})
 
     @validates_schema(pass_original=True, skip_on_field_errors=False)
     def _keys_come_together(self, _: Any, original: Mapping[str, Any], **__: Any) -> None:
         given = {name for name, value in original.items() if value is not None}
-        for name, twin in (("access-key-id", "secret-access-key"), ("secret-access-key", "access-key-id")):
+        for name, twin in permutations(self.together):
             if name in given and not given & {twin, f"_{twin}"}:
                 raise ValidationError(f"is missing; it comes together with {name}", twin)
 
@@ -237,7 +256,7 @@ class AwsAccountSchema(ResourceSchema):
 class UploadSchema(WireSchema):
     """The body that asks for a URL to upload with."""
 
-    filename = Text(required=True)
+    filename = Text(required=True, metadata={"description": "the key", "examples": ["example.txt"]})
 
 
 class SigningQuery(WireSchema):
@@ -252,6 +271,12 @@ class SearchQuery(WireSchema):
     ids = Text(data_key="_id")
     count = Number(0, MAX_PAGE_SIZE, load_default=DEFAULT_PAGE_SIZE, data_key="_count")
     page = Number(1, 10**9, load_default=1, data_key="_page")
+
+
+class NewQuery(WireSchema):
+    """The id that must not be there yet for a POST to create anything."""
+
+    id = Text(ID.pattern, ID_RULE, data_key="_id")
 
 
 class DeleteQuery(WireSchema):

@@ -57,6 +57,7 @@ class ResourceType:
         self, schema: type[ResourceSchema], *, model: Callable[..., Any], secrets: Mapping[str, Secret] = NO_SECRETS
     ) -> None:
         self.kind = schema.kind
+        self.schema = schema
         self.secrets = secrets
         self._model = model
         self._reader = Reader(schema)

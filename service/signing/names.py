@@ -15,6 +15,13 @@ _DIRECTORY_SUFFIXES = ("--x-s3", "--xa-s3")
 _OUTPOSTS_SUFFIX = "--op-s3"
 _OUTPOSTS_ALIAS_LENGTH = 50
 
+# The same as below in one expression each, for readers of the OpenAPI document.
+BUCKET_PATTERN = (
+    rf"(?!.*\.\.)(?!.*(?:{'|'.join(_DIRECTORY_SUFFIXES)})$)"
+    rf"(?!.{{{_OUTPOSTS_ALIAS_LENGTH - len(_OUTPOSTS_SUFFIX)},}}{_OUTPOSTS_SUFFIX}$){_BUCKET.pattern}"
+)
+KEY_PATTERN = rf"(?!(?:[\s\S]*/)?\.\.?(?:/|$))[^\x00]{{1,{MAX_KEY_BYTES}}}"
+
 
 def name_issues(bucket: str, key: str, *, key_expression: str = "key") -> list[Issue]:
     """Why the bucket or the key cannot be signed for; empty if they can. ``key_expression`` is the key's field."""

@@ -13,7 +13,7 @@ from service.web.codec import Format
 
 DEFAULT_TYPES: Final[dict[Format, str]] = {"json": "application/json", "yaml": "text/yaml"}
 # In the order in which they are offered to a client that leaves the choice to the service.
-_ANSWERS: Final[dict[str, Format]] = {
+ANSWERS: Final[dict[str, Format]] = {
     "application/json": "json",
     "text/yaml": "yaml",
     "application/fhir+json": "json",
@@ -22,8 +22,8 @@ _ANSWERS: Final[dict[str, Format]] = {
     "application/x-yaml": "yaml",
     "text/x-yaml": "yaml",
 }
-_MERGE_PATCH = "application/merge-patch+json"
-_BODIES: Final[dict[str, Format]] = {**_ANSWERS, _MERGE_PATCH: "json"}
+MERGE_PATCH = "application/merge-patch+json"
+BODIES: Final[dict[str, Format]] = {**ANSWERS, MERGE_PATCH: "json"}
 
 _MAX_HEADER = 256  # A longer one is legal and rare: it is judged each time, so that what is remembered stays small.
 _REMEMBERED = 256
@@ -77,7 +77,7 @@ def answer_type(format_parameter: str | None, accept: str | None, body_type: str
 
 @lru_cache(_REMEMBERED)
 def _body_format(content_type: str) -> Format:
-    form = _BODIES.get(_essence(content_type))
+    form = BODIES.get(_essence(content_type))
     if form is None:
         raise UnsupportedMediaType(f"A body of this Content-Type cannot be read; {_ADVICE}")
     charset = _CHARSET.search(content_type)
@@ -91,21 +91,21 @@ def _answer_type(format_parameter: str | None, accept: str | None, body_type: st
     if format_parameter is not None:
         return _answer(_by_name(format_parameter))
     own = _essence(body_type or "")
-    offers = dict.fromkeys([own, *_ANSWERS] if own in _ANSWERS else _ANSWERS)
+    offers = dict.fromkeys([own, *ANSWERS] if own in ANSWERS else ANSWERS)
     ranges = _ranges(accept or "")
     return _answer(_best(list(offers), ranges) if ranges else next(iter(offers)))
 
 
 def _answer(name: str) -> AnswerType:
-    return AnswerType(f"{name}; charset=utf-8", _ANSWERS[name])
+    return AnswerType(f"{name}; charset=utf-8", ANSWERS[name])
 
 
 def _by_name(format_parameter: str) -> str:
     # Query parsing has made a space of the + in application/fhir+json.
     name = _essence(format_parameter).replace(" ", "+")
     name = {"json": DEFAULT_TYPES["json"], "yaml": DEFAULT_TYPES["yaml"]}.get(name, name)
-    if name not in _ANSWERS:
-        raise NotAcceptable(f"This _format cannot be sent; use json, yaml or one of {', '.join(_ANSWERS)}")
+    if name not in ANSWERS:
+        raise NotAcceptable(f"This _format cannot be sent; use json, yaml or one of {', '.join(ANSWERS)}")
     return name
 
 
@@ -113,7 +113,7 @@ def _best(offers: list[str], ranges: dict[str, _Range]) -> str:
     """Choose what is wanted most; among equals, the service's own order decides."""
     wanted = {offer: found for offer in offers if (found := _match(offer, ranges)) and found.quality > 0}
     if not wanted:
-        raise NotAcceptable(f"Nothing that Accept allows can be sent; allow one of {', '.join(_ANSWERS)}")
+        raise NotAcceptable(f"Nothing that Accept allows can be sent; allow one of {', '.join(ANSWERS)}")
     return max(wanted, key=wanted.__getitem__)
 
 

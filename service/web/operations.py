@@ -12,14 +12,17 @@ from service.telemetry.metrics import exposition
 from service.web import target
 from service.web.answer import Answer, head_of, respond
 from service.web.context import Exchange
+from service.web.description import described
 from service.web.routing import Guard, Route
 
 
+@described("live", "Whether the process serves", answer="Status", public=True)
 async def live(exchange: Exchange) -> Answer:
     target.only(exchange.query)
     return respond(exchange, {"status": "pass"})
 
 
+@described("ready", "Whether requests may come", answer="Status", errors=(StoreUnavailable,), public=True)
 async def ready(exchange: Exchange) -> Answer:
     """503 while draining, or while the store cannot be reached."""
     target.only(exchange.query)
@@ -29,6 +32,7 @@ async def ready(exchange: Exchange) -> Answer:
     return respond(exchange, {"status": "pass"})
 
 
+@described("health", "What is well, and what is not", answer="Health", public=True)
 async def health(exchange: Exchange) -> Answer:
     """In the shape of Aidbox. Source: https://docs.aidbox.app/api/other/health-check."""
     target.only(exchange.query)
@@ -44,11 +48,19 @@ async def health(exchange: Exchange) -> Answer:
     )
 
 
+@described("version", "What runs", answer="Version")
 async def version(exchange: Exchange) -> Answer:
     target.only(exchange.query)
     return respond(exchange, _about(exchange))
 
 
+@described(
+    "metrics",
+    "Metrics for Prometheus",
+    answer="Text",
+    media=("text/plain", "application/openmetrics-text"),
+    public=True,
+)
 async def metrics(exchange: Exchange) -> Answer:
     target.only(exchange.query)
     text, content_type = exposition(",".join(exchange.request.headers.getall(hdrs.ACCEPT, ())))

@@ -2,22 +2,24 @@
 
 from collections.abc import Mapping
 from email.utils import format_datetime
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
 from aiohttp import hdrs
 
-from service.errors import Invalid, Issue
+from service.errors import Duplicate, Invalid, Issue, ResourceNotFound, StoreUnavailable, VersionConflict
 from service.resources.repository import ALWAYS, Precondition, Repository
 from service.resources.resource import Resource
-from service.resources.schemas import DeleteQuery, SearchQuery
+from service.resources.schemas import DeleteQuery, NewQuery, SearchQuery
 from service.resources.store import Page
 from service.resources.types import ResourceType
 from service.web import target
 from service.web.access import permitted
 from service.web.answer import NO_HEADERS, Answer, head_of, respond
 from service.web.context import Exchange
+from service.web.description import described
 from service.web.routing import Guard, Handler, Route
 
 _SEARCH = SearchQuery(text=True)
@@ -25,6 +27,10 @@ _DELETE = DeleteQuery(text=True)
 
 # Each id is looked up; more of them belong into a listing.
 MAX_SELECTED = 1000
+
+_VERSIONED = (hdrs.ETAG, hdrs.LAST_MODIFIED)
+_answers = partial(described, answer="{kind}", headers=_VERSIONED)
+_WRITE_ERRORS = (VersionConflict, StoreUnavailable)
 
 
 class ResourceHandlers:
@@ -61,6 +67,13 @@ class ResourceHandlers:
             exchange.shared.audit.check()
         await permitted(exchange, {"resource/type": self._type.kind, "resource/id": id})
 
+    @_answers(
+        "read{kind}",
+        "Read one",
+        statuses=(200, 304),
+        heeds=(hdrs.IF_NONE_MATCH,),
+        errors=(ResourceNotFound, StoreUnavailable),
+    )
     async def read(self, exchange: Exchange) -> Answer:
         target.only(exchange.query)
         id_ = self._id(exchange)
@@ -72,15 +85,39 @@ class ResourceHandlers:
                 return Answer(head_of(HTTPStatus.NOT_MODIFIED, _headers(resource)), status=HTTPStatus.NOT_MODIFIED)
         return self._answer(exchange, resource)
 
+    @_answers(
+        "put{kind}ByBody",
+        "Create or replace by the body's id",
+        statuses=(200, 201),
+        body="{kind}WithId",
+        heeds=(hdrs.IF_MATCH, hdrs.IF_NONE_MATCH),
+        errors=_WRITE_ERRORS,
+    )
     async def put_by_body(self, exchange: Exchange) -> Answer:
         id_ = exchange.body.values.get("id")
         if id_ is None:
             raise Invalid(Issue(f"{self._type.kind}.id is missing", f"{self._type.kind}.id"))
         return await self._put(exchange, id_)
 
+    @_answers(
+        "put{kind}",
+        "Create or replace; the body's id does not matter",
+        statuses=(200, 201),
+        body="{kind}Replacement",
+        heeds=(hdrs.IF_MATCH, hdrs.IF_NONE_MATCH),
+        errors=_WRITE_ERRORS,
+    )
     async def put(self, exchange: Exchange) -> Answer:
         return await self._put(exchange, self._id(exchange))
 
+    @_answers(
+        "create{kind}",
+        "Create under the body's id or a new one; with _id, only where there is none",
+        statuses=(200, 201),
+        query=NewQuery,
+        body="{kind}New",
+        errors=(Duplicate, StoreUnavailable),
+    )
     async def create(self, exchange: Exchange) -> Answer:
         query = target.only(exchange.query, "_id")
         given = exchange.body.values.get("id")
@@ -98,6 +135,13 @@ class ResourceHandlers:
             self._tell(exchange, "create", resource)
         return self._answer(exchange, resource, created=created)
 
+    @_answers(
+        "patch{kind}",
+        "Change by a merge patch (RFC 7396); null removes",
+        body="{kind}Patch",
+        heeds=(hdrs.IF_MATCH, hdrs.IF_NONE_MATCH),
+        errors=(ResourceNotFound, *_WRITE_ERRORS),
+    )
     async def patch(self, exchange: Exchange) -> Answer:
         target.only(exchange.query)
         id_ = self._id(exchange)
@@ -105,6 +149,14 @@ class ResourceHandlers:
         resource = await self._repository(exchange).patch(self._type, id_, exchange.body, _precondition(exchange))
         return self._answer(exchange, resource)
 
+    @_answers(
+        "delete{kind}",
+        "Delete; the answer is the last resource",
+        statuses=(200, 204),
+        query=DeleteQuery,
+        heeds=(hdrs.IF_MATCH, hdrs.IF_NONE_MATCH),
+        errors=_WRITE_ERRORS,
+    )
     async def delete(self, exchange: Exchange) -> Answer:
         no_content = _DELETE.read(target.only(exchange.query, "_no-content"))["_no-content"]
         id_ = self._id(exchange)
@@ -116,6 +168,13 @@ class ResourceHandlers:
             return Answer(head_of(HTTPStatus.NO_CONTENT, NO_HEADERS), status=HTTPStatus.NO_CONTENT)
         return self._answer(exchange, resource)
 
+    @described(
+        "search{kind}",
+        "List by id; parameters that begin with _ and are unknown are ignored",
+        answer="{kind}Bundle",
+        query=SearchQuery,
+        errors=(StoreUnavailable,),
+    )
     async def search(self, exchange: Exchange) -> Answer:
         await self._permit(exchange, None)
         given = exchange.query

@@ -1,13 +1,13 @@
 """Signing: the account, bucket and key of a exchange, and the URL that answers it."""
 
 from collections.abc import Awaitable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from time import time
 from typing import Any, NamedTuple
 
 from aiohttp import hdrs
 
-from service.errors import Invalid, Issue
+from service.errors import Invalid, Issue, ResourceNotFound, StoreUnavailable
 from service.resources.schemas import DEFAULT_EXPIRATION_SECONDS, Reader, SigningQuery, UploadSchema
 from service.resources.types import AWS_ACCOUNT, AwsAccount
 from service.signing.endpoint import Endpoint
@@ -20,6 +20,7 @@ from service.web import target
 from service.web.access import permit, permitted
 from service.web.answer import Answer, respond_url
 from service.web.context import Exchange
+from service.web.description import described
 from service.web.routing import Guard, Route
 
 _UPLOAD = Reader(UploadSchema)
@@ -37,6 +38,16 @@ class Wanted(NamedTuple):
     key_field: str = "key"
 
 
+_signs = partial(
+    described,
+    answer="SignedUrl",
+    query=SigningQuery,
+    headers=(hdrs.CACHE_CONTROL,),
+    errors=(ResourceNotFound, StoreUnavailable),
+)
+
+
+@_signs("signUpload", "A URL to upload with PUT", body="Upload")
 def upload(exchange: Exchange) -> Answer | Awaitable[Answer]:
     _, _, account, bucket = target.segments(exchange.request, 4)
     expires_in, faults = _expiration(exchange.query)
@@ -48,12 +59,14 @@ def upload(exchange: Exchange) -> Answer | Awaitable[Answer]:
     return _sign(exchange, Wanted(PUT_OBJECT, account, bucket, filename, expires_in, "filename"), faults)
 
 
+@_signs("signDownload", "A URL to download with GET")
 def download(exchange: Exchange) -> Answer | Awaitable[Answer]:
     _, _, account, bucket, key = target.segments(exchange.request, 5)
     expires_in, faults = _expiration(exchange.query)
     return _sign(exchange, Wanted(GET_OBJECT, account, bucket, key, expires_in), faults)
 
 
+@_signs("signDelete", "A URL to delete with DELETE")
 def delete(exchange: Exchange) -> Answer | Awaitable[Answer]:
     _, _, account, bucket, key = target.segments(exchange.request, 5)
     expires_in, faults = _expiration(exchange.query)

@@ -1,0 +1,50 @@
+"""What the OpenAPI document says of a handler beside what its route and its schemas say. Knows no document."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+from service.errors import ServiceError
+from service.resources.schemas import WireSchema
+
+_DESCRIPTIONS: dict[Any, "Description"] = {}
+_Described = TypeVar("_Described", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """In texts, ``{kind}`` stands for the resource type of the route.
+
+    ``name`` becomes the operationId. ``answer`` and ``body`` are names of schemas in the document, ``media`` are the
+    types of an answer that is not negotiated. ``heeds`` and ``headers`` are names of request and response headers,
+    ``errors`` those that are not every route's. ``public`` is what asks for no caller.
+    """
+
+    name: str
+    summary: str
+    answer: str | None = None
+    media: Sequence[str] = ()
+    statuses: Sequence[int] = (HTTPStatus.OK,)
+    query: type[WireSchema] | None = None
+    body: str | None = None
+    heeds: Sequence[str] = ()
+    headers: Sequence[str] = ()
+    errors: Sequence[type[ServiceError]] = ()
+    public: bool = False
+
+
+def described(name: str, summary: str, **facts: Any) -> Callable[[_Described], _Described]:
+    """Describe the handler that follows; the arguments are those of ``Description``."""
+    description = Description(name=name, summary=summary, **facts)
+
+    def keep(handler: _Described) -> _Described:
+        _DESCRIPTIONS[handler] = description
+        return handler
+
+    return keep
+
+
+def description_of(handler: Callable[..., Any]) -> Description:
+    """What was said of a handler, a function or a method. KeyError if nothing was."""
+    return _DESCRIPTIONS[getattr(handler, "__func__", handler)]

@@ -1,0 +1,180 @@
+"""The OpenAPI document, made of routes, what their handlers are described as, and schemas.
+
+Loaded when it is first asked for. Source: https://spec.openapis.org/oas/v3.1.1
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import service
+from service import errors
+from service.resources import json_schema
+from service.resources.json_schema import Json
+from service.resources.types import RESOURCE_TYPES, ResourceType
+from service.web.description import Description, description_of
+from service.web.media import BODIES, MERGE_PATCH
+from service.web.openapi import shapes
+from service.web.openapi.shapes import negotiated, reference
+from service.web.routing import Route
+
+_VERSION = "3.1.1"
+_ABOUT = """\
+Keeps S3 accounts and hands out presigned URLs, in the idiom of Aidbox.
+
+Bodies are YAML or JSON, both ways. In YAML every scalar is text, and the field gives it its type; null is as if the \
+field were not there. An answer comes in the format that _format, Accept or the request's body asks for, else in JSON. \
+Every answer of 400 or more is an OperationOutcome. GET answers HEAD as well; a method that a path does not have is a \
+405."""
+
+# What any request can meet.
+_EVERYWHERE = (errors.InvalidRequest, errors.Forbidden, errors.Internal)
+_NEGOTIATED = (errors.NotAcceptable, errors.Invalid)
+_WITH_BODY = (errors.MalformedBody, errors.BodyTooLarge, errors.UnsupportedMediaType)
+_OF_CALLERS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS)
+_TOLD = ("X-Request-Id", "X-Duration")
+_BODILESS = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED, HTTPStatus.TEMPORARY_REDIRECT})
+_HEADERS = {name.lower(): name for name in shapes.HEADERS}
+_PLACE = re.compile(r"\{(\w+)\}")
+
+
+def document(routes: Iterable[Route]) -> Json:
+    """The document for these routes, as plain data."""
+    paths: Json = {}
+    for route in routes:
+        paths.setdefault(route.pattern, {})[route.method.lower()] = _operation(route)
+    return {
+        "openapi": _VERSION,
+        "info": {
+            "title": "s3-signer",
+            "version": service.__version__,
+            "description": _ABOUT,
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "security": [{}, *({name: []} for name in shapes.SECURITY_SCHEMES)],
+        "tags": [{"name": name} for name in dict.fromkeys(_tag(route) for route in routes)],
+        "paths": paths,
+        "components": {
+            "schemas": {**shapes.SCHEMAS, **_resource_schemas()},
+            "responses": {name: _error(meaning, headers) for name, meaning, headers in shapes.ERRORS.values()},
+            "parameters": shapes.PARAMETERS,
+            "headers": shapes.HEADERS,
+            "securitySchemes": shapes.SECURITY_SCHEMES,
+        },
+    }
+
+
+def _resource_schemas() -> Json:
+    schemas: Json = {}
+    for type_ in RESOURCE_TYPES:
+        body = json_schema.of_request(type_)
+        whole = json_schema.complete(type_, body)
+        schemas |= {
+            type_.kind: json_schema.of_answer(type_),
+            f"{type_.kind}Bundle": shapes.bundle(type_.kind),
+            f"{type_.kind}Patch": body,
+            f"{type_.kind}Replacement": whole,
+            f"{type_.kind}New": json_schema.with_id(whole, required=False),
+            f"{type_.kind}WithId": json_schema.with_id(whole, required=True),
+        }
+    return schemas
+
+
+def _error(meaning: str, headers: Iterable[str]) -> Json:
+    return {
+        "description": meaning,
+        "headers": _headers(headers),
+        "content": negotiated(reference("schemas", "OperationOutcome")),
+    }
+
+
+def _headers(names: Iterable[str]) -> Json:
+    # aiohttp's word for one of them is Etag.
+    known = [_HEADERS[name.lower()] for name in (*_TOLD, *names)]
+    return {name: reference("headers", name) for name in known}
+
+
+def _operation(route: Route) -> Json:
+    description, kind = description_of(route.handler), _kind(route)
+
+    def named(text: str) -> str:
+        return text.replace("{kind}", kind.kind if kind else "")
+
+    operation: Json = {
+        "operationId": _operation_id(route, named(description.name)),
+        "summary": named(description.summary),
+        "tags": [_tag(route)],
+        "parameters": _parameters(route, description),
+        "responses": _responses(route, description, named(description.answer or "")),
+    }
+    if description.body:
+        operation["requestBody"] = _request_body(named(description.body))
+    if description.public:
+        operation["security"] = []
+    return operation
+
+
+def _kind(route: Route) -> ResourceType | None:
+    segments = route.path.split("/")
+    return next((type_ for type_ in RESOURCE_TYPES if type_.kind in segments), None)
+
+
+def _tag(route: Route) -> str:
+    if kind := _kind(route):
+        return kind.kind
+    return "signing" if route.path.startswith("/aws/") else "operations"
+
+
+def _operation_id(route: Route, name: str) -> str:
+    return f"fhir{name[0].upper()}{name[1:]}" if route.path.startswith("/fhir/") else name
+
+
+def _parameters(route: Route, description: Description) -> list[Json]:
+    places = [
+        {"name": name, "in": "path", "required": True, **shapes.PATH_PARAMETERS[name]}
+        for name in _PLACE.findall(route.pattern)
+    ]
+    every = ["X-Request-Id"] if route.own_type else ["_format", "_pretty", "X-Request-Id"]
+    return [
+        *places,
+        *(_query_parameters(description) if description.query else ()),
+        *(reference("parameters", name) for name in (*description.heeds, *every)),
+    ]
+
+
+def _query_parameters(description: Description) -> list[Json]:
+    properties: Mapping[str, Any] = json_schema.of_query(description.query) if description.query else {}
+    return [{"name": name, "in": "query", "schema": schema} for name, schema in properties.items()]
+
+
+def _request_body(name: str) -> Json:
+    types = [type_ for type_ in BODIES if type_ != MERGE_PATCH or name.endswith("Patch")]
+    return {"required": True, "content": {type_: {"schema": reference("schemas", name)} for type_ in types}}
+
+
+def _responses(route: Route, description: Description, answer: str) -> Json:
+    responses = {str(status): _success(status, description, answer) for status in description.statuses}
+    told: list[type[errors.ServiceError]] = [*_EVERYWHERE, *description.errors]
+    if not route.own_type:
+        told += _NEGOTIATED
+    if description.body:
+        told += _WITH_BODY
+    statuses = {error.status for error in told}
+    if not description.public:
+        statuses |= {int(status) for status in _OF_CALLERS}
+    for status in sorted(statuses):
+        responses[str(status)] = reference("responses", shapes.ERRORS[status][0])
+    return responses
+
+
+def _success(status: int, description: Description, answer: str) -> Json:
+    headers = [] if status == HTTPStatus.NO_CONTENT else [*description.headers]
+    if status in {HTTPStatus.CREATED, HTTPStatus.TEMPORARY_REDIRECT}:
+        headers.append("Location")
+    response: Json = {"description": HTTPStatus(status).phrase, "headers": _headers(headers)}
+    if status not in _BODILESS:
+        schema = reference("schemas", answer)
+        own = {type_: {"schema": schema} for type_ in description.media}
+        response["content"] = own or negotiated(schema)
+    return response
