@@ -95,8 +95,7 @@ class Repository:
 
     async def create(self, type_: ResourceType, document: Document, *, id: str | None = None) -> Resource:
         """Create under the body's id, else under ``id``, else under a new UUID. ``Duplicate`` if it exists."""
-        given = document.values.get("id")
-        values = type_.read(document.under(id or str(uuid.uuid4())) if given is None else document)
+        values = type_.read(_named(document, id or str(uuid.uuid4())))
         new_id: str = values["id"]
 
         def change(seen: Resource | None) -> Mapping[str, Any]:
@@ -109,7 +108,8 @@ class Repository:
 
     async def find_or_create(self, type_: ResourceType, id: str, document: Document) -> tuple[Resource, bool]:
         """The resource ``id``, or else as ``create``; whether it was created comes beside it."""
-        type_.read(document.under(id))
+        # Valid as it would have to be if it were created, whether it will be or not.
+        type_.read(_named(document, id))
         while True:
             if (resource := await self._store.get(type_.kind, id, fresh=True)) is not None:
                 return resource, False
@@ -179,6 +179,11 @@ class Repository:
 
 async def _pause(round_: int) -> None:
     await asyncio.sleep(random.uniform(0, min(round_ * 0.001, MAX_PAUSE_SECONDS)))  # noqa: S311 - jitter
+
+
+def _named(document: Document, id: str) -> Document:
+    """The document with an id: its own, else ``id``."""
+    return document.under(id) if document.values.get("id") is None else document
 
 
 def _patched(type_: ResourceType, seen: Resource, document: Document) -> Document:

@@ -135,6 +135,13 @@ async def test_of_many_conditional_creates_one_creates(client):
     assert sorted(statuses) == [200] * 19 + [201]
 
 
+@pytest.mark.parametrize("id_", ["", "-", 5], ids=repr)
+async def test_a_conditional_create_judges_the_bodys_id_though_it_creates_nothing(client, account, faults, id_):
+    response = await client.post("/AwsAccount?_id=my-account", json={"id": id_})
+
+    assert await faults(response, 422) == ("invalid", ["AwsAccount.id"])
+
+
 @pytest.mark.parametrize("query", ["_id=", "_id=a,b", "_id=-", "_id=a%0A"])
 async def test_a_conditional_create_asks_for_one_valid_id(raw, faults, query):
     response = await raw("POST", f"/AwsAccount?{query}", json=KEYS)
