@@ -1,4 +1,4 @@
-"""The command line: ``python -m service`` serves, with settings from the environment."""
+"""The command line: ``python -m service`` serves, or does what its command says; settings are in the environment."""
 
 import argparse
 import logging
@@ -21,6 +21,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=service.__version__)
     commands = parser.add_subparsers(dest="command", title="commands", metavar="")
+    commands.add_parser("serve", help="serve; the same as no command")
+    commands.add_parser("openapi", help="print the OpenAPI document as JSON")
     commands.add_parser("rekey", help="seal every secret in the store with the first of the encryption keys")
     command = parser.parse_args(arguments).command
     try:
@@ -31,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     for variable in settings.unknown(os.environ):
         logger.warning("%s is no setting of this version and does nothing", variable)
     try:
-        return _rekey(configured) if command == "rekey" else _serve(configured)
+        return COMMANDS[command](configured)
     except settings.SettingsError as error:
         return _fail(error.problems, EXIT_SETTINGS)
     except listening.StartError as error:
@@ -59,11 +61,21 @@ def _serve(configured: settings.Settings) -> int:
     return 0
 
 
+def _print_openapi(configured: settings.Settings) -> int:
+    from service import app  # noqa: PLC0415
+    from service.web import documentation  # noqa: PLC0415
+
+    sys.stdout.write(documentation.document(app.routes(configured), "json").decode() + "\n")
+    return 0
+
+
 def _fail(problems: list[str], status: int) -> int:
     for problem in problems:
         sys.stderr.write(f"s3-signer: {problem}\n")
     return status
 
+
+COMMANDS = {None: _serve, "serve": _serve, "openapi": _print_openapi, "rekey": _rekey}
 
 if __name__ == "__main__":
     sys.exit(main())

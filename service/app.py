@@ -13,18 +13,17 @@ from service.access.callers import Callers, Root
 from service.access.policies import Policies
 from service.access.sessions import KIND as SESSION
 from service.access.sessions import Sessions
-from service.access.types import ACCESS_POLICY, CLIENT
+from service.access.types import RESOURCE_TYPES
 from service.resources.hashing import Hasher
 from service.resources.keeper import Keeper
 from service.resources.repository import Repository
 from service.resources.sealing import Sealer
 from service.resources.store import EmbeddedStore, Store
-from service.resources.types import AWS_ACCOUNT
 from service.settings import Settings, SettingsError
 from service.signing.presigner import Presigner
 from service.telemetry import metrics
 from service.telemetry.audit import AuditLog
-from service.web import explanation, operations, session, storage
+from service.web import documentation, explanation, operations, session, storage
 from service.web.access import Access
 from service.web.context import SHARED, Shared
 from service.web.middleware import answered, expectation, stack
@@ -33,8 +32,6 @@ from service.web.routing import Route, Router
 
 if TYPE_CHECKING:
     from service.access.jwt import JwtVerifier
-
-RESOURCE_TYPES = (AWS_ACCOUNT, CLIENT, ACCESS_POLICY)
 
 
 def create_app(settings: Settings, audit: AuditLog, *, store: Store | None = None) -> web.Application:
@@ -59,9 +56,15 @@ def create_app(settings: Settings, audit: AuditLog, *, store: Store | None = Non
         loopback_only=settings.is_open and settings.is_loopback and not settings.socket,
     )
     metrics.describe(settings.commit)
-    _route(app, _routes(settings))
+    _route(app, routes(settings))
     app.cleanup_ctx.append(_resources)
     return app
+
+
+def routes(settings: Settings) -> list[Route]:
+    """Every route of the main port."""
+    own = [*_routes(settings)]
+    return [*own, *documentation.routes(own)]
 
 
 def _routes(settings: Settings) -> Iterator[Route]:

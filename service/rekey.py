@@ -4,7 +4,8 @@ import asyncio
 import logging
 from typing import NamedTuple
 
-from service.app import RESOURCE_TYPES, make_repository, make_store
+from service.access.types import RESOURCE_TYPES
+from service.app import make_repository, make_store
 from service.errors import ServiceError, StoreUnavailable
 from service.listening import StartError
 from service.resources.repository import Repository

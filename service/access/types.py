@@ -11,7 +11,7 @@ from marshmallow import ValidationError, fields, validates_schema
 
 from service.access.matcho import MalformedPattern, Pattern, compile_pattern
 from service.resources.schemas import ID, ID_RULE, Masked, ResourceSchema, Text
-from service.resources.types import ResourceType, Secret
+from service.resources.types import AWS_ACCOUNT, ResourceType, Secret
 
 BASIC, CLIENT_CREDENTIALS = "basic", "client_credentials"
 GRANT_TYPES = (BASIC, CLIENT_CREDENTIALS)
@@ -137,3 +137,5 @@ def _policy(*, id: str, engine: str, matcho: Any = None, link: Sequence[Any] = (
 
 CLIENT = ResourceType(ClientSchema, model=Client, secrets={"secret": Secret(hashed=True)})
 ACCESS_POLICY = ResourceType(AccessPolicySchema, model=_policy)
+
+RESOURCE_TYPES = (AWS_ACCOUNT, CLIENT, ACCESS_POLICY)

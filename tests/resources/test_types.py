@@ -5,7 +5,7 @@ import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from service.app import RESOURCE_TYPES
+from service.access.types import RESOURCE_TYPES
 from service.errors import Invalid
 from service.resources.hashing import Hasher
 from service.resources.keeper import Keeper

@@ -1,0 +1,86 @@
+import re
+
+import pytest
+
+from service.web.documentation import PAGES
+
+STATIC = ["/docs", "/static/docs.css", "/static/docs.js"]
+MADE = ["/openapi.json", "/openapi.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type"),
+    [
+        ("/docs", "text/html"),
+        ("/static/docs.css", "text/css"),
+        ("/static/docs.js", "text/javascript"),
+        ("/openapi.json", "application/json"),
+        ("/openapi.yaml", "text/yaml"),
+    ],
+)
+async def test_a_page_has_its_own_type_whatever_is_asked_for(client, path, content_type):
+    response = await client.get(path, headers={"Accept": "image/png"})
+
+    assert (response.status, response.content_type, response.charset) == (200, content_type, "utf-8")
+    assert await response.read()
+
+
+@pytest.mark.parametrize("path", STATIC + MADE)
+async def test_a_page_can_do_nothing_but_run_its_own_script_on_its_own_service(client, path):
+    headers = (await client.get(path)).headers
+
+    assert dict(rule.split(" ", 1) for rule in headers["Content-Security-Policy"].split("; ")) == {
+        "default-src": "'none'",
+        "script-src": "'self'",
+        "style-src": "'self'",
+        "connect-src": "'self'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "frame-ancestors": "'none'",
+    }
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+
+
+@pytest.mark.parametrize("path", STATIC + MADE)
+async def test_a_page_that_is_known_is_not_sent_again(client, path):
+    first = await client.get(path)
+    tag = first.headers["ETag"]
+    again = [await client.get(path, headers={"If-None-Match": known}) for known in (tag, f'W/{tag}, "x"', "*")]
+    other = await client.get(path, headers={"If-None-Match": '"x"'})
+
+    assert first.headers["Cache-Control"] == "no-cache"
+    assert [(response.status, await response.read()) for response in again] == [(304, b"")] * 3
+    assert {response.headers["ETag"] for response in again} == {tag}
+    assert other.status == 200
+
+
+@pytest.mark.parametrize("path", ["/", *STATIC, *MADE])
+async def test_a_page_takes_no_parameters(client, faults, path):
+    assert await faults(await client.get(f"{path}?x=1"), 400) == ("invalid", ["x"])
+
+
+async def test_the_root_leads_to_the_page_under_whatever_prefix(client):
+    response = await client.get("/", allow_redirects=False)
+
+    assert (response.status, response.headers["Location"]) == (307, "docs")
+    assert (await client.get("/")).url.path == "/docs"
+
+
+async def test_all_that_the_page_refers_to_is_the_services_own_and_there(client):
+    page = await (await client.get("/docs")).text()
+    links = re.findall(r'(?:href|src)="([^"]+)"', page)
+
+    assert len(links) >= 4
+    assert all([(await client.get(f"/{link}")).status == 200 for link in links])
+
+
+async def test_the_script_never_makes_markup_of_text(client):
+    script = await (await client.get("/static/docs.js")).text()
+
+    assert re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|Function\(|https?:", script) == []
+
+
+def test_the_pages_are_routes_like_others():
+    assert {route.path for route in PAGES} == {"/", *STATIC}
