@@ -350,7 +350,6 @@ async def test_a_method_that_is_not_on_a_route_is_told_which_are(client, faults,
 @pytest.mark.parametrize(
     "path",
     [
-        "/",
         "/AwsAccount/",
         "/AwsAccount/a/b",
         "/awsaccount",

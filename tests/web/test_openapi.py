@@ -20,6 +20,7 @@ from service.errors import Invalid
 from service.resources.types import AWS_ACCOUNT, RESOURCE_TYPES
 from service.web import documentation
 from service.web.description import description_of
+from service.web.media import BODIES
 from service.web.openapi import shapes
 
 ROUTES = app.routes(settings.load({}))
@@ -161,6 +162,17 @@ def test_answers_tell_of_their_headers():
     assert "Allow" in errors["MethodNotAllowed"]["headers"]
 
 
+def test_a_body_may_be_of_any_type_that_is_read_and_a_merge_patch_of_its_own():
+    bodies = {
+        method: set(DOCUMENT["paths"]["/AwsAccount/{id}"][method]["requestBody"]["content"])
+        for method in ("put", "patch")
+    }
+
+    assert bodies["put"] >= {"application/json", "text/yaml"}
+    assert bodies["patch"] - bodies["put"] == {"application/merge-patch+json"}
+    assert bodies["patch"] == set(BODIES)
+
+
 def test_every_error_is_an_outcome():
     schemas = [
         content["schema"]
@@ -258,14 +270,16 @@ def test_the_document_judges_an_account_as_the_service_does(values, valid):
     [
         ("bucket", ["ab", "a.b-c_d"], ["a", "a..b", "x--x-s3", "x--xa-s3", "arn:aws:s3", "a" * 50 + "--op-s3", "a/b"]),
         ("key", ["a", "a/b", "/a//", "..a", "a b", "ä"], ["", ".", "a/../b", "./a", "a/..", "a\0"]),
-        ("account", ["a", "A.b_c-D"], ["", "-a", "a" * 65, "a\n"]),
+        ("filename", ["a", "a/b", "ä"], ["", ".", "a/../b", "a\0"]),
+        ("account", ["a", "A.b_c-D"], ["", "-a", "a" * 65, "a/b"]),
     ],
 )
-def test_the_document_judges_the_parts_of_a_path_as_the_service_does(name, valid, invalid):
-    judge = validator(shapes.PATH_PARAMETERS[name]["schema"])
+def test_the_document_judges_names_as_the_service_does(name, valid, invalid):
+    rule = SCHEMAS["Upload"]["properties"]["filename"] if name == "filename" else shapes.PATH_PARAMETERS[name]["schema"]
+    judge = validator(rule)
 
     assert [text for text in valid if not judge.is_valid(text)] == []
-    assert [text for text in invalid if name != "account" and judge.is_valid(text)] == []
+    assert [text for text in invalid if judge.is_valid(text)] == []
 
 
 async def test_answers_are_as_the_document_has_them(client, account):
