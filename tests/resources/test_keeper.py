@@ -1,0 +1,169 @@
+import base64
+
+import pytest
+
+from service.access.types import CLIENT
+from service.errors import Invalid, Unsealable
+from service.resources import hashing
+from service.resources.hashing import SCHEME, Hasher
+from service.resources.keeper import Keeper
+from service.resources.resource import Resource
+from service.resources.schemas import MASKED
+from service.resources.sealing import Sealer
+from service.resources.types import AWS_ACCOUNT
+
+KEYS = {"access-key-id": "AKIA", "secret-access-key": "hush"}
+OLD, NEW = ({name: bytes([n]) * 32} for n, name in enumerate(("old", "new"), 1))
+
+
+@pytest.fixture(autouse=True)
+def cheap_hashes(monkeypatch):
+    monkeypatch.setattr(hashing, "COST", 2)
+
+
+@pytest.fixture
+def hasher():
+    hasher = Hasher()
+    yield hasher
+    hasher.close()
+
+
+@pytest.fixture
+def keeper(hasher):
+    """One that seals nothing."""
+    return Keeper(Sealer(), hasher)
+
+
+@pytest.fixture
+def sealing(hasher):
+    """One that has an older key too."""
+    return Keeper(Sealer(NEW | OLD), hasher)
+
+
+def account(**fields):
+    return Resource("AwsAccount", "a", {name.replace("_", "-"): text for name, text in fields.items()})
+
+
+def sealed(keys, field="secret-access-key", id="a"):
+    return Sealer(keys).seal("hush", kind="AwsAccount", id=id, field=field)
+
+
+async def test_a_secret_is_sealed_or_hashed_as_its_type_has_it(sealing, hasher):
+    kept = await sealing.kept(AWS_ACCOUNT, "a", {**KEYS, "session-token": "shh", "region": "x"}, None)
+    client = await sealing.kept(CLIENT, "a", {"secret": "hush", "grant_types": ["basic"]}, None)
+
+    assert {name: text for name, text in kept.items() if "sealed" not in text} == {
+        "access-key-id": "AKIA",
+        "region": "x",
+    }
+    assert sealing.opened(AWS_ACCOUNT, Resource("AwsAccount", "a", kept)) == {
+        "secret-access-key": "hush",
+        "session-token": "shh",
+    }
+    assert client["secret"].startswith(SCHEME)
+    assert await hasher.verify("hush", client["secret"])
+
+
+async def test_what_it_was_given_stays_as_it_was(sealing):
+    values = {**KEYS, "_session-token": MASKED}
+    before = dict(values)
+    await sealing.kept(AWS_ACCOUNT, "a", values, account(access_key_id="AKIA", session_token="shh"))
+
+    assert values == before
+
+
+async def test_without_keys_a_secret_is_kept_as_it_is(keeper):
+    assert await keeper.kept(AWS_ACCOUNT, "a", KEYS, None) == KEYS
+
+
+async def test_a_hash_is_nothing_that_opens(sealing):
+    kept = await sealing.kept(CLIENT, "a", {"secret": "hush"}, None)
+
+    assert sealing.opened(CLIENT, Resource("Client", "a", kept)) == {}
+    assert sealing.is_current(CLIENT, Resource("Client", "a", kept))
+
+
+async def test_a_marker_keeps_what_is_stored(keeper):
+    seen = account(access_key_id="AKIA", secret_access_key="hush")
+    values = {"access-key-id": "AKIA", "_secret-access-key": MASKED}
+
+    assert await keeper.kept(AWS_ACCOUNT, "a", values, seen) == KEYS
+
+
+async def test_a_marker_keeps_a_hash_to_the_letter(keeper):
+    seen = Resource("Client", "a", await keeper.kept(CLIENT, "a", {"secret": "hush"}, None))
+
+    assert await keeper.kept(CLIENT, "a", {"_secret": MASKED}, seen) == dict(seen.fields)
+
+
+async def test_a_secret_that_is_sent_beats_its_marker(keeper):
+    seen = account(access_key_id="AKIA", secret_access_key="old")
+
+    assert await keeper.kept(AWS_ACCOUNT, "a", {**KEYS, "_secret-access-key": MASKED}, seen) == KEYS
+
+
+async def test_without_a_marker_nothing_is_kept(keeper):
+    seen = account(access_key_id="AKIA", secret_access_key="hush")
+
+    assert await keeper.kept(AWS_ACCOUNT, "a", {"region": "x"}, seen) == {"region": "x"}
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        None,
+        account(access_key_id="AKIA"),
+        account(access_key_id="AKIA", secret_access_key=""),
+        account(access_key_id="OTHER", secret_access_key="hush"),
+        account(secret_access_key="hush"),
+    ],
+)
+async def test_a_marker_keeps_no_secret_of_nothing_or_of_another_key(keeper, seen):
+    values = {"access-key-id": "AKIA", "_secret-access-key": MASKED, "_session-token": MASKED}
+    with pytest.raises(Invalid) as caught:
+        await keeper.kept(AWS_ACCOUNT, "a", values, seen)
+
+    assert [issue.expression for issue in caught.value.issues] == [
+        "AwsAccount.secret-access-key",
+        "AwsAccount.session-token",
+    ]
+    assert "hush" not in str(caught.value)
+
+
+async def test_a_marker_of_a_client_without_a_secret_keeps_nothing(keeper):
+    with pytest.raises(Invalid):
+        await keeper.kept(CLIENT, "a", {"_secret": MASKED}, Resource("Client", "a", {}))
+
+
+async def test_what_an_older_key_has_sealed_is_sealed_anew_when_it_is_kept(sealing):
+    seen = account(access_key_id="AKIA", secret_access_key=sealed(OLD))
+    kept = await sealing.kept(AWS_ACCOUNT, "a", {"access-key-id": "AKIA", "_secret-access-key": MASKED}, seen)
+
+    assert not sealing.is_current(AWS_ACCOUNT, seen)
+    assert sealing.is_current(AWS_ACCOUNT, Resource("AwsAccount", "a", kept))
+    assert sealing.opened(AWS_ACCOUNT, Resource("AwsAccount", "a", kept)) == {"secret-access-key": "hush"}
+
+
+async def test_what_the_first_key_has_sealed_stays_as_it_is(sealing):
+    seen = account(access_key_id="AKIA", secret_access_key=sealed(NEW))
+    kept = await sealing.kept(AWS_ACCOUNT, "a", {"access-key-id": "AKIA", "_secret-access-key": MASKED}, seen)
+
+    assert kept["secret-access-key"] == seen.fields["secret-access-key"]
+
+
+@pytest.mark.parametrize(
+    "text", [sealed(OLD, id="b"), sealed(OLD, field="session-token"), sealed({"lost": bytes(32)}), "sealed:v9:x"]
+)
+def test_a_secret_that_was_sealed_for_something_else_does_not_open(sealing, text):
+    with pytest.raises(Unsealable):
+        sealing.opened(AWS_ACCOUNT, account(secret_access_key=text))
+
+
+def test_sealed_anew_is_sealed_with_the_first_key(sealing):
+    fields = sealing.sealed_anew(AWS_ACCOUNT, account(region="x", secret_access_key=sealed(OLD), session_token="shh"))
+    resource = Resource("AwsAccount", "a", fields)
+
+    assert sealing.is_current(AWS_ACCOUNT, resource)
+    assert sealing.opened(AWS_ACCOUNT, resource) == {"secret-access-key": "hush", "session-token": "shh"}
+    assert fields["region"] == "x"
+    assert base64.b64encode(b"hush").decode() not in str(fields)

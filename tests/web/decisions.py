@@ -1,0 +1,147 @@
+"""Decisions over HTTP, as rows: what the one policy of a Client asks for, what the Client asks, and the answer.
+
+The account ``acme`` exists, ``other`` does too, ``absent`` does not.
+"""
+
+KEYS = {"access-key-id": "AKIAIOSFODNN7EXAMPLE", "secret-access-key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}
+
+GET, POST, PUT, PATCH, DELETE, HEAD = "GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"
+B = "/aws/storage/acme/uploads"
+
+TEAM = {"params": {"account": "acme", "key": "#^team-a/"}}
+READ = {"request-method": "get", "params": {"account": "acme"}}
+UPLOAD = {"request-method": "post", "params": {"account": "acme", "bucket": "uploads", "key": "#^team-a/"}}
+SHORT = {"params": {"account": "acme", "expiration": {"$enum": [60, 86400]}}}
+URI = {"uri": "#^/aws/storage/acme/uploads/team-a/"}
+MINE = {"params": {"resource/type": "AwsAccount", "resource/id": "acme"}}
+NEW = {"request-method": {"$enum": ["put", "post"]}, "params": {"resource/type": "AwsAccount", "resource/id": "acme"}}
+LIST = {"request-method": "get", "params": {"resource/type": "AwsAccount", "resource/id": None}}
+SLOW = {"params": {"account": "acme", "key": "#^(a+)+$"}}
+EXACT = {"params": {"account": "acme", "bucket": "uploads", "key": "team-a/café"}}
+CLIENT = {"client": {"id": "team", "resourceType": "Client"}, "params": {"account": "acme"}}
+OTHERS = {"client": {"id": "partner"}, "params": {"account": "acme"}}
+JWT = {"jwt": "present?", "params": {"account": "acme"}}
+HEADER = {"headers": {"x-tenant": "a"}, "params": {"account": "acme"}}
+HIDDEN = {"headers": {"authorization": "present?"}, "params": {"account": "acme"}}
+COOKIE = {"headers": {"cookie": "present?"}, "params": {"account": "acme"}}
+NO_HOST = {"params": {"resource/type": "AwsAccount", "resource/id": "acme"}, "body": {"host": None}}
+PLAIN = {"params": {"resource/type": "AwsAccount", "resource/id": "acme"}, "body": {"path-style": True}}
+METRICS = {"uri": "/metrics"}
+BY_ID = {"params": {"account": ".client.id"}}
+
+
+def upload(filename):
+    return {"json": {"filename": filename}}
+
+
+def body(**fields):
+    return {"json": {**KEYS, **fields}}
+
+
+DECISIONS = {
+    # Keys: what is signed is judged, however it is written.
+    "a key under the prefix": (TEAM, GET, f"{B}/team-a/x", {}, 200),
+    "another prefix that begins alike": (TEAM, GET, f"{B}/team-ab/x", {}, 403),
+    "the prefix without its slash": (TEAM, GET, f"{B}/team-a", {}, 403),
+    "the prefix with an encoded slash": (TEAM, GET, f"{B}/team-a%2Fx", {}, 200),
+    "the prefix with a letter encoded": (TEAM, GET, f"{B}/t%65am-a/x", {}, 200),
+    "a letter encoded that is another": (TEAM, GET, f"{B}/%41eam-a/x", {}, 403),
+    "an escape of an escape is no slash": (TEAM, GET, f"{B}/team-a%252Fx", {}, 403),
+    "another case": (TEAM, GET, f"{B}/TEAM-A/x", {}, 403),
+    "a slash in front": (TEAM, GET, f"{B}//team-a/x", {}, 403),
+    "a newline in front": (TEAM, GET, f"{B}/%0Ateam-a/x", {}, 403),
+    "a newline behind": (TEAM, GET, f"{B}/team-a%0A/x", {}, 403),
+    "a Cyrillic a": (TEAM, GET, f"{B}/te%D0%B0m-a/x", {}, 403),
+    "full-width letters": (TEAM, GET, f"{B}/%EF%BD%94eam-a/x", {}, 403),
+    "a full-width slash": (TEAM, GET, f"{B}/team-a%EF%BC%8Fx", {}, 403),
+    "a soft hyphen": (TEAM, GET, f"{B}/team%C2%AD-a/x", {}, 403),
+    "a dot segment after the prefix": (TEAM, GET, f"{B}/team-a/../team-b/x", {}, 422),
+    "an encoded dot segment": (TEAM, GET, f"{B}/team-a/%2E%2E/team-b/x", {}, 422),
+    "a dot segment behind an encoded slash": (TEAM, GET, f"{B}/team-a%2F..%2Fteam-b/x", {}, 422),
+    "an overlong slash": (TEAM, GET, f"{B}/team-a%C0%AFx", {}, 400),
+    "half an escape": (TEAM, GET, f"{B}/team-a/%4", {}, 400),
+    "a NUL": (TEAM, GET, f"{B}/team-a/%00", {}, 422),
+    "a composed letter": (EXACT, GET, f"{B}/team-a/caf%C3%A9", {}, 200),
+    "the same letter decomposed": (EXACT, GET, f"{B}/team-a/cafe%CC%81", {}, 403),
+    "a regular expression that could backtrack, matched": (SLOW, GET, f"{B}/{'a' * 900}", {}, 200),
+    "a regular expression that could backtrack": (SLOW, GET, f"{B}/{'a' * 900}b", {}, 403),
+    # Accounts and buckets.
+    "another bucket": (UPLOAD, POST, "/aws/storage/acme/uploads2", upload("team-a/x"), 403),
+    "another account": (TEAM, GET, "/aws/storage/other/uploads/team-a/x", {}, 403),
+    "an account in another case": (TEAM, GET, "/aws/storage/Acme/uploads/team-a/x", {}, 403),
+    "an account with a letter encoded": (TEAM, GET, "/aws/storage/%61cme/uploads/team-a/x", {}, 200),
+    "an account with a slash in it": (TEAM, GET, "/aws/storage/acme%2Fx/uploads/team-a/x", {}, 422),
+    "a bucket with a slash in it": (TEAM, GET, "/aws/storage/acme/uploads%2Fteam-a/x", {}, 422),
+    "the account that is called as the client": (BY_ID, GET, "/aws/storage/team/uploads/x", {}, 404),
+    "an account that is not": (BY_ID, GET, f"{B}/x", {}, 403),
+    # Methods and paths.
+    "its method": (READ, GET, f"{B}/x", {}, 200),
+    "a DELETE": (READ, DELETE, f"{B}/x", {}, 403),
+    "a HEAD is no GET": (READ, HEAD, f"{B}/x", {}, 403),
+    "an upload": (READ, POST, B, upload("x"), 403),
+    "the routed path": (URI, GET, f"{B}/team-a/x", {}, 200),
+    "the routed path, decoded": (URI, GET, f"{B}/team%2Da%2Fx", {}, 200),
+    "two slashes in front": (URI, GET, f"/{B}/team-a/x", {}, 404),
+    "two slashes and an escape in front": (URI, GET, f"/{B}/team-a%2Fx", {}, 404),
+    "a dot segment in the path": (URI, GET, "/aws/storage/x/../acme/uploads/team-a/x", {}, 422),
+    "no query is in the path": (URI, GET, f"{B}/x?expiration=60", {}, 403),
+    "a route of operators": (METRICS, GET, "/metrics", {}, 200),
+    "another route of operators": (METRICS, GET, "/$version", {}, 403),
+    # Uploads.
+    "a file under the prefix": (UPLOAD, POST, B, upload("team-a/x"), 200),
+    "a file beside the prefix": (UPLOAD, POST, B, upload("team-ab/x"), 403),
+    "a file name is not decoded": (UPLOAD, POST, B, upload("team-a%2Fx"), 403),
+    "a file name in YAML": (UPLOAD, POST, B, {"data": "filename: team-a/x"}, 200),
+    "a file name that is no text": (UPLOAD, POST, B, {"json": {"filename": ["team-a/x"]}}, 422),
+    "a file that is twice in the body": (UPLOAD, POST, B, {"data": '{"filename":"team-a/x","filename":"b"}'}, 400),
+    # Expirations.
+    "the default expiration": (SHORT, GET, f"{B}/x", {}, 200),
+    "an expiration that is listed": (SHORT, GET, f"{B}/x?expiration=60", {}, 200),
+    "an expiration with zeros in front": (SHORT, GET, f"{B}/x?expiration=0060", {}, 200),
+    "an expiration that is not listed": (SHORT, GET, f"{B}/x?expiration=61", {}, 403),
+    "an expiration given twice": (SHORT, GET, f"{B}/x?expiration=60&expiration=604800", {}, 400),
+    "an expiration that is given twice, encoded": (SHORT, GET, f"{B}/x?expiration=60&%65xpiration=604800", {}, 400),
+    # Who it is, and what comes with it.
+    "the client itself": (CLIENT, GET, f"{B}/x", {}, 200),
+    "another client": (OTHERS, GET, f"{B}/x", {}, 403),
+    "a Client has no jwt": (JWT, GET, f"{B}/x", {}, 403),
+    "a header": (HEADER, GET, f"{B}/x", {"headers": {"X-Tenant": "a"}}, 200),
+    "a header with another value": (HEADER, GET, f"{B}/x", {"headers": {"X-Tenant": "b"}}, 403),
+    "a header given twice": (HEADER, GET, f"{B}/x", {"headers": [("X-Tenant", "a"), ("X-Tenant", "b")]}, 403),
+    "a header that is not there": (HEADER, GET, f"{B}/x", {}, 403),
+    "credentials are no header": (HIDDEN, GET, f"{B}/x", {}, 403),
+    "cookies are no header": (COOKIE, GET, f"{B}/x", {"headers": {"Cookie": "a=b"}}, 403),
+    # Resources.
+    "an account to read": (MINE, GET, "/AwsAccount/acme", {}, 200),
+    "an account to read as FHIR": (MINE, GET, "/fhir/AwsAccount/acme", {}, 200),
+    "an account to read, encoded": (MINE, GET, "/AwsAccount/%61cme", {}, 200),
+    "another account to read": (MINE, GET, "/AwsAccount/other", {}, 403),
+    "an account that does not exist": (MINE, GET, "/AwsAccount/absent", {}, 403),
+    "a Client of that id": (MINE, GET, "/Client/acme", {}, 403),
+    "a Session is no resource": (MINE, GET, "/Session/acme", {}, 404),
+    "all accounts": (MINE, GET, "/AwsAccount", {}, 403),
+    "all accounts of that id": (MINE, GET, "/AwsAccount?_id=acme", {}, 403),
+    "all accounts, allowed": (LIST, GET, "/AwsAccount?_id=acme", {}, 200),
+    "one of all accounts": (LIST, GET, "/AwsAccount/acme", {}, 403),
+    "an upsert by the id in the body": (NEW, PUT, "/AwsAccount", body(id="acme"), 200),
+    "an upsert by another id in the body": (NEW, PUT, "/AwsAccount", body(id="other"), 403),
+    "an upsert by an id that is no text": (NEW, PUT, "/AwsAccount", body(id=["acme"]), 403),
+    "an upsert by the id of the path": (NEW, PUT, "/AwsAccount/acme", body(id="other"), 200),
+    "an upsert of another by the path": (NEW, PUT, "/AwsAccount/other", body(id="acme"), 403),
+    "a create by the id in the body": (NEW, POST, "/AwsAccount", body(id="acme"), 409),
+    "a create by another id": (NEW, POST, "/AwsAccount", body(id="absent"), 403),
+    "a create without an id": (NEW, POST, "/AwsAccount", body(), 403),
+    "a create with null for an id": (NEW, POST, "/AwsAccount", body(id=None), 403),
+    "a create on a condition": (NEW, POST, "/AwsAccount?_id=acme", body(), 200),
+    "a create on a condition, of another": (NEW, POST, "/AwsAccount?_id=acme", body(id="absent"), 403),
+    "a create on another's condition": (NEW, POST, "/AwsAccount?_id=other", body(id="acme"), 403),
+    "a PATCH": (NEW, PATCH, "/AwsAccount/acme", {"json": {"region": "eu-west-1"}}, 403),
+    "a PATCH that leaves the host": (NO_HOST, PATCH, "/AwsAccount/acme", {"json": {"region": "eu-west-1"}}, 200),
+    "a PATCH that moves the host": (NO_HOST, PATCH, "/AwsAccount/acme", {"json": {"host": "evil.example"}}, 403),
+    "a PATCH that moves the host, in YAML": (NO_HOST, PATCH, "/AwsAccount/acme", {"data": "host: evil.example"}, 403),
+    "a boolean in JSON": (PLAIN, PATCH, "/AwsAccount/acme", {"json": {"path-style": True}}, 200),
+    "a boolean in YAML": (PLAIN, PATCH, "/AwsAccount/acme", {"data": "path-style: true"}, 200),
+    "another boolean": (PLAIN, PATCH, "/AwsAccount/acme", {"json": {"path-style": False}}, 403),
+    "a policy of one's own": (MINE, PUT, "/AccessPolicy/mine", {"json": {"engine": "allow"}}, 403),
+    "a client of one's own": (MINE, PUT, "/Client/mine", {"json": {"grant_types": ["basic"]}}, 403),
+}

@@ -1,0 +1,648 @@
+"""Who may do what over HTTP: decisions, credentials, and that no route has been forgotten."""
+
+import base64
+import json
+import time
+
+import pytest
+from aiohttp import hdrs
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from issuer import SigningKey, compact, encode, key_set
+from jwt.algorithms import HMACAlgorithm
+from multidict import CIMultiDict
+from web.decisions import DECISIONS, KEYS, B, body, upload
+from yarl import URL
+
+from service import app
+from service.errors import Throttled, Unauthenticated
+from service.resources import hashing
+from service.settings import load
+from service.web import operations
+from service.web.context import SHARED
+from service.web.routing import Guard
+
+
+def basic(text):
+    return f"Basic {base64.b64encode(text if isinstance(text, bytes) else text.encode()).decode()}"
+
+
+ROOT_SECRET, SECRET = "a root secret, long enough", "hush: ünd so weiter"
+ROOT, TEAM = basic(f"root:{ROOT_SECRET}"), basic(f"team:{SECRET}")
+NOBODYS = {
+    ("GET", "/live"),
+    ("GET", "/ready"),
+    ("GET", "/health"),
+    ("POST", "/auth/token"),
+}
+KEY = SigningKey()
+ISSUER, AUDIENCE = "https://issuer.example", "s3-signer"
+
+
+@pytest.fixture(autouse=True)
+def cheap_hashes(monkeypatch):
+    monkeypatch.setattr(hashing, "COST", 2)
+
+
+class Signer:
+    """Asks an application, with targets that go out as they are written."""
+
+    def __init__(self, client):
+        self.client = client
+        self.store = client.app[SHARED].store
+
+    async def ask(self, method, target, *, auth=TEAM, headers=(), **options):
+        headers = CIMultiDict(headers)
+        if auth:
+            headers.add(hdrs.AUTHORIZATION, auth)
+        url = URL(f"http://127.0.0.1:{self.client.port}{target}", encoded=True)
+        # A body without a type is JSON or YAML; the client would call it text/plain.
+        untyped = {hdrs.CONTENT_TYPE} if "data" in options else ()
+        response = await self.client.session.request(method, url, headers=headers, skip_auto_headers=untyped, **options)
+        await response.read()
+        return response
+
+    async def status(self, method, target, **options):
+        return (await self.ask(method, target, **options)).status
+
+    async def put(self, kind, id_, **fields):
+        response = await self.ask("PUT", f"/{kind}/{id_}", auth=ROOT, json=fields)
+        assert response.status in {200, 201}, await response.text()
+
+    async def client_named(self, id_, secret, *grants):
+        await self.put("Client", id_, secret=secret, grant_types=list(grants or ("basic", "client_credentials")))
+
+    async def policy(self, pattern, id_="policy", **fields):
+        await self.put("AccessPolicy", id_, engine="matcho", matcho=pattern, **fields)
+
+    async def token(self, auth=TEAM):
+        response = await self.ask("POST", "/auth/token", auth=auth, json={"grant_type": "client_credentials"})
+        assert response.status == 200, await response.text()
+        return f"Bearer {(await response.json())['access_token']}"
+
+
+@pytest.fixture
+async def make_signer(make_client):
+    async def make(**environ):
+        client = await make_client(SIGNER_ROOT_CLIENT_ID="root", SIGNER_ROOT_CLIENT_SECRET=ROOT_SECRET, **environ)
+        signer = Signer(client)
+        await signer.client_named("team", SECRET)
+        for id_ in ("acme", "other"):
+            await signer.put("AwsAccount", id_, **KEYS)
+        return signer
+
+    return make
+
+
+@pytest.fixture
+async def signer(make_signer):
+    return await make_signer()
+
+
+@pytest.fixture
+async def allowed(signer):
+    """The same, where whoever is known may sign for the account acme."""
+    await signer.policy({"params": {"account": "acme"}})
+    return signer
+
+
+@pytest.mark.parametrize(("pattern", "method", "target", "options", "status"), DECISIONS.values(), ids=DECISIONS)
+async def test_a_decision(signer, pattern, method, target, options, status):
+    await signer.policy(pattern)
+
+    # Twice, as what is at hand is judged on another way.
+    assert [await signer.status(method, target, **options) for _ in range(2)] == [status] * 2
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        [{"reference": "Client/team"}],
+        [{"id": "team", "resourceType": "Client"}],
+        [{"reference": "Client/partner"}, {"reference": "Client/team"}],
+        None,
+    ],
+)
+async def test_a_policy_is_for_those_it_links_to_or_for_all(signer, link):
+    await signer.put("AccessPolicy", "policy", engine="allow", link=link)
+    await signer.client_named("stranger", "hush hush")
+    stranger = basic("stranger:hush hush")
+
+    assert await signer.status("GET", f"{B}/x") == 200
+    assert await signer.status("GET", f"{B}/x", auth=stranger) == (200 if link is None else 403)
+
+
+async def test_the_engine_allow_lets_its_client_do_everything(signer):
+    await signer.put("AccessPolicy", "policy", engine="allow", link=[{"reference": "Client/team"}])
+
+    assert await signer.status("GET", "/AccessPolicy") == 200
+    assert await signer.status("GET", "/metrics") == 200
+
+
+async def test_without_a_policy_everything_is_denied(signer):
+    assert await signer.status("GET", f"{B}/x") == 403
+
+
+@pytest.mark.parametrize("change", ["delete", "link away", "narrow"])
+async def test_what_a_policy_allowed_ends_with_it(allowed, change):
+    before = await allowed.status("GET", f"{B}/x")
+    if change == "delete":
+        await allowed.ask("DELETE", "/AccessPolicy/policy", auth=ROOT)
+    elif change == "link away":
+        await allowed.ask("PATCH", "/AccessPolicy/policy", auth=ROOT, json={"link": [{"reference": "Client/x"}]})
+    else:
+        await allowed.policy({"params": {"account": "acme", "key": "y"}})
+
+    assert (before, await allowed.status("GET", f"{B}/x")) == (200, 403)
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE", "POST"])
+async def test_an_account_that_may_not_be_used_is_the_same_whether_it_exists_or_not(signer, method):
+    options = upload("x") if method == "POST" else {}
+    tail = "" if method == "POST" else "/x"
+    await signer.status("GET", "/aws/storage/other/bucket/x", auth=ROOT)
+    answers = [
+        await signer.ask(method, f"/aws/storage/{account}/bucket{tail}", **options) for account in ("other", "absent")
+    ]
+
+    assert [answer.status for answer in answers] == [403] * 2
+    assert await answers[0].read() == await answers[1].read()
+    assert [set(answer.headers) for answer in answers] == [set(answers[0].headers)] * 2
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "HEAD"])
+@pytest.mark.parametrize("kind", ["AwsAccount", "Client", "AccessPolicy"])
+async def test_a_resource_that_may_not_be_touched_is_the_same_whether_it_exists_or_not(signer, kind, method):
+    await signer.client_named("other", "hush hush")
+    await signer.put("AccessPolicy", "other", engine="allow", link=[{"reference": "Client/nobody"}])
+    options = {"json": {"nonsense": 1}} if method in {"PUT", "PATCH"} else {}
+    answers = [await signer.ask(method, f"/{kind}/{id_}", **options) for id_ in ("other", "absent")]
+
+    assert [answer.status for answer in answers] == [403] * 2
+    assert await answers[0].read() == await answers[1].read()
+
+
+def every_route():
+    routes = list(app._routes(load({})))
+    return [*routes, *operations.PROBES, *operations.METRICS]
+
+
+def test_nobody_but_these_is_answered_without_credentials():
+    open_ = {(route.method, route.path) for route in every_route() if route.guard is Guard.NOBODY}
+
+    assert open_ == NOBODYS
+
+
+def test_no_route_takes_the_methods_that_need_no_credentials():
+    assert not {route.method for route in every_route()} & {"OPTIONS", "*"}
+
+
+async def test_every_other_route_wants_credentials_and_a_policy(signer):
+    guarded = [route for route in every_route() if route.guard is not Guard.NOBODY]
+    answers = {}
+    for route in guarded:
+        target = route.pattern.replace("{account}", "acme").replace("{bucket}", "uploads").replace("{key}", "x")
+        target = target.replace("{id}", "acme")
+        fields = {"filename": "x"} if "storage" in target else {"id": "acme"}
+        options = {"json": fields} if route.method in {"POST", "PUT", "PATCH"} else {}
+        answers[route.method, route.path] = (
+            await signer.status(route.method, target, auth=None, **options),
+            await signer.status(route.method, target, **options),
+        )
+
+    # 28 resource routes and more: a new one is here by itself.
+    assert len(answers) >= 47
+    assert {route: answer for route, answer in answers.items() if answer != (401, 403)} == {}
+
+
+@pytest.mark.parametrize(
+    "target", ["/nonsense", "/AwsAccount/a/b", "/Session", "/Session/x", "/", "//", "/aws/storage"]
+)
+async def test_what_no_route_answers_wants_credentials_too(signer, target):
+    assert await signer.status("GET", target, auth=None) == 401
+    assert await signer.status("GET", target) == 404
+
+
+BAD = {
+    "nothing": "",
+    "a scheme alone": "Basic",
+    "a scheme and a blank": "Basic ",
+    "another scheme": "Digest username=root",
+    "no base64": "Basic ?",
+    "no colon": basic("root"),
+    "nothing on either side": basic(":"),
+    "no secret": basic("root:"),
+    "no id": basic(f":{ROOT_SECRET}"),
+    "no UTF-8": basic(b"root:\xff"),
+    "no ASCII": "Basic röot",
+    "a wrong secret": basic("root:wrong"),
+    "more than the secret": basic(f"root:{ROOT_SECRET}x"),
+    "less than the secret": basic(f"root:{ROOT_SECRET[:-1]}"),
+    "another case": basic(f"Root:{ROOT_SECRET}"),
+    "a NUL behind": basic(f"root:{ROOT_SECRET}\0"),
+    "a colon moved": basic("team:hush: ünd so weiter".replace(":", "", 1)),
+    "a Client that is not": basic("absent:hush"),
+    "a Client's id that is none": basic("../team:hush"),
+    "a secret that goes on": basic(f"root:{ROOT_SECRET}:x"),
+    "Bearer alone": "Bearer",
+    "Bearer and blanks": "Bearer   ",
+    "a token of another length": "Bearer abc",
+    "a token that is none": f"Bearer {'a' * 43}",
+    "a token that is no ASCII": f"Bearer {'ä' * 43}",
+    "Basic credentials as a Bearer token": basic(f"root:{ROOT_SECRET}").replace("Basic", "Bearer"),
+    "two in one": f"{basic('a:b')}, {basic(f'root:{ROOT_SECRET}')}",
+}
+
+
+@pytest.mark.parametrize("authorization", BAD.values(), ids=BAD)
+async def test_bad_credentials_are_none(allowed, authorization, faults):
+    # What is remembered must not help.
+    for auth in (ROOT, TEAM):
+        assert await allowed.status("GET", f"{B}/x", auth=auth) == 200
+    answer = await allowed.ask("GET", f"{B}/x", auth=None, headers={"Authorization": authorization})
+
+    assert await faults(answer, 401)
+    assert answer.headers["WWW-Authenticate"] == (
+        'Basic realm="s3-signer", charset="UTF-8", Bearer realm="s3-signer", charset="UTF-8"'
+    )
+
+
+@given(
+    st.one_of(
+        st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=80),
+        st.builds("{} {}".format, st.sampled_from(["Basic", "basic", "Bearer", "BEARER"]), st.text(max_size=60)),
+        st.builds(basic, st.binary(max_size=80)),
+        st.builds(lambda name, secret: basic(f"{name}:{secret}"), st.sampled_from(["root", "team", ""]), st.text()),
+    )
+)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_no_text_whatever_gets_in_or_breaks_anything(lasting_callers, authorization):
+    if basic(f"root:{ROOT_SECRET}") in authorization:
+        return
+    answer = await lasting_callers(authorization)
+
+    assert answer in {"Unauthenticated", "Throttled"}
+
+
+@pytest.fixture
+async def lasting_callers(allowed):
+    callers = allowed.client.app[SHARED].access.callers
+
+    async def ask(authorization):
+        # As aiohttp decodes a header.
+        text = authorization.encode(errors="surrogatepass").decode(errors="surrogateescape")
+        try:
+            return callers.at_hand(text, address="a") or await callers.identify(text, address="a")
+        except (Unauthenticated, Throttled) as error:
+            return type(error).__name__
+
+    return ask
+
+
+@pytest.mark.parametrize("scheme", ["Basic", "basic", "BASIC", "bAsIc"])
+async def test_a_scheme_is_the_same_in_any_case(allowed, scheme):
+    text = TEAM.replace("Basic", scheme)
+
+    assert [await allowed.status("GET", f"{B}/x", auth=text) for _ in range(2)] == [200] * 2
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+async def test_a_token_is_good_for_its_client(allowed, scheme):
+    token = (await allowed.token()).replace("Bearer", scheme)
+
+    assert [await allowed.status("GET", f"{B}/x", auth=token) for _ in range(2)] == [200] * 2
+    assert await allowed.status("GET", "/aws/storage/other/bucket/x", auth=token) == 403
+
+
+async def test_a_page_is_not_asked_for_a_password(signer):
+    page = await signer.ask("GET", "/AwsAccount", auth=None, headers={"Sec-Fetch-Site": "cross-site"})
+    wrong = await signer.ask("GET", "/AwsAccount", auth=basic("root:x"), headers={"Sec-Fetch-Site": "same-origin"})
+
+    assert [answer.status for answer in (page, wrong)] == [401] * 2
+    assert not any("Basic" in answer.headers["WWW-Authenticate"] for answer in (page, wrong))
+
+
+async def test_options_say_what_a_route_takes_and_do_nothing(signer):
+    answer = await signer.ask("OPTIONS", "/AwsAccount/acme", auth=None)
+
+    assert answer.status == 405
+    assert answer.headers["Allow"] == "DELETE, GET, HEAD, PATCH, PUT"
+
+
+async def test_pages_of_other_origins_are_told_of_no_credentials(make_signer):
+    signer = await make_signer(SIGNER_CORS_ORIGINS="https://app.example")
+    answers = [
+        await signer.ask("GET", f"{B}/x", auth=ROOT, headers={"Origin": origin})
+        for origin in ("https://app.example", "https://evil.example", "null")
+    ]
+
+    assert [answer.headers.get("Access-Control-Allow-Origin") for answer in answers] == [
+        "https://app.example",
+        None,
+        None,
+    ]
+    assert not any("Access-Control-Allow-Credentials" in answer.headers for answer in answers)
+
+
+async def test_a_client_is_only_what_it_was_granted(allowed):
+    await allowed.client_named("basic", "hush hush", "basic")
+    await allowed.client_named("tokens", "hush hush", "client_credentials")
+    grant = {"json": {"grant_type": "client_credentials"}}
+    statuses = [
+        await allowed.status("GET", f"{B}/x", auth=basic("basic:hush hush")),
+        await allowed.status("POST", "/auth/token", auth=basic("basic:hush hush"), **grant),
+        await allowed.status("POST", "/auth/token", auth=basic("tokens:hush hush"), **grant),
+        # Its secret is remembered by now.
+        await allowed.status("GET", f"{B}/x", auth=basic("tokens:hush hush")),
+    ]
+
+    assert statuses == [200, 401, 200, 401]
+
+
+CHANGES = {
+    "deleted": ("DELETE", {}),
+    "another secret": ("PATCH", {"json": {"secret": "another one"}}),
+    "the same secret, hashed anew": ("PATCH", {"json": {"secret": SECRET}}),
+    "no secret": ("PATCH", {"json": {"secret": None}}),
+    "no grants": ("PATCH", {"json": {"grant_types": []}}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_credentials_and_tokens_end_with_what_they_came_from(allowed, change):
+    token = await allowed.token()
+    before = [await allowed.status("GET", f"{B}/x", auth=auth) for auth in (TEAM, TEAM, token, token)]
+    method, options = CHANGES[change]
+    await allowed.ask(method, "/Client/team", auth=ROOT, **options)
+    after = [await allowed.status("GET", f"{B}/x", auth=auth) for auth in (TEAM, token)]
+
+    assert before == [200] * 4
+    assert after == [200 if change == "the same secret, hashed anew" else 401, 401]
+
+
+async def test_a_client_that_is_made_anew_does_not_revive_tokens(allowed):
+    token = await allowed.token()
+    await allowed.ask("DELETE", "/Client/team", auth=ROOT)
+    await allowed.client_named("team", SECRET)
+
+    assert await allowed.status("GET", f"{B}/x", auth=token) == 401
+
+
+async def test_a_change_that_keeps_the_secret_keeps_tokens(allowed):
+    token = await allowed.token()
+    shown = await (await allowed.ask("GET", "/Client/team", auth=ROOT)).json()
+    answer = await allowed.ask("PUT", "/Client/team", auth=ROOT, json={**shown, "description": "the team"})
+
+    assert "_secret" in shown
+    assert answer.status == 200
+    assert [await allowed.status("GET", f"{B}/x", auth=auth) for auth in (TEAM, token)] == [200] * 2
+
+
+@pytest.mark.parametrize("sent", [{"secret": None}, {}, {"_secret": None}])
+async def test_a_client_without_a_secret_cannot_log_in(allowed, sent):
+    await allowed.put("Client", "bare", grant_types=["basic", "client_credentials"], **sent)
+
+    for secret in ("", "None", "null"):
+        assert await allowed.status("GET", f"{B}/x", auth=basic(f"bare:{secret}")) == 401
+
+
+async def test_the_mark_of_a_secret_is_none(allowed):
+    marker = {"extension": [{"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason"}]}
+    for masked in (marker, "x", {}):
+        answer = await allowed.ask("PUT", "/Client/team", auth=ROOT, json={"_secret": masked})
+        assert answer.status == 422
+
+    assert await allowed.status("GET", f"{B}/x") == 200
+
+
+async def test_no_answer_holds_a_secret_or_its_hash(signer):
+    await signer.token()
+    texts = [await (await signer.ask("GET", path, auth=ROOT)).text() for path in ("/Client", "/Client/team")]
+
+    assert not any(word in text for text in texts for word in ("scrypt", "hush"))
+
+
+async def test_a_client_of_the_roots_name_is_not_the_root(allowed):
+    await allowed.client_named("root", "hush hush")
+    namesake = basic("root:hush hush")
+
+    assert await allowed.status("GET", f"{B}/x", auth=namesake) == 200
+    assert await allowed.status("GET", "/AwsAccount", auth=namesake) == 403
+    assert await allowed.status("GET", "/AwsAccount", auth=await allowed.token(namesake)) == 403
+    assert await allowed.status("GET", "/AwsAccount", auth=ROOT) == 200
+
+
+async def test_a_token_ends_with_its_time(make_signer):
+    signer = await make_signer(SIGNER_TOKEN_SECONDS="1")
+    token = await signer.token(ROOT)
+    before = await signer.status("GET", "/AwsAccount", auth=token)
+    clock = signer.client.app[SHARED].access.callers._sessions
+    clock._clock = lambda: time.time() + 1
+
+    assert (before, await signer.status("GET", "/AwsAccount", auth=token)) == (200, 401)
+
+
+GRANT = "grant_type=client_credentials&client_id=team&client_secret=hush%3A+%C3%BCnd+so+weiter"
+FORM = "application/x-www-form-urlencoded"
+
+
+@pytest.mark.parametrize(
+    ("data", "content_type"),
+    [
+        (GRANT, FORM),
+        (json.dumps({"grant_type": "client_credentials", "client_id": "team", "client_secret": SECRET}), None),
+        (f"grant_type: client_credentials\nclient_id: team\nclient_secret: '{SECRET}'", "text/yaml"),
+    ],
+)
+async def test_a_token_is_asked_for_in_any_format(signer, data, content_type):
+    headers = {"Content-Type": content_type} if content_type else {}
+    answer = await signer.ask("POST", "/auth/token", auth=None, data=data.encode(), headers=headers)
+    told = await answer.json(content_type=None) if "json" in answer.content_type else {}
+
+    assert answer.status == 200
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert not told or (told["token_type"], told["expires_in"], len(told["access_token"])) == ("Bearer", 3600, 43)
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (GRANT.replace("client_credentials", "password"), 422),
+        (GRANT.replace("team", "absent"), 401),
+        (GRANT.replace("weiter", "fort"), 401),
+        (GRANT.replace("&client_id=team", ""), 422),
+        (f"{GRANT}&client_id=root", 400),
+        (GRANT.replace("team", "team%3Ahush"), 401),
+        ("", 422),
+    ],
+)
+async def test_no_token_for_anything_else(signer, data, status):
+    answer = await signer.ask("POST", "/auth/token", auth=None, data=data, headers={"Content-Type": FORM})
+
+    assert answer.status == status
+    assert "access_token" not in await answer.text()
+
+
+async def test_a_form_is_taken_nowhere_else(signer):
+    answer = await signer.ask("POST", B, auth=ROOT, data="filename=x", headers={"Content-Type": FORM})
+
+    assert answer.status == 415
+
+
+async def test_guessing_is_limited_whichever_way_it_goes(allowed):
+    form = {"Content-Type": FORM}
+    statuses = [await allowed.status("GET", f"{B}/x", auth=basic(f"team:{n}")) for n in range(5)]
+    for n in range(6):
+        data = GRANT.replace("weiter", str(n))
+        statuses.append(await allowed.status("POST", "/auth/token", auth=None, data=data, headers=form))
+    limited = await allowed.ask("GET", f"{B}/x", auth=basic("team:x"))
+
+    assert statuses == [401] * 10 + [429]
+    assert limited.status == 429
+    assert 0 < int(limited.headers["Retry-After"]) <= 60
+    # Nor does the right secret tell a guesser from there that it is.
+    assert await allowed.status("GET", f"{B}/x") == 429
+    assert await allowed.status("GET", f"{B}/x", auth=ROOT) == 200
+
+
+async def test_who_is_known_is_not_shut_out_by_others_guesses(allowed):
+    before = await allowed.status("GET", f"{B}/x")
+    for n in range(12):
+        await allowed.status("GET", f"{B}/x", auth=basic(f"team:{n}"))
+
+    assert (before, await allowed.status("GET", f"{B}/x")) == (200, 200)
+
+
+@pytest.fixture
+async def trusting(make_signer, tmp_path):
+    """Who trusts an issuer, whose callers in the namespace lab may sign for acme."""
+    (tmp_path / "keys.json").write_bytes(key_set(KEY))
+    signer = await make_signer(
+        SIGNER_JWT_ISSUER=ISSUER, SIGNER_JWT_AUDIENCE=AUDIENCE, SIGNER_JWT_JWKS=str(tmp_path / "keys.json")
+    )
+    await signer.policy({"jwt": {"sub": "#^lab:"}, "params": {"account": "acme"}})
+    return signer
+
+
+def claims(**changes):
+    now = int(time.time())
+    return {"iss": ISSUER, "aud": AUDIENCE, "sub": "lab:job", "iat": now, "exp": now + 60, **changes}
+
+
+def unsigned(**changes):
+    return f"{compact({'alg': 'none', 'kid': KEY.kid})}.{compact(claims(**changes))}."
+
+
+def confused():
+    """Signed with the public key, as if that were a secret."""
+    signed = f"{compact({'alg': 'HS256', 'kid': KEY.kid})}.{compact(claims())}"
+    secret = json.dumps(KEY.public_jwk).encode()
+    return f"{signed}.{encode(HMACAlgorithm(HMACAlgorithm.SHA256).sign(signed.encode(), secret))}"
+
+
+JWTS = {
+    "good": (lambda: KEY.token(claims()), 200),
+    "of another subject": (lambda: KEY.token(claims(sub="labs:job")), 403),
+    "without a subject": (lambda: KEY.token({k: v for k, v in claims().items() if k != "sub"}), 403),
+    "expired": (lambda: KEY.token(claims(exp=int(time.time()) - 1)), 401),
+    "not yet": (lambda: KEY.token(claims(nbf=int(time.time()) + 600)), 401),
+    "for another audience": (lambda: KEY.token(claims(aud="another")), 401),
+    "of another issuer": (lambda: KEY.token(claims(iss=f"{ISSUER}/")), 401),
+    "of another key": (lambda: SigningKey("stranger").token(claims(), kid=KEY.kid), 401),
+    "unsigned": (unsigned, 401),
+    "signed with the public key": (confused, 401),
+    "changed": (lambda: KEY.token(claims())[:-4] + "AAAA", 401),
+    "with a client in it": (lambda: KEY.token(claims(sub="x", client={"id": "team"})), 403),
+}
+
+
+@pytest.mark.parametrize(("make", "status"), JWTS.values(), ids=JWTS)
+async def test_a_jwt(trusting, make, status):
+    await trusting.policy({"client": {"id": "team"}}, "team")
+    token = make()
+
+    assert [await trusting.status("GET", f"{B}/x", auth=f"Bearer {token}") for _ in range(2)] == [status] * 2
+
+
+async def test_who_comes_with_a_jwt_is_no_client(trusting):
+    await trusting.put("AccessPolicy", "linked", engine="allow", link=[{"reference": "Client/None"}])
+    token = f"Bearer {KEY.token(claims(sub='lab:job', client_id='team', azp='None'))}"
+
+    assert await trusting.status("GET", "/aws/storage/other/bucket/x", auth=token) == 403
+    assert await trusting.status("GET", "/AwsAccount", auth=token) == 403
+
+
+async def test_without_an_issuer_no_jwt_is_believed(allowed):
+    assert await allowed.status("GET", f"{B}/x", auth=f"Bearer {KEY.token(claims())}") == 401
+
+
+EXPLAINED = {"request-method": "get", "client": {"id": "team"}, "params": {"account": "acme", "key": "x"}}
+
+
+async def explained(signer, auth=ROOT, **changes):
+    answer = await signer.ask("POST", "/AccessPolicy/$explain", auth=auth, json={**EXPLAINED, **changes})
+    return answer.status, await answer.json()
+
+
+async def test_an_explanation_tells_which_policy_allows_or_why_none_does(signer):
+    await signer.policy({"params": {"account": "acme", "key": "#^team-a/"}})
+    denied = await explained(signer)
+    allowed = await explained(signer, params={"account": "acme", "key": "team-a/x"})
+
+    assert denied == (
+        200,
+        {"allowed": False, "policies": [{"policy": "policy", "mismatch": "params.key does not match #^team-a/"}]},
+    )
+    assert allowed == (200, {"allowed": True, "policy": "policy"})
+
+
+async def test_an_explanation_signs_nothing_and_repeats_nothing(allowed):
+    _, told = await explained(allowed, params={"account": "absent", "key": "a secret name"})
+
+    assert "secret" not in json.dumps(told)
+    assert "X-Amz-Signature" not in json.dumps(await explained(allowed))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"clinet": {"id": "x"}}, {"client": "team"}, {"client": {"id": "../x"}}, {"client": {"id": "x", "more": 1}}],
+)
+async def test_a_description_of_no_request_is_not_explained(signer, changes):
+    assert (await explained(signer, **changes))[0] == 422
+
+
+@pytest.mark.parametrize("described", [{"params": []}, {"request-method": 5}, {"jwt": "x", "client": None}, {}])
+async def test_a_strange_request_is_denied_and_no_failure(signer, described):
+    await signer.policy({"params": {"account": "acme"}})
+    answer = await signer.ask("POST", "/AccessPolicy/$explain", auth=ROOT, json=described)
+
+    assert (answer.status, (await answer.json())["allowed"]) == (200, False)
+
+
+async def test_a_name_that_no_request_has_is_no_pattern(signer):
+    for pattern in ({"request_method": "nil?"}, {"parms": {"$not": {"key": "x"}}}, {"user": None}, {}):
+        answer = await signer.ask(
+            "PUT", "/AccessPolicy/policy", auth=ROOT, json={"engine": "matcho", "matcho": pattern}
+        )
+        assert answer.status == 422, pattern
+
+
+async def test_a_field_that_is_missing_matches_nothing_but_its_absence(signer):
+    await signer.policy({"params": {"account": "acme", "tenant": ".jwt.tenant"}})
+
+    assert await signer.status("GET", f"{B}/x") == 403
+
+
+async def test_what_is_no_policy_in_the_store_allows_nothing_and_breaks_nothing(signer):
+    await signer.policy({"params": {"account": "acme"}})
+    for id_, fields in {
+        "a": {"engine": "nonsense"},
+        "b": {"engine": "matcho", "matcho": "{}"},
+        "c": {"engine": "allow", "link": "[]"},
+        "d": {"engine": "allow", "link": "Client/team"},
+        "e": {"engine": "matcho", "matcho": "[" * 10_000},
+    }.items():
+        await signer.store.replace("AccessPolicy", id_, fields, seen=None)
+
+    assert await signer.status("GET", f"{B}/x") == 200
+    assert await signer.status("GET", "/AwsAccount") == 403
