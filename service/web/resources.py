@@ -147,6 +147,7 @@ class ResourceHandlers:
         id_ = self._id(exchange)
         await self._permit(exchange, id_)
         resource = await self._repository(exchange).patch(self._type, id_, exchange.body, _precondition(exchange))
+        self._tell(exchange, "update", resource)
         return self._answer(exchange, resource)
 
     @_answers(
@@ -195,7 +196,6 @@ class ResourceHandlers:
         resource, created = await self._repository(exchange).put(
             self._type, id_, exchange.body, _precondition(exchange)
         )
-        self._tell(exchange, "create" if created else "update", resource)
         self._tell(exchange, "create" if created else "update", resource)
         return self._answer(exchange, resource, created=created)
 

@@ -646,3 +646,19 @@ async def test_what_is_no_policy_in_the_store_allows_nothing_and_breaks_nothing(
 
     assert await signer.status("GET", f"{B}/x") == 200
     assert await signer.status("GET", "/AwsAccount") == 403
+
+
+async def test_every_change_is_told_once(allowed, audit_file):
+    await allowed.ask("PUT", "/AwsAccount/new", auth=ROOT, **body())
+    await allowed.ask("PUT", "/AwsAccount/new", auth=ROOT, **body())
+    await allowed.ask("PATCH", "/AwsAccount/new", auth=ROOT, json={"region": "eu-west-1"})
+    await allowed.ask("DELETE", "/AwsAccount/new", auth=ROOT)
+    await allowed.client.close()
+    lines = [json.loads(line) for line in audit_file.read_text().splitlines()]
+
+    assert [line["operation"] for line in lines if line.get("resource") == "AwsAccount/new"] == [
+        "create",
+        "update",
+        "update",
+        "delete",
+    ]
