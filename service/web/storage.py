@@ -75,14 +75,16 @@ def delete(exchange: Exchange) -> Answer | Awaitable[Answer]:
 
 def _sign(exchange: Exchange, wanted: Wanted, faults: Sequence[Issue]) -> Answer | Awaitable[Answer]:
     shared = exchange.shared
-    # What is at hand under an id, or known of a bucket, was judged when it was first asked for.
-    if not faults and (resource := shared.repository.at_hand(AWS_ACCOUNT, wanted.account)):
-        account = shared.repository.model(AWS_ACCOUNT, resource)
-        if (endpoint := shared.presigner.endpoint(account, wanted.bucket)) and not key_problem(wanted.key):
-            waiting = None if exchange.caller.unlimited else permit(exchange, _params(wanted))
-            if waiting is None:
-                return _signed(exchange, wanted, account, endpoint)
-            return _sign_later(exchange, wanted, waiting)
+    resource = None if faults else shared.repository.at_hand(AWS_ACCOUNT, wanted.account)
+    # What is at hand under an id, or known of a bucket, was judged when it was first asked for. What was never worked
+    # with may have faults, which are told to those alone who may use it.
+    account: AwsAccount | None = resource.decoded if resource else None
+    endpoint = shared.presigner.endpoint(account, wanted.bucket) if account else None
+    if account and endpoint and not key_problem(wanted.key):
+        waiting = None if exchange.caller.unlimited else permit(exchange, _params(wanted))
+        if waiting is None:
+            return _signed(exchange, wanted, account, endpoint)
+        return _sign_later(exchange, wanted, waiting)
     names = name_issues(wanted.bucket, wanted.key, key_expression=wanted.key_field)
     if names or faults or not AWS_ACCOUNT.is_id(wanted.account):
         raise Invalid(*faults, *AWS_ACCOUNT.id_faults(wanted.account), *names)

@@ -662,3 +662,13 @@ async def test_every_change_is_told_once(allowed, audit_file):
         "update",
         "delete",
     ]
+
+
+async def test_what_is_wrong_with_an_account_is_for_those_who_may_use_it(signer):
+    seen = await signer.store.get("AwsAccount", "other")
+    # As an operator may write it into Redis.
+    await signer.store.replace("AwsAccount", "other", {"region": "!"}, seen=seen)
+    denied = await signer.ask("GET", "/aws/storage/other/bucket/x")
+
+    assert denied.status == 403
+    assert "region" not in await denied.text()
