@@ -37,23 +37,34 @@ def callers(exchange: Exchange) -> Awaitable[None] | None:
     access = exchange.shared.access
     if access is None or exchange.request.method == hdrs.METH_OPTIONS:
         return None
-    authorization = exchange.request.headers.get(hdrs.AUTHORIZATION)
-    if authorization is None:
+    given = authorization(exchange)
+    if given is None:
         raise challenge(exchange, Unauthenticated("Credentials are needed: Basic, or a Bearer token"))
-    caller = access.callers.at_hand(authorization, address=address(exchange))
+    caller = access.callers.at_hand(given, address=address(exchange))
     if caller is None:
-        return _identify(exchange, access, authorization)
+        return _identify(exchange, access, given)
     exchange.caller = caller
     return None
 
 
-async def _identify(exchange: Exchange, access: Access, authorization: str) -> None:
-    if len(exchange.request.headers.getall(hdrs.AUTHORIZATION)) > 1:
-        raise challenge(exchange, Unauthenticated("There is more than one Authorization header"))
+async def _identify(exchange: Exchange, access: Access, given: str) -> None:
     try:
-        exchange.caller = await access.callers.identify(authorization, address=address(exchange))
+        exchange.caller = await access.callers.identify(given, address=address(exchange))
     except Unauthenticated as error:
         raise challenge(exchange, error) from None
+
+
+def authorization(exchange: Exchange) -> str | None:
+    """The Authorization header, None if there is none. Raises Unauthenticated for several.
+
+    A gateway in front may have looked at another one of them.
+    """
+    given = exchange.request.headers.getall(hdrs.AUTHORIZATION, None)
+    if given is None:
+        return None
+    if len(given) > 1:
+        raise challenge(exchange, Unauthenticated("There is more than one Authorization header"))
+    return given[0]
 
 
 def challenge(exchange: Exchange, error: Unauthenticated) -> Unauthenticated:

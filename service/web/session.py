@@ -9,7 +9,7 @@ from service.access.callers import basic_credentials
 from service.errors import Invalid, Issue, RouteNotFound, Unauthenticated
 from service.resources.schemas import Reader, Text, WireSchema
 from service.web import target
-from service.web.access import address, challenge
+from service.web.access import address, authorization, challenge
 from service.web.answer import Answer, respond
 from service.web.context import Exchange
 from service.web.routing import Guard, Route
@@ -51,9 +51,8 @@ async def token(exchange: Exchange) -> Answer:
 
 
 def _credentials(exchange: Exchange, asked: dict[str, str]) -> tuple[str, str]:
-    authorization = exchange.request.headers.get(hdrs.AUTHORIZATION)
-    if authorization is not None:
-        return basic_credentials(authorization)
+    if (given := authorization(exchange)) is not None:
+        return basic_credentials(given)
     missing = [name for name in ("client_id", "client_secret") if name not in asked]
     if missing:
         raise Invalid(*(Issue(f"{name} is missing; or send a Basic Authorization header", name) for name in missing))

@@ -672,3 +672,15 @@ async def test_what_is_wrong_with_an_account_is_for_those_who_may_use_it(signer)
 
     assert denied.status == 403
     assert "region" not in await denied.text()
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("order", [1, -1])
+async def test_of_several_authorizations_none_counts(allowed, known, order):
+    if known:
+        await allowed.status("GET", f"{B}/x")
+    headers = [("Authorization", TEAM), ("Authorization", ROOT)][::order]
+
+    assert await allowed.status("GET", f"{B}/x", auth=None, headers=headers) == 401
+    grant = {"grant_type": "client_credentials"}
+    assert await allowed.status("POST", "/auth/token", auth=None, headers=headers, json=grant) == 401
