@@ -122,7 +122,8 @@ def _judge(exchange: Exchange, rules: Rules, params: Mapping[str, Any]) -> None:
 def _request(exchange: Exchange, params: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
     """The request as policies see it. What takes time is there if ``names`` ask for it."""
     caller, request = exchange.caller, exchange.request
-    seen: dict[str, Any] = {"request-method": request.method.lower(), "params": params}
+    method = exchange.route.judged_as or request.method
+    seen: dict[str, Any] = {"request-method": method.lower(), "params": params}
     if "uri" in names:
         seen["uri"] = "/" + "/".join(target.segments(request, 64))
     if "client" in names:

@@ -48,4 +48,12 @@ def _caller(described: dict[str, Any]) -> Caller:
     return Caller("described", id_)
 
 
-ROUTES = (Route(hdrs.METH_POST, f"/{ACCESS_POLICY.kind}/$explain", explain, guard=Guard.HANDLER),)
+ROUTES = (
+    Route(
+        hdrs.METH_POST,
+        f"/{ACCESS_POLICY.kind}/$explain",
+        explain,
+        guard=Guard.HANDLER,
+        judged_as=hdrs.METH_GET,
+    ),
+)

@@ -45,7 +45,8 @@ class Route:
     In the path, ``{name}`` stands for a segment and ``{name:path}`` for all the rest, which may be empty. With
     ``own_type`` it answers in a media type of its own, whatever Accept says; its errors are negotiated still. With
     ``form`` it takes a body as HTML forms send it, too. Those for ``operations`` are answered however much there is to
-    do.
+    do. Policies are asked about the method ``judged_as``, if there is
+    one: of a POST that only reads.
     """
 
     method: str
@@ -55,6 +56,7 @@ class Route:
     guard: Guard = Guard.ROUTE
     form: bool = False
     operations: bool = False
+    judged_as: str | None = None
     pattern: str = field(init=False)
     """The path as metrics show it."""
 

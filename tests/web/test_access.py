@@ -684,3 +684,13 @@ async def test_of_several_authorizations_none_counts(allowed, known, order):
     assert await allowed.status("GET", f"{B}/x", auth=None, headers=headers) == 401
     grant = {"grant_type": "client_credentials"}
     assert await allowed.status("POST", "/auth/token", auth=None, headers=headers, json=grant) == 401
+
+
+@pytest.mark.parametrize(
+    ("method", "id_", "status"), [("get", None, 200), ("post", None, 403), ("get", "policy", 403), (None, None, 200)]
+)
+async def test_an_explanation_is_for_those_who_may_read_all_policies(signer, method, id_, status):
+    pattern = {"params": {"resource/type": "AccessPolicy", "resource/id": id_}}
+    await signer.policy({**pattern, "request-method": method} if method else pattern)
+
+    assert (await explained(signer, TEAM))[0] == status

@@ -10,9 +10,10 @@ from typing import Any
 
 import service
 from service import errors
-from service.access.types import RESOURCE_TYPES, ResourceType
+from service.access.types import RESOURCE_TYPES
 from service.resources import json_schema
 from service.resources.json_schema import Json
+from service.resources.types import ResourceType
 from service.web.description import Description, description_of
 from service.web.media import BODIES, MERGE_PATCH
 from service.web.openapi import shapes
