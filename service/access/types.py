@@ -60,10 +60,11 @@ class Links(fields.Field[Sequence[Mapping[str, str]]]):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Sequence[Mapping[str, str]]:
         del attr, data, kwargs
-        if not isinstance(value, list) or len(value) > MAX_LINKS or None in map(linked_client, value):
+        # Who takes the last link out of a list does not mean everybody, which is what no list means.
+        if not isinstance(value, list) or not 0 < len(value) <= MAX_LINKS or None in map(linked_client, value):
             raise ValidationError(
-                f"must be a list of at most {MAX_LINKS} references, each {{reference: Client/id}} "
-                "or {id: id, resourceType: Client}"
+                f"must be a list of 1 to {MAX_LINKS} references, each {{reference: Client/id}} "
+                "or {id: id, resourceType: Client}; without one, the policy is for every caller"
             )
         return value
 

@@ -694,3 +694,10 @@ async def test_an_explanation_is_for_those_who_may_read_all_policies(signer, met
     await signer.policy({**pattern, "request-method": method} if method else pattern)
 
     assert (await explained(signer, TEAM))[0] == status
+
+
+async def test_a_policy_without_a_link_left_is_none(signer):
+    answer = await signer.ask("PUT", "/AccessPolicy/policy", auth=ROOT, json={"engine": "allow", "link": []})
+
+    assert answer.status == 422
+    assert await signer.status("GET", f"{B}/x") == 403

@@ -1,0 +1,156 @@
+import json
+
+import pytest
+
+from service.access.callers import Caller
+from service.access.policies import Policies
+from service.resources.hashing import Hasher
+from service.resources.keeper import Keeper
+from service.resources.repository import Repository
+from service.resources.sealing import Sealer
+from service.resources.store import EmbeddedStore
+
+TEAM, JWT = Caller("Client/team", "team"), Caller("jwt:x", jwt={"sub": "x"})
+
+
+@pytest.fixture
+def store():
+    return EmbeddedStore()
+
+
+@pytest.fixture
+def policies(store):
+    hasher = Hasher()
+    yield Policies(Repository(store, Keeper(Sealer(), hasher)))
+    hasher.close()
+
+
+@pytest.fixture
+def write(store):
+    async def write(id_, pattern=None, link=None, **fields):
+        texts = {"engine": "matcho" if pattern else "allow", **fields}
+        if pattern:
+            texts["matcho"] = json.dumps(pattern)
+        if link is not None:
+            texts["link"] = json.dumps([{"reference": f"Client/{name}"} for name in link])
+        seen = await store.get("AccessPolicy", id_)
+        return await store.replace("AccessPolicy", id_, texts, seen=seen)
+
+    return write
+
+
+def request(**params):
+    return {"request-method": "get", "params": params}
+
+
+async def test_the_first_policy_that_passes_allows(policies, write):
+    await write("b", {"params": {"key": "present?"}})
+    await write("a", {"params": {"key": "x"}})
+    await write("c")
+    rules = await policies.of(TEAM)
+
+    assert [rules.allowing(request(key=key)) for key in ("x", "y", None)] == ["a", "b", "c"]
+
+
+async def test_without_a_policy_nothing_is_allowed(policies):
+    rules = await policies.of(TEAM)
+
+    assert (rules.allowing(request()), rules.names, rules.mismatches(request())) == (None, frozenset(), {})
+
+
+async def test_a_caller_has_the_policies_that_link_to_it_and_to_nobody(policies, write):
+    await write("everybody", {"params": {}, "uri": "x"})
+    await write("teams", {"jwt": "present?"}, ["team", "other"])
+    await write("others", link=["other"])
+
+    assert [policy.id for policy in (await policies.of(TEAM)).policies] == ["everybody", "teams"]
+    assert [policy.id for policy in (await policies.of(JWT)).policies] == ["everybody"]
+    assert (await policies.of(TEAM)).names == {"params", "uri", "jwt"}
+    assert (await policies.of(JWT)).names == {"params", "uri"}
+
+
+async def test_a_caller_without_a_client_is_linked_to_by_none(policies, write):
+    await write("none", link=["None"])
+
+    assert not (await policies.of(JWT)).policies
+
+
+async def test_mismatches_tell_of_each_policy_why(policies, write):
+    await write("a", {"params": {"key": "x"}})
+    await write("b", {"params": {"account": "y"}})
+
+    assert (await policies.of(TEAM)).mismatches(request(key="z", account="z")) == {
+        "a": "params.key is not x",
+        "b": "params.account is not y",
+    }
+
+
+async def test_what_is_at_hand_is_what_is_told(policies, write):
+    await write("a")
+
+    assert policies.at_hand(TEAM) is await policies.of(TEAM)
+
+
+async def test_a_store_that_must_be_asked_has_nothing_at_hand(policies, store, monkeypatch):
+    monkeypatch.setattr(store, "all_at_hand", lambda _: None)
+
+    assert policies.at_hand(TEAM) is None
+
+
+@pytest.mark.parametrize("change", ["made", "changed", "deleted", "linked away"])
+async def test_a_change_counts_at_once(policies, store, write, change):
+    first = await write("a", {"params": {"key": "x"}})
+    before = policies.at_hand(TEAM).allowing(request(key="x")), policies.at_hand(TEAM).allowing(request(key="y"))
+    if change == "made":
+        await write("b", {"params": {"key": "y"}})
+    elif change == "changed":
+        await write("a", {"params": {"key": "y"}})
+    elif change == "deleted":
+        await store.remove(first)
+    else:
+        await write("a", {"params": {"key": "x"}}, ["other"])
+    after = policies.at_hand(TEAM).allowing(request(key="x")), policies.at_hand(TEAM).allowing(request(key="y"))
+
+    assert before == ("a", None)
+    assert after == {"made": ("a", "b"), "changed": (None, "a")}.get(change, (None, None))
+
+
+async def test_policies_that_have_not_changed_are_not_compiled_again(policies, store, write, monkeypatch):
+    await write("a", {"params": {"key": "#^x$"}})
+    first = await policies.of(TEAM)
+    monkeypatch.setattr("service.access.types.compile_pattern", None)
+    # Read anew, as from a store without a cache.
+    (stored,) = await store.all("AccessPolicy")
+    again = type(stored)(stored.kind, stored.id, dict(stored.record))
+    monkeypatch.setattr(store, "all_at_hand", lambda _: [again])
+
+    assert policies.at_hand(TEAM) is first
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"engine": "nonsense"},
+        {"engine": "matcho"},
+        {"engine": "matcho", "matcho": "{}"},
+        {"engine": "matcho", "matcho": "["},
+        {"engine": "allow", "matcho": '{"uri": "x"}'},
+        {"link": "[]"},
+        {"link": "Client/team"},
+        {"link": '[{"reference": "Client/a/b"}]'},
+        {"link": '[{"reference": "User/team"}]'},
+        {"misspelt": "x"},
+    ],
+)
+async def test_what_is_no_policy_allows_nothing_and_hides_no_other(policies, write, fields):
+    await write("broken", **fields)
+    await write("whole", {"params": {"key": "x"}})
+    rules = await policies.of(TEAM)
+
+    assert [policy.id for policy in rules.policies] == ["whole"]
+
+
+async def test_a_policy_that_says_what_it_is_counts(policies, write):
+    await write("a", resourceType="AccessPolicy", meta="{}")
+
+    assert (await policies.of(TEAM)).allowing(request()) == "a"

@@ -1,0 +1,127 @@
+import pytest
+
+from service.access.types import ACCESS_POLICY, CLIENT, MAX_LINKS, linked_client
+from service.errors import Invalid
+from service.resources.resource import Resource
+from service.resources.schemas import Document
+
+PATTERN = {"params": {"account": "a"}}
+
+
+def faults(type_, values, *, text=False):
+    """Where each fault is; empty for none."""
+    try:
+        type_.read(Document({"id": "a", **values}, text))
+    except Invalid as error:
+        return [issue.expression for issue in error.issues]
+    return []
+
+
+@pytest.mark.parametrize(
+    ("link", "client"),
+    [
+        ({"reference": "Client/x"}, "x"),
+        ({"id": "x", "resourceType": "Client"}, "x"),
+        ({"reference": "Client/"}, None),
+        ({"reference": "client/x"}, None),
+        ({"reference": "Client/x/y"}, None),
+        ({"reference": "Client/../x"}, None),
+        ({"reference": "Client/x\n"}, None),
+        ({"reference": "/Client/x"}, None),
+        ({"reference": "User/x"}, None),
+        ({"reference": ["Client/x"]}, None),
+        ({"reference": "Client/x", "display": "X"}, None),
+        ({"id": "x"}, None),
+        ({"id": "x", "resourceType": "User"}, None),
+        ({"id": ["x"], "resourceType": "Client"}, None),
+        ({}, None),
+        ("Client/x", None),
+        (None, None),
+    ],
+)
+def test_a_link_refers_to_a_client_or_to_nothing(link, client):
+    assert linked_client(link) == client
+
+
+@pytest.mark.parametrize(
+    ("values", "wrong"),
+    [
+        ({}, []),
+        ({"secret": "hush", "grant_types": ["basic", "client_credentials"], "description": "x"}, []),
+        ({"secret": ""}, ["Client.secret"]),
+        ({"secret": 5}, ["Client.secret"]),
+        ({"secret": "a\nb"}, ["Client.secret"]),
+        ({"secret": "a" * 513}, ["Client.secret"]),
+        ({"grant_types": "basic"}, ["Client.grant_types"]),
+        ({"grant_types": ["password"]}, ["Client.grant_types"]),
+        ({"grant_types": [["basic"]]}, ["Client.grant_types"]),
+        ({"grant_types": {"basic": True}}, ["Client.grant_types"]),
+        ({"grantTypes": []}, ["Client.grantTypes"]),
+        ({"_secret": "masked"}, ["Client._secret"]),
+        ({"id": "a/b"}, ["Client.id"]),
+        ({"resourceType": "AwsAccount"}, ["Client.resourceType"]),
+    ],
+)
+def test_a_client(values, wrong):
+    assert faults(CLIENT, values) == wrong
+
+
+@pytest.mark.parametrize(
+    ("values", "wrong"),
+    [
+        ({"engine": "allow"}, []),
+        ({"engine": "matcho", "matcho": PATTERN}, []),
+        ({"engine": "allow", "link": [{"reference": "Client/x"}]}, []),
+        ({}, ["AccessPolicy.engine"]),
+        ({"engine": "sql"}, ["AccessPolicy.engine"]),
+        ({"engine": "Allow"}, ["AccessPolicy.engine"]),
+        ({"engine": "matcho"}, ["AccessPolicy.matcho"]),
+        ({"engine": "matcho", "matcho": None}, ["AccessPolicy.matcho"]),
+        ({"engine": "matcho", "matcho": {}}, ["AccessPolicy.matcho"]),
+        ({"engine": "matcho", "matcho": "#x"}, ["AccessPolicy.matcho"]),
+        ({"engine": "matcho", "matcho": {"parms": PATTERN}}, ["AccessPolicy.matcho"]),
+        ({"engine": "matcho", "matcho": {"$not": {"usr": 1}}}, ["AccessPolicy.matcho"]),
+        ({"engine": "matcho", "matcho": {"params": {"key": ".parms.key"}}}, ["AccessPolicy.matcho"]),
+        ({"engine": "matcho", "matcho": {"params": {"key": "#(?=x)"}}}, ["AccessPolicy.matcho"]),
+        ({"engine": "allow", "matcho": PATTERN}, ["AccessPolicy.matcho"]),
+        ({"engine": "allow", "link": []}, ["AccessPolicy.link"]),
+        ({"engine": "allow", "link": [{"reference": "x"}]}, ["AccessPolicy.link"]),
+        ({"engine": "allow", "link": {"reference": "Client/x"}}, ["AccessPolicy.link"]),
+        ({"engine": "allow", "link": [{"reference": "Client/x"}] * (MAX_LINKS + 1)}, ["AccessPolicy.link"]),
+    ],
+)
+def test_a_policy(values, wrong):
+    assert faults(ACCESS_POLICY, values) == wrong
+
+
+def test_a_pattern_is_told_where_it_is_wrong():
+    with pytest.raises(Invalid, match=r"AccessPolicy\.matcho .*; this is at params\.key"):
+        ACCESS_POLICY.read(Document({"id": "a", "engine": "matcho", "matcho": {"params": {"key": "#("}}}, text=False))
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_a_policy_comes_back_from_the_store_as_it_was(text):
+    pattern = {"params": {"account": "a", "expiration": "60" if text else 60, "key": None}}
+    values = {"id": "a", "engine": "matcho", "matcho": pattern, "link": [{"reference": "Client/x"}]}
+    fields = ACCESS_POLICY.fields(ACCESS_POLICY.read(Document(values, text)))
+    resource = Resource("AccessPolicy", "a", fields)
+    policy = ACCESS_POLICY.decode(resource, {})
+
+    assert all(isinstance(value, str) for value in fields.values())
+    assert {name: ACCESS_POLICY.represent(resource)[name] for name in values} == values
+    assert policy.link == {"x"}
+    assert policy.pattern.matches({"params": {"account": "a", "expiration": 60}})
+
+
+def test_a_client_comes_back_from_the_store_without_its_secret():
+    fields = CLIENT.fields(CLIENT.read(Document({"id": "a", "secret": "hush", "grant_types": ["basic"]}, text=False)))
+    resource = Resource("Client", "a", fields)
+    client = CLIENT.decode(resource, {})
+
+    assert (client.id, client.secret, client.grant_types) == ("a", "hush", ["basic"])
+    assert "hush" not in repr(client)
+    assert "hush" not in str(CLIENT.represent(resource))
+
+
+def test_the_same_grant_twice_is_one():
+    assert CLIENT.read(Document({"id": "a", "grant_types": ["basic", "basic"]}, text=False))["grant_types"] == ["basic"]
