@@ -21,6 +21,8 @@ from service.resources.schemas import (
     Text,
 )
 
+# What a resource says of itself, and an operator may have stored with the rest of it.
+_SELF_DESCRIPTION = frozenset({"meta", "resourceType"})
 NO_SECRETS: Mapping[str, "Secret"] = MappingProxyType({})
 
 
@@ -100,7 +102,8 @@ class ResourceType:
             }
         else:
             values = self.read(Document(self._parsed(fields), text=True))
-        return self._model(**{name.replace("-", "_"): value for name, value in values.items()})
+        own = {name: value for name, value in values.items() if name not in _SELF_DESCRIPTION}
+        return self._model(**{name.replace("-", "_"): value for name, value in own.items()})
 
     def _parsed(self, fields: Mapping[str, str]) -> dict[str, Any]:
         return {name: _json(text) if name in self._structured else text for name, text in fields.items()}
@@ -129,7 +132,7 @@ class ResourceType:
 
     def fields(self, values: Mapping[str, Any]) -> dict[str, str]:
         """Values by wire name as the text that stores keep."""
-        own = {"id", "meta", "resourceType", *(f"_{secret}" for secret in self.secrets)}
+        own = {"id", *_SELF_DESCRIPTION, *(f"_{secret}" for secret in self.secrets)}
         return {
             name: value if isinstance(value, str) else json.dumps(value)
             for name, value in values.items()
