@@ -3,6 +3,7 @@
 Sources: https://www.rfc-editor.org/rfc/rfc7617, https://www.rfc-editor.org/rfc/rfc6750
 """
 
+import asyncio
 import base64
 import binascii
 import hashlib
@@ -15,18 +16,21 @@ from typing import TYPE_CHECKING, Any
 
 from service.access.throttle import Throttle
 from service.access.types import BASIC, CLIENT, CLIENT_CREDENTIALS, Client
-from service.errors import Invalid, Unauthenticated
+from service.errors import Invalid, Throttled, Unauthenticated
 from service.resources.hashing import Hasher
 from service.resources.repository import Repository
+from service.resources.resource import Resource
 
 if TYPE_CHECKING:
     from service.access.jwt import JwtVerifier
     from service.access.sessions import Sessions
 
 MAX_REMEMBERED = 4096
-MAX_CREDENTIALS = 2048
 
-_ROOT_VERDICT = ("", "")
+Verdict = tuple[str, str]
+"""Client id and the hash of its secret, for which given credentials fit."""
+
+_ROOT_VERDICT: Verdict = ("", "")
 _REFUSED = "The credentials are not valid"
 
 
@@ -81,8 +85,10 @@ class Callers:
         self._jwt = jwt
         self._throttle = Throttle()
         self._key = secrets.token_bytes(32)
-        self._verdicts: OrderedDict[bytes, tuple[str, str]] = OrderedDict()
-        """Client id and the hash of its secret, by the HMAC of credentials that fit."""
+        self._verdicts: OrderedDict[bytes, Verdict] = OrderedDict()
+        """By the HMAC of credentials that fit."""
+
+        self._judging: dict[tuple[bytes, str | None], asyncio.Task[Verdict | None]] = {}
 
     async def open(self) -> None:
         """Fetch what verdicts take; never fails."""
@@ -104,11 +110,10 @@ class Callers:
         if verdict is _ROOT_VERDICT:
             return ROOT
         id_, secret = verdict
-        resource = self._repository.at_hand(CLIENT, id_)
-        if resource is None:
+        client = self._model(self._repository.at_hand(CLIENT, id_))
+        if client is None or client.secret != secret or BASIC not in client.grant_types:
             return None
-        client: Client = self._repository.model(CLIENT, resource)
-        return Caller(f"Client/{id_}", id_) if client.secret == secret and BASIC in client.grant_types else None
+        return _caller(verdict)
 
     async def identify(self, authorization: str, *, address: str) -> Caller:
         """The caller. ``address`` is where the request comes from, to limit guessing.
@@ -126,34 +131,61 @@ class Callers:
 
     async def login(self, id_: str, secret: str, *, grant: str, address: str) -> Caller:
         """See ``identify``; for a ``grant`` that the Client must have."""
+        return _caller(await self._login(id_, secret, grant=grant, address=address))
+
+    async def _login(self, id_: str, secret: str, *, grant: str, address: str) -> Verdict:
         client = await self._client(id_)
         kept = client.secret if client else None
         mark = self._mark(_authorization(id_, secret), address)
         verdict = self._verdicts.get(mark)
         if verdict is None or verdict not in {_ROOT_VERDICT, (id_, kept)}:
-            self._throttle.begin(id_, address)
-            verdict = await self._judge(id_, secret, kept)
+            verdict = await self._judge_once(mark, id_, secret, kept, address)
+        if verdict is None:
+            raise Unauthenticated(_REFUSED)
+        if verdict is not _ROOT_VERDICT and (client is None or grant not in client.grant_types):
+            raise Unauthenticated(f"The client may not log in by {grant}")
+        return verdict
+
+    async def _judge_once(self, mark: bytes, id_: str, secret: str, kept: str | None, address: str) -> Verdict | None:
+        """Judge for all who send the same at the same time: a client's many connections may begin together."""
+        key = mark, kept
+        if (judging := self._judging.get(key)) is None:
+            judging = self._judging[key] = asyncio.create_task(self._judge(mark, id_, secret, kept, address))
+            judging.add_done_callback(lambda task: self._judged(key, task))
+        # Of all who wait, one may go away.
+        return await asyncio.shield(judging)
+
+    def _judged(self, key: tuple[bytes, str | None], task: "asyncio.Task[Verdict | None]") -> None:
+        del self._judging[key]
+        if not task.cancelled():
+            # Those who waited may all have gone away, and asyncio would complain that nobody asked.
+            task.exception()
+
+    async def _judge(self, mark: bytes, id_: str, secret: str, kept: str | None, address: str) -> Verdict | None:
+        self._throttle.begin(id_, address)
+        try:
+            # Where there is no such client, it takes as long to say so.
+            verdict = (
+                _ROOT_VERDICT
+                if self._root.is_it(id_, secret)
+                else (id_, str(kept))
+                if await self._hasher.verify(secret, kept)
+                else None
+            )
+        except Throttled:
+            # Nobody has looked at the secret, so it was no guess.
+            self._throttle.succeeded(id_, address)
+            raise
+        if verdict:
             self._throttle.succeeded(id_, address)
             self._remember(mark, verdict)
-        if verdict is _ROOT_VERDICT:
-            return ROOT
-        if client is None or grant not in client.grant_types:
-            raise Unauthenticated(f"The client may not log in by {grant}")
-        return Caller(f"Client/{id_}", id_)
-
-    async def _judge(self, id_: str, secret: str, kept: str | None) -> tuple[str, str]:
-        if self._root.is_it(id_, secret):
-            return _ROOT_VERDICT
-        # Where there is no such client, it takes as long to say so.
-        if not await self._hasher.verify(secret, kept):
-            raise Unauthenticated(_REFUSED)
-        return id_, str(kept)
+        return verdict
 
     async def token(self, id_: str, secret: str, *, address: str) -> tuple[Caller, str, int]:
         """The caller, a new token for it, and the token's lifetime in seconds. Raises as ``identify`` does."""
-        caller = await self.login(id_, secret, grant=CLIENT_CREDENTIALS, address=address)
-        token, seconds = await self._sessions.open(caller)
-        return caller, token, seconds
+        verdict = await self._login(id_, secret, grant=CLIENT_CREDENTIALS, address=address)
+        token, seconds = await self._sessions.open(*verdict)
+        return _caller(verdict), token, seconds
 
     async def _bearer(self, token: str) -> Caller:
         if self._jwt and token.count(".") == 2:  # noqa: PLR2004 - head, payload and signature
@@ -167,7 +199,10 @@ class Callers:
         return await self._sessions.find(token)
 
     async def _client(self, id_: str) -> Client | None:
-        if not CLIENT.is_id(id_) or (resource := await self._repository.find(CLIENT, id_)) is None:
+        return self._model(await self._repository.find(CLIENT, id_)) if CLIENT.is_id(id_) else None
+
+    def _model(self, resource: Resource | None) -> Client | None:
+        if resource is None:
             return None
         try:
             client: Client = self._repository.model(CLIENT, resource)
@@ -180,7 +215,7 @@ class Callers:
         text = f"{address} {authorization}"
         return hmac.digest(self._key, text.encode(errors="surrogateescape"), "sha256")
 
-    def _remember(self, mark: bytes, verdict: tuple[str, str]) -> None:
+    def _remember(self, mark: bytes, verdict: Verdict) -> None:
         self._verdicts[mark] = verdict
         if len(self._verdicts) > MAX_REMEMBERED:
             self._verdicts.popitem(last=False)
@@ -192,13 +227,17 @@ def basic_credentials(authorization: str) -> tuple[str, str]:
     if scheme.lower() != "basic":
         raise Unauthenticated("The Authorization scheme must be Basic, or Bearer where a token is taken")
     try:
-        decoded = base64.b64decode(credentials.strip()[:MAX_CREDENTIALS], validate=True).decode()
+        decoded = base64.b64decode(credentials.strip(), validate=True).decode()
     except (binascii.Error, ValueError):
         raise Unauthenticated(_REFUSED) from None
     id_, colon, secret = decoded.partition(":")
     if not colon:
         raise Unauthenticated(_REFUSED)
     return id_, secret
+
+
+def _caller(verdict: Verdict) -> Caller:
+    return ROOT if verdict is _ROOT_VERDICT else Caller(f"Client/{verdict[0]}", verdict[0])
 
 
 def _authorization(id_: str, secret: str) -> str:

@@ -41,14 +41,15 @@ class Sessions:
         self._seconds = seconds
         self._clock = clock
 
-    async def open(self, caller: Caller) -> tuple[str, int]:
-        """A new token for a caller, and how long it is good, in seconds."""
+    async def open(self, client: str, secret: str) -> tuple[str, int]:
+        """A new token, and how long it is good, in seconds.
+
+        It is for the ``client`` whose secret's hash was ``secret`` when it logged in, which need not be what it is now;
+        for the root client both are empty.
+        """
         token = secrets.token_urlsafe(TOKEN_BYTES)
-        proof = self._root_proof
-        if caller.client:
-            client = self._model(await self._repository.read(CLIENT, caller.client))
-            proof = _proof((client.secret if client else None) or "")
-        fields = {"client": caller.client or "", "proof": proof, "ends": str(self._clock() + self._seconds)}
+        proof = _proof(secret) if client else self._root_proof
+        fields = {"client": client, "proof": proof, "ends": str(self._clock() + self._seconds)}
         await self._store.keep(KIND, _hash(token), fields, seconds=self._seconds)
         return token, self._seconds
 

@@ -701,3 +701,13 @@ async def test_a_policy_without_a_link_left_is_none(signer):
 
     assert answer.status == 422
     assert await signer.status("GET", f"{B}/x") == 403
+
+
+@pytest.mark.parametrize("fields", [{"grant_types": "basic"}, {"resourceType": "Client", "meta": "{}"}, {"x": "y"}])
+async def test_what_an_operator_adds_to_a_client_breaks_nothing(allowed, fields):
+    known = await allowed.status("GET", f"{B}/x")
+    seen = await allowed.store.get("Client", "team")
+    await allowed.store.replace("Client", "team", {**seen.fields, **fields}, seen=seen)
+
+    assert known == 200
+    assert await allowed.status("GET", f"{B}/x") == (200 if "resourceType" in fields else 401)

@@ -1,0 +1,308 @@
+"""Who calls: credentials to callers, what is remembered of them, and how guessing is limited."""
+
+import asyncio
+import base64
+import gc
+
+import pytest
+
+from service.access.callers import MAX_REMEMBERED, ROOT, Callers, Root, basic_credentials
+from service.access.sessions import Sessions
+from service.access.throttle import MOST_OF_PAIR
+from service.access.types import CLIENT
+from service.errors import StoreUnavailable, Throttled, Unauthenticated
+from service.resources.keeper import Keeper
+from service.resources.repository import Repository
+from service.resources.schemas import Document
+from service.resources.sealing import Sealer
+from service.resources.store import EmbeddedStore
+
+HUSH = "hush"
+OWN = Root("root", "a root secret")
+# Of four bytes each.
+LONG = "\N{GRINNING FACE}" * 500
+
+
+def basic(id_, secret):
+    return f"Basic {base64.b64encode(f'{id_}:{secret}'.encode()).decode()}"
+
+
+class CuedHasher:
+    """Its hash of a secret says what it is; it counts, and waits while it is held."""
+
+    def __init__(self):
+        self.verified = 0
+        self.busy = False
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def hash(self, secret):
+        return f"hash of {secret}"
+
+    async def verify(self, secret, kept):
+        if self.busy:
+            raise Throttled("Too many logins at once")
+        self.verified += 1
+        await self.open.wait()
+        return kept == f"hash of {secret}"
+
+    def close(self):
+        """Nothing to let go of."""
+
+
+@pytest.fixture
+async def hasher():
+    return CuedHasher()
+
+
+@pytest.fixture
+def store():
+    return EmbeddedStore()
+
+
+@pytest.fixture
+def repository(store, hasher):
+    return Repository(store, Keeper(Sealer(), hasher))
+
+
+@pytest.fixture
+def callers(store, repository, hasher):
+    sessions = Sessions(store, repository, OWN, seconds=60)
+    return Callers(OWN, repository, hasher, sessions)
+
+
+@pytest.fixture
+async def write(repository):
+    async def write(id_="team", secret=HUSH, grants=("basic", "client_credentials")):
+        values = {"secret": secret, "grant_types": list(grants)}
+        await repository.put(CLIENT, id_, Document(values, text=False))
+
+    await write()
+    return write
+
+
+async def outcome(callers, authorization, address="here"):
+    """The caller's name, or the class of the error."""
+    try:
+        return (await callers.identify(authorization, address=address)).name
+    except (Unauthenticated, Throttled, StoreUnavailable) as error:
+        return type(error).__name__
+
+
+async def test_a_client_and_the_root_are_told_by_their_secrets(callers, write):
+    assert await callers.identify(basic(OWN.id, OWN.secret), address="") is ROOT
+    caller = await callers.identify(basic("team", "hush"), address="")
+
+    assert (caller.name, caller.client, caller.unlimited, caller.jwt) == ("Client/team", "team", False, {})
+
+
+async def test_credentials_that_fitted_are_hashed_once(callers, hasher, write):
+    seen = [callers.at_hand(basic("team", "hush"), address="here")]
+    for _ in range(3):
+        seen.append((await callers.identify(basic("team", "hush"), address="here")).name)
+        seen.append(callers.at_hand(basic("team", "hush"), address="here").name)
+
+    assert seen == [None, *["Client/team"] * 6]
+    assert hasher.verified == 1
+
+
+@pytest.mark.parametrize(
+    "other", [("here", basic("team", "Hush")), ("there", basic("team", "hush")), ("here", basic("teams", "hush"))]
+)
+async def test_what_is_remembered_is_of_these_credentials_from_this_address(callers, write, other):
+    await callers.identify(basic("team", "hush"), address="here")
+    address, authorization = other
+
+    assert callers.at_hand(authorization, address=address) is None
+
+
+async def test_who_fails_is_not_remembered(callers, hasher, write):
+    for _ in range(3):
+        assert await outcome(callers, basic("team", "wrong")) == "Unauthenticated"
+
+    assert hasher.verified == 3
+    assert not callers._verdicts
+
+
+@pytest.mark.parametrize("id_", ["absent", "", "../team", "a:b"])
+async def test_who_does_not_exist_takes_as_long_as_who_does(callers, hasher, write, id_):
+    assert await outcome(callers, basic(id_, "hush")) == "Unauthenticated"
+    assert hasher.verified == 1
+
+
+@pytest.mark.parametrize("change", ["another secret", "no grants", "deleted", "unreadable"])
+async def test_what_is_remembered_ends_with_the_client_as_it_was(callers, store, repository, write, change):
+    await callers.identify(basic("team", "hush"), address="here")
+    if change == "another secret":
+        await write(secret="another")
+    elif change == "no grants":
+        await write(grants=())
+    elif change == "deleted":
+        await repository.delete(CLIENT, "team")
+    else:
+        seen = await store.get("Client", "team")
+        await store.replace("Client", "team", {**seen.fields, "grant_types": "basic"}, seen=seen)
+
+    assert callers.at_hand(basic("team", "hush"), address="here") is None
+    assert await outcome(callers, basic("team", "hush")) == "Unauthenticated"
+
+
+async def test_an_old_secret_is_not_remembered_when_it_comes_back(callers, hasher, write):
+    await callers.identify(basic("team", "hush"), address="here")
+    await write(secret="another")
+    refused = await outcome(callers, basic("team", "hush"))
+    await callers.identify(basic("team", "another"), address="here")
+
+    assert refused == "Unauthenticated"
+    assert hasher.verified == 3
+
+
+async def test_what_is_remembered_is_bounded(callers, write):
+    for n in range(MAX_REMEMBERED + 10):
+        callers._remember(str(n).encode(), ("team", "hush"))
+
+    assert len(callers._verdicts) == MAX_REMEMBERED
+
+
+async def test_many_connections_of_a_client_begin_with_one_hash(callers, hasher, write):
+    hasher.open.clear()
+    logins = [asyncio.create_task(outcome(callers, basic("team", "hush"))) for _ in range(5 * MOST_OF_PAIR)]
+    await asyncio.sleep(0.01)
+    logins[0].cancel()
+    hasher.open.set()
+    names = await asyncio.gather(*logins[1:])
+
+    assert set(names) == {"Client/team"}
+    assert hasher.verified == 1
+    assert not callers._judging
+
+
+async def test_many_guesses_at_a_time_are_no_way_around(callers, hasher, write):
+    hasher.open.clear()
+    guesses = [asyncio.create_task(outcome(callers, basic("team", f"guess-{n}"))) for n in range(3 * MOST_OF_PAIR)]
+    await asyncio.sleep(0.01)
+    hasher.open.set()
+    outcomes = await asyncio.gather(*guesses)
+
+    assert sorted(outcomes) == ["Throttled"] * 2 * MOST_OF_PAIR + ["Unauthenticated"] * MOST_OF_PAIR
+    assert hasher.verified == MOST_OF_PAIR
+
+
+async def test_who_was_turned_away_unheard_has_not_failed(callers, hasher, write):
+    hasher.busy = True
+    busy = [await outcome(callers, basic("team", "hush")) for _ in range(2 * MOST_OF_PAIR)]
+    hasher.busy = False
+
+    assert set(busy) == {"Throttled"}
+    assert await outcome(callers, basic("team", "hush")) == "Client/team"
+
+
+@pytest.mark.filterwarnings("error")
+async def test_a_refusal_for_which_nobody_waits_is_no_complaint(callers, hasher, write, caplog):
+    hasher.busy = True
+    login = asyncio.create_task(outcome(callers, basic("team", "hush")))
+    await asyncio.sleep(0)
+    login.cancel()
+    await asyncio.sleep(0.01)
+    gc.collect()
+
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("guessed", ["team", "root"])
+async def test_guessing_is_limited_whoever_is_guessed(callers, write, guessed):
+    outcomes = [await outcome(callers, basic(guessed, str(n))) for n in range(MOST_OF_PAIR + 1)]
+
+    assert outcomes == ["Unauthenticated"] * MOST_OF_PAIR + ["Throttled"]
+    assert await outcome(callers, basic(guessed, OWN.secret if guessed == "root" else "hush")) == "Throttled"
+    assert await outcome(callers, basic(guessed, OWN.secret if guessed == "root" else "hush"), "there") != "Throttled"
+
+
+async def test_while_the_store_is_away_nobody_is_refused_for_it(callers, store, write, monkeypatch):
+    await callers.identify(basic("team", "hush"), address="here")
+
+    async def get(*_, **__):
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr(store, "get", get)
+
+    assert callers.at_hand(basic("team", "hush"), address="here").name == "Client/team"
+    assert await outcome(callers, basic("new", "hush")) == "StoreUnavailable"
+    assert await outcome(callers, f"Bearer {'a' * 43}") == "StoreUnavailable"
+
+
+async def test_a_colon_moved_is_another_client(callers, write):
+    await write("a", "b:c")
+    before = await outcome(callers, basic("a", "b:c"))
+    with pytest.raises(Unauthenticated):
+        await callers.login("a:b", "c", grant="basic", address="here")
+
+    assert before == "Client/a"
+
+
+async def test_a_token_is_of_the_secret_that_was_shown_for_it(callers, hasher, write):
+    hasher.open.clear()
+    asking = asyncio.create_task(callers.token("team", "hush", address="here"))
+    await asyncio.sleep(0.01)
+    await write(secret="another")
+    hasher.open.set()
+    _, token, _ = await asking
+
+    assert await outcome(callers, f"Bearer {token}") == "Unauthenticated"
+
+
+async def test_a_client_that_goes_while_it_logs_in_gets_nothing_that_works(callers, hasher, repository, write):
+    hasher.open.clear()
+    asking = asyncio.create_task(callers.token("team", "hush", address="here"))
+    await asyncio.sleep(0.01)
+    await repository.delete(CLIENT, "team")
+    hasher.open.set()
+    _, token, _ = await asking
+    before = await outcome(callers, f"Bearer {token}")
+    await write()
+
+    assert before == "Unauthenticated"
+
+
+async def test_a_client_with_every_letter_it_may_have_logs_in(callers, write):
+    await write(secret=LONG)
+
+    assert await outcome(callers, basic("team", LONG)) == "Client/team"
+    assert await outcome(callers, basic("team", LONG + "x")) == "Unauthenticated"
+
+
+@pytest.mark.parametrize(
+    "secret", ["", "a root secret ", "A root secret", "a root secre", "a root secret\0", "root:a root secret"]
+)
+def test_the_root_is_told_to_the_letter(secret):
+    assert OWN.is_it("root", "a root secret")
+    assert not OWN.is_it("root", secret)
+    assert not OWN.is_it("Root", "a root secret")
+
+
+def test_where_the_id_ends_matters():
+    assert not Root("ab", "c").is_it("a", "bc")
+    assert not Root("ab", "c").is_it("ab:", "c")
+    assert OWN.secret not in repr(OWN)
+
+
+@pytest.mark.parametrize(
+    ("header", "credentials"),
+    [
+        ("Basic YTpi", ("a", "b")),
+        ("basic YTpi", ("a", "b")),
+        ("Basic   YTpi  ", ("a", "b")),
+        ("Basic YTpiOmM=", ("a", "b:c")),
+        ("Basic Og==", ("", "")),
+    ],
+)
+def test_basic_credentials_are_read(header, credentials):
+    assert basic_credentials(header) == credentials
+
+
+@pytest.mark.parametrize(
+    "header", ["Basic", "Basic ", "Basic YQ==", "Basic /w==", "Basic YTpi YTpi", "Basic ä", "x", ""]
+)
+def test_what_is_no_basic_header_is_refused(header):
+    with pytest.raises(Unauthenticated):
+        basic_credentials(header)
