@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any, NamedTuple
 
-from service.errors import StoreUnavailable
+from service.errors import Invalid, StoreUnavailable
 from service.resources.resource import Resource
 from service.resources.store import Page, Store
 from service.resources.tracking import OFF, Tracker, Watch
@@ -79,6 +79,9 @@ class CachedStore:
         self._kept = 0
         self._entries: OrderedDict[Key, Entry] = OrderedDict()
         self._readings: dict[Key, Reading] = {}
+        self._told: dict[str, set[str]] = {}
+        """Ids of which a change was told since their kind was last listed, for each kind that is."""
+
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def at_hand(self, kind: str, id: str) -> Resource | None:
@@ -110,6 +113,7 @@ class CachedStore:
         return entry.found if entry else None
 
     async def all(self, kind: str) -> Sequence[Resource]:
+        self._told.setdefault(kind, set())
         found: Sequence[Resource] = await self._find((kind, ALL))
         return found
 
@@ -144,6 +148,8 @@ class CachedStore:
         await self._inner.close()
 
     def changed(self, kind: str, id: str) -> None:
+        if kind in self._told:
+            self._told[kind].add(id)
         if self._forget((kind, id)):
             CACHE_INVALIDATIONS.inc()
 
@@ -201,7 +207,7 @@ class CachedStore:
         read_at = self._clock()
         kind, id_ = key
         try:
-            found = await (self._inner.all(kind) if id_ == ALL else self._inner.get(kind, id_))
+            found = await (self._list(kind) if id_ == ALL else self._inner.get(kind, id_))
         finally:
             unchanged = self._is_registered(key)
             if unchanged:
@@ -209,6 +215,23 @@ class CachedStore:
         if unchanged:
             self._keep(key, Entry(found, read_at, watch))
         return found
+
+    async def _list(self, kind: str) -> Sequence[Resource]:
+        """All of a kind, with those that an operator has just written.
+
+        An index is mended every now and then, or by a read of what it lacks; what is kept here must not lack it.
+        """
+        told = self._told[kind]
+        for id_ in tuple(told):
+            told.discard(id_)
+            try:
+                await self._inner.get(kind, id_)
+            except Invalid:
+                continue
+            except StoreUnavailable:
+                told.add(id_)
+                raise
+        return await self._inner.all(kind)
 
     def _is_registered(self, key: Key) -> bool:
         reading = self._readings.get(key)

@@ -5,7 +5,7 @@ import gc
 
 import pytest
 
-from service.errors import StoreUnavailable
+from service.errors import Invalid, StoreUnavailable
 from service.resources.cache import CachedStore
 from service.resources.store import EmbeddedStore
 from service.resources.tracking import OFF, Watch
@@ -40,6 +40,14 @@ class SlowStore(EmbeddedStore):
         await self._open.wait()
         if self.away:
             raise StoreUnavailable("away")
+        return found
+
+    async def all(self, kind):
+        self.reads += 1
+        if self.away:
+            raise StoreUnavailable("away")
+        found = await super().all(kind)
+        await self._open.wait()
         return found
 
     async def replace(self, kind, id, fields, *, seen, judged=False):
@@ -122,6 +130,13 @@ async def region(cache, id="a", **options):
     resource = await cache.get(KIND, id, **options)
     assert at_hand is None or at_hand == resource or options
     return resource and resource.fields["region"]
+
+
+async def ids_of_all(cache):
+    at_hand = cache.all_at_hand(KIND)
+    told = await cache.all(KIND)
+    assert at_hand is None or at_hand is told
+    return "".join(resource.id for resource in told)
 
 
 async def begun(call):
@@ -545,3 +560,141 @@ async def test_a_cache_that_closes_lets_go_of_reads_on_their_way(inner, tracker)
 
     with pytest.raises(asyncio.CancelledError):
         await reader
+
+
+async def test_a_listing_is_read_once_and_is_at_hand(cache, inner, write):
+    await write("one")
+    before = cache.all_at_hand(KIND)
+    told = [await ids_of_all(cache) for _ in range(3)]
+
+    assert (before, told, inner.reads) == (None, ["a"] * 3, 1)
+
+
+@pytest.mark.parametrize("how", ["changed", "flushed"])
+async def test_a_listing_ends_with_a_change_of_any_of_its_kind(cache, write, how):
+    await write("one")
+    told = [await ids_of_all(cache)]
+    await write("two", "b", told=False)
+    told.append(await ids_of_all(cache))
+    cache.changed(KIND, "b") if how == "changed" else cache.flushed()
+
+    assert cache.all_at_hand(KIND) is None
+    assert [*told, await ids_of_all(cache)] == ["a", "a", "ab"]
+
+
+async def test_a_listing_ends_with_a_write_of_ones_own(cache, write):
+    await write("one")
+    await ids_of_all(cache)
+    await cache.replace(KIND, "b", {"region": "x"}, seen=None)
+    told = [await ids_of_all(cache)]
+    await cache.remove(await cache.get(KIND, "a", fresh=True))
+
+    assert [*told, await ids_of_all(cache)] == ["ab", "b"]
+
+
+async def test_a_change_of_another_kind_leaves_a_listing(cache, inner, write):
+    await write("one")
+    await ids_of_all(cache)
+    cache.changed("Client", "a")
+
+    assert (await ids_of_all(cache), inner.reads) == ("a", 1)
+
+
+@pytest.mark.parametrize("how", ["changed", "flushed"])
+async def test_a_listing_that_a_change_has_overtaken_is_not_kept(cache, inner, write, how):
+    await write("one")
+    inner.hold()
+    early = await begun(ids_of_all(cache))
+    await write("two", "b", told=False)
+    cache.changed(KIND, "b") if how == "changed" else cache.flushed()
+    late = await begun(ids_of_all(cache))
+    inner.release()
+
+    assert [await early, await late, await ids_of_all(cache)] == ["a", "ab", "ab"]
+
+
+async def test_no_listing_is_at_hand_that_may_not_be_true(cache, tracker, write, monkeypatch):
+    await write("one")
+    await ids_of_all(cache)
+    tracker.end()
+    untold = cache.all_at_hand(KIND)
+    tracker.begin()
+    await ids_of_all(cache)
+    monkeypatch.setattr(now, "seconds", now.seconds + TTL + 1)
+
+    assert (untold, cache.all_at_hand(KIND)) == (None, None)
+
+
+async def test_an_outage_leaves_a_listing_for_a_while(cache, inner, tracker, write, monkeypatch):
+    await write("one")
+    await ids_of_all(cache)
+    inner.away = True
+    tracker.end()
+    within = await ids_of_all(cache)
+    monkeypatch.setattr(now, "seconds", now.seconds + STALE + 1)
+
+    assert within == "a"
+    with pytest.raises(StoreUnavailable):
+        await ids_of_all(cache)
+
+
+async def test_what_is_kept_takes_the_place_of_its_absence(cache):
+    before = await cache.get(KIND, "a")
+    await cache.keep(KIND, "a", {"region": "x"}, seconds=60)
+
+    assert (before, await region(cache)) == (None, "x")
+
+
+class LaggingStore(SlowStore):
+    """Lists what has been read by its id, as an index that is mended by that alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.indexed = set()
+
+    async def get(self, kind, id, *, fresh=False):
+        found = await super().get(kind, id, fresh=fresh)
+        if id == "broken":
+            raise Invalid("no hash")
+        self.indexed.add(id)
+        return found
+
+    async def all(self, kind):
+        return [resource for resource in await super().all(kind) if resource.id in self.indexed]
+
+
+class TestOfAnIndexThatLags:
+    @pytest.fixture
+    def inner(self):
+        return LaggingStore()
+
+    async def test_a_listing_has_each_that_was_told_of(self, cache, write):
+        told = [await ids_of_all(cache)]
+        for id_ in "ab":
+            await write("one", id_)
+        told.append(await ids_of_all(cache))
+
+        assert told == ["", "ab"]
+
+    async def test_what_cannot_be_read_keeps_none_of_the_others_out(self, cache, tracker, write):
+        await ids_of_all(cache)
+        tracker.listener.changed(KIND, "broken")
+        await write("one")
+
+        assert await ids_of_all(cache) == "a"
+
+    async def test_what_was_told_of_in_an_outage_is_not_forgotten(self, cache, inner, write):
+        await ids_of_all(cache)
+        await write("one")
+        inner.away = True
+        with pytest.raises(StoreUnavailable):
+            await cache.all(KIND)
+        inner.away = False
+
+        assert await ids_of_all(cache) == "a"
+
+    async def test_nothing_is_noted_of_a_kind_that_nobody_lists(self, cache, write):
+        for n in range(10):
+            await write("one", f"a{n}")
+
+        assert cache._told == {}
