@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
@@ -27,7 +28,8 @@ async def store(request):
         url = request.getfixturevalue("redis_url")
         store = RedisStore.at(url)
         if request.param == "cached":
-            store = CachedStore(store, Tracker.at(url, kinds=["AwsAccount"]), size=100, ttl=60, stale=60)
+            tracker = Tracker.at(url, kinds=["AwsAccount", "Session"])
+            store = CachedStore(store, tracker, size=100, ttl=60, stale=60)
     await store.open()
     yield store
     await store.close()
@@ -206,7 +208,115 @@ async def test_kinds_are_listed_apart(store):
     assert await listed(store, offset=0, count=10) == ["a"]
 
 
+async def ids_of_all(store):
+    at_hand = store.all_at_hand("AwsAccount")
+    told = [resource.id for resource in await store.all("AwsAccount")]
+    assert at_hand is None or [resource.id for resource in at_hand] == told
+    return told
+
+
+async def test_all_of_a_kind_is_whole_and_in_order(store):
+    stored = await fill(store, "b", "a", "B", "10")
+    await fill(store, "x", kind="Client")
+
+    assert await ids_of_all(store) == ["10", "B", "a", "b"]
+    assert sorted(stored, key=lambda resource: resource.id) == list(await store.all("AwsAccount"))
+
+
+async def test_all_of_nothing_is_nothing(store):
+    assert await ids_of_all(store) == []
+
+
+async def test_all_has_every_change_of_ones_own_at_once(store):
+    told = [await ids_of_all(store)]
+    (seen,) = await fill(store, "a")
+    told.append(await ids_of_all(store))
+    await fill(store, "b")
+    told.append(await ids_of_all(store))
+    await store.replace("AwsAccount", "a", {"region": "x"}, seen=seen)
+    regions = [resource.fields["region"] for resource in await store.all("AwsAccount")]
+    await store.remove(await store.get("AwsAccount", "a"))
+    told.append(await ids_of_all(store))
+
+    assert told == [[], ["a"], ["a", "b"], ["b"]]
+    assert regions == ["x", "eu-west-1"]
+
+
+async def test_all_that_was_told_does_not_change_afterwards(store):
+    await fill(store, "a")
+    told = await store.all("AwsAccount")
+    await fill(store, "b")
+
+    assert [resource.id for resource in told] == ["a"]
+
+
+async def test_a_change_while_all_is_read_leaves_no_old_listing(store):
+    await fill(store, "a")
+    for n in range(20):
+        await asyncio.gather(store.all("AwsAccount"), fill(store, f"b{n}"), store.all("AwsAccount"))
+        assert f"b{n}" in await ids_of_all(store)
+
+
+async def test_what_is_kept_is_found(store):
+    await store.keep("Session", "a", {"client": "x", "ends": "1"}, seconds=60)
+    found = await store.get("Session", "a")
+
+    assert found.fields == {"client": "x", "ends": "1"}
+    assert await store.get("Session", "b") is None
+    assert store.at_hand("Session", "a") in (found, None)
+
+
+async def test_what_was_missed_is_found_once_it_is_kept(store):
+    before = await store.get("Session", "a")
+    await store.keep("Session", "a", {"client": "x"}, seconds=60)
+
+    assert before is None
+    assert (await store.get("Session", "a")).fields == {"client": "x"}
+
+
 async def test_an_open_store_answers(store):
     await store.check()
 
     assert list(store.warnings()) == []
+
+
+async def test_redis_forgets_what_is_kept_by_itself_and_lists_none_of_it(operator, redis_url):
+    store = RedisStore.at(redis_url, prefix="x:")
+    await store.open()
+    await store.keep("Session", "a", {"client": "x"}, seconds=60)
+    left = await operator.pttl("x:Session:a")
+    await store.close()
+
+    assert 55_000 < left <= 60_000
+    assert not [key for key in await operator.keys("*") if "index" in key]
+
+
+async def test_a_session_that_redis_has_dropped_is_gone_from_the_cache_too(operator, redis_url):
+    tracker = Tracker.at(redis_url, kinds=["Session"])
+    store = CachedStore(RedisStore.at(redis_url), tracker, size=100, ttl=60, stale=60)
+    await store.open()
+    await store.keep("Session", "a", {"client": "x"}, seconds=60)
+    before = await store.get("Session", "a")
+    await operator.delete("Session:a")
+    for _ in range(500):
+        if (after := await store.get("Session", "a")) is None:
+            break
+        await asyncio.sleep(0.01)
+    await store.close()
+
+    assert before
+    assert after is None
+
+
+async def test_the_embedded_store_forgets_what_is_over_when_it_is_given_more():
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    store = EmbeddedStore(clock=lambda: now)
+    for n in range(100):
+        await store.keep("Session", f"a{n}", {}, seconds=60 - n % 2)
+    now += timedelta(seconds=59)
+    await store.keep("Session", "b", {}, seconds=60)
+    some = len(store._kinds["Session"])
+    now += timedelta(seconds=1)
+    await store.keep("Session", "c", {}, seconds=60)
+
+    assert (some, sorted(store._kinds["Session"])) == (51, ["b", "c"])

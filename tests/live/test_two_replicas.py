@@ -1,0 +1,211 @@
+"""Two replicas on one Redis: what access is made of changes at one of them, or behind both, and counts at the other."""
+
+import base64
+import json
+import time
+
+import pytest
+from live.raw_http import send
+from processes import ServiceProcess
+from redis import Redis
+
+# The contract says 100 ms; a busy machine of tests gets ten times that.
+SOON_SECONDS = 1
+STALE_SECONDS = 3
+KEYS = {"access-key-id": "AKIAIOSFODNN7EXAMPLE", "secret-access-key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}
+ROOT_SECRET = "a root secret, long enough"
+
+
+def basic(id_, secret):
+    return f"Basic {base64.b64encode(f'{id_}:{secret}'.encode()).decode()}"
+
+
+ROOT, TEAM = basic("root", ROOT_SECRET), basic("team", "hush")
+PATTERN = {"params": {"account": "acme", "key": "#^team/"}}
+
+
+class Replica:
+    def __init__(self, url):
+        self.url = url
+
+    def ask(self, method, path, values=None, authorization=ROOT):
+        body = None if values is None else json.dumps(values).encode()
+        return send(self.url + path, method, body, {"Content-Type": "application/json", "Authorization": authorization})
+
+    def put(self, path, **values):
+        assert self.ask("PUT", path, values).status in {200, 201}
+
+    def sign(self, key="team/x", authorization=TEAM):
+        return self.ask("GET", f"/aws/storage/acme/bucket/{key}", authorization=authorization).status
+
+    def token(self, authorization=TEAM):
+        answer = self.ask("POST", "/auth/token", {"grant_type": "client_credentials"}, authorization)
+        return f"Bearer {answer.json()['access_token']}"
+
+    def until(self, status, *arguments):
+        """The seconds until signing has that status."""
+        began = time.monotonic()
+        while (seen := self.sign(*arguments)) != status:
+            assert time.monotonic() - began < 20, f"still {seen}, not {status}"
+            time.sleep(0.005)
+        return time.monotonic() - began
+
+
+@pytest.fixture(scope="module")
+def replica_urls(shared_redis):
+    processes = [
+        ServiceProcess(
+            SIGNER_STORE_URL=shared_redis.url, SIGNER_ROOT_CLIENT_ID="root", SIGNER_ROOT_CLIENT_SECRET=ROOT_SECRET
+        )
+        for _ in range(2)
+    ]
+    yield [process.url for process in processes]
+    assert [process.stop() for process in processes] == [0, 0]
+
+
+@pytest.fixture
+def replicas(redis_url, replica_urls):
+    """One that changes things, and one that knew them as they were before."""
+    first, second = (Replica(url) for url in replica_urls)
+    first.put("/AwsAccount/acme", **KEYS)
+    first.put("/Client/team", secret="hush", grant_types=["basic", "client_credentials"])
+    first.put("/AccessPolicy/team", engine="matcho", matcho=PATTERN, link=[{"reference": "Client/team"}])
+    for replica in (first, second):
+        replica.until(200)
+        assert replica.sign("other/x") == 403
+    return first, second
+
+
+@pytest.fixture
+def operator(redis_url, replicas):
+    """Somebody with redis-cli."""
+    with Redis.from_url(redis_url, decode_responses=True) as client:
+        yield client
+
+
+def test_a_client_that_is_deleted_at_one_is_gone_at_the_other_with_its_tokens(replicas):
+    first, second = replicas
+    token = first.token()
+    assert second.sign(authorization=token) == 200
+    first.ask("DELETE", "/Client/team")
+
+    assert second.until(401) < SOON_SECONDS
+    assert second.until(401, "team/x", token) < SOON_SECONDS
+
+
+@pytest.mark.parametrize("patch", [{"secret": "another"}, {"grant_types": []}, {"secret": None}])
+def test_a_client_that_is_changed_at_one_is_changed_at_the_other(replicas, patch):
+    first, second = replicas
+    token = second.token()
+    assert first.sign(authorization=token) == 200
+    first.ask("PATCH", "/Client/team", patch)
+
+    assert second.until(401) < SOON_SECONDS
+    assert second.until(401, "team/x", token) < SOON_SECONDS
+    assert second.sign(authorization=basic("team", "another")) == (200 if "another" in str(patch) else 401)
+
+
+def test_a_policy_that_one_makes_changes_and_deletes_counts_at_the_other(replicas):
+    first, second = replicas
+    took = []
+    first.put("/AccessPolicy/other", engine="matcho", matcho={"params": {"account": "acme", "key": "#^other/"}})
+    took.append(second.until(200, "other/x"))
+    first.put("/AccessPolicy/other", engine="matcho", matcho={"params": {"account": "acme", "key": "#^third/"}})
+    took.append(second.until(403, "other/x"))
+    after_change = second.sign("third/x"), second.sign("team/x")
+    first.ask("DELETE", "/AccessPolicy/other")
+    took.append(second.until(403, "third/x"))
+
+    assert after_change == (200, 200)
+    assert second.sign("team/x") == 200
+    assert max(took) < SOON_SECONDS
+
+
+def test_a_policy_that_an_operator_writes_and_deletes_counts_at_both(replicas, operator):
+    took = []
+    for n in range(10):
+        # One right after the other, as a script does: the listing in between must not be the last.
+        pattern = {"params": {"account": "acme", "key": f"#^operator-{n}/"}}
+        operator.hset(f"AccessPolicy:op-{n}", mapping={"engine": "matcho", "matcho": json.dumps(pattern)})
+        took += [replica.until(200, f"operator-{n}/x") for replica in replicas]
+    for n in range(10):
+        operator.delete(f"AccessPolicy:op-{n}")
+        took += [replica.until(403, f"operator-{n}/x") for replica in replicas]
+
+    assert max(took) < SOON_SECONDS
+    assert [replica.sign() for replica in replicas] == [200, 200]
+
+
+@pytest.mark.parametrize("fields", [{"engine": "nonsense"}, {"matcho": "{}"}, {"link": "[]"}])
+def test_a_policy_that_an_operator_breaks_allows_nothing(replicas, operator, fields):
+    operator.hset("AccessPolicy:team", mapping=fields)
+
+    assert max(replica.until(403) for replica in replicas) < SOON_SECONDS
+
+
+@pytest.mark.parametrize("how", ["HSET", "HDEL", "DEL", "FLUSHALL"])
+def test_a_client_that_an_operator_changes_is_changed_at_both(replicas, operator, how):
+    tokens = [replica.token() for replica in replicas]
+    if how == "HSET":
+        operator.hset("Client:team", "secret", "hush")
+    elif how == "HDEL":
+        operator.hdel("Client:team", "secret")
+    elif how == "DEL":
+        operator.delete("Client:team")
+    else:
+        operator.flushall()
+
+    assert max(replica.until(401) for replica in replicas) < SOON_SECONDS
+    assert max(replica.until(401, "team/x", token) for replica in replicas for token in tokens) < SOON_SECONDS
+
+
+def test_a_token_of_one_is_good_at_the_other_and_ends_in_redis(replicas, operator):
+    first, second = replicas
+    token, root = first.token(), first.token(ROOT)
+    good = [second.sign(authorization=token), second.ask("GET", "/Client", authorization=root).status]
+    sessions = operator.keys("Session:*")
+    lifetimes = [operator.ttl(key) for key in sessions]
+    operator.delete(*sessions)
+
+    assert good == [200, 200]
+    assert len(sessions) == 2
+    assert all(3590 < seconds <= 3600 for seconds in lifetimes)
+    assert not any(token[7:] in str(operator.hgetall(key)) for key in sessions)
+    assert max(replica.until(401, "team/x", token) for replica in replicas) < SOON_SECONDS
+
+
+def test_while_redis_is_away_who_was_known_is_served_for_a_while_and_nobody_else(own_redis):
+    process = ServiceProcess(
+        SIGNER_STORE_URL=own_redis.url,
+        SIGNER_ROOT_CLIENT_ID="root",
+        SIGNER_ROOT_CLIENT_SECRET=ROOT_SECRET,
+        SIGNER_STALE_SECONDS=str(STALE_SECONDS),
+    )
+    replica = Replica(process.url)
+    replica.put("/AwsAccount/acme", **KEYS)
+    for id_ in ("team", "unseen"):
+        replica.put(f"/Client/{id_}", secret="hush", grant_types=["basic", "client_credentials"])
+    replica.put("/AccessPolicy/team", engine="matcho", matcho=PATTERN)
+    token = replica.token()
+    replica.until(200)
+    replica.until(200, "team/x", token)
+    own_redis.kill()
+    known = [replica.sign(), replica.sign(authorization=token), replica.sign("other/x")]
+    unknown = [
+        replica.sign(authorization=basic("unseen", "hush")),
+        replica.sign(authorization=f"Bearer {'a' * 43}"),
+        replica.ask("POST", "/auth/token", {"grant_type": "client_credentials"}, TEAM).status,
+    ]
+    wrong = replica.sign(authorization=basic("team", "wrong"))
+    root = replica.ask("GET", "/$version").status
+    ended = replica.until(503)
+    also_ended = replica.until(503, "team/x", token)
+    own_redis.start()
+    replica.until(200)
+    replica.until(200, "team/x", token)
+
+    assert known == [200, 200, 403]
+    assert unknown == [503, 503, 503]
+    assert (wrong, root) == (401, 200)
+    assert ended + also_ended < 20
+    assert process.stop() == 0
