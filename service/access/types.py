@@ -92,9 +92,16 @@ class ClientSchema(ResourceSchema):
 
     kind = "Client"
     id = Text(ID.pattern, ID_RULE, required=True)
-    secret = Text(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,512}", _SECRET_RULE)
+    secret = Text(
+        metadata={"examples": ["a secret that nobody guesses"]},
+        rule=r"[^\x00-\x1f\x7f\ud800-\udfff]{1,512}",
+        message=_SECRET_RULE,
+    )
     masked_secret = Masked(data_key="_secret")
-    grant_types = GrantTypes(data_key="grant_types")
+    grant_types = GrantTypes(
+        data_key="grant_types",
+        metadata={"type": "array", "items": {"enum": list(GRANT_TYPES)}, "examples": [[CLIENT_CREDENTIALS]]},
+    )
     description = Text(r"[^\x00-\x1f\x7f]{0,1024}", _DESCRIPTION_RULE)
 
 
@@ -103,9 +110,19 @@ class AccessPolicySchema(ResourceSchema):
 
     kind = "AccessPolicy"
     id = Text(ID.pattern, ID_RULE, required=True)
-    engine = Text("allow|matcho", "must be allow or matcho", required=True)
-    matcho = Matcho()
-    link = Links()
+    engine = Text("allow|matcho", "must be allow or matcho", required=True, metadata={"examples": [MATCHO]})
+    matcho = Matcho(
+        metadata={"type": "object", "description": "a pattern", "examples": [{"params": {"key": "#^team-a/"}}]}
+    )
+    link = Links(
+        metadata={
+            "type": "array",
+            "minItems": 1,
+            "maxItems": MAX_LINKS,
+            "items": {"type": "object"},
+            "examples": [[{"reference": "Client/my-client"}]],
+        }
+    )
     description = Text(r"[^\x00-\x1f\x7f]{0,1024}", _DESCRIPTION_RULE)
 
     @validates_schema(skip_on_field_errors=False, pass_original=True)

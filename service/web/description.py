@@ -18,7 +18,7 @@ class Description:
 
     ``name`` becomes the operationId. ``answer`` and ``body`` are names of schemas in the document, ``media`` are the
     types of an answer that is not negotiated. ``heeds`` and ``headers`` are names of request and response headers,
-    ``errors`` those that are not every route's. ``public`` is what asks for no caller.
+    ``errors`` those that are not every route's.
     """
 
     name: str
@@ -31,7 +31,6 @@ class Description:
     heeds: Sequence[str] = ()
     headers: Sequence[str] = ()
     errors: Sequence[type[ServiceError]] = ()
-    public: bool = False
 
 
 def described(name: str, summary: str, **facts: Any) -> Callable[[_Described], _Described]:

@@ -14,7 +14,7 @@ from service.web.codec import Format
 from service.web.context import Exchange
 from service.web.description import described
 from service.web.media import DEFAULT_TYPES
-from service.web.routing import Route
+from service.web.routing import Guard, Handler, Route
 
 # The page runs its own script on the service's own document, and nothing else.
 _SECURITY: Mapping[str, str] = {
@@ -30,7 +30,6 @@ _described = partial(
     statuses=(HTTPStatus.OK, HTTPStatus.NOT_MODIFIED),
     heeds=(hdrs.IF_NONE_MATCH,),
     headers=(hdrs.ETAG, hdrs.CACHE_CONTROL),
-    public=True,
 )
 
 
@@ -50,10 +49,7 @@ class DocumentHandlers:
         self._bytes = cache(partial(document, self._routes))
 
     def routes(self) -> list[Route]:
-        return [
-            Route(hdrs.METH_GET, "/openapi.json", self.as_json, own_type=True),
-            Route(hdrs.METH_GET, "/openapi.yaml", self.as_yaml, own_type=True),
-        ]
+        return [_own("/openapi.json", self.as_json), _own("/openapi.yaml", self.as_yaml)]
 
     @_described("openApiJson", "This document as JSON", answer="OpenApi", media=(DEFAULT_TYPES["json"],))
     async def as_json(self, exchange: Exchange) -> Answer:
@@ -64,7 +60,7 @@ class DocumentHandlers:
         return _static(exchange, DEFAULT_TYPES["yaml"], partial(self._bytes, "yaml"))
 
 
-@described("start", "Leads to the documentation", statuses=(HTTPStatus.TEMPORARY_REDIRECT,), public=True)
+@described("start", "Leads to the documentation", statuses=(HTTPStatus.TEMPORARY_REDIRECT,))
 async def start(exchange: Exchange) -> Answer:
     target.only(exchange.query)
     # Relative, for a gateway that serves this under a prefix.
@@ -109,23 +105,15 @@ def _is_known(exchange: Exchange, tag: str) -> bool:
     return any(known.strip().removeprefix("W/") in {tag, "*"} for known in given.split(","))
 
 
+def _own(path: str, handler: Handler) -> Route:
+    return Route(hdrs.METH_GET, path, handler, own_type=True, guard=Guard.NOBODY)
+
+
 PAGES = (
-    Route(hdrs.METH_GET, "/", start, own_type=True),
-    Route(
-        hdrs.METH_GET,
-        "/docs",
-        _page("docs", "A page that shows this document", "docs.html", "text/html"),
-        own_type=True,
-    ),
-    Route(
-        hdrs.METH_GET, "/static/docs.css", _page("docsStyle", "The page's style", "docs.css", "text/css"), own_type=True
-    ),
-    Route(
-        hdrs.METH_GET,
-        "/static/docs.js",
-        _page("docsScript", "The page's script", "docs.js", "text/javascript"),
-        own_type=True,
-    ),
+    _own("/", start),
+    _own("/docs", _page("docs", "A page that shows this document", "docs.html", "text/html")),
+    _own("/static/docs.css", _page("docsStyle", "The page's style", "docs.css", "text/css")),
+    _own("/static/docs.js", _page("docsScript", "The page's script", "docs.js", "text/javascript")),
 )
 
 

@@ -6,14 +6,22 @@ from aiohttp import hdrs
 
 from service.access.callers import Caller
 from service.access.types import ACCESS_POLICY, REQUEST_NAMES, linked_client
-from service.errors import Invalid, Issue
+from service.errors import Invalid, Issue, StoreUnavailable
 from service.web import target
 from service.web.access import permitted
 from service.web.answer import Answer, respond
 from service.web.context import Exchange
+from service.web.description import described as told_of
 from service.web.routing import Guard, Route
 
 
+@told_of(
+    "explain",
+    "Which policy would allow a request, or why each does not",
+    answer="Explanation",
+    body="DescribedRequest",
+    errors=(StoreUnavailable,),
+)
 async def explain(exchange: Exchange) -> Answer:
     target.only(exchange.query)
     # It tells of all policies, and so is for those who may list them.

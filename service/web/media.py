@@ -25,6 +25,8 @@ ANSWERS: Final[dict[str, Format]] = {
 MERGE_PATCH = "application/merge-patch+json"
 BODIES: Final[dict[str, Format]] = {**ANSWERS, MERGE_PATCH: "json"}
 
+FORM: Final = "application/x-www-form-urlencoded"
+
 _MAX_HEADER = 256  # A longer one is legal and rare: it is judged each time, so that what is remembered stays small.
 _REMEMBERED = 256
 _MAX_RANGES = 64  # Header lines, joined, could hold hundreds of thousands.
@@ -62,7 +64,7 @@ def body_format(content_type: str) -> Format:
 
 def is_form(content_type: str) -> bool:
     """Whether a body is as HTML forms send it."""
-    return _essence(content_type) == "application/x-www-form-urlencoded"
+    return _essence(content_type) == FORM
 
 
 def answer_type(format_parameter: str | None, accept: str | None, body_type: str | None) -> AnswerType:

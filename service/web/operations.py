@@ -16,13 +16,13 @@ from service.web.description import described
 from service.web.routing import Guard, Route
 
 
-@described("live", "Whether the process serves", answer="Status", public=True)
+@described("live", "Whether the process serves", answer="Status")
 async def live(exchange: Exchange) -> Answer:
     target.only(exchange.query)
     return respond(exchange, {"status": "pass"})
 
 
-@described("ready", "Whether requests may come", answer="Status", errors=(StoreUnavailable,), public=True)
+@described("ready", "Whether requests may come", answer="Status", errors=(StoreUnavailable,))
 async def ready(exchange: Exchange) -> Answer:
     """503 while draining, or while the store cannot be reached."""
     target.only(exchange.query)
@@ -32,7 +32,7 @@ async def ready(exchange: Exchange) -> Answer:
     return respond(exchange, {"status": "pass"})
 
 
-@described("health", "What is well, and what is not", answer="Health", public=True)
+@described("health", "What is well, and what is not", answer="Health")
 async def health(exchange: Exchange) -> Answer:
     """In the shape of Aidbox. Source: https://docs.aidbox.app/api/other/health-check."""
     target.only(exchange.query)
@@ -59,7 +59,6 @@ async def version(exchange: Exchange) -> Answer:
     "Metrics for Prometheus",
     answer="Text",
     media=("text/plain", "application/openmetrics-text"),
-    public=True,
 )
 async def metrics(exchange: Exchange) -> Answer:
     target.only(exchange.query)

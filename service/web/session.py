@@ -6,12 +6,13 @@ Source: https://www.rfc-editor.org/rfc/rfc6749#section-4.4
 from aiohttp import hdrs
 
 from service.access.callers import basic_credentials
-from service.errors import Invalid, Issue, RouteNotFound, Unauthenticated
+from service.errors import Invalid, Issue, RouteNotFound, StoreUnavailable, Throttled, Unauthenticated
 from service.resources.schemas import Reader, Text, WireSchema
 from service.web import target
 from service.web.access import address, authorization, challenge
 from service.web.answer import Answer, respond
 from service.web.context import Exchange
+from service.web.description import described
 from service.web.routing import Guard, Route
 
 
@@ -26,6 +27,13 @@ class TokenRequest(WireSchema):
 _REQUEST = Reader(TokenRequest)
 
 
+@described(
+    "token",
+    "Get an access token for a client's credentials",
+    answer="Token",
+    body="TokenRequest",
+    errors=(RouteNotFound, StoreUnavailable, Throttled, Unauthenticated),
+)
 async def token(exchange: Exchange) -> Answer:
     target.only(exchange.query)
     access = exchange.shared.access

@@ -16,8 +16,9 @@ from referencing.jsonschema import DRAFT202012
 
 import service
 from service import app, settings
+from service.access.types import RESOURCE_TYPES
 from service.errors import Invalid
-from service.resources.types import AWS_ACCOUNT, RESOURCE_TYPES
+from service.resources.types import AWS_ACCOUNT
 from service.web import documentation
 from service.web.description import description_of
 from service.web.media import BODIES

@@ -15,10 +15,10 @@ from service.resources import json_schema
 from service.resources.json_schema import Json
 from service.resources.types import ResourceType
 from service.web.description import Description, description_of
-from service.web.media import BODIES, MERGE_PATCH
+from service.web.media import BODIES, FORM, MERGE_PATCH
 from service.web.openapi import shapes
 from service.web.openapi.shapes import negotiated, reference
-from service.web.routing import Route
+from service.web.routing import Guard, Route
 
 _VERSION = "3.1.1"
 _ABOUT = """\
@@ -110,8 +110,8 @@ def _operation(route: Route) -> Json:
         "responses": _responses(route, description, named(description.answer or "")),
     }
     if description.body:
-        operation["requestBody"] = _request_body(named(description.body))
-    if description.public:
+        operation["requestBody"] = _request_body(route, named(description.body))
+    if route.guard is Guard.NOBODY:
         operation["security"] = []
     return operation
 
@@ -149,8 +149,9 @@ def _query_parameters(description: Description) -> list[Json]:
     return [{"name": name, "in": "query", "schema": schema} for name, schema in properties.items()]
 
 
-def _request_body(name: str) -> Json:
+def _request_body(route: Route, name: str) -> Json:
     types = [type_ for type_ in BODIES if type_ != MERGE_PATCH or name.endswith("Patch")]
+    types += [FORM] if route.form else []
     return {"required": True, "content": {type_: {"schema": reference("schemas", name)} for type_ in types}}
 
 
@@ -162,7 +163,7 @@ def _responses(route: Route, description: Description, answer: str) -> Json:
     if description.body:
         told += _WITH_BODY
     statuses = {error.status for error in told}
-    if not description.public:
+    if route.guard is not Guard.NOBODY:
         statuses |= {int(status) for status in _OF_CALLERS}
     for status in sorted(statuses):
         responses[str(status)] = reference("responses", shapes.ERRORS[status][0])

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from service.access.types import REQUEST_NAMES
 from service.resources.json_schema import of_body
 from service.resources.schemas import ID, UploadSchema
 from service.signing.names import BUCKET_PATTERN, KEY_PATTERN
@@ -39,6 +40,8 @@ _TEXT: Json = {"type": "string"}
 _PASS_OR: Json = {"type": "string", "enum": ["pass", "warn", "fail"]}
 _ABOUT = {"version": _TEXT, "commit": _TEXT, "python": _TEXT}
 
+_REQUEST_PARTS: dict[str, Json] = {"request-method": _TEXT, "uri": _TEXT}
+
 OUTCOME = record(
     {
         "resourceType": {"const": "OperationOutcome"},
@@ -74,6 +77,23 @@ SCHEMAS: dict[str, Json] = {
             "about": record(_ABOUT),
             "checks": {"type": "object", "additionalProperties": record({"status": _PASS_OR}, {"output": _TEXT})},
         }
+    ),
+    "TokenRequest": record(
+        {"grant_type": {"const": "client_credentials"}}, {"client_id": _TEXT, "client_secret": _TEXT}
+    ),
+    "Token": record({"token_type": {"const": "Bearer"}, "access_token": _TEXT, "expires_in": {"type": "integer"}}),
+    "DescribedRequest": {
+        "type": "object",
+        "properties": {name: _REQUEST_PARTS.get(name, {"type": "object"}) for name in sorted(REQUEST_NAMES)},
+        "additionalProperties": False,
+    },
+    "Explanation": record(
+        {"allowed": {"type": "boolean"}},
+        {
+            "policy": _TEXT,
+            "reason": _TEXT,
+            "policies": {"type": "array", "items": record({"policy": _TEXT, "mismatch": _TEXT})},
+        },
     ),
     "Text": _TEXT,
     "OpenApi": {"type": "object", "required": ["openapi", "info", "paths"]},
