@@ -14,6 +14,8 @@ from service.web.context import Exchange
 from service.web.description import described as told_of
 from service.web.routing import Guard, Route
 
+_TEXTS = frozenset({"request-method", "uri"})
+
 
 @told_of(
     "explain",
@@ -42,6 +44,14 @@ def _described(exchange: Exchange) -> dict[str, Any]:
     given = exchange.body.values
     if unknown := [name for name in given if name not in REQUEST_NAMES]:
         raise Invalid(*(Issue(f"{name} is nothing that a request has", name) for name in unknown))
+    faults = [Issue(f"{name} must be text", name) for name in _TEXTS & given.keys() if not isinstance(given[name], str)]
+    faults += [
+        Issue(f"{name} must be an object", name)
+        for name in given.keys() - _TEXTS
+        if not isinstance(given[name], dict | None)
+    ]
+    if faults:
+        raise Invalid(*faults)
     return {**given, "request-method": str(given.get("request-method", "get")).lower()}
 
 

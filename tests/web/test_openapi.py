@@ -20,9 +20,9 @@ from service.access.types import RESOURCE_TYPES
 from service.errors import Invalid
 from service.resources.types import AWS_ACCOUNT
 from service.web import documentation
-from service.web.description import description_of
 from service.web.media import BODIES
 from service.web.openapi import shapes
+from service.web.routing import Guard
 
 ROUTES = app.routes(settings.load({}))
 DOCUMENT = json.loads(documentation.document(ROUTES, "json"))
@@ -114,7 +114,8 @@ def test_an_operation_says_what_it_may_answer(method, path, operation):
 
     assert told >= EVERYWHERE
     assert any(status < "400" for status in told)
-    assert (told >= OF_CALLERS) == (operation.get("security") != []) == (not description_of(route.handler).public)
+    assert (operation.get("security") == []) == (route.guard is Guard.NOBODY)
+    assert told >= OF_CALLERS or route.guard is Guard.NOBODY
     assert (told >= OF_BODIES) == ("requestBody" in operation)
     assert ({"406", "422"} <= told) == (not route.own_type)
 

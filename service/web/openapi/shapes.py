@@ -84,7 +84,7 @@ SCHEMAS: dict[str, Json] = {
     "Token": record({"token_type": {"const": "Bearer"}, "access_token": _TEXT, "expires_in": {"type": "integer"}}),
     "DescribedRequest": {
         "type": "object",
-        "properties": {name: _REQUEST_PARTS.get(name, {"type": "object"}) for name in sorted(REQUEST_NAMES)},
+        "properties": {name: _REQUEST_PARTS.get(name, {"type": ["object", "null"]}) for name in sorted(REQUEST_NAMES)},
         "additionalProperties": False,
     },
     "Explanation": record(
