@@ -90,10 +90,10 @@ async def test_a_marker_keeps_what_is_stored(keeper):
     assert await keeper.kept(AWS_ACCOUNT, "a", values, seen) == KEYS
 
 
-async def test_a_marker_keeps_a_hash_to_the_letter(keeper):
-    seen = Resource("Client", "a", await keeper.kept(CLIENT, "a", {"secret": "hush"}, None))
+async def test_a_marker_keeps_a_hash_to_the_letter(sealing):
+    seen = Resource("Client", "a", await sealing.kept(CLIENT, "a", {"secret": "hush"}, None))
 
-    assert await keeper.kept(CLIENT, "a", {"_secret": MASKED}, seen) == dict(seen.fields)
+    assert await sealing.kept(CLIENT, "a", {"_secret": MASKED}, seen) == dict(seen.fields)
 
 
 async def test_a_secret_that_is_sent_beats_its_marker(keeper):
