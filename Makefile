@@ -36,9 +36,10 @@ bench: $(STAMP) ## what docs/benchmarks.md is made of
 soak: $(STAMP) ## millions of mixed requests, memory watched (SOAK_REQUESTS)
 	$(BIN)/python -m benchmarks.soak
 
-fuzz: $(STAMP) ## coverage-guided fuzzing of the codec, bounded
+fuzz: $(STAMP) ## the codec, guided by coverage, and every route, by hostile requests; bounded
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement tests/fuzz/requirements.txt
 	$(BIN)/python tests/fuzz/fuzz_codec.py -max_total_time=$${FUZZ_SECONDS:-60}
+	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-20000} $(BIN)/python -m pytest --quiet --timeout=0 tests/web/test_hostile.py
 
 docs: $(STAMP) ## the reference pages that are made from declarations
 	$(BIN)/python docs/generate.py
@@ -46,6 +47,7 @@ docs: $(STAMP) ## the reference pages that are made from declarations
 constraints: $(STAMP) ## compile constraints.txt anew (UPGRADE= keeps what is pinned)
 	$(BIN)/pip install --quiet pip-tools
 	$(BIN)/pip-compile $(COMPILE) --extra dev --extra bench --output-file constraints.txt pyproject.toml
+	$(BIN)/pip-compile $(COMPILE) --no-annotate --output-file deploy/requirements.txt pyproject.toml
 	echo atheris | $(BIN)/pip-compile $(COMPILE) --output-file tests/fuzz/requirements.txt -
 
 clean: ## forget what was installed and cached here

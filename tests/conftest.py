@@ -51,7 +51,7 @@ def audit_log(audit_file):
 
 
 @pytest.fixture
-async def make_client(aiohttp_client, lasting_presigner, monkeypatch, audit_log):
+async def make_client(audit_log, aiohttp_client, lasting_presigner, monkeypatch):
     """Makes clients of applications of their own, with settings by their environment variables."""
     monkeypatch.setattr("service.app.Presigner", lambda **_: lasting_presigner)
 

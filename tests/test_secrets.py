@@ -1,6 +1,7 @@
 """What the whole test run has logged and answered, searched for every secret that it used."""
 
 import pytest
+from watching import Watch
 
 
 @pytest.fixture
@@ -15,14 +16,13 @@ def test_no_secret_was_logged_or_answered(secret_watch):
 
 
 def test_there_was_something_to_search(whole_run):
-    assert len(whole_run.secrets) >= 10
+    assert len(whole_run.secrets) >= 5
     assert all(looks > 100 for looks in whole_run.looks.values())
 
 
-def test_a_secret_would_be_found(secret_watch):
-    secret_watch.keep("a secret that is not told")
-    secret_watch.look("log", "line one\na secret that is not told")
-    (found,) = secret_watch.found
-    secret_watch.found.clear()
+def test_a_secret_would_be_found():
+    watch = Watch()
+    watch.keep("a secret that is not told")
+    watch.look("log", "line one\na secret that is not told")
 
-    assert found[:2] == ("log", "a secret that is not told")
+    assert [found[:2] for found in watch.found] == [("log", "a secret that is not told")]

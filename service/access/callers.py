@@ -134,7 +134,8 @@ class Callers:
         return _caller(await self._login(id_, secret, grant=grant, address=address))
 
     async def _login(self, id_: str, secret: str, *, grant: str, address: str) -> Verdict:
-        client = await self._client(id_)
+        # The root needs no store, as somebody must be able to look after it.
+        client = None if self._root.is_it(id_, secret) else await self._client(id_)
         kept = client.secret if client else None
         mark = self._mark(_authorization(id_, secret), address)
         verdict = self._verdicts.get(mark)

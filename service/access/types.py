@@ -93,7 +93,7 @@ class ClientSchema(ResourceSchema):
     kind = "Client"
     id = Text(ID.pattern, ID_RULE, required=True, metadata={"examples": ["my-client"]})
     secret = Text(
-        metadata={"examples": ["a secret that nobody guesses"]},
+        metadata={"examples": ["<secret>"]},
         rule=r"[^\x00-\x1f\x7f\ud800-\udfff]{1,512}",
         message=_SECRET_RULE,
     )

@@ -206,7 +206,7 @@ class AwsAccountSchema(ResourceSchema):
     secret_access_key = Text(
         rf"(?!{SEALED})[^{_UNFIT}]{{1,512}}",
         f"must be 1 to 512 characters of Unicode, none of them a control character, and not begin with {SEALED}",
-        metadata={"examples": ["wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"]},
+        metadata={"examples": ["<secret-access-key>"]},
     )
     masked_secret_access_key = Masked(data_key="_secret-access-key")
     session_token = Text(

@@ -116,6 +116,12 @@ async def test_what_is_remembered_is_of_these_credentials_from_this_address(call
     assert callers.at_hand(authorization, address=address) is None
 
 
+async def test_the_root_needs_no_store(callers, monkeypatch):
+    monkeypatch.setattr(callers, "_client", None)
+
+    assert await callers.login(OWN.id, OWN.secret, grant="basic", address="") is ROOT
+
+
 async def test_who_fails_is_not_remembered(callers, hasher, write):
     for _ in range(3):
         assert await outcome(callers, basic("team", "wrong")) == "Unauthenticated"

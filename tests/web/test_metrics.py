@@ -175,7 +175,7 @@ async def test_the_build_is_told(make_client):
 
 
 @pytest.fixture
-async def operations(aiohttp_client, audit_log):
+async def operations(audit_log, aiohttp_client):
     """The application on the embedded store that has an operations port, and what is served on that."""
     main = create_app(load({"SIGNER_OPS_PORT": "0"}), audit_log)
     client = await aiohttp_client(TestServer(main))
