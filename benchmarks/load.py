@@ -1,4 +1,4 @@
-"""The load generator: wrk, 32 connections kept alive; and single requests."""
+"""The load generators, over 32 connections kept alive: wrk, as fast as it goes, and hey, at a rate; single requests."""
 
 import http.client
 import json
@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import quantiles
 
 from benchmarks import cores
 
@@ -14,6 +15,8 @@ CONNECTIONS = 32
 SCRIPT = Path(__file__).with_name("wrk.lua")
 ASK_SECONDS = 10
 INSTALL_SECONDS = 120
+# Of what was asked for, at least this is sent, or the generator is the one that is measured.
+LEAST_OF_RATE = 0.95
 
 
 class LoadError(Exception):
@@ -74,15 +77,38 @@ def wrk(script: Path, url: str, seconds: int, *arguments: str) -> dict[str, int]
     return counts
 
 
+def delays(port: int, request: Request, *, rate: float, seconds: int) -> tuple[float, float]:
+    """The 50th and 99th percentile, in microseconds, of the time an answer takes at a ``rate`` that hey holds.
+
+    Its 32 workers beat in step, so that each answer waits for those of the same beat.
+    """
+    command = ["hey", "-z", f"{seconds}s", "-c", str(CONNECTIONS), "-q", f"{rate / CONNECTIONS:.3f}", "-o", "csv"]
+    with cores.pinned(cores.LOAD):
+        done = subprocess.run(
+            [*command, f"http://127.0.0.1:{port}{request.path}"], capture_output=True, text=True, check=False
+        )
+    answers = [line.split(",") for line in done.stdout.splitlines()[1:]]
+    if done.returncode or not answers or any(status != "200" for *_, status, _ in answers):
+        raise LoadError(f"hey failed, or not every answer is 200: {done.stderr}")
+    if len(answers) < LEAST_OF_RATE * rate * seconds:
+        raise LoadError(f"The rate is not held: {len(answers) / seconds:.0f} a second of {rate:.0f}")
+    percentiles = quantiles((float(answer[0]) for answer in answers), n=100)
+    return percentiles[49] * 1e6, percentiles[98] * 1e6
+
+
 def install() -> None:
-    """Install wrk where that is possible without asking. Raises LoadError, which says what to do, where it is not."""
-    if not shutil.which("wrk") and os.geteuid() == 0 and shutil.which("apt-get"):
-        for arguments in (["update"], ["install", "-y", "wrk"]):
+    """Install the generators where that is possible without asking.
+
+    Raises LoadError, which says what to do, where it is not.
+    """
+    missing = [name for name in ("wrk", "hey") if not shutil.which(name)]
+    if missing and os.geteuid() == 0 and shutil.which("apt-get"):
+        for arguments in (["update"], ["install", "-y", *missing]):
             subprocess.run(
                 ["apt-get", "-q", *arguments],  # noqa: S607 - the system's own
                 stdout=subprocess.DEVNULL,
                 timeout=INSTALL_SECONDS,
                 check=False,
             )
-    if not shutil.which("wrk"):
-        raise LoadError("The load generator wrk is missing; on Debian: apt-get install wrk")
+    if still := [name for name in missing if not shutil.which(name)]:
+        raise LoadError(f"A load generator is missing; on Debian: apt-get install {' '.join(still)}")
