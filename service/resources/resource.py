@@ -11,6 +11,8 @@ from typing import Any
 # The service's own fields of a record begin with an underscore; all others are a resource's, under their wire names.
 VERSION, CREATED, UPDATED, DIGEST, WRITES = "_version", "_createdAt", "_lastUpdated", "_digest", "_writes"
 
+_canonical = json.JSONEncoder(separators=(",", ":")).encode
+
 # A writer whose answer was lost looks for its own mark; this many later writers may have come between.
 WRITES_REMEMBERED = 8
 
@@ -122,8 +124,7 @@ def compose(
 
 
 def digest(fields: Mapping[str, str]) -> str:
-    canonical = json.dumps(sorted(fields.items()), separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+    return hashlib.sha256(_canonical(sorted(fields.items())).encode()).hexdigest()[:32]
 
 
 def _instant(text: str | None) -> datetime:
