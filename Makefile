@@ -37,7 +37,7 @@ soak: $(STAMP) ## millions of mixed requests, memory watched (SOAK_REQUESTS)
 	$(BIN)/python -m benchmarks.soak
 
 fuzz: $(STAMP) ## the codec, guided by coverage, and every route, by hostile requests; bounded
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement tests/fuzz/requirements.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement tests/fuzz/requirements.txt
 	$(BIN)/python tests/fuzz/fuzz_codec.py -max_total_time=$${FUZZ_SECONDS:-60}
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-20000} $(BIN)/python -m pytest --quiet --timeout=0 tests/web/test_hostile.py
 
@@ -59,6 +59,6 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
 		|| { echo "The venv module is needed; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	@echo "Installing what constraints.txt pins into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement constraints.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
