@@ -47,16 +47,10 @@ PROJECTED = {
 }
 
 
-class Clock:
-    now = float(NOW)
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture
-def clock():
-    return Clock()
+def clock(clock):
+    clock.now = float(NOW)
+    return clock
 
 
 @pytest.fixture
@@ -338,11 +332,11 @@ async def test_a_remembered_verdict_ends_with_its_token(verifier, clock):
     assert not verifier._verdicts
 
 
-async def test_a_remembered_verdict_ends_with_its_key(file, monkeypatch):
+async def test_a_remembered_verdict_ends_with_its_key(file, monkeypatch, clock):
     monkeypatch.setattr(FileSource, "interval", 0.01)
     keys = KeySet.at(str(file))
     await keys.open()
-    verifier = JwtVerifier(ISSUER, AUDIENCE, keys, clock=Clock())
+    verifier = JwtVerifier(ISSUER, AUDIENCE, keys, clock=clock)
     await verifier.verify(TRUE)
     file.write_bytes(key_set(SECOND))
     async with asyncio.timeout(5):

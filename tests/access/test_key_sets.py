@@ -30,18 +30,6 @@ def warnings(log):
     return [record.getMessage() for record in log.records if record.levelno >= logging.WARNING]
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 async def make_key_set(clock):
     sets = []

@@ -18,18 +18,6 @@ OWN = Root("root", "a root secret")
 GRANTS = ["client_credentials"]
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def store():
     return EmbeddedStore()

@@ -11,18 +11,6 @@ from service.access.throttle import (
 from service.errors import Throttled
 
 
-class Clock:
-    now = 100.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def throttle(clock):
     return Throttle(clock)
