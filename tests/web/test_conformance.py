@@ -1,11 +1,13 @@
 """The service does what its document says: schemathesis, with all its checks, on a process of the service."""
 
+import base64
 import json
 
 import pytest
 import requests
 import schemathesis
 from hypothesis import strategies as st
+from processes import ServiceProcess
 from schemathesis.config import SchemathesisConfig
 from schemathesis.core.parameters import ParameterLocation
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
@@ -18,6 +20,8 @@ ACCOUNT = {
     "access-key-id": "AKIAIOSFODNN7EXAMPLE",
     "secret-access-key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
 }
+
+ROOT = {"SIGNER_ROOT_CLIENT_ID": "root", "SIGNER_ROOT_CLIENT_SECRET": "a root secret, long enough"}
 
 MARKERS = {f"_{secret}" for type_ in RESOURCE_TYPES for secret in type_.secrets}
 
@@ -51,18 +55,27 @@ def _document():
 schema = schemathesis.openapi.from_dict(_document(), config=CONFIG)
 
 
-@pytest.fixture(scope="session")
-def headers():
-    """What goes with each request; a run on a service that asks for callers has its Authorization here."""
-    return {}
+@pytest.fixture(scope="session", params=["open", "asked who calls"])
+def access(request):
+    """The settings of a service, and what goes with each request."""
+    if request.param == "open":
+        return {}, {}
+    return ROOT, {"Authorization": f"Basic {base64.b64encode(':'.join(ROOT.values()).encode()).decode()}"}
 
 
 @pytest.fixture(scope="session")
-def base_url(service, headers):
+def headers(access):
+    return access[1]
+
+
+@pytest.fixture(scope="session")
+def base_url(access, headers):
     """A service that has an account under the document's example id."""
-    answer = requests.put(f"{service.url}/AwsAccount/my-account", json=ACCOUNT, headers=headers, timeout=5)
-    assert answer.status_code in {200, 201}
-    return service.url
+    process = ServiceProcess(**access[0])
+    answer = requests.put(f"{process.url}/AwsAccount/my-account", json=ACCOUNT, headers=headers, timeout=5)
+    assert answer.status_code == 201
+    yield process.url
+    assert process.stop() == 0
 
 
 # Under /fhir the same handlers answer.

@@ -37,6 +37,7 @@ def _upload() -> Json:
 
 
 _TEXT: Json = {"type": "string"}
+_OPTIONAL: Json = {"type": ["string", "null"]}
 _PASS_OR: Json = {"type": "string", "enum": ["pass", "warn", "fail"]}
 _ABOUT = {"version": _TEXT, "commit": _TEXT, "python": _TEXT}
 
@@ -79,7 +80,7 @@ SCHEMAS: dict[str, Json] = {
         }
     ),
     "TokenRequest": record(
-        {"grant_type": {"const": "client_credentials"}}, {"client_id": _TEXT, "client_secret": _TEXT}
+        {"grant_type": {"const": "client_credentials"}}, {"client_id": _OPTIONAL, "client_secret": _OPTIONAL}
     ),
     "Token": record({"token_type": {"const": "Bearer"}, "access_token": _TEXT, "expires_in": {"type": "integer"}}),
     "DescribedRequest": {
