@@ -31,7 +31,7 @@ REFUSED = ["400", "401", "403", "404", "405", "406", "409", "412", "415", "422",
 CONFIG = SchemathesisConfig.from_dict(
     {
         "seed": 1,
-        "generation": {"max-examples": 25},
+        "generation": {"max-examples": 15},
         "phases": {"stateful": {"enabled": False}},
         "checks": {
             "positive_data_acceptance": {"expected-statuses": ACCEPTED},
