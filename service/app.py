@@ -1,13 +1,16 @@
 """Wiring: which store, which middlewares, which routes, and in what order they open and close."""
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+import asyncio
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aiohttp import web
+from aiohttp import StreamReader, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import RawRequestMessage
 
 from service.access.callers import Callers, Root
 from service.access.policies import Policies
@@ -25,8 +28,8 @@ from service.telemetry import metrics
 from service.telemetry.audit import AuditLog
 from service.web import documentation, explanation, operations, session, storage
 from service.web.access import Access
-from service.web.context import SHARED, Shared
-from service.web.middleware import answered, expectation, stack
+from service.web.context import Shared
+from service.web.middleware import answered, stack
 from service.web.resources import ResourceHandlers
 from service.web.routing import Route, Router
 
@@ -34,16 +37,52 @@ if TYPE_CHECKING:
     from service.access.jwt import JwtVerifier
 
 
-def create_app(settings: Settings, audit: AuditLog, *, store: Store | None = None) -> web.Application:
-    """The application, ready to run. ``store`` takes the place of the one that the settings name.
+class App:
+    """What answers the requests of a port: a handler for aiohttp's own server, and what makes requests for it.
+
+    Source: https://docs.aiohttp.org/en/stable/web_lowlevel.html
+    """
+
+    def __init__(self, shared: Shared, routes: Iterable[Route]) -> None:
+        self.shared = shared
+        steps = partial(stack, closed=shared.access is not None)
+        self.handle = Router(routes, shared=shared, entry=answered, stack=steps).handle
+
+    def request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: "asyncio.Task[None]",
+    ) -> web.BaseRequest:
+        max_body = self.shared.max_body
+        return web.BaseRequest(message, payload, protocol, writer, task, task.get_loop(), client_max_size=max_body)
+
+    async def open(self) -> None:
+        """Open what requests share. Never fails."""
+        await self.shared.store.open()
+        if self.shared.access:
+            await self.shared.access.open()
+
+    async def close(self) -> None:
+        shared = self.shared
+        if shared.access:
+            await shared.access.close()
+        await shared.presigner.close()
+        await shared.store.close()
+        await shared.audit.close()
+
+
+def create_app(settings: Settings, audit: AuditLog, *, store: Store | None = None) -> App:
+    """What serves the main port. ``store`` takes the place of the one that the settings name.
 
     It closes ``audit`` at its end. Raises SettingsError for settings that only show their faults when they are used.
     """
-    app = web.Application(client_max_size=settings.max_body)
     store = store or make_store(settings)
     hasher = Hasher()
     repository = make_repository(settings, store, hasher)
-    app[SHARED] = Shared(
+    shared = Shared(
         store=store,
         access=None if settings.is_open else _access(settings, store, repository, hasher),
         audit=audit,
@@ -56,9 +95,14 @@ def create_app(settings: Settings, audit: AuditLog, *, store: Store | None = Non
         loopback_only=settings.is_open and settings.is_loopback and not settings.socket,
     )
     metrics.describe(settings.commit)
-    _route(app, routes(settings))
-    app.cleanup_ctx.append(_resources)
-    return app
+    return App(shared, routes(settings))
+
+
+def create_operations_app(main: App) -> App:
+    """What serves the operators' own port, with what ``main`` has, opens and closes."""
+    # The same requests in flight and the same drain, but a kubelet asks by the pod's address.
+    shared = replace(main.shared, access=None, cors_origins=frozenset(), loopback_only=False)
+    return App(shared, [*operations.PROBES, *operations.METRICS])
 
 
 def routes(settings: Settings) -> list[Route]:
@@ -115,20 +159,6 @@ def _jwt(settings: Settings) -> "JwtVerifier | None":
     return JwtVerifier(settings.jwt_issuer, settings.jwt_audience, keys)
 
 
-def _route(app: web.Application, routes: Iterable[Route]) -> None:
-    steps = partial(stack, closed=app[SHARED].access is not None)
-    Router(routes, shared=app[SHARED], entry=answered, stack=steps, expect=expectation).serve(app)
-
-
-def create_operations_app(main: web.Application) -> web.Application:
-    """What the operators' own port serves, of what ``main`` has, opens and closes."""
-    app = web.Application()
-    # The same requests in flight and the same drain, but a kubelet asks by the pod's address.
-    app[SHARED] = replace(main[SHARED], access=None, cors_origins=frozenset(), loopback_only=False)
-    _route(app, [*operations.PROBES, *operations.METRICS])
-    return app
-
-
 def make_store(settings: Settings) -> Store:
     if settings.store_url == "memory://":
         return EmbeddedStore()
@@ -143,16 +173,3 @@ def make_store(settings: Settings) -> Store:
     kinds = [*(type_.kind for type_ in RESOURCE_TYPES), SESSION]
     tracker = Tracker.at(settings.store_url, kinds=kinds, prefix=settings.key_prefix)
     return CachedStore(store, tracker, size=settings.cache_size, ttl=settings.cache_ttl, stale=settings.stale_seconds)
-
-
-async def _resources(app: web.Application) -> AsyncIterator[None]:
-    shared = app[SHARED]
-    await shared.store.open()
-    if shared.access:
-        await shared.access.open()
-    yield
-    if shared.access:
-        await shared.access.close()
-    await shared.presigner.close()
-    await shared.store.close()
-    await shared.audit.close()

@@ -16,12 +16,11 @@ import aiohttp.http_parser
 from aiohttp import web
 
 from service import connections, listening
-from service.app import create_app, create_operations_app
+from service.app import App, create_app, create_operations_app
 from service.listening import Listening, StartError
 from service.resources.store import Store
 from service.settings import Settings, SettingsError
 from service.telemetry.audit import AuditLog
-from service.web.context import SHARED
 
 if TYPE_CHECKING:
     import ssl
@@ -85,11 +84,12 @@ async def _serve(
     except SettingsError as error:
         raise StartError("; ".join(error.problems)) from None
     identity = _identity(settings)
-    await app[SHARED].presigner.prepare()
+    await app.shared.presigner.prepare()
     ports = [_port(app, settings)]
     if places.ops:
         ports.append(_port(create_operations_app(app), settings))
     followed = asyncio.create_task(identity.follow()) if identity else None
+    await app.open()
     try:
         await ports[0].open(places.main, identity.context if identity else None)
         for port in ports[1:]:
@@ -98,13 +98,14 @@ async def _serve(
         # What is loaded by now stays, and a full collection that walks through all of it would stop requests for 50 ms.
         gc.collect()
         gc.freeze()
-        began(app[SHARED].store)
+        began(app.shared.store)
         logger.info("Stopping on %s", await stop)
         await _drain(app, ports[0], settings.drain_seconds)
     finally:
-        # The first has what the second shares; and operators can ask until the last request is answered.
+        # Operators can ask until the last request is answered.
         for port in ports:
             await port.close()
+        await app.close()
         if followed:
             followed.cancel()
     logger.info("Stopped")
@@ -131,9 +132,9 @@ def _identity(settings: Settings) -> "Identity | None":
         raise StartError(str(error)) from None
 
 
-def _port(app: web.Application, settings: Settings) -> "Port":
+def _port(app: App, settings: Settings) -> "Port":
     return Port(
-        runner=web.AppRunner(app, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS),
+        server=web.Server(app.handle, request_factory=app.request),
         most=connections.room(settings.max_connections),
         idle_seconds=settings.idle_seconds,
     )
@@ -141,23 +142,20 @@ def _port(app: web.Application, settings: Settings) -> "Port":
 
 @dataclass(slots=True, kw_only=True)
 class Port:
-    """An application and what listens for it. aiohttp's own sites have no place for our connections."""
+    """A server and what listens for it. aiohttp's own sites have no place for our connections."""
 
-    runner: web.AppRunner
+    server: web.Server
     most: int
     idle_seconds: float
-    servers: list[asyncio.Server] = field(default_factory=list)
+    listeners: list[asyncio.Server] = field(default_factory=list)
 
     async def open(self, sockets: list[socket.socket], context: "ssl.SSLContext | None") -> None:
         """Take requests. Raises ``StartError`` where somebody bound the same address after us, and listened first."""
-        await self.runner.setup()
-        if self.runner.server is None:
-            raise StartError("aiohttp has made no server")
-        make = connections.protocols(self.runner.server, most=self.most, idle_seconds=self.idle_seconds)
+        make = connections.protocols(self.server, most=self.most, idle_seconds=self.idle_seconds)
         for bound in sockets:
             connections.bound_unread(bound)
             try:
-                server = await asyncio.get_running_loop().create_server(
+                listener = await asyncio.get_running_loop().create_server(
                     make,
                     sock=bound,
                     backlog=BACKLOG,
@@ -167,17 +165,20 @@ class Port:
                 )
             except OSError as error:
                 raise listening.refusal(str(bound.getsockname()), error, "SIGNER_PORT or SIGNER_SOCKET") from None
-            self.servers.append(server)
+            self.listeners.append(listener)
 
     def stop(self) -> None:
         """Accept no further connection."""
-        for server in self.servers:
-            server.close()
+        for listener in self.listeners:
+            listener.close()
 
     async def close(self) -> None:
-        """Finish what is in flight, and close what the application has opened."""
+        """Finish what is in flight."""
         self.stop()
-        await self.runner.cleanup()
+        # What has arrived by now is begun.
+        await asyncio.sleep(0)
+        self.server.pre_shutdown()
+        await self.server.shutdown(SHUTDOWN_SECONDS)
 
 
 def _stop_signals(parent: socket.socket | None) -> asyncio.Future[str]:
@@ -200,15 +201,15 @@ def _stop_signals(parent: socket.socket | None) -> asyncio.Future[str]:
     return stop
 
 
-async def _drain(app: web.Application, port: Port, seconds: float) -> None:
+async def _drain(app: App, port: Port, seconds: float) -> None:
     """Go on serving for a while, but tell load balancers and clients to go elsewhere; then finish what has begun.
 
     aiohttp's own shutdown reads no further byte of a body that is still arriving.
     """
-    app[SHARED].readiness.draining = True
+    app.shared.readiness.draining = True
     await asyncio.sleep(seconds)
     port.stop()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(SHUTDOWN_SECONDS):
-            while app[SHARED].readiness.in_flight:  # noqa: ASYNC110 - an event would cost every request
+            while app.shared.readiness.in_flight:  # noqa: ASYNC110 - an event would cost every request
                 await asyncio.sleep(POLL_SECONDS)

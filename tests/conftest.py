@@ -5,7 +5,7 @@ import json
 
 import pytest
 import yaml
-from aiohttp.test_utils import TestServer
+from app_server import AppServer
 from processes import ServiceProcess
 from yarl import URL
 
@@ -56,10 +56,7 @@ async def make_client(audit_log, aiohttp_client, lasting_presigner, monkeypatch)
     monkeypatch.setattr("service.app.Presigner", lambda **_: lasting_presigner)
 
     async def make(**environ):
-        server = TestServer(create_app(load(environ), audit_log))
-        # As service.server has it.
-        await server.start_server(auto_decompress=False)
-        return await aiohttp_client(server)
+        return await aiohttp_client(AppServer(create_app(load(environ), audit_log)))
 
     return make
 

@@ -67,7 +67,7 @@ class Exchange:
         "shared",
     )
 
-    def __init__(self, request: web.Request, request_id: str, shared: Shared, route: "Route") -> None:
+    def __init__(self, request: web.BaseRequest, request_id: str, shared: Shared, route: "Route") -> None:
         self.request = request
         self.request_id = request_id
         self.shared = shared
@@ -81,6 +81,3 @@ class Exchange:
 
         self.params: Mapping[str, Any] = NO_PARAMETERS
         """What the request is about, as policies were asked."""
-
-
-SHARED = web.AppKey("SHARED", Shared)

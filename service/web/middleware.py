@@ -37,7 +37,7 @@ from service.telemetry.metrics import METHODS, OTHER_METHOD, REQUESTS
 from service.web import codec, media, target
 from service.web.access import callers, permissions
 from service.web.answer import Answer, head_of, header, respond
-from service.web.context import SHARED, UNSETTLED, Exchange, Shared
+from service.web.context import UNSETTLED, Exchange, Shared
 from service.web.media import AnswerType
 from service.web.outcome import outcome
 from service.web.routing import Guard, Route, Step
@@ -66,7 +66,7 @@ _EXPOSED = _VARIES + header(
 )
 
 
-async def answered(shared: Shared, route: Route, steps: Sequence[Step], request: web.Request) -> Answer:
+async def answered(shared: Shared, route: Route, steps: Sequence[Step], request: web.BaseRequest) -> Answer:
     """Give the request its id, and an answer whatever goes wrong; count it, and tell the time it took."""
     started = perf_counter()
     given = request.headers.get(_X_REQUEST_ID)
@@ -170,18 +170,6 @@ def stack(route: Route, method: str, *, closed: bool) -> Iterator[Step]:
         yield permissions
 
 
-async def expectation(request: web.Request) -> None:
-    """Ask for a body that is waited for, unless it will be refused; aiohttp calls this before any middleware.
-
-    An expectation that is none of HTTP's may be ignored. Source: https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1
-    """
-    wanted = request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
-    if wanted and request.version >= HttpVersion11 and (request.content_length or 0) <= request.app[SHARED].max_body:
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        # Otherwise it would count as the beginning of the answer.
-        request.writer.output_size = 0
-
-
 def _overloaded(exchange: Exchange) -> None:
     del exchange
     raise Overloaded
@@ -216,6 +204,7 @@ async def _read(exchange: Exchange) -> bytes:
         raise BodyTooLarge(limit)
     try:
         async with asyncio.timeout(BODY_SECONDS):
+            await _continue(request)
             return await request.read()
     except TimeoutError:
         raise MalformedBody(f"it did not arrive within {BODY_SECONDS} seconds") from None
@@ -223,6 +212,17 @@ async def _read(exchange: Exchange) -> bytes:
         raise BodyTooLarge(limit) from None
     except (web.RequestPayloadError, ConnectionError):
         raise MalformedBody("it ends too early or is not framed as HTTP") from None
+
+
+async def _continue(request: web.BaseRequest) -> None:
+    """Ask for a body that is waited for. An expectation that is none of HTTP's may be ignored.
+
+    Source: https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1
+    """
+    if request.version >= HttpVersion11 and request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # Otherwise it would count as the beginning of the answer.
+        request.writer.output_size = 0
 
 
 def _render(exchange: Exchange, error: ServiceError) -> Answer:

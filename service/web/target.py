@@ -16,7 +16,7 @@ _EVERY_ROUTES = frozenset({"_format", "_pretty"})
 _MALFORMED_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 
 
-def segments(request: web.Request, most: int) -> list[str]:
+def segments(request: web.BaseRequest, most: int) -> list[str]:
     """The decoded segments of the path, at most ``most``: the last one holds the rest, slashes and all.
 
     aiohttp's own ``match_info`` will not do: it reads ``%e9`` and ``%25e9`` alike and lets malformed escapes pass.
@@ -31,7 +31,7 @@ def segments(request: web.Request, most: int) -> list[str]:
     return [decode(part, "path") for part in parts]
 
 
-def query(request: web.Request) -> Mapping[str, str]:
+def query(request: web.BaseRequest) -> Mapping[str, str]:
     """The decoded query parameters, ``+`` being a space, as in a form.
 
     Raises:
@@ -43,7 +43,7 @@ def query(request: web.Request) -> Mapping[str, str]:
     return _parameters(raw) if len(raw) <= _LONGEST_REMEMBERED else _parameters.__wrapped__(raw)
 
 
-def _split(request: web.Request) -> tuple[str, str]:
+def _split(request: web.BaseRequest) -> tuple[str, str]:
     """The path and the query as they were sent."""
     raw = request.raw_path
     if "#" in raw:

@@ -19,7 +19,6 @@ from service.errors import Throttled, Unauthenticated
 from service.resources import hashing
 from service.settings import load
 from service.web import operations
-from service.web.context import SHARED
 from service.web.routing import Guard
 
 
@@ -56,7 +55,7 @@ class Signer:
 
     def __init__(self, client):
         self.client = client
-        self.store = client.app[SHARED].store
+        self.store = client.app.shared.store
 
     async def ask(self, method, target, *, auth=TEAM, headers=(), **options):
         headers = CIMultiDict(headers)
@@ -290,7 +289,7 @@ async def test_no_text_whatever_gets_in_or_breaks_anything(lasting_callers, auth
 
 @pytest.fixture
 async def lasting_callers(allowed):
-    callers = allowed.client.app[SHARED].access.callers
+    callers = allowed.client.app.shared.access.callers
 
     async def ask(authorization):
         # As aiohttp decodes a header.
@@ -440,7 +439,7 @@ async def test_a_token_ends_with_its_time(make_signer):
     signer = await make_signer(SIGNER_TOKEN_SECONDS="1")
     token = await signer.token(ROOT)
     before = await signer.status("GET", "/AwsAccount", auth=token)
-    clock = signer.client.app[SHARED].access.callers._sessions
+    clock = signer.client.app.shared.access.callers._sessions
     clock._clock = lambda: time.time() + 1
 
     assert (before, await signer.status("GET", "/AwsAccount", auth=token)) == (200, 401)

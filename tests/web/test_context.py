@@ -6,7 +6,7 @@ from service.access.callers import Caller
 from service.app import create_app
 from service.resources.schemas import Document
 from service.settings import load
-from service.web.context import SHARED, Exchange
+from service.web.context import Exchange
 
 SECRETS = ("s3cr3t", "t0k3n", "hush")
 
@@ -19,7 +19,7 @@ async def test_what_requests_carry_and_share_shows_no_secret(audit_log):
             "SIGNER_ROOT_CLIENT_SECRET": "hush-0123456789abcdef",
         }
     )
-    shared = create_app(settings, audit_log)[SHARED]
+    shared = create_app(settings, audit_log).shared
     exchange = Exchange(SimpleNamespace(), "id", shared, SimpleNamespace())
     exchange.body = Document({"secret-access-key": "s3cr3t", "session-token": "t0k3n"}, text=False)
     exchange.caller = Caller("jwt:x", jwt={"sub": "s3cr3t"})

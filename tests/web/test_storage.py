@@ -8,7 +8,6 @@ import yaml
 from service.resources.resource import Resource, compose
 from service.resources.store import utc_now
 from service.web import codec
-from service.web.context import SHARED
 
 STORAGE = "/aws/storage/my-account/my-bucket"
 
@@ -402,7 +401,7 @@ async def test_what_an_operator_stored_wrongly_is_told_on_use_and_does_not_break
         now=utc_now(),
         mark="m",
     )
-    client.app[SHARED].store._kinds["AwsAccount"] = {"a": Resource("AwsAccount", "a", record)}
+    client.app.shared.store._kinds["AwsAccount"] = {"a": Resource("AwsAccount", "a", record)}
 
     used = await client.get("/aws/storage/a/my-bucket/k")
     assert await faults(used, 422) == ("invalid", [f"AwsAccount.{name}" for name in where])
@@ -417,7 +416,7 @@ async def test_what_an_operator_stored_wrongly_is_told_on_use_and_does_not_break
 async def test_what_an_operator_stored_for_a_version_breaks_no_header(client, version):
     record = compose({"region": "eu-west-1"}, seen=None, version=1, now=utc_now(), mark="m")
     stored = Resource("AwsAccount", "a", {**record, "_version": version})
-    client.app[SHARED].store._kinds["AwsAccount"] = {"a": stored}
+    client.app.shared.store._kinds["AwsAccount"] = {"a": stored}
 
     for path in ("/AwsAccount/a", "/AwsAccount"):
         assert (await client.get(path)).status == 200
@@ -426,7 +425,7 @@ async def test_what_an_operator_stored_for_a_version_breaks_no_header(client, ve
 
 async def test_an_operators_host_counts(client):
     record = {"access-key-id": "AKIA", "secret-access-key": "s", "host": "minio:9000", "path-style": "true"}
-    client.app[SHARED].store._kinds["AwsAccount"] = {"a": Resource("AwsAccount", "a", record)}
+    client.app.shared.store._kinds["AwsAccount"] = {"a": Resource("AwsAccount", "a", record)}
 
     url = await signed(await client.get("/aws/storage/a/my-bucket/k"))
     assert f"{url.scheme}://{url.netloc}{url.path}" == "http://minio:9000/my-bucket/k"
