@@ -255,7 +255,8 @@ class AuditLog:
         finally:
             whole = data.rfind(b"\n", 0, position) + 1
             self._begun = position - whole
-            self._forget(lines[: data.count(b"\n", 0, whole)])
+            # Most often all of it goes out, and need not be counted.
+            self._forget(lines if whole == len(data) else lines[: data.count(b"\n", 0, whole)])
         return position == len(data)
 
     def _forget(self, written: list[str]) -> None:
