@@ -4,13 +4,14 @@ import asyncio
 import logging
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from http import HTTPStatus
 from ipaddress import ip_address
 from itertools import count
 from time import perf_counter
+from typing import Literal
 from urllib.parse import urlsplit
 
 from aiohttp import HttpVersion11, hdrs, web
@@ -37,6 +38,7 @@ from service.telemetry.metrics import METHODS, OTHER_METHOD, REQUESTS
 from service.web import codec, media, target
 from service.web.access import callers, permissions
 from service.web.answer import Answer, head_of, header, respond
+from service.web.codec import Format
 from service.web.context import UNSETTLED, Exchange, Shared
 from service.web.media import AnswerType
 from service.web.outcome import outcome
@@ -45,6 +47,8 @@ from service.web.routing import Guard, Route, Step
 logger = logging.getLogger(__name__)
 
 BODY_SECONDS = 30
+
+BodyFormat = Format | Literal["form"]
 
 # An istr is found in a table of headers in half the time.
 _X_REQUEST_ID = istr("X-Request-Id")
@@ -132,30 +136,26 @@ def formats(exchange: Exchange) -> None:
         _negotiate(exchange)
 
 
-async def bodies(exchange: Exchange) -> None:
+def bodies(exchange: Exchange) -> Awaitable[None] | None:
     """Read the body."""
-    headers = exchange.request.headers
+    request, limit = exchange.request, exchange.shared.max_body
+    headers = request.headers
     if headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
         raise UnsupportedMediaType("A compressed body is not supported; send it without Content-Encoding")
     if headers.get(hdrs.TRANSFER_ENCODING, "chunked").lower() != "chunked":
         # aiohttp finds the end of `gzip, chunked`, and leaves the rest as it is.
         raise UnsupportedMediaType("A compressed body is not supported; send it with Transfer-Encoding: chunked alone")
-    content_type = headers.get(hdrs.CONTENT_TYPE)
-    if exchange.route.form and content_type is not None and media.is_form(content_type):
-        exchange.body = Document(target.form(await _read(exchange)), text=True)
-        return
-    form = media.body_format(content_type) if content_type is not None else None
-    body = await _read(exchange)
-    if form is None:
-        form = codec.sniff(body)
-        exchange.answer_type = _answer_type(exchange, media.DEFAULT_TYPES[form])
-    load = codec.load_yaml if form == "yaml" else codec.load_json
-    if len(body) > codec.LARGE_BODY:
-        # Reading it would hold the loop, and all other requests, for too long.
-        data = await asyncio.get_running_loop().run_in_executor(None, load, body)
-    else:
-        data = load(body)
-    exchange.body = Document(data, text=form == "yaml")
+    form = _body_format(exchange)
+    if (request.content_length or 0) > limit:
+        raise BodyTooLarge(limit)
+    content = request.content
+    # Most bodies come in one piece with their heads, and are not waited for.
+    if content.is_eof() and content.exception() is None:
+        body = content.read_nowait()
+        if len(body) > limit:
+            raise BodyTooLarge(limit)
+        return _take(exchange, body, form)
+    return _take_later(exchange, form)
 
 
 def stack(route: Route, method: str, *, closed: bool) -> Iterator[Step]:
@@ -198,10 +198,44 @@ def _answer_type(exchange: Exchange, body_type: str | None) -> AnswerType:
     return media.answer_type(exchange.query.get("_format"), wanted, body_type)
 
 
-async def _read(exchange: Exchange) -> bytes:
+def _body_format(exchange: Exchange) -> BodyFormat | None:
+    """What the body is said to be in, if that is said."""
+    content_type = exchange.request.headers.get(hdrs.CONTENT_TYPE)
+    if content_type is None:
+        return None
+    return "form" if exchange.route.form and media.is_form(content_type) else media.body_format(content_type)
+
+
+def _take(exchange: Exchange, body: bytes, form: BodyFormat | None) -> Awaitable[None] | None:
+    if form == "form":
+        exchange.body = Document(target.form(body), text=True)
+        return None
+    if form is None:
+        form = codec.sniff(body)
+        exchange.answer_type = _answer_type(exchange, media.DEFAULT_TYPES[form])
+    if len(body) > codec.LARGE_BODY:
+        return _load_elsewhere(exchange, body, form)
+    exchange.body = _load(body, form)
+    return None
+
+
+def _load(body: bytes, form: Format) -> Document:
+    text = form == "yaml"
+    return Document(codec.load_yaml(body) if text else codec.load_json(body), text)
+
+
+async def _load_elsewhere(exchange: Exchange, body: bytes, form: Format) -> None:
+    # It would hold the loop, and all other requests, for too long.
+    exchange.body = await asyncio.get_running_loop().run_in_executor(None, _load, body, form)
+
+
+async def _take_later(exchange: Exchange, form: BodyFormat | None) -> None:
+    if waiting := _take(exchange, await _arriving(exchange), form):
+        await waiting
+
+
+async def _arriving(exchange: Exchange) -> bytes:
     request, limit = exchange.request, exchange.shared.max_body
-    if (request.content_length or 0) > limit:
-        raise BodyTooLarge(limit)
     try:
         async with asyncio.timeout(BODY_SECONDS):
             await _continue(request)

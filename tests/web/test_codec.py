@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import MalformedBody
-from service.web import codec
+from service.web import codec, yaml_reader
 
 KIB, MIB = 1024, 1024 * 1024
 SECRET = "wJalrXUtnFEMI"
@@ -96,6 +96,11 @@ def test_what_is_dumped_loads_equal_in_both_formats(data):
 @given(st.dictionaries(printable, st.lists(printable)))
 def test_the_yaml_reader_reads_json(data):
     assert codec.load_yaml(codec.dump_json(data)) == data
+
+
+@given(st.from_regex(yaml_reader._ONE_MEMBER, fullmatch=True))
+def test_one_member_is_read_as_libyaml_reads_it(body):
+    assert codec.load_yaml(body.encode()) == codec.load_yaml(f"#\n{body}".encode())
 
 
 @given(

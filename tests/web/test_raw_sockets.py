@@ -29,6 +29,8 @@ CHUNKS = b"\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
 def strict():
     """The service with short patience, so that what is waited for in vain ends the test soon."""
     process = ServiceProcess(SIGNER_IDLE_SECONDS="1")
+    # The last that is told of the start: what is logged from now on is about a test.
+    process.wait_for("No authentication")
     yield process
     assert process.stop() == 0
 
