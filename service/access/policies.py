@@ -6,7 +6,6 @@ from typing import Any
 
 from service.access.callers import Caller
 from service.access.types import ACCESS_POLICY, AccessPolicy
-from service.errors import Invalid, Unsealable
 from service.resources.repository import Repository
 from service.resources.resource import Resource
 
@@ -51,7 +50,9 @@ class Policies:
 
     def _of(self, caller: Caller, listing: Sequence[Resource]) -> Rules:
         if listing is not self._listing and (self._listing is None or list(listing) != list(self._listing)):
-            self._policies = [policy for resource in listing if (policy := self._model(resource))]
+            # What is no policy allows nothing; reading it tells what is wrong.
+            models = (self._repository.model_if_valid(ACCESS_POLICY, resource) for resource in listing)
+            self._policies = [policy for policy in models if policy]
             self._rules = {}
         self._listing = listing
         client = caller.client
@@ -60,11 +61,3 @@ class Policies:
             names = frozenset[str]().union(*(policy.pattern.names for policy in policies if policy.pattern))
             self._rules[client] = Rules(policies, names)
         return self._rules[client]
-
-    def _model(self, resource: Resource) -> AccessPolicy | None:
-        try:
-            policy: AccessPolicy = self._repository.model(ACCESS_POLICY, resource)
-        except (Invalid, Unsealable):
-            # An operator has written it, and what is no policy allows nothing; reading it tells what is wrong.
-            return None
-        return policy

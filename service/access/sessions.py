@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from service.access.callers import ROOT, Caller, Root
 from service.access.types import CLIENT, CLIENT_CREDENTIALS, Client
-from service.errors import Invalid, Unauthenticated
+from service.errors import Unauthenticated
 from service.resources.repository import Repository
 from service.resources.resource import Resource
 from service.resources.store import Store
@@ -81,7 +81,7 @@ class Sessions:
         return ROOT if session.proof == self._root_proof and self._clock() < session.ends_at else None
 
     def _client_of(self, session: Session, stored: Resource) -> Caller | None:
-        client = self._model(stored)
+        client: Client | None = self._repository.model_if_valid(CLIENT, stored)
         # A client that was deleted and made anew has another secret, or the same one with another salt.
         if (
             client is None
@@ -90,13 +90,6 @@ class Sessions:
         ):
             return None
         return Caller(f"Client/{client.id}", client.id) if self._clock() < session.ends_at else None
-
-    def _model(self, stored: Resource) -> Client | None:
-        try:
-            client: Client = self._repository.model(CLIENT, stored)
-        except Invalid:
-            return None
-        return client
 
 
 def _session(stored: Resource) -> Session:

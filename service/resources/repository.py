@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from service.errors import Duplicate, ResourceNotFound, StoreUnavailable, VersionConflict
+from service.errors import Duplicate, Invalid, ResourceNotFound, StoreUnavailable, Unsealable, VersionConflict
 from service.resources.keeper import Keeper
 from service.resources.resource import Resource
 from service.resources.schemas import Document
@@ -61,6 +61,13 @@ class Repository:
         return resource.decoded or resource.remember(
             lambda stored: type_.decode(stored, self._keeper.opened(type_, stored))
         )
+
+    def model_if_valid(self, type_: ResourceType, resource: Resource | None) -> Any:
+        """See ``model``; None where there is none, or it is not valid, as an operator may have written it."""
+        try:
+            return self.model(type_, resource) if resource else None
+        except (Invalid, Unsealable):
+            return None
 
     def at_hand(self, type_: ResourceType, id: str) -> Resource | None:
         """See ``Store.at_hand``."""
