@@ -8,7 +8,7 @@ from service.access.callers import Caller
 from service.access.types import ACCESS_POLICY, REQUEST_NAMES, linked_client
 from service.errors import Invalid, Issue, StoreUnavailable
 from service.web import target
-from service.web.access import permitted
+from service.web.access import permitted, request_method
 from service.web.answer import Answer, respond
 from service.web.context import Exchange
 from service.web.description import described
@@ -52,7 +52,7 @@ def _request(exchange: Exchange) -> dict[str, Any]:
     ]
     if faults:
         raise Invalid(*faults)
-    return {**given, "request-method": str(given.get("request-method", "get")).lower()}
+    return {**given, "request-method": request_method(str(given.get("request-method", "get")))}
 
 
 def _caller(request: dict[str, Any]) -> Caller:

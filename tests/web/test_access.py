@@ -600,6 +600,13 @@ async def test_an_explanation_tells_which_policy_allows_or_why_none_does(signer)
     assert allowed == (200, {"allowed": True, "policy": "policy"})
 
 
+@pytest.mark.parametrize("method", ["HEAD", "head"])
+async def test_an_explanation_sees_a_head_as_a_get_too(signer, method):
+    await signer.policy({"request-method": "get"})
+
+    assert (await explained(signer, **{"request-method": method}))[1]["allowed"]
+
+
 async def test_an_explanation_signs_nothing_and_repeats_nothing(allowed):
     _, told = await explained(allowed, params={"account": "absent", "key": "a secret name"})
 
