@@ -37,6 +37,7 @@ class Policies:
         self._repository = repository
         self._listing: Sequence[Resource] | None = None
         self._policies: Sequence[AccessPolicy] = ()
+        self._linked = frozenset[str]()
         self._rules: dict[str | None, Rules] = {}
 
     def at_hand(self, caller: Caller) -> Rules | None:
@@ -53,9 +54,11 @@ class Policies:
             # What is no policy allows nothing; reading it tells what is wrong.
             models = (self._repository.model_if_valid(ACCESS_POLICY, resource) for resource in listing)
             self._policies = [policy for policy in models if policy]
+            self._linked = frozenset[str]().union(*(policy.link for policy in self._policies))
             self._rules = {}
         self._listing = listing
-        client = caller.client
+        # All to whom no policy links share their rules: there may be any number of them, described ones too.
+        client = caller.client if caller.client in self._linked else None
         if client not in self._rules:
             policies = [policy for policy in self._policies if not policy.link or client in policy.link]
             names = frozenset[str]().union(*(policy.pattern.names for policy in policies if policy.pattern))
