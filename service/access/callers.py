@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from service.access.throttle import Throttle
 from service.access.types import BASIC, CLIENT, CLIENT_CREDENTIALS, Client
-from service.errors import Invalid, Throttled, Unauthenticated
+from service.errors import Throttled, Unauthenticated
 from service.resources.hashing import Hasher
 from service.resources.repository import Repository
-from service.resources.resource import Resource
 
 if TYPE_CHECKING:
     from service.access.jwt import JwtVerifier
@@ -110,7 +109,7 @@ class Callers:
         if verdict is _ROOT_VERDICT:
             return ROOT
         id_, secret = verdict
-        client = self._model(self._repository.at_hand(CLIENT, id_))
+        client: Client | None = self._repository.model_if_valid(CLIENT, self._repository.at_hand(CLIENT, id_))
         if client is None or client.secret != secret or BASIC not in client.grant_types:
             return None
         return _caller(verdict)
@@ -200,15 +199,8 @@ class Callers:
         return await self._sessions.find(token)
 
     async def _client(self, id_: str) -> Client | None:
-        return self._model(await self._repository.find(CLIENT, id_)) if CLIENT.is_id(id_) else None
-
-    def _model(self, resource: Resource | None) -> Client | None:
-        if resource is None:
-            return None
-        try:
-            client: Client = self._repository.model(CLIENT, resource)
-        except Invalid:
-            return None
+        stored = await self._repository.find(CLIENT, id_) if CLIENT.is_id(id_) else None
+        client: Client | None = self._repository.model_if_valid(CLIENT, stored)
         return client
 
     def _mark(self, authorization: str, address: str) -> bytes:

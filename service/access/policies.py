@@ -6,7 +6,6 @@ from typing import Any
 
 from service.access.callers import Caller
 from service.access.types import ACCESS_POLICY, AccessPolicy
-from service.errors import Invalid, Unsealable
 from service.resources.repository import Repository
 from service.resources.resource import Resource
 
@@ -38,6 +37,7 @@ class Policies:
         self._repository = repository
         self._listing: Sequence[Resource] | None = None
         self._policies: Sequence[AccessPolicy] = ()
+        self._linked = frozenset[str]()
         self._rules: dict[str | None, Rules] = {}
 
     def at_hand(self, caller: Caller) -> Rules | None:
@@ -51,20 +51,16 @@ class Policies:
 
     def _of(self, caller: Caller, listing: Sequence[Resource]) -> Rules:
         if listing is not self._listing and (self._listing is None or list(listing) != list(self._listing)):
-            self._policies = [policy for resource in listing if (policy := self._model(resource))]
+            # What is no policy allows nothing; reading it tells what is wrong.
+            models = (self._repository.model_if_valid(ACCESS_POLICY, resource) for resource in listing)
+            self._policies = [policy for policy in models if policy]
+            self._linked = frozenset[str]().union(*(policy.link for policy in self._policies))
             self._rules = {}
         self._listing = listing
-        client = caller.client
+        # All to whom no policy links share their rules: there may be any number of them, described ones too.
+        client = caller.client if caller.client in self._linked else None
         if client not in self._rules:
             policies = [policy for policy in self._policies if not policy.link or client in policy.link]
             names = frozenset[str]().union(*(policy.pattern.names for policy in policies if policy.pattern))
             self._rules[client] = Rules(policies, names)
         return self._rules[client]
-
-    def _model(self, resource: Resource) -> AccessPolicy | None:
-        try:
-            policy: AccessPolicy = self._repository.model(ACCESS_POLICY, resource)
-        except (Invalid, Unsealable):
-            # An operator has written it, and what is no policy allows nothing; reading it tells what is wrong.
-            return None
-        return policy

@@ -2,13 +2,15 @@
 
 import hashlib
 import secrets
+from collections import OrderedDict, deque
 from collections.abc import Callable
+from itertools import takewhile
 from time import time
 from typing import NamedTuple
 
 from service.access.callers import ROOT, Caller, Root
 from service.access.types import CLIENT, CLIENT_CREDENTIALS, Client
-from service.errors import Invalid, Unauthenticated
+from service.errors import Unauthenticated
 from service.resources.repository import Repository
 from service.resources.resource import Resource
 from service.resources.store import Store
@@ -17,6 +19,8 @@ KIND = "Session"
 TOKEN_BYTES = 32
 # 256 bits in base64url.
 TOKEN_LENGTH = 43
+# Of one client, by one process: a login costs next to nothing once its secret is known to be right.
+MOST_OPEN = 1000
 
 _INVALID = "The token is not valid, or no longer"
 
@@ -40,18 +44,35 @@ class Sessions:
         self._root_proof = _proof(f"{root.id}:{root.secret}")
         self._seconds = seconds
         self._clock = clock
+        self._opened: OrderedDict[str, deque[tuple[float, str]]] = OrderedDict()
+        """When the sessions of each client end, and their ids; the client that has opened one last is the last."""
 
     async def open(self, client: str, secret: str) -> tuple[str, int]:
-        """A new token, and how long it is good, in seconds.
+        """A new token, and how long it is good, in seconds; where the client has too many, its oldest ends.
 
         It is for the ``client`` whose secret's hash was ``secret`` when it logged in, which need not be what it is now;
         for the root client both are empty.
         """
         token = secrets.token_urlsafe(TOKEN_BYTES)
         proof = _proof(secret) if client else self._root_proof
-        fields = {"client": client, "proof": proof, "ends": str(self._clock() + self._seconds)}
-        await self._store.keep(KIND, _hash(token), fields, seconds=self._seconds)
+        id_, now = _hash(token), self._clock()
+        for oldest in self._too_many(client, id_, now):
+            if stored := await self._store.get(KIND, oldest, fresh=True):
+                await self._store.remove(stored)
+        fields = {"client": client, "proof": proof, "ends": str(now + self._seconds)}
+        await self._store.keep(KIND, id_, fields, seconds=self._seconds)
         return token, self._seconds
+
+    def _too_many(self, client: str, id_: str, now: float) -> list[str]:
+        """Count a session that the client opens, and tell which of its others must end for it."""
+        opened = self._opened.setdefault(client, deque())
+        opened.append((now + self._seconds, id_))
+        self._opened.move_to_end(client)
+        while opened[0][0] <= now:
+            opened.popleft()
+        for idle in [*takewhile(lambda name: self._opened[name][-1][0] <= now, self._opened)]:
+            del self._opened[idle]
+        return [opened.popleft()[1] for _ in range(len(opened) - MOST_OPEN)]
 
     def at_hand(self, token: str) -> Caller | None:
         """The caller, if that is known without a wait."""
@@ -81,7 +102,7 @@ class Sessions:
         return ROOT if session.proof == self._root_proof and self._clock() < session.ends_at else None
 
     def _client_of(self, session: Session, stored: Resource) -> Caller | None:
-        client = self._model(stored)
+        client: Client | None = self._repository.model_if_valid(CLIENT, stored)
         # A client that was deleted and made anew has another secret, or the same one with another salt.
         if (
             client is None
@@ -90,13 +111,6 @@ class Sessions:
         ):
             return None
         return Caller(f"Client/{client.id}", client.id) if self._clock() < session.ends_at else None
-
-    def _model(self, stored: Resource) -> Client | None:
-        try:
-            client: Client = self._repository.model(CLIENT, stored)
-        except Invalid:
-            return None
-        return client
 
 
 def _session(stored: Resource) -> Session:

@@ -3,6 +3,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -29,8 +30,8 @@ class Entry:
         self.found = found
         self.read_at = read_at
         self.watch = watch
-        self.used_at = 0
-        """How many entries had been kept when this was last known to be in use."""
+        self.used_at: float = 0
+        """How many entries had been kept when this was last known to be in use; infinite if that is of no account."""
 
     @property
     def confirmed_at(self) -> float:
@@ -48,7 +49,8 @@ class Reading(NamedTuple):
 class CachedStore:
     """Remembers ``size`` resources of ``inner`` and forgets each that ``tracker`` tells of.
 
-    Those remembered are the most recently used, give or take a quarter of them.
+    Those remembered are the most recently used, give or take a quarter of them. That there is no such resource is
+    remembered where there is room: whoever asks for what does not exist displaces nothing that does.
 
     While changes are not told, every call goes through. While ``inner`` is away, what was confirmed within the last
     ``stale`` seconds is still told; nothing is kept longer than ``ttl`` seconds without a look. A clock counts
@@ -245,9 +247,10 @@ class CachedStore:
 
     def _keep(self, key: Key, entry: Entry) -> None:
         self._kept += 1
-        entry.used_at = self._kept
+        absent = entry.found is None
+        entry.used_at = inf if absent else self._kept
         self._entries[key] = entry
-        self._entries.move_to_end(key)
+        self._entries.move_to_end(key, last=not absent)
         if len(self._entries) > self._size:
             self._entries.popitem(last=False)
 

@@ -26,7 +26,8 @@ class Index:
     """Lists ids without a scan. What it says may lag behind the hashes, which alone are the truth.
 
     The two cannot be written at once (in a cluster they live on different nodes), so a writer comes here after the
-    hash. What a crash in between, or an operator's ``redis-cli``, leaves out of step is mended before a listing.
+    hash, and before a new one as well. What a crash in between, or an operator's ``redis-cli``, leaves out of step is
+    mended before a listing.
     """
 
     def __init__(self, client: Redis, reach: Reachability, prefix: str) -> None:
@@ -37,7 +38,7 @@ class Index:
         self._mending: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def put(self, kind: str, ids: Sequence[str]) -> None:
-        """Add ids whose hashes have been written. Never fails: the write stands whether it is listed yet or not."""
+        """Add ids whose hashes are written. Never fails: the write stands whether it is listed yet or not."""
         try:
             await self._reach.call(self._client.zadd, self._key(kind), dict.fromkeys(ids, 0))
         except StoreUnavailable:

@@ -19,28 +19,22 @@ class Keeper:
 
     def opened(self, type_: ResourceType, resource: Resource) -> dict[str, str]:
         """The secrets that were sealed, or never were. Raises Unsealable where no key opens one."""
-        fields = resource.fields
         return {
-            name: self._sealer.open(fields[name], kind=type_.kind, id=resource.id, field=name)
-            for name, secret in type_.secrets.items()
-            if not secret.hashed and name in fields
+            name: self._sealer.open(text, kind=type_.kind, id=resource.id, field=name)
+            for name, text in _not_hashed(type_, resource).items()
         }
 
     def is_current(self, type_: ResourceType, resource: Resource) -> bool:
         """Whether nothing would be sealed anew."""
-        fields = resource.fields
-        return all(
-            self._sealer.is_current(fields[name])
-            for name, secret in type_.secrets.items()
-            if not secret.hashed and name in fields
-        )
+        return all(self._sealer.is_current(text) for text in _not_hashed(type_, resource).values())
 
     def sealed_anew(self, type_: ResourceType, resource: Resource) -> dict[str, str]:
         """The fields as they are to be stored, secrets sealed with the key that seals now. Raises Unsealable."""
-        fields = dict(resource.fields)
-        for name, text in self.opened(type_, resource).items():
-            fields[name] = self._sealer.seal(text, kind=type_.kind, id=resource.id, field=name)
-        return fields
+        secrets = {
+            name: self._resealed(text, kind=type_.kind, id=resource.id, field=name)
+            for name, text in _not_hashed(type_, resource).items()
+        }
+        return {**resource.fields, **secrets}
 
     async def kept(
         self, type_: ResourceType, id: str, values: Mapping[str, Any], seen: Resource | None
@@ -81,5 +75,13 @@ class Keeper:
             raise ValueError(f"must be sent too, as {secret.owner} changes")
         if secret.hashed or self._sealer.is_current(stored):
             return stored
-        where = {"kind": type_.kind, "id": seen.id, "field": name}
-        return self._sealer.seal(self._sealer.open(stored, **where), **where)
+        return self._resealed(stored, kind=type_.kind, id=seen.id, field=name)
+
+    def _resealed(self, text: str, **where: str) -> str:
+        return self._sealer.seal(self._sealer.open(text, **where), **where)
+
+
+def _not_hashed(type_: ResourceType, resource: Resource) -> dict[str, str]:
+    """The secrets that can be opened, as they are stored."""
+    fields = resource.fields
+    return {name: fields[name] for name, secret in type_.secrets.items() if not secret.hashed and name in fields}

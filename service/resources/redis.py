@@ -111,6 +111,7 @@ class RedisStore:
         swapped, in_doubt = await self._swap(kind, id, seen.record if seen else {}, record)
         if not swapped and not (in_doubt and await self._has_landed(kind, id, mark)):
             return None
+        # A mend that found no hash yet may have taken the entry out, and what an operator has created has had none.
         await self._index.put(kind, [id])
         return Resource(kind, id, record, judged=judged)
 

@@ -3,11 +3,11 @@
 import asyncio
 import random
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from service.errors import Duplicate, ResourceNotFound, StoreUnavailable, VersionConflict
+from service.errors import Duplicate, Invalid, ResourceNotFound, StoreUnavailable, Unsealable, VersionConflict
 from service.resources.keeper import Keeper
 from service.resources.resource import Resource
 from service.resources.schemas import Document
@@ -36,6 +36,8 @@ class Precondition:
 
 ALWAYS = Precondition()
 
+T = TypeVar("T")
+
 Change = Callable[[Resource | None], Mapping[str, Any]]
 
 
@@ -61,6 +63,13 @@ class Repository:
         return resource.decoded or resource.remember(
             lambda stored: type_.decode(stored, self._keeper.opened(type_, stored))
         )
+
+    def model_if_valid(self, type_: ResourceType, resource: Resource | None) -> Any:
+        """See ``model``; None where there is none, or it is not valid, as an operator may have written it."""
+        try:
+            return self.model(type_, resource) if resource else None
+        except (Invalid, Unsealable):
+            return None
 
     def at_hand(self, type_: ResourceType, id: str) -> Resource | None:
         """See ``Store.at_hand``."""
@@ -138,25 +147,25 @@ class Repository:
 
         Raises ``Unsealable`` where no key opens one.
         """
-        for round_ in range(MAX_ROUNDS):
-            seen = await self._store.get(type_.kind, id, fresh=True)
+
+        async def seal(seen: Resource | None) -> bool | None:
             if seen is None or self._keeper.is_current(type_, seen):
                 return False
             fields = self._keeper.sealed_anew(type_, seen)
-            if await self._store.replace(type_.kind, id, fields, seen=seen, judged=seen.judged):
-                return True
-            await _pause(round_)
-        raise StoreUnavailable(f"{type_.kind}/{id} is being changed by too many at once")
+            stored = await self._store.replace(type_.kind, id, fields, seen=seen, judged=seen.judged)
+            return True if stored else None
+
+        return await self._decided(type_, id, seal)
 
     async def delete(self, type_: ResourceType, id: str, precondition: Precondition = ALWAYS) -> Resource | None:
         """Delete, and return what was there, or None."""
-        for round_ in range(MAX_ROUNDS):
-            seen = await self._store.get(type_.kind, id, fresh=True)
+
+        async def remove(seen: Resource | None) -> tuple[Resource | None] | None:
             precondition.check(type_.kind, id, seen)
-            if seen is None or await self._store.remove(seen):
-                return seen
-            await _pause(round_)
-        raise StoreUnavailable(f"{type_.kind}/{id} is being changed by too many at once")
+            return (seen,) if seen is None or await self._store.remove(seen) else None
+
+        (removed,) = await self._decided(type_, id, remove)
+        return removed
 
     async def page(self, type_: ResourceType, *, offset: int, count: int) -> Page:
         return await self._store.page(type_.kind, offset=offset, count=count)
@@ -167,12 +176,21 @@ class Repository:
         return Page(len(found), found[offset : offset + count])
 
     async def _write(self, type_: ResourceType, id: str, change: Change) -> tuple[Resource, bool]:
-        for round_ in range(MAX_ROUNDS):
-            seen = await self._store.get(type_.kind, id, fresh=True)
+        async def write(seen: Resource | None) -> tuple[Resource, bool] | None:
             values = await self._keeper.kept(type_, id, change(seen), seen)
             stored = await self._store.replace(type_.kind, id, type_.fields(values), seen=seen, judged=True)
-            if stored is not None:
-                return stored, seen is None
+            return (stored, seen is None) if stored else None
+
+        return await self._decided(type_, id, write)
+
+    async def _decided(
+        self, type_: ResourceType, id: str, attempt: Callable[[Resource | None], Awaitable[T | None]]
+    ) -> T:
+        """What comes of an ``attempt`` on what is stored; None means that another writer was first, so look again."""
+        for round_ in range(MAX_ROUNDS):
+            outcome = await attempt(await self._store.get(type_.kind, id, fresh=True))
+            if outcome is not None:
+                return outcome
             await _pause(round_)
         raise StoreUnavailable(f"{type_.kind}/{id} is being changed by too many at once")
 

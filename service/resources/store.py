@@ -1,11 +1,11 @@
 """The Store protocol, and the store that is embedded in the process."""
 
-import heapq
 import secrets
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import count
+from itertools import count, takewhile
 from types import MappingProxyType
 from typing import Protocol
 
@@ -93,7 +93,9 @@ class EmbeddedStore:
         self._clock = clock
         self._versions = count(1)
         self._kinds: dict[str, dict[str, Resource]] = {}
-        self._kept: list[tuple[datetime, str, str]] = []
+        self._kept: OrderedDict[tuple[str, str], datetime] = OrderedDict()
+        """When what is kept for a time is over, by kind and id."""
+
         self._listings: dict[str, Sequence[Resource]] = {}
 
     def at_hand(self, kind: str, id: str) -> Resource | None:
@@ -126,17 +128,18 @@ class EmbeddedStore:
 
     async def keep(self, kind: str, id: str, fields: Mapping[str, str], *, seconds: int) -> None:
         now = self._clock()
-        while self._kept and self._kept[0][0] <= now:
-            _, kept_kind, kept_id = heapq.heappop(self._kept)
-            self._kinds[kept_kind].pop(kept_id, None)
+        # One that is kept for longer than the next holds that one up, and there is no harm in that.
+        for over in [*takewhile(lambda key: self._kept[key] <= now, self._kept)]:
+            del self._kept[over], self._kinds[over[0]][over[1]]
         await self.replace(kind, id, fields, seen=None)
-        heapq.heappush(self._kept, (now + timedelta(seconds=seconds), kind, id))
+        self._kept[kind, id] = now + timedelta(seconds=seconds)
 
     async def remove(self, seen: Resource) -> bool:
         resources = self._kinds.get(seen.kind, {})
         if resources.get(seen.id) is not seen:
             return False
         del resources[seen.id]
+        self._kept.pop((seen.kind, seen.id), None)
         self._listings.pop(seen.kind, None)
         return True
 

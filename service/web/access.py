@@ -123,7 +123,7 @@ def _request(exchange: Exchange, params: Mapping[str, Any], names: frozenset[str
     """The request as policies see it. What takes time is there if ``names`` ask for it."""
     caller, request = exchange.caller, exchange.request
     method = exchange.route.judged_as or request.method
-    seen: dict[str, Any] = {"request-method": method.lower(), "params": params}
+    seen: dict[str, Any] = {"request-method": request_method(method), "params": params}
     if "uri" in names:
         seen["uri"] = "/" + "/".join(target.segments(request, 64))
     if "client" in names:
@@ -137,6 +137,15 @@ def _request(exchange: Exchange, params: Mapping[str, Any], names: frozenset[str
     if "body" in names:
         seen["body"] = exchange.body.values
     return seen
+
+
+def request_method(method: str) -> str:
+    """The method as policies see it.
+
+    A HEAD is a GET whose content is not sent. Source: https://www.rfc-editor.org/rfc/rfc9110#section-9.3.2
+    """
+    lowered = method.lower()
+    return "get" if lowered == "head" else lowered
 
 
 def _client(caller: Caller) -> dict[str, str] | None:

@@ -17,11 +17,15 @@ from service.web.routing import Guard, Route
 
 
 class TokenRequest(WireSchema):
-    """The body of a token request. Credentials may come in a Basic header instead."""
+    """The body of a token request. Credentials may come in a Basic header instead.
+
+    Any ``scope`` is granted, and means what policies allow the client: libraries fail where another one is told.
+    """
 
     grant_type = Text("client_credentials", "must be client_credentials", data_key="grant_type", required=True)
     client_id = Text(data_key="client_id")
     client_secret = Text(data_key="client_secret")
+    scope = Text()
 
 
 _REQUEST = Reader(TokenRequest)

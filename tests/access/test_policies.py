@@ -75,6 +75,15 @@ async def test_a_caller_without_a_client_is_linked_to_by_none(policies, write):
     assert not (await policies.of(JWT)).policies
 
 
+async def test_callers_to_whom_no_policy_links_share_their_rules(policies, write):
+    await write("everybody", {"params": {}})
+    await write("teams", link=["team"])
+    rules = [await policies.of(Caller("described", f"c{n}")) for n in range(100)]
+
+    assert {id(each) for each in rules} == {id(await policies.of(JWT))}
+    assert await policies.of(TEAM) is not rules[0]
+
+
 async def test_mismatches_tell_of_each_policy_why(policies, write):
     await write("a", {"params": {"key": "x"}})
     await write("b", {"params": {"account": "y"}})

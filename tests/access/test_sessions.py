@@ -140,6 +140,27 @@ async def test_a_client_without_a_secret_has_no_tokens_of_the_root(sessions, rep
     assert await found(sessions, token) is None
 
 
+async def test_the_oldest_of_too_many_tokens_ends(sessions, store, opened, monkeypatch):
+    monkeypatch.setattr("service.access.sessions.MOST_OPEN", 3)
+    other = await opened("other")
+    await opened()
+    secret = (await store.get("Client", "team")).fields["secret"]
+    tokens = [(await sessions.open("team", secret))[0] for _ in range(5)]
+
+    assert [bool(await found(sessions, token)) for token in tokens] == [False, False, True, True, True]
+    assert await found(sessions, other) == "Client/other"
+    assert (await store.page("Session", offset=0, count=0)).total == 4
+
+
+@pytest.mark.parametrize("clients", [1, 100])
+async def test_nothing_is_held_of_tokens_that_have_ended(sessions, clock, clients):
+    for n in range(100):
+        await sessions.open(f"c{n % clients}", "hash")
+        clock.now += 1
+
+    assert sum(map(len, sessions._opened.values())) == 60
+
+
 @pytest.mark.parametrize(
     "token", ["", "a" * 42, "a" * 44, "a" * 43, "ä" * 43, "\udcff" * 43, "team", "Session:x", "a" * 100_000]
 )

@@ -184,6 +184,17 @@ async def test_absence_is_remembered_and_told_of_too(cache, inner, write):
     assert await region(cache) == "one"
 
 
+@pytest.mark.parametrize("asked", ["abcxyz", "xyzabc", "abxyxc"])
+async def test_what_does_not_exist_displaces_nothing_that_does(cache, write, asked):
+    for id_ in "abc":
+        await write("one", id_)
+    for id_ in asked:
+        await cache.get(KIND, id_)
+
+    assert all(cache.at_hand(KIND, id_) for id_ in "abc")
+    assert len(cache._entries) == SIZE
+
+
 async def test_what_is_told_of_is_read_again(cache, write):
     await write("one")
     await region(cache)
@@ -282,7 +293,9 @@ async def test_a_failure_is_not_remembered(cache, inner, write):
     assert await region(cache) == "one"
 
 
-async def test_the_least_recently_used_goes_first(cache, inner):
+async def test_the_least_recently_used_goes_first(cache, inner, write):
+    for id_ in "abcd":
+        await write("one", id_)
     for id_ in "abcad":
         await region(cache, id_)
     reads = inner.reads

@@ -7,7 +7,7 @@ import pytest
 
 from service.errors import Throttled
 from service.resources import hashing
-from service.resources.hashing import MOST_WAITING, SCHEME, THREADS, Hasher
+from service.resources.hashing import MOST_WAITING, SCHEME, THREADS
 
 SALT = bytes(range(16))
 DERIVED = hashlib.scrypt("hüsh".encode(), salt=SALT, n=2**14, r=8, p=1, dklen=32)
@@ -15,13 +15,6 @@ DERIVED = hashlib.scrypt("hüsh".encode(), salt=SALT, n=2**14, r=8, p=1, dklen=3
 
 def written(salt=SALT, derived=DERIVED, scheme="scrypt:16384:8:1"):
     return f"{scheme}:{base64.b64encode(salt).decode()}:{base64.b64encode(derived).decode()}"
-
-
-@pytest.fixture
-def hasher():
-    hasher = Hasher()
-    yield hasher
-    hasher.close()
 
 
 @pytest.fixture

@@ -162,6 +162,34 @@ async def test_an_entry_made_during_a_removal_is_not_lost(store, operator, redis
     assert await operator.zrange("_index:AwsAccount", 0, -1) == ["a"]
 
 
+async def test_whoever_sees_a_new_hash_finds_its_entry(store, operator, monkeypatch):
+    swap, entries = store._swap, []
+
+    async def swap_and_look(*args):
+        outcome = await swap(*args)
+        entries.extend(await operator.zrange("_index:AwsAccount", 0, -1))
+        return outcome
+
+    monkeypatch.setattr(store, "_swap", swap_and_look)
+    await fill(store, "a")
+
+    assert entries == ["a"]
+
+
+async def test_an_entry_that_a_mend_takes_out_before_its_hash_is_there_is_not_lost(store, operator, monkeypatch):
+    swap, entries = store._swap, []
+
+    async def late_swap(*args):
+        await listed(store)
+        entries.extend(await operator.zrange("_index:AwsAccount", 0, -1))
+        return await swap(*args)
+
+    monkeypatch.setattr(store, "_swap", late_swap)
+    await fill(store, "a")
+
+    assert (entries, await operator.zrange("_index:AwsAccount", 0, -1)) == ([], ["a"])
+
+
 async def test_what_is_deleted_during_a_mend_is_not_listed_again(store, operator, monkeypatch):
     await operator.hset("AwsAccount:a", "id", "a")
     scan = store._client.scan

@@ -5,7 +5,7 @@ import pytest
 from service.access.types import CLIENT
 from service.errors import Invalid, Unsealable
 from service.resources import hashing
-from service.resources.hashing import SCHEME, Hasher
+from service.resources.hashing import SCHEME
 from service.resources.keeper import Keeper
 from service.resources.resource import Resource
 from service.resources.schemas import MASKED
@@ -19,13 +19,6 @@ OLD, NEW = ({name: bytes([n]) * 32} for n, name in enumerate(("old", "new"), 1))
 @pytest.fixture(autouse=True)
 def cheap_hashes(monkeypatch):
     monkeypatch.setattr(hashing, "COST", 2)
-
-
-@pytest.fixture
-def hasher():
-    hasher = Hasher()
-    yield hasher
-    hasher.close()
 
 
 @pytest.fixture

@@ -266,6 +266,14 @@ async def test_what_is_kept_is_found(store):
     assert store.at_hand("Session", "a") in (found, None)
 
 
+async def test_what_is_kept_can_be_removed(store):
+    await store.keep("Session", "a", {"client": "x"}, seconds=60)
+    removed = await store.remove(await store.get("Session", "a"))
+
+    assert removed
+    assert await store.get("Session", "a") is store.at_hand("Session", "a") is None
+
+
 async def test_what_was_missed_is_found_once_it_is_kept(store):
     before = await store.get("Session", "a")
     await store.keep("Session", "a", {"client": "x"}, seconds=60)
@@ -312,7 +320,8 @@ async def test_the_embedded_store_forgets_what_is_over_when_it_is_given_more():
     now = datetime(2026, 1, 1, tzinfo=UTC)
     store = EmbeddedStore(clock=lambda: now)
     for n in range(100):
-        await store.keep("Session", f"a{n}", {}, seconds=60 - n % 2)
+        await store.keep("Session", f"a{n}", {}, seconds=60)
+        now += timedelta(seconds=n == 49)
     now += timedelta(seconds=59)
     await store.keep("Session", "b", {}, seconds=60)
     some = len(store._kinds["Session"])
@@ -320,3 +329,13 @@ async def test_the_embedded_store_forgets_what_is_over_when_it_is_given_more():
     await store.keep("Session", "c", {}, seconds=60)
 
     assert (some, sorted(store._kinds["Session"])) == (51, ["b", "c"])
+
+
+async def test_the_embedded_store_holds_nothing_of_what_was_kept_and_removed():
+    store = EmbeddedStore()
+    for n in range(100):
+        await store.keep("Session", f"a{n}", {}, seconds=60)
+        await store.remove(await store.get("Session", f"a{n}"))
+
+    assert not store._kept
+    assert not store._kinds["Session"]

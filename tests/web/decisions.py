@@ -77,7 +77,8 @@ DECISIONS = {
     # Methods and paths.
     "its method": (READ, GET, f"{B}/x", {}, 200),
     "a DELETE": (READ, DELETE, f"{B}/x", {}, 403),
-    "a HEAD is no GET": (READ, HEAD, f"{B}/x", {}, 403),
+    "a HEAD is a GET": (READ, HEAD, f"{B}/x", {}, 200),
+    "a HEAD is no method of its own": ({**READ, "request-method": "head"}, HEAD, f"{B}/x", {}, 403),
     "an upload": (READ, POST, B, upload("x"), 403),
     "the routed path": (URI, GET, f"{B}/team-a/x", {}, 200),
     "the routed path, decoded": (URI, GET, f"{B}/team%2Da%2Fx", {}, 200),

@@ -486,6 +486,18 @@ async def test_no_token_for_anything_else(signer, data, status):
     assert "access_token" not in await answer.text()
 
 
+@pytest.mark.parametrize("scope", ["", "read", "https%3A%2F%2Fsigner%2F.default+write"])
+async def test_any_scope_is_granted_and_means_what_policies_allow(allowed, scope):
+    data = f"{GRANT}&scope={scope}"
+    answer = await allowed.ask("POST", "/auth/token", auth=None, data=data, headers={"Content-Type": FORM})
+    told = await answer.json()
+    token = f"Bearer {told.pop('access_token')}"
+
+    assert told == {"token_type": "Bearer", "expires_in": 3600}
+    assert await allowed.status("GET", f"{B}/x", auth=token) == 200
+    assert await allowed.status("GET", "/aws/storage/other/bucket/x", auth=token) == 403
+
+
 async def test_a_form_is_taken_nowhere_else(signer):
     answer = await signer.ask("POST", B, auth=ROOT, data="filename=x", headers={"Content-Type": FORM})
 
@@ -597,6 +609,13 @@ async def test_an_explanation_tells_which_policy_allows_or_why_none_does(signer)
         {"allowed": False, "policies": [{"policy": "policy", "mismatch": "params.key does not match #^team-a/"}]},
     )
     assert allowed == (200, {"allowed": True, "policy": "policy"})
+
+
+@pytest.mark.parametrize("method", ["HEAD", "head"])
+async def test_an_explanation_sees_a_head_as_a_get_too(signer, method):
+    await signer.policy({"request-method": "get"})
+
+    assert (await explained(signer, **{"request-method": method}))[1]["allowed"]
 
 
 async def test_an_explanation_signs_nothing_and_repeats_nothing(allowed):

@@ -80,7 +80,8 @@ SCHEMAS: dict[str, Json] = {
         }
     ),
     "TokenRequest": record(
-        {"grant_type": {"const": "client_credentials"}}, {"client_id": _OPTIONAL, "client_secret": _OPTIONAL}
+        {"grant_type": {"const": "client_credentials"}},
+        {"client_id": _OPTIONAL, "client_secret": _OPTIONAL, "scope": _OPTIONAL},
     ),
     "Token": record({"token_type": {"const": "Bearer"}, "access_token": _TEXT, "expires_in": {"type": "integer"}}),
     "DescribedRequest": {

@@ -1,0 +1,12 @@
+"""Fixtures of what becomes of secrets."""
+
+import pytest
+
+from service.resources.hashing import Hasher
+
+
+@pytest.fixture
+def hasher():
+    hasher = Hasher()
+    yield hasher
+    hasher.close()
