@@ -125,7 +125,7 @@ def _request(exchange: Exchange, params: Mapping[str, Any], names: frozenset[str
     method = exchange.route.judged_as or request.method
     seen: dict[str, Any] = {"request-method": request_method(method), "params": params}
     if "uri" in names:
-        seen["uri"] = "/" + "/".join(target.segments(request, 64))
+        seen["uri"] = "/" + "/".join(target.segments(exchange.path, 64))
     if "client" in names:
         seen["client"] = _client(caller)
     if "jwt" in names:

@@ -59,6 +59,7 @@ class Exchange:
         "body",
         "caller",
         "params",
+        "path",
         "policy",
         "query",
         "request",
@@ -72,6 +73,9 @@ class Exchange:
         self.request_id = request_id
         self.shared = shared
         self.route = route
+        self.path = ""
+        """As it was sent."""
+
         self.query = NO_PARAMETERS
         self.answer_type = UNSETTLED
         self.body = _NO_BODY

@@ -129,9 +129,10 @@ def origins(exchange: Exchange) -> Answer | None:
 
 
 def formats(exchange: Exchange) -> None:
-    """Read the query, and settle the answer's format before anything is done."""
+    """Read the target, and settle the answer's format before anything is done."""
     headers = exchange.request.headers
-    exchange.query = query = target.query(exchange.request)
+    exchange.path, sent = target.split(exchange.request)
+    exchange.query = query = target.query(sent)
     if hdrs.ACCEPT in headers or hdrs.CONTENT_TYPE in headers or query:
         _negotiate(exchange)
 

@@ -204,7 +204,7 @@ class ResourceHandlers:
         return exchange.shared.repository
 
     def _id(self, exchange: Exchange) -> str:
-        id_ = target.segments(exchange.request, 8)[-1]
+        id_ = target.segments(exchange.path, 8)[-1]
         self._check_id(id_, f"{self._type.kind}.id")
         return id_
 

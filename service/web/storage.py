@@ -49,7 +49,7 @@ _signs = partial(
 
 @_signs("signUpload", "A URL to upload with PUT", body="Upload")
 def upload(exchange: Exchange) -> Answer | Awaitable[Answer]:
-    _, _, account, bucket = target.segments(exchange.request, 4)
+    _, _, account, bucket = target.segments(exchange.path, 4)
     expires_in, faults = _expiration(exchange.query)
     values = exchange.body.values
     filename = values.get("filename")
@@ -65,14 +65,14 @@ def upload(exchange: Exchange) -> Answer | Awaitable[Answer]:
 
 @_signs("signDownload", "A URL to download with GET")
 def download(exchange: Exchange) -> Answer | Awaitable[Answer]:
-    _, _, account, bucket, key = target.segments(exchange.request, 5)
+    _, _, account, bucket, key = target.segments(exchange.path, 5)
     expires_in, faults = _expiration(exchange.query)
     return _sign(exchange, Wanted(GET_OBJECT, account, bucket, key, expires_in), faults)
 
 
 @_signs("signDelete", "A URL to delete with DELETE")
 def delete(exchange: Exchange) -> Answer | Awaitable[Answer]:
-    _, _, account, bucket, key = target.segments(exchange.request, 5)
+    _, _, account, bucket, key = target.segments(exchange.path, 5)
     expires_in, faults = _expiration(exchange.query)
     return _sign(exchange, Wanted(DELETE_OBJECT, account, bucket, key, expires_in), faults)
 

@@ -16,35 +16,8 @@ _EVERY_ROUTES = frozenset({"_format", "_pretty"})
 _MALFORMED_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 
 
-def segments(request: web.BaseRequest, most: int) -> list[str]:
-    """The decoded segments of the path, at most ``most``: the last one holds the rest, slashes and all.
-
-    aiohttp's own ``match_info`` will not do: it reads ``%e9`` and ``%25e9`` alike and lets malformed escapes pass.
-
-    Raises:
-        InvalidRequest: where an escape or its UTF-8 is malformed.
-    """
-    path, _ = _split(request)
-    parts = path[1:].split("/", most - 1)
-    if "%" not in path and path.isascii():
-        return parts
-    return [decode(part, "path") for part in parts]
-
-
-def query(request: web.BaseRequest) -> Mapping[str, str]:
-    """The decoded query parameters, ``+`` being a space, as in a form.
-
-    Raises:
-        InvalidRequest: where a parameter comes twice, or an escape or its UTF-8 is malformed.
-    """
-    _, raw = _split(request)
-    if not raw:
-        return NO_PARAMETERS
-    return _parameters(raw) if len(raw) <= _LONGEST_REMEMBERED else _parameters.__wrapped__(raw)
-
-
-def _split(request: web.BaseRequest) -> tuple[str, str]:
-    """The path and the query as they were sent."""
+def split(request: web.BaseRequest) -> tuple[str, str]:
+    """The path and the query as they were sent. Raises InvalidRequest for a fragment."""
     raw = request.raw_path
     if "#" in raw:
         raise InvalidRequest("The request target has a fragment; write # in a key as %23")
@@ -53,6 +26,31 @@ def _split(request: web.BaseRequest) -> tuple[str, str]:
     # The parts of a URL that aiohttp has not seen before take longer.
     path, _, query = raw.partition("?")
     return path, query
+
+
+def segments(path: str, most: int) -> list[str]:
+    """The decoded segments of a path as it was sent, at most ``most``: the last one holds the rest, slashes and all.
+
+    aiohttp's own ``match_info`` will not do: it reads ``%e9`` and ``%25e9`` alike and lets malformed escapes pass.
+
+    Raises:
+        InvalidRequest: where an escape or its UTF-8 is malformed.
+    """
+    parts = path[1:].split("/", most - 1)
+    if "%" not in path and path.isascii():
+        return parts
+    return [decode(part, "path") for part in parts]
+
+
+def query(sent: str) -> Mapping[str, str]:
+    """The decoded parameters of a query, ``+`` being a space, as in a form.
+
+    Raises:
+        InvalidRequest: where a parameter comes twice, or an escape or its UTF-8 is malformed.
+    """
+    if not sent:
+        return NO_PARAMETERS
+    return _parameters(sent) if len(sent) <= _LONGEST_REMEMBERED else _parameters.__wrapped__(sent)
 
 
 def form(body: bytes) -> Mapping[str, str]:

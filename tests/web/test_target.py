@@ -41,9 +41,9 @@ def request(raw):
 def test_segments_are_decoded_once_and_strictly(raw, most, segments):
     if segments is None:
         with pytest.raises(InvalidRequest):
-            target.segments(request(raw), most)
+            target.segments(target.split(request(raw))[0], most)
     else:
-        assert target.segments(request(raw), most) == segments
+        assert target.segments(target.split(request(raw))[0], most) == segments
 
 
 @pytest.mark.parametrize(
@@ -76,14 +76,14 @@ def test_a_query_is_decoded_as_a_form_and_strictly(raw, parameters):
 
     if parameters is None:
         with pytest.raises(InvalidRequest):
-            target.query(asked)
+            target.query(target.split(asked)[1])
     else:
-        assert target.query(asked) == parameters
+        assert target.query(target.split(asked)[1]) == parameters
 
 
 def test_a_parameter_that_is_given_twice_is_named():
     with pytest.raises(InvalidRequest) as refusal:
-        target.query(request("/x?a=1&a=2"))
+        target.query("a=1&a=2")
 
     assert [issue.expression for issue in refusal.value.issues] == ["a"]
 
