@@ -18,23 +18,23 @@ class Keeper:
         self._hasher = hasher
 
     def opened(self, type_: ResourceType, resource: Resource) -> dict[str, str]:
-        """The secrets that were sealed, or never were. Raises Unsealable where no key opens one."""
-        return {
-            name: self._sealer.open(text, kind=type_.kind, id=resource.id, field=name)
-            for name, text in _not_hashed(type_, resource).items()
-        }
+        """The fields, with secrets as they were before they were sealed. Raises Unsealable where no key opens one."""
+        fields = resource.fields
+        for name in type_.sealed & fields.keys():
+            fields[name] = self._sealer.open(fields[name], kind=type_.kind, id=resource.id, field=name)
+        return fields
 
     def is_current(self, type_: ResourceType, resource: Resource) -> bool:
         """Whether nothing would be sealed anew."""
-        return all(self._sealer.is_current(text) for text in _not_hashed(type_, resource).values())
+        fields = resource.fields
+        return all(self._sealer.is_current(fields[name]) for name in type_.sealed & fields.keys())
 
     def sealed_anew(self, type_: ResourceType, resource: Resource) -> dict[str, str]:
         """The fields as they are to be stored, secrets sealed with the key that seals now. Raises Unsealable."""
-        secrets = {
-            name: self._resealed(text, kind=type_.kind, id=resource.id, field=name)
-            for name, text in _not_hashed(type_, resource).items()
-        }
-        return {**resource.fields, **secrets}
+        fields = resource.fields
+        for name in type_.sealed & fields.keys():
+            fields[name] = self._resealed(fields[name], kind=type_.kind, id=resource.id, field=name)
+        return fields
 
     async def kept(
         self, type_: ResourceType, id: str, values: Mapping[str, Any], seen: Resource | None
@@ -79,9 +79,3 @@ class Keeper:
 
     def _resealed(self, text: str, **where: str) -> str:
         return self._sealer.seal(self._sealer.open(text, **where), **where)
-
-
-def _not_hashed(type_: ResourceType, resource: Resource) -> dict[str, str]:
-    """The secrets that can be opened, as they are stored."""
-    fields = resource.fields
-    return {name: fields[name] for name, secret in type_.secrets.items() if not secret.hashed and name in fields}

@@ -208,8 +208,8 @@ class RedisStore:
 
     async def _adopted(self, found: Resource) -> Resource | None:
         """``found`` under a version of its own, where an operator has changed it since the service last wrote it."""
-        if found.is_adopted:
-            return found.adopted()
+        if found.recognise():
+            return found
         try:
             adopted = await self.replace(found.kind, found.id, found.fields, seen=found)
             return adopted or await self._read(found.kind, found.id)

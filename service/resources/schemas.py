@@ -45,7 +45,7 @@ class WireSchema(Schema):
     def __init__(self, *, text: bool = False, **options: Any) -> None:
         super().__init__(**options)
         self.text = text
-        self.names = {field.data_key for field in self.fields.values()}
+        self.names = {name for field in self.fields.values() if (name := field.data_key)}
 
     def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
         field_obj.data_key = field_obj.data_key or field_name.replace("_", "-")

@@ -61,6 +61,7 @@ class ResourceType:
         self.kind = schema.kind
         self.schema = schema
         self.secrets = secrets
+        self.sealed = frozenset(name for name, secret in secrets.items() if not secret.hashed)
         self._model = model
         self._reader = Reader(schema)
         self.names = frozenset(self._reader.typed.names)
@@ -68,6 +69,7 @@ class ResourceType:
         self._flags = {name for name, field in fields.items() if isinstance(field, Flag)}
         self._plain = self._flags | {name for name, field in fields.items() if isinstance(field, Text)}
         self._structured = fields.keys() - self._plain - {"meta"}
+        self._attributes = {name: name.replace("-", "_") for name in self.names - _SELF_DESCRIPTION}
 
     def read(self, document: Document) -> dict[str, Any]:
         """The values of a request's body, by wire name.
@@ -88,13 +90,13 @@ class ResourceType:
         name = field or f"{self.kind}.id"
         return [Issue(f"{name} {ID_RULE}", name)]
 
-    def decode(self, resource: Resource, secrets: Mapping[str, str]) -> Any:
-        """The stored resource, with its ``secrets`` as they were before they were sealed, as what is worked with.
+    def decode(self, resource: Resource, opened: Mapping[str, str]) -> Any:
+        """The stored resource, whose fields are ``opened``, as what is worked with.
 
         Raises:
             Invalid: names each field of what is stored that is not valid.
         """
-        fields = {**resource.fields, **secrets, "id": resource.id}
+        fields = {**opened, "id": resource.id}
         if resource.judged and fields.keys() <= self._plain:
             # To judge it again takes twice the time of reading it from Redis.
             values: Mapping[str, Any] = {
@@ -102,8 +104,8 @@ class ResourceType:
             }
         else:
             values = self.read(Document(self._parsed(fields), text=True))
-        own = {name: value for name, value in values.items() if name not in _SELF_DESCRIPTION}
-        return self._model(**{name.replace("-", "_"): value for name, value in own.items()})
+        own = {self._attributes[name]: value for name, value in values.items() if name in self._attributes}
+        return self._model(**own)
 
     def _parsed(self, fields: Mapping[str, str]) -> dict[str, Any]:
         return {name: _json(text) if name in self._structured else text for name, text in fields.items()}

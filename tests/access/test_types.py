@@ -105,7 +105,7 @@ def test_a_policy_comes_back_from_the_store_as_it_was(text):
     values = {"id": "a", "engine": "matcho", "matcho": pattern, "link": [{"reference": "Client/x"}]}
     fields = ACCESS_POLICY.fields(ACCESS_POLICY.read(Document(values, text)))
     resource = Resource("AccessPolicy", "a", fields)
-    policy = ACCESS_POLICY.decode(resource, {})
+    policy = ACCESS_POLICY.decode(resource, fields)
 
     assert all(isinstance(value, str) for value in fields.values())
     assert {name: ACCESS_POLICY.represent(resource)[name] for name in values} == values
@@ -116,7 +116,7 @@ def test_a_policy_comes_back_from_the_store_as_it_was(text):
 def test_a_client_comes_back_from_the_store_without_its_secret():
     fields = CLIENT.fields(CLIENT.read(Document({"id": "a", "secret": "hush", "grant_types": ["basic"]}, text=False)))
     resource = Resource("Client", "a", fields)
-    client = CLIENT.decode(resource, {})
+    client = CLIENT.decode(resource, fields)
 
     assert (client.id, client.secret, client.grant_types) == ("a", "hush", ["basic"])
     assert "hush" not in repr(client)

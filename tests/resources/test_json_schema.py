@@ -3,7 +3,7 @@ from marshmallow import fields, validate
 
 from service.resources import json_schema
 from service.resources.schemas import Flag, Number, ResourceSchema, Text, WireSchema
-from service.resources.types import ResourceType
+from service.resources.types import ResourceType, Secret
 
 
 class Inner(WireSchema):
@@ -22,7 +22,7 @@ class ThingSchema(ResourceSchema):
     whatever = fields.Raw()
 
 
-THING = ResourceType(ThingSchema, model=dict, secrets={"word": "name"})
+THING = ResourceType(ThingSchema, model=dict, secrets={"word": Secret("name")})
 
 
 @pytest.mark.parametrize(

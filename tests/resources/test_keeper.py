@@ -50,8 +50,9 @@ async def test_a_secret_is_sealed_or_hashed_as_its_type_has_it(sealing, hasher):
         "region": "x",
     }
     assert sealing.opened(AWS_ACCOUNT, Resource("AwsAccount", "a", kept)) == {
-        "secret-access-key": "hush",
+        **KEYS,
         "session-token": "shh",
+        "region": "x",
     }
     assert client["secret"].startswith(SCHEME)
     assert await hasher.verify("hush", client["secret"])
@@ -72,7 +73,7 @@ async def test_without_keys_a_secret_is_kept_as_it_is(keeper):
 async def test_a_hash_is_nothing_that_opens(sealing):
     kept = await sealing.kept(CLIENT, "a", {"secret": "hush"}, None)
 
-    assert sealing.opened(CLIENT, Resource("Client", "a", kept)) == {}
+    assert sealing.opened(CLIENT, Resource("Client", "a", kept)) == kept
     assert sealing.is_current(CLIENT, Resource("Client", "a", kept))
 
 
@@ -134,7 +135,7 @@ async def test_what_an_older_key_has_sealed_is_sealed_anew_when_it_is_kept(seali
 
     assert not sealing.is_current(AWS_ACCOUNT, seen)
     assert sealing.is_current(AWS_ACCOUNT, Resource("AwsAccount", "a", kept))
-    assert sealing.opened(AWS_ACCOUNT, Resource("AwsAccount", "a", kept)) == {"secret-access-key": "hush"}
+    assert sealing.opened(AWS_ACCOUNT, Resource("AwsAccount", "a", kept))["secret-access-key"] == "hush"
 
 
 async def test_what_the_first_key_has_sealed_stays_as_it_is(sealing):
@@ -157,6 +158,6 @@ def test_sealed_anew_is_sealed_with_the_first_key(sealing):
     resource = Resource("AwsAccount", "a", fields)
 
     assert sealing.is_current(AWS_ACCOUNT, resource)
-    assert sealing.opened(AWS_ACCOUNT, resource) == {"secret-access-key": "hush", "session-token": "shh"}
+    assert sealing.opened(AWS_ACCOUNT, resource) == {**fields, "secret-access-key": "hush", "session-token": "shh"}
     assert fields["region"] == "x"
     assert base64.b64encode(b"hush").decode() not in str(fields)

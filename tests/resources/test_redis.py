@@ -109,7 +109,7 @@ async def test_what_an_operator_changes_gets_a_version_of_its_own(store, operato
     assert found.fields == {"id": "a", "region": "eu-west-1"}
     assert found.version > seen.version
     assert found.meta.created_at == seen.meta.created_at
-    assert found.is_adopted
+    assert found.recognise()
     assert await store.get("AwsAccount", "a") == found
 
 
