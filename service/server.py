@@ -98,6 +98,8 @@ async def _serve(
         # What is loaded by now stays, and a full collection that walks through all of it would stop requests for 50 ms.
         gc.collect()
         gc.freeze()
+        # By default all that is in flight is looked at, in vain, each time that 700 further objects are alive.
+        gc.set_threshold(5_000)
         began(app.shared.store)
         logger.info("Stopping on %s", await stop)
         await _drain(app, ports[0], settings.drain_seconds)

@@ -19,6 +19,8 @@ HASTE_SECONDS = 0.05
 Key = tuple[str, str]
 # In place of an id, which is never empty.
 ALL = ""
+# In place of an answer.
+_ABANDONED = object()
 
 
 class Entry:
@@ -40,10 +42,20 @@ class Entry:
 
 
 class Reading(NamedTuple):
-    """A read on its way, which all who miss the key at the same time wait for."""
+    """A read on its way. Who missed the key first makes it, and all who miss it meanwhile wait."""
 
-    task: asyncio.Task[Any]
     watch: Watch
+    waiting: list[asyncio.Future[Any]]
+
+    def end(self, found: Any, error: Exception | None = None) -> None:
+        for waiter in self.waiting:
+            if waiter.done():
+                # Whoever waited has gone away.
+                continue
+            if error:
+                waiter.set_exception(error)
+            else:
+                waiter.set_result(found)
 
 
 class CachedStore:
@@ -184,38 +196,50 @@ class CachedStore:
         return entry
 
     async def _ask(self, key: Key) -> Any:
-        if self._spare(key):
-            # Known to be away, it need not be asked.
+        if not self._spare(key):
+            return await self._read_once(key)
+        # Known to be away, it need not be asked.
+        await self._inner.check()
+        task = asyncio.create_task(self._read_once(key))
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        await asyncio.wait({task}, timeout=HASTE_SECONDS)
+        if not task.done():
             await self._inner.check()
-        task = self._read_once(key)
-        if self._spare(key):
-            await asyncio.wait({task}, timeout=HASTE_SECONDS)
-            if not task.done():
-                await self._inner.check()
-        # Of all who wait, one may go away.
+        # It may go on for others, or for the next time.
         return await asyncio.shield(task)
 
-    def _read_once(self, key: Key) -> asyncio.Task[Any]:
-        reading = self._readings.get(key)
-        # Without a live watch, what it has seen may have been changed before this caller came.
-        if reading is None or not reading.watch.live:
-            watch = self._tracker.watch if key[0] in self._tracker.kinds else OFF
-            reading = self._readings[key] = Reading(asyncio.create_task(self._read(key, watch)), watch)
-            self._tasks.add(reading.task)
-            reading.task.add_done_callback(self._done)
-        return reading.task
+    async def _read_once(self, key: Key) -> Any:
+        # Without a live watch, what a read has seen may have been changed before this caller came.
+        while (reading := self._readings.get(key)) and reading.watch.live:
+            waiter: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            reading.waiting.append(waiter)
+            found = await waiter
+            if found is not _ABANDONED:
+                return found
+            if entry := self._true_entry(key):
+                return entry.found
+        return await self._read(key)
 
-    async def _read(self, key: Key, watch: Watch) -> Any:
+    async def _read(self, key: Key) -> Any:
+        watch = self._tracker.watch if key[0] in self._tracker.kinds else OFF
+        reading = self._readings[key] = Reading(watch, [])
         read_at = self._clock()
         kind, id_ = key
         try:
             found = await (self._list(kind) if id_ == ALL else self._inner.get(kind, id_))
-        finally:
-            unchanged = self._is_registered(key)
-            if unchanged:
-                del self._readings[key]
-        if unchanged:
+        except Exception as error:
+            self._unregister(key, reading)
+            reading.end(None, error)
+            raise
+        except asyncio.CancelledError:
+            # Who made it has gone away; one of the others makes it anew.
+            self._unregister(key, reading)
+            reading.end(_ABANDONED)
+            raise
+        if self._unregister(key, reading):
             self._keep(key, Entry(found, read_at, watch))
+        reading.end(found)
         return found
 
     async def _list(self, kind: str) -> Sequence[Resource]:
@@ -235,9 +259,12 @@ class CachedStore:
                 raise
         return await self._inner.all(kind)
 
-    def _is_registered(self, key: Key) -> bool:
-        reading = self._readings.get(key)
-        return reading is not None and reading.task is asyncio.current_task()
+    def _unregister(self, key: Key, reading: Reading) -> bool:
+        """Whether it was registered still: nothing was told of the key since it began."""
+        if self._readings.get(key) is not reading:
+            return False
+        del self._readings[key]
+        return True
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Mapping, Sequence
 from functools import lru_cache, partial
 from time import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from aiohttp import hdrs
 
@@ -17,7 +17,7 @@ from service.signing.presigner import presigned
 from service.signing.sigv4 import timestamp
 from service.telemetry.metrics import SIGNED
 from service.web import target
-from service.web.access import permit, permitted
+from service.web.access import permit
 from service.web.answer import Answer, respond_url
 from service.web.context import Exchange
 from service.web.description import described
@@ -85,19 +85,18 @@ def _sign(exchange: Exchange, wanted: Wanted, faults: Sequence[Issue]) -> Answer
     account: AwsAccount | None = resource.decoded if resource else None
     endpoint = shared.presigner.endpoint(account, wanted.bucket) if account else None
     if account and endpoint and not key_problem(wanted.key):
-        waiting = None if exchange.caller.unlimited else permit(exchange, _params(wanted))
-        if waiting is None:
-            return _signed(exchange, wanted, account, endpoint)
-        return _sign_later(exchange, wanted, waiting)
+        waiting = _permit(exchange, wanted)
+        return _sign_later(exchange, wanted, waiting) if waiting else _signed(exchange, wanted, account, endpoint)
     names = name_issues(wanted.bucket, wanted.key, key_expression=wanted.key_field)
     if names or faults or not AWS_ACCOUNT.is_id(wanted.account):
         raise Invalid(*faults, *AWS_ACCOUNT.id_faults(wanted.account), *names)
-    return _sign_later(exchange, wanted, permitted(exchange, _params(wanted)))
+    return _sign_later(exchange, wanted, _permit(exchange, wanted))
 
 
-async def _sign_later(exchange: Exchange, wanted: Wanted, permission: Awaitable[None]) -> Answer:
+async def _sign_later(exchange: Exchange, wanted: Wanted, permission: Awaitable[None] | None) -> Answer:
     # First: who may not use an account is not told whether it exists.
-    await permission
+    if permission:
+        await permission
     repository = exchange.shared.repository
     account = repository.model(AWS_ACCOUNT, await repository.read(AWS_ACCOUNT, wanted.account))
     presigner = exchange.shared.presigner
@@ -126,14 +125,17 @@ def _signed(exchange: Exchange, wanted: Wanted, account: AwsAccount, endpoint: E
     return respond_url(exchange, url)
 
 
-def _params(wanted: Wanted) -> dict[str, Any]:
-    """What policies see of it: what will be signed, never what was sent."""
-    return {
+def _permit(exchange: Exchange, wanted: Wanted) -> Awaitable[None] | None:
+    """Ask policies about what will be signed, never what was sent."""
+    if exchange.caller.unlimited:
+        return None
+    params = {
         "account": wanted.account,
         "bucket": wanted.bucket,
         "key": wanted.key,
         "expiration": wanted.expires_in,
     }
+    return permit(exchange, params)
 
 
 def _expiration(query: Mapping[str, str]) -> tuple[int, Sequence[Issue]]:

@@ -258,11 +258,26 @@ async def test_a_change_of_one_leaves_the_others(cache, inner, write):
 async def test_a_reader_that_goes_away_takes_nobody_along(cache, inner, write):
     await write("one")
     inner.hold()
-    first, second = await begun(region(cache)), await begun(region(cache))
+    first, second, third, fourth = [await begun(region(cache)) for _ in range(4)]
     first.cancel()
+    third.cancel()
+    await asyncio.sleep(0)
     inner.release()
 
-    assert await second == "one"
+    assert [await second, await fourth] == ["one", "one"]
+    # The one that went away was the one that had asked.
+    assert inner.reads == 2
+
+
+async def test_a_failure_is_told_to_all_who_wait(cache, inner):
+    inner.hold()
+    readers = [await begun(region(cache)) for _ in range(3)]
+    readers[1].cancel()
+    inner.away = True
+    inner.release()
+
+    outcomes = await asyncio.gather(*readers, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [StoreUnavailable, asyncio.CancelledError, StoreUnavailable]
     assert inner.reads == 1
 
 
@@ -564,9 +579,12 @@ async def test_what_the_cache_does_is_counted(cache, write):
     assert [after - old for old, after in zip(before, counts(), strict=True)] == [2, 3, 3]
 
 
-async def test_a_cache_that_closes_lets_go_of_reads_on_their_way(inner, tracker):
+async def test_a_cache_that_closes_lets_go_of_reads_that_go_on_for_the_next_time(inner, tracker, write):
     cache = CachedStore(inner, tracker, size=SIZE, ttl=TTL, stale=STALE, clock=now)
     await cache.open()
+    await write("one")
+    await cache.get(KIND, "a")
+    tracker.end()
     inner.hold()
     reader = await begun(cache.get(KIND, "a"))
     await cache.close()
