@@ -3,7 +3,6 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from math import inf
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -15,6 +14,8 @@ from service.telemetry.metrics import CACHE_HITS, CACHE_INVALIDATIONS, CACHE_MIS
 
 # A store that has just gone away is hoped for as long as a restart takes; who has something to show need not wait.
 HASTE_SECONDS = 0.05
+# Reads that begin within so long share the time of the first, for the same reason as they share an era.
+TOGETHER_SECONDS = 0.05
 
 Key = tuple[str, str]
 # In place of an id, which is never empty.
@@ -26,14 +27,14 @@ _ABANDONED = object()
 class Entry:
     """What a read has found: a resource, its absence, or all of a kind; asked for at ``read_at``, under ``watch``."""
 
-    __slots__ = ("found", "read_at", "used_at", "watch")
+    __slots__ = ("era", "found", "read_at", "watch")
 
     def __init__(self, found: Any, read_at: float, watch: Watch) -> None:
         self.found = found
         self.read_at = read_at
         self.watch = watch
-        self.used_at: float = 0
-        """How many entries had been kept when this was last known to be in use; infinite if that is of no account."""
+        self.era = 0
+        """The cache's, when this was last moved to the end of what it keeps."""
 
     @property
     def confirmed_at(self) -> float:
@@ -91,6 +92,10 @@ class CachedStore:
         self._stale = stale
         self._clock = clock
         self._kept = 0
+        self._era = 0
+        """How often a quarter of ``size`` was kept. Entries share the number: one of its own each would be far away."""
+
+        self._read_at = clock()
         self._entries: OrderedDict[Key, Entry] = OrderedDict()
         self._readings: dict[Key, Reading] = {}
         self._told: dict[str, set[str]] = {}
@@ -189,9 +194,9 @@ class CachedStore:
         entry = self._entries.get(key)
         if entry is None or not entry.watch.live or self._clock() - entry.read_at > self._ttl:
             return None
-        if self._kept - entry.used_at > self._size // 4:
+        if entry.era != self._era and entry.found is not None:
             # To move it at each use would touch its neighbours, which in a large cache are far away.
-            entry.used_at = self._kept
+            entry.era = self._era
             self._entries.move_to_end(key)
         return entry
 
@@ -224,7 +229,10 @@ class CachedStore:
     async def _read(self, key: Key) -> Any:
         watch = self._tracker.watch if key[0] in self._tracker.kinds else OFF
         reading = self._readings[key] = Reading(watch, [])
-        read_at = self._clock()
+        now = self._clock()
+        if now - self._read_at > TOGETHER_SECONDS:
+            self._read_at = now
+        read_at = self._read_at
         kind, id_ = key
         try:
             found = await (self._list(kind) if id_ == ALL else self._inner.get(kind, id_))
@@ -274,8 +282,11 @@ class CachedStore:
 
     def _keep(self, key: Key, entry: Entry) -> None:
         self._kept += 1
+        if self._kept > self._size // 4:
+            self._kept = 0
+            self._era += 1
         absent = entry.found is None
-        entry.used_at = inf if absent else self._kept
+        entry.era = self._era
         self._entries[key] = entry
         self._entries.move_to_end(key, last=not absent)
         if len(self._entries) > self._size:

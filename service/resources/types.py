@@ -1,6 +1,7 @@
 """The resource types: name, schema, secret fields. A further one is an entry here, and a schema."""
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -26,7 +27,7 @@ _SELF_DESCRIPTION = frozenset({"meta", "resourceType"})
 NO_SECRETS: Mapping[str, "Secret"] = MappingProxyType({})
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class AwsAccount:
     """What signing needs of an account. ``use_ssl`` is None where the account does not say."""
 
@@ -40,6 +41,10 @@ class AwsAccount:
     path_style: bool = False
     derived: Any = field(default=None, init=False, repr=False, compare=False)
     """What signing makes of the above and keeps here, so that it lives as long as the account does."""
+
+    def __post_init__(self) -> None:
+        # Accounts have few regions, which are compared for each URL.
+        self.region = sys.intern(self.region)
 
 
 class Secret(NamedTuple):

@@ -66,7 +66,7 @@ def presigned(
 def _credentials(account: AwsAccount) -> Credentials:
     # Kept in the account itself: the day's signing key goes with it, and no table of secrets has to be bounded.
     kept = _read_credentials(account)
-    object.__setattr__(account, "derived", kept)
+    account.derived = kept
     return kept
 
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
 from types import MappingProxyType
+from typing import NamedTuple
 from urllib.parse import quote
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 SERVICE = "s3"
 TERMINATOR = "aws4_request"
+_ALGORITHM = f"X-Amz-Algorithm={ALGORITHM}"
 
 _BLOCK_BYTES = sha256().block_size
 _INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
@@ -21,25 +23,24 @@ _INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class SigningKey:
-    """A key that is derived for one day in one region, and the parts of a request that only these decide.
+class Scope(NamedTuple):
+    """What a signing key is derived for: a day (``YYYYMMDD``, UTC) in a region. ``text`` is the credential scope.
 
     Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
     """
 
     date: str
     region: str
-    credential_scope: str
-    query: str
-    """The query up to the value of X-Amz-Date."""
+    text: str
+    encoded: str
+    """The text as it stands in a query."""
 
-    inner: bytes = field(repr=False)
-    outer: bytes = field(repr=False)
 
-    def sign(self, string_to_sign: str) -> str:
-        """The signature, in hexadecimal."""
-        return sha256(self.outer + sha256(self.inner + string_to_sign.encode()).digest()).hexdigest()
+# One for all accounts: each that is not at hand in the processor's caches takes as long as a call.
+@lru_cache(maxsize=256)
+def scope_of(date: str, region: str) -> Scope:
+    text = f"{date}/{region}/{SERVICE}/{TERMINATOR}"
+    return Scope(date, region, text, _encode(text))
 
 
 @dataclass(slots=True, eq=False)
@@ -52,29 +53,32 @@ class Credentials:
     access_key_id: str
     secret_access_key: str = field(repr=False)
     session_token: str | None = field(default=None, repr=False)
+    encoded_id: str = field(init=False, repr=False)
+    """The access key id as it stands in a query."""
+
     token_query: str = field(init=False, repr=False)
-    _signing_key: SigningKey | None = field(default=None, init=False, repr=False)
+    _scope: Scope | None = field(default=None, init=False, repr=False)
+    _inner: bytes = field(default=b"", init=False, repr=False)
+    _outer: bytes = field(default=b"", init=False, repr=False)
 
     def __post_init__(self) -> None:
-        token = self.session_token
+        token, encoded_id = self.session_token, _encode(self.access_key_id)
+        self.encoded_id = self.access_key_id if encoded_id == self.access_key_id else encoded_id
         self.token_query = f"&X-Amz-Security-Token={_encode(token)}" if token else ""
 
-    def signing_key(self, date: str, region: str) -> SigningKey:
-        """The key for a day (``YYYYMMDD``, UTC) and region."""
-        key = self._signing_key
-        if key is None or key.date != date or key.region != region:
-            key = self._signing_key = self._derive(date, region)
-        return key
+    def sign(self, string_to_sign: str, scope: Scope) -> str:
+        """The signature, in hexadecimal."""
+        if scope is not self._scope:
+            self._derive(scope)
+        return sha256(self._outer + sha256(self._inner + string_to_sign.encode()).digest()).hexdigest()
 
-    def _derive(self, date: str, region: str) -> SigningKey:
+    def _derive(self, scope: Scope) -> None:
         key = b"AWS4" + self.secret_access_key.encode()
-        for part in (date, region, SERVICE, TERMINATOR):
+        for part in (scope.date, scope.region, SERVICE, TERMINATOR):
             inner, outer = _padded(key)
             key = sha256(outer + sha256(inner + part.encode()).digest()).digest()
-        scope = f"{date}/{region}/{SERVICE}/{TERMINATOR}"
-        credential = f"{_encode(self.access_key_id)}%2F{scope.replace('/', '%2F')}"
-        query = f"X-Amz-Algorithm={ALGORITHM}&X-Amz-Credential={credential}&X-Amz-Date="
-        return SigningKey(date, region, scope, query, *_padded(key))
+        self._inner, self._outer = _padded(key)
+        self._scope = scope
 
 
 def sign_query(
@@ -102,10 +106,11 @@ def sign_query(
         headers: What else the client must send, under names in lower case.
         query: What else is in the query, in the order of the URL, not encoded.
     """
-    instant = timestamp(at)
-    key = credentials.signing_key(instant[:8], region)
+    instant, date = _instant(at)
+    scope = scope_of(date, region)
     lines, names = f"host:{host}\n", "host"
-    dated = f"{key.query}{instant}&X-Amz-Expires={expires_in}"
+    credential = f"{credentials.encoded_id}%2F{scope.encoded}"
+    dated = f"{_ALGORITHM}&X-Amz-Credential={credential}&X-Amz-Date={instant}&X-Amz-Expires={expires_in}"
     token, signed_headers = credentials.token_query, "&X-Amz-SignedHeaders=host"
     if headers:
         lines, names = _canonical_headers(host, headers)
@@ -119,15 +124,21 @@ def sign_query(
 
     canonical_request = f"{method}\n{path}\n{canonical_query}\n{lines}\n{names}\nUNSIGNED-PAYLOAD"
     digest = sha256(canonical_request.encode()).hexdigest()
-    signature = key.sign(f"{ALGORITHM}\n{instant}\n{key.credential_scope}\n{digest}")
+    signature = credentials.sign(f"{ALGORITHM}\n{instant}\n{scope.text}\n{digest}", scope)
     return f"{url_query}&X-Amz-Signature={signature}"
+
+
+def timestamp(at: int) -> str:
+    """A Unix time as X-Amz-Date has it, ``20130524T000000Z``."""
+    return _instant(at)[0]
 
 
 # A busy service signs many URLs in one second.
 @lru_cache(maxsize=8)
-def timestamp(at: int) -> str:
-    """A Unix time as X-Amz-Date has it, ``20130524T000000Z``."""
-    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(at))
+def _instant(at: int) -> tuple[str, str]:
+    """Also the date alone."""
+    instant = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(at))
+    return instant, instant[:8]
 
 
 def _canonical_headers(host: str, headers: Mapping[str, str]) -> tuple[str, str]:
