@@ -6,6 +6,8 @@ STAMP := $(VENV)/.installed
 UPGRADE ?= --upgrade
 COMPILE = --quiet $(UPGRADE) --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links \
 	--no-emit-trusted-host --no-header
+# Wheels alone: nobody has pinned what a source distribution is built with.
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all:
 .DEFAULT_GOAL := help
 .PHONY: help run test lint types format bench soak fuzz docs constraints clean
 
@@ -37,18 +39,22 @@ soak: $(STAMP) ## millions of mixed requests, memory watched (SOAK_REQUESTS)
 	$(BIN)/python -m benchmarks.soak
 
 fuzz: $(STAMP) ## the codec, guided by coverage, and every route, by hostile requests; bounded
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement tests/fuzz/requirements.txt
+	@$(INSTALL) --requirement tests/fuzz/requirements.txt
 	$(BIN)/python tests/fuzz/fuzz_codec.py -max_total_time=$${FUZZ_SECONDS:-60}
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-20000} $(BIN)/python -m pytest --quiet --timeout=0 tests/web/test_hostile.py
 
 docs: $(STAMP) ## the reference pages that are made from declarations
 	$(BIN)/python docs/generate.py
 
-constraints: $(STAMP) ## compile constraints.txt anew (UPGRADE= keeps what is pinned)
-	$(BIN)/pip install --quiet pip-tools
+constraints: $(STAMP) ## pin all that is installed anywhere anew (UPGRADE= keeps what is pinned)
+	$(INSTALL) --requirement .ci/pip-tools.txt
 	$(BIN)/pip-compile $(COMPILE) --extra dev --extra bench --output-file constraints.txt pyproject.toml
 	$(BIN)/pip-compile $(COMPILE) --no-annotate --output-file deploy/requirements.txt pyproject.toml
+	echo setuptools | $(BIN)/pip-compile $(COMPILE) --no-annotate --output-file deploy/build-requirements.txt -
+	echo pip-tools | $(BIN)/pip-compile $(COMPILE) --no-annotate --output-file .ci/pip-tools.txt -
 	echo atheris | $(BIN)/pip-compile $(COMPILE) --output-file tests/fuzz/requirements.txt -
+	echo ministack | $(BIN)/pip-compile $(COMPILE) --no-annotate --output-file tests/live/ministack-constraints.txt -
+	echo swift | $(BIN)/pip-compile $(COMPILE) --no-annotate --output-file tests/live/swift-constraints.txt -
 
 clean: ## forget what was installed and cached here
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage build *.egg-info
@@ -59,6 +65,6 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
 		|| { echo "The venv module is needed; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	@echo "Installing what constraints.txt pins into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement constraints.txt
+	@$(INSTALL) --requirement constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -53,7 +53,8 @@ def _install(name: str) -> None:
         _run(lock, "venv", "--without-pip", str(CACHE / name))
         # The environment is the cache; pip needs none of its own.
         options = ("--quiet", "--no-input", "--no-cache-dir", "--retries", "2")
-        _run(lock, "pip", "--python", str(_interpreter(name)), "install", *options, "-r", str(constraints(name)))
+        pinned = ("--no-deps", "--require-hashes", "--only-binary", ":all:", "--requirement", str(constraints(name)))
+        _run(lock, "pip", "--python", str(_interpreter(name)), "install", *options, *pinned)
         # Written last: an interrupted installation leaves no stamp and is made anew.
         _stamp(name).write_text(_wanted(name))
 

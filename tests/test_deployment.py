@@ -1,0 +1,80 @@
+"""What is installed, for tests and in the image, is what was pinned; and the image runs without rights."""
+
+import re
+import shlex
+import shutil
+import subprocess
+
+import pytest
+from documents import ROOT
+
+# How the last two are installed is in tests/live/test_installation.py.
+PINNED = [
+    *(".ci/pip-tools.txt", "constraints.txt", "deploy/build-requirements.txt", "deploy/requirements.txt"),
+    *("tests/fuzz/requirements.txt", "tests/live/ministack-constraints.txt", "tests/live/swift-constraints.txt"),
+]
+OF_WHAT_IS_PINNED = {"--no-deps", "--require-hashes", "--only-binary", ":all:"}
+
+
+def requirements(file):
+    text = re.sub(r"#.*", "", (ROOT / file).read_text(encoding="utf-8")).replace("\\\n", " ")
+    return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+
+
+def versions(file):
+    return {requirement.split(" ")[0] for requirement in requirements(file)}
+
+
+def dockerfile():
+    """Its instructions, each on one line."""
+    text = re.sub(r"^#.*\n", "", (ROOT / "deploy/Dockerfile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return re.sub(r"\\\n\s*", "", text).splitlines()
+
+
+def in_the_makefile():
+    if not shutil.which("make"):
+        pytest.skip("make is not installed")
+    dry = ["make", "--dry-run", "--always-make", "constraints", "fuzz"]
+    return subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def in_the_dockerfile():
+    runs = [line.removeprefix("RUN ") for line in dockerfile() if line.startswith("RUN ")]
+    return [command for run in runs for command in run.split("&&")]
+
+
+@pytest.mark.parametrize("file", PINNED)
+def test_each_requirement_has_a_version_and_a_hash(file):
+    pinned = r"[\w.-]+(\[[\w,-]+\])?==[\w.]+( ; [^\\]+?)?( --hash=sha256:[0-9a-f]{64})+"
+
+    assert requirements(file)
+    assert [line for line in requirements(file) if not re.fullmatch(pinned, line)] == []
+
+
+@pytest.mark.parametrize(("commands", "times"), [(in_the_makefile, 4), (in_the_dockerfile, 4)])
+def test_pip_installs_what_is_pinned_and_the_project_itself(commands, times):
+    installs = [shlex.split(line) for line in commands() if re.search(r"\bpip (install|wheel)\b", line)]
+
+    assert len(installs) == times
+    for words in installs:
+        if "--requirement" in words:
+            assert words[words.index("--requirement") + 1] in PINNED
+            assert set(words) >= OF_WHAT_IS_PINNED
+        else:
+            assert words[-1] in {".", "dist/*.whl"}
+            assert "--no-deps" in words
+            assert {"--no-build-isolation", "--no-index"} & set(words)
+
+
+def test_the_image_has_what_was_tested():
+    assert versions("deploy/requirements.txt") <= versions("constraints.txt")
+    assert versions("deploy/build-requirements.txt") <= versions("constraints.txt")
+
+
+def test_the_image_runs_as_a_user_without_rights():
+    stages = "\n".join(dockerfile()).split("FROM ")
+    (user,) = re.findall(r"^USER (.+)$", stages[-1], re.MULTILINE)
+
+    # By number, as Kubernetes' runAsNonRoot knows no names.
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user)
+    assert stages[-1].rstrip().splitlines()[-1].startswith("ENTRYPOINT [")
