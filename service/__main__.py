@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import resource
 import sys
 
 import service
@@ -25,6 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("openapi", help="print the OpenAPI document as JSON")
     commands.add_parser("rekey", help="seal every secret in the store with the first of the encryption keys")
     command = parser.parse_args(arguments).command
+    _leave_no_core()
     try:
         configured = settings.load(os.environ)
     except settings.SettingsError as error:
@@ -38,6 +40,14 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(error.problems, EXIT_SETTINGS)
     except listening.StartError as error:
         return _fail([str(error)], EXIT_START)
+
+
+def _leave_no_core() -> None:
+    """Have no secret written to a core dump; workers inherit it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    # Linux heeds no limit where cores go to a program, but for a limit of 1; and in a file of one byte is no core.
+    limit = 1 if hard else 0
+    resource.setrlimit(resource.RLIMIT_CORE, (limit, limit))
 
 
 def _rekey(configured: settings.Settings) -> int:

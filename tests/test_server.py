@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from processes import ServiceProcess, read_to_end, run_to_end
@@ -128,6 +129,14 @@ def test_a_wrong_setting_ends_the_start_with_one_line(settings, told):
     status, (line,) = run_to_end(**settings)
 
     assert (status, line.startswith(told)) == (2, True)
+
+
+@pytest.mark.skipif(not Path("/proc/self/limits").exists(), reason="limits are read from Linux' /proc")
+def test_no_core_is_dumped(service):
+    limits = Path(f"/proc/{service.pid}/limits").read_text()
+
+    # 1, or 0 where whoever started it has allowed no more.
+    assert re.search(r"^Max core file size +([01]) +\1 ", limits, re.MULTILINE)
 
 
 def test_the_command_line_tells_its_version_and_help():

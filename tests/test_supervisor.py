@@ -104,6 +104,14 @@ def test_every_worker_serves_and_one_answer_is_the_sum_of_all(store):
         assert metric(ask("/metrics"), "processes") == 2
 
 
+def test_no_worker_dumps_a_core(store):
+    with running(SIGNER_STORE_URL=store) as process:
+        limits = [Path(f"/proc/{pid}/limits").read_text() for pid in [process.pid, *workers(process)]]
+
+        assert len(limits) == 3
+        assert all(re.search(r"^Max core file size +([01]) +\1 ", text, re.MULTILINE) for text in limits)
+
+
 def test_each_worker_gets_its_share_of_the_connections(store):
     with running(SIGNER_STORE_URL=store) as process:
         for stopped in workers(process):
