@@ -67,6 +67,14 @@ def test_a_url_is_good_for_its_own_method_alone(storage, signed, sent):
     assert storage.download(KEY).body == b"kept"
 
 
+def test_an_upload_does_not_become_a_copy(s3_server, storage, bucket, request):
+    xfail_for(Gap.UNSIGNED_HEADERS_COUNT, s3_server, request)
+    answer = storage.upload("copy.txt", b"", {"x-amz-copy-source": f"/{bucket}/{KEY}"})
+
+    assert answer.status in REFUSED
+    assert storage.download("copy.txt").status == 404
+
+
 def test_a_wrong_secret_signs_for_nothing(signer, s3_server, storage):
     wrong = s3_server.account(f"{s3_server.name}-wrong") | {"secret-access-key": "not-the-secret"}
     answer = replace(storage, account=signer.put_account(wrong)).download(KEY)
