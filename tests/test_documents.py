@@ -59,9 +59,20 @@ def test_links_between_the_documents_lead_somewhere():
     assert broken == []
 
 
-def test_every_test_that_the_threat_model_names_is_there():
-    named = re.findall(r"`([\w/]+\.py)::(test_\w+)`", (ROOT / "THREAT_MODEL.md").read_text(encoding="utf-8"))
+def threats():
+    """The cells of each row in the threat model's tables of threats, and the tests it names."""
+    text = (ROOT / "THREAT_MODEL.md").read_text(encoding="utf-8")
+    lines = text.partition("\n## Threats\n")[2].partition("\n## ")[0].splitlines()
+    rows = [re.split(r"\s*\|\s*", line)[1:-1] for line in lines if line.startswith("| ")]
+    return [row for row in rows if row not in (["threat", "defence", "test"], ["---", "---", "---"])]
 
-    assert len(named) >= 50
-    for file, test in named:
-        assert f"def {test}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), test
+
+def test_every_threat_has_a_defence_and_a_test_that_is_there():
+    assert len(threats()) >= 60
+    for threat, defence, tests in threats():
+        named = re.findall(r"`([\w/]+\.py)::(test_\w+)`", tests)
+        assert re.fullmatch(r"`[\w/.]+::test_\w+`(, `[\w/.]+::test_\w+`)*", tests), threat
+        assert defence, threat
+        assert not defence.startswith("none"), threat
+        for file, test in named:
+            assert f"def {test}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), test

@@ -76,6 +76,13 @@ def test_a_blank_session_token_is_none(credentials):
     assert sign(blank) == sign(credentials)
 
 
+def test_a_query_holds_the_token_and_not_the_secret():
+    query = sign(Credentials("AKIA", "the-secret", "the-token"))
+
+    assert "X-Amz-Security-Token=the-token" in query
+    assert "the-secret" not in query
+
+
 def test_secrets_are_in_no_repr():
     credentials = Credentials("AKIA", "the-secret", "the-token")
     sign(credentials)
