@@ -69,6 +69,8 @@ def announce(settings: Settings, listening: Listening, *, store: str, networked:
         logger.warning("Accounts are kept in memory alone and forgotten at the end; set SIGNER_STORE_URL to keep them")
     if networked and not settings.encryption_keys_file:
         logger.warning("Secrets are stored as they are; set SIGNER_ENCRYPTION_KEYS_FILE to seal them")
+    if settings.jwt_jwks.lower().startswith("http:"):
+        logger.warning("SIGNER_JWT_JWKS is an http URL, and whoever can change its answer can be anybody; use https")
     if not settings.is_open:
         return
     who = "everybody who reaches it" if settings.auth == "none" else "everybody on this machine"

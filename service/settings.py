@@ -101,7 +101,12 @@ class Settings:
     token_seconds: int = setting("3600", number(1, 86_400), "How long, in seconds, a token from `/auth/token` is good.")
     jwt_issuer: str = setting("", fields.String(), "Issuer (`iss`) whose JWTs are trusted, to the letter.")
     jwt_audience: str = setting("", fields.String(), "Audience (`aud`) that such a JWT must name.")
-    jwt_jwks: str = setting("", fields.String(), "Where that issuer's key set is: an https URL, or the path of a file.")
+    jwt_jwks: str = setting(
+        "",
+        fields.String(),
+        "Where that issuer's key set is: an https URL, or the path of a file. An http URL is a warning, as "
+        "whoever can change its answer can be anybody.",
+    )
     encryption_keys_file: str = setting(
         "",
         fields.String(),

@@ -68,6 +68,16 @@ def test_whoever_reaches_it_is_told_where_others_can():
         assert process.wait_for("SIGNER_PROT is no setting of this version and does nothing")
 
 
+@pytest.mark.parametrize(("url", "warned"), [("http://127.0.0.1:9/jwks", True), ("https://127.0.0.1:9/jwks", False)])
+def test_a_key_set_that_anybody_on_the_way_can_change_is_a_warning(url, warned):
+    jwt = {"SIGNER_JWT_ISSUER": "i", "SIGNER_JWT_AUDIENCE": "a", "SIGNER_JWT_JWKS": url}
+    with running(SIGNER_ROOT_CLIENT_ID="root", SIGNER_ROOT_CLIENT_SECRET="a root secret, long", **jwt) as process:
+        process.wait_for("Accounts are kept in memory alone")
+        process.stop()
+
+        assert any("SIGNER_JWT_JWKS is an http URL" in message for message in process.messages) is warned
+
+
 def test_the_service_serves(service):
     status, headers, body = parsed(service.exchange(b"GET /live HTTP/1.1\r\nX-Request-Id: mine\r\n" + CLOSE + b"\r\n"))
 

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import logging
+import ssl
 import time
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from issuer import SigningKey, key_set
+from live.certificates import make_certificates
 
 from service.access import key_sets
 from service.access.key_sets import MAX_BYTES, FileSource, KeySet, UrlSource
@@ -62,12 +64,16 @@ class Publisher:
         return web.Response(body=self.answer, content_type="application/jwk-set+json")
 
     @asynccontextmanager
-    async def served(self, **options):
+    async def served(self, *, tls=None, **options):
         app = web.Application()
         app.router.add_get("/{path:.*}", self.handle)
-        async with TestServer(app, **options) as server:
-            self.url = str(server.make_url("/jwks"))
+        server = TestServer(app, scheme="https" if tls else "http", **options)
+        await server.start_server(ssl=tls)
+        self.url = str(server.make_url("/jwks"))
+        try:
             yield
+        finally:
+            await server.close()
 
 
 @pytest.fixture
@@ -324,6 +330,18 @@ async def test_a_server_that_is_away_at_the_start_is_one_warning_and_is_found_la
     assert await names(keys) == {"first"}
     [warning] = warnings(log)
     assert f"cannot be read: Cannot connect to host 127.0.0.1:{unused_tcp_port}" in warning
+
+
+async def test_a_server_whose_certificate_nobody_trusts_is_not_believed(make_key_set, publisher, log, tmp_path):
+    files = make_certificates(tmp_path, "issuer.example")
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(files.certificate, files.key)
+    async with publisher.served(tls=tls):
+        keys = await make_key_set(publisher.url)
+
+    assert publisher.url.startswith("https:")
+    assert await names(keys) == set()
+    assert "CERTIFICATE_VERIFY_FAILED" in warnings(log)[0]
 
 
 async def test_user_info_and_query_reach_the_server_and_no_log(make_key_set, publisher, log, clock):

@@ -6,6 +6,7 @@ import time
 
 import pytest
 from aiohttp import hdrs
+from documents import blocks
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from issuer import SigningKey, compact, encode, key_set
@@ -671,6 +672,18 @@ async def test_what_is_no_policy_in_the_store_allows_nothing_and_breaks_nothing(
 
     assert await signer.status("GET", f"{B}/x") == 200
     assert await signer.status("GET", "/AwsAccount") == 403
+
+
+async def test_a_denial_tells_what_is_documented_of_it(allowed, audit_file):
+    await allowed.ask("DELETE", "/aws/storage/other/bucket/k")
+    await allowed.client.close()
+    line = json.loads(audit_file.read_text().splitlines()[-1])
+    (documented,) = [json.loads(block) for _, block in blocks("docs/security/audit.md") if '"denied"' in block]
+
+    assert list(line) == list(documented)
+    assert [line[name] for name in ("caller", "method", "account", "outcome")] == [
+        *("Client/team", "DELETE", "other", "forbidden")
+    ]
 
 
 async def test_every_change_is_told_once(allowed, audit_file):
