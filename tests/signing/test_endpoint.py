@@ -14,10 +14,21 @@ from service.signing.endpoint import Endpoint, Endpoints
 
 
 @pytest.fixture
-async def endpoints():
-    endpoints = Endpoints(default_use_ssl=False)
-    yield endpoints
-    await endpoints.close()
+async def make_endpoints():
+    made = []
+
+    def make():
+        made.append(Endpoints(default_use_ssl=False))
+        return made[-1]
+
+    yield make
+    for endpoints in made:
+        await endpoints.close()
+
+
+@pytest.fixture
+def endpoints(make_endpoints):
+    return make_endpoints()
 
 
 @pytest.fixture
@@ -295,7 +306,7 @@ def home(tmp_path):
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS, ids=lambda names: "+".join(f"{k}={v}" for k, v in names.items()))
-async def test_endpoints_do_not_depend_on_the_environment(endpoints, environment, home, monkeypatch):
+async def test_endpoints_do_not_depend_on_the_environment(make_endpoints, environment, home, monkeypatch):
     accounts = [
         account(),
         account(path_style=True),
@@ -305,6 +316,7 @@ async def test_endpoints_do_not_depend_on_the_environment(endpoints, environment
     for name, value in environment.items():
         monkeypatch.setenv(name, value.format(home=home))
 
+    endpoints = make_endpoints()
     resolved = [await endpoints.resolve(each, "bucket") for each in accounts]
 
     assert [each.origin + each.prefix for each in resolved] == [
@@ -316,9 +328,9 @@ async def test_endpoints_do_not_depend_on_the_environment(endpoints, environment
     assert [each.region for each in resolved] == [each.region for each in accounts]
 
 
-async def test_models_in_the_home_directory_are_not_used(endpoints, home, monkeypatch):
+async def test_models_in_the_home_directory_are_not_used(make_endpoints, home, monkeypatch):
     monkeypatch.setattr("botocore.loaders.Loader.CUSTOMER_DATA_PATH", str(home / "models"))
 
-    endpoint = await endpoints.resolve(account(region="cn-north-1"), "bucket")
+    endpoint = await make_endpoints().resolve(account(region="cn-north-1"), "bucket")
 
     assert endpoint.host == "bucket.s3.cn-north-1.amazonaws.com.cn"

@@ -527,6 +527,7 @@ async def test_who_is_known_is_not_shut_out_by_others_guesses(allowed):
         await allowed.status("GET", f"{B}/x", auth=basic(f"team:{n}"))
 
     assert (before, await allowed.status("GET", f"{B}/x")) == (200, 200)
+    assert await allowed.status("GET", f"{B}/x", auth=await allowed.token()) == 200
 
 
 @pytest.fixture
