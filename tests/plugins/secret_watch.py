@@ -6,11 +6,16 @@ What it finds is judged by tests/test_secrets.py, which comes last.
 import copy
 import functools
 import logging
+from base64 import b64encode
+from urllib.parse import urlsplit
 
 import pytest
 from watching import WATCH
 
+from service.access.sessions import TOKEN_LENGTH, Sessions
 from service.resources.keeper import Keeper
+from service.resources.sealing import Sealer
+from service.settings import Settings
 from service.telemetry.audit import AuditLog
 from service.web.answer import Answer
 
@@ -26,7 +31,10 @@ def pytest_configure():
     logging.getLogger("service").addHandler(handler)
     logging.getLogger("aiohttp").addHandler(handler)
     _wrap(Keeper, "kept", lambda _, type_, __, values, ___: WATCH.keep(*_texts(values, type_)))
-    _wrap(Answer, "write_eof", lambda answer, *_: WATCH.look("answer", answer._head.encode() + answer._content))
+    _wrap(Settings, "__init__", lambda _, **values: WATCH.keep(*_of_settings(values)))
+    _wrap(Sealer, "__init__", lambda _, keys={}: WATCH.keep(*(b64encode(key).decode() for key in keys.values())))
+    _wrap(Sessions, "at_hand", lambda _, token: WATCH.keep(*([token] if len(token) == TOKEN_LENGTH else [])))
+    _wrap(Answer, "write_eof", lambda answer, *_, **__: WATCH.look("answer", answer._head.encode() + answer._content))
     _wrap(AuditLog, "_take", lambda _, line: WATCH.look("audit", line))
 
 
@@ -34,12 +42,17 @@ def _texts(values, type_):
     return [values[name] for name in type_.secrets if name in values]
 
 
+def _of_settings(values):
+    password = urlsplit(values["store_url"]).password
+    return [values["root_client_secret"], *([password] if password else [])]
+
+
 def _wrap(owner, name, before):
     own = getattr(owner, name)
 
     @functools.wraps(own)
     def wrapped(self, *arguments, **options):
-        before(self, *arguments)
+        before(self, *arguments, **options)
         return own(self, *arguments, **options)
 
     setattr(owner, name, wrapped)

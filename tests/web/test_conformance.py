@@ -11,6 +11,7 @@ from processes import ServiceProcess
 from schemathesis.config import SchemathesisConfig
 from schemathesis.core.parameters import ParameterLocation
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
+from watching import WATCH
 
 from service import app, settings
 from service.access.types import RESOURCE_TYPES
@@ -81,7 +82,8 @@ def base_url(access, headers):
 # Under /fhir the same handlers answer.
 @schema.exclude(path_regex="^/fhir/").parametrize()
 def test_an_operation_does_what_the_document_says(case, base_url, headers):
-    case.call_and_validate(base_url=base_url, headers=headers, excluded_checks=[*_excused(case)])
+    answer = case.call_and_validate(base_url=base_url, headers=headers, excluded_checks=[*_excused(case)])
+    WATCH.look("answer", answer.content)
 
 
 def _excused(case):
