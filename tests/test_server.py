@@ -225,6 +225,24 @@ def test_garbage_is_refused_and_the_process_lives(service, garbage):
     assert not [entry for entry in service.log[before:] if "exc_info" in entry or "logger" not in entry]
 
 
+@pytest.mark.parametrize(
+    ("target", "value", "fields", "status"),
+    [
+        (8190, 1, 0, 404),
+        (8191, 1, 0, 400),
+        (1, 8189, 0, 307),
+        (1, 8190, 0, 400),
+        # Three more come with each request here.
+        (1, 1, 125, 307),
+        (1, 1, 126, 400),
+    ],
+)
+def test_a_head_is_as_large_as_it_is_documented(service, target, value, fields, status):
+    lines = [b"GET /%s HTTP/1.1" % (b"a" * (target - 1)), b"X: %s" % (b"a" * value), *[b"Y: z"] * fields]
+
+    assert parsed(service.exchange(b"\r\n".join([*lines, CLOSE]) + b"\r\n"))[0] == status
+
+
 @pytest.mark.parametrize("line", [b"GET / HTTP/1.1\r\nX", b"G@T / HTTP/1.1"], ids=["header", "method"])
 def test_a_refused_request_is_one_line_in_the_log(service, line):
     before = len(service.log)
