@@ -52,7 +52,7 @@ constraints: $(STAMP) ## pin all that is installed anywhere anew (UPGRADE= keeps
 	$(BIN)/pip-compile $(COMPILE) --no-annotate --output-file deploy/requirements.txt pyproject.toml
 	echo setuptools | $(BIN)/pip-compile $(COMPILE) --no-annotate --output-file deploy/build-requirements.txt -
 	echo pip-tools | $(BIN)/pip-compile $(COMPILE) --no-annotate --output-file .ci/pip-tools.txt -
-	echo atheris | $(BIN)/pip-compile $(COMPILE) --output-file tests/fuzz/requirements.txt -
+	echo atheris | $(BIN)/pip-compile $(COMPILE) --no-annotate --output-file tests/fuzz/requirements.txt -
 	echo ministack | $(BIN)/pip-compile $(COMPILE) --no-annotate --output-file tests/live/ministack-constraints.txt -
 	echo swift | $(BIN)/pip-compile $(COMPILE) --no-annotate --output-file tests/live/swift-constraints.txt -
 
