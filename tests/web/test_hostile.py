@@ -2,23 +2,26 @@
 
 import json
 import os
+import re
 
 import pytest
 import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from service import app
+from service.settings import load
+
 SECRET = "c0rrect-h0rse-battery-staple"
 TOKEN = "a-t0ken"
 MARKER = {"extension": [{"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "masked"}]}
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "LINK", "CONNECT", "QUERY"]
+NAMES = {"account": "hostile", "bucket": "bucket", "key": "key", "id": "hostile"}
 ROUTES = [
-    *("/AwsAccount", "/AwsAccount/hostile", "/fhir/AwsAccount", "/fhir/AwsAccount/x", "/AwsAccount/"),
-    *("/aws/storage/hostile/bucket", "/aws/storage/hostile/bucket/", "/aws/storage/hostile/", "/aws/storage/"),
-    *("/live", "/ready", "/health", "/$version", "/", "*", "http://localhost/AwsAccount", "//", ""),
-    *("/Client", "/Client/x", "/AccessPolicy", "/AccessPolicy/$explain", "/auth/token", "/metrics"),
-    *("/openapi.json", "/openapi.yaml", "/docs", "/static/docs.js"),
+    *(re.sub(r"{(\w+)}", lambda found: NAMES[found[1]], route.pattern) for route in app.routes(load({}))),
+    *("/AwsAccount/", "/aws/storage/hostile/bucket/", "/aws/storage/hostile/", "/aws/storage/", "/Client/x"),
+    *("*", "http://localhost/AwsAccount", "//", ""),
 ]
 # What may stand in a request line: anything visible that is ASCII.
 VISIBLE = st.characters(min_codepoint=0x21, max_codepoint=0x7E)
@@ -98,7 +101,8 @@ VALUES = st.one_of(
 )
 FIELDS = [
     *("id", "access-key-id", "secret-access-key", "session-token", "region", "host", "use-ssl", "path-style", "meta"),
-    *("resourceType", "_secret-access-key", "_session-token", "filename", "x"),
+    *("resourceType", "_secret-access-key", "_session-token", "filename", "x", "secret", "grant_types", "link"),
+    *("engine", "matcho", "request-method", "params", "jwt", "grant_type", "client_id", "client_secret"),
 ]
 DOCUMENTS = st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=6).map(
     lambda fields: {**fields, "secret-access-key": SECRET} if "access-key-id" in fields else fields
