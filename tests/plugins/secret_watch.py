@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from watching import WATCH
 
-from service.access.sessions import TOKEN_LENGTH, Sessions
+from service.access.sessions import Sessions
 from service.resources.keeper import Keeper
 from service.resources.sealing import Sealer
 from service.settings import Settings
@@ -33,7 +33,7 @@ def pytest_configure():
     _wrap(Keeper, "kept", lambda _, type_, __, values, ___: WATCH.keep(*_texts(values, type_)))
     _wrap(Settings, "__init__", lambda _, **values: WATCH.keep(*_of_settings(values)))
     _wrap(Sealer, "__init__", lambda _, keys={}: WATCH.keep(*(b64encode(key).decode() for key in keys.values())))
-    _wrap(Sessions, "at_hand", lambda _, token: WATCH.keep(*([token] if len(token) == TOKEN_LENGTH else [])))
+    Sessions.open = _issuing(Sessions.open)
     _wrap(Answer, "write_eof", lambda answer, *_, **__: WATCH.look("answer", answer._head.encode() + answer._content))
     _wrap(AuditLog, "_take", lambda _, line: WATCH.look("audit", line))
 
@@ -45,6 +45,15 @@ def _texts(values, type_):
 def _of_settings(values):
     password = urlsplit(values["store_url"]).password
     return [values["root_client_secret"], *([password] if password else [])]
+
+
+def _issuing(own):
+    async def opened(self, client, secret):
+        token, seconds = await own(self, client, secret)
+        WATCH.keep(token)
+        return token, seconds
+
+    return opened
 
 
 def _wrap(owner, name, before):
