@@ -14,7 +14,7 @@ from service.settings import load
 from service.signing.presigner import Presigner
 from service.telemetry.audit import AuditLog
 
-pytest_plugins = ["plugins.redis_server", "plugins.secret_watch"]
+pytest_plugins = ["plugins.redis_server", "plugins.secret_watch", "plugins.pace"]
 
 ACCOUNT = {
     "id": "my-account",

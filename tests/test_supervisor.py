@@ -113,7 +113,7 @@ def test_no_worker_dumps_a_core(store):
 
 
 def test_each_worker_gets_its_share_of_the_connections(store):
-    with running(SIGNER_STORE_URL=store) as process:
+    with running(measured=False, SIGNER_STORE_URL=store) as process:
         for stopped in workers(process):
             os.kill(stopped, signal.SIGSTOP)
             connections = [process.connect() for _ in range(30)]
@@ -156,7 +156,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_counts_stay(store):
 
 
 def test_a_dead_worker_leaves_nothing_that_counts_as_living(store):
-    with running(SIGNER_STORE_URL=store) as process:
+    with running(measured=False, SIGNER_STORE_URL=store) as process:
         (directory,) = metrics_directories(workers(process))
         # Nobody but the parent of the dead would remove a kind of gauge that no worker has.
         left = directory / "gauge_liveall_0.db"
@@ -174,7 +174,7 @@ def metric_of(ask, name):
 
 
 def test_the_service_goes_on_while_a_worker_is_replaced(store):
-    with running(SIGNER_STORE_URL=store) as process:
+    with running(measured=False, SIGNER_STORE_URL=store) as process:
         os.kill(min(workers(process)), signal.SIGKILL)
         process.wait_for("another starts")
 
@@ -183,7 +183,7 @@ def test_the_service_goes_on_while_a_worker_is_replaced(store):
 
 
 def test_a_worker_that_dies_again_and_again_is_started_less_and_less_often(store):
-    with running(SIGNER_STORE_URL=store) as process:
+    with running(measured=False, SIGNER_STORE_URL=store) as process:
         for number in range(1, 4):
             assert eventually(lambda: len(workers(process)) == 2)
             os.kill(max(workers(process)), signal.SIGKILL)
@@ -254,7 +254,7 @@ def metrics_directories(pids):
 
 
 def test_the_metrics_are_kept_where_nobody_else_looks_and_gone_at_the_end(store):
-    with running(SIGNER_STORE_URL=store) as process:
+    with running(measured=False, SIGNER_STORE_URL=store) as process:
         (directory,) = metrics_directories(workers(process))
         mode = stat.S_IMODE(directory.stat().st_mode)
         process.stop()
@@ -263,7 +263,7 @@ def test_the_metrics_are_kept_where_nobody_else_looks_and_gone_at_the_end(store)
 
 
 def test_a_service_alone_has_no_child_and_no_file(store):
-    process = ServiceProcess(SIGNER_STORE_URL=store)
+    process = ServiceProcess(measured=False, SIGNER_STORE_URL=store)
     alone = workers(process), metrics_directories({process.pid})
     process.stop()
 
@@ -300,7 +300,7 @@ def test_accounts_in_memory_are_for_one_worker():
 
 def test_workers_share_a_unix_socket(store, tmp_path):
     path = tmp_path / "s"
-    with running(SIGNER_STORE_URL=store, SIGNER_SOCKET=str(path), SIGNER_SOCKET_MODE="0600") as process:
+    with running(measured=False, SIGNER_STORE_URL=store, SIGNER_SOCKET=str(path), SIGNER_SOCKET_MODE="0600") as process:
         assert process.url == f"unix:{path}"
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert status_of(process.exchange(SIGN)) == 200

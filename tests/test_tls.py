@@ -100,7 +100,7 @@ def eventually(true, *, seconds=15):
 
 
 def test_the_service_serves_over_tls_and_says_so(mounted, pairs):
-    with running(mounted) as process:
+    with running(mounted, measured=False) as process:
         connection = connection_to(process, pairs[0])
 
         assert process.url.startswith("https://127.0.0.1:")
@@ -110,7 +110,7 @@ def test_the_service_serves_over_tls_and_says_so(mounted, pairs):
 
 
 async def test_aiohttp_is_served_too_with_a_body_of_many_records(mounted, pairs):
-    process = await asyncio.to_thread(ServiceProcess, **named(mounted), SIGNER_MAX_BODY="1048576")
+    process = await asyncio.to_thread(ServiceProcess, measured=False, **named(mounted), SIGNER_MAX_BODY="1048576")
     context = ssl.create_default_context(cafile=pairs[0].ca)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:
         url = process.url.replace("127.0.0.1", "localhost")
@@ -130,7 +130,7 @@ async def test_aiohttp_is_served_too_with_a_body_of_many_records(mounted, pairs)
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
 def test_nothing_older_than_tls_1_2_is_spoken(mounted, pairs):
-    with running(mounted) as process:
+    with running(mounted, measured=False) as process:
         connection = connection_to(process, pairs[0], maximum_version=ssl.TLSVersion.TLSv1_2)
         assert (answer(connection), connection.sock.version()) == (200, "TLSv1.2")
         connection.close()
@@ -142,7 +142,7 @@ def test_nothing_older_than_tls_1_2_is_spoken(mounted, pairs):
 
 
 def test_what_is_no_tls_gets_no_answer_and_costs_no_traceback(mounted):
-    with running(mounted) as process:
+    with running(mounted, measured=False) as process:
         before = len(process.log)
         for garbage in (b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n", b"\x16\x03\x01" + b"\xff" * 400, b""):
             with socket.create_connection(("127.0.0.1", urlsplit(process.url).port), timeout=5) as connection:
@@ -180,7 +180,9 @@ def test_a_broken_pair_leaves_the_one_before_and_is_told_once(mounted, pairs):
 
 
 def test_every_worker_follows(mounted, pairs, redis_url):
-    with running(mounted, SIGNER_WORKERS="2", SIGNER_STORE_URL=redis_url, SIGNER_OPS_PORT="0") as process:
+    with running(
+        mounted, measured=False, SIGNER_WORKERS="2", SIGNER_STORE_URL=redis_url, SIGNER_OPS_PORT="0"
+    ) as process:
         assert process.url.startswith("https://")
         assert "; operations: http://127.0.0.1:" in process.wait_for("listens on")
         turn(mounted, pairs[1])
@@ -191,7 +193,7 @@ def test_every_worker_follows(mounted, pairs, redis_url):
 
 
 def test_the_port_for_operations_stays_plain(mounted):
-    with running(mounted, SIGNER_OPS_PORT="0") as process:
+    with running(mounted, measured=False, SIGNER_OPS_PORT="0") as process:
         operations = process.wait_for("operations: ").rpartition("operations: ")[2]
         connection = http.client.HTTPConnection(urlsplit(operations).netloc, timeout=5)
 
@@ -200,7 +202,7 @@ def test_the_port_for_operations_stays_plain(mounted):
 
 
 def test_a_request_in_flight_is_finished_over_tls(mounted, pairs):
-    process = ServiceProcess(**named(mounted))
+    process = ServiceProcess(measured=False, **named(mounted))
     body = json.dumps({"id": "a"}).encode()
     connection = connection_to(process, pairs[0])
     connection.putrequest("PUT", "/AwsAccount")

@@ -23,7 +23,7 @@ LAG_SECONDS = 2.0
 @pytest.fixture
 def urls(own_redis):
     with ExitStack() as stack:
-        processes = [ServiceProcess(SIGNER_STORE_URL=own_redis.url) for _ in range(PROCESSES)]
+        processes = [ServiceProcess(measured=False, SIGNER_STORE_URL=own_redis.url) for _ in range(PROCESSES)]
         for process in processes:
             stack.callback(process.stop)
         yield [process.url for process in processes]

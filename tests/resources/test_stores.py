@@ -164,7 +164,7 @@ async def test_a_hundred_racing_writers_lose_no_update(store):
             seen = await store.get("AwsAccount", "a")
             if await store.replace("AwsAccount", "a", {"n": str(int(seen.fields["n"]) + 1)}, seen=seen):
                 return
-            await asyncio.sleep(random.uniform(0, 0.05))  # noqa: S311 - no secret
+            await asyncio.sleep(random.uniform(0, 0.25))  # noqa: S311 - no secret
 
     await store.replace("AwsAccount", "a", {"n": "0"}, seen=None)
     await asyncio.gather(*(increment() for _ in range(100)))

@@ -1,6 +1,7 @@
 """An oracle: what a plain aiobotocore signs, with the contract's rules applied to its arguments alone."""
 
 import asyncio
+import functools
 import os
 from collections import OrderedDict
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ import pytest
 from aiobotocore.config import AioConfig
 from aiobotocore.credentials import AioCredentials
 from aiobotocore.session import AioSession
+from botocore.loaders import JSONFileLoader
 
 from service.resources.types import AwsAccount
 from service.signing.presigner import Presigner
@@ -77,6 +79,15 @@ def _arguments(account):
     except ValueError:
         pass
     return url, parts.scheme == "https", style
+
+
+@pytest.fixture(scope="session", autouse=True)
+def models():
+    """What botocore ships, megabytes of JSON, is read once for all sessions; who looks elsewhere reads elsewhere."""
+    read = functools.cache(JSONFileLoader().load_file)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JSONFileLoader, "load_file", lambda _, path: read(path))
+        yield
 
 
 @pytest.fixture(scope="module")
