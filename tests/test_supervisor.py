@@ -98,6 +98,7 @@ def test_every_worker_serves_and_one_answer_is_the_sum_of_all(store):
     with running(SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
         ask = operations_at(process)
         assert {status_of(process.exchange(SIGN)) for _ in range(50)} == {200}
+        assert eventually(lambda: metric_of(ask, "urls_signed_total") == 50)
         told = {metric(ask("/metrics"), "urls_signed_total") for _ in range(10)}
 
         assert told == {50}
@@ -140,6 +141,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_counts_stay(store):
     with running(SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
         ask = operations_at(process)
         assert {status_of(process.exchange(SIGN)) for _ in range(30)} == {200}
+        assert eventually(lambda: metric_of(ask, "urls_signed_total") == 30)
         before = workers(process)
         for victim in before:
             os.kill(victim, signal.SIGKILL)
