@@ -56,6 +56,16 @@ class Connection(web.RequestHandler):
         self._close_when_idle()
         return True
 
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what the parser has refused. Its own message quotes it, and that may be a header with a password."""
+        return super().handle_error(request, status, exc, message and "The request is malformed")
+
     def _is_idle(self) -> bool:
         return self._waiter is not None and not self._waiter.done()
 
