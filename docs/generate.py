@@ -37,8 +37,9 @@ METRICS = """\
 Made by `make docs` from `service/telemetry/metrics.py`.
 
 `GET /metrics` answers in Prometheus' text format, or in OpenMetrics where `Accept` asks for it, with the sums over all
-worker processes; what the others have counted is told a tenth of a second later. With `SIGNER_OPS_PORT` it is on that port
-alone. A worker that is started anew counts on where the one before it ended. What the HTTP parser itself refuses is not counted.
+worker processes; what the others have counted is told a tenth of a second later. With `SIGNER_OPS_PORT` it is on that
+port alone. A worker that is started anew counts on where the one before it ended. What the HTTP parser itself refuses
+is not counted.
 
 | metric | kind | meaning | labels |
 | --- | --- | --- | --- |
