@@ -101,10 +101,10 @@ class Reachability:
         self._watcher = asyncio.create_task(self._watch())
 
     async def close(self) -> None:
-        if self._watcher:
+        while self._watcher and not self._watcher.done():
+            # Before Python 3.12, asyncio.wait_for may lose one.
             self._watcher.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._watcher
+            await asyncio.wait({self._watcher}, timeout=PROBE_SECONDS)
         with suppress(RedisTimeoutError):
             await self._probe_client.aclose()
 

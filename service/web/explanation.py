@@ -73,5 +73,6 @@ ROUTES = (
         explain,
         guard=Guard.HANDLER,
         judged_as=hdrs.METH_GET,
+        operation="explain",
     ),
 )

@@ -285,6 +285,7 @@ def _told(exchange: Exchange, denial: ServiceError) -> ServiceError:
     try:
         exchange.shared.audit.denied(
             caller=exchange.caller.name,
+            operation=exchange.route.operation,
             method=exchange.request.method,
             account=params.get("account"),
             resource=f"{kind}/{id_}" if kind and id_ else kind,

@@ -41,16 +41,19 @@ class ResourceHandlers:
 
     def routes(self, base: str) -> list[Route]:
         collection, member = f"{base}/{self._type.kind}", f"{base}/{self._type.kind}/{{id}}"
-        answers: list[tuple[str, str, Handler]] = [
-            (hdrs.METH_GET, collection, self.search),
-            (hdrs.METH_PUT, collection, self.put_by_body),
-            (hdrs.METH_POST, collection, self.create),
-            (hdrs.METH_GET, member, self.read),
-            (hdrs.METH_PUT, member, self.put),
-            (hdrs.METH_PATCH, member, self.patch),
-            (hdrs.METH_DELETE, member, self.delete),
+        answers: list[tuple[str, str, Handler, str]] = [
+            (hdrs.METH_GET, collection, self.search, "search"),
+            (hdrs.METH_PUT, collection, self.put_by_body, "update"),
+            (hdrs.METH_POST, collection, self.create, "create"),
+            (hdrs.METH_GET, member, self.read, "read"),
+            (hdrs.METH_PUT, member, self.put, "update"),
+            (hdrs.METH_PATCH, member, self.patch, "update"),
+            (hdrs.METH_DELETE, member, self.delete, "delete"),
         ]
-        return [Route(method, path, handler, guard=Guard.HANDLER) for method, path, handler in answers]
+        return [
+            Route(method, path, handler, guard=Guard.HANDLER, operation=operation)
+            for method, path, handler, operation in answers
+        ]
 
     def _tell(self, exchange: Exchange, operation: str, resource: Resource) -> None:
         exchange.shared.audit.changed(

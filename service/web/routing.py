@@ -42,7 +42,8 @@ class Route:
     In the path, ``{name}`` stands for a segment and ``{name:path}`` for all the rest, which may be empty. With
     ``own_type`` it answers in a media type of its own, whatever Accept says; its errors are negotiated still. With
     ``form`` it takes a body as HTML forms send it, too. Those for ``operations`` are answered however much there is to
-    do. Policies are asked about the method ``judged_as``, if there is one: of a POST that only reads.
+    do. Policies are asked about the method ``judged_as``, if there is one: of a POST that only reads. What is denied is
+    called ``operation`` in the audit log.
     """
 
     method: str
@@ -53,6 +54,7 @@ class Route:
     form: bool = False
     operations: bool = False
     judged_as: str | None = None
+    operation: str | None = None
     pattern: str = field(init=False)
     """The path as metrics show it."""
 

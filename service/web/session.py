@@ -53,7 +53,7 @@ async def token(exchange: Exchange) -> Answer:
     exchange.shared.audit.changed(
         caller=caller.name,
         policy=None,
-        operation="issue-token",
+        operation=_OPERATION,
         method=exchange.request.method,
         resource=caller.name,
         request_id=exchange.request_id,
@@ -71,4 +71,6 @@ def _credentials(exchange: Exchange, asked: dict[str, str]) -> tuple[str, str]:
     return asked["client_id"], asked["client_secret"]
 
 
-ROUTES = (Route(hdrs.METH_POST, "/auth/token", token, guard=Guard.NOBODY, form=True),)
+_OPERATION = "issue-token"
+
+ROUTES = (Route(hdrs.METH_POST, "/auth/token", token, guard=Guard.NOBODY, form=True, operation=_OPERATION),)

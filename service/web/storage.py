@@ -159,7 +159,7 @@ _BUCKET = "/aws/storage/{account}/{bucket}"
 _KEY = _BUCKET + "/{key:path}"
 
 ROUTES = (
-    Route(hdrs.METH_GET, _KEY, download, guard=Guard.HANDLER),
-    Route(hdrs.METH_DELETE, _KEY, delete, guard=Guard.HANDLER),
-    Route(hdrs.METH_POST, _BUCKET, upload, guard=Guard.HANDLER),
+    Route(hdrs.METH_GET, _KEY, download, guard=Guard.HANDLER, operation=GET_OBJECT.name),
+    Route(hdrs.METH_DELETE, _KEY, delete, guard=Guard.HANDLER, operation=DELETE_OBJECT.name),
+    Route(hdrs.METH_POST, _BUCKET, upload, guard=Guard.HANDLER, operation=PUT_OBJECT.name),
 )

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from contextlib import suppress
 
 import pytest
 from redis.asyncio import Redis
@@ -146,6 +147,21 @@ async def test_a_store_on_a_hung_server_opens_and_closes_in_time(own_redis):
     own_redis.resume()
 
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_close_whose_cancellation_is_lost_ends_all_the_same(store, monkeypatch):
+    asked = asyncio.Event()
+
+    async def ping():
+        asked.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(HANG_SECONDS)
+
+    monkeypatch.setattr(store._reach, "_ping", ping)
+    store._reach._suspicion.set()
+    await asked.wait()
+    async with asyncio.timeout(HANG_SECONDS):
+        await store.close()
 
 
 async def test_a_busy_pool_is_not_an_outage(store, log):

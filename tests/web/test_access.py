@@ -687,6 +687,29 @@ async def test_a_denial_tells_what_is_documented_of_it(allowed, audit_file):
     ]
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "operation"),
+    [
+        ("GET", "/aws/storage/other/bucket/k", "get_object"),
+        ("POST", "/aws/storage/other/bucket", "put_object"),
+        ("GET", "/AwsAccount", "search"),
+        ("GET", "/AwsAccount/a", "read"),
+        ("PUT", "/AwsAccount/a", "update"),
+        ("PATCH", "/Client/a", "update"),
+        ("POST", "/AccessPolicy", "create"),
+        ("POST", "/AccessPolicy/$explain", "explain"),
+        ("GET", "/$version", None),
+    ],
+)
+async def test_a_denial_tells_of_what(allowed, audit_file, method, path, operation):
+    answer = await allowed.ask(method, path, json={"filename": "k"} if method != "GET" else None)
+    await allowed.client.close()
+    line = json.loads(audit_file.read_text().splitlines()[-1])
+
+    assert answer.status == 403
+    assert (line["event"], line.get("operation")) == ("denied", operation)
+
+
 async def test_every_change_is_told_once(allowed, audit_file):
     await allowed.ask("PUT", "/AwsAccount/new", auth=ROOT, **body())
     await allowed.ask("PUT", "/AwsAccount/new", auth=ROOT, **body())
