@@ -7,7 +7,7 @@ SHORTEST = 12
 # A URL that is signed with temporary credentials has their token in it: nobody could use it otherwise.
 SIGNED_URL = re.compile(r"https?://\S+?X-Amz-Signature=[0-9a-f]{64}")
 # Whoever has logged in is told the token.
-ISSUED_TOKEN = re.compile(r"(?:\"access_token\": ?\"|\baccess_token: )[\w-]{43}")
+ISSUED_TOKEN = re.compile(r"(?:\"access_token\": ?|\baccess_token: )\"?[\w-]{43}")
 _SENT = re.compile(r'"(?:secret-access-key|session-token|secret|client_secret)": ?"([^"\\]+)"')
 # What a test sends as a secret, to see that it is refused, and what stands for one.
 _NO_SECRETS = re.compile(r"<[a-z-]+>|sealed:.*")
