@@ -22,6 +22,9 @@ class Skipped(Exception):
 class Row:
     """One line of the table.
 
+    Two processes of one program differ by a tenth (where their memory happens to lie), so that a row of which the bar
+    is near starts both sides ``starts`` times; each time they are measured ``rounds`` times.
+
     ``awaits`` says what is still to be built before the bar is meant to hold; until then it is shown, not judged.
     """
 
@@ -32,6 +35,7 @@ class Row:
     beside: Side
     unit: str
     bar: Bar
+    starts: int = 1
     rounds: int = 5
     awaits: str = ""
 
@@ -70,7 +74,9 @@ def hold(row: Row) -> Result:
 
 
 def _alternate(row: Row) -> Result:
-    with row.beside() as measure_beside, row.ours() as measure_ours:
-        rounds = [(measure_ours(), measure_beside()) for _ in range(row.rounds)]
+    rounds = []
+    for _ in range(row.starts):
+        with row.beside() as measure_beside, row.ours() as measure_ours:
+            rounds += [(measure_ours(), measure_beside()) for _ in range(row.rounds)]
     ours, beside = (median(side) for side in zip(*rounds, strict=True))
     return Result(row, ours, beside, median(row.bar.figure(*each) for each in rounds))

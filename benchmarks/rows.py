@@ -41,6 +41,8 @@ ROWS = (
         beside=loaded(ready.constant, ROOT, cpu_per_request),
         unit="µs",
         bar=at_most(1.7),
+        starts=3,
+        rounds=2,
     ),
     Row(
         name="get-expiration",
@@ -50,6 +52,8 @@ ROWS = (
         beside=loaded(ready.constant, ROOT, cpu_per_request),
         unit="µs",
         bar=at_most(2.1),
+        starts=3,
+        rounds=2,
     ),
     Row(
         name="get-redis",
@@ -59,6 +63,8 @@ ROWS = (
         beside=loaded(ready.constant, ROOT, cpu_per_request),
         unit="µs",
         bar=at_most(1.8),
+        starts=3,
+        rounds=2,
     ),
     Row(
         name="get-bearer",
@@ -68,6 +74,8 @@ ROWS = (
         beside=loaded(ready.constant, ROOT, cpu_per_request),
         unit="µs",
         bar=at_most(2.2),
+        starts=3,
+        rounds=2,
     ),
     Row(
         name="redis",
@@ -77,6 +85,7 @@ ROWS = (
         beside=loaded(ready.by_hand, GET, requests_per_second),
         unit="/s",
         bar=times_faster(5),
+        rounds=3,
     ),
     Row(
         name="fastapi",
@@ -86,6 +95,7 @@ ROWS = (
         beside=loaded(ready.fast_api("function"), GET, requests_per_second),
         unit="/s",
         bar=times_faster(8),
+        rounds=3,
     ),
     Row(
         name="fastapi-coroutine",
@@ -95,6 +105,7 @@ ROWS = (
         beside=loaded(ready.fast_api("coroutine"), GET, requests_per_second),
         unit="/s",
         bar=times_faster(5),
+        rounds=3,
     ),
     Row(
         name="upload",
@@ -104,6 +115,8 @@ ROWS = (
         beside=loaded(ready.embedded, GET, cpu_per_request),
         unit="µs",
         bar=at_most(2),
+        starts=3,
+        rounds=2,
     ),
     Row(
         name="signature",
@@ -133,6 +146,8 @@ ROWS = (
         beside=loaded(ready.workers(1), GET_FIRST, cpu_per_request),
         unit="µs",
         bar=at_most(1.1),
+        starts=3,
+        rounds=2,
     ),
     Row(
         name="crowd",
@@ -142,6 +157,7 @@ ROWS = (
         beside=loaded(ready.in_crowd(), GET_FIRST, requests_per_second),
         unit="/s",
         bar=times_faster(0.7),
+        rounds=3,
     ),
     Row(
         name="crowd-misses",
@@ -151,6 +167,7 @@ ROWS = (
         beside=loaded(ready.in_crowd(), GET_FIRST, requests_per_second),
         unit="/s",
         bar=times_faster(0.35),
+        rounds=3,
     ),
     Row(
         name="delay",

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 
 from benchmarks import example, load, ready, servers, steady
@@ -20,6 +20,7 @@ WARM_UP_SECONDS = 1
 ROUND_SECONDS = 1
 DELAY_SECONDS = 2
 SHARE_OF_PEAK = 0.7
+ATTEMPTS = 4
 
 
 def loaded(serve: Serve, request: Request, meter: Meter, *, visits: int = 0) -> Side:
@@ -114,9 +115,17 @@ def delays(serve: Serve, request: Request) -> TwoSides:
                 p50, p99 = load.delays(server.port, request, rate=rate, seconds=DELAY_SECONDS)
                 return p99, p50
 
-            yield measure
+            yield lambda: _at_length(measure)
 
     return _of_the_same_round(round_)
+
+
+def _at_length(measure: Callable[[], tuple[float, float]]) -> tuple[float, float]:
+    """What comes of it as soon as the rate is held: a machine that was busy elsewhere has also found another peak."""
+    for _ in range(ATTEMPTS - 1):
+        with suppress(load.RateError):
+            return measure()
+    return measure()
 
 
 def remembering(serve: Serve, request: Request, *, many: int, few: int) -> TwoSides:

@@ -1,4 +1,4 @@
-"""Reads that are asked for in the same turn of the event loop, made as one."""
+"""Reads that are asked for while another is on its way, made as one."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -9,10 +9,13 @@ V = TypeVar("V")
 
 # A batch holds up those in it for as long as all its answers take to read.
 MOST = 100
+# A batch costs as much as ten of its reads, so what comes while one is on its way waits for its end; but no longer than
+# a Redis nearby takes, for that one may be stuck.
+PATIENCE_SECONDS = 0.002
 
 
 class Batches(Generic[K, V]):
-    """Gathers keys until the loop comes round, and asks ``read_all`` for all of them at once.
+    """Gathers keys until the loop comes round, and until the batch before is through; asks ``read_all`` for all at once.
 
     ``read_all`` answers in the order of the keys; an exception in its place is raised for that key alone, one that it
     raises for each.
@@ -22,12 +25,13 @@ class Batches(Generic[K, V]):
         self._read_all = read_all
         self._waiting: list[tuple[K, asyncio.Future[V]]] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._sending: asyncio.Handle | None = None
 
     def read(self, key: K) -> asyncio.Future[V]:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[V] = loop.create_future()
         if not self._waiting:
-            loop.call_soon(self._send)
+            self._sending = loop.call_later(PATIENCE_SECONDS, self._send) if self._tasks else loop.call_soon(self._send)
         self._waiting.append((key, answer))
         return answer
 
@@ -36,7 +40,13 @@ class Batches(Generic[K, V]):
         for start in range(0, len(waiting), MOST):
             task = asyncio.create_task(self._exchange(waiting[start : start + MOST]))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if self._waiting and self._sending:
+            self._sending.cancel()
+            self._send()
 
     async def _exchange(self, waiting: Sequence[tuple[K, asyncio.Future[V]]]) -> None:
         try:

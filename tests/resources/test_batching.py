@@ -17,6 +17,8 @@ def batches(asked):
     async def read_all(keys):
         asked.append(list(keys))
         await asyncio.sleep(0)
+        if "stuck" in keys:
+            await asyncio.Event().wait()
         if "all fail" in keys:
             raise ValueError("all")
         return [KeyError(key) if key == "fails" else key.upper() for key in keys]
@@ -31,13 +33,25 @@ async def test_what_is_asked_for_in_one_turn_is_read_at_once(batches, asked):
     assert asked == [["a", "b", "a"]]
 
 
-async def test_what_is_asked_for_later_is_not_held_up_by_a_read_on_its_way(batches, asked):
+async def test_what_is_asked_for_while_a_batch_is_on_its_way_is_read_together_after_it(batches, asked):
     first = batches.read("a")
     await asyncio.sleep(0)
     second = batches.read("b")
+    await asyncio.sleep(0)
+    third = batches.read("c")
 
-    assert await asyncio.gather(first, second) == ["A", "B"]
-    assert asked == [["a"], ["b"]]
+    assert await asyncio.gather(first, second, third) == ["A", "B", "C"]
+    assert asked == [["a"], ["b", "c"]]
+
+
+async def test_a_batch_that_is_stuck_holds_up_nobody_for_good(batches):
+    stuck = batches.read("stuck")
+    await asyncio.sleep(0)
+
+    async with asyncio.timeout(5):
+        assert await batches.read("b") == "B"
+    assert not stuck.done()
+    stuck.cancel()
 
 
 async def test_a_fault_of_one_is_told_to_that_one(batches):
