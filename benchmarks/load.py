@@ -15,7 +15,7 @@ CONNECTIONS = 32
 SCRIPT = Path(__file__).with_name("wrk.lua")
 ASK_SECONDS = 10
 INSTALL_SECONDS = 120
-# Of what was asked for.
+# Of the rate that was asked for, what the generator has to send.
 LEAST_OF_RATE = 0.95
 
 

@@ -15,7 +15,7 @@ PATIENCE_SECONDS = 0.002
 
 
 class Batches(Generic[K, V]):
-    """Gathers keys until the loop comes round, and until the batch before is through; asks ``read_all`` for all at once.
+    """Gathers keys until the loop comes round and the batch before is through, and asks ``read_all`` for all at once.
 
     ``read_all`` answers in the order of the keys; an exception in its place is raised for that key alone, one that it
     raises for each.
