@@ -4,14 +4,37 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from statistics import median
+from typing import Protocol
 
 from benchmarks.bars import Bar
 
-Measure = Callable[[], float]
-"""One round: what was measured, in the row's unit."""
 
-Side = Callable[[], AbstractContextManager[Measure]]
-"""Entered once, which starts and warms up what it needs, and then measured in each round."""
+class Party(Protocol):
+    """What is measured on one side. It rests but for its turns."""
+
+    def turn(self) -> None:
+        """Do some of what is measured."""
+
+    def figure(self) -> float:
+        """What the turns have shown, in the row's unit; the last call."""
+
+
+Side = Callable[[], AbstractContextManager[Party]]
+"""Entered, it starts and warms up what it needs."""
+
+
+class Rounds:
+    """A party that measures something anew in each turn, and shows the median."""
+
+    def __init__(self, measure: Callable[[], float]) -> None:
+        self._measure = measure
+        self._measured: list[float] = []
+
+    def turn(self) -> None:
+        self._measured.append(self._measure())
+
+    def figure(self) -> float:
+        return median(self._measured)
 
 
 class Skipped(Exception):
@@ -22,8 +45,8 @@ class Skipped(Exception):
 class Row:
     """One line of the table.
 
-    Two processes of one program differ by a tenth (where their memory happens to lie), so that a row of which the bar
-    is near starts both sides ``starts`` times; each time they are measured ``rounds`` times.
+    Two processes of one program differ by some percent (where their memory happens to lie), so that a row of which the
+    bar is near starts both sides ``starts`` times; each time they have ``turns`` turns each.
 
     ``awaits`` says what is still to be built before the bar is meant to hold; until then it is shown, not judged.
     """
@@ -36,15 +59,15 @@ class Row:
     unit: str
     bar: Bar
     starts: int = 1
-    rounds: int = 5
+    turns: int = 10
     awaits: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Medians over the rounds, in the row's unit; or, without them, a ``note`` that says why.
+    """Medians over the starts, in the row's unit; or, without them, a ``note`` that says why.
 
-    ``figure`` is the median of the rounds' own figures, for what slows one round slows both of its sides.
+    ``figure`` is the median of what each start makes of its two sides, for what slows one start slows both.
     """
 
     row: Row
@@ -74,9 +97,12 @@ def hold(row: Row) -> Result:
 
 
 def _alternate(row: Row) -> Result:
-    rounds = []
+    starts = []
     for _ in range(row.starts):
-        with row.beside() as measure_beside, row.ours() as measure_ours:
-            rounds += [(measure_ours(), measure_beside()) for _ in range(row.rounds)]
-    ours, beside = (median(side) for side in zip(*rounds, strict=True))
-    return Result(row, ours, beside, median(row.bar.figure(*each) for each in rounds))
+        with row.beside() as beside, row.ours() as ours:
+            for _ in range(row.turns):
+                ours.turn()
+                beside.turn()
+            starts.append((ours.figure(), beside.figure()))
+    our_figure, their_figure = (median(side) for side in zip(*starts, strict=True))
+    return Result(row, our_figure, their_figure, median(row.bar.figure(*each) for each in starts))

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 from benchmarks import example
-from benchmarks.contest import Measure, Side, Skipped
+from benchmarks.contest import Party, Rounds, Side, Skipped
 from service.resources.types import AwsAccount
 from service.signing.operations import GET_OBJECT
 from service.signing.presigner import Presigner
@@ -21,7 +21,7 @@ def presigner(account: AwsAccount) -> Side:
     """Our Presigner, its endpoint and day key remembered."""
 
     @contextmanager
-    def side() -> Iterator[Measure]:
+    def side() -> Iterator[Party]:
         ours = Presigner(default_use_ssl=False)
 
         async def sign() -> str:
@@ -42,7 +42,7 @@ def presigner(account: AwsAccount) -> Side:
 
 
 @contextmanager
-def aiobotocore() -> Iterator[Measure]:
+def aiobotocore() -> Iterator[Party]:
     """The generate_presigned_url of one client."""
     params = {"Bucket": example.BUCKET, "Key": example.KEY}
     with asyncio.Runner() as runner:
@@ -58,7 +58,7 @@ def aiobotocore() -> Iterator[Measure]:
 
 
 @contextmanager
-def minio() -> Iterator[Measure]:
+def minio() -> Iterator[Party]:
     """The presigned_get_object of minio-py, which is told the region and so asks nobody."""
     try:
         # Its absence is no fault, so it is not imported by name.
@@ -82,7 +82,7 @@ def minio() -> Iterator[Measure]:
         yield _in_process(runner, example.MINIO, sign)
 
 
-def _in_process(runner: asyncio.Runner, account: AwsAccount, sign: Callable[[], Awaitable[str]]) -> Measure:
+def _in_process(runner: asyncio.Runner, account: AwsAccount, sign: Callable[[], Awaitable[str]]) -> Party:
     async def repeat() -> float:
         calls, started = 0, time.process_time()
         while (taken := time.process_time() - started) < ROUND_SECONDS:
@@ -97,4 +97,4 @@ def _in_process(runner: asyncio.Runner, account: AwsAccount, sign: Callable[[], 
 
     example.check_url(account, GET_OBJECT, example.DAY_SECONDS, runner.run(once()))
     runner.run(repeat())
-    return lambda: runner.run(repeat())
+    return Rounds(lambda: runner.run(repeat()))

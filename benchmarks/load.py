@@ -4,7 +4,11 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import quantiles
@@ -14,6 +18,9 @@ from benchmarks import cores
 CONNECTIONS = 32
 SCRIPT = Path(__file__).with_name("wrk.lua")
 ASK_SECONDS = 10
+WARM_UP_SECONDS = 0.5
+INTERRUPT_SECONDS = 0.5
+LONGEST_SECONDS = 600
 INSTALL_SECONDS = 120
 # Of the rate that was asked for, what the generator has to send.
 LEAST_OF_RATE = 0.95
@@ -63,21 +70,90 @@ def ask(port: int, request: Request) -> bytes:
 
 def put(port: int, request: Request, seconds: int) -> tuple[int, float]:
     """Put the server under load for whole seconds. How many requests it served, in how many seconds."""
-    arguments = (request.method, request.content_type, request.body, str(request.accounts), request.authorization)
-    counts = wrk(SCRIPT, f"http://127.0.0.1:{port}{request.path}", seconds, *arguments)
-    if counts["refused"] or counts["broken"] or not counts["requests"]:
-        raise LoadError(f"{request.method} {request.path}: not every answer is 2xx: {counts}")
+    counts = _checked(request, wrk(SCRIPT, f"http://127.0.0.1:{port}{request.path}", seconds, *_arguments(request)))
     return counts["requests"], counts["microseconds"] / 1e6
 
 
 def wrk(script: Path, url: str, seconds: int, *arguments: str) -> dict[str, int]:
     """Run wrk for whole seconds; what its script tells at the end."""
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(script), url, "--", *arguments]
+    with _started(script, url, seconds, *arguments) as process:
+        return _told(process, seconds + ASK_SECONDS)
+
+
+class Turns:
+    """wrk, which sends a request over and over, but rests between its turns."""
+
+    def __init__(self, process: "subprocess.Popen[str]", request: Request) -> None:
+        self._process = process
+        self._request = request
+        self._rest()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        self._process.send_signal(signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self._rest()
+
+    def end(self) -> int:
+        """How many requests were answered in all turns."""
+        end = time.monotonic() + ASK_SECONDS
+        with self.turn():
+            while time.monotonic() < end:
+                # The first may be taken by a thread that has woken before the one that waits for it.
+                self._process.send_signal(signal.SIGINT)
+                with suppress(subprocess.TimeoutExpired):
+                    return _checked(self._request, _told(self._process, INTERRUPT_SECONDS))["requests"]
+        raise LoadError("wrk does not end")
+
+    def _rest(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
+
+@contextmanager
+def in_turns(port: int, request: Request) -> Iterator[Turns]:
+    url = f"http://127.0.0.1:{port}{request.path}"
+    with _started(SCRIPT, url, LONGEST_SECONDS, *_arguments(request)) as process:
+        yield Turns(process, request)
+
+
+def warm_up(port: int, request: Request) -> None:
+    with in_turns(port, request) as turns:
+        with turns.turn():
+            time.sleep(WARM_UP_SECONDS)
+        turns.end()
+
+
+@contextmanager
+def _started(script: Path, url: str, seconds: int, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", f"--timeout={seconds}s", "-s", str(script), url]
     with cores.pinned(cores.LOAD):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + ASK_SECONDS, check=False)
-    if done.returncode:
-        raise LoadError(f"wrk failed: {done.stdout}{done.stderr}")
-    counts: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
+        process = subprocess.Popen(
+            [*command, "--", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _told(process: "subprocess.Popen[str]", seconds: float) -> dict[str, int]:
+    output, errors = process.communicate(timeout=seconds)
+    if process.returncode:
+        raise LoadError(f"wrk failed: {output}{errors}")
+    counts: dict[str, int] = json.loads(output.splitlines()[-1])
+    return counts
+
+
+def _arguments(request: Request) -> tuple[str, ...]:
+    return (request.method, request.content_type, request.body, str(request.accounts), request.authorization)
+
+
+def _checked(request: Request, counts: dict[str, int]) -> dict[str, int]:
+    if counts["refused"] or counts["broken"] or not counts["requests"]:
+        raise LoadError(f"{request.method} {request.path}: not every answer is 2xx: {counts}")
     return counts
 
 

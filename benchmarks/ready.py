@@ -62,6 +62,19 @@ def workers(count: int) -> Serve:
     return serve
 
 
+def apart(count: int) -> Serve:
+    """The same, where each process has a core of its own."""
+
+    @contextmanager
+    def serve() -> Iterator[Server]:
+        if len(cores.WORKERS) < count:
+            raise Skipped("it takes 4 cores: one for each of two workers, for Redis and for the load generator")
+        with workers(count)() as server:
+            yield server
+
+    return serve
+
+
 def fast_api(handler: str) -> Serve:
     """FastAPI, with a handler that is a ``function`` or a ``coroutine``."""
 

@@ -6,57 +6,103 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 
-from benchmarks import example, load, ready, servers, steady
-from benchmarks.contest import Measure, Side
+from benchmarks import cores, example, load, ready, servers, steady
+from benchmarks.contest import Party, Rounds, Side
 from benchmarks.load import Request
 from benchmarks.ready import Serve
 from benchmarks.servers import KIB_PER_MIB, Server
 
-Meter = Callable[[Server, Request], float]
+Meter = Callable[[Server, load.Turns], Party]
 TwoSides = tuple[Side, Side]
 
-WARM_UP_SECONDS = 1
-# wrk takes whole seconds; more rounds tell more than longer ones.
-ROUND_SECONDS = 1
+TURN_SECONDS = 0.2
+LOOK_SECONDS = 0.002
+# Whoever takes less of the time than this has nothing left to answer.
+IDLE_SHARE = 0.2
+PEAK_SECONDS = 1
 DELAY_SECONDS = 2
 SHARE_OF_PEAK = 0.7
 ATTEMPTS = 4
 
 
+class Loaded:
+    """A server that answers in its turns, for as long as wrk asks and then until it has answered all.
+
+    Turns are short, as machines that are shared change their pace from second to second.
+    """
+
+    def __init__(self, server: Server, turns: load.Turns) -> None:
+        self._server = server
+        self._turns = turns
+        self._before = server.cpu_seconds()
+        self.seconds = 0.0
+
+    def turn(self) -> None:
+        started = time.perf_counter()
+        workers = self._server.workers()
+        if len(workers) > len(cores.WORKERS):
+            for worker in workers:
+                with servers.resting({*workers} - {worker}), self._turns.turn():
+                    time.sleep(TURN_SECONDS / len(workers))
+        else:
+            with self._turns.turn():
+                time.sleep(TURN_SECONDS)
+        self._settle()
+        self.seconds += time.perf_counter() - started
+
+    def end(self) -> tuple[int, float]:
+        """How many requests were answered, and the CPU seconds that they took."""
+        requests = self._turns.end()
+        return requests, self._server.cpu_seconds() - self._before
+
+    def _settle(self) -> None:
+        used, share = self._server.cpu_seconds(), 1.0
+        while share > IDLE_SHARE:
+            looked = time.perf_counter()
+            time.sleep(LOOK_SECONDS)
+            before, used = used, self._server.cpu_seconds()
+            share = (used - before) / (time.perf_counter() - looked)
+
+
+class CpuPerRequest(Loaded):
+    """Microseconds of the server's user and system time."""
+
+    def figure(self) -> float:
+        requests, cpu_seconds = self.end()
+        return cpu_seconds / requests * 1e6
+
+
+class RequestsPerSecond(Loaded):
+    """Of the time that the server took for its turns."""
+
+    def figure(self) -> float:
+        requests, _ = self.end()
+        return requests / self.seconds
+
+
 def loaded(serve: Serve, request: Request, meter: Meter, *, visits: int = 0) -> Side:
-    """A server that answers ``request`` for a round; what it signs is compared with aiobotocore's before.
+    """A server that answers ``request``; what it signs is compared with aiobotocore's before.
 
     ``visits`` says how many accounts have been asked for, once each, by then.
     """
 
     @contextmanager
-    def side() -> Iterator[Measure]:
+    def side() -> Iterator[Party]:
         with serve() as server:
             asked = replace(request, authorization=server.authorization)
             answer = load.ask(server.port, asked)
             if request in example.SIGNS:
                 example.check(request, answer)
             steady.visit(server.port, asked, visits)
-            load.put(server.port, asked, WARM_UP_SECONDS)
-            yield lambda: meter(server, asked)
+            load.warm_up(server.port, asked)
+            with load.in_turns(server.port, asked) as turns:
+                yield meter(server, turns)
 
     return side
 
 
-def cpu_per_request(server: Server, request: Request) -> float:
-    """Microseconds of the server's user and system time."""
-    before = server.cpu_seconds()
-    requests, _ = load.put(server.port, request, ROUND_SECONDS)
-    return (server.cpu_seconds() - before) / requests * 1e6
-
-
-def requests_per_second(server: Server, request: Request) -> float:
-    requests, seconds = load.put(server.port, request, ROUND_SECONDS)
-    return requests / seconds
-
-
 @contextmanager
-def first_url() -> Iterator[Measure]:
+def first_url() -> Iterator[Party]:
     """Seconds from the start of the service, on an empty store, to the first signed URL."""
 
     def measure() -> float:
@@ -68,7 +114,7 @@ def first_url() -> Iterator[Measure]:
         return seconds
 
     measure()
-    yield measure
+    yield Rounds(measure)
 
 
 def script(source: str) -> Side:
@@ -80,9 +126,9 @@ def script(source: str) -> Side:
         return time.perf_counter() - started
 
     @contextmanager
-    def side() -> Iterator[Measure]:
+    def side() -> Iterator[Party]:
         measure()
-        yield measure
+        yield Rounds(measure)
 
     return side
 
@@ -96,8 +142,8 @@ def resident(serve: Serve, request: Request) -> Side:
             return server.resident_mib()
 
     @contextmanager
-    def side() -> Iterator[Measure]:
-        yield measure
+    def side() -> Iterator[Party]:
+        yield Rounds(measure)
 
     return side
 
@@ -108,10 +154,11 @@ def delays(serve: Serve, request: Request) -> TwoSides:
     @contextmanager
     def round_() -> Iterator[Callable[[], tuple[float, float]]]:
         with serve() as server:
-            load.put(server.port, request, WARM_UP_SECONDS)
+            load.warm_up(server.port, request)
 
             def measure() -> tuple[float, float]:
-                rate = SHARE_OF_PEAK * requests_per_second(server, request)
+                requests, seconds = load.put(server.port, request, PEAK_SECONDS)
+                rate = SHARE_OF_PEAK * requests / seconds
                 p50, p99 = load.delays(server.port, request, rate=rate, seconds=DELAY_SECONDS)
                 return p99, p50
 
@@ -150,17 +197,17 @@ def _of_the_same_round(round_: Callable[[], AbstractContextManager[Callable[[], 
     measured = [0.0]
 
     @contextmanager
-    def ours() -> Iterator[Measure]:
+    def ours() -> Iterator[Party]:
         with round_() as measure_both:
 
             def measure() -> float:
                 figure, measured[0] = measure_both()
                 return figure
 
-            yield measure
+            yield Rounds(measure)
 
     @contextmanager
-    def beside() -> Iterator[Measure]:
-        yield lambda: measured[0]
+    def beside() -> Iterator[Party]:
+        yield Rounds(lambda: measured[0])
 
     return ours, beside
