@@ -23,8 +23,8 @@ Made by `make bench`, or `python -m benchmarks`; not written by hand.
 
 Absolute figures move with the machine, so each is compared with something that is measured beside it in the same run,
 in turns: of a fifth of a second where both sides are under load, as a machine that is shared changes its pace from
-second to second. Where a bar is near, both sides are started three times, and what is shown are medians over the
-starts: of ours, of what is beside it, and of the figure that each start makes of the two.
+second to second. Where a bar is near, both sides are started three or five times, and what is shown are medians over
+the starts: of ours, of what is beside it, and of the figure that each start makes of the two.
 
 CPU is the user and system time of the server's processes over the requests that they served, loaded by wrk over 32
 connections that are kept alive. The service runs as it ships, with default settings but where a row says otherwise.

@@ -42,6 +42,7 @@ ROWS = (
         unit="µs",
         bar=at_most(1.7),
         starts=3,
+        turns=6,
     ),
     Row(
         name="get-expiration",
@@ -60,7 +61,8 @@ ROWS = (
         beside=loaded(ready.constant, ROOT, CpuPerRequest),
         unit="µs",
         bar=at_most(1.8),
-        starts=3,
+        starts=5,
+        turns=6,
     ),
     Row(
         name="get-bearer",
@@ -71,6 +73,7 @@ ROWS = (
         unit="µs",
         bar=at_most(2.2),
         starts=3,
+        turns=6,
     ),
     Row(
         name="redis",
@@ -136,7 +139,8 @@ ROWS = (
         beside=loaded(ready.workers(1), GET_FIRST, CpuPerRequest),
         unit="µs",
         bar=at_most(1.1),
-        starts=3,
+        starts=5,
+        turns=6,
     ),
     Row(
         name="workers-rate",
@@ -146,7 +150,8 @@ ROWS = (
         beside=loaded(ready.apart(1), GET_FIRST, RequestsPerSecond),
         unit="/s",
         bar=times_faster(1.8),
-        starts=3,
+        starts=5,
+        turns=6,
     ),
     Row(
         name="crowd",
@@ -184,7 +189,7 @@ ROWS = (
         beside=script("import aiobotocore.session"),
         unit="s",
         bar=at_most(2),
-        turns=7,
+        turns=11,
     ),
     Row(
         name="memory",
