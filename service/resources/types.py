@@ -39,8 +39,13 @@ class AwsAccount:
     host: str | None = None
     use_ssl: bool | None = None
     path_style: bool = False
-    derived: Any = field(default=None, init=False, repr=False, compare=False)
-    """What signing makes of the above and keeps here, so that it lives as long as the account does."""
+
+    # What signing makes of the above is kept here, and lives as long as the account does: in this very object, as each
+    # further one would be another miss of the processor's caches where there are many accounts.
+    scope: Any = field(default=None, init=False, repr=False, compare=False)
+    signing_key: bytes = field(default=b"", init=False, repr=False, compare=False)
+    encoded_id: str = field(default="", init=False, repr=False, compare=False)
+    token_query: str = field(default="", init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # Accounts have few regions, which are compared for each URL.

@@ -7,7 +7,7 @@ from service.errors import Invalid, Issue
 from service.resources.types import AwsAccount
 from service.signing.endpoint import Endpoint, Endpoints
 from service.signing.operations import Operation
-from service.signing.sigv4 import Credentials, sign_query
+from service.signing.sigv4 import sign_query
 
 # Most keys are, and quoting takes a tenth of what signing does.
 _is_plain = re.compile("[A-Za-z0-9_.~/-]*").fullmatch
@@ -49,10 +49,11 @@ def presigned(
 
     ``at`` is Unix time in seconds, ``expires_in`` 1 to 604800 seconds.
     """
-    credentials = account.derived or _credentials(account)
+    if account.scope is None:
+        _check_keys(account)
     path = f"{endpoint.prefix}/{key if _is_plain(key) else quote(key, safe='/~')}"
     query = sign_query(
-        credentials,
+        account,
         endpoint.region,
         method=operation.method,
         host=endpoint.host,
@@ -63,22 +64,14 @@ def presigned(
     return f"{endpoint.origin}{path}?{query}"
 
 
-def _credentials(account: AwsAccount) -> Credentials:
-    # Kept in the account itself: the day's signing key goes with it, and no table of secrets has to be bounded.
-    kept = _read_credentials(account)
-    account.derived = kept
-    return kept
-
-
-def _read_credentials(account: AwsAccount) -> Credentials:
-    access_key_id, secret_access_key = account.access_key_id, account.secret_access_key
-    if access_key_id and secret_access_key:
-        return Credentials(access_key_id, secret_access_key, account.session_token)
-    missing = {"access-key-id": access_key_id, "secret-access-key": secret_access_key}
-    raise Invalid(
-        *(
-            Issue(f"AwsAccount/{account.id} has no {name}, without which nothing can be signed", f"AwsAccount.{name}")
-            for name, value in missing.items()
-            if not value
+def _check_keys(account: AwsAccount) -> None:
+    keys = {"access-key-id": account.access_key_id, "secret-access-key": account.secret_access_key}
+    if missing := [name for name, value in keys.items() if not value]:
+        raise Invalid(
+            *(
+                Issue(
+                    f"AwsAccount/{account.id} has no {name}, without which nothing can be signed", f"AwsAccount.{name}"
+                )
+                for name in missing
+            )
         )
-    )

@@ -3,13 +3,13 @@
 Source: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
 """
 
+import hashlib
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote
 
 ALGORITHM = "AWS4-HMAC-SHA256"
@@ -19,6 +19,8 @@ _ALGORITHM = f"X-Amz-Algorithm={ALGORITHM}"
 
 _BLOCK_BYTES = sha256().block_size
 _INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
+# What is behind a key in its block.
+_INNER_REST, _OUTER_REST = (bytes([pad]) * _BLOCK_BYTES for pad in (0x36, 0x5C))
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -43,42 +45,21 @@ def scope_of(date: str, region: str) -> Scope:
     return Scope(date, region, text, _encode(text))
 
 
-@dataclass(slots=True, eq=False)
-class Credentials:
-    """An access key, which remembers the signing key that it derived last.
+class Credentials(Protocol):
+    """An access key, which keeps what was last derived of it, and for which ``scope``; None at first.
 
     One key serves a whole day, and deriving it costs more than signing.
     """
 
-    access_key_id: str
-    secret_access_key: str = field(repr=False)
-    session_token: str | None = field(default=None, repr=False)
-    encoded_id: str = field(init=False, repr=False)
+    access_key_id: str | None
+    secret_access_key: str | None
+    session_token: str | None
+    scope: Any
+    signing_key: bytes
+    encoded_id: str
     """The access key id as it stands in a query."""
 
-    token_query: str = field(init=False, repr=False)
-    _scope: Scope | None = field(default=None, init=False, repr=False)
-    _inner: bytes = field(default=b"", init=False, repr=False)
-    _outer: bytes = field(default=b"", init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        token, encoded_id = self.session_token, _encode(self.access_key_id)
-        self.encoded_id = self.access_key_id if encoded_id == self.access_key_id else encoded_id
-        self.token_query = f"&X-Amz-Security-Token={_encode(token)}" if token else ""
-
-    def sign(self, string_to_sign: str, scope: Scope) -> str:
-        """The signature, in hexadecimal."""
-        if scope is not self._scope:
-            self._derive(scope)
-        return sha256(self._outer + sha256(self._inner + string_to_sign.encode()).digest()).hexdigest()
-
-    def _derive(self, scope: Scope) -> None:
-        key = b"AWS4" + self.secret_access_key.encode()
-        for part in (scope.date, scope.region, SERVICE, TERMINATOR):
-            inner, outer = _padded(key)
-            key = sha256(outer + sha256(inner + part.encode()).digest()).digest()
-        self._inner, self._outer = _padded(key)
-        self._scope = scope
+    token_query: str
 
 
 def sign_query(
@@ -96,7 +77,7 @@ def sign_query(
     """The query of the presigned URL, from its first parameter to its signature.
 
     Args:
-        credentials: Whose URL it is.
+        credentials: Whose URL it is. They have an id and a secret.
         region: The region of the credential scope.
         method: In capitals.
         host: As clients send it: in lower case, without a default port.
@@ -108,6 +89,8 @@ def sign_query(
     """
     instant, date = _instant(at)
     scope = scope_of(date, region)
+    if scope is not credentials.scope:
+        _derive(credentials, scope)
     lines, names = f"host:{host}\n", "host"
     credential = f"{credentials.encoded_id}%2F{scope.encoded}"
     dated = f"{_ALGORITHM}&X-Amz-Credential={credential}&X-Amz-Date={instant}&X-Amz-Expires={expires_in}"
@@ -124,8 +107,8 @@ def sign_query(
 
     canonical_request = f"{method}\n{path}\n{canonical_query}\n{lines}\n{names}\nUNSIGNED-PAYLOAD"
     digest = sha256(canonical_request.encode()).hexdigest()
-    signature = credentials.sign(f"{ALGORITHM}\n{instant}\n{scope.text}\n{digest}", scope)
-    return f"{url_query}&X-Amz-Signature={signature}"
+    string_to_sign = f"{ALGORITHM}\n{instant}\n{scope.text}\n{digest}"
+    return f"{url_query}&X-Amz-Signature={_hmac(credentials.signing_key, string_to_sign.encode()).hexdigest()}"
 
 
 def timestamp(at: int) -> str:
@@ -153,14 +136,29 @@ def _sorted(query: str) -> str:
     return "&".join("".join(parts) for parts in sorted(pair.partition("=") for pair in query.split("&")))
 
 
-def _padded(key: bytes) -> tuple[bytes, bytes]:
-    """A key as the two hashes of HMAC begin with it, of which each is ``sha256(outer + sha256(inner + message))``.
+def _derive(credentials: Credentials, scope: Scope) -> None:
+    access_key_id, token = credentials.access_key_id or "", credentials.session_token
+    key = b"AWS4" + (credentials.secret_access_key or "").encode()
+    for part in (scope.date, scope.region, SERVICE, TERMINATOR):
+        key = _hmac(key, part.encode()).digest()
+    encoded_id = _encode(access_key_id)
+    # Most often the same text, which need not be there twice.
+    credentials.encoded_id = access_key_id if encoded_id == access_key_id else encoded_id
+    credentials.token_query = f"&X-Amz-Security-Token={_encode(token)}" if token else ""
+    credentials.signing_key = key
+    credentials.scope = scope
 
-    For messages as short as these, OpenSSL's own HMAC takes twice the time of the two hashes.
+
+def _hmac(key: bytes, message: bytes) -> "hashlib._Hash":
+    """The outer hash of HMAC-SHA256. For messages as short as these, OpenSSL's own HMAC takes twice the time.
+
     Source: https://www.rfc-editor.org/rfc/rfc2104#section-2
     """
-    block = (key if len(key) <= _BLOCK_BYTES else sha256(key).digest()).ljust(_BLOCK_BYTES, b"\0")
-    return block.translate(_INNER), block.translate(_OUTER)
+    length = len(key)
+    if length > _BLOCK_BYTES:
+        return _hmac(sha256(key).digest(), message)
+    inner = sha256(key.translate(_INNER) + _INNER_REST[length:] + message).digest()
+    return sha256(key.translate(_OUTER) + _OUTER_REST[length:] + inner)
 
 
 def _encode(text: str) -> str:

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from service.errors import Invalid
 from service.resources.endpoints import parse_host, parse_region
 from service.resources.types import AwsAccount
+from service.signing import sigv4
 from service.signing.names import name_issues
 from service.signing.operations import DELETE_OBJECT, GET_OBJECT, PUT_OBJECT
 from service.signing.presigner import Presigner
-from service.signing.sigv4 import Credentials
 
 AT = 1369353600
 WEEK = 604800
@@ -202,13 +202,13 @@ async def test_an_account_without_keys_is_told_what_is_missing(presigner, accoun
 
 async def test_an_account_derives_its_signing_key_once_a_day(presigner, account, monkeypatch):
     derived = []
-    derive = Credentials._derive
+    derive = sigv4._derive
 
-    def counted(self, scope):
+    def counted(credentials, scope):
         derived.append((scope.date, scope.region))
-        return derive(self, scope)
+        return derive(credentials, scope)
 
-    monkeypatch.setattr(Credentials, "_derive", counted)
+    monkeypatch.setattr(sigv4, "_derive", counted)
     for at in (AT, AT + 1, AT + 86399, AT + 86400):
         await presigner.presign(account, GET_OBJECT, bucket="bucket", key="k", at=at, expires_in=60)
 
@@ -229,7 +229,7 @@ async def test_an_account_that_has_signed_is_still_itself(presigner, account):
 
     assert account == unused
     assert repr(account) == repr(unused)
-    assert replace(account).derived is None
+    assert replace(account).scope is None
 
 
 async def test_two_presigners_have_their_own_default_of_ssl(presigner, account):
