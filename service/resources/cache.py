@@ -17,7 +17,6 @@ HASTE_SECONDS = 0.05
 # Reads that begin within so long share the time of the first, for the same reason as they share an era.
 TOGETHER_SECONDS = 0.05
 
-Key = tuple[str, str]
 # In place of an id, which is never empty.
 ALL = ""
 # In place of an answer.
@@ -96,15 +95,15 @@ class CachedStore:
         """How often a quarter of ``size`` was kept. Entries share the number: one of its own each would be far away."""
 
         self._read_at = clock()
-        self._entries: OrderedDict[Key, Entry] = OrderedDict()
-        self._readings: dict[Key, Reading] = {}
+        self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self._readings: dict[str, Reading] = {}
         self._told: dict[str, set[str]] = {}
         """Ids of which a change was told since their kind was last listed, for each kind that is."""
 
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def at_hand(self, kind: str, id: str) -> Resource | None:
-        entry = self._true_entry((kind, id))
+        entry = self._true_entry(_key(kind, id))
         if entry is None or entry.found is None:
             return None
         CACHE_HITS.inc()
@@ -114,7 +113,7 @@ class CachedStore:
     async def get(self, kind: str, id: str, *, fresh: bool = False) -> Resource | None:
         if fresh:
             return await self._inner.get(kind, id, fresh=True)
-        resource: Resource | None = await self._find((kind, id))
+        resource: Resource | None = await self._find(_key(kind, id))
         return resource
 
     async def replace(
@@ -125,26 +124,26 @@ class CachedStore:
         finally:
             # What a read on its way has seen may be older. Nor is what was written put here: by now another may have
             # written, and been told of.
-            self._forget((kind, id))
+            self._forget(kind, id)
 
     def all_at_hand(self, kind: str) -> Sequence[Resource] | None:
-        entry = self._true_entry((kind, ALL))
+        entry = self._true_entry(_key(kind, ALL))
         return entry.found if entry else None
 
     async def all(self, kind: str) -> Sequence[Resource]:
         self._told.setdefault(kind, set())
-        found: Sequence[Resource] = await self._find((kind, ALL))
+        found: Sequence[Resource] = await self._find(_key(kind, ALL))
         return found
 
     async def keep(self, kind: str, id: str, fields: Mapping[str, str], *, seconds: int) -> None:
         await self._inner.keep(kind, id, fields, seconds=seconds)
-        self._forget((kind, id))
+        self._forget(kind, id)
 
     async def remove(self, seen: Resource) -> bool:
         try:
             return await self._inner.remove(seen)
         finally:
-            self._forget((seen.kind, seen.id))
+            self._forget(seen.kind, seen.id)
 
     async def page(self, kind: str, *, offset: int, count: int) -> Page:
         return await self._inner.page(kind, offset=offset, count=count)
@@ -169,7 +168,7 @@ class CachedStore:
     def changed(self, kind: str, id: str) -> None:
         if kind in self._told:
             self._told[kind].add(id)
-        if self._forget((kind, id)):
+        if self._forget(kind, id):
             CACHE_INVALIDATIONS.inc()
 
     def flushed(self) -> None:
@@ -177,7 +176,7 @@ class CachedStore:
         self._entries.clear()
         self._readings.clear()
 
-    async def _find(self, key: Key) -> Any:
+    async def _find(self, key: str) -> Any:
         if entry := self._true_entry(key):
             CACHE_HITS.inc()
             return entry.found
@@ -190,7 +189,7 @@ class CachedStore:
                 raise
             return spare.found
 
-    def _true_entry(self, key: Key) -> Entry | None:
+    def _true_entry(self, key: str) -> Entry | None:
         entry = self._entries.get(key)
         if entry is None or not entry.watch.live or self._clock() - entry.read_at > self._ttl:
             return None
@@ -200,7 +199,7 @@ class CachedStore:
             self._entries.move_to_end(key)
         return entry
 
-    async def _ask(self, key: Key) -> Any:
+    async def _ask(self, key: str) -> Any:
         if not self._spare(key):
             return await self._read_once(key)
         # Known to be away, it need not be asked.
@@ -214,7 +213,7 @@ class CachedStore:
         # It may go on for others, or for the next time.
         return await asyncio.shield(task)
 
-    async def _read_once(self, key: Key) -> Any:
+    async def _read_once(self, key: str) -> Any:
         # Without a live watch, what a read has seen may have been changed before this caller came.
         while (reading := self._readings.get(key)) and reading.watch.live:
             waiter: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -226,14 +225,14 @@ class CachedStore:
                 return entry.found
         return await self._read(key)
 
-    async def _read(self, key: Key) -> Any:
-        watch = self._tracker.watch if key[0] in self._tracker.kinds else OFF
+    async def _read(self, key: str) -> Any:
+        kind, _, id_ = key.partition(":")
+        watch = self._tracker.watch if kind in self._tracker.kinds else OFF
         reading = self._readings[key] = Reading(watch, [])
         now = self._clock()
         if now - self._read_at > TOGETHER_SECONDS:
             self._read_at = now
         read_at = self._read_at
-        kind, id_ = key
         try:
             found = await (self._list(kind) if id_ == ALL else self._inner.get(kind, id_))
         except Exception as error:
@@ -267,7 +266,7 @@ class CachedStore:
                 raise
         return await self._inner.all(kind)
 
-    def _unregister(self, key: Key, reading: Reading) -> bool:
+    def _unregister(self, key: str, reading: Reading) -> bool:
         """Whether it was registered still: nothing was told of the key since it began."""
         if self._readings.get(key) is not reading:
             return False
@@ -280,7 +279,7 @@ class CachedStore:
             # Those who waited may all have gone away, and asyncio would complain that nobody asked.
             task.exception()
 
-    def _keep(self, key: Key, entry: Entry) -> None:
+    def _keep(self, key: str, entry: Entry) -> None:
         self._kept += 1
         if self._kept > self._size // 4:
             self._kept = 0
@@ -292,16 +291,22 @@ class CachedStore:
         if len(self._entries) > self._size:
             self._entries.popitem(last=False)
 
-    def _forget(self, key: Key) -> bool:
+    def _forget(self, kind: str, id: str) -> bool:
         """Whether there was anything to forget, beside reads on their way."""
-        for forgotten in (key, (key[0], ALL)):
+        key, all_ = _key(kind, id), _key(kind, ALL)
+        for forgotten in (key, all_):
             self._readings.pop(forgotten, None)
-        self._entries.pop((key[0], ALL), None)
+        self._entries.pop(all_, None)
         return self._entries.pop(key, None) is not None
 
-    def _spare(self, key: Key) -> Entry | None:
+    def _spare(self, key: str) -> Entry | None:
         """What may be told of the key while the store is away."""
         entry = self._entries.get(key)
         if entry is None or not self._stale or self._clock() - entry.confirmed_at > self._stale:
             return None
         return entry
+
+
+def _key(kind: str, id: str) -> str:
+    # One text rather than a pair of them, which would be a further object to look at. No kind has a colon in it.
+    return f"{kind}:{id}"

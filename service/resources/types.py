@@ -43,7 +43,7 @@ class AwsAccount:
     # What signing makes of the above is kept here, and lives as long as the account does: in this very object, as each
     # further one would be another miss of the processor's caches where there are many accounts.
     scope: Any = field(default=None, init=False, repr=False, compare=False)
-    signing_key: bytes = field(default=b"", init=False, repr=False, compare=False)
+    signing_blocks: bytes = field(default=b"", init=False, repr=False, compare=False)
     encoded_id: str = field(default="", init=False, repr=False, compare=False)
     token_query: str = field(default="", init=False, repr=False, compare=False)
 

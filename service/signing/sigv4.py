@@ -19,8 +19,6 @@ _ALGORITHM = f"X-Amz-Algorithm={ALGORITHM}"
 
 _BLOCK_BYTES = sha256().block_size
 _INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
-# What is behind a key in its block.
-_INNER_REST, _OUTER_REST = (bytes([pad]) * _BLOCK_BYTES for pad in (0x36, 0x5C))
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -55,7 +53,9 @@ class Credentials(Protocol):
     secret_access_key: str | None
     session_token: str | None
     scope: Any
-    signing_key: bytes
+    signing_blocks: bytes
+    """The signing key, as its HMAC begins."""
+
     encoded_id: str
     """The access key id as it stands in a query."""
 
@@ -108,7 +108,7 @@ def sign_query(
     canonical_request = f"{method}\n{path}\n{canonical_query}\n{lines}\n{names}\nUNSIGNED-PAYLOAD"
     digest = sha256(canonical_request.encode()).hexdigest()
     string_to_sign = f"{ALGORITHM}\n{instant}\n{scope.text}\n{digest}"
-    return f"{url_query}&X-Amz-Signature={_hmac(credentials.signing_key, string_to_sign.encode()).hexdigest()}"
+    return f"{url_query}&X-Amz-Signature={_hmac(credentials.signing_blocks, string_to_sign.encode()).hexdigest()}"
 
 
 def timestamp(at: int) -> str:
@@ -140,25 +140,28 @@ def _derive(credentials: Credentials, scope: Scope) -> None:
     access_key_id, token = credentials.access_key_id or "", credentials.session_token
     key = b"AWS4" + (credentials.secret_access_key or "").encode()
     for part in (scope.date, scope.region, SERVICE, TERMINATOR):
-        key = _hmac(key, part.encode()).digest()
+        key = _hmac(_blocks(key), part.encode()).digest()
     encoded_id = _encode(access_key_id)
     # Most often the same text, which need not be there twice.
     credentials.encoded_id = access_key_id if encoded_id == access_key_id else encoded_id
     credentials.token_query = f"&X-Amz-Security-Token={_encode(token)}" if token else ""
-    credentials.signing_key = key
+    credentials.signing_blocks = _blocks(key)
     credentials.scope = scope
 
 
-def _hmac(key: bytes, message: bytes) -> "hashlib._Hash":
-    """The outer hash of HMAC-SHA256. For messages as short as these, OpenSSL's own HMAC takes twice the time.
+def _blocks(key: bytes) -> bytes:
+    """What HMAC-SHA256 begins its inner and its outer hash with, one behind the other.
 
+    For messages as short as these, OpenSSL's own HMAC takes twice the time of the two hashes.
     Source: https://www.rfc-editor.org/rfc/rfc2104#section-2
     """
-    length = len(key)
-    if length > _BLOCK_BYTES:
-        return _hmac(sha256(key).digest(), message)
-    inner = sha256(key.translate(_INNER) + _INNER_REST[length:] + message).digest()
-    return sha256(key.translate(_OUTER) + _OUTER_REST[length:] + inner)
+    block = (key if len(key) <= _BLOCK_BYTES else sha256(key).digest()).ljust(_BLOCK_BYTES, b"\0")
+    return block.translate(_INNER) + block.translate(_OUTER)
+
+
+def _hmac(blocks: bytes, message: bytes) -> "hashlib._Hash":
+    """The outer hash."""
+    return sha256(blocks[_BLOCK_BYTES:] + sha256(blocks[:_BLOCK_BYTES] + message).digest())
 
 
 def _encode(text: str) -> str:

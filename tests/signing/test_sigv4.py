@@ -97,7 +97,7 @@ def test_secrets_are_in_no_repr():
 
     assert "AKIA" in shown
     assert "the-" not in shown
-    assert repr(credentials.signing_key) not in shown
+    assert repr(credentials.signing_blocks) not in shown
 
 
 @pytest.mark.parametrize(
