@@ -150,7 +150,8 @@ def test_a_worker_that_is_killed_is_replaced_and_its_counts_stay(store):
         assert eventually(lambda: status_of(process.exchange(SIGN)) == 200)
 
         assert not before & after
-        assert metric(ask("/metrics"), "urls_signed_total") >= 31
+        # The others hear of it a tenth of a second later.
+        assert eventually(lambda: metric_of(ask, "urls_signed_total") >= 31)
         lines = [message for message in process.messages if "Worker process" in message]
         assert sorted(lines) == [
             f"Worker process {pid} ended by SIGKILL; another starts in 0.1 seconds" for pid in sorted(before)
