@@ -39,14 +39,12 @@ class Loaded:
 
     def turn(self) -> None:
         started = time.perf_counter()
-        workers = self._server.workers()
-        if len(workers) > len(cores.WORKERS):
-            for worker in workers:
-                with servers.resting({*workers} - {worker}), self._turns.turn():
-                    time.sleep(TURN_SECONDS / len(workers))
-        else:
-            with self._turns.turn():
-                time.sleep(TURN_SECONDS)
+        workers = {*self._server.workers()}
+        # Workers that share a core take turns in their turn.
+        rests = [workers - {worker} for worker in workers] if len(workers) > len(cores.WORKERS) else [set()]
+        for rest in rests:
+            with servers.resting(rest), self._turns.turn():
+                time.sleep(TURN_SECONDS / len(rests))
         self._settle()
         self.seconds += time.perf_counter() - started
 
@@ -57,8 +55,11 @@ class Loaded:
 
     def _settle(self) -> None:
         used, share = self._server.cpu_seconds(), 1.0
+        end = time.perf_counter() + load.ASK_SECONDS
         while share > IDLE_SHARE:
             looked = time.perf_counter()
+            if looked > end:
+                raise load.LoadError(f"The server is still busy {load.ASK_SECONDS} seconds after the last request")
             time.sleep(LOOK_SECONDS)
             before, used = used, self._server.cpu_seconds()
             share = (used - before) / (time.perf_counter() - looked)

@@ -66,12 +66,10 @@ def presigned(
 
 def _check_keys(account: AwsAccount) -> None:
     keys = {"access-key-id": account.access_key_id, "secret-access-key": account.secret_access_key}
-    if missing := [name for name, value in keys.items() if not value]:
-        raise Invalid(
-            *(
-                Issue(
-                    f"AwsAccount/{account.id} has no {name}, without which nothing can be signed", f"AwsAccount.{name}"
-                )
-                for name in missing
-            )
-        )
+    missing = [
+        Issue(f"AwsAccount/{account.id} has no {name}, without which nothing can be signed", f"AwsAccount.{name}")
+        for name, value in keys.items()
+        if not value
+    ]
+    if missing:
+        raise Invalid(*missing)
