@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from service.access.callers import ANYBODY
 from service.resources.repository import Repository
@@ -85,3 +85,10 @@ class Exchange:
 
         self.params: Mapping[str, Any] = NO_PARAMETERS
         """What the request is about, as policies were asked."""
+
+    def settle(self, body_type: str | None) -> None:
+        """Settle the answer's type, for a request whose body is of ``body_type``. Raises NotAcceptable."""
+        # A client may send the header in several lines.
+        accept = self.request.headers.getall(hdrs.ACCEPT, None)
+        wanted = None if accept is None else ",".join(accept)
+        self.answer_type = media.answer_type(self.query.get("_format"), wanted, body_type)

@@ -270,7 +270,7 @@ async def test_thousands_of_unknown_fields_are_not_all_listed(client, faults, co
 
 
 async def test_a_body_that_never_arrives_is_not_waited_for_for_ever(client, faults, monkeypatch):
-    monkeypatch.setattr("service.web.middleware.BODY_SECONDS", 0.05)
+    monkeypatch.setattr("service.web.body.BODY_SECONDS", 0.05)
     stalled = asyncio.Event()
 
     async def body():
