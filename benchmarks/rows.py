@@ -100,7 +100,7 @@ ROWS = (
         ours=loaded(ready.embedded, GET, RequestsPerSecond),
         beside=loaded(ready.fast_api("coroutine"), GET, RequestsPerSecond),
         unit="/s",
-        bar=times_faster(5),
+        bar=times_faster(4),
     ),
     Row(
         name="upload",
