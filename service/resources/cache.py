@@ -4,9 +4,10 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any
 
 from service.errors import Invalid, StoreUnavailable
+from service.resources.readings import ABANDONED, Readings
 from service.resources.resource import Resource
 from service.resources.store import Page, Store
 from service.resources.tracking import OFF, Tracker, Watch
@@ -19,8 +20,6 @@ TOGETHER_SECONDS = 0.05
 
 # In place of an id, which is never empty.
 ALL = ""
-# In place of an answer.
-_ABANDONED = object()
 
 
 class Entry:
@@ -39,23 +38,6 @@ class Entry:
     def confirmed_at(self) -> float:
         """The last instant at which this was known to be what the store holds."""
         return max(self.read_at, self.watch.confirmed_at)
-
-
-class Reading(NamedTuple):
-    """A read on its way. Who missed the key first makes it, and all who miss it meanwhile wait."""
-
-    watch: Watch
-    waiting: list[asyncio.Future[Any]]
-
-    def end(self, found: Any, error: Exception | None = None) -> None:
-        for waiter in self.waiting:
-            if waiter.done():
-                # Whoever waited has gone away.
-                continue
-            if error:
-                waiter.set_exception(error)
-            else:
-                waiter.set_result(found)
 
 
 class CachedStore:
@@ -96,7 +78,7 @@ class CachedStore:
 
         self._read_at = clock()
         self._entries: OrderedDict[str, Entry] = OrderedDict()
-        self._readings: dict[str, Reading] = {}
+        self._readings = Readings()
         self._told: dict[str, set[str]] = {}
         """Ids of which a change was told since their kind was last listed, for each kind that is."""
 
@@ -214,12 +196,9 @@ class CachedStore:
         return await asyncio.shield(task)
 
     async def _read_once(self, key: str) -> Any:
-        # Without a live watch, what a read has seen may have been changed before this caller came.
-        while (reading := self._readings.get(key)) and reading.watch.live:
-            waiter: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-            reading.waiting.append(waiter)
-            found = await waiter
-            if found is not _ABANDONED:
+        while reading := self._readings.under_way(key):
+            found = await reading.answer()
+            if found is not ABANDONED:
                 return found
             if entry := self._true_entry(key):
                 return entry.found
@@ -228,25 +207,22 @@ class CachedStore:
     async def _read(self, key: str) -> Any:
         kind, _, id_ = key.partition(":")
         watch = self._tracker.watch if kind in self._tracker.kinds else OFF
-        reading = self._readings[key] = Reading(watch, [])
         now = self._clock()
         if now - self._read_at > TOGETHER_SECONDS:
             self._read_at = now
         read_at = self._read_at
+        reading = self._readings.begin(key, watch)
         try:
             found = await (self._list(kind) if id_ == ALL else self._inner.get(kind, id_))
         except Exception as error:
-            self._unregister(key, reading)
-            reading.end(None, error)
+            self._readings.end(reading, error=error)
             raise
         except asyncio.CancelledError:
-            # Who made it has gone away; one of the others makes it anew.
-            self._unregister(key, reading)
-            reading.end(_ABANDONED)
+            # Who made it has gone away.
+            self._readings.end(reading, ABANDONED)
             raise
-        if self._unregister(key, reading):
+        if self._readings.end(reading, found):
             self._keep(key, Entry(found, read_at, watch))
-        reading.end(found)
         return found
 
     async def _list(self, kind: str) -> Sequence[Resource]:
@@ -265,13 +241,6 @@ class CachedStore:
                 told.add(id_)
                 raise
         return await self._inner.all(kind)
-
-    def _unregister(self, key: str, reading: Reading) -> bool:
-        """Whether it was registered still: nothing was told of the key since it began."""
-        if self._readings.get(key) is not reading:
-            return False
-        del self._readings[key]
-        return True
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
@@ -295,7 +264,7 @@ class CachedStore:
         """Whether there was anything to forget, beside reads on their way."""
         key, all_ = _key(kind, id), _key(kind, ALL)
         for forgotten in (key, all_):
-            self._readings.pop(forgotten, None)
+            self._readings.forget(forgotten)
         self._entries.pop(all_, None)
         return self._entries.pop(key, None) is not None
 
