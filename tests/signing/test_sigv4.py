@@ -6,6 +6,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
 
 from service.resources.types import AwsAccount
+from service.signing import sigv4
 from service.signing.operations import DELETE_OBJECT, GET_OBJECT, PUT_OBJECT
 from service.signing.sigv4 import sign_query, timestamp
 
@@ -74,6 +75,14 @@ def test_each_region_has_a_signing_key_of_its_own(credentials):
     assert west == sign(fresh, "us-west-2")
     assert "%2Fus-west-2%2F" in west
     assert sign(credentials) == east
+
+
+def test_a_signing_key_is_kept_where_more_regions_are_in_use_than_are_remembered(credentials, monkeypatch):
+    before = sign(credentials)
+    sigv4.scope_of.cache_clear()
+    monkeypatch.delattr(sigv4, "_derive")
+
+    assert sign(credentials) == before
 
 
 def test_a_blank_session_token_is_none(credentials):
