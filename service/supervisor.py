@@ -226,7 +226,10 @@ def _work(settings: Settings, places: Listening, directory: Path, number: int, l
     def began(store: "Store") -> None:
         line.sendall(SERVES + store.description.encode())
 
-    server.serve(settings, places.siblings(), began=began, parent=line)
+    try:
+        server.serve(settings, places.siblings(), began=began, parent=line)
+    finally:
+        sharing.flush()
     if _is_gone(line):
         logger.warning("Stopped, as the parent process is gone")
         shutil.rmtree(directory, ignore_errors=True)

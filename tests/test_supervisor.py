@@ -158,6 +158,17 @@ def test_a_worker_that_is_killed_is_replaced_and_its_counts_stay(store):
         ]
 
 
+def test_a_worker_that_ends_loses_no_count(store):
+    with running(SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
+        before = workers(process)
+        assert {status_of(process.exchange(SIGN)) for _ in range(30)} == {200}
+        for pid in before:
+            os.kill(pid, signal.SIGTERM)
+        assert eventually(lambda: len(workers(process) - before) == 2)
+
+        assert eventually(lambda: metric_of(operations_at(process), "urls_signed_total") == 30)
+
+
 def test_a_dead_worker_leaves_nothing_that_counts_as_living(store):
     with running(measured=False, SIGNER_STORE_URL=store) as process:
         (directory,) = metrics_directories(workers(process))

@@ -1,7 +1,6 @@
 """Where metrics are kept: in this process, or in files from which any worker process can tell the sum."""
 
 import asyncio
-import atexit
 import os
 from pathlib import Path
 from typing import Any
@@ -50,18 +49,18 @@ def share(directory: Path, worker: int) -> None:
                 _write_soon()
 
     values.ValueClass = SharedValue
-    atexit.register(_write)
 
 
 def _write_soon() -> None:
     try:
-        asyncio.get_running_loop().call_later(BEHIND_SECONDS, _write)
+        asyncio.get_running_loop().call_later(BEHIND_SECONDS, flush)
     except RuntimeError:
         # There is no loop yet, or none any more.
-        _write()
+        flush()
 
 
-def _write() -> None:
+def flush() -> None:
+    """Put into files what was counted, as who ends must."""
     for value in _counted:
         value.set(value.get())
     _counted.clear()
@@ -76,7 +75,7 @@ def source(own: CollectorRegistry) -> CollectorRegistry:
     """The registry to show: ``own``, or one that sums over all workers."""
     if values.ValueClass is OwnValue:
         return own
-    _write()
+    flush()
     summed = CollectorRegistry()
     MultiProcessCollector(summed)  # type: ignore[no-untyped-call]
     return summed
