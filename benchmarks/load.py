@@ -177,6 +177,12 @@ def delays(port: int, request: Request, *, rate: float, seconds: int) -> tuple[f
     return percentiles[49] * 1e6, percentiles[98] * 1e6
 
 
+def wrk_version() -> str:
+    """As wrk tells it, which is a failure to it."""
+    told = subprocess.run(["wrk", "-v"], capture_output=True, text=True, check=False).stdout  # noqa: S607 - on PATH
+    return " ".join(told.split()[:2])
+
+
 def install() -> None:
     """Install the generators where that is possible without asking.
 

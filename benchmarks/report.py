@@ -2,19 +2,23 @@
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks import chart, cores
+from benchmarks import chart, cores, load, servers
 from benchmarks.contest import Result
 from benchmarks.servers import ROOT
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 PLOT = PAGE.with_suffix(".svg")
 HEADER = ("what", "beside it", "ours", "beside", "figure", "bar", "")
-PACKAGES = ("aiohttp", "uvloop", "redis", "hiredis", "aiobotocore", "botocore")
+PACKAGES = (
+    *("aiohttp", "uvloop", "redis", "hiredis", "aiobotocore", "botocore"),
+    *("boto3", "minio", "fastapi", "uvicorn", "httptools"),
+)
 
 INTRODUCTION = """\
 # Benchmarks
@@ -52,7 +56,6 @@ def write(results: Sequence[Result], seconds: float, setting: str) -> None:
 
 
 def page(results: Sequence[Result], seconds: float, setting: str) -> str:
-    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return "\n".join(
         [
             INTRODUCTION,
@@ -61,7 +64,7 @@ def page(results: Sequence[Result], seconds: float, setting: str) -> str:
             f"![How much of its bar each row takes]({PLOT.name})",
             "",
             f"Measured on {datetime.now(UTC):%Y-%m-%d} in {seconds:.0f} s, on {setting}.",
-            f"Python {platform.python_version()}, {packages}.",
+            f"{', '.join(_versions())}.",
             "",
         ]
     )
@@ -83,6 +86,16 @@ def machine() -> str:
     models = [text.partition(": ")[2] for text in lines if text.startswith("model name")]
     cpu = f"{os.cpu_count()} cores of {models[0] if models else platform.machine()}"
     return f"{cpu}, {platform.system()}, load average {os.getloadavg()[0]:.1f} before; {cores.described()}"
+
+
+def _versions() -> Iterator[str]:
+    yield f"Python {platform.python_version()}"
+    for name in PACKAGES:
+        # Not all peers need be installed.
+        with suppress(PackageNotFoundError):
+            yield f"{name} {version(name)}"
+    yield servers.redis_version()
+    yield load.wrk_version()
 
 
 def _figures(result: Result) -> str:

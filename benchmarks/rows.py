@@ -66,7 +66,7 @@ ROWS = (
     ),
     Row(
         name="get-bearer",
-        what="CPU per signed GET, Bearer token and a matcho policy",
+        what="CPU per signed GET, embedded store, Bearer token and a matcho policy",
         against=FLOOR,
         ours=loaded(ready.closed, GET, CpuPerRequest),
         beside=loaded(ready.constant, ROOT, CpuPerRequest),
@@ -134,7 +134,7 @@ ROWS = (
     Row(
         name="workers",
         what="CPU per signed GET, 2 worker processes",
-        against="1 process, on the same cores",
+        against="1 process, on the same cores; two that share a core take turns of 0.1 s",
         ours=loaded(ready.workers(2), GET_FIRST, CpuPerRequest),
         beside=loaded(ready.workers(1), GET_FIRST, CpuPerRequest),
         unit="µs",

@@ -116,6 +116,12 @@ def environment() -> dict[str, str]:
     return {**kept, "AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
 
 
+def redis_version() -> str:
+    """Name and version of the server that ``redis`` starts."""
+    told = subprocess.run([_redis_binary(), "--version"], capture_output=True, text=True, check=True).stdout
+    return told.partition(" sha=")[0]
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -49,8 +49,10 @@ class Loaded:
         self.seconds += time.perf_counter() - started
 
     def end(self) -> tuple[int, float]:
-        """How many requests were answered, and the CPU seconds that they took."""
+        """How many requests were answered, to the last, and the CPU seconds that they took."""
+        started = time.perf_counter()
         requests = self._turns.end()
+        self.seconds += time.perf_counter() - started
         return requests, self._server.cpu_seconds() - self._before
 
     def _settle(self) -> None:
@@ -91,15 +93,20 @@ def loaded(serve: Serve, request: Request, meter: Meter, *, visits: int = 0) -> 
     def side() -> Iterator[Party]:
         with serve() as server:
             asked = replace(request, authorization=server.authorization)
-            answer = load.ask(server.port, asked)
-            if request in example.SIGNS:
-                example.check(request, answer)
+            _check(server, request)
             steady.visit(server.port, asked, visits)
             load.warm_up(server.port, asked)
             with load.in_turns(server.port, asked) as turns:
                 yield meter(server, turns)
 
     return side
+
+
+def _check(server: Server, request: Request) -> None:
+    """Ask once, and compare what is signed with aiobotocore's."""
+    answer = load.ask(server.port, replace(request, authorization=server.authorization))
+    if request in example.SIGNS:
+        example.check(request, answer)
 
 
 @contextmanager
@@ -139,7 +146,7 @@ def resident(serve: Serve, request: Request) -> Side:
 
     def measure() -> float:
         with serve() as server:
-            load.ask(server.port, request)
+            _check(server, request)
             return server.resident_mib()
 
     @contextmanager
@@ -155,6 +162,7 @@ def delays(serve: Serve, request: Request) -> TwoSides:
     @contextmanager
     def round_() -> Iterator[Callable[[], tuple[float, float]]]:
         with serve() as server:
+            _check(server, request)
             load.warm_up(server.port, request)
 
             def measure() -> tuple[float, float]:
@@ -183,6 +191,7 @@ def remembering(serve: Serve, request: Request, *, many: int, few: int) -> TwoSi
     def round_() -> Iterator[Callable[[], tuple[float, float]]]:
         def measure() -> tuple[float, float]:
             with serve() as server:
+                _check(server, request)
                 steady.visit(server.port, request, few)
                 less = server.resident_mib()
                 steady.visit(server.port, request, many)
