@@ -128,7 +128,7 @@ class Settings:
     cache_size: int = setting(
         "10000",
         number(0, 10_000_000),
-        "Most accounts from Redis that a process remembers, for two kilobytes each; 0 turns the cache off.",
+        "Most resources from Redis that a process remembers, an account for two kilobytes; 0 turns the cache off.",
     )
     cache_ttl: int = setting(
         "60",

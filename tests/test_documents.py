@@ -5,7 +5,11 @@ import sys
 import pytest
 from documents import ROOT, blocks, carry_out, examples
 
+from benchmarks import report
+from benchmarks.rows import ROWS
 from service import settings
+
+TABLE_ROW = re.compile(r"^\| (.*) \| (.*) \| (.*) \| (.*) \| (.*) \| (.*) \| (.*) \|$", re.MULTILINE)
 
 
 async def test_the_examples_of_the_readme_work_as_written(client):
@@ -38,6 +42,14 @@ def test_a_generated_page_is_what_the_declarations_say(page):
     )
 
     assert made.stdout == (ROOT / "docs" / page).read_text(encoding="utf-8"), "run make docs"
+
+
+def test_the_benchmarks_are_those_that_were_measured():
+    page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    shown = [(what, against, bar) for what, against, *_, bar, _ in re.findall(TABLE_ROW, page)]
+
+    assert page.startswith(report.INTRODUCTION), "run make bench"
+    assert shown[2:] == [(row.what, row.against, str(row.bar)) for row in ROWS]
 
 
 def test_every_setting_in_the_readme_is_one():

@@ -1,12 +1,12 @@
 """A store in front of a store: keeps what it has read in this process, for as long as it is known to be true."""
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
-from service.errors import Invalid, StoreUnavailable
+from service.errors import StoreUnavailable
 from service.resources.readings import ABANDONED, Readings
 from service.resources.resource import Resource
 from service.resources.store import Page, Store
@@ -17,6 +17,9 @@ from service.telemetry.metrics import CACHE_HITS, CACHE_INVALIDATIONS, CACHE_MIS
 HASTE_SECONDS = 0.05
 # Reads that begin within so long share the time of the first, for the same reason as they share an era.
 TOGETHER_SECONDS = 0.05
+
+# Their own, as they say nothing to most who ask.
+ENTRIES_PER_ABSENCE = 10
 
 # In place of an id, which is never empty.
 ALL = ""
@@ -40,11 +43,21 @@ class Entry:
         return max(self.read_at, self.watch.confirmed_at)
 
 
+class Listed:
+    """When a kind was last listed: under which ``watch``, and the ids of which a change was ``told`` since."""
+
+    __slots__ = ("told", "watch")
+
+    def __init__(self) -> None:
+        self.watch: Watch | None = None
+        self.told: set[str] = set()
+
+
 class CachedStore:
     """Remembers ``size`` resources of ``inner`` and forgets each that ``tracker`` tells of.
 
     Those remembered are the most recently used, give or take a quarter of them. That there is no such resource is
-    remembered where there is room: whoever asks for what does not exist displaces nothing that does.
+    remembered beside them, of a tenth as many: whoever asks for what does not exist displaces nothing that does.
 
     While changes are not told, every call goes through. While ``inner`` is away, what was confirmed within the last
     ``stale`` seconds is still told; nothing is kept longer than ``ttl`` seconds without a look. A clock counts
@@ -78,15 +91,15 @@ class CachedStore:
 
         self._read_at = clock()
         self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self._absences: OrderedDict[str, Entry] = OrderedDict()
         self._readings = Readings()
-        self._told: dict[str, set[str]] = {}
-        """Ids of which a change was told since their kind was last listed, for each kind that is."""
+        self._listed: dict[str, Listed] = defaultdict(Listed)
 
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def at_hand(self, kind: str, id: str) -> Resource | None:
-        entry = self._true_entry(_key(kind, id))
-        if entry is None or entry.found is None:
+        entry = self._kept_entry(_key(kind, id))
+        if entry is None:
             return None
         CACHE_HITS.inc()
         resource: Resource = entry.found
@@ -109,11 +122,15 @@ class CachedStore:
             self._forget(kind, id)
 
     def all_at_hand(self, kind: str) -> Sequence[Resource] | None:
-        entry = self._true_entry(_key(kind, ALL))
-        return entry.found if entry else None
+        entry = self._kept_entry(_key(kind, ALL))
+        if entry is None:
+            return None
+        CACHE_HITS.inc()
+        listing: Sequence[Resource] = entry.found
+        return listing
 
-    async def all(self, kind: str) -> Sequence[Resource]:
-        self._told.setdefault(kind, set())
+    async def all(self, kind: str, *, changed: Collection[str] | None = ()) -> Sequence[Resource]:
+        del changed
         found: Sequence[Resource] = await self._find(_key(kind, ALL))
         return found
 
@@ -148,14 +165,14 @@ class CachedStore:
         await self._inner.close()
 
     def changed(self, kind: str, id: str) -> None:
-        if kind in self._told:
-            self._told[kind].add(id)
-        if self._forget(kind, id):
-            CACHE_INVALIDATIONS.inc()
+        if kind in self._listed:
+            self._listed[kind].told.add(id)
+        self._forget(kind, id)
 
     def flushed(self) -> None:
-        CACHE_INVALIDATIONS.inc(len(self._entries))
+        CACHE_INVALIDATIONS.inc(len(self._entries) + len(self._absences))
         self._entries.clear()
+        self._absences.clear()
         self._readings.clear()
 
     async def _find(self, key: str) -> Any:
@@ -172,14 +189,22 @@ class CachedStore:
             return spare.found
 
     def _true_entry(self, key: str) -> Entry | None:
+        entry = self._kept_entry(key) or self._absences.get(key)
+        return entry if entry and self._is_true(entry) else None
+
+    def _kept_entry(self, key: str) -> Entry | None:
+        """As ``_true_entry``, of what there is."""
         entry = self._entries.get(key)
-        if entry is None or not entry.watch.live or self._clock() - entry.read_at > self._ttl:
+        if entry is None or not self._is_true(entry):
             return None
-        if entry.era != self._era and entry.found is not None:
+        if entry.era != self._era:
             # To move it at each use would touch its neighbours, which in a large cache are far away.
             entry.era = self._era
             self._entries.move_to_end(key)
         return entry
+
+    def _is_true(self, entry: Entry) -> bool:
+        return entry.watch.live and self._clock() - entry.read_at <= self._ttl
 
     async def _ask(self, key: str) -> Any:
         if not self._spare(key):
@@ -213,7 +238,7 @@ class CachedStore:
         read_at = self._read_at
         reading = self._readings.begin(key, watch)
         try:
-            found = await (self._list(kind) if id_ == ALL else self._inner.get(kind, id_))
+            found = await (self._list(kind, watch) if id_ == ALL else self._inner.get(kind, id_))
         except Exception as error:
             self._readings.end(reading, error=error)
             raise
@@ -225,22 +250,17 @@ class CachedStore:
             self._keep(key, Entry(found, read_at, watch))
         return found
 
-    async def _list(self, kind: str) -> Sequence[Resource]:
-        """All of a kind, with those that an operator has just written.
-
-        An index is mended every now and then, or by a read of what it lacks; what is kept here must not lack it.
-        """
-        told = self._told[kind]
-        for id_ in tuple(told):
-            told.discard(id_)
-            try:
-                await self._inner.get(kind, id_)
-            except Invalid:
-                continue
-            except StoreUnavailable:
-                told.add(id_)
-                raise
-        return await self._inner.all(kind)
+    async def _list(self, kind: str, watch: Watch) -> Sequence[Resource]:
+        """All of a kind, with those that an operator has just written, which an index need not have yet."""
+        listed = self._listed[kind]
+        before, told = listed.watch, listed.told
+        listed.watch, listed.told = watch, set()
+        try:
+            # What was changed while nobody watched was told to nobody.
+            return await self._inner.all(kind, changed=told if watch is before else None)
+        except BaseException:
+            listed.watch = None
+            raise
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
@@ -249,28 +269,33 @@ class CachedStore:
             task.exception()
 
     def _keep(self, key: str, entry: Entry) -> None:
+        if entry.found is None:
+            self._entries.pop(key, None)
+            self._absences[key] = entry
+            if len(self._absences) > max(1, self._size // ENTRIES_PER_ABSENCE):
+                self._absences.popitem(last=False)
+            return
         self._kept += 1
         if self._kept > self._size // 4:
             self._kept = 0
             self._era += 1
-        absent = entry.found is None
         entry.era = self._era
+        self._absences.pop(key, None)
         self._entries[key] = entry
-        self._entries.move_to_end(key, last=not absent)
+        self._entries.move_to_end(key)
         if len(self._entries) > self._size:
             self._entries.popitem(last=False)
 
-    def _forget(self, kind: str, id: str) -> bool:
-        """Whether there was anything to forget, beside reads on their way."""
-        key, all_ = _key(kind, id), _key(kind, ALL)
-        for forgotten in (key, all_):
-            self._readings.forget(forgotten)
-        self._entries.pop(all_, None)
-        return self._entries.pop(key, None) is not None
+    def _forget(self, kind: str, id: str) -> None:
+        """Of what is listed, too; and of reads on their way."""
+        for key in (_key(kind, id), _key(kind, ALL)):
+            self._readings.forget(key)
+            if self._entries.pop(key, None) or self._absences.pop(key, None):
+                CACHE_INVALIDATIONS.inc()
 
     def _spare(self, key: str) -> Entry | None:
         """What may be told of the key while the store is away."""
-        entry = self._entries.get(key)
+        entry = self._entries.get(key) or self._absences.get(key)
         if entry is None or not self._stale or self._clock() - entry.confirmed_at > self._stale:
             return None
         return entry

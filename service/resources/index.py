@@ -4,7 +4,8 @@ import asyncio
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from time import monotonic
 from typing import cast
 
@@ -54,6 +55,14 @@ class Index:
         except StoreUnavailable:
             self._due.pop(kind, None)
 
+    async def renew(self, kind: str, changed: Collection[str] | None) -> None:
+        """See to it that those of the ids ``changed`` that have hashes are in the next listing; None for any."""
+        if changed is None:
+            self._due.pop(kind, None)
+        elif ids := [id_ for id_ in changed if ID.fullmatch(id_)]:
+            with _as_far_as_allowed(kind):
+                await self._add_missing(kind, ids)
+
     async def page(self, kind: str, *, offset: int, count: int) -> tuple[int, list[str]]:
         """How many there are, and at most ``count`` ids after the first ``offset``."""
         await self._mend_if_due(kind)
@@ -75,12 +84,9 @@ class Index:
             began = monotonic()
             if began < self._due.get(kind, began):
                 return
-            try:
+            with _as_far_as_allowed(kind):
                 await self._mend(kind)
-            except Refused:
-                LOGGER.debug("No scan is allowed, or nothing may be written: the index of %s must do as it is", kind)
-            finally:
-                self._due[kind] = monotonic() + REST_PER_MEND * (monotonic() - began)
+            self._due[kind] = monotonic() + REST_PER_MEND * (monotonic() - began)
 
     async def _mend(self, kind: str) -> None:
         start = f"{self._prefix}{kind}:"
@@ -103,7 +109,7 @@ class Index:
         scores = await self._reach.call(self._client.zmscore, self._key(kind), list(ids))
         missing = [id_ for id_, score in zip(ids, scores, strict=True) if score is None]
         if missing:
-            await self.put(kind, missing)
+            await self._reach.call(self._client.zadd, self._key(kind), dict.fromkeys(missing, 0))
             # One that was deleted since the scan saw it has just been listed again.
             await self._drop_absent(kind, missing)
 
@@ -128,6 +134,14 @@ class Index:
 
         types = await self._reach.call(type_each)
         return [id_ for id_, type_ in zip(ids, types, strict=True) if type_ == "hash"]
+
+
+@contextmanager
+def _as_far_as_allowed(kind: str) -> Iterator[None]:
+    try:
+        yield
+    except Refused:
+        LOGGER.debug("No scan is allowed, or nothing may be written: the index of %s must do as it is", kind)
 
 
 def glob_escaped(text: str) -> str:

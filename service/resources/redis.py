@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Self
 
@@ -119,7 +119,8 @@ class RedisStore:
         del kind
         return None
 
-    async def all(self, kind: str) -> Sequence[Resource]:
+    async def all(self, kind: str, *, changed: Collection[str] | None = ()) -> Sequence[Resource]:
+        await self._index.renew(kind, changed)
         _, ids = await self._index.page(kind, offset=0, count=-1)
         return await self._adopted_all(kind, ids)
 

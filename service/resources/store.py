@@ -2,7 +2,7 @@
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count, takewhile
@@ -58,8 +58,11 @@ class Store(Protocol):
     def all_at_hand(self, kind: str) -> Sequence[Resource] | None:
         """What ``all`` would tell, if that is known without a wait; None says nothing."""
 
-    async def all(self, kind: str) -> Sequence[Resource]:
-        """Every resource of a kind that has few, ordered by id."""
+    async def all(self, kind: str, *, changed: Collection[str] | None = ()) -> Sequence[Resource]:
+        """Every resource of a kind that has few, ordered by id.
+
+        It may lag behind what others than the service write, but for those whose ids are in ``changed``; None for any.
+        """
 
     async def keep(self, kind: str, id: str, fields: Mapping[str, str], *, seconds: int) -> None:
         """Store what nobody lists or changes, for so long. Whoever reads it must know by itself when that is over."""
@@ -123,7 +126,8 @@ class EmbeddedStore:
             self._listings[kind] = tuple(resources[id_] for id_ in sorted(resources))
         return self._listings[kind]
 
-    async def all(self, kind: str) -> Sequence[Resource]:
+    async def all(self, kind: str, *, changed: Collection[str] | None = ()) -> Sequence[Resource]:
+        del changed
         return self.all_at_hand(kind)
 
     async def keep(self, kind: str, id: str, fields: Mapping[str, str], *, seconds: int) -> None:

@@ -89,10 +89,14 @@ AUDIT_EVENTS = Family(
     "Events written to the audit log.",
     {"event": "`signed`, `denied` or `changed`"},
 )
-CACHE_HITS = Family(Tally, "s3_signer_cache_hits_total", "Resources that were found in the cache.")[()]
-CACHE_MISSES = Family(Tally, "s3_signer_cache_misses_total", "Resources that had to be read from the store.")[()]
+CACHE_HITS = Family(
+    Tally, "s3_signer_cache_hits_total", "Lookups that the cache has answered, of which a request takes one or more."
+)[()]
+CACHE_MISSES = Family(Tally, "s3_signer_cache_misses_total", "Lookups that had to be read from the store.")[()]
 CACHE_INVALIDATIONS = Family(
-    Tally, "s3_signer_cache_invalidations_total", "Resources that left the cache because somebody changed them."
+    Tally,
+    "s3_signer_cache_invalidations_total",
+    "Entries that left the cache because of a change.",
 )[()]
 CACHE_LIVE = Family(
     Gauge,
@@ -104,14 +108,14 @@ STORE_CALLS = Family(
     Timing,
     "s3_signer_store_call_duration_seconds",
     "Time that calls to Redis took, with all their tries.",
-    {"call": "the command, such as `hgetall`"},
+    {"call": "a command of Redis, such as `hgetall`, or what several are for, such as `compare_and_set`"},
     buckets=BUCKETS_SECONDS,
 )
 STORE_ERRORS = Family(
     Tally,
     "s3_signer_store_errors_total",
     "Calls to Redis that failed.",
-    {"call": "the command", "reason": "`unreachable`, or `refused` by Redis itself"},
+    {"call": "as above", "reason": "`unreachable`, or `refused` by Redis itself"},
 )
 PROCESSES = Family(Gauge, "s3_signer_processes", "Processes that serve.", multiprocess_mode="livesum")[()]
 BUILD = Family(

@@ -6,6 +6,7 @@ import re
 import time
 from bisect import bisect_right
 from contextlib import ExitStack
+from statistics import median
 
 import pytest
 from aiohttp import ClientSession
@@ -16,8 +17,8 @@ PROCESSES, ACCOUNTS, READERS = 3, 12, 18
 # What is stale is mended by the next write, so that it shows in a lull alone.
 SQUALLS, SQUALL_SECONDS = 16, 0.2
 SETTLE_SECONDS = 0.2
-# What a machine that is busy with other things may add; the figure itself is in the message of the assertion.
-LAG_SECONDS = 2.0
+# What the contract says, and what a machine that is busy with other things may add now and then.
+LAG_SECONDS, LONGEST_LAG_SECONDS = 0.1, 2.0
 
 
 @pytest.fixture
@@ -43,7 +44,9 @@ class Storm:
         self.ids = [f"a{n}" for n in range(ACCOUNTS)]
         self.written = {id_: ([], []) for id_ in self.ids}
         self.reads = self.kills = 0
-        self.lag = 0.0
+        self.lags = []
+        """Of answers that were behind, how much, in seconds."""
+
         self.faults = []
         self.ends = 0.0
         self.hot = "a0"
@@ -74,11 +77,13 @@ class Storm:
             await self.call("PUT", f"/AwsAccount/{id_}", {200, 201}, json=fields)
         elif how < 0.5:
             await self.call("DELETE", f"/AwsAccount/{id_}", {200, 204})
-        elif how < 0.6:
+        elif how < 0.597:
             await self.operator.delete(key)
+        elif how < 0.6:
+            await self.operator.flushall()
         elif how < 0.7:
-            await self.operator.hset(f"new:{id_}", mapping=fields)
-            await self.operator.rename(f"new:{id_}", key)
+            # At once, as a flush in between would leave nothing to rename.
+            await self.operator.pipeline().hset(f"new:{id_}", mapping=fields).rename(f"new:{id_}", key).execute()
         else:
             await self.operator.hset(key, mapping=fields)
 
@@ -106,8 +111,8 @@ class Storm:
         """How long before the question the number that was answered had been replaced."""
         instants, numbers = self.written[id_]
         later = bisect_right(numbers, number)
-        if later < len(instants):
-            self.lag = max(self.lag, began - instants[later])
+        if later < len(instants) and began > instants[later]:
+            self.lags.append(began - instants[later])
 
     async def kill(self):
         while time.monotonic() < self.ends:
@@ -131,6 +136,11 @@ class Storm:
                 self.faults.append(f"{method} {url}: {response.status} {answer}")
             return response.status, answer
 
+    async def hits(self):
+        """How often the caches have answered."""
+        pages = [await (await self.session.get(f"{url}/metrics")).text() for url in self.urls]
+        return sum(float(re.search(r"^s3_signer_cache_hits_total (\S+)", page, re.MULTILINE)[1]) for page in pages)
+
     async def truth(self, id_):
         number = await self.operator.hget(f"AwsAccount:{id_}", "access-key-id")
         return int(number[1:]) if number else None
@@ -144,10 +154,13 @@ async def test_after_a_storm_every_process_answers_the_truth(storm):
         truth = {id_: await storm.truth(id_) for id_ in ids}
         for url in storm.urls * 2:
             assert {id_: await storm.signed_with(url, id_) for id_ in ids} == truth
-    calls = (await storm.operator.info("commandstats"))["cmdstat_hgetall"]["calls"]
+    hits = await storm.hits()
     writes = sum(len(numbers) for _, numbers in storm.written.values())
-    print(f"{storm.reads=} {writes=} {storm.kills=} {calls=} {storm.lag=}")  # noqa: T201
+    behind, longest = len(storm.lags), max(storm.lags, default=0.0)
+    print(f"{storm.reads=} {writes=} {storm.kills=} {hits=} {behind=} {longest=}")  # noqa: T201
 
     assert storm.faults == []
-    assert storm.lag < LAG_SECONDS
+    assert median([0.0, *storm.lags]) < LAG_SECONDS
+    assert longest < LONGEST_LAG_SECONDS
+    assert hits > storm.reads / 4
     assert storm.kills > PROCESSES

@@ -5,7 +5,7 @@ import gc
 
 import pytest
 
-from service.errors import Invalid, StoreUnavailable
+from service.errors import StoreUnavailable
 from service.resources.cache import CachedStore
 from service.resources.store import EmbeddedStore
 from service.resources.tracking import OFF, Watch
@@ -42,11 +42,11 @@ class SlowStore(EmbeddedStore):
             raise StoreUnavailable("away")
         return found
 
-    async def all(self, kind):
+    async def all(self, kind, *, changed=()):
         self.reads += 1
         if self.away:
             raise StoreUnavailable("away")
-        found = await super().all(kind)
+        found = await super().all(kind, changed=changed)
         await self._open.wait()
         return found
 
@@ -182,6 +182,37 @@ async def test_absence_is_remembered_and_told_of_too(cache, inner, write):
 
     assert (before, reads) == ([None, None], 1)
     assert await region(cache) == "one"
+
+
+async def test_absence_is_remembered_in_a_full_cache_too(cache, inner, write):
+    for id_ in "abcd":
+        await write("one", id_)
+        await region(cache, id_)
+    for _ in range(3):
+        await region(cache, "x")
+
+    assert inner.reads == len("abcdx")
+
+
+async def test_of_what_does_not_exist_little_is_remembered(cache):
+    for n in range(10):
+        await cache.get(KIND, f"x{n}")
+
+    assert len(cache._absences) == 1
+
+
+async def test_in_an_outage_no_absence_is_told_of_what_has_been_there_since(cache, inner, tracker, write):
+    absent = await region(cache)
+    tracker.end()
+    await write("one", told=False)
+    await region(cache)
+    tracker.begin()
+    cache.changed(KIND, "a")
+    inner.away = True
+
+    assert absent is None
+    with pytest.raises(StoreUnavailable):
+        await region(cache)
 
 
 @pytest.mark.parametrize("asked", ["abcxyz", "xyzabc", "abxyxc"])
@@ -572,11 +603,15 @@ async def test_what_the_cache_does_is_counted(cache, write):
         await region(cache)
     await write("one", "a")
     await write("two", "never read")
+    await cache.all(KIND)
     await region(cache)
     await region(cache, "b")
+    cache.all_at_hand(KIND)
+    await write("three", "c")
     cache.flushed()
 
-    assert [after - old for old, after in zip(before, counts(), strict=True)] == [2, 3, 3]
+    # The absence of a, and the listing; what was there and what was not at the flush.
+    assert [after - old for old, after in zip(before, counts(), strict=True)] == [3, 4, 4]
 
 
 async def test_a_cache_that_closes_lets_go_of_reads_that_go_on_for_the_next_time(inner, tracker, write):
@@ -677,21 +712,16 @@ async def test_what_is_kept_takes_the_place_of_its_absence(cache):
 
 
 class LaggingStore(SlowStore):
-    """Lists what has been read by its id, as an index that is mended by that alone."""
+    """Lists what it was told to look for, as an index that is mended by that alone."""
 
     def __init__(self):
         super().__init__()
         self.indexed = set()
 
-    async def get(self, kind, id, *, fresh=False):
-        found = await super().get(kind, id, fresh=fresh)
-        if id == "broken":
-            raise Invalid("no hash")
-        self.indexed.add(id)
-        return found
-
-    async def all(self, kind):
-        return [resource for resource in await super().all(kind) if resource.id in self.indexed]
+    async def all(self, kind, *, changed=()):
+        found = await super().all(kind, changed=changed)
+        self.indexed.update((resource.id for resource in found) if changed is None else changed)
+        return [resource for resource in found if resource.id in self.indexed]
 
 
 class TestOfAnIndexThatLags:
@@ -707,12 +737,14 @@ class TestOfAnIndexThatLags:
 
         assert told == ["", "ab"]
 
-    async def test_what_cannot_be_read_keeps_none_of_the_others_out(self, cache, tracker, write):
-        await ids_of_all(cache)
-        tracker.listener.changed(KIND, "broken")
-        await write("one")
+    async def test_a_listing_has_what_was_changed_while_nobody_watched(self, cache, tracker, write):
+        told = [await ids_of_all(cache)]
+        tracker.end()
+        await write("one", told=False)
+        tracker.begin()
+        told.append(await ids_of_all(cache))
 
-        assert await ids_of_all(cache) == "a"
+        assert told == ["", "a"]
 
     async def test_what_was_told_of_in_an_outage_is_not_forgotten(self, cache, inner, write):
         await ids_of_all(cache)
@@ -728,4 +760,4 @@ class TestOfAnIndexThatLags:
         for n in range(10):
             await write("one", f"a{n}")
 
-        assert cache._told == {}
+        assert cache._listed == {}

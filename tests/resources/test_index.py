@@ -4,7 +4,9 @@ import asyncio
 import random
 
 import pytest
+from redis.exceptions import NoPermissionError
 
+from service.errors import StoreUnavailable
 from service.resources import index
 from service.resources.index import glob_escaped
 from service.resources.redis import RedisStore
@@ -217,3 +219,55 @@ async def test_races_of_writers_and_removers_lose_no_entry(store, operator, monk
 
     assert there <= entries
     assert await listed(store) == sorted(there)
+
+
+class TestWithinARest:
+    """Of what a listing has that comes before the next mend."""
+
+    @pytest.fixture
+    async def store(self, store, monkeypatch):
+        monkeypatch.setattr(index, "REST_PER_MEND", 1e6)
+        await fill(store, "a")
+        await listed(store)
+        return store
+
+    async def ids(self, store, changed):
+        return [resource.id for resource in await store.all("AwsAccount", changed=changed)]
+
+    @pytest.mark.parametrize("changed", [{"a", "b", "gone", "no id", "none\udcff"}, None])
+    async def test_what_was_renamed_is_listed_if_it_is_said_to_have_changed(self, store, operator, changed):
+        await operator.rename("AwsAccount:a", "AwsAccount:b")
+        untold = await self.ids(store, ())
+
+        assert (untold, await self.ids(store, changed)) == ([], ["b"])
+        assert await self.ids(store, ()) == ["b"]
+
+    async def test_what_is_no_hash_is_not_listed(self, store, operator):
+        await operator.set("AwsAccount:b", "surprise")
+
+        assert await self.ids(store, {"b"}) == ["a"]
+        assert await operator.zscore("_index:AwsAccount", "b") is None
+
+    @pytest.mark.parametrize("command", ["zmscore", "zadd"])
+    async def test_a_mend_that_broke_off_is_made_anew(self, store, operator, monkeypatch, command):
+        await operator.hset("AwsAccount:b", "id", "b")
+        with monkeypatch.context() as patch:
+            patch.setattr(store._client, command, unreachable)
+            with pytest.raises(StoreUnavailable):
+                await self.ids(store, None)
+
+        assert await self.ids(store, ()) == ["a", "b"]
+
+    async def test_where_nothing_may_be_written_the_index_does_as_it_is(self, store, operator, monkeypatch):
+        await operator.hset("AwsAccount:b", "id", "b")
+        monkeypatch.setattr(store._client, "zadd", refused)
+
+        assert [await self.ids(store, changed) for changed in ({"b"}, None)] == [["a"], ["a"]]
+
+
+async def unreachable(*_args):
+    raise ConnectionError
+
+
+async def refused(*_args):
+    raise NoPermissionError
