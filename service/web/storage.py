@@ -112,7 +112,7 @@ def _signed(exchange: Exchange, wanted: Wanted, account: AwsAccount, endpoint: E
         policy=exchange.policy,
         operation=wanted.operation.name,
         method=wanted.operation.method,
-        account=account.id,
+        account=wanted.account,
         access_key_id=account.access_key_id or "",
         host=endpoint.host,
         bucket=wanted.bucket,
