@@ -52,13 +52,13 @@ def fields(account: AwsAccount) -> dict[str, str]:
     return {"access-key-id": str(account.access_key_id), "secret-access-key": str(account.secret_access_key)}
 
 
-def _basic(id_: str, secret: str) -> str:
+def basic(id_: str, secret: str) -> str:
     return f"Basic {base64.b64encode(f'{id_}:{secret}'.encode()).decode()}"
 
 
 STORE_ACCOUNT = Request(f"/AwsAccount/{AMAZON.id}", "PUT", "application/json", json.dumps(fields(AMAZON)))
 ROOT_SECRET = "a secret of the benchmarks alone"  # noqa: S105
-ROOT = _basic("root", ROOT_SECRET)
+ROOT = basic("root", ROOT_SECRET)
 POLICY = {"engine": "matcho", "matcho": {"request-method": "get", "params": {"account": AMAZON.id, "key": "#^example"}}}
 CLIENT = {"secret": ROOT_SECRET, "grant_types": ["client_credentials"]}
 STORE_ACCESS = [
@@ -74,7 +74,7 @@ TOKEN = Request(
     "POST",
     "application/json",
     json.dumps({"grant_type": "client_credentials"}),
-    authorization=_basic("reader", ROOT_SECRET),
+    authorization=basic("reader", ROOT_SECRET),
 )
 GET = Request(f"/aws/storage/{AMAZON.id}/{BUCKET}/{KEY}")
 GET_EXPIRING = Request(f"{GET.path}?expiration={HALF_DAY_SECONDS}")

@@ -23,9 +23,10 @@ def embedded() -> Iterator[Server]:
 
 
 @contextmanager
-def closed() -> Iterator[Server]:
+def closed(**settings: str) -> Iterator[Server]:
     """A service that asks for credentials, with a client that has a token and a policy."""
-    with servers.service(SIGNER_ROOT_CLIENT_ID="root", SIGNER_ROOT_CLIENT_SECRET=example.ROOT_SECRET) as server:
+    root = {"SIGNER_ROOT_CLIENT_ID": "root", "SIGNER_ROOT_CLIENT_SECRET": example.ROOT_SECRET}
+    with servers.service(**root, **settings) as server:
         for request in example.STORE_ACCESS:
             load.ask(server.port, request)
         token = json.loads(load.ask(server.port, example.TOKEN))["access_token"]

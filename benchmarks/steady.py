@@ -20,7 +20,8 @@ def visit(port: int, request: Request, accounts: int) -> None:
 
 
 def _bytes(request: Request, number: int) -> bytes:
-    return f"{request.method} {request.target(number)} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+    caller = f"Authorization: {request.authorization}\r\n" if request.authorization else ""
+    return f"{request.method} {request.target(number)} HTTP/1.1\r\nHost: 127.0.0.1\r\n{caller}\r\n".encode()
 
 
 def _drive(port: int, requests: Iterable[bytes]) -> None:
