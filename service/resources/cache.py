@@ -94,7 +94,6 @@ class CachedStore:
         self._absences: OrderedDict[str, Entry] = OrderedDict()
         self._readings = Readings()
         self._listed: dict[str, Listed] = defaultdict(Listed)
-
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def at_hand(self, kind: str, id: str) -> Resource | None:
