@@ -36,7 +36,7 @@ def _drive(port: int, requests: Iterable[bytes]) -> None:
         _exchange(poll, connections, requests)
 
 
-def _exchange(poll: select.epoll, connections: dict[int, socket.socket], requests: Iterable[bytes]) -> None:
+def _exchange(poll: "select.epoll", connections: dict[int, socket.socket], requests: Iterable[bytes]) -> None:
     free, parts = deque(connections), dict.fromkeys(connections, b"")
     upcoming = iter(requests)
     request = next(upcoming, None)

@@ -1,7 +1,7 @@
 """A store in front of a store: keeps what it has read in this process, for as long as it is known to be true."""
 
 import asyncio
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from time import monotonic
 from typing import Any
@@ -44,13 +44,17 @@ class Entry:
 
 
 class Listed:
-    """When a kind was last listed: under which ``watch``, and the ids of which a change was ``told`` since."""
+    """What is known of a kind for its next listing, under ``watch``.
 
-    __slots__ = ("told", "watch")
+    Since the last that was ``whole``, a change was ``told`` of these ids; each has a mark that tells it from the next.
+    """
 
-    def __init__(self) -> None:
-        self.watch: Watch | None = None
-        self.told: set[str] = set()
+    __slots__ = ("told", "watch", "whole")
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+        self.told: dict[str, object] = {}
+        self.whole = False
 
 
 class CachedStore:
@@ -93,7 +97,7 @@ class CachedStore:
         self._entries: OrderedDict[str, Entry] = OrderedDict()
         self._absences: OrderedDict[str, Entry] = OrderedDict()
         self._readings = Readings()
-        self._listed: dict[str, Listed] = defaultdict(Listed)
+        self._listed: dict[str, Listed] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def at_hand(self, kind: str, id: str) -> Resource | None:
@@ -165,13 +169,14 @@ class CachedStore:
 
     def changed(self, kind: str, id: str) -> None:
         if kind in self._listed:
-            self._listed[kind].told.add(id)
+            self._listed[kind].told[id] = object()
         self._forget(kind, id)
 
     def flushed(self) -> None:
         CACHE_INVALIDATIONS.inc(len(self._entries) + len(self._absences))
         self._entries.clear()
         self._absences.clear()
+        self._listed.clear()
         self._readings.clear()
 
     async def _find(self, key: str) -> Any:
@@ -251,15 +256,17 @@ class CachedStore:
 
     async def _list(self, kind: str, watch: Watch) -> Sequence[Resource]:
         """All of a kind, with those that an operator has just written, which an index need not have yet."""
-        listed = self._listed[kind]
-        before, told = listed.watch, listed.told
-        listed.watch, listed.told = watch, set()
-        try:
+        listed = self._listed.get(kind)
+        if listed is None or listed.watch is not watch:
             # What was changed while nobody watched was told to nobody.
-            return await self._inner.all(kind, changed=told if watch is before else None)
-        except BaseException:
-            listed.watch = None
-            raise
+            listed = self._listed[kind] = Listed(watch)
+        told = listed.told.copy()
+        found = await self._inner.all(kind, changed=told.keys() if listed.whole else None)
+        listed.whole = True
+        for id_, mark in told.items():
+            if listed.told.get(id_) is mark:
+                del listed.told[id_]
+        return found
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

@@ -20,6 +20,7 @@ LOGGER = logging.getLogger(__name__)
 CHUNK = 250
 
 # A mend takes at most this part of the time: a small store is exact at every listing, 80,000 keys cost five percent.
+# Beside that, one is made whenever anything may have changed.
 REST_PER_MEND = 20
 
 
@@ -37,6 +38,8 @@ class Index:
         self._prefix = prefix
         self._due: dict[str, float] = {}
         self._mending: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._broke_off: dict[str, tuple[float, StoreUnavailable]] = {}
+        """When a mend last did, and why."""
 
     async def put(self, kind: str, ids: Sequence[str]) -> None:
         """Add ids whose hashes are written. Never fails: the write stands whether it is listed yet or not."""
@@ -80,13 +83,25 @@ class Index:
         return f"{self._prefix}_index:{kind}"
 
     async def _mend_if_due(self, kind: str) -> None:
+        came = monotonic()
         async with self._mending[kind]:
             began = monotonic()
             if began < self._due.get(kind, began):
                 return
-            with _as_far_as_allowed(kind):
-                await self._mend(kind)
-            self._due[kind] = monotonic() + REST_PER_MEND * (monotonic() - began)
+            broke_off, error = self._broke_off.get(kind, (came, None))
+            if error and came < broke_off:
+                # One after the other, all who waited for it would wait for their own.
+                raise StoreUnavailable(*error.args)
+            self._due[kind] = began
+            try:
+                with _as_far_as_allowed(kind):
+                    await self._mend(kind)
+            except StoreUnavailable as reason:
+                self._broke_off[kind] = monotonic(), reason
+                raise
+            # Where it is gone, another mend was asked for, of what this one may have passed already.
+            if kind in self._due:
+                self._due[kind] = monotonic() + REST_PER_MEND * (monotonic() - began)
 
     async def _mend(self, kind: str) -> None:
         start = f"{self._prefix}{kind}:"

@@ -92,11 +92,11 @@ AUDIT_EVENTS = Family(
 CACHE_HITS = Family(
     Tally, "s3_signer_cache_hits_total", "Lookups that the cache has answered, of which a request takes one or more."
 )[()]
-CACHE_MISSES = Family(Tally, "s3_signer_cache_misses_total", "Lookups that had to be read from the store.")[()]
+CACHE_MISSES = Family(Tally, "s3_signer_cache_misses_total", "Lookups that the cache could not answer at once.")[()]
 CACHE_INVALIDATIONS = Family(
     Tally,
     "s3_signer_cache_invalidations_total",
-    "Entries that left the cache because of a change.",
+    "Entries that left the cache because of a change, or an attempt at one.",
 )[()]
 CACHE_LIVE = Family(
     Gauge,

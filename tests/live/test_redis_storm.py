@@ -6,7 +6,6 @@ import re
 import time
 from bisect import bisect_right
 from contextlib import ExitStack
-from statistics import median
 
 import pytest
 from aiohttp import ClientSession
@@ -160,7 +159,7 @@ async def test_after_a_storm_every_process_answers_the_truth(storm):
     print(f"{storm.reads=} {writes=} {storm.kills=} {hits=} {behind=} {longest=}")  # noqa: T201
 
     assert storm.faults == []
-    assert median([0.0, *storm.lags]) < LAG_SECONDS
+    assert sum(lag > LAG_SECONDS for lag in storm.lags) <= storm.reads / 100
     assert longest < LONGEST_LAG_SECONDS
     assert hits > storm.reads / 4
     assert storm.kills > PROCESSES

@@ -746,6 +746,36 @@ class TestOfAnIndexThatLags:
 
         assert told == ["", "a"]
 
+    async def test_a_listing_has_what_was_told_to_one_that_is_on_its_way(self, cache, inner, write):
+        await ids_of_all(cache)
+        await write("one", "a")
+        inner.hold()
+        early = await begun(ids_of_all(cache))
+        await write("one", "b")
+        inner.release()
+
+        assert await ids_of_all(cache) == "ab"
+        assert await early == "a"
+
+    async def test_what_is_told_again_during_a_listing_is_looked_for_again(self, cache, inner, write):
+        await ids_of_all(cache)
+        await write("one", "a")
+        inner.hold()
+        early = await begun(ids_of_all(cache))
+        await write("two", "a")
+        inner.release()
+        await early
+        inner.indexed.clear()
+
+        assert await ids_of_all(cache) == "a"
+
+    async def test_after_a_flush_anything_may_be_new(self, cache, write):
+        await ids_of_all(cache)
+        await write("one", told=False)
+        cache.flushed()
+
+        assert await ids_of_all(cache) == "a"
+
     async def test_what_was_told_of_in_an_outage_is_not_forgotten(self, cache, inner, write):
         await ids_of_all(cache)
         await write("one")

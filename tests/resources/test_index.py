@@ -9,6 +9,7 @@ from redis.exceptions import NoPermissionError
 from service.errors import StoreUnavailable
 from service.resources import index
 from service.resources.index import glob_escaped
+from service.resources.reachability import DEADLINE_SECONDS
 from service.resources.redis import RedisStore
 
 
@@ -247,6 +248,44 @@ class TestWithinARest:
 
         assert await self.ids(store, {"b"}) == ["a"]
         assert await operator.zscore("_index:AwsAccount", "b") is None
+
+    async def test_what_is_said_to_have_changed_during_a_mend_is_looked_for_anew(self, store, operator, monkeypatch):
+        scan = store._client.scan
+
+        async def passing(*args, **options):
+            answer = await scan(*args, **options)
+            if not held.is_set():
+                begun.set()
+                await held.wait()
+            return answer
+
+        begun, held = asyncio.Event(), asyncio.Event()
+        monkeypatch.setattr(store._client, "scan", passing)
+        early = asyncio.create_task(self.ids(store, None))
+        await begun.wait()
+        await operator.hset("AwsAccount:b", "id", "b")
+        late = asyncio.create_task(self.ids(store, None))
+        await asyncio.sleep(0)
+        held.set()
+        await early
+
+        assert await late == ["a", "b"]
+
+    async def test_who_waits_for_a_mend_that_breaks_off_waits_for_no_other(self, store, monkeypatch):
+        scans = []
+
+        async def broken(*_args, **_options):
+            scans.append(index.monotonic())
+            raise ConnectionError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store._client, "scan", broken)
+            listings = [asyncio.create_task(self.ids(store, None)) for _ in range(5)]
+            answers = await asyncio.gather(*listings, return_exceptions=True)
+
+        assert [type(answer) for answer in answers] == [StoreUnavailable] * 5
+        assert scans[-1] - scans[0] < 1.5 * DEADLINE_SECONDS
+        assert await self.ids(store, ()) == ["a"]
 
     @pytest.mark.parametrize("command", ["zmscore", "zadd"])
     async def test_a_mend_that_broke_off_is_made_anew(self, store, operator, monkeypatch, command):
