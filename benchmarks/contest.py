@@ -59,7 +59,7 @@ class Row:
     unit: str
     bar: Bar
     starts: int = 1
-    turns: int = 10
+    turns: int = 6
     awaits: str = ""
 
 

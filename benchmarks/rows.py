@@ -42,7 +42,6 @@ ROWS = (
         unit="µs",
         bar=at_most(1.7),
         starts=3,
-        turns=6,
     ),
     Row(
         name="get-expiration",
@@ -62,7 +61,6 @@ ROWS = (
         unit="µs",
         bar=at_most(1.8),
         starts=5,
-        turns=6,
     ),
     Row(
         name="get-bearer",
@@ -73,7 +71,6 @@ ROWS = (
         unit="µs",
         bar=at_most(2.2),
         starts=3,
-        turns=6,
     ),
     Row(
         name="redis",
@@ -83,6 +80,7 @@ ROWS = (
         beside=loaded(ready.by_hand, GET, RequestsPerSecond),
         unit="/s",
         bar=times_faster(5),
+        turns=10,
     ),
     Row(
         name="fastapi",
@@ -119,7 +117,7 @@ ROWS = (
         beside=in_process.aiobotocore,
         unit="µs",
         bar=times_cheaper(25),
-        turns=7,
+        turns=5,
     ),
     Row(
         name="signature-minio",
@@ -129,7 +127,7 @@ ROWS = (
         beside=in_process.minio,
         unit="µs",
         bar=times_cheaper(5),
-        turns=7,
+        turns=5,
     ),
     Row(
         name="workers",
@@ -140,7 +138,6 @@ ROWS = (
         unit="µs",
         bar=at_most(1.1),
         starts=5,
-        turns=6,
     ),
     Row(
         name="workers-rate",
@@ -151,7 +148,6 @@ ROWS = (
         unit="/s",
         bar=times_faster(1.8),
         starts=5,
-        turns=6,
     ),
     Row(
         name="crowd",
