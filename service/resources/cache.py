@@ -101,8 +101,8 @@ class CachedStore:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def at_hand(self, kind: str, id: str) -> Resource | None:
-        entry = self._kept_entry(_key(kind, id))
-        if entry is None:
+        entry = self._true_entry(_key(kind, id))
+        if entry is None or entry.found is None:
             return None
         CACHE_HITS.inc()
         resource: Resource = entry.found
@@ -125,7 +125,7 @@ class CachedStore:
             self._forget(kind, id)
 
     def all_at_hand(self, kind: str) -> Sequence[Resource] | None:
-        entry = self._kept_entry(_key(kind, ALL))
+        entry = self._true_entry(_key(kind, ALL))
         if entry is None:
             return None
         CACHE_HITS.inc()
@@ -193,22 +193,14 @@ class CachedStore:
             return spare.found
 
     def _true_entry(self, key: str) -> Entry | None:
-        entry = self._kept_entry(key) or self._absences.get(key)
-        return entry if entry and self._is_true(entry) else None
-
-    def _kept_entry(self, key: str) -> Entry | None:
-        """As ``_true_entry``, of what there is."""
-        entry = self._entries.get(key)
-        if entry is None or not self._is_true(entry):
+        entry = self._entries.get(key) or self._absences.get(key)
+        if entry is None or not entry.watch.live or self._clock() - entry.read_at > self._ttl:
             return None
-        if entry.era != self._era:
+        if entry.era != self._era and entry.found is not None:
             # To move it at each use would touch its neighbours, which in a large cache are far away.
             entry.era = self._era
             self._entries.move_to_end(key)
         return entry
-
-    def _is_true(self, entry: Entry) -> bool:
-        return entry.watch.live and self._clock() - entry.read_at <= self._ttl
 
     async def _ask(self, key: str) -> Any:
         if not self._spare(key):
