@@ -63,9 +63,16 @@ STORE_ACCOUNT = Request(f"/AwsAccount/{AMAZON.id}", "PUT", "application/json", j
 ROOT_SECRET = "a secret of the benchmarks alone"  # noqa: S105
 ROOT = basic("root", ROOT_SECRET)
 POLICY = {"engine": "matcho", "matcho": {"request-method": "get", "params": {"account": AMAZON.id, "key": "#^example"}}}
+
+
+def stored(path: str, resource: object) -> Request:
+    """The root client's request that stores a resource."""
+    return Request(path, "PUT", "application/json", json.dumps(resource), authorization=ROOT)
+
+
 CLIENT = {"secret": ROOT_SECRET, "grant_types": ["client_credentials"]}
 STORE_ACCESS = [
-    Request(path, "PUT", "application/json", json.dumps(resource), authorization=ROOT)
+    stored(path, resource)
     for path, resource in {
         f"/AwsAccount/{AMAZON.id}": fields(AMAZON),
         "/Client/reader": CLIENT,

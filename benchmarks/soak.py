@@ -1,6 +1,5 @@
 """Whether memory stays what it is over millions of mixed requests: ``make soak``, shorter with SOAK_REQUESTS."""
 
-import json
 import os
 import sys
 import time
@@ -12,7 +11,6 @@ from redis import Redis
 
 from benchmarks import crowd, example, load, ready, servers, steady
 from benchmarks.__main__ import prepare
-from benchmarks.load import Request
 from benchmarks.servers import Server
 
 REQUESTS = 5_000_000
@@ -71,8 +69,7 @@ def main() -> int:
             crowd.fill(client, ACCOUNTS)
             with ready.closed(SIGNER_STORE_URL=url, SIGNER_TOKEN_SECONDS=DAY_SECONDS) as server:
                 for path, resource in ACCESS.items():
-                    body = json.dumps(resource)
-                    load.ask(server.port, Request(path, "PUT", "application/json", body, authorization=example.ROOT))
+                    load.ask(server.port, example.stored(path, resource))
                 return _watch(server, client, requests)
     except (load.LoadError, servers.ServerError, OSError) as error:
         sys.stderr.write(f"soak: {error}\n")

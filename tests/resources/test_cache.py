@@ -725,6 +725,16 @@ class LaggingStore(SlowStore):
 
 
 class TestOfAnIndexThatLags:
+    async def overtaken(self, cache, inner, write, *, by):
+        """A listing that looks for a, and is about to end when a change of ``by`` is told."""
+        await ids_of_all(cache)
+        await write("one", "a")
+        inner.hold()
+        listing = await begun(ids_of_all(cache))
+        await write("two", by)
+        inner.release()
+        return listing
+
     @pytest.fixture
     def inner(self):
         return LaggingStore()
@@ -747,23 +757,13 @@ class TestOfAnIndexThatLags:
         assert told == ["", "a"]
 
     async def test_a_listing_has_what_was_told_to_one_that_is_on_its_way(self, cache, inner, write):
-        await ids_of_all(cache)
-        await write("one", "a")
-        inner.hold()
-        early = await begun(ids_of_all(cache))
-        await write("one", "b")
-        inner.release()
+        early = await self.overtaken(cache, inner, write, by="b")
 
         assert await ids_of_all(cache) == "ab"
         assert await early == "a"
 
     async def test_what_is_told_again_during_a_listing_is_looked_for_again(self, cache, inner, write):
-        await ids_of_all(cache)
-        await write("one", "a")
-        inner.hold()
-        early = await begun(ids_of_all(cache))
-        await write("two", "a")
-        inner.release()
+        early = await self.overtaken(cache, inner, write, by="a")
         await early
         inner.indexed.clear()
 
