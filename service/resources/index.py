@@ -6,8 +6,10 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from math import inf
 from time import monotonic
-from typing import cast
+from typing import Any, cast
 
 from redis.asyncio import Redis
 
@@ -22,6 +24,17 @@ CHUNK = 250
 # A mend takes at most this part of the time: a small store is exact at every listing, 80,000 keys cost five percent.
 # Beside that, one is made whenever anything may have changed.
 REST_PER_MEND = 20
+NOW = -inf
+
+
+@dataclass(slots=True)
+class Mends:
+    """Of one kind, one at a time: when the next is ``due``; when the last ``broke_off``, if one did, and why."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    due: float = NOW
+    broke_off: float = -inf
+    reason: tuple[Any, ...] = ()
 
 
 class Index:
@@ -36,17 +49,14 @@ class Index:
         self._client = client
         self._reach = reach
         self._prefix = prefix
-        self._due: dict[str, float] = {}
-        self._mending: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._broke_off: dict[str, tuple[float, StoreUnavailable]] = {}
-        """When a mend last did, and why."""
+        self._mends: dict[str, Mends] = defaultdict(Mends)
 
     async def put(self, kind: str, ids: Sequence[str]) -> None:
         """Add ids whose hashes are written. Never fails: the write stands whether it is listed yet or not."""
         try:
             await self._reach.call(self._client.zadd, self._key(kind), dict.fromkeys(ids, 0))
         except StoreUnavailable:
-            self._due.pop(kind, None)
+            self._mends[kind].due = NOW
 
     async def drop(self, kind: str, ids: Sequence[str]) -> None:
         """Take out ids whose hashes have been deleted. Never fails, for the same reason."""
@@ -56,12 +66,12 @@ class Index:
             if anew := await self._hashes_among(kind, ids):
                 await self.put(kind, anew)
         except StoreUnavailable:
-            self._due.pop(kind, None)
+            self._mends[kind].due = NOW
 
     async def renew(self, kind: str, changed: Collection[str] | None) -> None:
         """See to it that those of the ids ``changed`` that have hashes are in the next listing; None for any."""
         if changed is None:
-            self._due.pop(kind, None)
+            self._mends[kind].due = NOW
         elif ids := [id_ for id_ in changed if ID.fullmatch(id_)]:
             with _as_far_as_allowed(kind):
                 await self._add_missing(kind, ids)
@@ -83,25 +93,24 @@ class Index:
         return f"{self._prefix}_index:{kind}"
 
     async def _mend_if_due(self, kind: str) -> None:
-        came = monotonic()
-        async with self._mending[kind]:
+        mends, came = self._mends[kind], monotonic()
+        async with mends.lock:
             began = monotonic()
-            if began < self._due.get(kind, began):
+            if began < mends.due:
                 return
-            broke_off, error = self._broke_off.get(kind, (came, None))
-            if error and came < broke_off:
+            if came < mends.broke_off:
                 # One after the other, all who waited for it would wait for their own.
-                raise StoreUnavailable(*error.args)
-            self._due[kind] = began
+                raise StoreUnavailable(*mends.reason)
+            mends.due = began
             try:
                 with _as_far_as_allowed(kind):
                     await self._mend(kind)
-            except StoreUnavailable as reason:
-                self._broke_off[kind] = monotonic(), reason
+            except StoreUnavailable as error:
+                mends.broke_off, mends.reason = monotonic(), error.args
                 raise
-            # Where it is gone, another mend was asked for, of what this one may have passed already.
-            if kind in self._due:
-                self._due[kind] = monotonic() + REST_PER_MEND * (monotonic() - began)
+            # Otherwise another was asked for meanwhile, of what this one may have passed already.
+            if mends.due == began:
+                mends.due = monotonic() + REST_PER_MEND * (monotonic() - began)
 
     async def _mend(self, kind: str) -> None:
         start = f"{self._prefix}{kind}:"
