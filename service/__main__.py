@@ -73,9 +73,9 @@ def _serve(configured: settings.Settings) -> int:
 
 def _print_openapi(configured: settings.Settings) -> int:
     from service import app  # noqa: PLC0415
-    from service.web import documentation  # noqa: PLC0415
+    from service.web.handlers import pages  # noqa: PLC0415
 
-    sys.stdout.write(documentation.document(app.routes(configured), "json").decode() + "\n")
+    sys.stdout.write(pages.document(app.routes(configured), "json").decode() + "\n")
     return 0
 
 

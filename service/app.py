@@ -1,16 +1,14 @@
-"""Wiring: which store, which middlewares, which routes, and in what order they open and close."""
+"""Wire the application: its store, middlewares and routes, and the order in which they open and close."""
 
-import asyncio
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import replace
-from functools import partial
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from aiohttp import StreamReader, web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http import RawRequestMessage
+from aiohttp import web
 
 from service.access.callers import Callers, Root
 from service.access.policies import Policies
@@ -22,70 +20,46 @@ from service.resources.keeper import Keeper
 from service.resources.repository import Repository
 from service.resources.sealing import Sealer
 from service.resources.store import EmbeddedStore, Store
-from service.settings import Settings, SettingsError
+from service.settings import Settings, SettingsError, load
 from service.signing.presigner import Presigner
 from service.telemetry import metrics
 from service.telemetry.audit import AuditLog
-from service.web import documentation, explanation, operations, session, storage
-from service.web.access import Access
-from service.web.context import Shared
-from service.web.middleware import answered, stack
-from service.web.resources import ResourceHandlers
-from service.web.routing import Route, Router
+from service.web.context import APP, Access, AppContext
+from service.web.handlers import health, pages, policy_explain, signing, token_endpoint
+from service.web.handlers.resources import ResourceHandlers
+from service.web.middleware import MIDDLEWARES
+from service.web.routing import Route, add_routes
 
 if TYPE_CHECKING:
     from service.access.jwt import JwtVerifier
 
 
-class App:
-    """What answers the requests of a port: a handler for aiohttp's own server, and what makes requests for it.
+# The rest of a refused body is read for this long, so that the client sees the answer.
+LINGER_SECONDS = 2.0
+_STDOUT = 1
 
-    Source: https://docs.aiohttp.org/en/stable/web_lowlevel.html
-    """
-
-    def __init__(self, shared: Shared, routes: Iterable[Route]) -> None:
-        self.shared = shared
-        steps = partial(stack, closed=shared.access is not None)
-        self.handle = Router(routes, shared=shared, entry=answered, stack=steps).handle
-
-    def request(
-        self,
-        message: RawRequestMessage,
-        payload: StreamReader,
-        protocol: web.RequestHandler,
-        writer: AbstractStreamWriter,
-        task: "asyncio.Task[None]",
-    ) -> web.BaseRequest:
-        max_body = self.shared.max_body
-        return web.BaseRequest(message, payload, protocol, writer, task, task.get_loop(), client_max_size=max_body)
-
-    async def open(self) -> None:
-        """Open what requests share. Never fails."""
-        await self.shared.store.open()
-        if self.shared.access:
-            await self.shared.access.open()
-
-    async def close(self) -> None:
-        shared = self.shared
-        if shared.access:
-            await shared.access.close()
-        await shared.presigner.close()
-        await shared.store.close()
-        await shared.audit.close()
+HANDLER_ARGS: Mapping[str, Any] = {"auto_decompress": False, "access_log": None, "lingering_time": LINGER_SECONDS}
+"""The arguments of aiohttp's request handlers, under any runner. A compressed body is refused, not inflated."""
 
 
-def create_app(settings: Settings, audit: AuditLog, *, store: Store | None = None) -> App:
-    """What serves the main port. ``store`` takes the place of the one that the settings name.
+def create_app(settings: Settings, *, store: Store | None = None, audit: AuditLog | None = None) -> web.Application:
+    """Return the service as an application, for a runner or for ``add_subapp``.
 
-    It closes ``audit`` at its end. Raises SettingsError for settings that only show their faults when they are used.
+    Args:
+        settings: See ``service.settings.load``.
+        store: Used in place of the store that the settings name.
+        audit: Used in place of the audit log on standard output. The application opens and closes it.
+
+    Raises:
+        SettingsError: for settings that can only be checked by using them.
     """
     store = store or make_store(settings)
     hasher = Hasher()
     repository = make_repository(settings, store, hasher)
-    shared = Shared(
+    context = AppContext(
         store=store,
         access=None if settings.is_open else _access(settings, store, repository, hasher),
-        audit=audit,
+        audit=audit or AuditLog(_STDOUT),
         repository=repository,
         presigner=Presigner(default_use_ssl=settings.default_use_ssl),
         commit=settings.commit,
@@ -95,33 +69,66 @@ def create_app(settings: Settings, audit: AuditLog, *, store: Store | None = Non
         loopback_only=settings.is_open and settings.is_loopback and not settings.socket,
     )
     metrics.describe(settings.commit)
-    return App(shared, routes(settings))
+    app = _application(context, routes(settings))
+    app.cleanup_ctx.append(_resources)
+    return app
 
 
-def create_operations_app(main: App) -> App:
-    """What serves the operators' own port, with what ``main`` has, opens and closes."""
-    # The same requests in flight and the same drain, but a kubelet asks by the pod's address.
-    shared = replace(main.shared, access=None, cors_origins=frozenset(), loopback_only=False)
-    return App(shared, [*operations.PROBES, *operations.METRICS])
+def create_app_from_environment() -> web.Application:
+    """Return the service with the settings of the environment, for a server that calls a factory, such as gunicorn.
+
+    Raises:
+        SettingsError: for settings that the service cannot start with.
+    """
+    return create_app(load(os.environ))
+
+
+def create_operations_app(main: web.Application) -> web.Application:
+    """Return the application of the operations port. It shares the context of ``main``, which opens and closes it."""
+    # Both ports share the server state, but a kubelet asks without credentials and by the pod's address.
+    context = replace(main[APP], access=None, cors_origins=frozenset(), loopback_only=False)
+    return _application(context, [*health.PROBES, *health.METRICS])
 
 
 def routes(settings: Settings) -> list[Route]:
-    """Every route of the main port."""
-    own = [*_routes(settings)]
-    return [*own, *documentation.routes(own)]
+    """Return all routes of the main port."""
+    api = [
+        *signing.ROUTES,
+        *(
+            route
+            for type_ in RESOURCE_TYPES
+            for base in ("", "/fhir")
+            for route in ResourceHandlers(type_).routes(base)
+        ),
+        *policy_explain.ROUTES,
+        *token_endpoint.ROUTES,
+        *health.ROUTES,
+        *(health.METRICS if settings.ops_port is None else ()),
+    ]
+    return [*api, *pages.routes(api)]
 
 
-def _routes(settings: Settings) -> Iterator[Route]:
-    # Signing comes first: the router tries the routes in this order.
-    yield from storage.ROUTES
-    for type_ in RESOURCE_TYPES:
-        for base in ("", "/fhir"):
-            yield from ResourceHandlers(type_).routes(base)
-    yield from explanation.ROUTES
-    yield from session.ROUTES
-    yield from operations.ROUTES
-    if settings.ops_port is None:
-        yield from operations.METRICS
+def _application(context: AppContext, table: Iterable[Route]) -> web.Application:
+    # aiohttp's instrumentations add to the list of middlewares, so it must be a list.
+    app = web.Application(middlewares=[*MIDDLEWARES], client_max_size=context.max_body, handler_args=HANDLER_ARGS)
+    app[APP] = context
+    add_routes(app, table)
+    return app
+
+
+async def _resources(app: web.Application) -> AsyncIterator[None]:
+    """Open the audit log, the store and the clients of the application, and close them at its end."""
+    context = app[APP]
+    async with AsyncExitStack() as stack:
+        context.audit.open()
+        stack.push_async_callback(context.audit.close)
+        stack.push_async_callback(context.store.close)
+        stack.push_async_callback(context.presigner.close)
+        await context.store.open()
+        if context.access:
+            stack.push_async_callback(context.access.close)
+            await context.access.open()
+        yield
 
 
 def make_repository(settings: Settings, store: Store, hasher: Hasher | None = None) -> Repository:

@@ -1,50 +1,58 @@
-"""What a client may do with a connection: how many there are, how long one may be silent, how its end is met."""
+"""Connections beyond aiohttp's runner: a limit on their number, a time for the first head, half-closed clients.
+
+Under another runner, such as gunicorn's, the service works without these.
+"""
 
 import asyncio
 import logging
 import resource
 import socket
-from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+if TYPE_CHECKING:
+    import ssl
+
 logger = logging.getLogger(__name__)
 
-# From its start, a connection's first request has this long to bring its head.
+# The head of a connection's first request must arrive within this time.
 HEAD_SECONDS = 20.0
-# What a client does not read is kept for this long, and then it is gone.
+# A connection whose client reads nothing is dropped after this time.
 UNREAD_SECONDS = 30.0
-# How long what is left of a refused body is read and thrown away, so that the client sees the answer.
-LINGER_SECONDS = 2.0
+BACKLOG = 128
+# asyncio's defaults are 60 and 30 seconds.
+HANDSHAKE_SECONDS, FAREWELL_SECONDS = 10.0, 2.0
 POLL_SECONDS = 0.02
-# Files that are left for Redis, and for whatever else is opened while we serve.
+# File descriptors kept for Redis, logs and key sets.
 RESERVED_FILES = 64
 
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 class Connection(web.RequestHandler):
-    """aiohttp's own, with what it lacks: a time for the first request, and answers to a client that only listens.
+    """aiohttp's request handler, with a time limit for the first head and answers to half-closed clients.
 
-    aiohttp closes a connection on which no whole head has come for ``keepalive_timeout`` since its last answer; it has
-    no shorter time for a connection that has asked nothing yet. And it drops requests in flight at the end of input.
+    aiohttp has only ``keepalive_timeout``, which also applies between requests, and it drops the requests in progress
+    when a client closes its sending side. ADR 5 lists the private attributes used here; tests/test_connections.py
+    fails when aiohttp changes one of them.
     """
 
-    __slots__ = ("_first",)
+    __slots__ = ("_head_timer",)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._first = self._loop.call_later(HEAD_SECONDS, self._expect_first)
+        self._head_timer = self._loop.call_later(HEAD_SECONDS, self._expect_first)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._first.cancel()
+        self._head_timer.cancel()
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override] # asyncio's contract, of which aiohttp uses half
-        """Keep a connection whose client has said all while there is something to answer."""
+        """Keep the connection until the requests in progress are answered."""
         if self.ssl_context is not None:
-            # Over TLS, asyncio and uvloop end both directions at once.
+            # Over TLS, asyncio and uvloop close both directions at once.
             return False
         payloads = [payload for _, payload in self._messages]
         if self._current_request is not None:
@@ -63,7 +71,7 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what the parser has refused. Its own message quotes it, and that may be a header with a password."""
+        """Answer a request that the parser rejected. The parser's message quotes it, and it may hold a password."""
         return super().handle_error(request, status, exc, message and "The request is malformed")
 
     def _is_idle(self) -> bool:
@@ -82,8 +90,8 @@ class Connection(web.RequestHandler):
             self.force_close()
 
 
-class _Full(asyncio.Protocol):
-    """Tells a client that there is no room for its connection."""
+class _Reject(asyncio.Protocol):
+    """Answers a connection above the limit with a 503."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if isinstance(transport, asyncio.WriteTransport):
@@ -91,39 +99,67 @@ class _Full(asyncio.Protocol):
         transport.close()
 
 
-def protocols(server: web.Server, *, most: int, idle_seconds: float) -> Callable[[], asyncio.Protocol]:
-    """Makes the protocol of each connection to ``server``, of which there are ``most`` at once."""
-    loop = asyncio.get_running_loop()
-    full = False
+class Listener:
+    """Accepts the connections of one socket for a runner, at most ``limit`` for all sockets of that runner.
 
-    def protocol() -> asyncio.Protocol:
-        nonlocal full
-        if len(server.connections) < most:
-            full = False
-            return Connection(
-                server,
-                loop=loop,
-                access_log=None,  # type: ignore[arg-type] # as AppRunner takes it
-                auto_decompress=False,
-                keepalive_timeout=idle_seconds,
-                lingering_time=LINGER_SECONDS,
-            )
-        if not full:
-            logger.warning("There are %d connections; further ones are refused until some end", most)
-        full = True
-        return _Full()
+    aiohttp's own sites make plain ``RequestHandler`` objects, so this calls the public ``runner.server`` itself.
+    """
 
-    return protocol
+    def __init__(
+        self,
+        runner: web.AppRunner,
+        bound: socket.socket,
+        *,
+        limit: int,
+        ssl_context: "ssl.SSLContext | None" = None,
+        **handler_args: Any,
+    ) -> None:
+        """``handler_args`` are those of ``web.RequestHandler``."""
+        self._runner = runner
+        self._socket = bound
+        self._limit = limit
+        self._ssl_context = ssl_context
+        self._handler_args = handler_args
+        self._listening: asyncio.Server | None = None
+        self._full = False
+
+    async def start(self) -> None:
+        """Listen. Raises OSError if another process listens on the address."""
+        limit_unread(self._socket)
+        tls = self._ssl_context is not None
+        self._listening = await asyncio.get_running_loop().create_server(
+            self._protocol,
+            sock=self._socket,
+            backlog=BACKLOG,
+            ssl=self._ssl_context,
+            ssl_handshake_timeout=HANDSHAKE_SECONDS if tls else None,
+            ssl_shutdown_timeout=FAREWELL_SECONDS if tls else None,
+        )
+
+    def close(self) -> None:
+        """Accept no more connections; those that are open stay open."""
+        if self._listening:
+            self._listening.close()
+
+    def _protocol(self) -> asyncio.Protocol:
+        server = self._runner.server
+        if server is not None and len(server.connections) < self._limit:
+            self._full = False
+            return Connection(server, loop=asyncio.get_running_loop(), **self._handler_args)
+        if not self._full:
+            logger.warning("There are %d connections; further ones are refused until some end", self._limit)
+        self._full = True
+        return _Reject()
 
 
-def room(most: int) -> int:
-    """How many connections there can be: ``most``, unless the process may not open as many files."""
+def connection_limit(most: int) -> int:
+    """The limit on connections: ``most``, or less where the process may not open as many files."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return most if files == resource.RLIM_INFINITY else max(1, min(most, files - RESERVED_FILES))
 
 
-def bound_unread(bound: socket.socket) -> None:
-    """Let the system drop clients that do not read what they have asked for: connections inherit it from ``bound``."""
+def limit_unread(bound: socket.socket) -> None:
+    """Have the kernel drop clients that do not read their answers. Accepted sockets inherit the option."""
     if bound.family != socket.AF_UNIX and (option := getattr(socket, "TCP_USER_TIMEOUT", None)) is not None:
         with suppress(OSError):
             bound.setsockopt(socket.IPPROTO_TCP, option, int(UNREAD_SECONDS * 1000))

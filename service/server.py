@@ -6,9 +6,7 @@ import gc
 import logging
 import signal
 import socket
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,11 +14,12 @@ import aiohttp.http_parser
 from aiohttp import web
 
 from service import connections, listening
-from service.app import App, create_app, create_operations_app
+from service.app import HANDLER_ARGS, create_app, create_operations_app
+from service.connections import Listener
 from service.listening import Listening, StartError
 from service.resources.store import Store
 from service.settings import Settings, SettingsError
-from service.telemetry.audit import AuditLog
+from service.web.context import APP
 
 if TYPE_CHECKING:
     import ssl
@@ -29,12 +28,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# What is in flight at the end gets this long to finish, and as long again to be cancelled.
+# Requests in progress at the end get this time to finish, and the same time again to be cancelled.
 SHUTDOWN_SECONDS = 5.0
 POLL_SECONDS = 0.02
-# asyncio's own minute for a handshake is long, and so is the half it waits for a client's farewell.
-BACKLOG = 128
-HANDSHAKE_SECONDS, FAREWELL_SECONDS = 10.0, 2.0
 
 
 def run(settings: Settings) -> None:
@@ -79,47 +75,39 @@ async def _serve(
     settings: Settings, places: Listening, began: Callable[[Store], None], parent: socket.socket | None
 ) -> None:
     stop = _stop_signals(parent)
-    try:
-        app = create_app(settings, _audit())
-    except SettingsError as error:
-        raise StartError("; ".join(error.problems)) from None
-    identity = _identity(settings)
-    await app.shared.presigner.prepare()
-    ports = [_port(app, settings)]
-    if places.ops:
-        ports.append(_port(create_operations_app(app), settings))
-    followed = asyncio.create_task(identity.follow()) if identity else None
-    await app.open()
-    try:
-        await ports[0].open(places.main, identity.context if identity else None)
-        for port in ports[1:]:
-            # Kubelets ask there, by the pod's address, which no certificate bears.
-            await port.open(places.ops, None)
-        # What is loaded by now stays, and a full collection that walks through all of it would stop requests for 50 ms.
-        gc.collect()
-        gc.freeze()
-        # By default all that is in flight is looked at, in vain, each time that 700 further objects are alive.
-        gc.set_threshold(5_000)
-        began(app.shared.store)
+    # The operations port is closed last, so that operators can ask until the last request is answered.
+    async with contextlib.AsyncExitStack() as ops_stack, contextlib.AsyncExitStack() as stack:
+        app = _app(settings)
+        runner = await _runner(stack, app)
+        identity = _identity(settings)
+        await app[APP].presigner.prepare()
+        if identity:
+            followed = asyncio.create_task(identity.follow())
+            stack.callback(followed.cancel)
+        listeners = await _listen(stack, runner, places.main, settings, identity.context if identity else None)
+        if places.ops:
+            # Kubelets ask there by the pod's address, which no certificate names.
+            await _listen(ops_stack, await _runner(ops_stack, create_operations_app(app)), places.ops, settings, None)
+        _tune_collector()
+        began(app[APP].store)
         logger.info("Stopping on %s", await stop)
-        await _drain(app, ports[0], settings.drain_seconds)
-    finally:
-        # Operators can ask until the last request is answered.
-        for port in ports:
-            await port.close()
-        await app.close()
-        if followed:
-            followed.cancel()
+        await _drain(app, listeners, settings.drain_seconds)
     logger.info("Stopped")
 
 
-def _audit() -> AuditLog:
+def _app(settings: Settings) -> web.Application:
     try:
-        return AuditLog(sys.stdout.fileno())
-    except (AttributeError, OSError, ValueError):
-        raise StartError(
-            "Standard output is closed, and the audit log goes there; send it to a file or a pipe"
-        ) from None
+        return create_app(settings)
+    except SettingsError as error:
+        raise StartError("; ".join(error.problems)) from None
+
+
+def _tune_collector() -> None:
+    # A full collection of all that is loaded by now would stop requests for 50 ms.
+    gc.collect()
+    gc.freeze()
+    # The default, 700 new objects, is reached every few requests.
+    gc.set_threshold(5_000)
 
 
 def _identity(settings: Settings) -> "Identity | None":
@@ -134,53 +122,39 @@ def _identity(settings: Settings) -> "Identity | None":
         raise StartError(str(error)) from None
 
 
-def _port(app: App, settings: Settings) -> "Port":
-    return Port(
-        server=web.Server(app.handle, request_factory=app.request),
-        most=connections.room(settings.max_connections),
-        idle_seconds=settings.idle_seconds,
-    )
+async def _runner(stack: contextlib.AsyncExitStack, app: web.Application) -> web.AppRunner:
+    runner = web.AppRunner(app, shutdown_timeout=SHUTDOWN_SECONDS)
+    stack.push_async_callback(runner.cleanup)
+    try:
+        await runner.setup()
+    except OSError:
+        raise StartError(
+            "Standard output is closed, and the audit log goes there; send it to a file or a pipe"
+        ) from None
+    return runner
 
 
-@dataclass(slots=True, kw_only=True)
-class Port:
-    """A server and what listens for it. aiohttp's own sites have no place for our connections."""
-
-    server: web.Server
-    most: int
-    idle_seconds: float
-    listeners: list[asyncio.Server] = field(default_factory=list)
-
-    async def open(self, sockets: list[socket.socket], context: "ssl.SSLContext | None") -> None:
-        """Take requests. Raises ``StartError`` where somebody bound the same address after us, and listened first."""
-        make = connections.protocols(self.server, most=self.most, idle_seconds=self.idle_seconds)
-        for bound in sockets:
-            connections.bound_unread(bound)
-            try:
-                listener = await asyncio.get_running_loop().create_server(
-                    make,
-                    sock=bound,
-                    backlog=BACKLOG,
-                    ssl=context,
-                    ssl_handshake_timeout=HANDSHAKE_SECONDS if context else None,
-                    ssl_shutdown_timeout=FAREWELL_SECONDS if context else None,
-                )
-            except OSError as error:
-                raise listening.refusal(str(bound.getsockname()), error, "SIGNER_PORT or SIGNER_SOCKET") from None
-            self.listeners.append(listener)
-
-    def stop(self) -> None:
-        """Accept no further connection."""
-        for listener in self.listeners:
-            listener.close()
-
-    async def close(self) -> None:
-        """Finish what is in flight."""
-        self.stop()
-        # What has arrived by now is begun.
-        await asyncio.sleep(0)
-        self.server.pre_shutdown()
-        await self.server.shutdown(SHUTDOWN_SECONDS)
+async def _listen(
+    stack: contextlib.AsyncExitStack,
+    runner: web.AppRunner,
+    sockets: list[socket.socket],
+    settings: Settings,
+    context: "ssl.SSLContext | None",
+) -> list[Listener]:
+    """Accept connections. Raises ``StartError`` where another process has begun to listen on the same address."""
+    limit = connections.connection_limit(settings.max_connections)
+    listeners = []
+    for bound in sockets:
+        listener = Listener(
+            runner, bound, limit=limit, ssl_context=context, keepalive_timeout=settings.idle_seconds, **HANDLER_ARGS
+        )
+        stack.callback(listener.close)
+        try:
+            await listener.start()
+        except OSError as error:
+            raise listening.refusal(str(bound.getsockname()), error, "SIGNER_PORT or SIGNER_SOCKET") from None
+        listeners.append(listener)
+    return listeners
 
 
 def _stop_signals(parent: socket.socket | None) -> asyncio.Future[str]:
@@ -203,15 +177,17 @@ def _stop_signals(parent: socket.socket | None) -> asyncio.Future[str]:
     return stop
 
 
-async def _drain(app: App, port: Port, seconds: float) -> None:
-    """Go on serving for a while, but tell load balancers and clients to go elsewhere; then finish what has begun.
+async def _drain(app: web.Application, listeners: Iterable[Listener], seconds: float) -> None:
+    """Keep serving for ``seconds`` while ``/ready`` fails, then finish the requests in progress.
 
-    aiohttp's own shutdown reads no further byte of a body that is still arriving.
+    aiohttp's own shutdown stops reading bodies that are still arriving.
     """
-    app.shared.readiness.draining = True
+    state = app[APP].state
+    state.draining = True
     await asyncio.sleep(seconds)
-    port.stop()
+    for listener in listeners:
+        listener.close()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(SHUTDOWN_SECONDS):
-            while app.shared.readiness.in_flight:  # noqa: ASYNC110 - an event would cost every request
+            while state.in_flight:  # noqa: ASYNC110 - an event would cost every request
                 await asyncio.sleep(POLL_SECONDS)

@@ -5,8 +5,8 @@ import json
 
 import pytest
 import yaml
-from app_server import AppServer
 from processes import ServiceProcess
+from watched_socket import watched_socket
 from yarl import URL
 
 from service.app import create_app
@@ -52,11 +52,12 @@ def audit_log(audit_file):
 
 @pytest.fixture
 async def make_client(audit_log, aiohttp_client, lasting_presigner, monkeypatch):
-    """Makes clients of applications of their own, with settings by their environment variables."""
+    """Makes clients of new applications; settings are given as environment variables."""
     monkeypatch.setattr("service.app.Presigner", lambda **_: lasting_presigner)
 
     async def make(**environ):
-        return await aiohttp_client(AppServer(create_app(load(environ), audit_log)))
+        app = create_app(load(environ), audit=audit_log)
+        return await aiohttp_client(app, server_kwargs={"socket_factory": watched_socket})
 
     return make
 

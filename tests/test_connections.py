@@ -7,7 +7,7 @@ import re
 import resource
 import socket
 import time
-from contextlib import ExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, suppress
 
 import pytest
 from aiohttp import web
@@ -33,19 +33,21 @@ def strict():
 async def serve():
     """Serves connections of ours in front of a handler, and tells the port."""
     async with asyncio.timeout(30):
-        opened = []
+        async with AsyncExitStack() as stack:
 
-        async def start(handler=None, *, most=10, idle_seconds=60):
-            server = web.Server(handler)
-            make = connections.protocols(server, most=most, idle_seconds=idle_seconds)
-            listener = await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0)
-            opened.append((server, listener))
-            return listener.sockets[0].getsockname()[1]
+            async def start(handler, *, limit=10, idle_seconds=60):
+                app = web.Application()
+                app.router.add_get("/{any:.*}", handler)
+                runner = web.AppRunner(app, shutdown_timeout=1)
+                stack.push_async_callback(runner.cleanup)
+                await runner.setup()
+                bound = socket.create_server(("127.0.0.1", 0))
+                listener = connections.Listener(runner, bound, limit=limit, keepalive_timeout=idle_seconds)
+                stack.callback(listener.close)
+                await listener.start()
+                return bound.getsockname()[1]
 
-        yield start
-        for server, listener in opened:
-            listener.close()
-            await server.shutdown(1)
+            yield start
 
 
 def statuses(answer):
@@ -166,7 +168,7 @@ async def test_connections_above_the_most_are_told_so_and_room_is_found_again(se
     async def handler(request):
         return web.Response()
 
-    port = await serve(handler, most=2)
+    port = await serve(handler, limit=2)
     held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
     for _ in range(2):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -191,14 +193,14 @@ async def test_connections_above_the_most_are_told_so_and_room_is_found_again(se
 def test_files_are_left_for_the_store(monkeypatch, files, most):
     monkeypatch.setattr(resource, "getrlimit", lambda _: (files, resource.RLIM_INFINITY))
 
-    assert connections.room(1000) == most
+    assert connections.connection_limit(1000) == most
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the system has no such option")
 def test_a_client_that_does_not_read_is_dropped_by_the_system(monkeypatch):
     monkeypatch.setattr(connections, "UNREAD_SECONDS", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        connections.bound_unread(listener)
+        connections.limit_unread(listener)
         with socket.create_connection(listener.getsockname()) as client:
             accepted, _ = listener.accept()
             with accepted:

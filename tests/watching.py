@@ -4,6 +4,7 @@ import re
 
 # Shorter ones are words that occur for other reasons.
 SHORTEST = 12
+LONGEST_SECRET = 1024
 # A URL that is signed with temporary credentials has their token in it: nobody could use it otherwise.
 SIGNED_URL = re.compile(r"https?://\S+?X-Amz-Signature=[0-9a-f]{64}")
 # Whoever has logged in is told the token.

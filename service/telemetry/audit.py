@@ -37,7 +37,7 @@ _LASTING = ("caller", "policy", "operation", "method")
 
 
 class AuditLog:
-    """Tells of events on ``descriptor``, which stays open. All calls come from one event loop, and none waits.
+    """Writes events to ``descriptor``, which stays open. All calls come from one event loop, and none waits.
 
     At most ``limit`` lines wait to be written; beyond that, and while writing fails, calls raise AuditUnavailable.
     Texts may hold anything: an event is one line of ASCII.
@@ -46,14 +46,18 @@ class AuditLog:
     def __init__(self, descriptor: int, *, limit: int = LINES) -> None:
         self._descriptor = descriptor
         self._limit = limit
-        self._takes_turns = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+        self._takes_turns = False
         self._room = select.poll()
-        self._room.register(descriptor, select.POLLOUT)
         self._waiting: list[str] = []
         self._begun = 0
         self._timer: asyncio.TimerHandle | None = None
         self._failing = self._told = False
         self._second = self._date = ""
+
+    def open(self) -> None:
+        """Begin to write. Raises OSError if the descriptor is closed."""
+        self._takes_turns = stat.S_ISFIFO(os.fstat(self._descriptor).st_mode)
+        self._room.register(self._descriptor, select.POLLOUT)
 
     async def close(self) -> None:
         """Write what waits, for at most CLOSE_SECONDS; the log tells how much was not written by then."""

@@ -1,43 +1,55 @@
-"""What all requests of an application share, and what becomes known of one."""
+"""The keys under which an application and a request keep their context."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
-from service.access.callers import ANYBODY
+from service.access.callers import ANYBODY, Caller, Callers
+from service.access.policies import Policies
 from service.resources.repository import Repository
 from service.resources.schemas import Document
 from service.resources.store import Store
 from service.signing.presigner import Presigner
 from service.telemetry.audit import AuditLog
 from service.web import media
-from service.web.target import NO_PARAMETERS
+from service.web.media import AnswerType
+from service.web.routing import Route
 
-if TYPE_CHECKING:
-    from service.web.access import Access
-    from service.web.routing import Route
-
-UNSETTLED = media.answer_type(None, None, None)
+DEFAULT_ANSWER_TYPE = media.answer_type(None, None, None)
 _NO_BODY = Document({}, text=False)
 
 
 @dataclass(slots=True)
-class Readiness:
-    """Whether this process wants new requests; not while it drains. ``in_flight`` counts those it has begun."""
+class ServerState:
+    """``in_flight`` counts the requests in progress. A server that is ``draining`` wants no new ones."""
 
     draining: bool = False
     in_flight: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Authentication and authorization."""
+
+    callers: Callers
+    policies: Policies
+
+    async def open(self) -> None:
+        await self.callers.open()
+
+    async def close(self) -> None:
+        await self.callers.close()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shared:
-    """What all requests of an application share."""
+class AppContext:
+    """Everything that the handlers of one application share."""
 
     store: Store
-    access: "Access | None"
-    """None where nobody is asked who calls."""
+    access: Access | None
+    """None where the service runs without authentication."""
 
     audit: AuditLog
     repository: Repository
@@ -47,48 +59,29 @@ class Shared:
     max_concurrency: float
     cors_origins: frozenset[str]
     loopback_only: bool
-    readiness: Readiness = field(default_factory=Readiness)
+    state: ServerState = field(default_factory=ServerState)
 
 
-class Exchange:
-    """A request, and what becomes known of it on its way to its answer."""
+@dataclass(slots=True)
+class RequestContext:
+    """What the middlewares learned about one request.
 
-    # Each lookup in a request or an application costs as much as a few attributes.
-    __slots__ = (
-        "answer_type",
-        "body",
-        "caller",
-        "params",
-        "path",
-        "policy",
-        "query",
-        "request",
-        "request_id",
-        "route",
-        "shared",
-    )
+    It does not refer to the request: such a reference cycle would have to wait for the garbage collector.
+    """
 
-    def __init__(self, request: web.BaseRequest, request_id: str, shared: Shared, route: "Route") -> None:
-        self.request = request
-        self.request_id = request_id
-        self.shared = shared
-        self.route = route
-        self.path = ""
-        """As it was sent."""
+    app: AppContext
+    route: Route
+    request_id: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    answer_type: AnswerType = DEFAULT_ANSWER_TYPE
+    body: Document = _NO_BODY
+    caller: Caller = ANYBODY
+    policy: str | None = None
+    """The id of the policy that allowed the request, None where no policy was needed."""
 
-        self.query = NO_PARAMETERS
-        self.answer_type = UNSETTLED
-        self.body = _NO_BODY
-        self.caller = ANYBODY
-        self.policy: str | None = None
-        """The one that allowed the request, if it took one."""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """The ``params`` that policies see."""
 
-        self.params: Mapping[str, Any] = NO_PARAMETERS
-        """What the request is about, as policies were asked."""
 
-    def settle(self, body_type: str | None) -> None:
-        """Settle the answer's type, for a request whose body is of ``body_type``. Raises NotAcceptable."""
-        # A client may send the header in several lines.
-        accept = self.request.headers.getall(hdrs.ACCEPT, None)
-        wanted = None if accept is None else ",".join(accept)
-        self.answer_type = media.answer_type(self.query.get("_format"), wanted, body_type)
+APP = web.AppKey("APP", AppContext)
+CONTEXT = web.RequestKey("CONTEXT", RequestContext)

@@ -1,113 +1,87 @@
-"""Routes as data, and the way of a request to its handler through a stack of middlewares."""
+"""Routes as data: aiohttp's own, with the facts that middlewares and the OpenAPI document need."""
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from enum import Enum
-from functools import partial
 
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
 
-from service.errors import MethodNotAllowed, RouteNotFound
 from service.telemetry.metrics import UNMATCHED
-from service.web.answer import Answer
-from service.web.context import Exchange, Shared
 
-Handler = Callable[[Exchange], Answer | Awaitable[Answer]]
-Step = Callable[[Exchange], Answer | Awaitable[Answer | None] | None]
-"""Ends an exchange with an answer or an error, or lets it go on to the next step, and at last to the handler."""
-
-Stack = Callable[["Route", str], Iterable[Step]]
-Entry = Callable[[Shared, "Route", Sequence[Step], web.BaseRequest], Awaitable[Answer]]
-"""Makes an exchange of a request, takes it through the steps, and makes an answer of whatever becomes of it."""
-
-Methods = dict[str, Callable[[web.BaseRequest], Awaitable[Answer]]]
-
-_REST = ":path"
-_NOTHING: Methods = {}
+_EXPRESSION = re.compile(r"\{(\w+):.+?\}(?=/|$)")
 
 
 class Guard(Enum):
-    """Who asks whether a request may be answered, once it is known who calls."""
+    """How a request to a route is authorized."""
 
-    NOBODY = "it is for everybody, without credentials"
-    ROUTE = "a policy must allow the request, by what any request has"
-    HANDLER = "the handler asks, as it knows what the request is about"
+    PUBLIC = "anyone may call it, without credentials"
+    POLICY = "a policy must allow the request before its handler runs"
+    HANDLER = "the handler asks the policies, because it knows the account, bucket and key"
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """What answers ``method`` on a path; GET is HEAD as well.
+class Route(web.AbstractRouteDef):
+    """A handler for ``method`` on ``path``; a GET route answers HEAD too.
 
-    In the path, ``{name}`` stands for a segment and ``{name:path}`` for all the rest, which may be empty. With
-    ``own_type`` it answers in a media type of its own, whatever Accept says; its errors are negotiated still. With
-    ``form`` it takes a body as HTML forms send it, too. Those for ``operations`` are answered however much there is to
-    do. Policies are asked about the method ``judged_as``, if there is one: of a POST that only reads. What is denied is
-    called ``operation`` in the audit log.
+    Args:
+        path: In aiohttp's syntax, with an expression for each variable: ``/AwsAccount/{id:[^/]+}``.
+        guard: How a request is authorized.
+        fixed_media_type: The answer has a media type of its own, whatever Accept says. Errors are still negotiated.
+        form: The body may also be form-encoded.
+        operations: Answered even when the service is overloaded.
+        policy_method: The method that policies see, for a POST that only reads.
+        operation: The operation's name in the audit log.
     """
 
     method: str
     path: str
     handler: Handler
-    own_type: bool = False
-    guard: Guard = Guard.ROUTE
+    _: KW_ONLY
+    guard: Guard = Guard.POLICY
+    fixed_media_type: bool = False
     form: bool = False
     operations: bool = False
-    judged_as: str | None = None
+    policy_method: str | None = None
     operation: str | None = None
     pattern: str = field(init=False)
-    """The path as metrics show it."""
+    """The path without expressions, as metrics and OpenAPI show it: ``/AwsAccount/{id}``."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "pattern", self.path.replace(_REST, ""))
+        object.__setattr__(self, "pattern", _EXPRESSION.sub(r"{\1}", self.path))
+
+    def register(self, router: web.UrlDispatcher) -> list[web.AbstractRoute]:
+        methods = (hdrs.METH_GET, hdrs.METH_HEAD) if self.method == hdrs.METH_GET else (self.method,)
+        return [router.add_route(method, self.path, self.handler, expect_handler=_expect_later) for method in methods]
 
 
-class Router:
-    """Finds what answers a request: a route, behind the steps that ``stack`` has for it and its method, or one for all.
+async def _expect_later(request: web.Request) -> None:
+    """Send no ``100 Continue`` yet: ``service.web.body`` does, once the headers are accepted."""
 
-    aiohttp's own dispatcher walks up each path, has no place for targets without one, such as ``*``, and takes a tenth
-    of a signed GET's time, with an application and a match for each request.
+
+async def _not_found(_: web.Request) -> web.StreamResponse:
+    raise web.HTTPNotFound
+
+
+UNMATCHED_ROUTE = Route(hdrs.METH_ANY, UNMATCHED, _not_found, guard=Guard.HANDLER)
+ROUTES: web.AppKey[Mapping[web.AbstractRoute, Route]] = web.AppKey("ROUTES", Mapping)
+
+
+def add_routes(app: web.Application, routes: Iterable[Route]) -> None:
+    """Add routes to an application that has none yet."""
+    app[ROUTES] = {registered: route for route in routes for registered in app.router.add_routes([route])}
+
+
+def route_of(request: web.Request) -> Route:
+    """The route of a request, ``UNMATCHED_ROUTE`` for an unknown path or method."""
+    return request.app[ROUTES].get(request.match_info.route, UNMATCHED_ROUTE)
+
+
+def mount_prefix(request: web.Request) -> str:
+    """The path under which the application is mounted by ``add_subapp``; empty for an application of its own.
+
+    Source: https://docs.aiohttp.org/en/stable/web_advanced.html#nested-applications
     """
-
-    def __init__(self, routes: Iterable[Route], *, shared: Shared, entry: Entry, stack: Stack) -> None:
-        self._plain: dict[str, Methods] = {}
-        self._patterns: dict[str, tuple[Callable[[str], object], Methods]] = {}
-        for route in routes:
-            for method in (hdrs.METH_GET, hdrs.METH_HEAD) if route.method == hdrs.METH_GET else (route.method,):
-                self._methods(route.path)[method] = partial(entry, shared, route, tuple(stack(route, method)))
-        unmatched = Route(hdrs.METH_ANY, UNMATCHED, self._refuse, guard=Guard.HANDLER)
-        self._unmatched = partial(entry, shared, unmatched, tuple(stack(unmatched, hdrs.METH_ANY)))
-
-    def handle(self, request: web.BaseRequest) -> Awaitable[Answer]:
-        return self._find(request).get(request.method, self._unmatched)(request)
-
-    def _methods(self, path: str) -> Methods:
-        if "{" not in path:
-            return self._plain.setdefault(path, {})
-        _, methods = self._patterns.setdefault(path, (_expression(path).fullmatch, {}))
-        return methods
-
-    def _find(self, request: web.BaseRequest) -> Methods:
-        """What answers which method on the path as it is when decoded, but for its slashes."""
-        path = request.raw_path
-        if not path.startswith("/") or "%" in path or "?" in path or "#" in path:
-            path = request.rel_url.path_safe
-        if methods := self._plain.get(path):
-            return methods
-        for matches, methods in self._patterns.values():
-            if matches(path):
-                return methods
-        return _NOTHING
-
-    async def _refuse(self, exchange: Exchange) -> Answer:
-        request = exchange.request
-        if allowed := self._find(request).keys():
-            raise MethodNotAllowed(request.method, request.path, allowed)
-        raise RouteNotFound(request.path)
-
-
-def _expression(path: str) -> re.Pattern[str]:
-    parts = re.split(r"(\{\w+(?::path)?\})", path)
-    return re.compile(
-        "".join((r"[\s\S]*" if _REST in part else "[^/]+") if part[:1] == "{" else re.escape(part) for part in parts)
-    )
+    resource = request.match_info.route.resource
+    return resource.canonical.removesuffix(route_of(request).pattern) if resource else ""

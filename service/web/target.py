@@ -28,18 +28,13 @@ def split(request: web.BaseRequest) -> tuple[str, str]:
     return path, query
 
 
-def segments(path: str, most: int) -> list[str]:
-    """The decoded segments of a path as it was sent, at most ``most``: the last one holds the rest, slashes and all.
+def check(path: str) -> None:
+    """Raise InvalidRequest for a malformed escape, or escapes that are not UTF-8, in a path as it was sent.
 
-    aiohttp's own ``match_info`` will not do: it reads ``%e9`` and ``%25e9`` alike and lets malformed escapes pass.
-
-    Raises:
-        InvalidRequest: where an escape or its UTF-8 is malformed.
+    aiohttp decodes a path more leniently: its ``match_info`` reads ``%e9`` and ``%25e9`` alike.
     """
-    parts = path[1:].split("/", most - 1)
-    if "%" not in path and path.isascii():
-        return parts
-    return [decode(part, "path") for part in parts]
+    if "%" in path or not path.isascii():
+        decode(path, "path")
 
 
 def query(sent: str) -> Mapping[str, str]:
@@ -72,7 +67,7 @@ def _parameters(raw: str) -> Mapping[str, str]:
     return MappingProxyType(parameters)
 
 
-def only(parameters: Mapping[str, str], *known: str) -> dict[str, str]:
+def reject_unknown_parameters(parameters: Mapping[str, str], *known: str) -> dict[str, str]:
     """Those parameters that are not every route's, if this route knows them all.
 
     Raises:

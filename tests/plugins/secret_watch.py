@@ -17,7 +17,6 @@ from service.resources.keeper import Keeper
 from service.resources.sealing import Sealer
 from service.settings import Settings
 from service.telemetry.audit import AuditLog
-from service.web.answer import Answer
 
 
 class _Handler(logging.Handler):
@@ -34,7 +33,6 @@ def pytest_configure():
     _wrap(Settings, "__init__", lambda _, **values: WATCH.keep(*_of_settings(values)))
     _wrap(Sealer, "__init__", lambda _, keys={}: WATCH.keep(*(b64encode(key).decode() for key in keys.values())))
     Sessions.open = _issuing(Sessions.open)
-    _wrap(Answer, "write_eof", lambda answer, *_, **__: WATCH.look("answer", answer._head.encode() + answer._content))
     _wrap(AuditLog, "_take", lambda _, line: WATCH.look("audit", line))
 
 

@@ -63,6 +63,12 @@ CHANGED = {
 FORGED = '"}\n{"event":"signed"}\r\n\x1b[2K\x00\x85\u2028\u2029\u202e\\'
 
 
+def opened(*arguments, **options):
+    log = AuditLog(*arguments, **options)
+    log.open()
+    return log
+
+
 class Reader:
     """Reads a pipe to its end, in a thread, once it is told to."""
 
@@ -114,7 +120,7 @@ def written(tmp_path):
             before = file.tell()
 
             async def run():
-                log = AuditLog(file.fileno())
+                log = opened(file.fileno())
                 for name, event in calls:
                     getattr(log, name)(**event)
                 await log.close()
@@ -128,7 +134,7 @@ def written(tmp_path):
 
 def line_of(name, event):
     """What would be written."""
-    log = AuditLog(0)
+    log = opened(0)
     log._timer = "there is no loop"
     getattr(log, name)(**event)
     (line,) = log._waiting
@@ -237,7 +243,7 @@ WRITER = """
 import asyncio, sys
 from service.telemetry.audit import AuditLog
 async def main():
-    log = AuditLog(1)
+    log = opened(1)
     for number in range(2000):
         key = f"{sys.argv[1]}/{number}/" + "\\x01" * (number * 7 % 1000)
         log.signed(**eval(sys.argv[2]), key=key)
@@ -274,7 +280,7 @@ def test_lines_of_several_processes_stay_whole_and_in_order(tmp_path, reader, ta
 
 
 async def test_a_full_pipe_refuses_what_cannot_be_told_and_recovers(reader, caplog):
-    log = AuditLog(reader.descriptor, limit=500)
+    log = opened(reader.descriptor, limit=500)
     before = counted("signed")
     started = time.monotonic()
     taken = fill(log.signed, SIGNED)
@@ -297,7 +303,7 @@ async def test_a_full_pipe_refuses_what_cannot_be_told_and_recovers(reader, capl
 
 
 async def test_a_change_that_was_made_is_told_even_by_a_full_log(reader):
-    log = AuditLog(reader.descriptor, limit=10)
+    log = opened(reader.descriptor, limit=10)
     fill(log.signed, SIGNED)
     log.changed(**CHANGED)
     await log.close()
@@ -306,14 +312,14 @@ async def test_a_change_that_was_made_is_told_even_by_a_full_log(reader):
 
 
 async def test_denials_leave_room_for_what_is_signed(reader):
-    log = AuditLog(reader.descriptor, limit=10)
+    log = opened(reader.descriptor, limit=10)
     denied = fill(log.denied, DENIED)
 
     assert (denied, fill(log.signed, SIGNED)) == (5, 5)
 
 
 async def test_a_slow_reader_gets_everything_while_the_loop_goes_on(reader):
-    log = AuditLog(reader.descriptor)
+    log = opened(reader.descriptor)
     reader.start(pause=0.02)
     longest = 0.0
     for _ in range(100):
@@ -330,7 +336,7 @@ async def test_a_slow_reader_gets_everything_while_the_loop_goes_on(reader):
 
 async def test_a_reader_that_is_gone_ends_signing_with_one_line_in_the_log(reader, caplog, monkeypatch):
     monkeypatch.setattr(audit, "RETRY_SECONDS", 0.01)
-    log = AuditLog(reader.descriptor)
+    log = opened(reader.descriptor)
     os.close(reader.end)
     log.signed(**SIGNED)
     await until(lambda: log._failing)
@@ -356,7 +362,7 @@ async def test_a_reader_that_is_gone_ends_signing_with_one_line_in_the_log(reade
 async def test_what_could_not_be_written_is_written_once_it_can(reader, caplog, monkeypatch):
     monkeypatch.setattr(audit, "RETRY_SECONDS", 0.01)
     full = os.open("/dev/full", os.O_WRONLY)
-    log = AuditLog(full)
+    log = opened(full)
     log.signed(**SIGNED)
     await until(lambda: log._failing)
     os.dup2(reader.descriptor, full)
@@ -373,7 +379,7 @@ async def test_what_could_not_be_written_is_written_once_it_can(reader, caplog, 
 async def test_a_write_that_takes_a_part_is_continued(reader, monkeypatch):
     write = os.write
     monkeypatch.setattr(audit.os, "write", lambda descriptor, data: write(descriptor, data[:100]))
-    log = AuditLog(reader.descriptor)
+    log = opened(reader.descriptor)
     for _ in range(10):
         log.signed(**SIGNED)
     await log.close()
@@ -383,7 +389,7 @@ async def test_a_write_that_takes_a_part_is_continued(reader, monkeypatch):
 
 async def test_a_pipe_that_somebody_has_made_non_blocking_is_waited_for(reader):
     os.set_blocking(reader.descriptor, False)
-    log = AuditLog(reader.descriptor)
+    log = opened(reader.descriptor)
     for _ in range(1000):
         log.signed(**SIGNED)
     await asyncio.sleep(0.05)
@@ -395,7 +401,7 @@ async def test_a_pipe_that_somebody_has_made_non_blocking_is_waited_for(reader):
 
 async def test_the_end_is_not_kept_waiting_by_a_reader_that_does_not_read(reader, caplog, monkeypatch):
     monkeypatch.setattr(audit, "CLOSE_SECONDS", 0.1)
-    log = AuditLog(reader.descriptor)
+    log = opened(reader.descriptor)
     for _ in range(1000):
         log.signed(**SIGNED)
     started = time.monotonic()
@@ -408,7 +414,7 @@ async def test_the_end_is_not_kept_waiting_by_a_reader_that_does_not_read(reader
 
 
 async def test_nothing_is_taken_after_the_end(reader):
-    log = AuditLog(reader.descriptor)
+    log = opened(reader.descriptor)
     await log.close()
 
     with pytest.raises(AuditUnavailable):
@@ -416,7 +422,7 @@ async def test_nothing_is_taken_after_the_end(reader):
 
 
 async def test_lines_go_out_without_waiting_for_more(reader):
-    log = AuditLog(reader.descriptor)
+    log = opened(reader.descriptor)
     for _ in range(3):
         log.signed(**SIGNED)
         log.denied(**DENIED)
@@ -428,7 +434,7 @@ async def test_lines_go_out_without_waiting_for_more(reader):
 
 async def test_events_are_counted_by_what_was_written(reader):
     before = [counted(event) for event in ("signed", "denied", "changed")]
-    log = AuditLog(reader.descriptor)
+    log = opened(reader.descriptor)
     log.signed(**SIGNED)
     log.denied(**DENIED)
     log.denied(**{**DENIED, "key": FORGED})
@@ -469,7 +475,7 @@ async def lock(descriptor):
 
 async def test_two_processes_never_look_for_room_in_a_pipe_at_the_same_time(reader):
     other = await lock(reader.descriptor)
-    log = AuditLog(reader.descriptor)
+    log = opened(reader.descriptor)
     log.signed(**SIGNED)
     await asyncio.sleep(0.05)
     waiting = len(log._waiting)
@@ -488,7 +494,7 @@ async def test_a_system_without_locks_on_pipes_is_written_to_all_the_same(reader
         raise OSError(errno.EINVAL, "Invalid argument")
 
     monkeypatch.setattr(audit.fcntl, "lockf", lockf)
-    log = AuditLog(reader.descriptor)
+    log = opened(reader.descriptor)
     log.signed(**SIGNED)
     await log.close()
 
@@ -501,7 +507,7 @@ async def test_a_pipe_without_room_is_not_written_to(reader):
         while True:
             os.write(reader.descriptor, b" " * 4095 + b"\n")
     os.set_blocking(reader.descriptor, True)
-    log = AuditLog(reader.descriptor)
+    log = opened(reader.descriptor)
     started = time.monotonic()
     log.signed(**SIGNED)
     await asyncio.sleep(0.05)
@@ -511,7 +517,7 @@ async def test_a_pipe_without_room_is_not_written_to(reader):
 
 
 async def test_the_loop_keeps_up_when_it_never_rests(reader):
-    log = AuditLog(reader.descriptor)
+    log = opened(reader.descriptor)
     reader.start()
     deepest = 0
     for _ in range(5_000):

@@ -19,7 +19,8 @@ from service import app
 from service.errors import Throttled, Unauthenticated
 from service.resources import hashing
 from service.settings import load
-from service.web import operations
+from service.web.context import APP
+from service.web.handlers import health
 from service.web.routing import Guard
 
 
@@ -56,7 +57,7 @@ class Signer:
 
     def __init__(self, client):
         self.client = client
-        self.store = client.app.shared.store
+        self.store = client.app[APP].store
 
     async def ask(self, method, target, *, auth=TEAM, headers=(), **options):
         headers = CIMultiDict(headers)
@@ -190,11 +191,11 @@ async def test_a_resource_that_may_not_be_touched_is_the_same_whether_it_exists_
 
 
 def every_route():
-    return [*app.routes(load({})), *operations.PROBES, *operations.METRICS]
+    return [*app.routes(load({})), *health.PROBES, *health.METRICS]
 
 
 def test_nobody_but_these_is_answered_without_credentials():
-    open_ = {(route.method, route.path) for route in every_route() if route.guard is Guard.NOBODY}
+    open_ = {(route.method, route.path) for route in every_route() if route.guard is Guard.PUBLIC}
 
     assert open_ == NOBODYS
 
@@ -204,7 +205,7 @@ def test_no_route_takes_the_methods_that_need_no_credentials():
 
 
 async def test_every_other_route_wants_credentials_and_a_policy(signer):
-    guarded = [route for route in every_route() if route.guard is not Guard.NOBODY]
+    guarded = [route for route in every_route() if route.guard is not Guard.PUBLIC]
     answers = {}
     for route in guarded:
         target = route.pattern.replace("{account}", "acme").replace("{bucket}", "uploads").replace("{key}", "x")
@@ -290,13 +291,13 @@ async def test_no_text_whatever_gets_in_or_breaks_anything(lasting_callers, auth
 
 @pytest.fixture
 async def lasting_callers(allowed):
-    callers = allowed.client.app.shared.access.callers
+    callers = allowed.client.app[APP].access.callers
 
     async def ask(authorization):
         # As aiohttp decodes a header.
         text = authorization.encode(errors="surrogatepass").decode(errors="surrogateescape")
         try:
-            return callers.at_hand(text, address="a") or await callers.identify(text, address="a")
+            return await callers.identify(text, address="a")
         except (Unauthenticated, Throttled) as error:
             return type(error).__name__
 
@@ -440,7 +441,7 @@ async def test_a_token_ends_with_its_time(make_signer):
     signer = await make_signer(SIGNER_TOKEN_SECONDS="1")
     token = await signer.token(ROOT)
     before = await signer.status("GET", "/AwsAccount", auth=token)
-    clock = signer.client.app.shared.access.callers._sessions
+    clock = signer.client.app[APP].access.callers._sessions
     clock._clock = lambda: time.time() + 1
 
     assert (before, await signer.status("GET", "/AwsAccount", auth=token)) == (200, 401)

@@ -1,12 +1,11 @@
 """What requests carry and share."""
 
-from types import SimpleNamespace
-
 from service.access.callers import Caller
 from service.app import create_app
 from service.resources.schemas import Document
 from service.settings import load
-from service.web.context import Exchange
+from service.web.context import APP, RequestContext
+from service.web.routing import UNMATCHED_ROUTE
 
 SECRETS = ("s3cr3t", "t0k3n", "hush")
 
@@ -19,10 +18,10 @@ async def test_what_requests_carry_and_share_shows_no_secret(audit_log):
             "SIGNER_ROOT_CLIENT_SECRET": "hush-0123456789abcdef",
         }
     )
-    shared = create_app(settings, audit_log).shared
-    exchange = Exchange(SimpleNamespace(), "id", shared, SimpleNamespace())
-    exchange.body = Document({"secret-access-key": "s3cr3t", "session-token": "t0k3n"}, text=False)
-    exchange.caller = Caller("jwt:x", jwt={"sub": "s3cr3t"})
+    shared = create_app(settings, audit=audit_log)[APP]
+    context = RequestContext(shared, UNMATCHED_ROUTE, "id")
+    context.body = Document({"secret-access-key": "s3cr3t", "session-token": "t0k3n"}, text=False)
+    context.caller = Caller("jwt:x", jwt={"sub": "s3cr3t"})
 
-    for shown in (settings, shared, shared.access, shared.store, exchange, exchange.body, exchange.caller):
+    for shown in (settings, shared, shared.access, shared.store, context, context.body, context.caller):
         assert not any(secret in repr(shown) + str(shown) for secret in SECRETS)

@@ -205,7 +205,9 @@ def test_whatever_comes_is_answered(target, request_):
 
 def test_nothing_unexpected_was_logged(target):
     """After all the above: a traceback would be ours."""
-    entries = [entry for entry in target.log if "exc_info" in entry or entry.get("logger") == "service.web.middleware"]
+    entries = [
+        entry for entry in target.log if "exc_info" in entry or entry.get("logger") == "service.web.error_response"
+    ]
 
     assert entries == []
     assert SECRET not in str(target.log)

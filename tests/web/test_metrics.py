@@ -4,7 +4,6 @@ import random
 import string
 
 import pytest
-from app_server import AppServer
 from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 
@@ -13,6 +12,7 @@ from service.errors import StoreUnavailable
 from service.resources.redis import RedisStore
 from service.settings import load
 from service.telemetry import metrics
+from service.web.context import APP
 
 KEYS = {"access-key-id": "AKIAIOSFODNN7EXAMPLE", "secret-access-key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}
 
@@ -86,7 +86,7 @@ async def test_a_request_that_fails_is_counted_as_answered(client, account, coun
     async def fail(*_, **__):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(client.app.shared.store, "get", fail)
+    monkeypatch.setattr(client.app[APP].store, "get", fail)
     await client.get("/AwsAccount/my-account")
 
     assert counted("request_duration_seconds_count") == {("GET", "/AwsAccount/{id}", "500"): 1}
@@ -176,9 +176,9 @@ async def test_the_build_is_told(make_client):
 @pytest.fixture
 async def operations(audit_log, aiohttp_client):
     """The application on the embedded store that has an operations port, and what is served on that."""
-    main = create_app(load({"SIGNER_OPS_PORT": "0"}), audit_log)
-    client = await aiohttp_client(AppServer(main))
-    return client, await aiohttp_client(AppServer(create_operations_app(main)))
+    main = create_app(load({"SIGNER_OPS_PORT": "0"}), audit=audit_log)
+    client = await aiohttp_client(main)
+    return client, await aiohttp_client(create_operations_app(main))
 
 
 async def test_the_operations_port_has_four_routes_and_the_main_one_no_metrics(operations, faults):
@@ -196,7 +196,7 @@ async def test_the_operations_port_answers_to_any_host_with_what_the_main_one_kn
     main, ops = operations
     host = {"Host": "10.1.2.3:9090"}
     before = (await ops.get("/ready", headers=host)).status
-    main.app.shared.readiness.draining = True
+    main.app[APP].state.draining = True
 
     assert (before, (await ops.get("/ready", headers=host)).status) == (200, 503)
     assert (await main.get("/live", headers=host)).status == 403

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from service.errors import StoreUnavailable
+from service.web.context import APP
 
 KEYS = {"access-key-id": "AKIAIOSFODNN7EXAMPLE", "secret-access-key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}
 MEBIBYTE = 1024 * 1024
@@ -19,8 +20,7 @@ def failing(monkeypatch, client, error):
     async def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr(client.app.shared.store, "at_hand", lambda *_: None)
-    monkeypatch.setattr(client.app.shared.store, "get", fail)
+    monkeypatch.setattr(client.app[APP].store, "get", fail)
 
 
 @pytest.mark.parametrize("given", ["a", "A.b_c-9", "0" * 128])
@@ -494,7 +494,7 @@ async def test_an_origin_that_is_only_like_an_allowed_one_is_forbidden(cors, fau
 
 
 async def test_while_draining_a_client_is_told_to_go_elsewhere(client, account):
-    client.app.shared.readiness.draining = True
+    client.app[APP].state.draining = True
     response = await client.get("/aws/storage/my-account/my-bucket/k")
 
     assert response.status == 200

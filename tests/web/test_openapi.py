@@ -19,13 +19,13 @@ from service import app, settings
 from service.access.types import RESOURCE_TYPES
 from service.errors import Invalid
 from service.resources.types import AWS_ACCOUNT
-from service.web import documentation
+from service.web.handlers import pages
 from service.web.media import BODIES
 from service.web.openapi import shapes
 from service.web.routing import Guard
 
 ROUTES = app.routes(settings.load({}))
-DOCUMENT = json.loads(documentation.document(ROUTES, "json"))
+DOCUMENT = json.loads(pages.document(ROUTES, "json"))
 SCHEMAS = DOCUMENT["components"]["schemas"]
 OPERATIONS = [
     pytest.param(method, path, operation, id=operation["operationId"])
@@ -82,7 +82,7 @@ def test_the_routes_are_those_that_the_service_answers_on(service):
 
 
 def test_without_metrics_on_the_main_port_the_document_has_none():
-    made = json.loads(documentation.document(app.routes(settings.load({"SIGNER_OPS_PORT": "1"})), "json"))
+    made = json.loads(pages.document(app.routes(settings.load({"SIGNER_OPS_PORT": "1"})), "json"))
 
     assert DOCUMENT["paths"].keys() - made["paths"].keys() == {"/metrics"}
 
@@ -92,7 +92,7 @@ def test_the_version_is_the_services():
 
 
 def test_json_and_yaml_say_the_same():
-    assert yaml.safe_load(documentation.document(ROUTES, "yaml")) == DOCUMENT
+    assert yaml.safe_load(pages.document(ROUTES, "yaml")) == DOCUMENT
 
 
 def test_the_command_line_prints_the_document():
@@ -114,10 +114,10 @@ def test_an_operation_says_what_it_may_answer(method, path, operation):
 
     assert told >= EVERYWHERE
     assert any(status < "400" for status in told)
-    assert (operation.get("security") == []) == (route.guard is Guard.NOBODY)
-    assert told >= OF_CALLERS or route.guard is Guard.NOBODY
+    assert (operation.get("security") == []) == (route.guard is Guard.PUBLIC)
+    assert told >= OF_CALLERS or route.guard is Guard.PUBLIC
     assert (told >= OF_BODIES) == ("requestBody" in operation)
-    assert ({"406", "422"} <= told) == (not route.own_type)
+    assert ({"406", "422"} <= told) == (not route.fixed_media_type)
 
 
 @pytest.mark.parametrize(("method", "path", "operation"), OPERATIONS)

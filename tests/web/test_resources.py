@@ -49,7 +49,7 @@ async def test_a_put_without_an_id_anywhere_is_refused(client, faults, body):
 
 
 @pytest.mark.parametrize("id_", [5, "", "-a", "a/b", "a" * 65, "a\n", ["a"], {"a": "a"}, True, "ä"], ids=repr)
-async def test_an_id_in_a_body_is_judged_as_a_whole(client, faults, id_):
+async def test_an_id_in_a_body_is_policy_method_a_whole(client, faults, id_):
     for method in ("PUT", "POST"):
         response = await client.request(method, "/AwsAccount", json={"id": id_})
 
@@ -57,7 +57,7 @@ async def test_an_id_in_a_body_is_judged_as_a_whole(client, faults, id_):
 
 
 @pytest.mark.parametrize("id_", ["-a", "a%2Fb", "a%0A", "%C3%A4", "a" * 65, "%00", ".", "a%20"])
-async def test_an_id_in_a_path_is_judged_as_a_whole(raw, faults, id_):
+async def test_an_id_in_a_path_is_policy_method_a_whole(raw, faults, id_):
     for method in ("GET", "PUT", "PATCH", "DELETE"):
         response = await raw(method, f"/AwsAccount/{id_}", json={})
 

@@ -13,8 +13,8 @@ async def handler(request):
     ("path", "pattern"),
     [
         ("/live", "/live"),
-        ("/AwsAccount/{id}", "/AwsAccount/{id}"),
-        ("/aws/storage/{account}/{bucket}/{key:path}", "/aws/storage/{account}/{bucket}/{key}"),
+        ("/AwsAccount/{id:[^/]+}", "/AwsAccount/{id}"),
+        (r"/aws/storage/{account:[^/]+}/{bucket:[^/]{2,}}/{key:[\s\S]*}", "/aws/storage/{account}/{bucket}/{key}"),
     ],
 )
 def test_a_route_shows_its_path_without_what_the_names_must_match(path, pattern):

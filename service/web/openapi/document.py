@@ -40,8 +40,8 @@ _HEADERS = {name.lower(): name for name in shapes.HEADERS}
 _PLACE = re.compile(r"\{(\w+)\}")
 
 
-def document(routes: Iterable[Route]) -> Json:
-    """The document for these routes, as plain data."""
+def document(routes: Iterable[Route], *, server: str) -> Json:
+    """The document for these routes, as plain data. ``server`` is the URL that their paths are relative to."""
     paths: Json = {}
     for route in routes:
         paths.setdefault(route.pattern, {})[route.method.lower()] = _operation(route)
@@ -53,6 +53,7 @@ def document(routes: Iterable[Route]) -> Json:
             "description": _ABOUT,
             "license": {"name": "MIT", "identifier": "MIT"},
         },
+        "servers": [{"url": server}],
         "security": [{}, *({name: []} for name in shapes.SECURITY_SCHEMES)],
         "tags": [{"name": name} for name in dict.fromkeys(_tag(route) for route in routes)],
         "paths": paths,
@@ -111,24 +112,24 @@ def _operation(route: Route) -> Json:
     }
     if description.body:
         operation["requestBody"] = _request_body(route, named(description.body))
-    if route.guard is Guard.NOBODY:
+    if route.guard is Guard.PUBLIC:
         operation["security"] = []
     return operation
 
 
 def _kind(route: Route) -> ResourceType | None:
-    segments = route.path.split("/")
+    segments = route.pattern.split("/")
     return next((type_ for type_ in RESOURCE_TYPES if type_.kind in segments), None)
 
 
 def _tag(route: Route) -> str:
     if kind := _kind(route):
         return kind.kind
-    return "signing" if route.path.startswith("/aws/") else "operations"
+    return "signing" if route.pattern.startswith("/aws/") else "operations"
 
 
 def _operation_id(route: Route, name: str) -> str:
-    return f"fhir{name[0].upper()}{name[1:]}" if route.path.startswith("/fhir/") else name
+    return f"fhir{name[0].upper()}{name[1:]}" if route.pattern.startswith("/fhir/") else name
 
 
 def _parameters(route: Route, description: Description) -> list[Json]:
@@ -136,7 +137,7 @@ def _parameters(route: Route, description: Description) -> list[Json]:
         {"name": name, "in": "path", "required": True, **shapes.PATH_PARAMETERS[name]}
         for name in _PLACE.findall(route.pattern)
     ]
-    every = ["X-Request-Id"] if route.own_type else ["_format", "_pretty", "X-Request-Id"]
+    every = ["X-Request-Id"] if route.fixed_media_type else ["_format", "_pretty", "X-Request-Id"]
     return [
         *places,
         *(_query_parameters(description) if description.query else ()),
@@ -158,12 +159,12 @@ def _request_body(route: Route, name: str) -> Json:
 def _responses(route: Route, description: Description, answer: str) -> Json:
     responses = {str(status): _success(status, description, answer) for status in description.statuses}
     told: list[type[errors.ServiceError]] = [*_EVERYWHERE, *description.errors]
-    if not route.own_type:
+    if not route.fixed_media_type:
         told += _NEGOTIATED
     if description.body:
         told += _WITH_BODY
     statuses = {error.status for error in told}
-    if route.guard is not Guard.NOBODY:
+    if route.guard is not Guard.PUBLIC:
         statuses |= {int(status) for status in _OF_CALLERS}
     for status in sorted(statuses):
         responses[str(status)] = reference("responses", shapes.ERRORS[status][0])

@@ -6,15 +6,15 @@ from functools import cache, partial
 from http import HTTPStatus
 from pathlib import Path
 
-from aiohttp import hdrs
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
 
 from service.web import codec, target
-from service.web.answer import Answer, head_of
 from service.web.codec import Format
-from service.web.context import Exchange
+from service.web.context import CONTEXT
 from service.web.description import described
 from service.web.media import DEFAULT_TYPES
-from service.web.routing import Guard, Handler, Route
+from service.web.routing import Guard, Route, mount_prefix
 
 # The page runs its own script on the service's own document, and nothing else.
 _SECURITY: Mapping[str, str] = {
@@ -24,7 +24,7 @@ _SECURITY: Mapping[str, str] = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-_STATIC = Path(__file__).parent / "static"
+_STATIC = Path(__file__).parent.parent / "static"
 _described = partial(
     described,
     statuses=(HTTPStatus.OK, HTTPStatus.NOT_MODIFIED),
@@ -33,12 +33,13 @@ _described = partial(
 )
 
 
-def document(table: Sequence[Route], form: Format) -> bytes:
-    """The OpenAPI document for these routes."""
+def document(table: Sequence[Route], form: Format, *, prefix: str = "") -> bytes:
+    """The OpenAPI document for these routes, of a service that is mounted under ``prefix``."""
     # A process that is never asked for it need not load what makes it.
     from service.web.openapi.document import document as make  # noqa: PLC0415
 
-    return codec.dump_yaml(make(table)) if form == "yaml" else codec.dump_json(make(table))
+    made = make(table, server=prefix or "/")
+    return codec.dump_yaml(made) if form == "yaml" else codec.dump_json(made)
 
 
 class DocumentHandlers:
@@ -52,26 +53,25 @@ class DocumentHandlers:
         return [_own("/openapi.json", self.as_json), _own("/openapi.yaml", self.as_yaml)]
 
     @_described("openApiJson", "This document as JSON", answer="OpenApi", media=(DEFAULT_TYPES["json"],))
-    async def as_json(self, exchange: Exchange) -> Answer:
-        return _static(exchange, DEFAULT_TYPES["json"], partial(self._bytes, "json"))
+    async def as_json(self, request: web.Request) -> web.Response:
+        return _static(request, DEFAULT_TYPES["json"], partial(self._bytes, "json", prefix=mount_prefix(request)))
 
     @_described("openApiYaml", "This document as YAML", answer="OpenApi", media=(DEFAULT_TYPES["yaml"],))
-    async def as_yaml(self, exchange: Exchange) -> Answer:
-        return _static(exchange, DEFAULT_TYPES["yaml"], partial(self._bytes, "yaml"))
+    async def as_yaml(self, request: web.Request) -> web.Response:
+        return _static(request, DEFAULT_TYPES["yaml"], partial(self._bytes, "yaml", prefix=mount_prefix(request)))
 
 
 @described("start", "Leads to the documentation", statuses=(HTTPStatus.TEMPORARY_REDIRECT,))
-async def start(exchange: Exchange) -> Answer:
-    target.only(exchange.query)
+async def start(request: web.Request) -> web.Response:
+    target.reject_unknown_parameters(request[CONTEXT].query)
     # Relative, for a gateway that serves this under a prefix.
-    head = head_of(HTTPStatus.TEMPORARY_REDIRECT, {hdrs.LOCATION: "docs"})
-    return Answer(head, status=HTTPStatus.TEMPORARY_REDIRECT)
+    return web.Response(status=HTTPStatus.TEMPORARY_REDIRECT, headers={hdrs.LOCATION: "docs"})
 
 
-def _page(name: str, summary: str, file: str, media_type: str) -> Callable[[Exchange], Answer]:
+def _page(name: str, summary: str, file: str, media_type: str) -> Handler:
     @_described(name, summary, answer="Text", media=(media_type,))
-    def page(exchange: Exchange) -> Answer:
-        return _static(exchange, media_type, partial(_read, file))
+    async def page(request: web.Request) -> web.Response:
+        return _static(request, media_type, partial(_read, file))
 
     return page
 
@@ -81,18 +81,16 @@ def _read(file: str) -> bytes:
     return (_STATIC / file).read_bytes()
 
 
-def _static(exchange: Exchange, media_type: str, content: Callable[[], bytes]) -> Answer:
-    target.only(exchange.query)
+def _static(request: web.Request, media_type: str, content: Callable[[], bytes]) -> web.Response:
+    target.reject_unknown_parameters(request[CONTEXT].query)
     body = content()
-    headers = {
-        hdrs.CONTENT_TYPE: f"{media_type}; charset=utf-8",
-        hdrs.ETAG: f'"{_hash(body)}"',
-        hdrs.CACHE_CONTROL: "no-cache",
-        **_SECURITY,
-    }
-    if _is_known(exchange, headers[hdrs.ETAG]):
-        return Answer(head_of(HTTPStatus.NOT_MODIFIED, headers), status=HTTPStatus.NOT_MODIFIED)
-    return Answer(head_of(HTTPStatus.OK, headers), body)
+    tag = _hash(body)
+    headers = {hdrs.CACHE_CONTROL: "no-cache", **_SECURITY}
+    response = web.Response(body=body, headers=headers, content_type=media_type, charset="utf-8")
+    if any(known.value in {tag, "*"} for known in request.if_none_match or ()):
+        response = web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+    response.etag = tag
+    return response
 
 
 @cache
@@ -100,13 +98,8 @@ def _hash(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()[:32]
 
 
-def _is_known(exchange: Exchange, tag: str) -> bool:
-    given = ",".join(exchange.request.headers.getall(hdrs.IF_NONE_MATCH, ()))
-    return any(known.strip().removeprefix("W/") in {tag, "*"} for known in given.split(","))
-
-
 def _own(path: str, handler: Handler) -> Route:
-    return Route(hdrs.METH_GET, path, handler, own_type=True, guard=Guard.NOBODY)
+    return Route(hdrs.METH_GET, path, handler, fixed_media_type=True, guard=Guard.PUBLIC)
 
 
 PAGES = (

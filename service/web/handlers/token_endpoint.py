@@ -3,16 +3,16 @@
 Source: https://www.rfc-editor.org/rfc/rfc6749#section-4.4
 """
 
-from aiohttp import hdrs
+from aiohttp import hdrs, web
 
 from service.access.callers import basic_credentials
 from service.errors import Invalid, Issue, RouteNotFound, StoreUnavailable, Throttled, Unauthenticated
 from service.resources.schemas import Reader, Text, WireSchema
 from service.web import target
-from service.web.access import address, authorization, challenge
-from service.web.answer import Answer, respond
-from service.web.context import Exchange
+from service.web.access import authorization_header, challenge, client_address
+from service.web.context import CONTEXT
 from service.web.description import described
+from service.web.rendering import NO_STORE, render
 from service.web.routing import Guard, Route
 
 
@@ -38,32 +38,32 @@ _REQUEST = Reader(TokenRequest)
     body="TokenRequest",
     errors=(RouteNotFound, StoreUnavailable, Throttled, Unauthenticated),
 )
-async def token(exchange: Exchange) -> Answer:
-    target.only(exchange.query)
-    access = exchange.shared.access
+async def token(request: web.Request) -> web.Response:
+    target.reject_unknown_parameters(request[CONTEXT].query)
+    access = request[CONTEXT].app.access
     if access is None:
         raise RouteNotFound("/auth/token, as nobody is asked for credentials here,")
-    exchange.shared.audit.check()
-    asked = _REQUEST.read(exchange.body)
+    request[CONTEXT].app.audit.check()
+    asked = _REQUEST.read(request[CONTEXT].body)
     try:
-        id_, secret = _credentials(exchange, asked)
-        caller, text, seconds = await access.callers.token(id_, secret, address=address(exchange))
+        id_, secret = _credentials(request, asked)
+        caller, text, seconds = await access.callers.token(id_, secret, address=client_address(request))
     except Unauthenticated as error:
-        raise challenge(exchange, error) from None
-    exchange.shared.audit.changed(
+        raise challenge(request, error) from None
+    request[CONTEXT].app.audit.changed(
         caller=caller.name,
         policy=None,
         operation=_OPERATION,
-        method=exchange.request.method,
+        method=request.method,
         resource=caller.name,
-        request_id=exchange.request_id,
+        request_id=request[CONTEXT].request_id,
     )
     body = {"token_type": "Bearer", "access_token": text, "expires_in": seconds}
-    return respond(exchange, body, headers={hdrs.CACHE_CONTROL: "no-store"})
+    return render(request, body, headers=NO_STORE)
 
 
-def _credentials(exchange: Exchange, asked: dict[str, str]) -> tuple[str, str]:
-    if (given := authorization(exchange)) is not None:
+def _credentials(request: web.Request, asked: dict[str, str]) -> tuple[str, str]:
+    if (given := authorization_header(request)) is not None:
         return basic_credentials(given)
     missing = [name for name in ("client_id", "client_secret") if name not in asked]
     if missing:
@@ -73,4 +73,4 @@ def _credentials(exchange: Exchange, asked: dict[str, str]) -> tuple[str, str]:
 
 _OPERATION = "issue-token"
 
-ROUTES = (Route(hdrs.METH_POST, "/auth/token", token, guard=Guard.NOBODY, form=True, operation=_OPERATION),)
+ROUTES = (Route(hdrs.METH_POST, "/auth/token", token, guard=Guard.PUBLIC, form=True, operation=_OPERATION),)

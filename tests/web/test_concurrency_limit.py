@@ -4,28 +4,29 @@ import asyncio
 
 import pytest
 
+from service.web.context import APP
+
 
 @pytest.fixture
 async def waiting(make_client, monkeypatch):
     """A client of a service that works on two requests at once, and has two."""
     client = await make_client(SIGNER_MAX_CONCURRENCY="2")
     go_on = asyncio.Event()
-    get = client.app.shared.store.get
+    get = client.app[APP].store.get
 
     async def wait(*arguments):
         await go_on.wait()
         return await get(*arguments)
 
-    monkeypatch.setattr(client.app.shared.store, "at_hand", lambda *_: None)
-    monkeypatch.setattr(client.app.shared.store, "get", wait)
+    monkeypatch.setattr(client.app[APP].store, "get", wait)
     requests = [asyncio.create_task(client.get("/AwsAccount/nope")) for _ in range(2)]
     async with asyncio.timeout(5):
-        while client.app.shared.readiness.in_flight < 2:  # noqa: ASYNC110 - it is a number and no more
+        while client.app[APP].state.in_flight < 2:  # noqa: ASYNC110 - it is a number and no more
             await asyncio.sleep(0.01)
     yield client
     go_on.set()
     assert [response.status for response in await asyncio.gather(*requests)] == [404, 404]
-    assert client.app.shared.readiness.in_flight == 0
+    assert client.app[APP].state.in_flight == 0
     assert (await client.get("/AwsAccount/nope")).status == 404
 
 
@@ -49,6 +50,6 @@ async def test_operators_are_answered_all_the_same(waiting, path):
 
 async def test_zero_is_no_limit(make_client):
     client = await make_client(SIGNER_MAX_CONCURRENCY="0")
-    client.app.shared.readiness.in_flight = 1_000_000
+    client.app[APP].state.in_flight = 1_000_000
 
     assert (await client.get("/AwsAccount")).status == 200

@@ -4,6 +4,7 @@ import pytest
 
 import service
 from service.errors import StoreUnavailable
+from service.web.context import APP
 
 
 @pytest.fixture
@@ -11,7 +12,7 @@ def store_away(client, monkeypatch):
     async def check():
         raise StoreUnavailable("The account store cannot be reached")
 
-    monkeypatch.setattr(client.app.shared.store, "check", check)
+    monkeypatch.setattr(client.app[APP].store, "check", check)
 
 
 ABOUT = {"version": service.__version__, "commit": "unknown", "python": platform.python_version()}
@@ -39,7 +40,7 @@ async def test_without_its_store_the_service_lives_but_is_not_ready(client, stor
 
 
 async def test_while_draining_the_service_lives_but_is_not_ready(client, faults):
-    client.app.shared.readiness.draining = True
+    client.app[APP].state.draining = True
     live, ready = [await client.get(path) for path in ("/live", "/ready")]
 
     assert live.status == 200

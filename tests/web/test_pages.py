@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from service.web.documentation import PAGES
+from service.web.handlers.pages import PAGES
 
 STATIC = ["/docs", "/static/docs.css", "/static/docs.js"]
 MADE = ["/openapi.json", "/openapi.yaml"]
@@ -18,7 +18,7 @@ MADE = ["/openapi.json", "/openapi.yaml"]
         ("/openapi.yaml", "text/yaml"),
     ],
 )
-async def test_a_page_has_its_own_type_whatever_is_asked_for(client, path, content_type):
+async def test_a_page_has_its_fixed_media_type_whatever_is_asked_for(client, path, content_type):
     response = await client.get(path, headers={"Accept": "image/png"})
 
     assert (response.status, response.content_type, response.charset) == (200, content_type, "utf-8")

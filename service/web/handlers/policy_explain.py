@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from aiohttp import hdrs
+from aiohttp import hdrs, web
 
 from service.access.callers import Caller
 from service.access.types import ACCESS_POLICY, REQUEST_NAMES, linked_client
 from service.errors import Invalid, Issue, StoreUnavailable
 from service.web import target
-from service.web.access import permitted, request_method
-from service.web.answer import Answer, respond
-from service.web.context import Exchange
+from service.web.access import policy_request_method, require_permission
+from service.web.context import CONTEXT
 from service.web.description import described
+from service.web.rendering import render
 from service.web.routing import Guard, Route
 
 _TEXTS = frozenset({"request-method", "uri"})
@@ -24,24 +24,24 @@ _TEXTS = frozenset({"request-method", "uri"})
     body="DescribedRequest",
     errors=(StoreUnavailable,),
 )
-async def explain(exchange: Exchange) -> Answer:
-    target.only(exchange.query)
+async def explain(request: web.Request) -> web.Response:
+    target.reject_unknown_parameters(request[CONTEXT].query)
     # It tells of all policies, and so is for those who may list them.
-    await permitted(exchange, {"resource/type": ACCESS_POLICY.kind, "resource/id": None})
-    request = _request(exchange)
-    access = exchange.shared.access
+    await require_permission(request, {"resource/type": ACCESS_POLICY.kind, "resource/id": None})
+    described_request = _request(request)
+    access = request[CONTEXT].app.access
     if access is None:
-        return respond(exchange, {"allowed": True, "reason": "Nobody is asked for credentials here"})
-    rules = await access.policies.of(_caller(request))
-    policy = rules.allowing(request)
+        return render(request, {"allowed": True, "reason": "Nobody is asked for credentials here"})
+    rules = await access.policies.of(_caller(described_request))
+    policy = rules.allowing(described_request)
     if policy is not None:
-        return respond(exchange, {"allowed": True, "policy": policy})
-    mismatches = [{"policy": id_, "mismatch": text} for id_, text in rules.mismatches(request).items()]
-    return respond(exchange, {"allowed": False, "policies": mismatches})
+        return render(request, {"allowed": True, "policy": policy})
+    mismatches = [{"policy": id_, "mismatch": text} for id_, text in rules.mismatches(described_request).items()]
+    return render(request, {"allowed": False, "policies": mismatches})
 
 
-def _request(exchange: Exchange) -> dict[str, Any]:
-    given = exchange.body.values
+def _request(request: web.Request) -> dict[str, Any]:
+    given = request[CONTEXT].body.values
     if unknown := [name for name in given if name not in REQUEST_NAMES]:
         raise Invalid(*(Issue(f"{name} is nothing that a request has", name) for name in unknown))
     faults = [Issue(f"{name} must be text", name) for name in _TEXTS & given.keys() if not isinstance(given[name], str)]
@@ -52,7 +52,7 @@ def _request(exchange: Exchange) -> dict[str, Any]:
     ]
     if faults:
         raise Invalid(*faults)
-    return {**given, "request-method": request_method(str(given.get("request-method", "get")))}
+    return {**given, "request-method": policy_request_method(str(given.get("request-method", "get")))}
 
 
 def _caller(request: dict[str, Any]) -> Caller:
@@ -72,7 +72,7 @@ ROUTES = (
         f"/{ACCESS_POLICY.kind}/$explain",
         explain,
         guard=Guard.HANDLER,
-        judged_as=hdrs.METH_GET,
+        policy_method=hdrs.METH_GET,
         operation="explain",
     ),
 )

@@ -8,6 +8,7 @@ import yaml
 from service.resources.resource import Resource, compose
 from service.resources.store import utc_now
 from service.web import codec
+from service.web.context import APP
 
 STORAGE = "/aws/storage/my-account/my-bucket"
 
@@ -44,7 +45,7 @@ async def test_a_download_and_a_delete_are_signed_by_their_path(client, account,
 
 
 async def test_each_call_signs_another_method(client, account, monkeypatch):
-    monkeypatch.setattr("service.web.storage.time", lambda: 1_700_000_000)
+    monkeypatch.setattr("service.web.handlers.signing.time", lambda: 1_700_000_000)
     urls = [
         await signed(await client.post(STORAGE, json={"filename": "k"})),
         await signed(await client.get(f"{STORAGE}/k")),
@@ -401,7 +402,7 @@ async def test_what_an_operator_stored_wrongly_is_told_on_use_and_does_not_break
         now=utc_now(),
         mark="m",
     )
-    client.app.shared.store._kinds["AwsAccount"] = {"a": Resource("AwsAccount", "a", record)}
+    client.app[APP].store._kinds["AwsAccount"] = {"a": Resource("AwsAccount", "a", record)}
 
     used = await client.get("/aws/storage/a/my-bucket/k")
     assert await faults(used, 422) == ("invalid", [f"AwsAccount.{name}" for name in where])
@@ -416,7 +417,7 @@ async def test_what_an_operator_stored_wrongly_is_told_on_use_and_does_not_break
 async def test_what_an_operator_stored_for_a_version_breaks_no_header(client, version):
     record = compose({"region": "eu-west-1"}, seen=None, version=1, now=utc_now(), mark="m")
     stored = Resource("AwsAccount", "a", {**record, "_version": version})
-    client.app.shared.store._kinds["AwsAccount"] = {"a": stored}
+    client.app[APP].store._kinds["AwsAccount"] = {"a": stored}
 
     for path in ("/AwsAccount/a", "/AwsAccount"):
         assert (await client.get(path)).status == 200
@@ -425,7 +426,7 @@ async def test_what_an_operator_stored_for_a_version_breaks_no_header(client, ve
 
 async def test_an_operators_host_counts(client):
     record = {"access-key-id": "AKIA", "secret-access-key": "s", "host": "minio:9000", "path-style": "true"}
-    client.app.shared.store._kinds["AwsAccount"] = {"a": Resource("AwsAccount", "a", record)}
+    client.app[APP].store._kinds["AwsAccount"] = {"a": Resource("AwsAccount", "a", record)}
 
     url = await signed(await client.get("/aws/storage/a/my-bucket/k"))
     assert f"{url.scheme}://{url.netloc}{url.path}" == "http://minio:9000/my-bucket/k"

@@ -3,9 +3,10 @@
 import re
 
 import pytest
-from aiohttp import hdrs
+from aiohttp import ServerDisconnectedError, web
 
-from service.web.answer import head_of
+from service.app import create_app
+from service.settings import load
 
 
 def exchange(service, target="/live", version="1.1", *, close=True, method="GET"):
@@ -20,7 +21,15 @@ def test_a_head_has_every_field_once(service):
     first, fields, body = exchange(service)
 
     assert first == "HTTP/1.1 200 OK"
-    assert list(fields) == ["Content-Type", "X-Request-Id", "X-Duration", "Connection", "Content-Length", "Date"]
+    assert list(fields) == [
+        "Content-Type",
+        "X-Request-Id",
+        "X-Duration",
+        "Server",
+        "Content-Length",
+        "Date",
+        "Connection",
+    ]
     assert re.fullmatch(r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT", fields["Date"])
     assert int(fields["Content-Length"]) == len(body)
 
@@ -39,9 +48,10 @@ def test_an_answer_that_can_have_no_body_has_no_length(service):
 
 
 def test_a_connection_of_http_1_0_ends_with_its_answer(service):
-    _, fields, _ = exchange(service, version="1.0", close=False)
+    first, fields, _ = exchange(service, version="1.0", close=False)
 
-    assert fields["Connection"] == "close"
+    assert first == "HTTP/1.0 200 OK"
+    assert "Connection" not in fields
 
 
 def test_a_connection_of_http_1_0_is_kept_on_request(service):
@@ -49,7 +59,7 @@ def test_a_connection_of_http_1_0_is_kept_on_request(service):
     answers = service.exchange(request + request.replace(b"keep-alive", b"close"))
 
     assert answers.count(b"Connection: keep-alive\r\n") == 1
-    assert answers.count(b"HTTP/1.1 200 OK\r\n") == 2
+    assert answers.count(b"HTTP/1.0 200 OK\r\n") == 2
 
 
 def test_a_connection_of_http_1_1_is_kept_without_a_word(service):
@@ -60,7 +70,15 @@ def test_a_connection_of_http_1_1_is_kept_without_a_word(service):
     assert answers.count(b"HTTP/1.1 200 OK\r\n") == 2
 
 
-@pytest.mark.parametrize("value", ["a\r\nb", "a\nb", "a\0b", "a\x7f"])
-def test_no_header_can_become_two(value):
-    with pytest.raises(ValueError, match="control character"):
-        head_of(200, {hdrs.LOCATION: value})
+@pytest.mark.parametrize("value", ["a\r\nb", "a\nb", "a\0b"])
+async def test_no_header_can_become_two(aiohttp_client, audit_log, value):
+    app = create_app(load({}), audit=audit_log)
+
+    async def handler(_):
+        return web.Response(headers={"Location": value})
+
+    app.router.add_get("/split", handler)
+    client = await aiohttp_client(app)
+
+    with pytest.raises(ServerDisconnectedError):
+        await client.get("/split")

@@ -1,0 +1,87 @@
+"""Any error to an OperationOutcome response: ours, aiohttp's, and the unexpected ones."""
+
+import logging
+from contextlib import suppress
+from http import HTTPStatus
+
+from aiohttp import web
+
+from service.errors import (
+    AuditUnavailable,
+    BodyTooLarge,
+    Forbidden,
+    Internal,
+    MethodNotAllowed,
+    NotAcceptable,
+    RouteNotFound,
+    ServiceError,
+    Throttled,
+    Unauthenticated,
+    Unsealable,
+)
+from service.web.context import CONTEXT, DEFAULT_ANSWER_TYPE
+from service.web.negotiation import negotiated_type
+from service.web.outcome import outcome
+from service.web.rendering import render
+
+logger = logging.getLogger(__name__)
+
+
+def error_response(request: web.Request, error: Exception) -> web.Response:
+    """Return the response for ``error``. Denials are audited, unexpected errors are logged."""
+    reported = _service_error(request, error)
+    if isinstance(reported, Forbidden | Unauthenticated | Throttled):
+        reported = _audited(request, reported)
+    context = request[CONTEXT]
+    if context.answer_type is DEFAULT_ANSWER_TYPE:
+        # The error may have come before negotiation.
+        with suppress(NotAcceptable):
+            context.answer_type = negotiated_type(request)
+    return render(request, outcome(reported), status=reported.status, headers=reported.headers)
+
+
+def _service_error(request: web.Request, error: Exception) -> ServiceError:
+    request_id = request[CONTEXT].request_id
+    if isinstance(error, Unsealable):
+        logger.error("Request %s failed: %s", request_id, error)
+    if isinstance(error, ServiceError):
+        return error
+    if isinstance(error, web.HTTPException):
+        return _http_error(request, error)
+    logger.error("Request %s failed", request_id, exc_info=error)
+    return Internal(request_id)
+
+
+def _http_error(request: web.Request, error: web.HTTPException) -> ServiceError:
+    """Aiohttp's own errors. Source: https://docs.aiohttp.org/en/stable/web_exceptions.html."""
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        return MethodNotAllowed(request.method, request.path, error.allowed_methods)
+    if isinstance(error, web.HTTPRequestEntityTooLarge):
+        return BodyTooLarge(request.client_max_size)
+    if error.status == HTTPStatus.NOT_FOUND:
+        return RouteNotFound(request.path)
+    logger.error("Request %s failed", request[CONTEXT].request_id, exc_info=error)
+    return Internal(request[CONTEXT].request_id)
+
+
+def _audited(request: web.Request, denial: ServiceError) -> ServiceError:
+    """The denial itself once it is in the audit log, else AuditUnavailable."""
+    context = request[CONTEXT]
+    params = context.params
+    kind, id_ = params.get("resource/type"), params.get("resource/id")
+    try:
+        request[CONTEXT].app.audit.denied(
+            caller=context.caller.name,
+            operation=context.route.operation,
+            method=request.method,
+            account=params.get("account"),
+            resource=f"{kind}/{id_}" if kind and id_ else kind,
+            bucket=params.get("bucket"),
+            key=params.get("key"),
+            expiration=params.get("expiration"),
+            outcome=denial.code,
+            request_id=context.request_id,
+        )
+    except AuditUnavailable as unavailable:
+        return unavailable
+    return denial

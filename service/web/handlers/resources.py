@@ -1,0 +1,292 @@
+"""Create, read, update and delete over HTTP: one set of handlers for every resource type."""
+
+from collections.abc import Mapping
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlencode
+
+from aiohttp import ETag, hdrs, web
+from aiohttp.typedefs import Handler
+
+from service.errors import Duplicate, Invalid, Issue, ResourceNotFound, StoreUnavailable, VersionConflict
+from service.resources.repository import ALWAYS, Precondition, Repository
+from service.resources.resource import Resource
+from service.resources.schemas import DeleteQuery, NewQuery, SearchQuery
+from service.resources.store import Page
+from service.resources.types import ResourceType
+from service.web import target
+from service.web.access import require_permission
+from service.web.context import CONTEXT
+from service.web.description import described
+from service.web.rendering import render
+from service.web.routing import Guard, Route, mount_prefix
+
+_SEARCH = SearchQuery(text=True)
+_DELETE = DeleteQuery(text=True)
+
+# Each id is looked up; more of them belong into a listing.
+MAX_SELECTED = 1000
+
+# aiohttp would try this path for other methods of the literal path, too.
+_ID = r"{id:(?!\$explain$)[^/]+}"
+
+_VERSIONED = (hdrs.ETAG, hdrs.LAST_MODIFIED)
+_answers = partial(described, answer="{kind}", headers=_VERSIONED)
+_WRITE_ERRORS = (VersionConflict, StoreUnavailable)
+
+
+class ResourceHandlers:
+    """The handlers of one resource type."""
+
+    def __init__(self, type_: ResourceType) -> None:
+        self._type = type_
+
+    def routes(self, base: str) -> list[Route]:
+        collection, member = f"{base}/{self._type.kind}", f"{base}/{self._type.kind}/{_ID}"
+        answers: list[tuple[str, str, Handler, str]] = [
+            (hdrs.METH_GET, collection, self.search, "search"),
+            (hdrs.METH_PUT, collection, self.put_by_body, "update"),
+            (hdrs.METH_POST, collection, self.create, "create"),
+            (hdrs.METH_GET, member, self.read, "read"),
+            (hdrs.METH_PUT, member, self.put, "update"),
+            (hdrs.METH_PATCH, member, self.patch, "update"),
+            (hdrs.METH_DELETE, member, self.delete, "delete"),
+        ]
+        return [
+            Route(method, path, handler, guard=Guard.HANDLER, operation=operation)
+            for method, path, handler, operation in answers
+        ]
+
+    def _audit(self, request: web.Request, operation: str, resource: Resource) -> None:
+        request[CONTEXT].app.audit.changed(
+            caller=request[CONTEXT].caller.name,
+            policy=request[CONTEXT].policy,
+            operation=operation,
+            method=request.method,
+            resource=f"{resource.kind}/{resource.id}",
+            request_id=request[CONTEXT].request_id,
+        )
+
+    async def _require(self, request: web.Request, id: str | None) -> None:
+        if request.method not in {hdrs.METH_GET, hdrs.METH_HEAD}:
+            request[CONTEXT].app.audit.check()
+        await require_permission(request, {"resource/type": self._type.kind, "resource/id": id})
+
+    @_answers(
+        "read{kind}",
+        "Read one",
+        statuses=(200, 304),
+        heeds=(hdrs.IF_NONE_MATCH,),
+        errors=(ResourceNotFound, StoreUnavailable),
+    )
+    async def read(self, request: web.Request) -> web.Response:
+        target.reject_unknown_parameters(request[CONTEXT].query)
+        id_ = self._id(request)
+        await self._require(request, id_)
+        resource = await self._repository(request).read(self._type, id_)
+        if (tags := request.headers.getall(hdrs.IF_NONE_MATCH, None)) is not None:
+            known = _versions(tags)
+            if known is None or resource.meta.version_id in known:
+                return _versioned(web.Response(status=HTTPStatus.NOT_MODIFIED), resource)
+        return self._answer(request, resource)
+
+    @_answers(
+        "put{kind}ByBody",
+        "Create or replace by the body's id",
+        statuses=(200, 201),
+        body="{kind}WithId",
+        heeds=(hdrs.IF_MATCH, hdrs.IF_NONE_MATCH),
+        errors=_WRITE_ERRORS,
+    )
+    async def put_by_body(self, request: web.Request) -> web.Response:
+        id_ = request[CONTEXT].body.values.get("id")
+        if id_ is None:
+            raise Invalid(Issue(f"{self._type.kind}.id is missing", f"{self._type.kind}.id"))
+        return await self._put(request, id_)
+
+    @_answers(
+        "put{kind}",
+        "Create or replace; the body's id does not matter",
+        statuses=(200, 201),
+        body="{kind}Replacement",
+        heeds=(hdrs.IF_MATCH, hdrs.IF_NONE_MATCH),
+        errors=_WRITE_ERRORS,
+    )
+    async def put(self, request: web.Request) -> web.Response:
+        return await self._put(request, self._id(request))
+
+    @_answers(
+        "create{kind}",
+        "Create under the body's id or a new one; with _id, only where there is none",
+        statuses=(200, 201),
+        query=NewQuery,
+        body="{kind}New",
+        errors=(Duplicate, StoreUnavailable),
+    )
+    async def create(self, request: web.Request) -> web.Response:
+        query = target.reject_unknown_parameters(request[CONTEXT].query, "_id")
+        given = request[CONTEXT].body.values.get("id")
+        if "_id" in query:
+            self._check_id(query["_id"], "_id")
+            # What exists may be read under one id, and what does not be created under the other.
+            await self._require(request, query["_id"])
+        if given is not None or "_id" not in query:
+            await self._require(request, given)
+        if "_id" in query:
+            resource, created = await self._repository(request).find_or_create(
+                self._type, query["_id"], request[CONTEXT].body
+            )
+        else:
+            resource, created = await self._repository(request).create(self._type, request[CONTEXT].body), True
+        if created:
+            self._audit(request, "create", resource)
+        return self._answer(request, resource, created=created)
+
+    @_answers(
+        "patch{kind}",
+        "Change by a merge patch (RFC 7396); null removes",
+        body="{kind}Patch",
+        heeds=(hdrs.IF_MATCH, hdrs.IF_NONE_MATCH),
+        errors=(ResourceNotFound, *_WRITE_ERRORS),
+    )
+    async def patch(self, request: web.Request) -> web.Response:
+        target.reject_unknown_parameters(request[CONTEXT].query)
+        id_ = self._id(request)
+        await self._require(request, id_)
+        resource = await self._repository(request).patch(self._type, id_, request[CONTEXT].body, _precondition(request))
+        self._audit(request, "update", resource)
+        return self._answer(request, resource)
+
+    @_answers(
+        "delete{kind}",
+        "Delete; the answer is the last resource",
+        statuses=(200, 204),
+        query=DeleteQuery,
+        heeds=(hdrs.IF_MATCH, hdrs.IF_NONE_MATCH),
+        errors=_WRITE_ERRORS,
+    )
+    async def delete(self, request: web.Request) -> web.Response:
+        no_content = _DELETE.read(target.reject_unknown_parameters(request[CONTEXT].query, "_no-content"))[
+            "_no-content"
+        ]
+        id_ = self._id(request)
+        await self._require(request, id_)
+        resource = await self._repository(request).delete(self._type, id_, _precondition(request))
+        if resource is not None:
+            self._audit(request, "delete", resource)
+        if resource is None or no_content:
+            return web.Response(status=HTTPStatus.NO_CONTENT)
+        return self._answer(request, resource)
+
+    @described(
+        "search{kind}",
+        "List by id; parameters that begin with _ and are unknown are ignored",
+        answer="{kind}Bundle",
+        query=SearchQuery,
+        errors=(StoreUnavailable,),
+    )
+    async def search(self, request: web.Request) -> web.Response:
+        await self._require(request, None)
+        given = request[CONTEXT].query
+        # FHIR clients send control parameters that change nothing here.
+        target.reject_unknown_parameters({name: value for name, value in given.items() if not name.startswith("_")})
+        query = _SEARCH.read({name: given[name] for name in ("_id", "_count", "_page") if name in given})
+        count, page = query["_count"], query["_page"]
+        offset = (page - 1) * count
+        if "_id" in query:
+            found = await self._repository(request).select(self._type, _ids(query["_id"]), offset=offset, count=count)
+        else:
+            found = await self._repository(request).page(self._type, offset=offset, count=count)
+        return render(request, self._bundle(request, found, count=count, page=page))
+
+    async def _put(self, request: web.Request, id_: str) -> web.Response:
+        target.reject_unknown_parameters(request[CONTEXT].query)
+        await self._require(request, id_)
+        resource, created = await self._repository(request).put(
+            self._type, id_, request[CONTEXT].body, _precondition(request)
+        )
+        self._audit(request, "create" if created else "update", resource)
+        return self._answer(request, resource, created=created)
+
+    @staticmethod
+    def _repository(request: web.Request) -> Repository:
+        return request[CONTEXT].app.repository
+
+    def _id(self, request: web.Request) -> str:
+        id_ = request.match_info["id"]
+        self._check_id(id_, f"{self._type.kind}.id")
+        return id_
+
+    def _check_id(self, id_: str, field: str) -> None:
+        if faults := self._type.id_faults(id_, field):
+            raise Invalid(*faults)
+
+    def _answer(self, request: web.Request, resource: Resource, *, created: bool = False) -> web.Response:
+        response = render(request, self._type.represent(resource), status=201 if created else 200)
+        if created:
+            response.headers[hdrs.LOCATION] = self._url(request, resource)
+        return _versioned(response, resource)
+
+    def _url(self, request: web.Request, resource: Resource) -> str:
+        """The path of a resource, the same for requests under ``/fhir``."""
+        base = mount_prefix(request)
+        return f"{base}/{self._type.kind}/{resource.id}"
+
+    def _bundle(self, request: web.Request, found: Page, *, count: int, page: int) -> dict[str, Any]:
+        return {
+            "resourceType": "Bundle",
+            "type": "searchset",
+            "total": found.total,
+            "link": _links(request, found.total, count=count, page=page),
+            "entry": [
+                {"fullUrl": self._url(request, resource), "resource": self._type.represent(resource)}
+                for resource in found.resources
+            ],
+        }
+
+
+def _versioned(response: web.Response, resource: Resource) -> web.Response:
+    response.etag = ETag(resource.meta.version_id, is_weak=True)
+    response.last_modified = resource.meta.last_updated.replace(microsecond=0)  # aiohttp would round up
+    return response
+
+
+def _precondition(request: web.Request) -> Precondition:
+    if_match = request.headers.getall(hdrs.IF_MATCH, None)
+    # RFC 9110: `If-None-Match: *` on a write asks that nothing be there yet.
+    absent = request.headers.get(hdrs.IF_NONE_MATCH, "").strip() == "*"
+    if if_match is None:
+        return Precondition(absent=True) if absent else ALWAYS
+    return Precondition(_versions(if_match), exists=True, absent=absent)
+
+
+def _versions(headers: list[str]) -> frozenset[str] | None:
+    """The versions that entity tags name, weak, strong or bare; None for ``*``, which means any."""
+    tags = [tag.strip() for header in headers for tag in header.split(",")]
+    if "*" in tags:
+        return None
+    return frozenset(tag.removeprefix("W/").strip('"') for tag in tags)
+
+
+def _ids(text: str) -> list[str]:
+    ids = [id_ for id_ in text.split(",") if id_]
+    if len(ids) > MAX_SELECTED:
+        raise Invalid(Issue(f"_id must be at most {MAX_SELECTED} ids", "_id"))
+    return ids
+
+
+def _links(request: web.Request, total: int, *, count: int, page: int) -> list[dict[str, str]]:
+    last = max(1, -(-total // count)) if count else 1
+    pages: Mapping[str, int] = {
+        "first": 1,
+        "self": page,
+        **({"next": page + 1} if page < last else {}),
+        **({"previous": min(page - 1, last)} if page > 1 else {}),
+        "last": last,
+    }
+    query = {name: value for name, value in request[CONTEXT].query.items() if name != "_page"}
+    return [
+        {"relation": relation, "url": f"{request.path}?{urlencode({**query, '_page': number})}"}
+        for relation, number in pages.items()
+    ]

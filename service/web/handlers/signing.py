@@ -1,0 +1,150 @@
+"""Sign a URL to upload, download or delete an object."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
+from time import time
+from typing import Any, NamedTuple
+
+from aiohttp import hdrs, web
+
+from service.errors import Invalid, Issue, ResourceNotFound, StoreUnavailable
+from service.resources.schemas import DEFAULT_EXPIRATION_SECONDS, Document, Reader, SigningQuery, UploadSchema
+from service.resources.types import AWS_ACCOUNT, AwsAccount
+from service.signing.endpoint import Endpoint
+from service.signing.names import name_issues
+from service.signing.operations import DELETE_OBJECT, GET_OBJECT, PUT_OBJECT, Operation
+from service.signing.presigner import presigned
+from service.signing.sigv4 import timestamp
+from service.telemetry.metrics import SIGNED
+from service.web import target
+from service.web.access import require_permission
+from service.web.context import CONTEXT
+from service.web.description import described
+from service.web.rendering import render_url
+from service.web.routing import Guard, Route
+
+_UPLOAD = Reader(UploadSchema)
+_QUERY = SigningQuery(text=True)
+# It is used to judge the bucket of a request whose key could not be read.
+_ANY_KEY = "key"
+
+
+class SigningRequest(NamedTuple):
+    """The object and the operation to sign for; ``expires_in`` is in seconds."""
+
+    operation: Operation
+    account: str
+    bucket: str
+    key: str
+    expires_in: int
+
+    def params(self) -> dict[str, Any]:
+        """The ``params`` that policies see: the values that will be signed."""
+        return {"account": self.account, "bucket": self.bucket, "key": self.key, "expiration": self.expires_in}
+
+
+_signs = partial(
+    described,
+    answer="SignedUrl",
+    query=SigningQuery,
+    headers=(hdrs.CACHE_CONTROL,),
+    errors=(ResourceNotFound, StoreUnavailable),
+)
+
+
+@_signs("signUpload", "A URL to upload with PUT", body="Upload")
+async def upload(request: web.Request) -> web.Response:
+    filename, issues = _filename(request[CONTEXT].body)
+    return await _sign(request, PUT_OBJECT, filename, key_field="filename", body_issues=issues)
+
+
+@_signs("signDownload", "A URL to download with GET")
+async def download(request: web.Request) -> web.Response:
+    return await _sign(request, GET_OBJECT, request.match_info["key"])
+
+
+@_signs("signDelete", "A URL to delete with DELETE")
+async def delete(request: web.Request) -> web.Response:
+    return await _sign(request, DELETE_OBJECT, request.match_info["key"])
+
+
+async def _sign(
+    request: web.Request,
+    operation: Operation,
+    key: str,
+    *,
+    key_field: str = "key",
+    body_issues: Sequence[Issue] = (),
+) -> web.Response:
+    context = request[CONTEXT]
+    app = context.app
+    account_id, bucket = request.match_info["account"], request.match_info["bucket"]
+    expires_in, issues = _expiration(context.query)
+    names = name_issues(bucket, key, key_expression=key_field)
+    if issues or names or body_issues or not AWS_ACCOUNT.is_id(account_id):
+        raise Invalid(*issues, *AWS_ACCOUNT.id_faults(account_id), *names, *body_issues)
+    wanted = SigningRequest(operation, account_id, bucket, key, expires_in)
+    # The policies come first: a caller who may not use an account must not learn whether it exists.
+    await require_permission(request, wanted.params())
+    account = app.repository.model(AWS_ACCOUNT, await app.repository.read(AWS_ACCOUNT, account_id))
+    endpoint = app.presigner.endpoint(account, bucket) or await app.presigner.resolve(account, bucket)
+    now = int(time())
+    url = presigned(account, operation, endpoint, key=key, at=now, expires_in=expires_in)
+    _record(request, wanted, account, endpoint, now)
+    return render_url(request, url)
+
+
+def _record(request: web.Request, wanted: SigningRequest, account: AwsAccount, endpoint: Endpoint, now: int) -> None:
+    """Audit and count a URL. Raises AuditUnavailable; the URL must not be handed out then."""
+    context = request[CONTEXT]
+    context.app.audit.signed(
+        caller=context.caller.name,
+        policy=context.policy,
+        operation=wanted.operation.name,
+        method=wanted.operation.method,
+        account=wanted.account,
+        access_key_id=account.access_key_id or "",
+        host=endpoint.host,
+        bucket=wanted.bucket,
+        key=wanted.key,
+        signed_at=timestamp(now),
+        expiration=wanted.expires_in,
+        request_id=context.request_id,
+    )
+    SIGNED[wanted.operation.name,].inc()
+
+
+def _filename(body: Document) -> tuple[str, Sequence[Issue]]:
+    try:
+        return _UPLOAD.read(body)["filename"], ()
+    except Invalid as error:
+        return _ANY_KEY, error.issues
+
+
+def _expiration(query: Mapping[str, str]) -> tuple[int, Sequence[Issue]]:
+    if not query:
+        return DEFAULT_EXPIRATION_SECONDS, ()
+    given = target.reject_unknown_parameters(query, "expiration").get("expiration")
+    if given is None:
+        return DEFAULT_EXPIRATION_SECONDS, ()
+    try:
+        return _seconds(given), ()
+    except Invalid as error:
+        return DEFAULT_EXPIRATION_SECONDS, error.issues
+
+
+# A schema takes as long as signing does, and clients use few different expirations.
+@lru_cache(maxsize=256)
+def _seconds(text: str) -> int:
+    seconds: int = _QUERY.read({"expiration": text})["expiration"]
+    return seconds
+
+
+_BUCKET = "/aws/storage/{account:[^/]+}/{bucket:[^/]+}"
+_KEY = _BUCKET + r"/{key:[\s\S]*}"
+
+ROUTES = (
+    Route(hdrs.METH_GET, _KEY, download, guard=Guard.HANDLER, operation=GET_OBJECT.name),
+    Route(hdrs.METH_DELETE, _KEY, delete, guard=Guard.HANDLER, operation=DELETE_OBJECT.name),
+    Route(hdrs.METH_POST, _BUCKET, upload, guard=Guard.HANDLER, operation=PUT_OBJECT.name),
+)

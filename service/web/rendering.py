@@ -1,0 +1,37 @@
+"""Plain data to a response, in the format that was negotiated."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from aiohttp import hdrs, web
+
+from service.web import codec
+from service.web.context import CONTEXT
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+NO_STORE: Mapping[str, str] = MappingProxyType({hdrs.CACHE_CONTROL: "no-store"})
+
+
+def render(
+    request: web.Request, data: Mapping[str, Any], *, status: int = 200, headers: Mapping[str, str] = NO_HEADERS
+) -> web.Response:
+    """Return ``data`` as YAML or JSON, with the negotiated media type."""
+    context = request[CONTEXT]
+    answer_type = context.answer_type
+    if answer_type.format == "yaml":
+        body = codec.dump_yaml(data)
+    else:
+        body = codec.dump_json(data, pretty=context.query.get("_pretty") == "true")
+    return web.Response(status=status, body=body, headers={hdrs.CONTENT_TYPE: answer_type.content_type, **headers})
+
+
+def render_url(request: web.Request, url: str) -> web.Response:
+    """Return a signed URL as ``render`` would, with ``Cache-Control: no-store``."""
+    context = request[CONTEXT]
+    if "_pretty" in context.query:
+        return render(request, {"url": url}, headers=NO_STORE)
+    # A signed URL has no character that JSON or YAML would escape, and an encoder takes as long as the signature.
+    text = f"url: {url}\n" if context.answer_type.format == "yaml" else f'{{"url":"{url}"}}'
+    headers = {hdrs.CONTENT_TYPE: context.answer_type.content_type, **NO_STORE}
+    return web.Response(body=text.encode(), headers=headers)
