@@ -91,7 +91,7 @@ class ClientSchema(ResourceSchema):
     """Who may call, and how."""
 
     kind = "Client"
-    id = Text(ID.pattern, ID_RULE, required=True, metadata={"examples": ["my-client"]})
+    id = Text(ID.pattern, ID_RULE, visible=True, required=True, metadata={"examples": ["my-client"]})
     secret = Text(
         metadata={"examples": ["<secret>"]},
         rule=r"[^\x00-\x1f\x7f\ud800-\udfff]{1,512}",
@@ -109,7 +109,7 @@ class AccessPolicySchema(ResourceSchema):
     """What callers may do. The first policy that passes allows; without one, nothing is allowed."""
 
     kind = "AccessPolicy"
-    id = Text(ID.pattern, ID_RULE, required=True, metadata={"examples": ["my-policy"]})
+    id = Text(ID.pattern, ID_RULE, visible=True, required=True, metadata={"examples": ["my-policy"]})
     engine = Text("allow|matcho", "must be allow or matcho", required=True, metadata={"examples": [MATCHO]})
     matcho = Matcho(
         metadata={"type": "object", "description": "a pattern", "examples": [{"params": {"key": "#^team-a/"}}]}

@@ -4,26 +4,39 @@ A message completes a sentence that begins with the field's name.
 """
 
 import re
+import socket
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 MAX_NAME_LENGTH = 253
 MAX_PORT = 65535
+DEFAULT_PORTS = {"http": 80, "https": 443}
 
-_REGION = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_AWS_REGION = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _GLOBAL_REGION = re.compile(r"aws(-[a-z0-9-]+)?-global")
-# Both of the above in one, for readers of the OpenAPI document.
-REGION_PATTERN = rf"(?![0-9]*$)(?!.*(?:fips-|-fips))(?!{_GLOBAL_REGION.pattern}$){_REGION.pattern}"
+# Both rules of an AWS region in one expression, for readers of the OpenAPI document.
+AWS_REGION_PATTERN = rf"(?![0-9]*$)(?!.*(?:fips-|-fips))(?!{_GLOBAL_REGION.pattern}$){_AWS_REGION.pattern}"
+REGION_PATTERN = r"[!-+\--.0-~]{1,64}"
+_REGION = re.compile(REGION_PATTERN)
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+_PUNYCODE = "xn--"
+# HTTP clients read a host as an IPv4 address if its last label is one of these.
+# Source: https://url.spec.whatwg.org/#ends-in-a-number-checker
+_NUMBER = re.compile(r"[0-9]+|0[Xx][0-9A-Fa-f]*")
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]*)*")
 
 
 class Host(NamedTuple):
-    """A parsed ``host``. ``netloc`` and ``prefix`` are verbatim; ``scheme`` is None unless it was a base URL."""
+    """A parsed ``host`` in its canonical form, the one that every HTTP client sends.
+
+    ``name`` is in lower case, an IPv6 address in its short form and in brackets. ``scheme`` and ``port`` are None where
+    the text has none. ``prefix`` is empty, or a path that begins with a slash.
+    """
 
     scheme: str | None
-    netloc: str
+    name: str
+    port: int | None
     prefix: str
     is_ip: bool
 
@@ -38,78 +51,129 @@ class Host(NamedTuple):
             )
         return secure
 
+    def base_url(self, *, use_ssl: bool) -> str:
+        """The URL under which buckets are, without the default port of its scheme.
 
-def parse_region(text: str) -> str:
-    """The region itself. ValueError if no credential scope can hold it."""
-    if not _REGION.fullmatch(text) or text.isdecimal():
+        Most clients leave a default port out of the Host header, and some send it.
+        """
+        scheme = "https" if use_ssl else "http"
+        port = "" if self.port in {None, DEFAULT_PORTS[scheme]} else f":{self.port}"
+        return f"{scheme}://{self.name}{port}{self.prefix}"
+
+
+def check_region(text: str) -> None:
+    """ValueError for a region that no credential scope can hold."""
+    if not _REGION.fullmatch(text):
+        raise ValueError("must be 1 to 64 printable ASCII characters without space, comma or slash")
+
+
+def check_aws_region(text: str) -> None:
+    """ValueError for a region that AWS' own endpoint, of an account without a host, cannot have."""
+    if not _AWS_REGION.fullmatch(text) or text.isdecimal():
         raise ValueError(
-            "must be a host label: 1 to 63 of a-z, 0-9 and -, neither first nor last a -, not digits alone"
+            "must be a host label for an account without a host: 1 to 63 of a-z, 0-9 and -, neither first nor last a -,"
+            " not digits alone"
         )
     # botocore cuts fips- and -fips out of a region wherever they stand, and signs for what is left.
     if "fips-" in text or "-fips" in text or _GLOBAL_REGION.fullmatch(text):
         raise ValueError("must be a region of its own: a pseudo-region (FIPS, aws-global) stands for another")
-    return text
 
 
 def parse_host(text: str) -> Host:
     """``name[:port]``, ``1.2.3.4[:port]``, ``[v6][:port]``, or a base URL ``http(s)://…[/prefix]``.
 
-    ValueError, with a message that names the rule, for anything else.
+    ValueError, with a message that names the rule, for anything else. A spelling that some HTTP clients rewrite and
+    others send as it is has no canonical form, and is refused.
     """
     if not text.isascii():
         raise ValueError("must be ASCII: write an international name in its xn-- form")
     scheme, is_base_url, rest = text.rpartition("://")
-    if is_base_url and scheme.lower() not in ("http", "https"):
+    if is_base_url and scheme.lower() not in DEFAULT_PORTS:
         raise ValueError("must begin with http:// or https:// if it is a base URL")
     if set("@?#") & set(rest):
         raise ValueError("must have no user info, query or fragment")
     netloc, slash, path = rest.partition("/")
     if slash and not is_base_url:
         raise ValueError("must begin with http:// or https:// if it has a path prefix")
-    is_ip = _check_netloc(netloc)
+    name, port, is_ip = _parse_netloc(netloc)
     _check_prefix(slash + path)
-    return Host(scheme.lower() or None, netloc, slash + path, is_ip)
+    return Host(scheme.lower() or None, name, port, slash + path, is_ip)
 
 
-def _check_netloc(netloc: str) -> bool:
-    """Whether the netloc, name or address with or without a port, is an IP address."""
+def _parse_netloc(netloc: str) -> tuple[str, int | None, bool]:
+    """The canonical name, the port, and whether the name is an IP address."""
     # The last colon of [v6] is within the brackets.
     end = netloc.find("]") + 1
     name, colon, port = netloc[end:].partition(":")
     if colon and not (_PORT.fullmatch(port) and int(port) <= MAX_PORT):
-        raise ValueError(f"must have a port of 1 to {MAX_PORT} after its colon")
+        raise ValueError(f"must have a port of 1 to {MAX_PORT}, without leading zeros, after its colon")
+    number = int(port) if colon else None
     if end:
-        _check_ipv6(netloc[:end] + name)
-        return True
-    return _check_name(name)
+        return _parse_ipv6(netloc[:end] + name), number, True
+    if _NUMBER.fullmatch(name.removesuffix(".").rpartition(".")[2]):
+        return _parse_ipv4(name), number, True
+    return _parse_name(name), number, False
 
 
-def _check_ipv6(text: str) -> None:
+def _parse_ipv6(text: str) -> str:
     try:
-        # A zone such as %eth0 means something on one machine alone.
-        is_address = text[0] + text[-1] == "[]" and IPv6Address(text[1:-1]).scope_id is None
+        address = IPv6Address(text[1:-1]) if text[0] + text[-1] == "[]" else None
     except ValueError:
-        is_address = False
-    if not is_address:
+        address = None
+    # A zone such as %eth0 means something on one machine alone.
+    if address is None or address.scope_id is not None:
         raise ValueError("must have an IPv6 address, without a zone, between its brackets")
+    if address.ipv4_mapped:
+        raise ValueError(f"must be an IPv4 address if it stands for one: write {address.ipv4_mapped}")
+    return f"[{address.compressed}]"
 
 
-def _check_name(name: str) -> bool:
-    """Whether the name is an IPv4 address."""
+def _parse_ipv4(name: str) -> str:
+    try:
+        return str(IPv4Address(name))
+    except ValueError:
+        rule = "must be an IPv4 address of four plain numbers if it ends in a number"
+        meant = _as_rewritten(name)
+        raise ValueError(f"{rule}: write {meant}" if meant else rule) from None
+
+
+def _as_rewritten(name: str) -> str | None:
+    """The IPv4 address that curl and browsers make of 127.1, 0177.0.0.1, 0x7f.1 or 2130706433; None if they refuse."""
+    numbers = name.removesuffix(".")
+    if not all(map(_NUMBER.fullmatch, numbers.split("."))):
+        return None
+    try:
+        return socket.inet_ntoa(socket.inet_aton(numbers))
+    except OSError:
+        return None
+
+
+def _parse_name(name: str) -> str:
     labels = name.removesuffix(".").split(".")
-    if labels[-1].isdecimal():
-        # What ends in a number is an address to every HTTP client, and is rewritten or refused if it is an odd one.
-        try:
-            IPv4Address(name)
-        except ValueError:
-            raise ValueError("must be an IPv4 address of four plain numbers if it ends in a number") from None
-        return True
     if len(name) > MAX_NAME_LENGTH or not all(map(_LABEL.fullmatch, labels)):
         raise ValueError(
             "must be a host name: labels of 1 to 63 letters, digits and inner hyphens (no underscore),"
             f" at most {MAX_NAME_LENGTH} characters in all"
         )
-    return False
+    if name.endswith("."):
+        raise ValueError("must not end in a dot: some HTTP clients leave it out, others send it; leave it out")
+    name = name.lower()
+    if not all(map(_is_readable, name.split("."))):
+        raise ValueError("must have xn-- labels that stand for an international name: browsers refuse any other")
+    return name
+
+
+def _is_readable(label: str) -> bool:
+    """Whether a label is no punycode, or is the punycode of letters that a name can have."""
+    if not label.startswith(_PUNYCODE):
+        return True
+    encoded = label.removeprefix(_PUNYCODE)
+    try:
+        text = encoded.encode().decode("punycode")
+    except UnicodeError:
+        return False
+    is_international = text.isprintable() and text == text.lower() and not text.isascii()
+    return is_international and text.encode("punycode").decode() == encoded
 
 
 def _check_prefix(prefix: str) -> None:

@@ -69,7 +69,9 @@ def with_id(body: Json, *, required: bool) -> Json:
 
 
 def complete(type_: ResourceType, body: Json) -> Json:
-    """The same where nothing that is stored completes it: fields that come together do so, or are not there."""
+    """The same where nothing that is stored completes it: it meets the conditions, and what comes together does so."""
+    if conditions := type_.schema.conditions:
+        body = {**body, "allOf": [*conditions]}
     names = type_.schema.together
     if not names:
         return body
@@ -184,7 +186,9 @@ def _default(field: fields.Field[Any]) -> Json:
 def _pattern(rule: str) -> Json:
     if rule.startswith(_ANY):
         return {"maxLength": int(rule.rpartition(",")[2].rstrip("}"))}
-    return {"pattern": f"^{rule.replace(_SURROGATES, '')}$"}
+    known = rule.replace(_SURROGATES, "")
+    # The anchors belong to each of the alternatives.
+    return {"pattern": f"^(?:{known})$" if "|" in known else f"^{known}$"}
 
 
 def _or_null(schema: Mapping[str, Any]) -> Json:

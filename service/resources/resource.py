@@ -15,7 +15,7 @@ VERSION, CREATED, UPDATED, DIGEST, WRITES = "_version", "_createdAt", "_lastUpda
 WRITES_REMEMBERED = 8
 
 # In front of the digest of fields that a schema has found valid; to be raised when one becomes stricter.
-JUDGED = "1:"
+JUDGED = "2:"
 
 # No sequence gives a longer one; counting on from what an operator wrote there would overflow it for good.
 LONGEST_VERSION = 15
@@ -99,10 +99,11 @@ class Resource:
 
         An operator's ``redis-cli HSET`` makes this false.
         """
-        known = self.record.get(DIGEST, "")
-        if known.removeprefix(JUDGED) != digest(self.fields):
+        judged_by, colon, known = self.record.get(DIGEST, "").rpartition(":")
+        if known != digest(self.fields):
             return False
-        self.judged = known.startswith(JUDGED)
+        # Another version of the service may have found valid what this one does not.
+        self.judged = judged_by + colon == JUDGED
         return True
 
 

@@ -8,14 +8,16 @@ field's name.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import permutations
+from itertools import islice, permutations
 from typing import Any, ClassVar
 
 from marshmallow import RAISE, Schema, ValidationError, fields, post_load, pre_load, validates_schema
 
 from service.errors import Invalid, Issue
-from service.resources.endpoints import REGION_PATTERN, parse_host, parse_region
+from service.resources.endpoints import AWS_REGION_PATTERN, REGION_PATTERN, check_aws_region, check_region, parse_host
+from service.resources.invisible import INVISIBLE, invisible_characters
 from service.resources.sealing import SEALED
+from service.resources.suggestions import suggestion
 
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 ID_RULE = "must be 1 to 64 of A-Z a-z 0-9 . _ - and begin with a letter or digit"
@@ -30,13 +32,19 @@ MASKED = {
 # An answer that lists every one of 20,000 misspelt fields would help nobody and cost the others their turn.
 MAX_ISSUES = 100
 MAX_NAME_IN_MESSAGE = 64
+# To look for a hundred of them would take 20 ms.
+MAX_SUGGESTIONS = 20
 # Beyond any real base URL, and short enough to be judged at once.
 MAX_HOST_LENGTH = 2048
 
 
 class WireSchema(Schema):
-    """A schema whose fields have their wire names: ``use_ssl`` is ``use-ssl``."""
+    """A schema whose fields have their wire names: ``use_ssl`` is ``use-ssl``.
 
+    ``query_parameters`` are names that callers may take for fields.
+    """
+
+    query_parameters: ClassVar[frozenset[str]] = frozenset({"_format", "_pretty"})
     error_messages = {"unknown": "is not known here", "type": "must be an object"}
 
     class Meta:
@@ -67,12 +75,24 @@ class WireSchema(Schema):
         if len(data) > len(self.names) + MAX_ISSUES:
             # marshmallow takes tens of milliseconds to refuse thousands of fields.
             unknown = {name: [self.error_messages["unknown"]] for name in data if name not in self.names}
-            raise Invalid(*_issues(unknown, within))
+            raise Invalid(*_issues(self._with_advice(unknown), within))
         try:
             return dict(self.load(data))
         except ValidationError as error:
             messages: Mapping[str, list[str]] = error.normalized_messages()  # type: ignore[no-untyped-call]
-            raise Invalid(*_issues(messages, within)) from None
+            raise Invalid(*_issues(self._with_advice(messages), within)) from None
+
+    def _with_advice(self, messages: Mapping[str, list[str]]) -> Mapping[str, list[str]]:
+        """The messages, with what an unknown field may have been meant for."""
+        problem = self.error_messages["unknown"]
+        unknown = islice((name for name, problems in messages.items() if problems == [problem]), MAX_SUGGESTIONS)
+        return {**messages, **{name: [f"{problem}{self._advice(name)}"] for name in unknown}}
+
+    def _advice(self, name: str) -> str:
+        if name in self.query_parameters:
+            return f"; it is a query parameter: write ?{name}=... in the URL"
+        field_name = suggestion(name, self.names)
+        return f"; did you mean {field_name}?" if field_name else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,19 +120,23 @@ class Reader:
 
 
 class Text(fields.String):
-    """A string, from a string alone; ``rule`` judges the whole of it, ``message`` says what it asks for."""
+    """A string, from a string alone; ``rule`` is for the whole of it, ``message`` says what it asks for.
+
+    Where the rule allows ``visible`` characters alone, an error names those that are not.
+    """
 
     default_error_messages = {"invalid": "must be a string"}
 
-    def __init__(self, rule: str | None = None, message: str = "", **options: Any) -> None:
+    def __init__(self, rule: str | None = None, message: str = "", *, visible: bool = False, **options: Any) -> None:
         super().__init__(**options)
         self.rule = re.compile(rule) if rule else None
         self.message = message
+        self.visible = visible
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
         if self.rule and not self.rule.fullmatch(text):
-            raise ValidationError(self.message)
+            raise ValidationError(_with_culprits(self.message, text) if self.visible else self.message)
         return text
 
 
@@ -164,11 +188,13 @@ class Masked(fields.Field[dict[str, Any]]):
 class ResourceSchema(WireSchema):
     """What every resource has; ``kind`` is its ``resourceType``, ``together`` fields of which none comes alone.
 
-    A field's ``metadata`` says in JSON Schema what the field itself does not.
+    A field's ``metadata`` says in JSON Schema what the field itself does not, ``conditions`` what no single field does.
     """
 
     kind: ClassVar[str]
     together: ClassVar[tuple[str, ...]] = ()
+    conditions: ClassVar[tuple[Mapping[str, Any], ...]] = ()
+    query_parameters = WireSchema.query_parameters | {"_id"}
     meta = fields.Raw(load_only=True)
     resource_type = Text(data_key="resourceType", load_only=True)
 
@@ -183,13 +209,19 @@ def _rule(parse: Callable[[str], object]) -> Callable[[str], None]:
         try:
             parse(value)
         except ValueError as error:
-            raise ValidationError(str(error)) from None
+            raise ValidationError(_with_culprits(str(error), value)) from None
 
     return rule
 
 
-# Control characters, and the surrogates with which bytes are kept that are not UTF-8 in Redis.
-_UNFIT = r"\x00-\x1f\x7f\ud800-\udfff"
+def _with_culprits(message: str, text: str) -> str:
+    """The message, with the invisible characters that its reader would look for in vain."""
+    culprits = invisible_characters(text)
+    return f"{message}; it has {culprits}" if culprits else message
+
+
+# Surrogates are bytes that are not UTF-8 in Redis.
+_VISIBLE = rf"[^{INVISIBLE}\ud800-\udfff]"
 
 
 class AwsAccountSchema(ResourceSchema):
@@ -197,26 +229,42 @@ class AwsAccountSchema(ResourceSchema):
 
     kind = "AwsAccount"
     together = ("access-key-id", "secret-access-key")
-    id = Text(ID.pattern, ID_RULE, required=True, metadata={"examples": ["my-account"]})
+    conditions = (
+        {
+            "anyOf": [
+                {"properties": {"region": {"pattern": f"^{AWS_REGION_PATTERN}$"}}},
+                {"required": ["host"], "properties": {"host": {"type": "string"}}},
+            ]
+        },
+    )
+    id = Text(ID.pattern, ID_RULE, visible=True, required=True, metadata={"examples": ["my-account"]})
     access_key_id = Text(
         r"[!-+\--.0-~]{1,256}",
         "must be 1 to 256 printable ASCII characters without space, comma or slash",
+        visible=True,
         metadata={"examples": ["AKIAIOSFODNN7EXAMPLE"]},
     )
     secret_access_key = Text(
-        rf"(?!{SEALED})[^{_UNFIT}]{{1,512}}",
-        f"must be 1 to 512 characters of Unicode, none of them a control character, and not begin with {SEALED}",
+        rf"(?!{SEALED}){_VISIBLE}{{1,512}}",
+        f"must be 1 to 512 visible characters of Unicode, and not begin with {SEALED!r}",
+        visible=True,
         metadata={"examples": ["<secret-access-key>"]},
     )
     masked_secret_access_key = Masked(data_key="_secret-access-key")
     session_token = Text(
-        rf"(?!{SEALED})[^{_UNFIT}]{{0,8192}}",
-        f"must be at most 8192 characters of Unicode, none of them a control character, and not begin with {SEALED}",
+        rf" {{0,8192}}|(?!{SEALED}){_VISIBLE}{{1,8192}}",
+        f"must be at most 8192 visible characters of Unicode, and not begin with {SEALED!r}",
+        visible=True,
     )
     masked_session_token = Masked(data_key="_session-token")
     region = Text(
-        validate=_rule(parse_region),
-        metadata={"pattern": f"^{REGION_PATTERN}$", "default": "us-east-1", "examples": ["us-east-1"]},
+        validate=_rule(check_region),
+        metadata={
+            "pattern": f"^{REGION_PATTERN}$",
+            "default": "us-east-1",
+            "examples": ["us-east-1"],
+            "description": "one of AWS' own regions; with a host any name, which is part of the credential scope alone",
+        },
     )
     host = Text(
         rf"(?s:.){{0,{MAX_HOST_LENGTH}}}",
@@ -238,6 +286,15 @@ class AwsAccountSchema(ResourceSchema):
             if name in given and not given & {twin, f"_{twin}"}:
                 raise ValidationError(f"is missing; it comes together with {name}", twin)
 
+    @validates_schema(pass_original=True, skip_on_field_errors=False)
+    def _region_is_of_aws_without_host(self, data: Mapping[str, Any], original: Mapping[str, Any], **_: Any) -> None:
+        # A host that has a fault is a custom host all the same.
+        if "region" in data and not isinstance(original.get("host"), str):
+            try:
+                check_aws_region(data["region"])
+            except ValueError as error:
+                raise ValidationError(str(error), "region") from None
+
     @validates_schema(skip_on_field_errors=False)
     def _scheme_agrees(self, data: Mapping[str, Any], **_: Any) -> None:
         if "host" in data:
@@ -256,6 +313,7 @@ class AwsAccountSchema(ResourceSchema):
 class UploadSchema(WireSchema):
     """The body that asks for a URL to upload with."""
 
+    query_parameters = WireSchema.query_parameters | {"expiration"}
     filename = Text(required=True, metadata={"description": "the key", "examples": ["example.txt"]})
 
 

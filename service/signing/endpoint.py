@@ -3,23 +3,25 @@
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from botocore.exceptions import BotoCoreError
 
 from service.errors import Invalid, Issue
-from service.resources.endpoints import parse_host, parse_region
+from service.resources.endpoints import check_aws_region, check_region, parse_host
 from service.resources.types import AwsAccount
 from service.signing.clients import Clients, Settings
+from service.signing.exposure import is_private
 from service.signing.sigv4 import SERVICE
 
 # About 600 bytes each.
 MAX_ENDPOINTS = 10_000
 
 PROBE_KEY = "k"
-DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+# A custom host is the same for every region, and botocore refuses the names of many.
+ANY_REGION = "us-east-1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +29,15 @@ class Endpoint:
     """What every URL of a bucket has in common.
 
     A URL is ``origin``, ``prefix`` (empty, or a path that begins with a slash; in path style it ends with the bucket),
-    a slash and the key. ``host`` is the Host header that clients send, ``region`` the one of the credential scope.
+    a slash and the key. ``host`` is the Host header that clients send, exactly as it stands in ``origin``. ``region``
+    is that of the credential scope. ``is_exposed``: URLs are http, for a host that is neither loopback nor private.
     """
 
     origin: str
     prefix: str
     host: str
     region: str
+    is_exposed: bool = field(default=False, compare=False)
 
 
 class Endpoints:
@@ -56,7 +60,13 @@ class Endpoints:
         except (BotoCoreError, ValueError) as refusal:
             field = "AwsAccount.region" if settings.url is None else "AwsAccount.host"
             raise Invalid(Issue(f"{field} cannot be signed for: {refusal}", field)) from refusal
-        endpoint = await _probe(client, bucket)
+        probed = await _probe(client, bucket)
+        host = parse_host(account.host) if account.host else None
+        endpoint = replace(
+            probed,
+            region=account.region if host else probed.region,
+            is_exposed=not (settings.use_ssl or (host and is_private(host))),
+        )
         self._remembered[_remembered_under(account, bucket)] = endpoint
         if len(self._remembered) > MAX_ENDPOINTS:
             # The oldest: to keep the order of use, each URL would have to pay.
@@ -67,22 +77,23 @@ class Endpoints:
         await self._clients.close()
 
     def _settings(self, account: AwsAccount) -> Settings:
-        with _refusing("region"):
-            region = parse_region(account.region)
         style = "path" if account.path_style else "virtual"
-        use_ssl = account.use_ssl
         if account.host is None:
-            return Settings(region, None, self._default_use_ssl if use_ssl is None else use_ssl, style)
+            with _refusing("region"):
+                check_aws_region(account.region)
+            return Settings(account.region, None, self._use_ssl(account.use_ssl), style)
+        with _refusing("region"):
+            check_region(account.region)
         with _refusing("host"):
             host = parse_host(account.host)
         with _refusing("use-ssl"):
-            use_ssl = host.use_ssl(wanted=use_ssl)
-        if use_ssl is None:
-            use_ssl = self._default_use_ssl
+            use_ssl = self._use_ssl(host.use_ssl(wanted=account.use_ssl))
         # Left to itself, botocore puts a dotted bucket in front of an address: a.b.127.0.0.1.
-        if host.is_ip:
-            style = "path"
-        return Settings(region, f"{'https' if use_ssl else 'http'}://{host.netloc}{host.prefix}", use_ssl, style)
+        style = "path" if host.is_ip else style
+        return Settings(ANY_REGION, host.base_url(use_ssl=use_ssl), use_ssl, style)
+
+    def _use_ssl(self, wanted: bool | None) -> bool:  # noqa: FBT001 - the only thing it is about
+        return self._default_use_ssl if wanted is None else wanted
 
 
 @contextmanager
@@ -108,6 +119,5 @@ async def _probe(client: Any, bucket: str) -> Endpoint:
     _, _, region, service, _ = credential.split("/")
     if service != SERVICE:
         raise Invalid(Issue(f"bucket cannot be signed for: it belongs to the service {service}", "bucket"))
-    host = parts.netloc.lower().removesuffix(DEFAULT_PORTS[parts.scheme])
     prefix = parts.path.removesuffix(f"/{PROBE_KEY}")
-    return Endpoint(f"{parts.scheme}://{parts.netloc}", prefix, host, region)
+    return Endpoint(f"{parts.scheme}://{parts.netloc}", prefix, parts.netloc, region)

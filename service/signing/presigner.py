@@ -6,8 +6,11 @@ from urllib.parse import quote
 from service.errors import Invalid, Issue
 from service.resources.types import AwsAccount
 from service.signing.endpoint import Endpoint, Endpoints
+from service.signing.exposure import ExposureLog
 from service.signing.operations import Operation
 from service.signing.sigv4 import sign_query
+
+_EXPOSURE = ExposureLog()
 
 # Most keys are, and quoting takes a tenth of what signing does.
 _is_plain = re.compile("[A-Za-z0-9_.~/-]*").fullmatch
@@ -51,6 +54,7 @@ def presigned(
     """
     if account.scope is None:
         _check_keys(account)
+        _EXPOSURE.report(account, endpoint.host, is_exposed=endpoint.is_exposed)
     path = f"{endpoint.prefix}/{key if _is_plain(key) else quote(key, safe='/~')}"
     query = sign_query(
         account,

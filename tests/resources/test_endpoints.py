@@ -1,53 +1,123 @@
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from urllib3.util import parse_url
+from yarl import URL
 
-from service.resources.endpoints import Host, parse_host, parse_region
+from service.resources.endpoints import Host, check_aws_region, check_region, parse_host
 
 
 @pytest.mark.parametrize(
     "region", ["us-east-1", "cn-north-1", "us-gov-west-1", "garage", "a", "1a", "x--y", "a" * 63, "global", "fips"]
 )
-def test_a_region_is_itself(region):
-    assert parse_region(region) == region
+def test_a_region_of_aws_is_accepted(region):
+    check_aws_region(region)
+    check_region(region)
 
 
 @pytest.mark.parametrize(
     "region", ["", "-foo", "foo-", "a" * 64, "123", "US-EAST-1", "a.b", "a_b", "a b", "a\n", "é", "٣", "a/b", "\ud800"]
 )
-def test_a_region_is_a_host_label(region):
+def test_a_region_of_aws_is_a_host_label(region):
     with pytest.raises(ValueError, match="must be a host label"):
-        parse_region(region)
+        check_aws_region(region)
 
 
 @pytest.mark.parametrize(
     "region", ["fips-us-east-1", "us-east-1-fips", "my-fips-zone", "xfips-y", "aws-global", "aws-cn-global"]
 )
-def test_a_pseudo_region_is_none(region):
+def test_a_pseudo_region_is_none_of_aws(region):
     with pytest.raises(ValueError, match="pseudo-region"):
-        parse_region(region)
+        check_aws_region(region)
+
+
+@pytest.mark.parametrize(
+    "region", ["RegionOne", "DE", "a_b", "a.b", "-", "123", "fips-x", "aws-global", "a:b;c=d&e%2F+", "a" * 64]
+)
+def test_a_region_of_a_custom_host_is_any_part_of_a_scope(region):
+    check_region(region)
+
+
+@pytest.mark.parametrize("region", ["", "a/b", "a b", "a,b", "a" * 65, "a\n", "\t", "é", "\x7f", "\ud800"])
+def test_a_region_of_a_custom_host_fits_a_scope(region):
+    with pytest.raises(ValueError, match="must be 1 to 64 printable ASCII characters without space, comma or slash"):
+        check_region(region)
 
 
 @pytest.mark.parametrize(
     ("text", "host"),
     [
-        ("minio", Host(None, "minio", "", is_ip=False)),
-        ("minio:9000", Host(None, "minio:9000", "", is_ip=False)),
-        ("S3.Example.COM.", Host(None, "S3.Example.COM.", "", is_ip=False)),
-        ("xn--bcher-kva.example", Host(None, "xn--bcher-kva.example", "", is_ip=False)),
-        ("1.2.3.4", Host(None, "1.2.3.4", "", is_ip=True)),
-        ("1.2.3.4:65535", Host(None, "1.2.3.4:65535", "", is_ip=True)),
-        ("1a.2b", Host(None, "1a.2b", "", is_ip=False)),
-        ("[::1]", Host(None, "[::1]", "", is_ip=True)),
-        ("[FE80::1]:9000", Host(None, "[FE80::1]:9000", "", is_ip=True)),
-        ("[::ffff:1.2.3.4]:1", Host(None, "[::ffff:1.2.3.4]:1", "", is_ip=True)),
-        ("http://h", Host("http", "h", "", is_ip=False)),
-        ("HTTPS://H:443/", Host("https", "H:443", "/", is_ip=False)),
-        ("https://h/a-b_c.d~e//f/", Host("https", "h", "/a-b_c.d~e//f/", is_ip=False)),
-        ("http://[::1]:9000/.../x", Host("http", "[::1]:9000", "/.../x", is_ip=True)),
-        (".".join(["a" * 62] * 4), Host(None, ".".join(["a" * 62] * 4), "", is_ip=False)),
+        ("minio", Host(None, "minio", None, "", is_ip=False)),
+        ("minio:9000", Host(None, "minio", 9000, "", is_ip=False)),
+        ("S3.Example.COM", Host(None, "s3.example.com", None, "", is_ip=False)),
+        ("xn--bcher-kva.example", Host(None, "xn--bcher-kva.example", None, "", is_ip=False)),
+        ("XN--BCHER-KVA.example", Host(None, "xn--bcher-kva.example", None, "", is_ip=False)),
+        ("xn--ls8h.example", Host(None, "xn--ls8h.example", None, "", is_ip=False)),
+        ("1.2.3.4", Host(None, "1.2.3.4", None, "", is_ip=True)),
+        ("1.2.3.4:65535", Host(None, "1.2.3.4", 65535, "", is_ip=True)),
+        ("1a.2b", Host(None, "1a.2b", None, "", is_ip=False)),
+        ("0xfg", Host(None, "0xfg", None, "", is_ip=False)),
+        ("1.2.3.4.nip.io", Host(None, "1.2.3.4.nip.io", None, "", is_ip=False)),
+        ("[::1]", Host(None, "[::1]", None, "", is_ip=True)),
+        ("[0:0:0:0:0:0:0:1]:9000", Host(None, "[::1]", 9000, "", is_ip=True)),
+        ("[FE80::0001]:9000", Host(None, "[fe80::1]", 9000, "", is_ip=True)),
+        ("[::2:3:4:5:6:7:8]", Host(None, "[0:2:3:4:5:6:7:8]", None, "", is_ip=True)),
+        ("[1:0:0:2:0:0:0:3]", Host(None, "[1:0:0:2::3]", None, "", is_ip=True)),
+        ("[64:ff9b::1.2.3.4]", Host(None, "[64:ff9b::102:304]", None, "", is_ip=True)),
+        ("http://h", Host("http", "h", None, "", is_ip=False)),
+        ("HTTPS://H:443/", Host("https", "h", 443, "/", is_ip=False)),
+        ("https://h/a-B_c.d~e//f/", Host("https", "h", None, "/a-B_c.d~e//f/", is_ip=False)),
+        ("http://[::1]:9000/.../x", Host("http", "[::1]", 9000, "/.../x", is_ip=True)),
+        (".".join(["a" * 62] * 4), Host(None, ".".join(["a" * 62] * 4), None, "", is_ip=False)),
     ],
 )
-def test_a_host_is_parsed(text, host):
+def test_a_host_is_parsed_into_its_canonical_form(text, host):
     assert parse_host(text) == host
+
+
+@pytest.mark.parametrize(
+    ("text", "use_ssl", "url"),
+    [
+        ("h", False, "http://h"),
+        ("h", True, "https://h"),
+        ("H:80", False, "http://h"),
+        ("h:80", True, "https://h:80"),
+        ("h:443", True, "https://h"),
+        ("h:443", False, "http://h:443"),
+        ("http://h:80/P/", False, "http://h/P/"),
+        ("HTTPS://h:443", True, "https://h"),
+        ("[::80]", False, "http://[::80]"),
+        ("[::1]:80", False, "http://[::1]"),
+        ("1.2.3.4:9000", False, "http://1.2.3.4:9000"),
+    ],
+)
+def test_the_url_of_a_host_has_no_default_port(text, use_ssl, url):
+    assert parse_host(text).base_url(use_ssl=use_ssl) == url
+
+
+labels = st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?", fullmatch=True)
+names = st.one_of(
+    st.lists(labels, min_size=1, max_size=5).map(".".join),
+    st.ip_addresses(v=4).map(str),
+    st.ip_addresses(v=6).map(lambda address: f"[{address.exploded.upper()}]"),
+    st.text("0123456789abcdefABCDEF.:x[]", max_size=24),
+)
+ports = st.one_of(st.just(""), st.integers(1, 65535).map(":{}".format), st.sampled_from([":80", ":443"]))
+
+
+@settings(deadline=None)
+@given(names, ports, st.booleans())
+def test_a_client_leaves_a_canonical_host_as_it_is(name, port, use_ssl):
+    try:
+        url = parse_host(f"{name}{port}").base_url(use_ssl=use_ssl)
+    except ValueError:
+        return
+    host = url.partition("://")[2]
+
+    # What requests, and what aiohttp sends.
+    assert parse_url(url).netloc == host
+    assert URL(url).host_port_subcomponent == host
+    assert parse_host(host).base_url(use_ssl=use_ssl) == url
 
 
 @pytest.mark.parametrize(
@@ -77,12 +147,32 @@ def test_a_host_is_parsed(text, host):
         ("h:1:2", "port"),
         ("::1", "port"),
         ("h:9000\n", "port"),
-        ("999.1.1.1", "IPv4"),
-        ("1.2.3", "IPv4"),
-        ("127.1", "IPv4"),
-        ("010.0.0.1", "IPv4"),
-        ("1.2.3.4.", "IPv4"),
-        ("123", "IPv4"),
+        ("999.1.1.1", "four plain numbers if it ends in a number$"),
+        ("a.0x7f", "four plain numbers if it ends in a number$"),
+        ("0x100000000", "four plain numbers if it ends in a number$"),
+        ("a 1.1", "four plain numbers if it ends in a number$"),
+        ("1.2.3", "IPv4 .*: write 1.2.0.3$"),
+        ("127.1", "IPv4 .*: write 127.0.0.1$"),
+        ("127.1:9000", "IPv4 .*: write 127.0.0.1$"),
+        ("010.0.0.1", "IPv4 .*: write 8.0.0.1$"),
+        ("0177.0.0.1", "IPv4 .*: write 127.0.0.1$"),
+        ("0X7F.1", "IPv4 .*: write 127.0.0.1$"),
+        ("1.2.3.0x4", "IPv4 .*: write 1.2.3.4$"),
+        ("2130706433", "IPv4 .*: write 127.0.0.1$"),
+        ("0x7f000001", "IPv4 .*: write 127.0.0.1$"),
+        ("1.2.3.4.", "IPv4 .*: write 1.2.3.4$"),
+        ("123", "IPv4 .*: write 0.0.0.123$"),
+        ("[::ffff:1.2.3.4]:1", "write 1.2.3.4$"),
+        ("[::FFFF:7f00:1]", "write 127.0.0.1$"),
+        ("h.", "leave it out"),
+        ("S3.Example.COM.:9000", "leave it out"),
+        ("xn--a", "xn--"),
+        ("a.xn--", "host name"),
+        ("xn--zz--.example", "host name"),
+        ("xn--1ug", "xn--"),
+        ("xn--99999999", "xn--"),
+        ("\uff1127.0.0.1", "ASCII"),
+        ("a\u3002b", "ASCII"),
         ("[::1", "port"),
         ("::1]", "brackets"),
         ("[]", "brackets"),

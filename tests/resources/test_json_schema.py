@@ -1,9 +1,11 @@
 import pytest
+from jsonschema import Draft202012Validator
 from marshmallow import fields, validate
 
+from service.errors import Invalid
 from service.resources import json_schema
-from service.resources.schemas import Flag, Number, ResourceSchema, Text, WireSchema
-from service.resources.types import ResourceType, Secret
+from service.resources.schemas import Document, Flag, Number, ResourceSchema, Text, WireSchema
+from service.resources.types import AWS_ACCOUNT, ResourceType, Secret
 
 
 class Inner(WireSchema):
@@ -96,3 +98,42 @@ def test_nothing_is_asked_together_of_a_schema_that_says_nothing():
 
 def test_an_example_has_the_fields_that_give_one():
     assert json_schema.example(THING) == {"id": "x"}
+
+
+@pytest.mark.parametrize(
+    ("values", "valid"),
+    [
+        ({"region": "eu-west-1"}, True),
+        ({"region": "RegionOne"}, False),
+        ({"region": "RegionOne", "host": None}, False),
+        ({"region": "RegionOne", "host": "minio"}, True),
+        ({"region": "fips-us-east-1", "host": "minio"}, True),
+        ({"region": "a" * 65, "host": "minio"}, False),
+        ({"region": "a b", "host": "minio"}, False),
+        ({"region": None}, True),
+        ({"session-token": "   "}, True),
+        ({"session-token": "t "}, False),
+        ({"access-key-id": "a", "secret-access-key": "s\u00a0"}, False),
+        ({"access-key-id": "a", "secret-access-key": "\U000e0001s"}, False),
+        ({"access-key-id": "a", "secret-access-key": "\u00e9\U0001d11e"}, True),
+        ({"access-key-id": "a", "secret-access-key": "sealed:s"}, False),
+    ],
+    ids=ascii,
+)
+def test_the_schema_of_an_account_accepts_what_the_service_does(values, valid):
+    schema = json_schema.complete(AWS_ACCOUNT, json_schema.of_request(AWS_ACCOUNT))
+    try:
+        AWS_ACCOUNT.read(Document({"id": "a", **values}, text=False))
+        accepted = True
+    except Invalid:
+        accepted = False
+
+    assert (Draft202012Validator(schema).is_valid(values), accepted) == (valid, valid)
+
+
+def test_a_pattern_of_alternatives_is_for_the_whole_value():
+    schema = json_schema.of_field(Text("allow|matcho", "must be allow or matcho"))
+
+    assert [Draft202012Validator(schema).is_valid(text) for text in ("allow", "matcho", "allowed", "no matcho")] == [
+        *(True, True, False, False)
+    ]

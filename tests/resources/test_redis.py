@@ -378,3 +378,13 @@ async def test_calls_that_are_cancelled_midway_leave_the_pool_whole(store):
 
     assert [resource.fields["n"] for resource in found] == [str(n) for n in range(20)]
     assert not store._client.connection_pool._in_use_connections
+
+
+async def test_what_another_version_of_the_service_found_valid_is_looked_at_again(store, operator):
+    written = await store.replace("AwsAccount", "a", {"region": "eu-west-1"}, seen=None, judged=True)
+    judged_by, _, digest = written.record["_digest"].partition(":")
+    await operator.hset("AwsAccount:a", "_digest", f"{int(judged_by) - 1}:{digest}")
+    read = await store.get("AwsAccount", "a")
+
+    assert read.judged is False
+    assert read.version == written.version

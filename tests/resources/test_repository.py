@@ -316,3 +316,39 @@ def test_a_merge_patch_agrees_with_the_rfcs_pseudocode_and_changes_neither(targe
 
     assert result == reference(copy.deepcopy(target), patch)
     assert (target, patch) == before
+
+
+INVISIBLE = [("access-key-id", "AKIA "), ("secret-access-key", "s3cr3t\u00a0"), ("session-token", "\ufefft0k3n")]
+
+
+@pytest.mark.parametrize(("field", "value"), INVISIBLE, ids=[field for field, _ in INVISIBLE])
+async def test_an_invisible_character_that_is_stored_is_named_on_use_and_does_not_break_listing(
+    repository, field, value
+):
+    fields = {"access-key-id": "AKIA", "secret-access-key": "s3cr3t", field: value}
+    stored = await repository._store.replace("AwsAccount", "a", fields, seen=None)
+    page = await repository.page(AWS_ACCOUNT, offset=0, count=10)
+    with pytest.raises(Invalid) as refusal:
+        repository.model(AWS_ACCOUNT, stored)
+
+    assert [AWS_ACCOUNT.represent(listed)["id"] for listed in page.resources] == ["a"]
+    assert [issue.expression for issue in refusal.value.issues] == [f"AwsAccount.{field}"]
+    assert "it has U+" in str(refusal.value)
+    assert value not in str(refusal.value)
+
+
+async def test_a_region_of_a_custom_host_does_not_outlive_it(repository):
+    await repository.put(AWS_ACCOUNT, "a", body(host="minio", region="RegionOne"))
+    with pytest.raises(Invalid) as refusal:
+        await repository.patch(AWS_ACCOUNT, "a", body(host=None))
+    moved = await repository.patch(AWS_ACCOUNT, "a", body(host=None, region="eu-west-1"))
+
+    assert [issue.expression for issue in refusal.value.issues] == ["AwsAccount.region"]
+    assert moved.fields == {"region": "eu-west-1"}
+
+
+async def test_a_patch_may_give_a_region_to_the_custom_host_that_is_stored(repository):
+    await repository.put(AWS_ACCOUNT, "a", body(host="MinIO:9000"))
+    patched = await repository.patch(AWS_ACCOUNT, "a", body(region="RegionOne"))
+
+    assert patched.fields == {"host": "MinIO:9000", "region": "RegionOne"}

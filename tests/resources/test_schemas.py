@@ -48,7 +48,7 @@ def faults(values, *, text=False):
         ("host", "https://minio.example:9000/a/b"),
         ("host", "http://minio"),
         ("session-token", "a" * 8192),
-        ("session-token", "\u00e9 /+="),
+        ("session-token", "\u00e9/+="),
     ],
 )
 def test_a_value_is_taken_as_it_is(text, field, value):
@@ -57,7 +57,7 @@ def test_a_value_is_taken_as_it_is(text, field, value):
 
 @pytest.mark.parametrize("text", [False, True], ids=["json", "text"])
 @pytest.mark.parametrize("key", ["A", "A" * 256, "!\"#$%&'()*+-.:;<=>?@[\\]^_`{|}~0"])
-@pytest.mark.parametrize("secret", ["s", "s" * 512, "wJalrXUtnFEMI/K7MDENG+x=", "\u00e9 \U0001d11e"])
+@pytest.mark.parametrize("secret", ["s", "s" * 512, "wJalrXUtnFEMI/K7MDENG+x=", "\u00e9\U0001d11e"])
 def test_keys_are_taken_as_they_are(text, key, secret):
     values = {"access-key-id": key, "secret-access-key": secret}
 
@@ -194,6 +194,65 @@ def test_an_unknown_field_is_refused_even_if_it_is_null(value):
     assert faults({"path_style": value, "Region": value}) == ["Region", "path_style"]
 
 
+def diagnostics(values, reader=READER, within="AwsAccount"):
+    with pytest.raises(Invalid) as refusal:
+        reader.read(Document(values, text=False), within=within)
+    return [issue.diagnostics for issue in refusal.value.issues]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("path_style", "path-style"),
+        ("pathStyle", "path-style"),
+        ("path-stile", "path-style"),
+        ("accessKeyId", "access-key-id"),
+        ("ACCESS_KEY_ID", "access-key-id"),
+        ("aws_access_key_id", "access-key-id"),
+        ("secretAccessKey", "secret-access-key"),
+        ("secret-acces-key", "secret-access-key"),
+        ("_secretAccessKey", "_secret-access-key"),
+        ("sessionToken", "session-token"),
+        ("use_ssl", "use-ssl"),
+        ("useSSL", "use-ssl"),
+        ("Region", "region"),
+        ("hosts", "host"),
+        ("resource_type", "resourceType"),
+    ],
+)
+def test_an_unknown_field_is_answered_with_the_one_that_was_meant(name, meant):
+    assert diagnostics({"id": "a", name: "x"}) == [f"AwsAccount.{name} is not known here; did you mean {meant}?"]
+
+
+@pytest.mark.parametrize("name", ["nonsense", "x", "", "-", "path_style" * 10])
+def test_a_field_that_is_like_none_is_only_unknown(name):
+    (diagnostic,) = diagnostics({"id": "a", name: "x"})
+
+    assert diagnostic.endswith(" is not known here")
+
+
+@pytest.mark.parametrize("name", ["_id", "_format", "_pretty"])
+def test_a_query_parameter_is_no_field(name):
+    assert diagnostics({"id": "a", name: "x"}) == [
+        f"AwsAccount.{name} is not known here; it is a query parameter: write ?{name}=... in the URL"
+    ]
+
+
+def test_an_upload_is_told_where_its_expiration_belongs():
+    assert diagnostics({"filename": "k", "expiration": 60}, Reader(UploadSchema), "") == [
+        "expiration is not known here; it is a query parameter: write ?expiration=... in the URL"
+    ]
+    assert diagnostics({"filename": "k", "fileName": "k"}, Reader(UploadSchema), "") == [
+        "fileName is not known here; did you mean filename?"
+    ]
+
+
+def test_only_the_first_unknown_fields_are_compared_with_those_that_there_are():
+    told = diagnostics({f"path_style{number}": 1 for number in range(20_000)})
+
+    assert [diagnostic.endswith("did you mean path-style?") for diagnostic in told] == [True] * 20 + [False] * 81
+
+
 @pytest.mark.parametrize(("host", "agrees"), [("https://h", True), ("http://h", False), ("HTTPS://h", True)])
 def test_a_scheme_and_use_ssl_agree(host, agrees):
     assert read({"host": host, "use-ssl": agrees})["use-ssl"] is agrees
@@ -206,11 +265,62 @@ def test_a_host_without_a_scheme_agrees_with_either():
     assert read({"host": "h", "use-ssl": False})["use-ssl"] is False
 
 
+@pytest.mark.parametrize("region", ["RegionOne", "DE", "a_b", "123", "fips-x", "aws-global", "a" * 64])
+def test_a_region_of_a_custom_host_is_any_name(region):
+    assert read({"host": "minio", "region": region})["region"] == region
+    assert faults({"region": region}) == ["region"]
+    assert faults({"region": region, "host": None}) == ["region"]
+
+
+def test_a_region_is_not_blamed_for_the_fault_of_its_host():
+    assert faults({"host": "my_minio", "region": "RegionOne"}) == ["host"]
+
+
+@pytest.mark.parametrize("region", ["a/b", "a b", "a,b", "a" * 65, "\u00e9", ""])
+def test_a_region_of_a_custom_host_fits_a_credential_scope(region):
+    assert faults({"host": "minio", "region": region}) == ["region"]
+
+
+INVISIBLE = {
+    " ": "U+0020 SPACE",
+    "\u00a0": "U+00A0 NO-BREAK SPACE",
+    "\u200b": "U+200B ZERO WIDTH SPACE",
+    "\u200d": "U+200D ZERO WIDTH JOINER",
+    "\ufeff": "U+FEFF ZERO WIDTH NO-BREAK SPACE",
+    "\u00ad": "U+00AD SOFT HYPHEN",
+    "\u202e": "U+202E RIGHT-TO-LEFT OVERRIDE",
+    "\u3164": "U+3164 HANGUL FILLER",
+    "\U000e0020": "U+E0020 TAG SPACE",
+    "\t": "U+0009 TAB",
+    "\n": "U+000A LINE FEED",
+    "\r": "U+000D CARRIAGE RETURN",
+    "\r\n": "U+000D CARRIAGE RETURN, U+000A LINE FEED",
+    "\x85": "U+0085 NEXT LINE",
+    "\u2028": "U+2028 LINE SEPARATOR",
+    "\0": "U+0000 NULL",
+    "\x1b": "U+001B CONTROL CHARACTER",
+}
+
+
+@pytest.mark.parametrize("text", [False, True], ids=["json", "text"])
+@pytest.mark.parametrize("field", ["id", "access-key-id", "secret-access-key", "session-token", "region", "host"])
+@pytest.mark.parametrize(("characters", "names"), INVISIBLE.items(), ids=INVISIBLE.values())
+@pytest.mark.parametrize("value", ["{}s3cr3t", "s3cr3t{}", "s3c{}r3t"])
+def test_an_invisible_character_is_refused_by_its_name(text, field, characters, names, value):
+    with pytest.raises(Invalid) as refusal:
+        read({**KEYS, field: value.format(characters)}, text=text)
+
+    (issue,) = refusal.value.issues
+    assert issue.expression == f"AwsAccount.{field}"
+    assert issue.diagnostics.endswith(f"; it has {names}")
+    assert "s3c" not in issue.diagnostics
+
+
 def test_all_faults_are_told_at_once():
     wrong = {
         "id": "-",
         "access-key-id": "a b",
-        "region": "-",
+        "region": "a b",
         "host": "a b",
         "use-ssl": 1,
         "path-style": "x",
@@ -242,7 +352,7 @@ def test_no_message_holds_what_was_sent():
                 "access-key-id": "s3cr3t ",
                 "secret-access-key": "s3cr3t\n",
                 "host": "http://s3cr3t@h",
-                "region": "s3cr3t-",
+                "region": "s3cr3t\u00a0",
             }
         )
 

@@ -116,7 +116,7 @@ def test_a_model_is_remembered_with_its_resource():
 
 def test_what_is_stored_wrongly_is_named():
     with pytest.raises(Invalid) as refusal:
-        model(stored(**{**FIELDS, "region": "-", "use-ssl": "yes", "nonsense": "x"}))
+        model(stored(**{**FIELDS, "region": "a b", "use-ssl": "yes", "nonsense": "x"}))
 
     assert {issue.expression for issue in refusal.value.issues} == {
         *("AwsAccount.region", "AwsAccount.use-ssl", "AwsAccount.nonsense")

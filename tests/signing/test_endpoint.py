@@ -71,14 +71,17 @@ def account(**fields):
         ({"path_style": True}, "b-b", ("http://s3.amazonaws.com", "/b-b", "s3.amazonaws.com")),
         ({}, "b.b", ("http://s3.amazonaws.com", "/b.b", "s3.amazonaws.com")),
         ({"host": "h:9000"}, "b-b", ("http://b-b.h:9000", "", "b-b.h:9000")),
-        ({"host": "h:80"}, "b-b", ("http://b-b.h:80", "", "b-b.h")),
+        ({"host": "h:80"}, "b-b", ("http://b-b.h", "", "b-b.h")),
         ({"host": "h:443"}, "b-b", ("http://b-b.h:443", "", "b-b.h:443")),
-        ({"host": "https://h:443"}, "b-b", ("https://b-b.h:443", "", "b-b.h")),
+        ({"host": "https://h:443"}, "b-b", ("https://b-b.h", "", "b-b.h")),
         ({"host": "[::80]"}, "b-b", ("http://[::80]", "/b-b", "[::80]")),
-        ({"host": "[::1]:80"}, "b.b", ("http://[::1]:80", "/b.b", "[::1]")),
+        ({"host": "h:80", "use_ssl": True}, "b-b", ("https://b-b.h:80", "", "b-b.h:80")),
+        ({"host": "[::1]:80"}, "b.b", ("http://[::1]", "/b.b", "[::1]")),
+        ({"host": "[0:0:0:0:0:0:0:1]:9000"}, "b-b", ("http://[::1]:9000", "/b-b", "[::1]:9000")),
+        ({"host": "[FE80::ABCD]"}, "b-b", ("http://[fe80::abcd]", "/b-b", "[fe80::abcd]")),
         ({"host": "127.0.0.1:9000"}, "b.b", ("http://127.0.0.1:9000", "/b.b", "127.0.0.1:9000")),
-        ({"host": "H.Example"}, "b.b", ("http://b.b.H.Example", "", "b.b.h.example")),
-        ({"host": "H.Example"}, "B_B", ("http://H.Example", "/B_B", "h.example")),
+        ({"host": "H.Example"}, "b.b", ("http://b.b.h.example", "", "b.b.h.example")),
+        ({"host": "H.Example"}, "B_B", ("http://h.example", "/B_B", "h.example")),
         ({"host": "h", "use_ssl": True}, "b.b", ("https://h", "/b.b", "h")),
         ({"host": "http://h/p/"}, "b-b", ("http://b-b.h", "/p", "b-b.h")),
         ({"host": "http://h/p/"}, "B_B", ("http://h", "/p/B_B", "h")),
@@ -92,6 +95,8 @@ def account(**fields):
             ("http://s3.us-gov-west-1.amazonaws.com", "/b-b", None),
         ),
         ({"region": "garage", "host": "garage:3900"}, "b-b", ("http://b-b.garage:3900", "", "b-b.garage:3900")),
+        ({"region": "RegionOne", "host": "swift"}, "b-b", ("http://b-b.swift", "", "b-b.swift")),
+        ({"region": "fips-a_b:c", "host": "s3.amazonaws.com"}, "b-b", ("http://b-b.s3.amazonaws.com", "", None)),
     ],
 )
 async def test_a_bucket_is_addressed_at(endpoints, fields, bucket, expected):
@@ -99,6 +104,21 @@ async def test_a_bucket_is_addressed_at(endpoints, fields, bucket, expected):
 
     origin, prefix, host = expected
     assert endpoint == Endpoint(origin, prefix, host or origin.partition("//")[2], fields.get("region", "us-east-1"))
+
+
+async def test_a_default_port_is_that_of_the_scheme_that_the_service_gives():
+    endpoints = Endpoints(default_use_ssl=True)
+    resolved = [await endpoints.resolve(account(host=host), "bucket") for host in ("h:443", "h:80", "http://h:80")]
+    await endpoints.close()
+
+    assert [endpoint.origin for endpoint in resolved] == ["https://bucket.h", "https://bucket.h:80", "http://bucket.h"]
+
+
+async def test_accounts_of_one_host_share_a_client_whatever_their_regions(endpoints, opened):
+    resolved = [await endpoints.resolve(account(host="h", region=region), "bucket") for region in ("a", "RegionOne")]
+
+    assert [endpoint.region for endpoint in resolved] == ["a", "RegionOne"]
+    assert len(opened) == 1
 
 
 async def test_accounts_that_say_nothing_get_the_default_of_ssl():
@@ -117,6 +137,11 @@ async def test_accounts_that_say_nothing_get_the_default_of_ssl():
     [
         ({"region": "fips-us-east-1"}, "bucket", "AwsAccount.region"),
         ({"region": "-foo"}, "bucket", "AwsAccount.region"),
+        ({"region": "RegionOne"}, "bucket", "AwsAccount.region"),
+        ({"region": "a/b", "host": "h"}, "bucket", "AwsAccount.region"),
+        ({"host": "h."}, "bucket", "AwsAccount.host"),
+        ({"host": "127.1:9000"}, "bucket", "AwsAccount.host"),
+        ({"host": "[::ffff:1.2.3.4]"}, "bucket", "AwsAccount.host"),
         ({"host": "my_minio:9000"}, "bucket", "AwsAccount.host"),
         ({"host": "h:99999"}, "bucket", "AwsAccount.host"),
         ({"host": ""}, "bucket", "AwsAccount.host"),

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.errors import Invalid
-from service.resources.endpoints import parse_host, parse_region
+from service.resources.endpoints import check_aws_region, check_region, parse_host
 from service.resources.types import AwsAccount
 from service.signing import sigv4
 from service.signing.names import name_issues
@@ -38,7 +38,7 @@ ENDPOINTS = [
     ("garage.local:443", True, "garage", True),
     ("garage.local:443", False, "garage", False),
     ("S3.Example.COM:9000", True, "us-east-1", False),
-    ("dotted.example.", False, "us-east-1", False),
+    ("dotted.example", False, "US-EAST-1", False),
     ("127.0.0.1:9000", None, "us-east-1", False),
     ("[::1]:9000", None, "us-east-1", False),
     ("[FE80::ABCD]", True, "us-east-1", False),
@@ -134,7 +134,6 @@ names = st.one_of(
     st.ip_addresses(v=4).map(str),
     st.ip_addresses(v=6).map(lambda address: f"[{address}]"),
     st.ip_addresses(v=6).map(lambda address: f"[{address.exploded.upper()}]"),
-    st.ip_addresses(v=4).map(lambda address: f"[::ffff:{address}]"),
 )
 ports = st.one_of(st.just(""), st.integers(1, 65535).map(":{}".format), st.sampled_from([":80", ":443"]))
 prefixes = st.from_regex(r"(/[A-Za-z0-9._~-]{0,8}){0,4}", fullmatch=True)
@@ -145,15 +144,17 @@ hosts = st.one_of(
     st.text("aZ1.-_:/[]@%?# \n", min_size=1, max_size=12),
 )
 regions = st.one_of(
-    st.from_regex(r"[a-z0-9][a-z0-9-]{0,63}", fullmatch=True), st.sampled_from(["us-east-1", "aws-global"])
+    st.from_regex(r"[a-z0-9][a-z0-9-]{0,63}", fullmatch=True),
+    st.from_regex(r"[!-+\--.0-~]{1,64}", fullmatch=True),
+    st.sampled_from(["us-east-1", "aws-global", "fips-us-east-1", "RegionOne"]),
 )
 
 
 def is_accepted(endpoint):
     host, _, region, _ = endpoint
     try:
-        parse_region(region)
-        return host is None or bool(parse_host(host))
+        check_region(region)
+        return bool(parse_host(host)) if host else check_aws_region(region) is None
     except ValueError:
         return False
 

@@ -1,0 +1,42 @@
+import re
+import sys
+import unicodedata
+
+import pytest
+
+from service.resources.invisible import INVISIBLE, MAX_NAMED, invisible_characters
+
+# Format characters that are seen: signs in front of Arabic, Syriac and Kaithi numbers, joiners of hieroglyphs.
+VISIBLE_FORMATS = re.compile("[\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd\U00013430-\U0001345f]")
+
+
+def test_every_space_control_and_format_character_is_invisible():
+    invisible = re.compile(f"[{INVISIBLE}]")
+    categories = {"Cc", "Cf", "Zs", "Zl", "Zp"}
+
+    assert [
+        f"U+{number:04X}"
+        for number in range(sys.maxunicode + 1)
+        if unicodedata.category(character := chr(number)) in categories
+        and not invisible.match(character)
+        and not VISIBLE_FORMATS.match(character)
+    ] == []
+
+
+@pytest.mark.parametrize("text", ["", "AKIA", "wJalrXUtnFEMI/K7MDENG+x=", "\u00e9\u4e2d\U0001d11e\u0600", "\udcff"])
+def test_what_is_seen_is_not_invisible(text):
+    assert invisible_characters(text) is None
+
+
+@pytest.mark.parametrize("character", ["\u034f", "\u115f", "\u17b4", "\u2800", "\ufe0f", "\uffa0", "\U000e0100"])
+def test_what_looks_like_nothing_is_invisible_whatever_its_category(character):
+    number, name = f"{ord(character):04X}", unicodedata.name(character)
+
+    assert invisible_characters(f"a{character}b") == f"U+{number} {name}"
+
+
+def test_each_is_named_once_and_only_the_first_ones_are():
+    named = invisible_characters("a \t b\u00a0c\n\r")
+
+    assert named == "U+0020 SPACE, U+0009 TAB, U+00A0 NO-BREAK SPACE"
+    assert named.count("U+") == MAX_NAMED
