@@ -5,6 +5,7 @@ A message completes a sentence that begins with the field's name.
 
 import re
 import socket
+import unicodedata
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
@@ -172,8 +173,9 @@ def _is_readable(label: str) -> bool:
         text = encoded.encode().decode("punycode")
     except UnicodeError:
         return False
-    is_international = text.isprintable() and text == text.lower() and not text.isascii()
-    return is_international and text.encode("punycode").decode() == encoded
+    is_canonical = text == text.lower() and unicodedata.is_normalized("NFKC", text)
+    is_international = text.isprintable() and not text.isascii()
+    return is_canonical and is_international and text.encode("punycode").decode() == encoded
 
 
 def _check_prefix(prefix: str) -> None:

@@ -1,6 +1,5 @@
 """The field that a misspelt name stands for. Pure."""
 
-import difflib
 import re
 from collections.abc import Iterable
 
@@ -15,6 +14,9 @@ def suggestion(name: str, names: Iterable[str]) -> str | None:
     """The one of ``names`` that is spelt most like ``name``, whatever its case and separators; None if none is."""
     if len(name) > MAX_LENGTH:
         return None
+    # Nobody needs it at the start.
+    import difflib  # noqa: PLC0415
+
     by_letters = {_letters(known): known for known in names}
     similar = difflib.get_close_matches(_letters(name), by_letters, n=1, cutoff=MIN_SIMILARITY)
     return by_letters[similar[0]] if similar else None

@@ -170,6 +170,7 @@ def test_a_client_leaves_a_canonical_host_as_it_is(name, port, use_ssl):
         ("a.xn--", "host name"),
         ("xn--zz--.example", "host name"),
         ("xn--1ug", "xn--"),
+        ("xn--0fa", "xn--"),
         ("xn--99999999", "xn--"),
         ("\uff1127.0.0.1", "ASCII"),
         ("a\u3002b", "ASCII"),
