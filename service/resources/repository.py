@@ -167,12 +167,22 @@ class Repository:
         (removed,) = await self._decided(type_, id, remove)
         return removed
 
-    async def page(self, type_: ResourceType, *, offset: int, count: int) -> Page:
-        return await self._store.page(type_.kind, offset=offset, count=count)
+    async def page(self, type_: ResourceType, *, offset: int, count: int, descending: bool = False) -> Page:
+        """Return ``count`` resources after the first ``offset``, sorted by id."""
+        if not descending:
+            return await self._store.page(type_.kind, offset=offset, count=count)
+        total = (await self._store.page(type_.kind, offset=0, count=0)).total
+        end = max(0, total - offset)
+        start = max(0, end - count)
+        page = await self._store.page(type_.kind, offset=start, count=end - start)
+        return Page(page.total, page.resources[::-1])
 
-    async def select(self, type_: ResourceType, ids: Sequence[str], *, offset: int, count: int) -> Page:
-        """The page of those of ``ids`` that exist."""
-        found = [resource for id_ in sorted(set(ids)) if (resource := await self.find(type_, id_))]
+    async def select(
+        self, type_: ResourceType, ids: Sequence[str], *, offset: int, count: int, descending: bool = False
+    ) -> Page:
+        """Return the same of those of ``ids`` that exist."""
+        wanted = sorted(set(ids), reverse=descending)
+        found = [resource for id_ in wanted if (resource := await self.find(type_, id_))]
         return Page(len(found), found[offset : offset + count])
 
     async def _write(self, type_: ResourceType, id: str, change: Change) -> tuple[Resource, bool]:

@@ -324,11 +324,19 @@ class SigningQuery(WireSchema):
 
 
 class SearchQuery(WireSchema):
-    """The query parameters that select and page a listing; ``_id`` is a comma list."""
+    """The query parameters that select, sort and page a listing; ``_id`` is a comma list.
+
+    FHIR clients send ``_totalMethod`` and ``_elements``: the total is always exact, and elements are always complete.
+    Source: https://hl7.org/fhir/search.html
+    """
 
     ids = Text(data_key="_id")
     count = Number(0, MAX_PAGE_SIZE, load_default=DEFAULT_PAGE_SIZE, data_key="_count")
     page = Number(1, 10**9, load_default=1, data_key="_page")
+    sort = Text("-?_id", "must be _id or -_id", load_default="_id", data_key="_sort")
+    summary = Text("count", "must be count", data_key="_summary")
+    total_method = Text(data_key="_totalMethod")
+    elements = Text(data_key="_elements")
 
 
 class NewQuery(WireSchema):

@@ -349,7 +349,7 @@ async def test_a_listing_comes_in_pages(client, seven, query, listed, relations)
 
 
 async def test_following_the_next_links_visits_everything_once(client, seven):
-    seen, url = [], "/AwsAccount?_count=2&_format=json&_sort=x"
+    seen, url = [], "/AwsAccount?_count=2&_format=json&_sort=_id"
     while url:
         bundle = await (await client.get(url)).json()
         seen += [entry["resource"]["id"] for entry in bundle["entry"]]
@@ -419,10 +419,102 @@ async def test_all_faults_of_a_page_are_told_at_once(client, faults):
     assert await faults(response, 422) == ("invalid", ["_count", "_page"])
 
 
-async def test_other_control_parameters_are_accepted_and_ignored(client, seven):
-    response = await client.get("/AwsAccount?_total=accurate&_sort=_id&_elements=id&_summary=x")
+async def test_parameters_of_fhir_clients_that_change_nothing_are_taken(client, seven):
+    response = await client.get("/AwsAccount?_totalMethod=count&_elements=id&_format=json&_pretty=true")
 
     assert len(await ids(response)) == 7
+
+
+@pytest.mark.parametrize(
+    ("query", "listed"),
+    [
+        ("_sort=_id", "abcdefg"),
+        ("_sort=-_id", "gfedcba"),
+        ("_sort=-_id&_count=3", "gfe"),
+        ("_sort=-_id&_count=3&_page=3", "a"),
+        ("_sort=-_id&_count=3&_page=4", ""),
+        ("_sort=-_id&_id=b,a,nope,c&_count=2", "cb"),
+    ],
+)
+async def test_a_listing_is_sorted_by_id_in_either_direction(client, seven, query, listed):
+    response = await client.get(f"/AwsAccount?{query}")
+
+    assert "".join(await ids(response)) == listed
+
+
+@pytest.mark.parametrize(("query", "total"), [("", 7), ("&_id=a,b,nope", 2), ("&_count=3&_page=2", 7)])
+async def test_a_summary_has_the_total_and_no_entries(client, seven, query, total):
+    bundle = await (await client.get(f"/AwsAccount?_summary=count{query}")).json()
+
+    assert (bundle["total"], bundle["entry"]) == (total, [])
+
+
+@pytest.mark.parametrize("query", ["_sort=nonsense", "_sort=-_lastUpdated", "_sort=", "_summary=true", "_summary="])
+async def test_a_sort_or_summary_that_does_not_exist_is_refused(client, faults, query):
+    response = await client.get(f"/AwsAccount?{query}")
+
+    assert await faults(response, 422) == ("invalid", [query.partition("=")[0]])
+
+
+@pytest.mark.parametrize("name", ["_total", "_lastUpdated", "_include", "_offset", "__id", "_"])
+async def test_another_search_parameter_is_refused(client, faults, name):
+    response = await client.get(f"/AwsAccount?{name}=x")
+
+    assert await faults(response, 400) == ("invalid", [name])
+
+
+@pytest.mark.parametrize("condition", ["_id=a", "?_id=a", " _id=%61 ", "_id=a&"])
+async def test_if_none_exist_answers_with_the_resource_that_exists(client, condition):
+    created = [await client.post("/AwsAccount", json=KEYS, headers={"If-None-Exist": condition}) for _ in range(2)]
+
+    assert [response.status for response in created] == [201, 200]
+    assert {(await response.json())["id"] for response in created} == {"a"}
+
+
+@pytest.mark.parametrize(
+    ("query", "condition"),
+    [
+        ("", "region=us-east-1"),
+        ("", "_id=a&region=us-east-1"),
+        ("", "_id=a&_id=b"),
+        ("", ""),
+        ("", "_id"),
+        ("", "_id=%"),
+        ("?_id=a", "_id=b"),
+    ],
+)
+async def test_a_condition_that_cannot_be_honoured_is_refused(client, query, condition):
+    response = await client.post(f"/AwsAccount{query}", json=KEYS, headers={"If-None-Exist": condition})
+
+    assert response.status in {400, 422}
+    assert (await (await client.get("/AwsAccount")).json())["total"] == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "name", "value"),
+    [
+        ("POST", "/AwsAccount", "If-Match", "3"),
+        ("POST", "/AwsAccount", "If-None-Match", "*"),
+        ("POST", "/AwsAccount", "If-Unmodified-Since", "Fri, 24 May 2013 00:00:00 GMT"),
+        ("PUT", "/AwsAccount/a", "If-None-Match", '"3"'),
+        ("PUT", "/AwsAccount/a", "If-Unmodified-Since", "Fri, 24 May 2013 00:00:00 GMT"),
+        ("PUT", "/AwsAccount", "If-None-Exist", "_id=a"),
+        ("PATCH", "/AwsAccount/a", "If-Unmodified-Since", "Fri, 24 May 2013 00:00:00 GMT"),
+        ("DELETE", "/AwsAccount/a", "If-None-Match", '"3"'),
+        ("DELETE", "/AwsAccount/a", "If-Unmodified-Since", "Fri, 24 May 2013 00:00:00 GMT"),
+    ],
+)
+async def test_a_precondition_that_a_write_does_not_support_is_refused(client, faults, method, path, name, value):
+    response = await client.request(method, path, json={"id": "a", **KEYS}, headers={name: value})
+
+    assert (await faults(response, 400))[0] == "invalid"
+
+
+async def test_if_match_and_if_none_match_cannot_both_hold(client, faults):
+    await client.put("/AwsAccount/a", json=KEYS)
+    response = await client.put("/AwsAccount/a", json=KEYS, headers={"If-Match": "*", "If-None-Match": "*"})
+
+    assert (await faults(response, 412))[0] == "conflict"
 
 
 @pytest.mark.parametrize(

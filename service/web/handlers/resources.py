@@ -6,17 +6,18 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
-from aiohttp import ETag, hdrs, web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from service.errors import Duplicate, Invalid, Issue, ResourceNotFound, StoreUnavailable, VersionConflict
-from service.resources.repository import ALWAYS, Precondition, Repository
+from service.resources.repository import Repository
 from service.resources.resource import Resource
 from service.resources.schemas import DeleteQuery, NewQuery, SearchQuery
 from service.resources.store import Page
 from service.resources.types import ResourceType
 from service.web import target
 from service.web.access import require_permission
+from service.web.conditional import conditional_id, is_known, precondition, versioned
 from service.web.context import CONTEXT
 from service.web.description import described
 from service.web.rendering import render
@@ -85,10 +86,8 @@ class ResourceHandlers:
         id_ = self._id(request)
         await self._require(request, id_)
         resource = await self._repository(request).read(self._type, id_)
-        if (tags := request.headers.getall(hdrs.IF_NONE_MATCH, None)) is not None:
-            known = _versions(tags)
-            if known is None or resource.meta.version_id in known:
-                return _versioned(web.Response(status=HTTPStatus.NOT_MODIFIED), resource)
+        if is_known(request, resource):
+            return versioned(web.Response(status=HTTPStatus.NOT_MODIFIED), resource)
         return self._answer(request, resource)
 
     @_answers(
@@ -125,20 +124,19 @@ class ResourceHandlers:
         errors=(Duplicate, StoreUnavailable),
     )
     async def create(self, request: web.Request) -> web.Response:
-        query = target.reject_unknown_parameters(request[CONTEXT].query, "_id")
-        given = request[CONTEXT].body.values.get("id")
-        if "_id" in query:
-            self._check_id(query["_id"], "_id")
-            # What exists may be read under one id, and what does not be created under the other.
-            await self._require(request, query["_id"])
-        if given is not None or "_id" not in query:
+        wanted = conditional_id(request)
+        body = request[CONTEXT].body
+        given = body.values.get("id")
+        if wanted is not None:
+            self._check_id(wanted, "_id")
+            # The resource that exists is read under one id, and a new one may be created under the other.
+            await self._require(request, wanted)
+        if given is not None or wanted is None:
             await self._require(request, given)
-        if "_id" in query:
-            resource, created = await self._repository(request).find_or_create(
-                self._type, query["_id"], request[CONTEXT].body
-            )
+        if wanted is None:
+            resource, created = await self._repository(request).create(self._type, body), True
         else:
-            resource, created = await self._repository(request).create(self._type, request[CONTEXT].body), True
+            resource, created = await self._repository(request).find_or_create(self._type, wanted, body)
         if created:
             self._audit(request, "create", resource)
         return self._answer(request, resource, created=created)
@@ -154,7 +152,7 @@ class ResourceHandlers:
         target.reject_unknown_parameters(request[CONTEXT].query)
         id_ = self._id(request)
         await self._require(request, id_)
-        resource = await self._repository(request).patch(self._type, id_, request[CONTEXT].body, _precondition(request))
+        resource = await self._repository(request).patch(self._type, id_, request[CONTEXT].body, precondition(request))
         self._audit(request, "update", resource)
         return self._answer(request, resource)
 
@@ -172,7 +170,7 @@ class ResourceHandlers:
         ]
         id_ = self._id(request)
         await self._require(request, id_)
-        resource = await self._repository(request).delete(self._type, id_, _precondition(request))
+        resource = await self._repository(request).delete(self._type, id_, precondition(request))
         if resource is not None:
             self._audit(request, "delete", resource)
         if resource is None or no_content:
@@ -181,30 +179,28 @@ class ResourceHandlers:
 
     @described(
         "search{kind}",
-        "List by id; parameters that begin with _ and are unknown are ignored",
+        "List resources, sorted by id",
         answer="{kind}Bundle",
         query=SearchQuery,
         errors=(StoreUnavailable,),
     )
     async def search(self, request: web.Request) -> web.Response:
         await self._require(request, None)
-        given = request[CONTEXT].query
-        # FHIR clients send control parameters that change nothing here.
-        target.reject_unknown_parameters({name: value for name, value in given.items() if not name.startswith("_")})
-        query = _SEARCH.read({name: given[name] for name in ("_id", "_count", "_page") if name in given})
-        count, page = query["_count"], query["_page"]
-        offset = (page - 1) * count
+        query = _SEARCH.read(target.reject_unknown_parameters(request[CONTEXT].query, *_SEARCH.names))
+        count, page = 0 if "_summary" in query else query["_count"], query["_page"]
+        part = {"offset": (page - 1) * count, "count": count, "descending": query["_sort"] == "-_id"}
+        repository = self._repository(request)
         if "_id" in query:
-            found = await self._repository(request).select(self._type, _ids(query["_id"]), offset=offset, count=count)
+            found = await repository.select(self._type, _ids(query["_id"]), **part)
         else:
-            found = await self._repository(request).page(self._type, offset=offset, count=count)
+            found = await repository.page(self._type, **part)
         return render(request, self._bundle(request, found, count=count, page=page))
 
     async def _put(self, request: web.Request, id_: str) -> web.Response:
         target.reject_unknown_parameters(request[CONTEXT].query)
         await self._require(request, id_)
         resource, created = await self._repository(request).put(
-            self._type, id_, request[CONTEXT].body, _precondition(request)
+            self._type, id_, request[CONTEXT].body, precondition(request)
         )
         self._audit(request, "create" if created else "update", resource)
         return self._answer(request, resource, created=created)
@@ -226,7 +222,7 @@ class ResourceHandlers:
         response = render(request, self._type.represent(resource), status=201 if created else 200)
         if created:
             response.headers[hdrs.LOCATION] = self._url(request, resource)
-        return _versioned(response, resource)
+        return versioned(response, resource)
 
     def _url(self, request: web.Request, resource: Resource) -> str:
         """The path of a resource, the same for requests under ``/fhir``."""
@@ -244,29 +240,6 @@ class ResourceHandlers:
                 for resource in found.resources
             ],
         }
-
-
-def _versioned(response: web.Response, resource: Resource) -> web.Response:
-    response.etag = ETag(resource.meta.version_id, is_weak=True)
-    response.last_modified = resource.meta.last_updated.replace(microsecond=0)  # aiohttp would round up
-    return response
-
-
-def _precondition(request: web.Request) -> Precondition:
-    if_match = request.headers.getall(hdrs.IF_MATCH, None)
-    # RFC 9110: `If-None-Match: *` on a write asks that nothing be there yet.
-    absent = request.headers.get(hdrs.IF_NONE_MATCH, "").strip() == "*"
-    if if_match is None:
-        return Precondition(absent=True) if absent else ALWAYS
-    return Precondition(_versions(if_match), exists=True, absent=absent)
-
-
-def _versions(headers: list[str]) -> frozenset[str] | None:
-    """The versions that entity tags name, weak, strong or bare; None for ``*``, which means any."""
-    tags = [tag.strip() for header in headers for tag in header.split(",")]
-    if "*" in tags:
-        return None
-    return frozenset(tag.removeprefix("W/").strip('"') for tag in tags)
 
 
 def _ids(text: str) -> list[str]:

@@ -1,0 +1,90 @@
+"""Conditional requests: If-Match, If-None-Match and If-None-Exist.
+
+Sources: https://www.rfc-editor.org/rfc/rfc9110#section-13, https://hl7.org/fhir/http.html#ccreate
+"""
+
+from collections.abc import Mapping, Sequence
+
+from aiohttp import ETag, hdrs, web
+
+from service.errors import InvalidRequest
+from service.resources.repository import ALWAYS, Precondition
+from service.resources.resource import Resource
+from service.web import target
+from service.web.context import CONTEXT
+
+_IF_NONE_EXIST = "If-None-Exist"
+
+
+def versioned(response: web.Response, resource: Resource) -> web.Response:
+    """Return the response with the ETag and Last-Modified of a resource."""
+    response.etag = ETag(resource.meta.version_id, is_weak=True)
+    # aiohttp would round up, to an instant that may be in the future.
+    response.last_modified = resource.meta.last_updated.replace(microsecond=0)
+    return response
+
+
+def is_known(request: web.Request, resource: Resource) -> bool:
+    """Whether If-None-Match names the version of the resource, so that a 304 is enough."""
+    tags = request.headers.getall(hdrs.IF_NONE_MATCH, None)
+    if tags is None:
+        return False
+    versions = _versions(tags)
+    return versions is None or resource.meta.version_id in versions
+
+
+def precondition(request: web.Request) -> Precondition:
+    """Return the condition under which a PUT, PATCH or DELETE may change the resource.
+
+    Raises:
+        InvalidRequest: for a condition that the service does not support. A client relies on it, so it is not ignored.
+    """
+    headers = request.headers
+    _refuse(request, hdrs.IF_UNMODIFIED_SINCE, _IF_NONE_EXIST, advice="use If-Match with a version")
+    absent = hdrs.IF_NONE_MATCH in headers
+    if headers.get(hdrs.IF_NONE_MATCH, "*").strip() != "*":
+        raise InvalidRequest("If-None-Match on a write must be *; use If-Match for a version")
+    if_match = headers.getall(hdrs.IF_MATCH, None)
+    if if_match is None:
+        return Precondition(absent=True) if absent else ALWAYS
+    return Precondition(_versions(if_match), exists=True, absent=absent)
+
+
+def conditional_id(request: web.Request) -> str | None:
+    """Return the id of a conditional create, from ``?_id=x`` or ``If-None-Exist: _id=x``; None for a plain create.
+
+    Raises:
+        InvalidRequest: for another search parameter, or two ids that differ.
+    """
+    _refuse(request, hdrs.IF_UNMODIFIED_SINCE, hdrs.IF_MATCH, hdrs.IF_NONE_MATCH, advice="use If-None-Exist: _id=<id>")
+    query: Mapping[str, str] = request[CONTEXT].query
+    asked: list[Mapping[str, str]] = [target.reject_unknown_parameters(query, "_id")]
+    asked += [_search(line) for line in request.headers.getall(_IF_NONE_EXIST, ())]
+    ids = {search["_id"] for search in asked if "_id" in search}
+    if len(ids) > 1:
+        raise InvalidRequest("If-None-Exist and the query name different ids")
+    return ids.pop() if ids else None
+
+
+def _search(line: str) -> Mapping[str, str]:
+    search = target.query(line.strip().removeprefix("?"))
+    if search.keys() != {"_id"}:
+        raise InvalidRequest("If-None-Exist must be _id=<id>; other search parameters are not supported")
+    return search
+
+
+def _refuse(request: web.Request, *names: str, advice: str) -> None:
+    for name in names:
+        if name in request.headers:
+            raise InvalidRequest(f"{name} is not supported on {request.method}; {advice}")
+
+
+def _versions(headers: Sequence[str]) -> frozenset[str] | None:
+    """The versions that entity tags name, weak, strong or bare; None for ``*``, which means any.
+
+    aiohttp's own ``if_match`` drops bare versions, which FHIR clients send.
+    """
+    tags = [tag.strip() for header in headers for tag in header.split(",")]
+    if "*" in tags:
+        return None
+    return frozenset(tag.removeprefix("W/").strip('"') for tag in tags)
