@@ -23,6 +23,9 @@ class ServiceError(Exception):
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "exception"
+    oauth_error: ClassVar[str | None] = None
+    """The error code of RFC 6749 (section 5.2), where the status does not tell it."""
+
     headers: Mapping[str, str] = {}
 
     def __init__(self, *issues: Issue | str) -> None:
@@ -62,6 +65,15 @@ class Unauthenticated(ServiceError):
     """No credentials, or wrong ones. What was wrong with them is for the log alone."""
 
     status, code = 401, "login"
+
+
+class GrantNotAllowed(Unauthenticated):
+    """The credentials are right, but the Client may not log in this way."""
+
+    oauth_error = "unauthorized_client"
+
+    def __init__(self, grant: str) -> None:
+        super().__init__(f"The client may not log in by {grant}")
 
 
 class Forbidden(ServiceError):
@@ -125,6 +137,13 @@ class Invalid(ServiceError):
     """Can be read, is not valid: one issue a fault, all faults at once."""
 
     status, code = 422, "invalid"
+
+
+class UnsupportedGrantType(Invalid):
+    oauth_error = "unsupported_grant_type"
+
+    def __init__(self) -> None:
+        super().__init__(Issue("grant_type must be client_credentials", "grant_type"))
 
 
 class Throttled(ServiceError):

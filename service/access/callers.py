@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.access.throttle import Throttle
 from service.access.types import BASIC, CLIENT, CLIENT_CREDENTIALS, Client
-from service.errors import Throttled, Unauthenticated
+from service.errors import GrantNotAllowed, Throttled, Unauthenticated
 from service.resources.hashing import Hasher
 from service.resources.repository import Repository
 
@@ -143,7 +143,7 @@ class Callers:
         if verdict is None:
             raise Unauthenticated(_REFUSED)
         if verdict is not _ROOT_VERDICT and (client is None or grant not in client.grant_types):
-            raise Unauthenticated(f"The client may not log in by {grant}")
+            raise GrantNotAllowed(grant)
         return verdict
 
     async def _judge_once(self, mark: bytes, id_: str, secret: str, kept: str | None, address: str) -> Verdict | None:

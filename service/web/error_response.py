@@ -21,7 +21,7 @@ from service.errors import (
 )
 from service.web.context import CONTEXT, DEFAULT_ANSWER_TYPE
 from service.web.negotiation import negotiated_type
-from service.web.outcome import outcome
+from service.web.outcome import oauth_error, outcome
 from service.web.rendering import render
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,10 @@ def error_response(request: web.Request, error: Exception) -> web.Response:
         # The error may have come before negotiation.
         with suppress(NotAcceptable):
             context.answer_type = negotiated_type(request)
-    return render(request, outcome(reported), status=reported.status, headers=reported.headers)
+    body = outcome(reported)
+    if context.route.oauth:
+        body |= oauth_error(reported)
+    return render(request, body, status=reported.status, headers=reported.headers)
 
 
 def _service_error(request: web.Request, error: Exception) -> ServiceError:

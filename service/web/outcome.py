@@ -1,10 +1,24 @@
-"""An error to a FHIR OperationOutcome. Source: https://hl7.org/fhir/operationoutcome.html."""
+"""An error to plain data: a FHIR OperationOutcome, and the members of an OAuth error.
 
+Sources: https://hl7.org/fhir/operationoutcome.html, https://www.rfc-editor.org/rfc/rfc6749#section-5.2
+"""
+
+import re
+from collections.abc import Mapping
 from html import escape
+from http import HTTPStatus
 from typing import Any
 
 from service.errors import Issue, ServiceError
 
+# The characters that error_description may not have.
+_NO_DESCRIPTION = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")
+_OAUTH_ERRORS: Mapping[int, str] = {
+    HTTPStatus.UNAUTHORIZED: "invalid_client",
+    HTTPStatus.TOO_MANY_REQUESTS: "temporarily_unavailable",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "server_error",
+    HTTPStatus.SERVICE_UNAVAILABLE: "temporarily_unavailable",
+}
 _XHTML = "http://www.w3.org/1999/xhtml"
 
 
@@ -17,6 +31,12 @@ def outcome(error: ServiceError) -> dict[str, Any]:
         "text": {"status": "generated", "div": f'<div xmlns="{_XHTML}">{escape(_unicode(first), quote=False)}</div>'},
         "issue": [_issue(error.code, issue) for issue in error.issues],
     }
+
+
+def oauth_error(error: ServiceError) -> dict[str, str]:
+    """Return ``error`` and ``error_description``, as OAuth libraries expect them."""
+    code = error.oauth_error or _OAUTH_ERRORS.get(error.status, "invalid_request")
+    return {"error": code, "error_description": _NO_DESCRIPTION.sub("'", error.issues[0].diagnostics)}
 
 
 def _issue(code: str, issue: Issue) -> dict[str, Any]:

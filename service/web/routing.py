@@ -30,6 +30,7 @@ class Route(web.AbstractRouteDef):
         guard: How a request is authorized.
         fixed_media_type: The answer has a media type of its own, whatever Accept says. Errors are still negotiated.
         form: The body may also be form-encoded.
+        oauth: Errors also carry the members of an OAuth error.
         operations: Answered even when the service is overloaded.
         policy_method: The method that policies see, for a POST that only reads.
         operation: The operation's name in the audit log.
@@ -42,6 +43,7 @@ class Route(web.AbstractRouteDef):
     guard: Guard = Guard.POLICY
     fixed_media_type: bool = False
     form: bool = False
+    oauth: bool = False
     operations: bool = False
     policy_method: str | None = None
     operation: str | None = None

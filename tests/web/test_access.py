@@ -1,7 +1,9 @@
 """Who may do what over HTTP: decisions, credentials, and that no route has been forgotten."""
 
 import base64
+import io
 import json
+import re
 import time
 
 import pytest
@@ -486,6 +488,50 @@ async def test_no_token_for_anything_else(signer, data, status):
 
     assert answer.status == status
     assert "access_token" not in await answer.text()
+
+
+@pytest.mark.parametrize("extra", ["audience=https%3A%2F%2Fx", "resource=a&prompt=none", "x"])
+@pytest.mark.parametrize("content_type", [FORM, "application/json", "text/yaml"])
+async def test_unrecognised_parameters_of_a_token_request_are_ignored(signer, extra, content_type):
+    fields = {"grant_type": "client_credentials", "client_id": "team", "client_secret": SECRET, "audience": "x"}
+    data = f"{GRANT}&{extra}" if content_type == FORM else json.dumps(fields)
+    headers = {"Content-Type": content_type}
+    answer = await signer.ask("POST", f"/auth/token?{extra}", auth=None, data=data, headers=headers)
+
+    assert answer.status == 200
+
+
+async def test_a_repeated_form_field_is_named_as_such(signer, faults):
+    data = f"{GRANT}&client_id=team"
+    answer = await signer.ask("POST", "/auth/token", auth=None, data=data, headers={"Content-Type": FORM})
+
+    assert await faults(answer, 400) == ("invalid", ["client_id"])
+    assert (await answer.json())["error_description"] == "Form field client_id is given twice"
+
+
+@pytest.mark.parametrize(
+    ("data", "content_type", "status", "error"),
+    [
+        (GRANT.replace("weiter", "fort"), FORM, 401, "invalid_client"),
+        (GRANT.replace("client_credentials", "password"), FORM, 422, "unsupported_grant_type"),
+        (GRANT.replace("team", "basic-only"), FORM, 401, "unauthorized_client"),
+        (GRANT.replace("&client_id=team", ""), FORM, 422, "invalid_request"),
+        ("", FORM, 422, "invalid_request"),
+        ("{", "application/json", 400, "invalid_request"),
+        ("x", "text/plain", 415, "invalid_request"),
+        ("client_secret=%", FORM, 400, "invalid_request"),
+        ("{" + " " * 1_048_576, "application/json", 413, "invalid_request"),
+    ],
+)
+async def test_errors_of_the_token_endpoint_are_oauth_errors_too(signer, faults, data, content_type, status, error):
+    await signer.client_named("basic-only", SECRET, "basic")
+    headers = {"Content-Type": content_type}
+    answer = await signer.ask("POST", "/auth/token", auth=None, data=io.BytesIO(data.encode()), headers=headers)
+    body = await answer.json()
+
+    assert (await faults(answer, status))[0]
+    assert body["error"] == error
+    assert re.fullmatch(r"[\x20-\x21\x23-\x5B\x5D-\x7E]+", body["error_description"])
 
 
 @pytest.mark.parametrize("scope", ["", "read", "https%3A%2F%2Fsigner%2F.default+write"])

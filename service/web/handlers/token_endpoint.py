@@ -4,11 +4,20 @@ Source: https://www.rfc-editor.org/rfc/rfc6749#section-4.4
 """
 
 from aiohttp import hdrs, web
+from marshmallow import EXCLUDE
 
 from service.access.callers import basic_credentials
-from service.errors import Invalid, Issue, RouteNotFound, StoreUnavailable, Throttled, Unauthenticated
+from service.access.types import CLIENT_CREDENTIALS
+from service.errors import (
+    Invalid,
+    Issue,
+    RouteNotFound,
+    StoreUnavailable,
+    Throttled,
+    Unauthenticated,
+    UnsupportedGrantType,
+)
 from service.resources.schemas import Reader, Text, WireSchema
-from service.web import target
 from service.web.access import authorization_header, challenge, client_address
 from service.web.context import CONTEXT
 from service.web.description import described
@@ -19,10 +28,14 @@ from service.web.routing import Guard, Route
 class TokenRequest(WireSchema):
     """The body of a token request. Credentials may come in a Basic header instead.
 
-    Any ``scope`` is granted, and means what policies allow the client: libraries fail where another one is told.
+    Any ``scope`` is accepted, and the policies decide what the client may do. Unknown parameters are ignored.
+    Source: https://www.rfc-editor.org/rfc/rfc6749#section-3.2
     """
 
-    grant_type = Text("client_credentials", "must be client_credentials", data_key="grant_type", required=True)
+    class Meta:
+        unknown = EXCLUDE
+
+    grant_type = Text(data_key="grant_type", required=True)
     client_id = Text(data_key="client_id")
     client_secret = Text(data_key="client_secret")
     scope = Text()
@@ -39,12 +52,13 @@ _REQUEST = Reader(TokenRequest)
     errors=(RouteNotFound, StoreUnavailable, Throttled, Unauthenticated),
 )
 async def token(request: web.Request) -> web.Response:
-    target.reject_unknown_parameters(request[CONTEXT].query)
     access = request[CONTEXT].app.access
     if access is None:
         raise RouteNotFound("/auth/token, as nobody is asked for credentials here,")
     request[CONTEXT].app.audit.check()
     asked = _REQUEST.read(request[CONTEXT].body)
+    if asked["grant_type"] != CLIENT_CREDENTIALS:
+        raise UnsupportedGrantType
     try:
         id_, secret = _credentials(request, asked)
         caller, text, seconds = await access.callers.token(id_, secret, address=client_address(request))
@@ -73,4 +87,4 @@ def _credentials(request: web.Request, asked: dict[str, str]) -> tuple[str, str]
 
 _OPERATION = "issue-token"
 
-ROUTES = (Route(hdrs.METH_POST, "/auth/token", token, guard=Guard.PUBLIC, form=True, operation=_OPERATION),)
+ROUTES = (Route(hdrs.METH_POST, "/auth/token", token, guard=Guard.PUBLIC, form=True, oauth=True, operation=_OPERATION),)
