@@ -40,18 +40,26 @@ async def read(request: web.Request) -> Document:
 
 
 def _check_encoding(request: web.Request) -> None:
-    headers = request.headers
-    if headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+    if _codings(request, hdrs.CONTENT_ENCODING) - {"identity"}:
         raise UnsupportedMediaType("A compressed body is not supported; send it without Content-Encoding")
     # aiohttp finds the end of `gzip, chunked`, and leaves the content compressed.
-    if headers.get(hdrs.TRANSFER_ENCODING, "chunked").lower() != "chunked":
+    if _codings(request, hdrs.TRANSFER_ENCODING) - {"chunked"}:
         raise UnsupportedMediaType("A compressed body is not supported; send it with Transfer-Encoding: chunked alone")
 
 
+def _codings(request: web.Request, header: str) -> set[str]:
+    """The codings of a comma list, in lower case. An empty list is allowed.
+
+    Source: https://www.rfc-editor.org/rfc/rfc9110#section-5.6.1
+    """
+    given = request.headers.getall(header, ())
+    return {coding.strip().lower() for line in given for coding in line.split(",")} - {""}
+
+
 def _body_format(request: web.Request) -> BodyFormat | None:
-    """The format that Content-Type names, None without that header."""
-    content_type = request.headers.get(hdrs.CONTENT_TYPE)
-    if content_type is None:
+    """The format that Content-Type names, None if it is missing or empty."""
+    content_type = request.headers.get(hdrs.CONTENT_TYPE, "").strip()
+    if not content_type:
         return None
     if request[CONTEXT].route.form and media.is_form(content_type):
         return "form"

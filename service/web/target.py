@@ -1,7 +1,7 @@
 """The request target: path segments and query parameters, percent-decoded once and strictly."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from types import MappingProxyType
 from urllib.parse import unquote_to_bytes
@@ -9,6 +9,7 @@ from urllib.parse import unquote_to_bytes
 from aiohttp import web
 
 from service.errors import InvalidRequest, Issue
+from service.resources.suggestions import suggestion
 
 _LONGEST_REMEMBERED = 256
 NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
@@ -49,34 +50,54 @@ def query(sent: str) -> Mapping[str, str]:
 
 
 def form(body: bytes) -> Mapping[str, str]:
-    """The fields of a form. Raises InvalidRequest as ``query`` does."""
-    return _parameters.__wrapped__(body.decode("latin-1"))
+    """The fields of a form-encoded body. Raises InvalidRequest as ``query`` does."""
+    return _pairs(body.decode("latin-1"), "form", "Form field")
 
 
 # Callers use few different queries, such as expiration=43200.
 @lru_cache(maxsize=256)
 def _parameters(raw: str) -> Mapping[str, str]:
+    return _pairs(raw, "query", "Query parameter")
+
+
+def _pairs(raw: str, part: str, field: str) -> Mapping[str, str]:
     parameters: dict[str, str] = {}
     for pair in raw.split("&"):
         if not pair:
             continue
-        name, _, value = (decode(part.replace("+", " "), "query") for part in pair.partition("="))
+        name, _, value = (decode(text.replace("+", " "), part) for text in pair.partition("="))
         if name in parameters:
-            raise InvalidRequest(Issue(f"Query parameter {name} is given twice", name))
+            raise InvalidRequest(Issue(f"{field} {name} is given twice", name))
         parameters[name] = value
     return MappingProxyType(parameters)
 
 
-def reject_unknown_parameters(parameters: Mapping[str, str], *known: str) -> dict[str, str]:
-    """Those parameters that are not every route's, if this route knows them all.
+def reject_unknown_parameters(
+    parameters: Mapping[str, str], *known: str, fields: Collection[str] = ()
+) -> dict[str, str]:
+    """Return the parameters but for ``_format`` and ``_pretty``, which every route takes.
+
+    Args:
+        parameters: The query.
+        known: The parameters that this route takes.
+        fields: The fields of the body, which clients may send as parameters by mistake.
 
     Raises:
-        InvalidRequest: with an issue for each one it does not know.
+        InvalidRequest: with an issue for each unknown parameter.
     """
     own = {name: value for name, value in parameters.items() if name not in _EVERY_ROUTES}
-    if faults := [Issue(f"Query parameter {name} is not known here", name) for name in own if name not in known]:
-        raise InvalidRequest(*faults)
+    if unknown := [name for name in own if name not in known]:
+        raise InvalidRequest(*(_unknown(name, known, fields) for name in unknown))
     return own
+
+
+def _unknown(name: str, known: Collection[str], fields: Collection[str]) -> Issue:
+    advice = ""
+    if name in fields:
+        advice = "; it is a field of the body"
+    elif similar := suggestion(name, [*known, *_EVERY_ROUTES]):
+        advice = f"; did you mean {similar}?"
+    return Issue(f"Query parameter {name} is not known here{advice}", name)
 
 
 def decode(text: str, part: str) -> str:

@@ -177,7 +177,6 @@ async def test_a_body_that_looks_like_a_list_is_read_as_json(client, faults):
         "text/yaml; charset=utf-16",
         "application/octet-stream",
         "json",
-        "",
         "*/*",
     ],
 )
@@ -196,8 +195,16 @@ async def test_a_compressed_body_is_refused(client, faults, coding):
     assert (await faults(response, 415))[0] == "not-supported"
 
 
-async def test_an_identity_coding_is_none(client):
-    response = await client.put("/AwsAccount/a", json=KEYS, headers={"Content-Encoding": "Identity"})
+@pytest.mark.parametrize("coding", ["Identity", "", " ", ",", "identity, ,"])
+async def test_an_identity_coding_is_none(client, coding):
+    response = await client.put("/AwsAccount/a", json=KEYS, headers={"Content-Encoding": coding})
+
+    assert response.status == 201
+
+
+@pytest.mark.parametrize("type_", ["", " "])
+async def test_an_empty_content_type_is_the_same_as_none(client, type_):
+    response = await client.put("/AwsAccount/a", data=json.dumps(KEYS), headers={"Content-Type": type_})
 
     assert response.status == 201
 
@@ -505,3 +512,9 @@ async def test_an_outcome_names_every_fault_in_order_of_the_query(client, faults
     response = await client.get("/AwsAccount?a=1&b=2&_count=x")
 
     assert await faults(response, 400) == ("invalid", ["a", "b"])
+
+
+def test_a_probe_without_a_host_is_served_while_open_on_loopback(service):
+    answer = service.exchange(b"GET /live HTTP/1.0\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.0 200 ")

@@ -149,6 +149,21 @@ async def test_a_parameter_that_is_unknown_or_given_twice_is_refused(raw, accoun
     assert await faults(response, 400) == ("invalid", [told])
 
 
+async def test_a_field_of_the_body_in_the_query_is_told_to_be_one(client, account):
+    response = await client.post(f"{STORAGE}?filename=k", json={"filename": "k"})
+
+    assert response.status == 400
+    assert "filename is not known here; it is a field of the body" in await response.text()
+
+
+async def test_a_misspelt_query_parameter_is_answered_with_the_right_one(client, account):
+    response = await client.get(f"{STORAGE}/k?expires=60")
+    similar = await client.get(f"{STORAGE}/k?Expiration=60")
+
+    assert (response.status, similar.status) == (400, 400)
+    assert "did you mean expiration?" in await similar.text()
+
+
 async def test_an_expiration_does_not_belong_into_a_body(client, account, faults):
     response = await client.post(STORAGE, json={"filename": "k", "expiration": 60})
 

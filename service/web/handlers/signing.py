@@ -27,6 +27,7 @@ _UPLOAD = Reader(UploadSchema)
 _QUERY = SigningQuery(text=True)
 # It is used to judge the bucket of a request whose key could not be read.
 _ANY_KEY = "key"
+_UPLOAD_FIELDS = UploadSchema().names
 
 
 class SigningRequest(NamedTuple):
@@ -124,7 +125,7 @@ def _filename(body: Document) -> tuple[str, Sequence[Issue]]:
 def _expiration(query: Mapping[str, str]) -> tuple[int, Sequence[Issue]]:
     if not query:
         return DEFAULT_EXPIRATION_SECONDS, ()
-    given = target.reject_unknown_parameters(query, "expiration").get("expiration")
+    given = target.reject_unknown_parameters(query, "expiration", fields=_UPLOAD_FIELDS).get("expiration")
     if given is None:
         return DEFAULT_EXPIRATION_SECONDS, ()
     try:
