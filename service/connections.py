@@ -4,9 +4,12 @@ Under another runner, such as gunicorn's, the service works without these.
 """
 
 import asyncio
+import ctypes
 import logging
 import resource
 import socket
+import struct
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +28,12 @@ BACKLOG = 128
 # asyncio's defaults are 60 and 30 seconds.
 HANDSHAKE_SECONDS, FAREWELL_SECONDS = 10.0, 2.0
 POLL_SECONDS = 0.02
+# Longer than a round trip to any client of a data centre.
+HANDSHAKE_DRAIN_SECONDS = 0.1
 # File descriptors kept for Redis, logs and key sets.
 RESERVED_FILES = 64
 
+_SO_ATTACH_FILTER = 26
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
@@ -74,6 +80,10 @@ class Connection(web.RequestHandler):
         """Answer a request that the parser rejected. The parser's message quotes it, and it may hold a password."""
         return super().handle_error(request, status, exc, message and "The request is malformed")
 
+    def is_new(self) -> bool:
+        """Whether no request has come yet."""
+        return not self._request_count
+
     def _is_idle(self) -> bool:
         return self._waiter is not None and not self._waiter.done()
 
@@ -86,7 +96,7 @@ class Connection(web.RequestHandler):
             self._loop.call_later(POLL_SECONDS, self._close_when_idle)
 
     def _expect_first(self) -> None:
-        if not self._request_count:
+        if self.is_new():
             self.force_close()
 
 
@@ -136,8 +146,14 @@ class Listener:
             ssl_shutdown_timeout=FAREWELL_SECONDS if tls else None,
         )
 
+    async def drain(self) -> None:
+        """Stop listening without losing a connection: those whose handshake has begun are accepted first."""
+        drop_new_handshakes(self._socket)
+        await asyncio.sleep(HANDSHAKE_DRAIN_SECONDS)
+        self.close()
+
     def close(self) -> None:
-        """Accept no more connections; those that are open stay open."""
+        """Stop listening; open connections stay open."""
         if self._listening:
             self._listening.close()
 
@@ -163,3 +179,19 @@ def limit_unread(bound: socket.socket) -> None:
     if bound.family != socket.AF_UNIX and (option := getattr(socket, "TCP_USER_TIMEOUT", None)) is not None:
         with suppress(OSError):
             bound.setsockopt(socket.IPPROTO_TCP, option, int(UNREAD_SECONDS * 1000))
+
+
+def drop_new_handshakes(bound: socket.socket) -> None:
+    """Have the kernel ignore new connections to a listening socket; clients try again, and are refused once it closes.
+
+    Closing alone would reset the connections in its backlog. This is a no-op where the system has no socket filters.
+    Source: https://docs.kernel.org/networking/filter.html
+    """
+    if bound.family == socket.AF_UNIX or not sys.platform.startswith("linux"):
+        return
+    load_flags, test_syn, drop, accept = (0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFF)
+    program = ctypes.create_string_buffer(
+        b"".join(struct.pack("HBBI", *instruction) for instruction in (load_flags, test_syn, drop, accept))
+    )
+    with suppress(OSError):
+        bound.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 4, ctypes.addressof(program)))

@@ -6,7 +6,7 @@ import gc
 import logging
 import signal
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from aiohttp import web
 
 from service import connections, listening
 from service.app import HANDLER_ARGS, create_app, create_operations_app
-from service.connections import Listener
+from service.connections import Connection, Listener
 from service.listening import Listening, StartError
 from service.resources.store import Store
 from service.settings import Settings, SettingsError
@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 # Requests in progress at the end get this time to finish, and the same time again to be cancelled.
 SHUTDOWN_SECONDS = 5.0
+# A connection that was accepted last gets this time to send its first request.
+FIRST_REQUEST_SECONDS = 1.0
 POLL_SECONDS = 0.02
 
 
@@ -91,7 +93,7 @@ async def _serve(
         _tune_collector()
         began(app[APP].store)
         logger.info("Stopping on %s", await stop)
-        await _drain(app, listeners, settings.drain_seconds)
+        await _drain(app, runner, listeners, settings.drain_seconds)
     logger.info("Stopped")
 
 
@@ -177,7 +179,7 @@ def _stop_signals(parent: socket.socket | None) -> asyncio.Future[str]:
     return stop
 
 
-async def _drain(app: web.Application, listeners: Iterable[Listener], seconds: float) -> None:
+async def _drain(app: web.Application, runner: web.AppRunner, listeners: Sequence[Listener], seconds: float) -> None:
     """Keep serving for ``seconds`` while ``/ready`` fails, then finish the requests in progress.
 
     aiohttp's own shutdown stops reading bodies that are still arriving.
@@ -185,9 +187,18 @@ async def _drain(app: web.Application, listeners: Iterable[Listener], seconds: f
     state = app[APP].state
     state.draining = True
     await asyncio.sleep(seconds)
-    for listener in listeners:
-        listener.close()
+    await asyncio.gather(*(listener.drain() for listener in listeners))
+    await _wait_while(lambda: any(connection.is_new() for connection in _connections(runner)), FIRST_REQUEST_SECONDS)
+    await _wait_while(lambda: bool(state.in_flight), SHUTDOWN_SECONDS)
+
+
+def _connections(runner: web.AppRunner) -> list[Connection]:
+    server = runner.server
+    return [connection for connection in server.connections if isinstance(connection, Connection)] if server else []
+
+
+async def _wait_while(condition: Callable[[], bool], seconds: float) -> None:
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(SHUTDOWN_SECONDS):
-            while state.in_flight:  # noqa: ASYNC110 - an event would cost every request
+        async with asyncio.timeout(seconds):
+            while condition():  # noqa: ASYNC110 - an event would cost every request
                 await asyncio.sleep(POLL_SECONDS)

@@ -430,3 +430,49 @@ def test_a_secret_goes_nowhere_but_into_the_store(service):
 
     assert KEYS["secret-access-key"] not in f"{told} {service.log}"
     assert [text[:3] for text in told] == ["201", "400", "422", "200", "200", "200", "200"]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_no_accepted_connection_is_lost_when_the_port_closes(own_redis, workers):
+    """Clients with a connection for each request see an answer or a refused connection, nothing else."""
+    with running(SIGNER_STORE_URL=own_redis.url, SIGNER_WORKERS=workers) as process:
+        address = tuple(process.url.removeprefix("http://").split(":"))
+        lost, answered = [], []
+        threads = [threading.Thread(target=ask_until_refused, args=(address, answered, lost)) for _ in range(16)]
+        for thread in threads:
+            thread.start()
+        assert eventually(lambda: len(answered) > 200)
+        process.stop()
+        for thread in threads:
+            thread.join(10)
+
+    assert lost == []
+    assert len(answered) > 200
+
+
+def ask_until_refused(address, answered, lost):
+    while True:
+        try:
+            connection = socket.create_connection(address, timeout=5)
+        except ConnectionRefusedError:
+            return
+        with connection:
+            try:
+                connection.sendall(b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                answer = connection.recv(65536)
+            except OSError as error:
+                lost.append(repr(error))
+                continue
+        (answered if answer.startswith(b"HTTP/1.1 200") else lost).append(answer)
+
+
+def test_a_connection_accepted_last_may_still_send_its_first_request():
+    with running() as process, process.connect() as connection:
+        # The service has accepted it once it answers one that came later.
+        process.exchange(b"GET /live HTTP/1.1\r\n" + CLOSE + b"\r\n")
+        os.kill(process.pid, signal.SIGTERM)
+        process.wait_for("Stopping on SIGTERM")
+        time.sleep(0.4)
+        connection.sendall(b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+
+        assert read_to_end(connection).startswith(b"HTTP/1.1 200 ")
