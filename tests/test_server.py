@@ -295,12 +295,6 @@ def test_an_absolute_target_names_the_same_account(service):
     assert (status, "/%2525//?" in json.loads(answer)["url"]) == (200, True)
 
 
-def test_http_1_0_without_a_host_is_forbidden_like_any_host_that_is_no_loopback_name(service):
-    status, _, _ = parsed(service.exchange(b"GET /live HTTP/1.0\r\n\r\n"))
-
-    assert status == 403
-
-
 def test_what_a_parser_refuses_is_quoted_in_no_log_and_no_answer(service):
     before = len(service.log)
     heads = [b"Authorization Basic s3cr3t", b"Authorization: Basic s3cr3t\x00", b"X: " + b"s3cr3t" * 9000]

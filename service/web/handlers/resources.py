@@ -1,5 +1,6 @@
 """Create, read, update and delete over HTTP: one set of handlers for every resource type."""
 
+import asyncio
 from collections.abc import Mapping
 from functools import partial
 from http import HTTPStatus
@@ -28,6 +29,7 @@ _DELETE = DeleteQuery(text=True)
 
 # Each id is looked up; more of them belong into a listing.
 MAX_SELECTED = 1000
+LARGE_PAGE = 100
 
 # aiohttp would try this path for other methods of the literal path, too.
 _ID = r"{id:(?!\$explain$)[^/]+}"
@@ -194,7 +196,14 @@ class ResourceHandlers:
             found = await repository.select(self._type, _ids(query["_id"]), **part)
         else:
             found = await repository.page(self._type, **part)
-        return render(request, self._bundle(request, found, count=count, page=page))
+
+        def response() -> web.Response:
+            return render(request, self._bundle(request, found, count=count, page=page))
+
+        if len(found.resources) <= LARGE_PAGE:
+            return response()
+        # A thousand resources take 30 ms to write, and other requests would have to wait.
+        return await asyncio.get_running_loop().run_in_executor(None, response)
 
     async def _put(self, request: web.Request, id_: str) -> web.Response:
         target.reject_unknown_parameters(request[CONTEXT].query)
