@@ -2,11 +2,14 @@
 
 import asyncio
 import json
+from functools import partial
 
 import pytest
 import yaml
+from hypothesis import settings
 from processes import ServiceProcess
-from watched_socket import watched_socket
+from support.accounts import ACCOUNT
+from watching import WATCH, traced
 from yarl import URL
 
 from service.app import create_app
@@ -16,12 +19,9 @@ from service.telemetry.audit import AuditLog
 
 pytest_plugins = ["plugins.redis_server", "plugins.secret_watch", "plugins.pace"]
 
-ACCOUNT = {
-    "id": "my-account",
-    "access-key-id": "AKIAIOSFODNN7EXAMPLE",
-    "secret-access-key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-    "region": "us-east-1",
-}
+# A busy machine takes its time, which is no fault of what is tested.
+settings.register_profile("without-deadline", settings(), deadline=None)
+settings.load_profile("without-deadline")
 
 
 class LastingPresigner(Presigner):
@@ -48,6 +48,13 @@ def audit_file(tmp_path):
 def audit_log(audit_file):
     with audit_file.open("ab") as file:
         yield AuditLog(file.fileno())
+    WATCH.look("audit", audit_file.read_bytes())
+
+
+@pytest.fixture
+def aiohttp_client(aiohttp_client):
+    """Clients whose requests and answers are searched for secrets."""
+    return partial(aiohttp_client, trace_configs=[traced()])
 
 
 @pytest.fixture
@@ -56,8 +63,8 @@ async def make_client(audit_log, aiohttp_client, lasting_presigner, monkeypatch)
     monkeypatch.setattr("service.app.Presigner", lambda **_: lasting_presigner)
 
     async def make(**environ):
-        app = create_app(load(environ), audit=audit_log)
-        return await aiohttp_client(app, server_kwargs={"socket_factory": watched_socket})
+        WATCH.keep_settings(environ)
+        return await aiohttp_client(create_app(load(environ), audit=audit_log))
 
     return make
 

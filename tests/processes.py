@@ -23,7 +23,7 @@ class ServiceProcess:
 
     def __init__(self, *, measured=True, **settings):
         self.log: list[dict] = []
-        WATCH.keep(*_secrets(settings))
+        WATCH.keep_settings(settings)
         self._process = subprocess.Popen(
             [sys.executable, "-W", "error", "-m", "service"],
             env={**clean_environment(measured=measured), "SIGNER_PORT": "0", **settings},
@@ -99,13 +99,6 @@ class ServiceProcess:
                 self.log.append(json.loads(line))
             except ValueError:
                 self.log.append({"message": line.rstrip("\n")})
-
-
-def _secrets(settings):
-    keys = settings.get("SIGNER_ENCRYPTION_KEYS_FILE")
-    yield settings.get("SIGNER_ROOT_CLIENT_SECRET", "")
-    yield urlsplit(settings.get("SIGNER_STORE_URL", "")).password or ""
-    yield from Path(keys).read_text().split()[1::2] if keys else ()
 
 
 def read_to_end(connection):

@@ -7,27 +7,23 @@ import signal
 import socket
 import stat
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 from processes import ServiceProcess, read_to_end, run_to_end
 from redis import Redis
+from support.accounts import KEYS
+from support.service import running
+from support.waiting import eventually
 
-KEYS = {"access-key-id": "AKIAIOSFODNN7EXAMPLE", "secret-access-key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}
 CLOSE = b"Host: localhost\r\nConnection: close\r\n\r\n"
 SIGN = b"GET /aws/storage/shared/bucket/k HTTP/1.1\r\n" + CLOSE
 
+two_workers = partial(running, SIGNER_WORKERS="2")
+
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="children are read from Linux' /proc")
-
-
-@contextmanager
-def running(**settings):
-    process = ServiceProcess(SIGNER_WORKERS="2", **settings)
-    try:
-        yield process
-    finally:
-        process.stop()
 
 
 @pytest.fixture
@@ -51,13 +47,6 @@ def workers(process):
     return {pid for pid in pids if parent_of(pid) == process.pid}
 
 
-def eventually(true, *, seconds=20):
-    end = time.monotonic() + seconds
-    while not true() and time.monotonic() < end:
-        time.sleep(0.05)
-    return true()
-
-
 def status_of(answer):
     return int(answer.split(b" ", 2)[1]) if answer else None
 
@@ -78,7 +67,7 @@ def metric(text, name):
 
 
 def test_the_start_is_told_once_for_all_workers(store):
-    with running(SIGNER_STORE_URL=store) as process:
+    with two_workers(SIGNER_STORE_URL=store) as process:
         assert len(workers(process)) == 2
         assert re.search(r"listens on \S+; store: redis://\S+; authentication: none; workers: 2$", process.messages[0])
         assert eventually(lambda: len(process.messages) >= 2)
@@ -95,7 +84,7 @@ def test_the_start_is_told_once_for_all_workers(store):
 
 
 def test_every_worker_serves_and_one_answer_is_the_sum_of_all(store):
-    with running(SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
+    with two_workers(SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
         ask = operations_at(process)
         assert {status_of(process.exchange(SIGN)) for _ in range(50)} == {200}
         assert eventually(lambda: metric_of(ask, "urls_signed_total") == 50)
@@ -106,7 +95,7 @@ def test_every_worker_serves_and_one_answer_is_the_sum_of_all(store):
 
 
 def test_no_worker_dumps_a_core(store):
-    with running(SIGNER_STORE_URL=store) as process:
+    with two_workers(SIGNER_STORE_URL=store) as process:
         limits = [Path(f"/proc/{pid}/limits").read_text() for pid in [process.pid, *workers(process)]]
 
         assert len(limits) == 3
@@ -114,7 +103,7 @@ def test_no_worker_dumps_a_core(store):
 
 
 def test_each_worker_gets_its_share_of_the_connections(store):
-    with running(measured=False, SIGNER_STORE_URL=store) as process:
+    with two_workers(measured=False, SIGNER_STORE_URL=store) as process:
         for stopped in workers(process):
             os.kill(stopped, signal.SIGSTOP)
             connections = [process.connect() for _ in range(30)]
@@ -138,7 +127,7 @@ def answered(connections):
 
 
 def test_a_worker_that_is_killed_is_replaced_and_its_counts_stay(store):
-    with running(SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
+    with two_workers(SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
         ask = operations_at(process)
         assert {status_of(process.exchange(SIGN)) for _ in range(30)} == {200}
         assert eventually(lambda: metric_of(ask, "urls_signed_total") == 30)
@@ -159,7 +148,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_counts_stay(store):
 
 
 def test_a_worker_that_ends_loses_no_count(store):
-    with running(SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
+    with two_workers(SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
         before = workers(process)
         assert {status_of(process.exchange(SIGN)) for _ in range(30)} == {200}
         for pid in before:
@@ -170,7 +159,7 @@ def test_a_worker_that_ends_loses_no_count(store):
 
 
 def test_a_dead_worker_leaves_nothing_that_counts_as_living(store):
-    with running(measured=False, SIGNER_STORE_URL=store) as process:
+    with two_workers(measured=False, SIGNER_STORE_URL=store) as process:
         (directory,) = metrics_directories(workers(process))
         # Nobody but the parent of the dead would remove a kind of gauge that no worker has.
         left = directory / "gauge_liveall_0.db"
@@ -188,7 +177,7 @@ def metric_of(ask, name):
 
 
 def test_the_service_goes_on_while_a_worker_is_replaced(store):
-    with running(measured=False, SIGNER_STORE_URL=store) as process:
+    with two_workers(measured=False, SIGNER_STORE_URL=store) as process:
         os.kill(min(workers(process)), signal.SIGKILL)
         process.wait_for("another starts")
 
@@ -197,7 +186,7 @@ def test_the_service_goes_on_while_a_worker_is_replaced(store):
 
 
 def test_a_worker_that_dies_again_and_again_is_started_less_and_less_often(store):
-    with running(measured=False, SIGNER_STORE_URL=store) as process:
+    with two_workers(measured=False, SIGNER_STORE_URL=store) as process:
         for number in range(1, 4):
             assert eventually(lambda: len(workers(process)) == 2)
             os.kill(max(workers(process)), signal.SIGKILL)
@@ -212,7 +201,7 @@ def pauses(process):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_a_signal_ends_all_workers_after_the_requests_in_flight(store, own_redis, number):
-    with running(SIGNER_STORE_URL=store, SIGNER_CACHE_SIZE="0") as process:
+    with two_workers(SIGNER_STORE_URL=store, SIGNER_CACHE_SIZE="0") as process:
         pids = workers(process)
         own_redis.hang()
         connections = [process.connect() for _ in range(8)]
@@ -233,7 +222,7 @@ def test_a_signal_ends_all_workers_after_the_requests_in_flight(store, own_redis
 
 
 def test_while_draining_all_workers_serve_and_none_is_ready(store):
-    with running(SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0", SIGNER_DRAIN_SECONDS="2") as process:
+    with two_workers(SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0", SIGNER_DRAIN_SECONDS="2") as process:
         ask = operations_at(process)
         os.kill(process.pid, signal.SIGTERM)
         process.wait_for("Stopping on SIGTERM")
@@ -245,7 +234,7 @@ def test_while_draining_all_workers_serve_and_none_is_ready(store):
 
 
 def test_no_worker_outlives_its_parent(store):
-    with running(SIGNER_STORE_URL=store) as process:
+    with two_workers(SIGNER_STORE_URL=store) as process:
         pids = workers(process)
         shared = metrics_directories(pids)
         os.kill(process.pid, signal.SIGKILL)
@@ -268,7 +257,7 @@ def metrics_directories(pids):
 
 
 def test_the_metrics_are_kept_where_nobody_else_looks_and_gone_at_the_end(store):
-    with running(measured=False, SIGNER_STORE_URL=store) as process:
+    with two_workers(measured=False, SIGNER_STORE_URL=store) as process:
         (directory,) = metrics_directories(workers(process))
         mode = stat.S_IMODE(directory.stat().st_mode)
         process.stop()
@@ -285,7 +274,7 @@ def test_a_service_alone_has_no_child_and_no_file(store):
 
 
 def test_a_taken_port_ends_the_start_with_one_line(store):
-    with running(SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
+    with two_workers(SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
         port = process.url.rsplit(":", 1)[1]
         for variable, settings in [
             ("SIGNER_PORT", {"SIGNER_PORT": port, "SIGNER_WORKERS": "2"}),
@@ -314,7 +303,9 @@ def test_accounts_in_memory_are_for_one_worker():
 
 def test_workers_share_a_unix_socket(store, tmp_path):
     path = tmp_path / "s"
-    with running(measured=False, SIGNER_STORE_URL=store, SIGNER_SOCKET=str(path), SIGNER_SOCKET_MODE="0600") as process:
+    with two_workers(
+        measured=False, SIGNER_STORE_URL=store, SIGNER_SOCKET=str(path), SIGNER_SOCKET_MODE="0600"
+    ) as process:
         assert process.url == f"unix:{path}"
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert status_of(process.exchange(SIGN)) == 200

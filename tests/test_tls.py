@@ -19,6 +19,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from live.certificates import make_certificates
 from processes import ServiceProcess, run_to_end
+from support.service import running
+from support.waiting import eventually
 
 from service import tls
 
@@ -56,11 +58,9 @@ def named(directory):
 
 
 @contextmanager
-def running(directory, **settings):
-    process = ServiceProcess(**named(directory), **settings)
-    try:
+def over_tls(directory, **settings):
+    with running(**named(directory), **settings) as process:
         yield process
-    finally:
         assert process.stop() == 0
 
 
@@ -92,15 +92,8 @@ def serial(pair):
     return x509.load_pem_x509_certificate(pair.certificate.read_bytes()).serial_number
 
 
-def eventually(true, *, seconds=15):
-    end = time.monotonic() + seconds
-    while not true() and time.monotonic() < end:
-        time.sleep(0.1)
-    return true()
-
-
 def test_the_service_serves_over_tls_and_says_so(mounted, pairs):
-    with running(mounted, measured=False) as process:
+    with over_tls(mounted, measured=False) as process:
         connection = connection_to(process, pairs[0])
 
         assert process.url.startswith("https://127.0.0.1:")
@@ -130,7 +123,7 @@ async def test_aiohttp_is_served_too_with_a_body_of_many_records(mounted, pairs)
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
 def test_nothing_older_than_tls_1_2_is_spoken(mounted, pairs):
-    with running(mounted, measured=False) as process:
+    with over_tls(mounted, measured=False) as process:
         connection = connection_to(process, pairs[0], maximum_version=ssl.TLSVersion.TLSv1_2)
         assert (answer(connection), connection.sock.version()) == (200, "TLSv1.2")
         connection.close()
@@ -142,7 +135,7 @@ def test_nothing_older_than_tls_1_2_is_spoken(mounted, pairs):
 
 
 def test_what_is_no_tls_gets_no_answer_and_costs_no_traceback(mounted):
-    with running(mounted, measured=False) as process:
+    with over_tls(mounted, measured=False) as process:
         before = len(process.log)
         for garbage in (b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n", b"\x16\x03\x01" + b"\xff" * 400, b""):
             with socket.create_connection(("127.0.0.1", urlsplit(process.url).port), timeout=5) as connection:
@@ -154,7 +147,7 @@ def test_what_is_no_tls_gets_no_answer_and_costs_no_traceback(mounted):
 
 
 def test_a_new_certificate_is_followed_with_connections_open(mounted, pairs):
-    with running(mounted) as process:
+    with over_tls(mounted) as process:
         old = connection_to(process, pairs[0])
         assert answer(old) == 200
         turn(mounted, pairs[1])
@@ -168,7 +161,7 @@ def test_a_new_certificate_is_followed_with_connections_open(mounted, pairs):
 
 
 def test_a_broken_pair_leaves_the_one_before_and_is_told_once(mounted, pairs):
-    with running(mounted) as process:
+    with over_tls(mounted) as process:
         (mounted / "..data" / "tls.key").write_bytes(pairs[1].key.read_bytes())
         process.wait_for("cannot be used, and the one before is kept: SIGNER_TLS_KEY")
         time.sleep(2 * tls.POLL_SECONDS)
@@ -180,7 +173,7 @@ def test_a_broken_pair_leaves_the_one_before_and_is_told_once(mounted, pairs):
 
 
 def test_every_worker_follows(mounted, pairs, redis_url):
-    with running(
+    with over_tls(
         mounted, measured=False, SIGNER_WORKERS="2", SIGNER_STORE_URL=redis_url, SIGNER_OPS_PORT="0"
     ) as process:
         assert process.url.startswith("https://")
@@ -193,7 +186,7 @@ def test_every_worker_follows(mounted, pairs, redis_url):
 
 
 def test_the_port_for_operations_stays_plain(mounted):
-    with running(mounted, measured=False, SIGNER_OPS_PORT="0") as process:
+    with over_tls(mounted, measured=False, SIGNER_OPS_PORT="0") as process:
         operations = process.wait_for("operations: ").rpartition("operations: ")[2]
         connection = http.client.HTTPConnection(urlsplit(operations).netloc, timeout=5)
 

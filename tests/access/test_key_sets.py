@@ -13,6 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from issuer import SigningKey, key_set
 from live.certificates import make_certificates
+from support.waiting import until
 
 from service.access import key_sets
 from service.access.key_sets import MAX_BYTES, FileSource, KeySet, UrlSource
@@ -97,12 +98,6 @@ def file(tmp_path):
 
 async def names(keys):
     return {key.kid for key in await keys.find(None)}
-
-
-async def until(condition, *, seconds=10.0):
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - it is another task's clock that is waited for
-            await asyncio.sleep(0.01)
 
 
 async def test_keys_are_found_by_name(make_key_set, publisher):

@@ -7,9 +7,9 @@ import pytest
 from live.raw_http import send
 from processes import ServiceProcess
 from redis import Redis
+from support.accounts import KEYS
 
 STALE_SECONDS = 2
-KEYS = {"access-key-id": "AKIAIOSFODNN7EXAMPLE", "secret-access-key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}
 
 
 class Caller:

@@ -1,74 +1,70 @@
-"""Watches the whole test run: whatever the service logs or answers is searched for every secret that a test uses.
+"""Fails a test run in which the service has logged or answered a secret.
 
-What it finds is judged by tests/test_secrets.py, which comes last.
+Each process of the run searches what it sees. The workers of xdist report to the controller, which decides.
 """
 
 import copy
-import functools
 import logging
-from base64 import b64encode
-from urllib.parse import urlsplit
 
 import pytest
 from watching import WATCH
 
-from service.access.sessions import Sessions
-from service.resources.keeper import Keeper
-from service.resources.sealing import Sealer
-from service.settings import Settings
-from service.telemetry.audit import AuditLog
+# A run of so many files is a whole one, in which there has to be something to search.
+WHOLE_RUN_FILES = 50
+LEAST_LOOKS, LEAST_SECRETS = 100, 5
+REPORTS, FAULTS = pytest.StashKey(), pytest.StashKey()
 
 
 class _Handler(logging.Handler):
     def emit(self, record):
-        # What is formatted once leaves its traceback in the record.
+        # A record that has been formatted keeps the text of its traceback, so format a copy.
         WATCH.look("log", self.format(copy.copy(record)))
 
 
-def pytest_configure():
+def pytest_configure(config):
     handler = _Handler(logging.DEBUG)
     logging.getLogger("service").addHandler(handler)
     logging.getLogger("aiohttp").addHandler(handler)
-    _wrap(Keeper, "kept", lambda _, type_, __, values, ___: WATCH.keep(*_texts(values, type_)))
-    _wrap(Settings, "__init__", lambda _, **values: WATCH.keep(*_of_settings(values)))
-    _wrap(Sealer, "__init__", lambda _, keys={}: WATCH.keep(*(b64encode(key).decode() for key in keys.values())))
-    Sessions.open = _issuing(Sessions.open)
-    _wrap(AuditLog, "_take", lambda _, line: WATCH.look("audit", line))
+    config.stash[REPORTS] = []
+    config.stash[FAULTS] = []
 
 
-def _texts(values, type_):
-    return [values[name] for name in type_.secrets if name in values]
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    # A worker that crashed has no report.
+    if report := getattr(node, "workeroutput", {}).get("secret_watch"):
+        node.config.stash[REPORTS].append(report)
 
 
-def _of_settings(values):
-    password = urlsplit(values["store_url"]).password
-    return [values["root_client_secret"], *([password] if password else [])]
+def pytest_sessionfinish(session):
+    config = session.config
+    own = {
+        "files": len({item.path for item in session.items}) if hasattr(session, "items") else 0,
+        "secrets": [*WATCH.secrets],
+        "looks": WATCH.looks,
+        "found": WATCH.found,
+    }
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["secret_watch"] = own
+        return
+    config.stash[FAULTS] = [*_faults([*config.stash[REPORTS], own])]
+    if config.stash[FAULTS] and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-def _issuing(own):
-    async def opened(self, client, secret):
-        token, seconds = await own(self, client, secret)
-        WATCH.keep(token)
-        return token, seconds
-
-    return opened
-
-
-def _wrap(owner, name, before):
-    own = getattr(owner, name)
-
-    @functools.wraps(own)
-    def wrapped(self, *arguments, **options):
-        before(self, *arguments, **options)
-        return own(self, *arguments, **options)
-
-    setattr(owner, name, wrapped)
+def _faults(reports):
+    for report in reports:
+        yield from (f"a secret in the {where}: {secret!r} in {text!r}" for where, secret, text in report["found"])
+    if max(report["files"] for report in reports) < WHOLE_RUN_FILES:
+        return
+    looks = {where: sum(report["looks"][where] for report in reports) for where in WATCH.looks}
+    secrets = {secret for report in reports for secret in report["secrets"]}
+    if min(looks.values()) < LEAST_LOOKS or len(secrets) < LEAST_SECRETS:
+        yield f"the search for secrets has seen too little: {looks}, {len(secrets)} secrets"
 
 
-def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: item.path.name == "test_secrets.py")
-
-
-@pytest.fixture
-def secret_watch():
-    return WATCH
+def pytest_terminal_summary(terminalreporter, config):
+    if config.stash[FAULTS]:
+        terminalreporter.section("search for secrets", red=True)
+        for fault in config.stash[FAULTS]:
+            terminalreporter.line(f"FAILED {fault}")

@@ -146,7 +146,13 @@ async def test_what_the_first_key_has_sealed_stays_as_it_is(sealing):
 
 
 @pytest.mark.parametrize(
-    "text", [sealed(OLD, id="b"), sealed(OLD, field="session-token"), sealed({"lost": bytes(32)}), "sealed:v9:x"]
+    "text",
+    [
+        pytest.param(sealed(OLD, id="b"), id="another resource"),
+        pytest.param(sealed(OLD, field="session-token"), id="another field"),
+        pytest.param(sealed({"lost": bytes(32)}), id="an unknown key"),
+        pytest.param("sealed:v9:x", id="an unknown version"),
+    ],
 )
 def test_a_secret_that_was_sealed_for_something_else_does_not_open(sealing, text):
     with pytest.raises(Unsealable):

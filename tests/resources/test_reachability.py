@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import pytest
 from redis.asyncio import Redis
+from support.waiting import until
 
 from service.errors import StoreUnavailable
 from service.resources.reachability import CONNECTIONS, PATIENCE_SECONDS, reason
@@ -42,12 +43,6 @@ async def answers(store):
     except StoreUnavailable:
         return False
     return True
-
-
-async def until(condition):
-    async with asyncio.timeout(HANG_SECONDS):
-        while not await condition():  # noqa: ASYNC110 - it is the server that is waited for
-            await asyncio.sleep(0.02)
 
 
 async def fails(call):

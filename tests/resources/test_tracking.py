@@ -5,6 +5,7 @@ import time
 
 import pytest
 from redis.asyncio import Redis
+from support.waiting import until
 
 from service.resources import tracking
 from service.resources.cache import CachedStore
@@ -54,14 +55,6 @@ async def make_tracker(notes):
 @pytest.fixture
 async def tracker(make_tracker, redis_url):
     return await make_tracker(redis_url, prefix=PREFIX)
-
-
-async def until(condition, *, seconds=5.0):
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < seconds
-        await asyncio.sleep(0.005)
-    return time.monotonic() - began
 
 
 async def tracking_connections(admin):

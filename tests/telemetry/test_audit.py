@@ -18,6 +18,7 @@ import pytest
 from documents import blocks
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.waiting import until
 
 from service.errors import AuditUnavailable
 from service.telemetry import audit
@@ -139,12 +140,6 @@ def line_of(name, event):
     getattr(log, name)(**event)
     (line,) = log._waiting
     return line
-
-
-async def until(true, *, seconds=10):
-    async with asyncio.timeout(seconds):
-        while not true():  # noqa: ASYNC110 - a thread makes it so, and sets no event
-            await asyncio.sleep(0.005)
 
 
 def fill(tell, event):

@@ -1,0 +1,1 @@
+"""What tests of several packages share: accounts, waiting, tools that may be missing."""
