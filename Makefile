@@ -8,8 +8,12 @@ COMPILE = --quiet $(UPGRADE) --generate-hashes --allow-unsafe --strip-extras --n
 	--no-emit-trusted-host --no-header
 # Wheels alone: nobody has pinned what a source distribution is built with.
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all:
+# Tests of one file share its servers, so they stay together.
+PYTEST = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+# They start few processes.
+FAST_TESTS := tests/access tests/resources tests/signing tests/telemetry tests/web
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage lint types format bench soak fuzz docs constraints clean
+.PHONY: help run check test test-heavy coverage lint types format bench soak fuzz docs constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,11 +21,17 @@ help: ## this list
 run: $(STAMP) ## serve on 127.0.0.1:8080, accounts in memory
 	@SIGNER_LOG_FORMAT=$${SIGNER_LOG_FORMAT:-text} SIGNER_COMMIT=$${SIGNER_COMMIT:-$$(git rev-parse --short HEAD 2>/dev/null)} exec $(BIN)/python -m service
 
-test: $(STAMP) ## all tests
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+check: lint types ## style, types and the fast tests: for every commit
+	@$(PYTEST) -m "not heavy and not slow" $(FAST_TESTS)
 
-coverage: $(STAMP) ## all tests, with branch coverage, which takes half as long again
-	@$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=95 $(PYTEST_ARGS)
+test: $(STAMP) ## all tests that need nothing installed, some minutes
+	@$(PYTEST) -m "not heavy" $(PYTEST_ARGS)
+
+test-heavy: $(STAMP) ## the tests that need tools or minutes: S3 servers, a browser, faults
+	@$(PYTEST) -m heavy $(PYTEST_ARGS)
+
+coverage: $(STAMP) ## the tests of make test, with branch coverage, which takes half as long again
+	@$(PYTEST) -m "not heavy" --cov --cov-report=term --cov-fail-under=95 $(PYTEST_ARGS)
 
 lint: $(STAMP) ## style, imports between the rooms
 	$(BIN)/ruff check .

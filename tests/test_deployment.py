@@ -2,11 +2,11 @@
 
 import re
 import shlex
-import shutil
 import subprocess
 
 import pytest
 from documents import ROOT
+from support.tools import tool
 
 # How the last two are installed is in tests/live/test_installation.py.
 PINNED = [
@@ -32,9 +32,7 @@ def dockerfile():
 
 
 def in_the_makefile():
-    if not shutil.which("make"):
-        pytest.skip("make is not installed")
-    dry = ["make", "--dry-run", "--always-make", "constraints", "fuzz"]
+    dry = [tool("make", package="make"), "--dry-run", "--always-make", "constraints", "fuzz"]
     return subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
 
 

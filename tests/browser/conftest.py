@@ -1,12 +1,10 @@
-"""A browser: what is installed, or Debian's, installed where that is possible."""
+"""A browser that is installed."""
 
-import os
-import shutil
 import subprocess
 
 import pytest
+from support.tools import tool
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -22,26 +20,10 @@ FLAGS = (
 SECONDS = 60
 
 
-def _installed():
-    return next(filter(None, map(shutil.which, NAMES)), None)
-
-
-def _install():
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        for arguments in (("update", "-qq"), ("install", "-qq", "-y", "--no-install-recommends", "chromium")):
-            subprocess.run(["apt-get", *arguments], check=False, capture_output=True, timeout=300)
-    return _installed()
-
-
 @pytest.fixture(scope="session")
 def chromium():
-    """Its path."""
-    if found := _installed() or _install():
-        return found
-    missing = "chromium is needed; on Debian: apt-get install chromium"
-    if os.environ.get("CI") == "true":
-        pytest.fail(missing)
-    return pytest.skip(missing)
+    """The path of the browser."""
+    return tool("chromium", "chromium-browser", "google-chrome", package="chromium")
 
 
 @pytest.fixture

@@ -3,10 +3,6 @@
 import json
 import re
 
-import pytest
-
-pytestmark = pytest.mark.timeout(400)  # for who has to install a browser
-
 
 def test_the_page_shows_every_operation_and_schema_without_a_complaint(service, browse):
     page, console = browse(f"{service.url}/docs")

@@ -12,6 +12,8 @@ from aiohttp import ClientSession
 from processes import ServiceProcess
 from redis.asyncio import Redis
 
+pytestmark = pytest.mark.heavy
+
 PROCESSES, ACCOUNTS, READERS = 3, 12, 18
 # What is stale is mended by the next write, so that it shows in a lull alone.
 SQUALLS, SQUALL_SECONDS = 16, 0.2

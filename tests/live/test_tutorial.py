@@ -1,10 +1,9 @@
-import os
-import shutil
 import subprocess
 
 import pytest
 import yaml
 from documents import agrees, blocks
+from support.tools import tool
 
 PAGE = "docs/tutorial.md"
 
@@ -12,8 +11,7 @@ PAGE = "docs/tutorial.md"
 @pytest.fixture
 def shell(service, ministack, tmp_path):
     """Runs the tutorial's commands in one shell, against this session's servers."""
-    if not shutil.which("curl"):
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("install curl: the tutorial uses it")
+    tool("curl", package="curl")
     here = {
         "http://127.0.0.1:8080": service.url,
         "127.0.0.1:9000": ministack.http,

@@ -43,15 +43,18 @@ def style(request):
     return request.param
 
 
-@pytest.fixture(scope="module", params=["http", "https"])
-def scheme(request):
-    return request.param
+@pytest.fixture(scope="module")
+def make_storage(signer, s3_server, bucket, style):
+    def make(scheme):
+        account = s3_server.account(f"{s3_server.name}-{style}-{scheme}", style, scheme)
+        return Storage(signer, s3_server, signer.put_account(account), bucket)
+
+    return make
 
 
 @pytest.fixture(scope="module")
-def storage(signer, s3_server, bucket, style, scheme):
-    account = s3_server.account(f"{s3_server.name}-{style}-{scheme}", style, scheme)
-    return Storage(signer, s3_server, signer.put_account(account), bucket)
+def storage(make_storage):
+    return make_storage("http")
 
 
 @pytest.fixture(params=KEYS.values(), ids=KEYS.keys())
@@ -67,6 +70,15 @@ def test_an_object_goes_up_and_comes_down_and_goes_away(storage, key):
     away, gone = storage.delete(key), storage.download(key)
 
     assert (up.status, down.status, down.body) == (200, 200, content)
+    assert (away.status, gone.status) == (204, 404)
+
+
+def test_an_object_goes_up_and_comes_down_and_goes_away_over_https(make_storage):
+    storage, key = make_storage("https"), KEYS["reserved"]
+    up, down = storage.upload(key, b"content"), storage.download(key)
+    away, gone = storage.delete(key), storage.download(key)
+
+    assert (up.status, down.status, down.body) == (200, 200, b"content")
     assert (away.status, gone.status) == (204, 404)
 
 

@@ -13,6 +13,8 @@ from service.errors import StoreUnavailable
 from service.resources.reachability import CONNECTIONS, PATIENCE_SECONDS, reason
 from service.resources.redis import RedisStore
 
+pytestmark = pytest.mark.slow
+
 HANG_SECONDS = 10
 
 LOG = "service.resources.reachability"

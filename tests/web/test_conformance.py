@@ -15,16 +15,14 @@ from schemathesis.specs.openapi.checks import (
     positive_data_acceptance,
     unsupported_method,
 )
+from support.accounts import KEYS
 from watching import WATCH
 
 from service import app, settings
 from service.access.types import RESOURCE_TYPES
 from service.web.handlers import pages
 
-ACCOUNT = {
-    "access-key-id": "AKIAIOSFODNN7EXAMPLE",
-    "secret-access-key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-}
+pytestmark = pytest.mark.slow
 
 ROOT = {"SIGNER_ROOT_CLIENT_ID": "root", "SIGNER_ROOT_CLIENT_SECRET": "a root secret, long enough"}
 
@@ -33,17 +31,22 @@ MARKERS = {f"_{secret}" for type_ in RESOURCE_TYPES for secret in type_.secrets}
 # What may become of a request, as it should be or not: another version is stored than the one it is for.
 ACCEPTED = ["2xx", "3xx", "401", "403", "404", "409", "412", "429"]
 REFUSED = ["400", "401", "403", "404", "405", "406", "409", "412", "415", "422", "429"]
-CONFIG = SchemathesisConfig.from_dict(
-    {
-        "seed": 1,
-        "generation": {"max-examples": 15},
-        "phases": {"stateful": {"enabled": False}},
-        "checks": {
-            "positive_data_acceptance": {"expected-statuses": ACCEPTED},
-            "negative_data_rejection": {"expected-statuses": REFUSED},
-        },
-    }
-)
+
+
+def _config(*, examples, boundaries):
+    """The configuration for so many random examples an operation, with or without the boundaries of each value."""
+    return SchemathesisConfig.from_dict(
+        {
+            "seed": 1,
+            "generation": {"max-examples": examples},
+            "phases": {"coverage": {"enabled": boundaries}, "stateful": {"enabled": False}},
+            "checks": {
+                "positive_data_acceptance": {"expected-statuses": ACCEPTED},
+                "negative_data_rejection": {"expected-statuses": REFUSED},
+            },
+        }
+    )
+
 
 schemathesis.openapi.format("s3-host", st.sampled_from(["s3.amazonaws.com", "minio:9000", "10.0.0.1", "[::1]:9000"]))
 
@@ -57,18 +60,23 @@ def _document():
     return made
 
 
-schema = schemathesis.openapi.from_dict(_document(), config=CONFIG)
+thorough = schemathesis.openapi.from_dict(_document(), config=_config(examples=15, boundaries=True))
+brief = schemathesis.openapi.from_dict(_document(), config=_config(examples=5, boundaries=False))
+# The same handlers answer there.
+EXCLUDED = "^/fhir/"
 
 
 CREDENTIALS = {"Authorization": f"Basic {base64.b64encode(':'.join(ROOT.values()).encode()).decode()}"}
 
 # The settings of a service, and what goes with each request.
 ANONYMOUS = "without credentials"
-ACCESS = {"open": ({}, {}), "asked who calls": (ROOT, CREDENTIALS), ANONYMOUS: (ROOT, {})}
+OPEN, AUTHENTICATED = "open", "asked who calls"
+ACCESS = {OPEN: ({}, {}), AUTHENTICATED: (ROOT, CREDENTIALS), ANONYMOUS: (ROOT, {})}
 
 
-@pytest.fixture(scope="session", params=ACCESS)
+@pytest.fixture(scope="session")
 def access(request):
+    """How the service is set and asked, a key of ``ACCESS``."""
     return request.param
 
 
@@ -80,8 +88,8 @@ def headers(access):
 @pytest.fixture(scope="session")
 def base_url(access):
     """A service that has an account under the document's example id."""
-    process = ServiceProcess(measured=access == "open", **ACCESS[access][0])
-    answer = requests.put(f"{process.url}/AwsAccount/my-account", json=ACCOUNT, headers=CREDENTIALS, timeout=5)
+    process = ServiceProcess(measured=access == OPEN, **ACCESS[access][0])
+    answer = requests.put(f"{process.url}/AwsAccount/my-account", json=KEYS, headers=CREDENTIALS, timeout=5)
     assert answer.status_code == 201
     yield process.url
     assert process.stop() == 0
@@ -95,9 +103,20 @@ def session():
         yield session
 
 
-# Under /fhir the same handlers answer.
-@schema.exclude(path_regex="^/fhir/").parametrize()
+@pytest.mark.parametrize("access", [OPEN], indirect=True)
+@thorough.exclude(path_regex=EXCLUDED).parametrize()
 def test_an_operation_does_what_the_document_says(case, base_url, session, access, headers):
+    _validate(case, base_url, session, access, headers)
+
+
+# Bodies and parameters are the same there, so their boundaries are not tried again.
+@pytest.mark.parametrize("access", [AUTHENTICATED, ANONYMOUS], indirect=True)
+@brief.exclude(path_regex=EXCLUDED).parametrize()
+def test_an_operation_that_asks_for_credentials_does_what_the_document_says(case, base_url, session, access, headers):
+    _validate(case, base_url, session, access, headers)
+
+
+def _validate(case, base_url, session, access, headers):
     answer = case.call_and_validate(
         base_url=base_url, session=session, headers=headers, excluded_checks=[*_excused(case, access)]
     )

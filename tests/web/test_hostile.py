@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from service import app
 from service.settings import load
 
+pytestmark = pytest.mark.slow
+
 SECRET = "c0rrect-h0rse-battery-staple"
 TOKEN = "a-t0ken"
 MARKER = {"extension": [{"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "masked"}]}
