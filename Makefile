@@ -10,8 +10,8 @@ COMPILE = --quiet $(UPGRADE) --generate-hashes --allow-unsafe --strip-extras --n
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all:
 # Tests of one file share its servers, so they stay together.
 PYTEST = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
-# They start few processes.
-FAST_TESTS := tests/access tests/resources tests/signing tests/telemetry tests/web
+# To collect test_conformance.py alone takes ten seconds.
+FAST_TESTS := tests/access tests/resources tests/signing tests/telemetry tests/web --ignore tests/web/test_conformance.py
 .DEFAULT_GOAL := help
 .PHONY: help run check test test-heavy coverage lint types format bench soak fuzz docs constraints clean
 

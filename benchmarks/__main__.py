@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
 def prepare() -> None:
     if not cores.CORES:
         raise load.LoadError("CPU time is read from /proc, so this runs on Linux alone")
-    load.install()
+    load.require()
     # Servers are ended by context managers, which SIGTERM would not leave.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 

@@ -36,6 +36,11 @@ def at_most(times: float) -> Bar:
     return Bar(times, truediv, floor=False, form=TIMES)
 
 
+def at_most_itself(amount: float, unit: str) -> Bar:
+    """Ours costs at most so much, whatever the other does."""
+    return Bar(amount, lambda ours, _: ours, floor=False, form=f"{{:.2f}} {unit}")
+
+
 def at_most_more(units: float, unit: str) -> Bar:
     """Ours costs at most so much more."""
     return Bar(units, sub, floor=False, form=f"{{:+.2f}} {unit}")

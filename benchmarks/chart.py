@@ -8,7 +8,7 @@ from benchmarks.contest import Result
 LINE, LABEL, SCALE, MARGIN = 26, 330, 300, 20
 WIDTH = LABEL + SCALE + 330
 MOST = 1.5  # Shares beyond this are cut off; their figure is beside the bar anyway.
-OK, MISSED, OPEN, TEXT, LIMIT = "#4c78a8", "#e45756", "#b0b0b0", "#222", "#222"
+OK, MISSED, TEXT, LIMIT = "#4c78a8", "#e45756", "#222", "#222"
 
 
 def svg(results: Sequence[Result]) -> str:
@@ -34,17 +34,12 @@ def _row(result: Result, top: int) -> list[str]:
     bar = result.row.bar
     width = SCALE * min(bar.share(result.figure), MOST) / MOST
     baseline = top + LINE // 2
+    colour = MISSED if result.missed else OK
     return [
         _text(LABEL - 10, baseline, result.row.what, anchor="end"),
-        f'<rect x="{LABEL}" y="{top}" width="{width:.0f}" height="{LINE - 8}" fill="{_colour(result)}"/>',
+        f'<rect x="{LABEL}" y="{top}" width="{width:.0f}" height="{LINE - 8}" fill="{colour}"/>',
         _text(LABEL + SCALE + 10, baseline, f"{bar.written(result.figure)}, bar {bar}"),
     ]
-
-
-def _colour(result: Result) -> str:
-    if result.row.awaits:
-        return OPEN
-    return MISSED if result.missed else OK
 
 
 def _text(x: float, y: float, text: str, *, anchor: str = "start") -> str:

@@ -47,8 +47,6 @@ class Row:
 
     Two processes of one program differ by some percent (where their memory happens to lie), so that a row of which the
     bar is near starts both sides ``starts`` times; each time they have ``turns`` turns each.
-
-    ``awaits`` says what is still to be built before the bar is meant to hold; until then it is shown, not judged.
     """
 
     name: str
@@ -60,7 +58,6 @@ class Row:
     bar: Bar
     starts: int = 1
     turns: int = 6
-    awaits: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +80,7 @@ class Result:
 
     @property
     def missed(self) -> bool:
-        return self.failed or (self.measured and not self.row.awaits and not self.row.bar.held(self.figure))
+        return self.failed or (self.measured and not self.row.bar.held(self.figure))
 
 
 def hold(row: Row) -> Result:

@@ -70,6 +70,29 @@ def stored(path: str, resource: object) -> Request:
     return Request(path, "PUT", "application/json", json.dumps(resource), authorization=ROOT)
 
 
+def store_member(number: int) -> Request:
+    account = member(number)
+    return Request(f"/AwsAccount/{account.id}", "PUT", "application/json", json.dumps(fields(account)))
+
+
+def store_policy(number: int) -> Request:
+    """A policy for every caller that does not allow ``DENIED``."""
+    params = {"account": AMAZON.id, "key": f"#^team-{number}/"}
+    return stored(f"/AccessPolicy/policy-{number}", {"engine": "matcho", "matcho": {"params": params}})
+
+
+LISTING = Request("/AwsAccount?_count=1000")
+LISTED = 1000
+POLICIES = 1000
+DENIED = Request(f"/aws/storage/{AMAZON.id}/{BUCKET}/another.txt")
+MIB = 1024 * 1024
+# Nearly as many values as a body may have, and as long as it may then be.
+VALUES = 19_900
+VALUE = "a" * (MIB // VALUES - 4)
+JSON_BODY = Request("/AwsAccount", "PUT", "application/json", json.dumps({"id": [VALUE] * VALUES}))
+YAML_BODY = Request("/AwsAccount", "PUT", "text/yaml", "id:\n" + f"- {VALUE}\n" * VALUES)
+TEXT_BODY = Request("/AwsAccount", "PUT", "application/json", json.dumps({"id": "a" * (MIB - 10)}))
+
 CLIENT = {"secret": ROOT_SECRET, "grant_types": ["client_credentials"]}
 STORE_ACCESS = [
     stored(path, resource)
@@ -138,12 +161,6 @@ def check_url(account: AwsAccount, operation: Operation, expires_in: int, url: s
     expected = asyncio.run(_presigned(account, operation, expires_in, instant))
     if url != expected:
         raise WrongAnswer(f"The URL is\n{url}\nand aiobotocore's is\n{expected}")
-
-
-def answer_size() -> int:
-    """The bytes of our answer to GET."""
-    url = asyncio.run(_presigned(AMAZON, GET_OBJECT, DAY_SECONDS, datetime.now(UTC)))
-    return len(json.dumps({"url": url}, separators=(",", ":")))
 
 
 async def _presigned(account: AwsAccount, operation: Operation, expires_in: int, instant: datetime) -> str:

@@ -1,8 +1,6 @@
 """The load generators, over 32 connections kept alive: wrk, as fast as it goes, and hey, at a rate; single requests."""
 
-import http.client
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -14,6 +12,7 @@ from pathlib import Path
 from statistics import quantiles
 
 from benchmarks import cores
+from benchmarks.sockets import Address, Answer, connect, read
 
 CONNECTIONS = 32
 SCRIPT = Path(__file__).with_name("wrk.lua")
@@ -21,7 +20,6 @@ ASK_SECONDS = 10
 WARM_UP_SECONDS = 0.5
 INTERRUPT_SECONDS = 0.5
 LONGEST_SECONDS = 600
-INSTALL_SECONDS = 120
 # Of the rate that was asked for, what the generator has to send.
 LEAST_OF_RATE = 0.95
 
@@ -47,25 +45,33 @@ class Request:
     body: str = ""
     accounts: int = 0
     authorization: str = ""
+    closes: bool = False
+    """Whether the connection ends with the answer, so that each request has a new one."""
+
+    def headers(self) -> dict[str, str]:
+        given = {"Content-Type": self.content_type, "Authorization": self.authorization}
+        return {name: text for name, text in given.items() if text} | ({"Connection": "close"} if self.closes else {})
+
+    def written(self, number: int = 1) -> bytes:
+        """As it goes over the wire."""
+        body = self.body.encode()
+        headers = {"Host": "127.0.0.1", **self.headers(), **({"Content-Length": len(body)} if body else {})}
+        lines = "".join(f"{name}: {text}\r\n" for name, text in headers.items())
+        return f"{self.method} {self.target(number)} HTTP/1.1\r\n{lines}\r\n".encode() + body
 
     def target(self, number: int) -> str:
         return self.path.replace("{}", str(number))
 
 
-def ask(port: int, request: Request) -> bytes:
-    """The body of the answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ASK_SECONDS)
-    try:
-        headers = {"Content-Type": request.content_type, "Authorization": request.authorization}
-        headers = {name: text for name, text in headers.items() if text}
-        connection.request(request.method, request.target(1), request.body.encode() or None, headers)
-        answer = connection.getresponse()
-        body = answer.read()
-    finally:
-        connection.close()
+def ask(address: Address, request: Request) -> Answer:
+    """Send a request once. Raises LoadError unless it succeeds."""
+    with connect(address, ASK_SECONDS) as connection:
+        connection.sendall(request.written())
+        answer = read(connection)
     if answer.status // 100 != 2:  # noqa: PLR2004 - the class of success
-        raise LoadError(f"{request.method} {request.path} answers {answer.status}: {body.decode(errors='replace')}")
-    return body
+        told = answer.body.decode(errors="replace")
+        raise LoadError(f"{request.method} {request.path} answers {answer.status}: {told}")
+    return answer
 
 
 def put(port: int, request: Request, seconds: int) -> tuple[int, float]:
@@ -148,7 +154,8 @@ def _told(process: "subprocess.Popen[str]", seconds: float) -> dict[str, int]:
 
 
 def _arguments(request: Request) -> tuple[str, ...]:
-    return (request.method, request.content_type, request.body, str(request.accounts), request.authorization)
+    closes = "close" if request.closes else ""
+    return (request.method, request.content_type, request.body, str(request.accounts), request.authorization, closes)
 
 
 def _checked(request: Request, counts: dict[str, int]) -> dict[str, int]:
@@ -183,19 +190,7 @@ def wrk_version() -> str:
     return " ".join(told.split()[:2])
 
 
-def install() -> None:
-    """Install the generators where that is possible without asking.
-
-    Raises LoadError, which says what to do, where it is not.
-    """
-    missing = [name for name in ("wrk", "hey") if not shutil.which(name)]
-    if missing and os.geteuid() == 0 and shutil.which("apt-get"):
-        for arguments in (["update"], ["install", "-y", *missing]):
-            subprocess.run(
-                ["apt-get", "-q", *arguments],  # noqa: S607 - the system's own
-                stdout=subprocess.DEVNULL,
-                timeout=INSTALL_SECONDS,
-                check=False,
-            )
-    if still := [name for name in missing if not shutil.which(name)]:
-        raise LoadError(f"A load generator is missing; on Debian: apt-get install {' '.join(still)}")
+def require() -> None:
+    """Raise LoadError, which says what to install, unless the generators are there."""
+    if missing := [name for name in ("wrk", "hey") if not shutil.which(name)]:
+        raise LoadError(f"A load generator is missing; on Debian: apt-get install {' '.join(missing)}")

@@ -1,24 +1,44 @@
 """Servers, ours and others, that have what they need to be asked."""
 
 import json
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from functools import cache
 from importlib.util import find_spec
 
 from redis import Redis
 
 from benchmarks import cores, crowd, example, load, servers
 from benchmarks.contest import Skipped
+from benchmarks.load import Request
 from benchmarks.servers import Server
+from benchmarks.sockets import Answer
 
 Serve = Callable[[], AbstractContextManager[Server]]
 
 
 @contextmanager
-def embedded() -> Iterator[Server]:
-    with servers.service() as server:
-        load.ask(server.port, example.STORE_ACCOUNT)
+def embedded(**settings: str) -> Iterator[Server]:
+    with servers.service(**settings) as server:
+        load.ask(server.address, example.STORE_ACCOUNT)
+        yield server
+
+
+@contextmanager
+def embedded_on_a_socket() -> Iterator[Server]:
+    """The same on a unix socket."""
+    with _socket() as path, embedded(SIGNER_SOCKET=path) as server:
+        yield server
+
+
+@contextmanager
+def with_accounts() -> Iterator[Server]:
+    """As many accounts as one listing shows."""
+    with embedded() as server:
+        for number in range(1, example.LISTED):
+            load.ask(server.address, example.store_member(number))
         yield server
 
 
@@ -28,9 +48,18 @@ def closed(**settings: str) -> Iterator[Server]:
     root = {"SIGNER_ROOT_CLIENT_ID": "root", "SIGNER_ROOT_CLIENT_SECRET": example.ROOT_SECRET}
     with servers.service(**root, **settings) as server:
         for request in example.STORE_ACCESS:
-            load.ask(server.port, request)
-        token = json.loads(load.ask(server.port, example.TOKEN))["access_token"]
+            load.ask(server.address, request)
+        token = json.loads(load.ask(server.address, example.TOKEN).body)["access_token"]
         yield replace(server, authorization=f"Bearer {token}")
+
+
+@contextmanager
+def with_policies() -> Iterator[Server]:
+    """A service that asks for credentials, with many policies for all callers, none of which allows what is asked."""
+    with closed() as server:
+        for number in range(example.POLICIES):
+            load.ask(server.address, example.store_policy(number))
+        yield server
 
 
 @contextmanager
@@ -76,18 +105,13 @@ def apart(count: int) -> Serve:
     return serve
 
 
-def fast_api(handler: str) -> Serve:
-    """FastAPI, with a handler that is a ``function`` or a ``coroutine``."""
-
-    @contextmanager
-    def serve() -> Iterator[Server]:
-        missing = [name for name in ("fastapi", "uvicorn", "uvloop", "httptools", "boto3") if not find_spec(name)]
-        if missing:
-            raise Skipped(f"{', '.join(missing)} not installed: pip install fastapi 'uvicorn[standard]' boto3")
-        with servers.peer("fast_api", handler) as server:
-            yield server
-
-    return serve
+@contextmanager
+def fast_api() -> Iterator[Server]:
+    missing = [name for name in ("fastapi", "uvicorn", "uvloop", "httptools", "boto3") if not find_spec(name)]
+    if missing:
+        raise Skipped(f"{', '.join(missing)} not installed: pip install fastapi 'uvicorn[standard]' boto3")
+    with servers.peer("fast_api") as server:
+        yield server
 
 
 @contextmanager
@@ -97,8 +121,20 @@ def by_hand() -> Iterator[Server]:
 
 
 @contextmanager
-def constant() -> Iterator[Server]:
-    with servers.peer("constant", str(example.answer_size())) as server:
+def constant(path: str = "") -> Iterator[Server]:
+    """The floor, whose answer has the size of ours, and as many headers."""
+    size, headers = _measures(_our_answer())
+    with servers.peer("constant", str(size), str(headers), path=path) as server:
+        measures = _measures(load.ask(server.address, Request("/")))
+        if measures != (size, headers):
+            raise load.LoadError(f"The floor answers {measures} bytes and headers, we {(size, headers)}")
+        yield server
+
+
+@contextmanager
+def constant_on_a_socket() -> Iterator[Server]:
+    """The same on a unix socket."""
+    with _socket() as path, constant(path) as server:
         yield server
 
 
@@ -106,6 +142,23 @@ def constant() -> Iterator[Server]:
 def hello() -> Iterator[Server]:
     with servers.peer("hello") as server:
         yield server
+
+
+@cache
+def _our_answer() -> Answer:
+    with embedded() as server:
+        return load.ask(server.address, example.GET)
+
+
+def _measures(answer: Answer) -> tuple[int, int]:
+    """The size of the body, and how many headers there are."""
+    return len(answer.body), answer.head.count(b"\r\n")
+
+
+@contextmanager
+def _socket() -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as directory:
+        yield f"{directory}/socket"
 
 
 @contextmanager

@@ -1,24 +1,32 @@
 """Every row, as in the design's table of bars. A further one is an entry here."""
 
 from benchmarks import in_process, ready
-from benchmarks.bars import at_most, at_most_each, at_most_more, times_cheaper, times_faster
+from benchmarks.bars import at_most, at_most_each, at_most_itself, at_most_more, times_cheaper, times_faster
 from benchmarks.contest import Row
 from benchmarks.example import (
     AMAZON,
+    DENIED,
     GET,
     GET_ANY_OF_10_000,
     GET_ANY_OF_100_000,
     GET_EXPIRING,
     GET_FIRST,
+    JSON_BODY,
+    LISTING,
     MINIO,
+    TEXT_BODY,
     UPLOAD,
+    YAML_BODY,
+    store_policy,
 )
 from benchmarks.load import Request
 from benchmarks.sides import (
     CpuPerRequest,
     RequestsPerSecond,
     delays,
+    driven,
     first_url,
+    holding,
     loaded,
     remembering,
     resident,
@@ -26,10 +34,14 @@ from benchmarks.sides import (
 )
 
 ROOT = Request("/")
-FLOOR = "a bare aiohttp handler on uvloop, a constant of the same size"
+FLOOR = "a bare handler in an aiohttp application with one middleware, on uvloop; as large an answer, as many headers"
 FEW, MANY = 10_000, 60_000
 
 DELAYS = delays(ready.embedded, GET)
+LISTING_OF_1000 = holding(ready.with_accounts, [(LISTING, 2)])
+LARGE_BODIES = holding(ready.embedded, [(JSON_BODY, 4), (YAML_BODY, 4), (TEXT_BODY, 4)])
+# The policies are read anew after one of them has changed.
+MANY_POLICIES = holding(ready.with_policies, [(store_policy(1), 2), (DENIED, 4)])
 REMEMBERING = remembering(ready.in_crowd(cache=200_000), GET_ANY_OF_100_000, many=MANY, few=FEW)
 
 ROWS = (
@@ -40,7 +52,7 @@ ROWS = (
         ours=loaded(ready.embedded, GET, CpuPerRequest),
         beside=loaded(ready.constant, ROOT, CpuPerRequest),
         unit="µs",
-        bar=at_most(1.7),
+        bar=at_most(2.2),
         starts=3,
     ),
     Row(
@@ -50,7 +62,7 @@ ROWS = (
         ours=loaded(ready.embedded, GET_EXPIRING, CpuPerRequest),
         beside=loaded(ready.constant, ROOT, CpuPerRequest),
         unit="µs",
-        bar=at_most(2.1),
+        bar=at_most(2.5),
     ),
     Row(
         name="get-redis",
@@ -59,8 +71,8 @@ ROWS = (
         ours=loaded(ready.in_crowd(), GET_ANY_OF_10_000, CpuPerRequest, visits=10_000),
         beside=loaded(ready.constant, ROOT, CpuPerRequest),
         unit="µs",
-        bar=at_most(1.8),
-        starts=5,
+        bar=at_most(2.3),
+        starts=3,
     ),
     Row(
         name="get-bearer",
@@ -69,8 +81,35 @@ ROWS = (
         ours=loaded(ready.closed, GET, CpuPerRequest),
         beside=loaded(ready.constant, ROOT, CpuPerRequest),
         unit="µs",
-        bar=at_most(2.2),
-        starts=3,
+        bar=at_most(2.8),
+        starts=2,
+    ),
+    Row(
+        name="get-unix",
+        what="CPU per signed GET over a unix socket",
+        against="the same of the bare handler",
+        ours=driven(ready.embedded_on_a_socket, GET),
+        beside=driven(ready.constant_on_a_socket, ROOT),
+        unit="µs",
+        bar=at_most(2.5),
+    ),
+    Row(
+        name="get-fresh",
+        what="CPU per signed GET over a fresh connection each",
+        against="the same of the bare handler",
+        ours=loaded(ready.embedded, GET, CpuPerRequest, closes=True),
+        beside=loaded(ready.constant, ROOT, CpuPerRequest, closes=True),
+        unit="µs",
+        bar=at_most(1.8),
+    ),
+    Row(
+        name="get-idle",
+        what="CPU per signed GET beside 1,000 idle connections",
+        against="the same of the bare handler",
+        ours=loaded(ready.embedded, GET, CpuPerRequest, idle=1000),
+        beside=loaded(ready.constant, ROOT, CpuPerRequest, idle=1000),
+        unit="µs",
+        bar=at_most(2.5),
     ),
     Row(
         name="redis",
@@ -87,18 +126,9 @@ ROWS = (
         what="requests/s, signed GET",
         against="FastAPI, uvicorn (uvloop, httptools), a boto3 client, no store",
         ours=loaded(ready.embedded, GET, RequestsPerSecond),
-        beside=loaded(ready.fast_api("function"), GET, RequestsPerSecond),
+        beside=loaded(ready.fast_api, GET, RequestsPerSecond),
         unit="/s",
-        bar=times_faster(8),
-    ),
-    Row(
-        name="fastapi-coroutine",
-        what="the same",
-        against="the same, its handler a coroutine, against FastAPI's advice",
-        ours=loaded(ready.embedded, GET, RequestsPerSecond),
-        beside=loaded(ready.fast_api("coroutine"), GET, RequestsPerSecond),
-        unit="/s",
-        bar=times_faster(4),
+        bar=times_faster(6),
     ),
     Row(
         name="upload",
@@ -137,7 +167,7 @@ ROWS = (
         beside=loaded(ready.workers(1), GET_FIRST, CpuPerRequest),
         unit="µs",
         bar=at_most(1.1),
-        starts=5,
+        starts=3,
     ),
     Row(
         name="workers-rate",
@@ -176,6 +206,36 @@ ROWS = (
         unit="µs",
         bar=at_most(5),
         turns=3,
+    ),
+    Row(
+        name="hold-listing",
+        what="longest hold of the event loop: a listing of 1,000",
+        against="the slowest of 50 requests that nothing disturbs",
+        ours=LISTING_OF_1000[0],
+        beside=LISTING_OF_1000[1],
+        unit="ms",
+        bar=at_most_itself(20, "ms"),
+        turns=5,
+    ),
+    Row(
+        name="hold-body",
+        what="the same: a body of 1 MiB, as JSON, YAML or one text",
+        against="the slowest of 50 requests that nothing disturbs",
+        ours=LARGE_BODIES[0],
+        beside=LARGE_BODIES[1],
+        unit="ms",
+        bar=at_most_itself(20, "ms"),
+        turns=5,
+    ),
+    Row(
+        name="hold-policies",
+        what="the same: 1,000 policies, one of which has changed",
+        against="the slowest of 50 requests that nothing disturbs",
+        ours=MANY_POLICIES[0],
+        beside=MANY_POLICIES[1],
+        unit="ms",
+        bar=at_most_itself(20, "ms"),
+        turns=5,
     ),
     Row(
         name="start",

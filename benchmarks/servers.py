@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from benchmarks import cores
+from benchmarks.sockets import Address, connect
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 20
@@ -33,12 +34,19 @@ class ServerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A process that listens on ``port`` of 127.0.0.1."""
+    """A process that listens on ``address``."""
 
     pid: int
-    port: int
+    address: Address
     authorization: str = ""
     """What its callers say of themselves."""
+
+    @property
+    def port(self) -> int:
+        """Raises ServerError where it listens on a unix socket."""
+        if isinstance(self.address, int):
+            return self.address
+        raise ServerError(f"There is no port, but {self.address}")
 
     def cpu_seconds(self) -> float:
         """User and system time of all its threads so far, and of its workers."""
@@ -66,15 +74,16 @@ def service(own_cores: list[int] = cores.SERVER, /, **settings: str) -> Iterator
     """Ours, as it ships: default settings, but for the port and what ``settings`` (environment variables) say."""
     port = free_port()
     command = [sys.executable, "-m", "service"]
-    with _running(command, port, own_cores, {"SIGNER_PORT": str(port), **settings}) as server:
+    address = settings.get("SIGNER_SOCKET", port)
+    with _running(command, address, own_cores, {"SIGNER_PORT": str(port), **settings}) as server:
         yield server
 
 
 @contextmanager
-def peer(name: str, *arguments: str) -> Iterator[Server]:
-    """The server ``benchmarks.peers.<name>``, which takes its port as the first argument."""
-    port = free_port()
-    with _running([sys.executable, "-m", f"benchmarks.peers.{name}", str(port), *arguments], port) as server:
+def peer(name: str, *arguments: str, path: str = "") -> Iterator[Server]:
+    """The server ``benchmarks.peers.<name>``, which takes its address as the first argument: a port, or ``path``."""
+    address = path or free_port()
+    with _running([sys.executable, "-m", f"benchmarks.peers.{name}", str(address), *arguments], address) as server:
         yield server
 
 
@@ -131,7 +140,10 @@ def free_port() -> int:
 
 @contextmanager
 def _running(
-    command: Sequence[str], port: int, own_cores: list[int] = cores.SERVER, settings: Mapping[str, str] | None = None
+    command: Sequence[str],
+    address: Address,
+    own_cores: list[int] = cores.SERVER,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
     with tempfile.TemporaryFile() as log:
         with cores.pinned(own_cores):
@@ -139,16 +151,16 @@ def _running(
                 command, env={**environment(), **(settings or {})}, cwd=ROOT, stdout=log, stderr=log
             )
         try:
-            _wait_until_it_listens(process, port, log)
-            yield Server(process.pid, port)
+            _wait_until_it_listens(process, address, log)
+            yield Server(process.pid, address)
         finally:
             _stop(process)
 
 
-def _wait_until_it_listens(process: "subprocess.Popen[bytes]", port: int, log: IO[bytes]) -> None:
+def _wait_until_it_listens(process: "subprocess.Popen[bytes]", address: Address, log: IO[bytes]) -> None:
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end and process.poll() is None:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        with suppress(OSError), connect(address, 1):
             return
         time.sleep(POLL_SECONDS)
     log.seek(0)

@@ -2,11 +2,11 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 
-from benchmarks import cores, example, load, ready, servers, steady
+from benchmarks import cores, example, hold, load, ready, servers, steady
 from benchmarks.contest import Party, Rounds, Side
 from benchmarks.load import Request
 from benchmarks.ready import Serve
@@ -14,11 +14,14 @@ from benchmarks.servers import KIB_PER_MIB, Server
 
 Meter = Callable[[Server, load.Turns], Party]
 TwoSides = tuple[Side, Side]
+Expected = tuple[Request, int]
+"""A request, and the first digit of the status of its answer."""
 
 TURN_SECONDS = 0.2
 LOOK_SECONDS = 0.002
 # Whoever takes less of the time than this has nothing left to answer.
 IDLE_SHARE = 0.2
+DRIVEN_REQUESTS = 4000
 PEAK_SECONDS = 1
 DELAY_SECONDS = 2
 SHARE_OF_PEAK = 0.7
@@ -83,30 +86,53 @@ class RequestsPerSecond(Loaded):
         return requests / self.seconds
 
 
-def loaded(serve: Serve, request: Request, meter: Meter, *, visits: int = 0) -> Side:
+def loaded(
+    serve: Serve, request: Request, meter: Meter, *, visits: int = 0, idle: int = 0, closes: bool = False
+) -> Side:
     """A server that answers ``request``; what it signs is compared with aiobotocore's before.
 
-    ``visits`` says how many accounts have been asked for, once each, by then.
+    ``visits`` says how many accounts have been asked for, once each, by then; ``idle``, how many connections are open
+    beside those that ask; ``closes``, whether each request has a connection of its own.
     """
 
     @contextmanager
     def side() -> Iterator[Party]:
         with serve() as server:
-            asked = replace(request, authorization=server.authorization)
+            asked = replace(request, authorization=server.authorization, closes=closes)
             _check(server, request)
-            steady.visit(server.port, asked, visits)
-            load.warm_up(server.port, asked)
-            with load.in_turns(server.port, asked) as turns:
-                yield meter(server, turns)
+            steady.visit(server.port, replace(asked, closes=False), visits)
+            with steady.idle(server.port, replace(asked, closes=False), idle):
+                load.warm_up(server.port, asked)
+                with load.in_turns(server.port, asked) as turns:
+                    yield meter(server, turns)
+
+    return side
+
+
+def driven(serve: Serve, request: Request) -> Side:
+    """Microseconds of the server's CPU for one request, sent by our own generator: wrk knows no unix sockets."""
+
+    @contextmanager
+    def side() -> Iterator[Party]:
+        with serve() as server:
+            _check(server, request)
+
+            def measure() -> float:
+                before = server.cpu_seconds()
+                steady.visit(server.address, request, DRIVEN_REQUESTS)
+                return (server.cpu_seconds() - before) / DRIVEN_REQUESTS * 1e6
+
+            measure()
+            yield Rounds(measure)
 
     return side
 
 
 def _check(server: Server, request: Request) -> None:
     """Ask once, and compare what is signed with aiobotocore's."""
-    answer = load.ask(server.port, replace(request, authorization=server.authorization))
+    answer = load.ask(server.address, replace(request, authorization=server.authorization))
     if request in example.SIGNS:
-        example.check(request, answer)
+        example.check(request, answer.body)
 
 
 @contextmanager
@@ -118,7 +144,7 @@ def first_url() -> Iterator[Party]:
         with ready.embedded() as server:
             answer = load.ask(server.port, example.GET)
             seconds = time.perf_counter() - started
-            example.check(example.GET, answer)
+            example.check(example.GET, answer.body)
         return seconds
 
     measure()
@@ -198,6 +224,24 @@ def remembering(serve: Serve, request: Request, *, many: int, few: int) -> TwoSi
                 return server.resident_mib() * KIB_PER_MIB, less * KIB_PER_MIB
 
         yield measure
+
+    return _of_the_same_round(round_)
+
+
+def holding(serve: Serve, requests: Sequence[Expected]) -> TwoSides:
+    """Milliseconds that the slowest probe takes beside the worst of the requests, and beside none."""
+
+    @contextmanager
+    def round_() -> Iterator[Callable[[], tuple[float, float]]]:
+        with serve() as server:
+            sent = [
+                (replace(request, authorization=request.authorization or server.authorization), digit)
+                for request, digit in requests
+            ]
+            yield lambda: (
+                max(hold.longest(server.address, *each) for each in sent) * 1e3,
+                hold.undisturbed(server.address) * 1e3,
+            )
 
     return _of_the_same_round(round_)
 

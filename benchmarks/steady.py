@@ -1,36 +1,64 @@
-"""A load generator of our own: many different requests, once each, as fast as the server answers."""
+"""A load generator of our own: requests one by one, over TCP or a unix socket, as fast as the server answers."""
 
-import re
+import resource
 import select
 import socket
 from collections import deque
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 
 from benchmarks import cores
 from benchmarks.load import ASK_SECONDS, CONNECTIONS, LoadError, Request
+from benchmarks.sockets import LARGEST_READ, Address, connect, parse, read
 
-LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)\r\n", re.IGNORECASE)
-LARGEST_READ = 65_536
-
-
-def visit(port: int, request: Request, accounts: int) -> None:
-    """Send ``request`` once for each of the first ``accounts`` accounts, as fast as the server answers."""
-    _drive(port, (_bytes(request, number) for number in range(1, accounts + 1)))
+# What a process has open beside its connections.
+OTHER_FILES = 100
 
 
-def _bytes(request: Request, number: int) -> bytes:
-    caller = f"Authorization: {request.authorization}\r\n" if request.authorization else ""
-    return f"{request.method} {request.target(number)} HTTP/1.1\r\nHost: 127.0.0.1\r\n{caller}\r\n".encode()
+def visit(address: Address, request: Request, accounts: int) -> None:
+    """Send ``request`` once for each of the first ``accounts`` accounts, or so often where it names none."""
+    _drive(address, (request.written(number) for number in range(1, accounts + 1)))
 
 
-def _drive(port: int, requests: Iterable[bytes]) -> None:
+@contextmanager
+def idle(address: Address, request: Request, count: int) -> Iterator[None]:
+    """Keep so many connections open, each of which has had one answer.
+
+    Raises LoadError if the server ends one of them meanwhile.
+    """
+    _allow_files(count + OTHER_FILES)
+    with ExitStack() as stack:
+        connections = [stack.enter_context(connect(address, ASK_SECONDS)) for _ in range(count)]
+        for connection in connections:
+            connection.sendall(request.written())
+            read(connection)
+        yield
+        if ended := sum(map(_is_ended, connections)):
+            raise LoadError(f"The server has ended {ended} of {count} idle connections")
+
+
+def _allow_files(count: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < count:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(count, hard), hard))
+
+
+def _is_ended(connection: socket.socket) -> bool:
+    connection.setblocking(False)  # noqa: FBT003 - the standard library's
+    try:
+        return connection.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
+
+
+def _drive(address: Address, requests: Iterable[bytes]) -> None:
     with cores.pinned(cores.LOAD), ExitStack() as stack:
         poll = stack.enter_context(select.epoll())
         connections = {}
         for _ in range(CONNECTIONS):
-            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=ASK_SECONDS))
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection = stack.enter_context(connect(address, ASK_SECONDS))
             poll.register(connection.fileno(), select.EPOLLIN)
             connections[connection.fileno()] = connection
         _exchange(poll, connections, requests)
@@ -54,9 +82,10 @@ def _exchange(poll: "select.epoll", connections: dict[int, socket.socket], reque
                 free.append(number)
 
 
-def _is_whole(answer: bytes) -> bool:
-    head, end, body = answer.partition(b"\r\n\r\n")
-    if not answer or (end and not answer.startswith(b"HTTP/1.1 2")):
-        raise LoadError(f"Not every answer is 2xx: {answer.decode(errors='replace') or 'the connection is closed'}")
-    length = LENGTH.search(head + b"\r\n") if end else None
-    return length is not None and len(body) >= int(length[1])
+def _is_whole(received: bytes) -> bool:
+    if not received:
+        raise LoadError("The connection is closed")
+    answer = parse(received)
+    if answer is not None and answer.status // 100 != 2:  # noqa: PLR2004 - the class of success
+        raise LoadError(f"Not every answer is 2xx: {received.decode(errors='replace')}")
+    return answer is not None

@@ -1,4 +1,4 @@
--- wrk -s wrk.lua URL -- METHOD CONTENT_TYPE BODY ACCOUNTS AUTHORIZATION
+-- wrk -s wrk.lua URL -- METHOD CONTENT_TYPE BODY ACCOUNTS AUTHORIZATION CLOSE
 -- Sends that request over and over, each time with a random number up to ACCOUNTS in place of {}, if that is there, and ends with one line of JSON. wrk itself counts only statuses above 399.
 local threads = {}
 
@@ -15,6 +15,9 @@ function init(args)
    end
    if args[5] ~= "" then
       wrk.headers["Authorization"] = args[5]
+   end
+   if args[6] ~= "" then
+      wrk.headers["Connection"] = args[6]
    end
    local accounts = tonumber(args[4])
    if accounts > 0 then

@@ -1,21 +1,39 @@
-"""The floor: a bare aiohttp handler on uvloop. Arguments: port, size of its one answer in bytes."""
+"""The floor: a bare handler in an application with one middleware, on uvloop.
+
+Arguments: port or path of a unix socket, size of its one answer in bytes, and how many headers that has.
+"""
 
 import sys
 
 import uvloop
 from aiohttp import web
+from aiohttp.typedefs import Handler
+
+# Content-Type, Content-Length, Date and Server.
+HEADERS_OF_AIOHTTP = 4
+VALUE = "x" * 20
 
 
-def main(port: int, size: int) -> None:
+@web.middleware
+async def passing(request: web.Request, handler: Handler) -> web.StreamResponse:
+    return await handler(request)
+
+
+def main(address: str, size: int, headers: int) -> None:
     body = b'{"url":"%s"}' % (b"x" * (size - len(b'{"url":""}')))
+    further = {f"X-Header-{number}": VALUE for number in range(headers - HEADERS_OF_AIOHTTP)}
 
     async def answer(_: web.Request) -> web.Response:
-        return web.Response(body=body, content_type="application/json")
+        return web.Response(body=body, content_type="application/json", headers=further)
 
-    app = web.Application()
+    app = web.Application(middlewares=[passing])
     app.add_routes([web.get("/", answer)])
-    web.run_app(app, host="127.0.0.1", port=port, access_log=None, print=None, loop=uvloop.new_event_loop())
+    loop = uvloop.new_event_loop()
+    if address.isdigit():
+        web.run_app(app, host="127.0.0.1", port=int(address), access_log=None, print=None, loop=loop)
+    else:
+        web.run_app(app, path=address, access_log=None, print=None, loop=loop)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

@@ -1,8 +1,8 @@
 """Signed GETs as one would write them with FastAPI, uvicorn and a boto3 client; one account, no store.
 
-Arguments: port, and ``function`` or ``coroutine``. A plain function, which FastAPI runs in a thread, is what it asks
-for with a library such as boto3 (https://fastapi.tiangolo.com/async/); who knows that a signature waits for nothing
-spares the thread. It runs on uvloop and httptools without an access log, to be no slower than it must.
+Argument: port. A plain function, which FastAPI runs in a thread, is what it asks for with a library such as boto3
+(https://fastapi.tiangolo.com/async/). It runs on uvloop and httptools without an access log, to be no slower than it
+must.
 """
 
 import importlib
@@ -35,12 +35,7 @@ def download(account: str, bucket: str, key: str, expiration: int = 86_400) -> d
     return {"url": CLIENT.generate_presigned_url("get_object", Params=params, ExpiresIn=expiration)}
 
 
-async def download_at_once(account: str, bucket: str, key: str, expiration: int = 86_400) -> dict[str, str]:
-    return download(account, bucket, key, expiration)
-
-
 if __name__ == "__main__":
     app = fastapi.FastAPI()
-    handler = {"function": download, "coroutine": download_at_once}[sys.argv[2]]
-    app.add_api_route("/aws/storage/{account}/{bucket}/{key:path}", handler)
+    app.add_api_route("/aws/storage/{account}/{bucket}/{key:path}", download)
     uvicorn.run(app, port=int(sys.argv[1]), loop="uvloop", http="httptools", access_log=False, log_level="warning")

@@ -105,6 +105,7 @@ def requests(keys):
     )
 
 
+@pytest.mark.slow
 @EXAMPLES
 @given(accounts(st.sampled_from(ENDPOINTS)), operations, requests(keys))
 def test_a_url_is_the_one_that_aiobotocore_presigns(presign_twice, account, operation, request):
@@ -162,6 +163,7 @@ def is_accepted(endpoint):
 endpoints = st.tuples(hosts, st.booleans(), regions, st.booleans()).filter(is_accepted)
 
 
+@pytest.mark.slow
 @settings(EXAMPLES, max_examples=300)
 @given(accounts(endpoints), buckets)
 def test_whatever_host_and_region_are_accepted_can_be_signed_for(presign_twice, account, bucket):
