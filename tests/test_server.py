@@ -9,25 +9,17 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from processes import ServiceProcess, read_to_end, run_to_end
+from support.accounts import KEYS
+from support.service import running
+from support.waiting import eventually
 
 import service
 
-KEYS = {"access-key-id": "AKIAIOSFODNN7EXAMPLE", "secret-access-key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}
 CLOSE = b"Host: localhost\r\nConnection: close\r\n"
-
-
-@contextmanager
-def running(**settings):
-    process = ServiceProcess(**settings)
-    try:
-        yield process
-    finally:
-        process.stop()
 
 
 def parsed(answer):
@@ -36,13 +28,6 @@ def parsed(answer):
     status, *lines = head.decode().split("\r\n")
     headers = dict(line.lower().split(": ", 1) for line in lines)
     return int(status.split()[1]), headers, body
-
-
-def eventually(true, *, seconds=5):
-    end = time.monotonic() + seconds
-    while not true() and time.monotonic() < end:
-        time.sleep(0.01)
-    return true()
 
 
 def free_port():

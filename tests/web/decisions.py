@@ -3,7 +3,7 @@
 The account ``acme`` exists, ``other`` does too, ``absent`` does not.
 """
 
-KEYS = {"access-key-id": "AKIAIOSFODNN7EXAMPLE", "secret-access-key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}
+from support.accounts import KEYS
 
 GET, POST, PUT, PATCH, DELETE, HEAD = "GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"
 B = "/aws/storage/acme/uploads"

@@ -14,8 +14,6 @@ from service.settings import load
 from service.telemetry import metrics
 from service.web.context import APP
 
-KEYS = {"access-key-id": "AKIAIOSFODNN7EXAMPLE", "secret-access-key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}
-
 
 def samples():
     """All that is shown: values by name and the values of their labels, in the order of the labels' names."""

@@ -6,11 +6,11 @@ import re
 
 import pytest
 import yaml
+from support.accounts import KEYS
 
 from service.errors import StoreUnavailable
 from service.web.context import APP
 
-KEYS = {"access-key-id": "AKIAIOSFODNN7EXAMPLE", "secret-access-key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}
 MEBIBYTE = 1024 * 1024
 PAGE = "https://app.example.com"
 PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}

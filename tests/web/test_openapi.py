@@ -13,6 +13,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from processes import clean_environment
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
+from support.accounts import KEYS
 
 import service
 from service import app, settings
@@ -225,7 +226,6 @@ def _document(values):
     return Document(values, text=False)
 
 
-KEYS = {"access-key-id": "AKIAIOSFODNN7EXAMPLE", "secret-access-key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}
 MARKER = {
     "extension": [{"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "masked"}],
 }
