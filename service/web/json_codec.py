@@ -8,7 +8,17 @@ from itertools import accumulate
 from typing import Any, NoReturn
 
 from service.errors import MalformedBody
-from service.web.limits import EMPTY, MAX_DEPTH, MAX_NODES, NO_OBJECT, TOO_DEEP, TOO_MANY, decode, duplicate
+from service.web.limits import (
+    EMPTY,
+    LONE_SURROGATE,
+    MAX_DEPTH,
+    MAX_NODES,
+    NO_OBJECT,
+    TOO_DEEP,
+    TOO_MANY,
+    decode,
+    duplicate,
+)
 
 _MAX_NUMBER = 64
 
@@ -105,7 +115,7 @@ def _refuse_lone_surrogates(data: dict[str, Any]) -> None:
     try:
         dump_json(data)
     except UnicodeEncodeError:
-        raise MalformedBody("a lone surrogate") from None
+        raise MalformedBody(LONE_SURROGATE) from None
 
 
 _decoder = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant)

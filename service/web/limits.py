@@ -18,6 +18,7 @@ TOO_DEEP = f"nesting deeper than {MAX_DEPTH}"
 TOO_MANY = f"more than {MAX_NODES} nodes"
 NO_OBJECT = "the top level is not an object"
 EMPTY = "it is empty"
+LONE_SURROGATE = "a lone surrogate"
 
 
 def decode(body: bytes) -> str:
@@ -30,7 +31,8 @@ def decode(body: bytes) -> str:
 
 
 def position(before: bytes) -> tuple[int, int]:
-    """Line and column, in characters from 1, of what follows ``before``."""
+    """Line and column, in characters from 1, of what follows ``before``; a line ends with CR, LF or both."""
+    before = before.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     line = before.rpartition(b"\n")[2]
     return before.count(b"\n") + 1, len(line.decode(errors="replace")) + 1
 

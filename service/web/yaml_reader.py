@@ -1,6 +1,7 @@
 """YAML bytes to text in dicts and lists, within the limits of a body. Knows events, no types: the schema has those."""
 
 import re
+import secrets
 from collections.abc import Callable
 from io import StringIO
 from typing import Any, Final
@@ -13,6 +14,7 @@ from service.errors import MalformedBody
 from service.web.limits import (
     EMPTY,
     LARGE_BODY,
+    LONE_SURROGATE,
     MAX_DEPTH,
     MAX_NODES,
     NO_OBJECT,
@@ -24,8 +26,16 @@ from service.web.limits import (
 )
 
 _NULLS = frozenset({"", "~", "null"})
+_QUOTES = frozenset("'\"")
 # libyaml compares each directive with all before it: 1 MiB of them takes ten seconds, in one call.
-_TAG_DIRECTIVE = re.compile("(?<![^\n\r\x85\u2028\u2029])%TAG")
+_TAG_DIRECTIVE = re.compile("(?<![^\n\r])%TAG")
+_BYTE_ORDER_MARK = "\ufeff"
+# libyaml ends a line at each of the first three, as YAML 1.1 does; to YAML 1.2 (section 5.4) they are characters.
+# libyaml skips a byte order mark that begins a line; to YAML 1.2 (section 5.2) it is an error.
+_DISPUTED = re.compile("[\x85\u2028\u2029]|(?<![^\n\r])\ufeff")
+# After an odd number of backslashes, the next one is escaped and begins nothing.
+_SURROGATE_ESCAPE = re.compile(r"(?<!\\)((?:\\\\)*+)\\u([dD][89a-fA-F][0-9a-fA-F]{2})")
+_PRIVATE_USE = [chr(code) for code in range(0xE000, 0xF900)]
 
 # What most bodies are: one line, which is text whatever stands around it, and of which libyaml makes fourteen objects.
 _ONE_MEMBER = re.compile(r"([A-Za-z][A-Za-z-]{0,99}): ([A-Za-z0-9_./][A-Za-z0-9_./-]*)\n?")
@@ -41,9 +51,9 @@ def load_yaml(body: bytes) -> dict[str, Any]:
     if member := _ONE_MEMBER.fullmatch(text):
         key, value = member.groups()
         return {key: None if value in _NULLS else value}
-    if "%TAG" in text and (directive := _TAG_DIRECTIVE.search(text)):
-        raise MalformedBody("tag directives are not allowed", *position(text[: directive.start()].encode()))
-    document = _Document()
+    _refuse_what_readers_dispute(text)
+    text, surrogates = _hide_surrogates(text)
+    document = _Document(surrogates)
     try:
         # The bare parser: CSafeLoader would add 40 % for a constructor and a resolver that nobody asks.
         parser = CParser(text if len(text) <= LARGE_BODY else _Pieces(text))
@@ -52,10 +62,50 @@ def load_yaml(body: bytes) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         raise _unreadable(error) from None
     except ReaderError as error:
-        raise MalformedBody(error.reason, *position(text.encode()[: error.position])) from None
+        problem = f"{error.reason} unless they are escaped in double quotes"
+        raise MalformedBody(problem, *position(text.encode()[: error.position])) from None
     if document.root is None:
         raise MalformedBody(EMPTY)
     return document.root
+
+
+def _refuse_what_readers_dispute(text: str) -> None:
+    if "%TAG" in text and (directive := _TAG_DIRECTIVE.search(text)):
+        raise MalformedBody("tag directives are not allowed", *_position(text, directive.start()))
+    if not text.isascii() and (found := _DISPUTED.search(text)):
+        raise MalformedBody(_escape_it(found[0]), *_position(text, found.start()))
+
+
+def _escape_it(char: str) -> str:
+    code = ord(char)
+    return f'a raw U+{code:04X}, which readers take for different things; escape it as "\\u{code:04x}"'
+
+
+def _position(text: str, index: int) -> tuple[int, int]:
+    return position(text[:index].encode())
+
+
+def _hide_surrogates(text: str) -> tuple[str, re.Pattern[str] | None]:
+    """Put a marker in place of the two characters that begin an escape of half a surrogate pair.
+
+    libyaml refuses such escapes, and it alone knows which of them are in double quotes. A marker has two characters
+    too, so positions stay true. The second item finds the markers in libyaml's scalars; None if there are none.
+    """
+    if "\\ud" not in text and "\\uD" not in text:
+        return text, None
+    # A random one: a body cannot be made to hold it.
+    while (marker := secrets.choice(_PRIVATE_USE) + secrets.choice(_PRIVATE_USE)) in text:
+        pass
+    hidden = _SURROGATE_ESCAPE.sub(rf"\g<1>{marker}\g<2>", text)
+    return hidden, re.compile(f"{marker}([0-9a-fA-F]{{4}})")
+
+
+def _reveal(text: str, surrogates: re.Pattern[str], *, escapes: bool) -> str:
+    """The text that was written. Raises UnicodeDecodeError for a lone surrogate where they are ``escapes``."""
+    if not escapes:
+        return surrogates.sub(r"\\u\1", text)
+    halves = surrogates.sub(lambda found: chr(int(found[1], 16)), text)
+    return halves.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
 
 
 class _Pieces:
@@ -84,10 +134,11 @@ def _fault(problem: str, mark: Any) -> MalformedBody:
 class _Document:
     """Plain data, built event by event on a stack: a loader's recursion is a crash at some depth."""
 
-    __slots__ = ("_key", "_nodes", "_outer", "_started", "_top", "root")
+    __slots__ = ("_key", "_nodes", "_outer", "_started", "_surrogates", "_top", "root")
 
-    def __init__(self) -> None:
+    def __init__(self, surrogates: re.Pattern[str] | None = None) -> None:
         self.root: dict[str, Any] | None = None
+        self._surrogates = surrogates
         self._started = False
         self._nodes = 0
         self._top: Any = None  # The innermost open collection,
@@ -101,11 +152,23 @@ class _Document:
 
     def scalar(self, event: yaml.ScalarEvent) -> None:
         self._admit(event)
+        text = event.value if event.value.isascii() else self._text(event)
         if self._key is None and type(self._top) is dict:
-            self._begin_member(event)
+            self._begin_member(text, event)
         else:
             plain = event.implicit[0]
-            self._put(None if plain and event.value in _NULLS else event.value, event)
+            self._put(None if plain and text in _NULLS else text, event)
+
+    def _text(self, event: yaml.ScalarEvent) -> str:
+        text: str = event.value
+        if _BYTE_ORDER_MARK in text and event.style not in _QUOTES:
+            raise _fault(_escape_it(_BYTE_ORDER_MARK), event.start_mark)
+        if self._surrogates is None:
+            return text
+        try:
+            return _reveal(text, self._surrogates, escapes=event.style == '"')
+        except UnicodeDecodeError:
+            raise _fault(LONE_SURROGATE, event.start_mark) from None
 
     def mapping(self, event: yaml.MappingStartEvent) -> None:
         self._open({}, event)
@@ -131,8 +194,7 @@ class _Document:
         if event.tag is not None:
             raise _fault("tags are not allowed", event.start_mark)
 
-    def _begin_member(self, event: yaml.ScalarEvent) -> None:
-        key = event.value
+    def _begin_member(self, key: str, event: yaml.ScalarEvent) -> None:
         if key == "<<" and event.implicit[0]:
             raise _fault("merge keys are not allowed", event.start_mark)
         if key in self._top:

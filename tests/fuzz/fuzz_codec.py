@@ -45,8 +45,10 @@ def check_json(body: bytes) -> None:
 def check_yaml(body: bytes) -> None:
     read = loaded(codec.load_yaml, body)
     if read is not None:
-        # What we have read is shallow and free of aliases: safe for a loader that builds nodes.
-        assert blurred(read) == blurred(yaml.load(body.decode("utf-8-sig"), Loader=yaml.CBaseLoader))  # noqa: S506
+        # libyaml's own loader refuses escapes of surrogate pairs.
+        if b"\\ud" not in body.lower():
+            # What we have read is shallow and free of aliases: safe for a loader that builds nodes.
+            assert blurred(read) == blurred(yaml.load(body.decode("utf-8-sig"), Loader=yaml.CBaseLoader))  # noqa: S506
         assert codec.load_yaml(codec.dump_yaml(read)) == read
 
 

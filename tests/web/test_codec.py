@@ -1,7 +1,9 @@
 """What holds for both formats: round trips, the same limits, the same refusals, and no way to hurt a worker."""
 
 import asyncio
+import json
 import math
+import re
 import sys
 import tracemalloc
 
@@ -96,6 +98,45 @@ def test_what_is_dumped_loads_equal_in_both_formats(data):
 @given(st.dictionaries(printable, st.lists(printable)))
 def test_the_yaml_reader_reads_json(data):
     assert codec.load_yaml(codec.dump_json(data)) == data
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**60), 10**60)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | text,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=4),
+    max_leaves=20,
+)
+# A YAML reader must not guess what they are, wherever they stand.
+ESCAPED = re.compile("[\x7f-\x9f\u2028\u2029\ufffe\uffff]")
+
+
+def as_text(value):
+    """What YAML carries of a JSON value: scalars as they were written."""
+    if isinstance(value, dict):
+        return {key: as_text(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [as_text(item) for item in value]
+    return value if value is None or isinstance(value, str) else json.dumps(value)
+
+
+@given(
+    st.dictionaries(text, json_values, max_size=5),
+    st.booleans(),
+    st.sampled_from([None, 0, 1, 4, "\t"]),
+    st.sampled_from([None, (",", ":"), (" , ", " : ")]),
+)
+def test_json_reads_the_same_when_it_is_sent_as_yaml(data, ensure_ascii, indent, separators):
+    written = json.dumps(data, ensure_ascii=ensure_ascii, indent=indent, separators=separators)
+    error = refusal(codec.load_yaml, written.encode())
+
+    if ESCAPED.search(written):
+        assert "escape" in str(error)
+    else:
+        assert error is None
+        assert codec.load_yaml(written.encode()) == as_text(data)
 
 
 @given(st.from_regex(yaml_reader._ONE_MEMBER, fullmatch=True))

@@ -59,8 +59,18 @@ def test_any_text_is_read_from_escapes_and_raw(text):
     assert load_json(dump_json({text: text})) == {text: text}
 
 
-def test_a_surrogate_pair_in_escapes_is_one_character():
-    assert load_json(b'{"a":"\\ud83d\\ude00"}') == {"a": "😀"}
+@pytest.mark.parametrize("pair", [rb"\ud83d\ude00", rb"\uD83D\uDE00", rb"\uD83d\udE00"])
+def test_a_surrogate_pair_in_escapes_is_one_character(pair):
+    assert load_json(b'{"a":"%s","%s":1}' % (pair, pair)) == {"a": "😀", "😀": 1}
+
+
+def test_escaped_backslashes_before_a_pair_are_backslashes():
+    assert load_json(rb'{"a":"\\ud83d\\\ud83d\ude00"}') == {"a": "\\ud83d\\😀"}
+
+
+@pytest.mark.parametrize("char", ["\x85", "\u2028", "\u2029", "\ufeff", "\x7f", "\uffff"], ids=ascii)
+def test_json_has_no_line_ends_but_its_own(char):
+    assert load_json(f'{{"a":"b{char}c"}}'.encode()) == {"a": f"b{char}c"}
 
 
 def test_json_is_compact_and_unicode_as_it_is():
