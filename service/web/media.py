@@ -31,6 +31,8 @@ _MAX_HEADER = 256  # A longer one is legal and rare: it is judged each time, so 
 _REMEMBERED = 256
 _MAX_RANGES = 64  # Header lines, joined, could hold hundreds of thousands.
 
+# Names of UTF-8, and of the part of it that is ASCII.
+_CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 _CHARSET = re.compile(r';\s*charset\s*=\s*(?:"([^"]*)"|([^\s;]*))', re.IGNORECASE)
 _RANGE = re.compile(r"[^\s/;,]+/[^\s/;,]+")
 _QUALITY = re.compile(r"0(\.\d*)?|\.\d+|1(\.0*)?")  # Java's own client sends `q=.2`.
@@ -83,7 +85,7 @@ def _body_format(content_type: str) -> Format:
     if form is None:
         raise UnsupportedMediaType(f"A body of this Content-Type cannot be read; {_ADVICE}")
     charset = _CHARSET.search(content_type)
-    if charset and (charset[1] or charset[2] or "").lower() != "utf-8":
+    if charset and (charset[1] or charset[2] or "").lower() not in _CHARSETS:
         raise UnsupportedMediaType(f"A body in this charset cannot be read; {_ADVICE}, in UTF-8")
     return form
 

@@ -170,6 +170,15 @@ async def test_what_is_remembered_is_bounded(callers, write):
     assert len(callers._verdicts) == MAX_REMEMBERED
 
 
+async def test_a_full_memory_takes_a_new_client_in(callers, hasher, write):
+    for n in range(MAX_REMEMBERED):
+        callers._remember(str(n).encode(), ("team", "hush"))
+    for _ in range(3):
+        await callers.identify(basic("team", "hush"), address="here")
+
+    assert hasher.verified == 1
+
+
 async def test_many_connections_of_a_client_begin_with_one_hash(callers, hasher, write):
     hasher.open.clear()
     logins = [asyncio.create_task(outcome(callers, basic("team", "hush"))) for _ in range(5 * MOST_OF_PAIR)]
@@ -204,14 +213,24 @@ async def test_who_was_turned_away_unheard_has_not_failed(callers, hasher, write
 
 
 @pytest.mark.filterwarnings("error")
-async def test_a_refusal_for_which_nobody_waits_is_no_complaint(callers, hasher, write, caplog):
-    hasher.busy = True
+async def test_a_refusal_for_which_nobody_waits_is_no_complaint(callers, hasher, write, caplog, monkeypatch):
+    async def refuse(*_):
+        await hasher.open.wait()
+        raise Throttled("Too many logins at once")
+
+    monkeypatch.setattr(hasher, "verify", refuse)
+    hasher.open.clear()
     login = asyncio.create_task(outcome(callers, basic("team", "hush")))
-    await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
     login.cancel()
     await asyncio.sleep(0.01)
+    hasher.open.set()
+    await asyncio.sleep(0.01)
+    # asyncio complains when the task is gone, which the traceback of its caller would keep.
+    del login
     gc.collect()
 
+    assert not callers._judging
     assert caplog.text == ""
 
 

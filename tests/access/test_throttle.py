@@ -102,6 +102,17 @@ def test_a_success_after_its_window_takes_nothing_else_back(throttle, clock):
     assert held_up(throttle)
 
 
+def test_successes_after_their_window_buy_no_further_try(throttle, clock):
+    fail(throttle, 2)
+    clock.now += WINDOW_SECONDS
+    throttle.begin("a", "here")
+    for _ in range(3):
+        throttle.succeeded("a", "here")
+    fail(throttle, MOST_OF_PAIR)
+
+    assert held_up(throttle)
+
+
 def test_what_is_counted_is_bounded_and_the_latest_stays(throttle):
     for n in range(MAX_COUNTED):
         throttle.begin(f"{n}-" + "a" * 1000, f"address-{n}")

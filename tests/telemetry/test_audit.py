@@ -382,6 +382,24 @@ async def test_a_write_that_takes_a_part_is_continued(reader, monkeypatch):
     assert len(reader.lines()) == 10
 
 
+async def test_a_line_of_which_a_part_is_out_goes_on_where_it_stopped(reader, monkeypatch):
+    write, pieces = os.write, []
+
+    def write_a_part_and_then_none(descriptor, data):
+        pieces.append(data)
+        if len(pieces) % 2 == 0:
+            raise BlockingIOError
+        return write(descriptor, data[:100])
+
+    monkeypatch.setattr(audit.os, "write", write_a_part_and_then_none)
+    log = AuditLog(reader.descriptor)
+    for n in range(3):
+        log.signed(**{**SIGNED, "key": f"key-{n}"})
+    await log.close()
+
+    assert [line["key"] for line in reader.lines()] == ["key-0", "key-1", "key-2"]
+
+
 async def test_a_pipe_that_somebody_has_made_non_blocking_is_waited_for(reader):
     os.set_blocking(reader.descriptor, False)
     log = opened(reader.descriptor)

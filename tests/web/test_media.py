@@ -24,6 +24,13 @@ JSON, YAML = "application/json", "text/yaml"
         (" text/yaml ;charset=utf-8", "yaml"),
         ("application/json; charset=UTF-8", "json"),
         ('application/json; Charset = "Utf-8"', "json"),
+        ("application/json; charset=utf8", "json"),
+        ("application/json;charset=UTF8", "json"),
+        ('text/yaml; charset="utf8"', "yaml"),
+        ("text/yaml; charset=us-ascii", "yaml"),
+        ('application/json; CHARSET="US-ASCII"', "json"),
+        ("application/yaml;charset=ASCII", "yaml"),
+        ("application/merge-patch+json; charset=ascii", "json"),
         ("application/fhir+json; fhirVersion=4.0", "json"),
         ("application/fhir+json; fhirVersion=4.0; charset=utf-8", "json"),
         ("application/json;", "json"),
@@ -61,6 +68,8 @@ def test_a_content_type_tells_the_format(content_type, form):
             'text/yaml; charset=""',
         ),
         *("application/json; charset=utf-8x", "text/yaml; x=y; charset=cp1252", "x" * 8000),
+        *("application/json; charset=utf 8", "application/json; charset=utf-16", "text/yaml; charset=utf-7"),
+        *("application/json; charset=ascii-8bit", "text/yaml; charset=iso-8859-1", 'text/yaml; charset="utf8'),
     ],
 )
 def test_another_type_or_charset_is_refused_with_the_header_to_send(content_type):
@@ -180,12 +189,24 @@ def test_types_by_default_name_their_format():
 def test_headers_of_any_length_leave_the_memory_small():
     for number in range(2000):
         body_format(f"text/yaml; x={number}")
+        body_format(f"text/yaml; x={'y' * 300}{number}")
         answer_type(None, f"*/*; x={number}", f"text/yaml; x={'y' * 300}{number}")
         answer_type(None, f"*/*; x={number}", None)
 
     for cached in (media._body_format, media._answer_type):
         assert cached.cache_info().currsize <= 256
-    remembered = media._answer_type.cache_info()
+    remembered = media._answer_type.cache_info(), media._body_format.cache_info()
     answer_type(None, "*/*; x=" + "y" * 300, None)
+    body_format("text/yaml; x=" + "y" * 300)
 
-    assert media._answer_type.cache_info() == remembered
+    assert (media._answer_type.cache_info(), media._body_format.cache_info()) == remembered
+
+
+def test_an_accept_header_is_read_up_to_its_64th_range():
+    assert answer_type(None, "a/b," * 63 + YAML, None).format == "yaml"
+    with pytest.raises(NotAcceptable):
+        answer_type(None, "a/b," * 64 + YAML, None)
+
+
+def test_a_comma_behind_the_last_range_that_is_read_does_not_lengthen_it():
+    assert answer_type(None, "a/b," * 63 + f"{YAML},a/b,a/b", None).format == "yaml"
