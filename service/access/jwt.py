@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from jwt.algorithms import get_default_algorithms
 
+from service import json_text
 from service.access.key_sets import KeySet
 from service.access.public_keys import ALGORITHMS, PublicKey
 
@@ -189,11 +190,11 @@ def _instant(claims: Mapping[str, Any], name: str) -> float:
 def _object(document: bytes) -> dict[str, Any]:
     """A JSON object. Of two members of one name, others might read the first where we read the last."""
     try:
-        data = json.loads(document, object_pairs_hook=_members, parse_constant=_constant)
+        data = json_text.loads(document, object_pairs_hook=_members, parse_constant=_constant)
         # Claims go into log lines and answers, where a lone surrogate would fail.
         if b"\\ud" in document or b"\\uD" in document:
             json.dumps(data, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):
+    except ValueError:
         raise UntrustedToken("the token is not made of JSON objects") from None
     if not isinstance(data, dict):
         raise UntrustedToken("the token is not made of JSON objects")

@@ -8,9 +8,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from service import json_text
 from service.access.regex import Find
 
 _SHOWN = 64
+_TOO_LARGE = 10**json_text.MAX_NUMBER
 
 Test = Callable[[Any, Mapping[str, Any]], bool]
 
@@ -49,12 +51,9 @@ def text_of(value: Any) -> str | None:
         return value
     if value is True or value is False:
         return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        try:
-            return str(value)
-        except ValueError:  # More digits than Python writes.
-            return None
-    return None
+    if isinstance(value, int):
+        return str(value) if abs(value) < _TOO_LARGE else None
+    return str(value) if isinstance(value, float) else None
 
 
 def literal(text: str) -> Matcher:

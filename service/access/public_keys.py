@@ -3,7 +3,6 @@
 Source: RFC 7517 for the set, RFC 7518 (section 6) and RFC 8037 for what a key is made of.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -11,6 +10,8 @@ from typing import Any, NamedTuple
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from jwt import PyJWK, PyJWTError
 from jwt.algorithms import AllowedPublicKeys
+
+from service import json_text
 
 MAX_KEYS = 100  # Reading one takes about 50 us, on the loop.
 MIN_RSA_BITS, MAX_RSA_BITS = 2048, 8192
@@ -82,8 +83,8 @@ def read_key_set(document: bytes) -> Contents:
 
 def _entries(document: bytes) -> list[Any]:
     try:
-        entries = json.loads(document)["keys"]
-    except (ValueError, TypeError, KeyError, RecursionError):
+        entries = json_text.loads(document)["keys"]
+    except (ValueError, TypeError, KeyError):
         raise KeySetError("what it holds is no JWK set") from None
     if not isinstance(entries, list):
         raise KeySetError("its keys are not a list")

@@ -8,6 +8,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from service import json_text
 from service.errors import Issue
 from service.resources.resource import Resource
 from service.resources.schemas import (
@@ -155,8 +156,8 @@ class ResourceType:
 def _json(text: str) -> Any:
     # An operator may have written anything here: the schema judges it.
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return json_text.loads(text.encode())
+    except ValueError:
         return text
 
 

@@ -2,11 +2,10 @@
 
 import json
 import math
-import re
 from collections import Counter
-from itertools import accumulate
 from typing import Any, NoReturn
 
+from service import json_text
 from service.errors import MalformedBody
 from service.web.limits import (
     EMPTY,
@@ -20,12 +19,6 @@ from service.web.limits import (
     duplicate,
 )
 
-_MAX_NUMBER = 64
-
-# Possessive, and satisfied by the end of the body in place of a closing quote: it never tries a quote twice.
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
-_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
-_NO_BRACKET = bytes(set(range(256)) - set(_STEPS))
 _BLANK = b" \t\r\n"
 
 
@@ -61,11 +54,11 @@ def _bound(body: bytes) -> None:
     if opened <= MAX_DEPTH and opened + body.count(b",") + body.count(b":") < MAX_NODES:
         return
     # Most of that may be inside strings, and each string is a node.
-    skeleton, strings = _STRING.subn(b'"', body, count=MAX_NODES + 1)
+    skeleton, strings = json_text.STRING.subn(b"0", body, count=MAX_NODES + 1)
     skeleton = skeleton.translate(None, _BLANK)
     if strings > MAX_NODES or _nodes(skeleton) > MAX_NODES:
         raise MalformedBody(TOO_MANY)
-    if _depth(skeleton) > MAX_DEPTH:
+    if json_text.is_too_deep(skeleton):
         raise MalformedBody(TOO_DEEP)
 
 
@@ -74,11 +67,6 @@ def _nodes(skeleton: bytes) -> int:
     opened = skeleton.count(b"{") + skeleton.count(b"[")
     empty = skeleton.count(b"{}") + skeleton.count(b"[]")
     return 1 + skeleton.count(b",") + skeleton.count(b":") + opened - empty
-
-
-def _depth(skeleton: bytes) -> int:
-    brackets = skeleton.translate(None, _NO_BRACKET)[: 2 * MAX_NODES]
-    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -90,21 +78,21 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(text: str) -> int:
-    return int(_bounded(text))
+    return int(_number(text))
 
 
 def _float(text: str) -> float:
-    number = float(_bounded(text))
+    number = float(_number(text))
     if math.isinf(number):
         raise MalformedBody("a number too large")
     return number
 
 
-def _bounded(number: str) -> str:
-    # int() takes quadratic time, and raises a ValueError of its own beyond 4300 digits.
-    if len(number) > _MAX_NUMBER:
-        raise MalformedBody(f"a number of more than {_MAX_NUMBER} characters")
-    return number
+def _number(text: str) -> str:
+    try:
+        return json_text.bounded(text)
+    except ValueError as error:
+        raise MalformedBody(str(error)) from None
 
 
 def _constant(name: str) -> NoReturn:

@@ -151,6 +151,19 @@ async def test_instants_are_believed_up_to_their_bounds(verifier, change):
     assert await verifier.verify(FIRST.token(claims(**change))) == claims(**change)
 
 
+@pytest.mark.parametrize("deep", ["[" * 15 + "]" * 15, '{"a":' * 15 + "1" + "}" * 15, "[" + "[]," * 1000 + "[]]"])
+async def test_claims_may_be_nested_as_deep_as_a_body(verifier, deep):
+    token = FIRST.token(json.dumps(PROJECTED)[:-1].encode() + f', "a": {deep}}}'.encode())
+
+    assert (await verifier.verify(token))["a"] == json.loads(deep)
+
+
+async def test_a_number_in_claims_may_be_as_long_as_in_a_body(verifier):
+    number = 10**64 - 1
+
+    assert await verifier.verify(FIRST.token(claims(a=number))) == claims(a=number)
+
+
 async def test_a_token_without_a_kid_is_believed_where_one_key_fits(verifier):
     assert await verifier.verify(CURVE.token(PROJECTED, kid=None)) == PROJECTED
 
@@ -252,7 +265,7 @@ TRAPS = {
     "an end that is text": (FIRST.token(claims(exp=str(NOW + 60))), NO_EXP),
     "an end that is true": (FIRST.token(claims(exp=True)), NO_EXP),
     "an end beyond all numbers": (FIRST.token(b'{"exp": 1e999, ' + json.dumps(claims(exp=None))[1:].encode()), NO_EXP),
-    "an end beyond all floats": (FIRST.token(claims(exp=10**400)), NO_EXP),
+    "an end beyond all instants": (FIRST.token(claims(exp=10**60)), NO_EXP),
     "an end in milliseconds": (FIRST.token(claims(exp=(NOW + 60) * 1000)), NO_EXP),
     "an end that is no number": (FIRST.token(claims(exp=float("nan"))), NO_JSON),
     "an end without end": (FIRST.token(claims(exp=float("inf"))), NO_JSON),
@@ -270,8 +283,22 @@ TRAPS = {
     "claims that are a list": (FIRST.token([PROJECTED]), NO_JSON),
     "claims that are a token": (FIRST.token(TRUE.encode(), cty="JWT"), NO_JSON),
     "claims without an end": (FIRST.token(b'{"a":' * 1500), NO_JSON),
+    "claims one level too deep": (
+        FIRST.token(json.dumps(PROJECTED)[:-1].encode() + b', "a": ' + b"[" * 16 + b"]" * 16 + b"}"),
+        NO_JSON,
+    ),
     "claims too deep": (FIRST.token(b'{"a":' + b"[" * 5000 + b"]" * 5000 + b"}"), NO_JSON),
     "a number too long": (FIRST.token(b'{"a":' + b"1" * 5000 + b"}"), NO_JSON),
+    "a number one digit too long": (FIRST.token(claims(a=10**64)), NO_JSON),
+    "a fraction too long": (
+        FIRST.token(json.dumps(PROJECTED)[:-1].encode() + b', "a": 0.' + b"1" * 63 + b"}"),
+        NO_JSON,
+    ),
+    "raw halves of a surrogate pair": (
+        FIRST.token(json.dumps(PROJECTED)[:-1].encode() + b', "a": "\xed\xa0\xbd"}'),
+        NO_JSON,
+    ),
+    "claims in UTF-16": (FIRST.token(json.dumps(PROJECTED).encode("utf-16")), NO_JSON),
     "claims that are no UTF-8": (FIRST.token(b'{"a": "\xff"}'), NO_JSON),
     "a header that is a list": (FIRST.sign([], PROJECTED), NO_JSON),
     "a header that is no JSON": (FIRST.sign(b"alg: RS256", PROJECTED), NO_JSON),

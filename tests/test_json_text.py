@@ -1,0 +1,193 @@
+"""Bounds of JSON are the service's own, whatever the interpreter's are."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.json_text import MAX_DEPTH, MAX_NUMBER, is_too_deep, loads
+
+TESTS = Path(__file__).parent
+
+texts = st.text(st.sampled_from('[]{}"\\,:aé😀')) | st.text(st.characters(exclude_categories=["Cs"]))
+trees = st.recursive(
+    st.none() | st.integers(-(10**60), 10**60) | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=20,
+)
+
+
+def depth_of(data):
+    if isinstance(data, dict):
+        return 1 + max(map(depth_of, data.values()), default=0)
+    return 1 + max(map(depth_of, data), default=0) if isinstance(data, list) else 0
+
+
+def nested(data, levels):
+    for level in range(levels):
+        data = [data, "["] if level % 2 else {"{": data}
+    return data
+
+
+@given(trees, st.integers(0, 20), st.booleans())
+def test_json_is_read_if_it_is_no_deeper_than_the_bound(tree, levels, ensure_ascii):
+    data = nested(tree, levels)
+    document = json.dumps(data, ensure_ascii=ensure_ascii).encode()
+
+    assert is_too_deep(document) is (depth_of(data) > MAX_DEPTH)
+    if depth_of(data) <= MAX_DEPTH:
+        assert loads(document) == data
+    else:
+        with pytest.raises(ValueError, match="nesting deeper than 16"):
+            loads(document)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"",
+        b"{",
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b"]" * 100_000 + b"[" * 100_000,
+        b"[" * 16 + b'"' + b'\\"' * 100_000,
+        b"1" * (MAX_NUMBER + 1),
+        b"-" + b"1" * MAX_NUMBER,
+        b"0." + b"1" * MAX_NUMBER,
+        b"1e" + b"0" * MAX_NUMBER,
+        b'"\xff"',
+        b'"\xed\xa0\x80"',
+        '"a"'.encode("utf-16"),
+    ],
+    ids=lambda document: repr(document[:20]),
+)
+def test_what_is_no_json_within_the_bounds_is_one_kind_of_error(document):
+    with pytest.raises(ValueError):  # noqa: PT011 - what it says differs
+        loads(document)
+
+
+@pytest.mark.parametrize("number", ["9" * MAX_NUMBER, "-" + "9" * (MAX_NUMBER - 1), "0." + "1" * (MAX_NUMBER - 2)])
+def test_a_number_may_be_so_long(number):
+    assert loads(number.encode()) == json.loads(number)
+
+
+def test_what_closes_more_than_it_opens_is_not_measured_to_its_end():
+    assert not is_too_deep(b"]" + b"[" * 100)
+
+
+def test_a_byte_order_mark_may_begin_it():
+    assert loads(b"\xef\xbb\xbf[]") == []
+
+
+# What each reader of the service makes of documents of growing depth, and of numbers of growing length.
+OUTCOMES = """
+import asyncio, json, sys
+from pathlib import Path
+from issuer import SigningKey, key_set
+from service.access.jwt import JwtVerifier, UntrustedToken
+from service.access.key_sets import KeySet
+from service.access.matchers import text_of
+from service.access.matcho import MalformedPattern, compile_pattern
+from service.access.public_keys import KeySetError, read_key_set
+from service.access.types import ACCESS_POLICY
+from service.errors import Invalid, MalformedBody
+from service.resources.resource import Resource
+from service.web.codec import load_json, load_yaml
+
+KEY = SigningKey("first", "ES256")
+PUBLISHED = json.loads(key_set(KEY))
+DEPTHS = [1, 10, 14, 15, 16, 17, 18, 50, 90, 150, 400, 990, 1100, 3000]
+LENGTHS = [1, 63, 64, 65, 639, 641, 4300, 4301, 9000]
+
+def pattern(depth):
+    made = "x"
+    for _ in range(depth):
+        made = {"params": made}
+    return made
+
+def token(claims):
+    own = json.dumps({"iss": "i", "aud": "a", "exp": 9e9})[:-1]
+    return KEY.token(f'{own}, "x": {claims}}}'.encode())
+
+def stored(depth):
+    text = '{"params":' * depth + '"x"' + "}" * depth
+    fields = {"engine": "matcho", "matcho": text}
+    return ACCESS_POLICY.decode(Resource("AccessPolicy", "p", fields), fields)
+
+async def outcomes(keys):
+    verifier = JwtVerifier("i", "a", keys)
+    for depth in DEPTHS:
+        lists, objects = "[" * depth + "]" * depth, '{"a":' * depth + "1" + "}" * depth
+        for nested in (lists, objects):
+            published = json.dumps(PUBLISHED)[:-1] + f', "x": {nested}}}'
+            yield depth, [
+                await tried(verifier.verify, token(nested)),
+                plain(read_key_set, published.encode()),
+                plain(load_json, b'{"x": %s}' % nested.encode()),
+                plain(load_yaml, b'{"x": %s}' % nested.encode()),
+            ]
+        yield depth, [plain(compile_pattern, pattern(depth)), plain(stored, depth)]
+    for length in LENGTHS:
+        number = "1" * length
+        published = json.dumps(PUBLISHED)[:-1] + f', "x": {number}}}'
+        yield length, [
+            await tried(verifier.verify, token(number)),
+            plain(read_key_set, published.encode()),
+            plain(load_json, b'{"x": %s}' % number.encode()),
+            plain(load_yaml, b'{"x": %s}' % number.encode()),
+            text_of(10**length),
+        ]
+
+REFUSALS = (UntrustedToken, KeySetError, MalformedBody, MalformedPattern, Invalid)
+
+def plain(read, given):
+    try:
+        read(given)
+    except REFUSALS as error:
+        return type(error).__name__
+    return "read"
+
+async def tried(verify, given):
+    try:
+        await verify(given)
+    except REFUSALS as error:
+        return type(error).__name__
+    return "read"
+
+async def main():
+    Path(sys.argv[1]).write_bytes(key_set(KEY))
+    keys = KeySet.at(sys.argv[1])
+    await keys.open()
+    async for outcome in outcomes(keys):
+        print(json.dumps(outcome))
+    await keys.close()
+
+sys.setrecursionlimit(int(sys.argv[2]))
+asyncio.run(main())
+"""
+
+
+def outcomes_with(tmp_path, *, recursion, digits):
+    return subprocess.run(
+        [sys.executable, "-c", OUTCOMES, tmp_path / "jwks.json", str(recursion)],
+        env={**os.environ, "PYTHONPATH": str(TESTS), "PYTHONINTMAXSTRDIGITS": str(digits)},
+        cwd=TESTS.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+def test_no_limit_of_the_interpreter_decides_what_is_read(tmp_path):
+    usual = outcomes_with(tmp_path, recursion=1000, digits=4300)
+
+    assert '[14, ["read", "read", "read", "read"]]' in usual
+    assert '[15, ["read", "read"]]' in usual
+    assert '[64, ["read", "read", "read", "read", ' in usual
+    assert usual == outcomes_with(tmp_path, recursion=200, digits=640)
+    assert usual == outcomes_with(tmp_path, recursion=20_000, digits=0)
