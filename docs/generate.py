@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from service import settings
+from service import settings, store_url
 from service.telemetry import metrics
 
 DOCS = Path(__file__).parent
@@ -12,12 +12,29 @@ CONFIGURATION = """\
 
 Made by `make docs` from `service/settings.py`.
 
-Settings are environment variables. A wrong value stops the start with one line that names it; a `SIGNER_*` variable
-that is none of these is a warning in the log. A setting that may hold a secret can be read from a file instead: the
-variable with `_FILE` behind its name says which.
+Settings are environment variables; one that is empty or blank counts as not set. A wrong value stops the start with
+one line that names it; a `SIGNER_*` variable that is none of these is a warning in the log. A setting that may hold a
+secret can be read from a file instead: the variable with `_FILE` behind its name says which. Such a file must not be
+empty.
 
 | variable | default | meaning |
 | --- | --- | --- |
+"""
+
+
+STORE_URLS = """
+## URL of a Redis
+
+`redis://user:password@host:port/db`, where user, password, port and db may be left out. `rediss://` is the same over
+TLS, and `unix://user:password@/run/redis.sock?db=0` is a socket. In a user or password, write `: / ? # [ ] @ %` as
+`%3A %2F %3F %23 %5B %5D %40 %25`. A password without a user has its colon: `redis://:password@host`. The default port
+is 6379, and the default database is 0.
+
+Options follow a `?`, with `&` between them, and mean what redis-py says of them. Any other option stops the start, and
+so does a certificate file that cannot be loaded. The service sets options for timeouts and pools itself.
+
+| option | value |
+| --- | --- |
 """
 
 
@@ -28,7 +45,18 @@ def configuration() -> str:
         default = f"`{declaration.default}`" if declaration.default else ""
         twin = f" Or `{variable}{settings.FILE_SUFFIX}`." if declaration.secret else ""
         rows.append(f"| `{variable}` | {default} | {declaration.meaning}{twin} |\n")
-    return CONFIGURATION + "".join(rows)
+    return CONFIGURATION + "".join(rows) + _store_urls()
+
+
+def _store_urls() -> str:
+    options = {**store_url.OPTIONS, **store_url.TCP_OPTIONS, **store_url.TLS_OPTIONS}
+    notes = dict.fromkeys(store_url.TCP_OPTIONS, "not for `unix://`") | dict.fromkeys(
+        store_url.TLS_OPTIONS, "for `rediss://` alone"
+    )
+    rows = [
+        f"| `{name}` | {'; '.join(filter(None, (rule, notes.get(name))))} |\n" for name, (_, rule) in options.items()
+    ]
+    return STORE_URLS + "".join(rows)
 
 
 METRICS = """\

@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 
 from marshmallow import ValidationError, fields, validate
 
-STORE_SCHEMES = ("memory", "redis", "rediss", "unix")
 SHORTEST_ROOT_SECRET = 16
 
 
@@ -62,32 +61,14 @@ def number(at_least: int, at_most: int) -> fields.Field[int]:
     return WholeNumber(validate=rule)
 
 
-def choice(*words: str) -> fields.Field[str]:
-    return fields.String(
-        validate=validate.OneOf(words, error=f"must be one of: {', '.join(word or '(empty)' for word in words)}")
-    )
+class LowerCase(fields.String):
+    def _deserialize(self, value: str, attr: str | None, data: Any, **kwargs: Any) -> str:
+        return super()._deserialize(value.lower(), attr, data, **kwargs) or ""
 
 
-def store_url(url: str) -> None:
-    # The value may hold a password: no message repeats it.
-    try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018 - raises for a port that is none
-    except ValueError:
-        raise ValidationError("is not a URL") from None
-    if parts.scheme not in STORE_SCHEMES:
-        raise ValidationError(f"must begin with one of: {', '.join(f'{scheme}://' for scheme in STORE_SCHEMES)}")
-    if parts.scheme == "memory" and url != "memory://":
-        raise ValidationError("takes nothing after memory://")
-    if parts.scheme in {"redis", "rediss"} and not parts.hostname:
-        raise ValidationError("names no host")
-    if parts.scheme == "unix" and not parts.path:
-        raise ValidationError("names no socket path")
-
-
-def client_id(text: str) -> None:
-    if not re.fullmatch("[A-Za-z0-9._-]{0,64}", text):
-        raise ValidationError("must be 1 to 64 of A-Z a-z 0-9 . _ -")
+def choice(*words: str, any_case: bool = False) -> fields.Field[str]:
+    kind = LowerCase if any_case else fields.String
+    return kind(validate=validate.OneOf(words, error=f"must be one of: {', '.join(filter(None, words))}"))
 
 
 def root_secret(secret: str) -> None:

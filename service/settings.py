@@ -19,8 +19,8 @@ from service.parsers import (
     number,
     origin,
     root_secret,
-    store_url,
 )
+from service.store_url import check_store_url
 
 PREFIX = "SIGNER_"
 FILE_SUFFIX = "_FILE"
@@ -54,7 +54,7 @@ class Settings:
 
     host: str = setting(
         "127.0.0.1",
-        fields.String(validate=validate.Length(min=1, error="must not be empty")),
+        fields.String(),
         "Address to listen on. Any address but loopback needs authentication, or `SIGNER_AUTH=none`.",
     )
     port: int = setting("8080", Port(), "TCP port to listen on; 0 takes a free one, which the log names.")
@@ -66,7 +66,7 @@ class Settings:
     )
     ops_host: str = setting(
         "127.0.0.1",
-        fields.String(validate=validate.Length(min=1, error="must not be empty")),
+        fields.String(),
         "Address for `SIGNER_OPS_PORT`; any will do, as nothing is signed there.",
     )
     ops_port: int | None = setting(
@@ -119,9 +119,9 @@ class Settings:
     )
     store_url: str = setting(
         "memory://",
-        fields.String(validate=store_url),
-        "Where accounts are kept: `memory://` (forgotten when the process ends), `redis://host:port/db`, "
-        "`rediss://…` (TLS) or `unix://path`.",
+        fields.String(validate=check_store_url),
+        "Where accounts are kept: `memory://` (forgotten when the process ends), or [a Redis](#url-of-a-redis): "
+        "`redis://user:password@host:port/db`, `rediss://…` (TLS) or `unix:///path?db=0`.",
         secret=True,
     )
     key_prefix: str = setting("", fields.String(), "Text in front of every key in Redis.")
@@ -162,8 +162,14 @@ class Settings:
         number(0, 300),
         "How long to go on serving, with `/ready` at 503, after SIGTERM and before the port closes.",
     )
-    log_level: str = setting("info", choice("debug", "info", "warning", "error"), "Least severe level that is logged.")
-    log_format: str = setting("json", choice("json", "text"), "Form of the log lines on standard error.")
+    log_level: str = setting(
+        "info",
+        choice("debug", "info", "warning", "error", any_case=True),
+        "Least severe level that is logged: `debug`, `info`, `warning` or `error`.",
+    )
+    log_format: str = setting(
+        "json", choice("json", "text", any_case=True), "Form of the log lines on standard error: `json` or `text`."
+    )
     commit: str = setting("", fields.String(), "Source revision that `/$version` tells; images have it built in.")
 
     @property
@@ -221,17 +227,29 @@ def unknown(environ: Mapping[str, str]) -> list[str]:
 
 
 def _text(environ: Mapping[str, str], variable: str, declaration: Declaration) -> str:
-    path = environ.get(f"{variable}{FILE_SUFFIX}") if declaration.secret else None
-    if path is None:
-        return environ.get(variable, declaration.default)
-    if variable in environ:
-        raise ValidationError(f"and {variable}{FILE_SUFFIX} are both set; keep one")
+    text = _given(environ, variable)
+    twin = f"{variable}{FILE_SUFFIX}"
+    path = _given(environ, twin) if declaration.secret else ""
+    if not path:
+        return text or declaration.default
+    if text:
+        raise ValidationError(f"and {twin} are both set; keep one")
     try:
-        return Path(path).read_text(encoding="utf-8").strip()
+        content = Path(path).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         # Who takes the one variable for the other has put the secret where the path belongs.
-        raise ValidationError(f"cannot be read from the file that {variable}{FILE_SUFFIX} names: {reason}") from None
+        raise ValidationError(f"cannot be read from the file that {twin} names: {reason}") from None
+    if not content:
+        # A file is named on purpose: the default, such as accounts in memory, cannot be what is wanted.
+        raise ValidationError(f"cannot be read from the file that {twin} names: it is empty")
+    return content
+
+
+def _given(environ: Mapping[str, str], variable: str) -> str:
+    """The text of a variable. A blank one is not set: templates leave those for values that they do not have."""
+    text = environ.get(variable, "")
+    return "" if text.isspace() else text
 
 
 def _flat(messages: Any) -> list[str]:

@@ -56,6 +56,7 @@ def test_without_any_variable_everything_has_its_default():
         ("SIGNER_STORE_URL", "redis://:p%40ss@redis:6379/1", "redis://:p%40ss@redis:6379/1"),
         ("SIGNER_STORE_URL", "rediss://redis", "rediss://redis"),
         ("SIGNER_STORE_URL", "unix:///run/redis.sock", "unix:///run/redis.sock"),
+        ("SIGNER_STORE_URL", "redis://h/0?client_name=s3", "redis://h/0?client_name=s3"),
         ("SIGNER_STORE_URL", "memory://", "memory://"),
         ("SIGNER_KEY_PREFIX", "prod:", "prod:"),
         ("SIGNER_CACHE_SIZE", "0", 0),
@@ -69,7 +70,10 @@ def test_without_any_variable_everything_has_its_default():
         ("SIGNER_DEFAULT_USE_SSL", "true", True),
         ("SIGNER_DRAIN_SECONDS", "300", 300),
         ("SIGNER_LOG_LEVEL", "debug", "debug"),
+        ("SIGNER_LOG_LEVEL", "INFO", "info"),
+        ("SIGNER_LOG_LEVEL", "Warning", "warning"),
         ("SIGNER_LOG_FORMAT", "text", "text"),
+        ("SIGNER_LOG_FORMAT", "JSON", "json"),
         ("SIGNER_COMMIT", "0123abc", "0123abc"),
     ],
 )
@@ -83,23 +87,19 @@ def test_a_setting_is_read(variable, text, value):
 @pytest.mark.parametrize(
     ("variable", "text"),
     [
-        ("SIGNER_HOST", ""),
         ("SIGNER_ROOT_CLIENT_ID", "a b"),
         ("SIGNER_ROOT_CLIENT_SECRET", "0123456789abcde"),
         ("SIGNER_TOKEN_SECONDS", "0"),
-        ("SIGNER_PORT", ""),
         ("SIGNER_PORT", "http"),
         ("SIGNER_PORT", "-1"),
         ("SIGNER_PORT", "65536"),
         ("SIGNER_PORT", "80.5"),
         ("SIGNER_PORT", "0x50"),
         ("SIGNER_PORT", "9" * 5000),
-        ("SIGNER_SOCKET_MODE", ""),
         ("SIGNER_SOCKET_MODE", "rw"),
         ("SIGNER_SOCKET_MODE", "0680"),
         ("SIGNER_SOCKET_MODE", "1777"),
         ("SIGNER_SOCKET_MODE", "-1"),
-        ("SIGNER_OPS_HOST", ""),
         ("SIGNER_OPS_PORT", "x"),
         ("SIGNER_OPS_PORT", "tcp://10.0.0.1:9090"),
         ("SIGNER_OPS_PORT", "8080"),
@@ -114,7 +114,8 @@ def test_a_setting_is_read(variable, text, value):
         ("SIGNER_CORS_ORIGINS", "https://a.example/"),
         ("SIGNER_CORS_ORIGINS", "https://a.example/path"),
         ("SIGNER_CORS_ORIGINS", "https://a.example, ftp://b"),
-        ("SIGNER_STORE_URL", ""),
+        ("SIGNER_STORE_URL", "redis://h/abc"),
+        ("SIGNER_STORE_URL", "redis://h/0?foo=1"),
         ("SIGNER_STORE_URL", "http://redis"),
         ("SIGNER_STORE_URL", "redis:6379"),
         ("SIGNER_STORE_URL", "redis://"),
@@ -139,11 +140,9 @@ def test_a_setting_is_read(variable, text, value):
         ("SIGNER_DEFAULT_USE_SSL", "yes"),
         ("SIGNER_DEFAULT_USE_SSL", "True"),
         ("SIGNER_DEFAULT_USE_SSL", "1"),
-        ("SIGNER_DEFAULT_USE_SSL", ""),
         ("SIGNER_DRAIN_SECONDS", "-1"),
         ("SIGNER_DRAIN_SECONDS", "301"),
         ("SIGNER_DRAIN_SECONDS", "1.5"),
-        ("SIGNER_LOG_LEVEL", "INFO"),
         ("SIGNER_LOG_LEVEL", "trace"),
         ("SIGNER_LOG_FORMAT", "xml"),
     ],
@@ -240,11 +239,38 @@ def test_a_file_that_cannot_be_used_is_told(tmp_path, content):
     assert problem.startswith("SIGNER_STORE_URL ")
 
 
-@pytest.mark.parametrize("path", ["", "\0", "/", "/nope/nope"], ids=repr)
+@pytest.mark.parametrize("path", ["\0", "/", "/nope/nope"], ids=repr)
 def test_a_path_that_is_none_is_told(path):
     (problem,) = problems(SIGNER_STORE_URL_FILE=path)
 
     assert problem.startswith("SIGNER_STORE_URL cannot be read from the file that SIGNER_STORE_URL_FILE names: ")
+
+
+def test_a_file_that_is_empty_is_told_rather_than_the_default_taken(tmp_path):
+    file = tmp_path / "empty"
+    file.write_text(" \n")
+    told = [
+        problems(**{f"{variable}_FILE": str(file)}) for variable in ("SIGNER_STORE_URL", "SIGNER_ROOT_CLIENT_SECRET")
+    ]
+
+    assert [len(each) for each in told] == [1, 1]
+    assert all("_FILE names: it is empty" in problem for (problem,) in told)
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\t", "\n", " \r\n"], ids=repr)
+@pytest.mark.parametrize("variable", declarations())
+def test_a_variable_without_a_word_is_not_set(variable, blank):
+    assert load({variable: blank}) == load({})
+
+
+@pytest.mark.parametrize("blank", ["", " "], ids=repr)
+def test_a_twin_without_a_word_is_not_set(tmp_path, blank):
+    file = tmp_path / "url"
+    file.write_text("redis://from-file")
+
+    assert load({"SIGNER_STORE_URL_FILE": blank}) == load({})
+    assert load({"SIGNER_STORE_URL_FILE": blank, "SIGNER_STORE_URL": "redis://h"}).store_url == "redis://h"
+    assert load({"SIGNER_STORE_URL_FILE": str(file), "SIGNER_STORE_URL": blank}).store_url == "redis://from-file"
 
 
 def test_only_what_holds_a_secret_has_a_file_twin():

@@ -1,0 +1,214 @@
+"""Which URL names a store: one that redis-py reads as it was meant, and does not refuse at the first connection.
+
+A message completes a sentence that begins with the setting's name. It never repeats a part of the URL, which may be a
+piece of the password.
+
+Sources: https://www.rfc-editor.org/rfc/rfc3986, https://redis.readthedocs.io/en/stable/connections.html
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from ipaddress import IPv6Address
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import SplitResult, parse_qsl, unquote, unquote_to_bytes, urlsplit
+
+from marshmallow import ValidationError
+
+if TYPE_CHECKING:
+    import ssl
+
+SCHEMES: Final = ("memory", "redis", "rediss", "unix")
+MAX_PORT = 65535
+# Bytes of a socket's path on Linux, without the NUL behind it.
+MAX_SOCKET_PATH = 107
+
+_BOOLEAN = ("(?i:true|yes|1|false|no|0)", "true or false")
+_ANYTHING = ("(?s:.+)", "")
+# What each option must be: a pattern, and its description.
+OPTIONS: Final[Mapping[str, tuple[str, str]]] = {
+    "db": ("[0-9]{1,9}", "the number of a database"),
+    "username": _ANYTHING,
+    "password": _ANYTHING,
+    "client_name": ("[!-~]+", "printable ASCII without a space"),
+}
+TCP_OPTIONS: Final[Mapping[str, tuple[str, str]]] = {"socket_keepalive": _BOOLEAN}
+TLS_OPTIONS: Final[Mapping[str, tuple[str, str]]] = {
+    "ssl_cert_reqs": ("none|optional|required", "none, optional or required"),
+    "ssl_check_hostname": _BOOLEAN,
+    "ssl_min_version": ("77[12]", "771 (TLS 1.2) or 772 (TLS 1.3)"),
+    "ssl_ca_certs": _ANYTHING,
+    "ssl_ca_path": _ANYTHING,
+    "ssl_ca_data": _ANYTHING,
+    "ssl_certfile": _ANYTHING,
+    "ssl_keyfile": _ANYTHING,
+    "ssl_password": _ANYTHING,
+    "ssl_ciphers": _ANYTHING,
+    "ssl_include_verify_flags": _ANYTHING,
+    "ssl_exclude_verify_flags": _ANYTHING,
+}
+# Options of redis-py that would overrule what the service relies on.
+_OWN = frozenset(
+    {
+        *("decode_responses", "encoding", "encoding_errors", "health_check_interval", "legacy_responses"),
+        *("max_connections", "protocol", "retry_on_error", "retry_on_timeout"),
+        *("socket_connect_timeout", "socket_read_size", "socket_timeout", "timeout"),
+    }
+)
+_SERVER = re.compile(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<name>[\w.-]+))(?::(?P<port>[0-9]*))?")
+_DATABASE = re.compile("/?|/(?P<db>[0-9]{1,9})/?")
+_ADVICE = "in a user or password, write : / ? # [ ] @ % as %3A %2F %3F %23 %5B %5D %40 %25"
+
+
+def check_store_url(url: str) -> None:
+    """Raise ValidationError for anything but ``memory://`` and a URL of one Redis."""
+    _check_characters(url)
+    scheme = url.partition("://")[0].lower() if "://" in url else ""
+    if scheme not in SCHEMES:
+        raise ValidationError(f"must begin with one of: {', '.join(f'{scheme}://' for scheme in SCHEMES)}")
+    if scheme == "memory":
+        if url != "memory://":
+            raise ValidationError("must be memory:// and nothing else, where accounts are kept in memory")
+        return
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ValidationError(f"is not a URL; {_ADVICE}") from None
+    if "#" in url:
+        raise ValidationError(f"must not have a #; {_ADVICE}")
+    options = _options(parts)
+    if scheme == "unix":
+        _check_socket(parts)
+    else:
+        _check_server(parts)
+        _check_database(parts, options)
+    _check_user(parts, options)
+    if scheme == "rediss":
+        _check_tls(options)
+
+
+def _check_characters(url: str) -> None:
+    if re.search(r"[\x00-\x20\x7f]", url):
+        raise ValidationError("must not have a space or control character; write a space as %20")
+    if re.search("%(?![0-9A-Fa-f]{2})", url):
+        raise ValidationError("has a % that begins no escape; write %25")
+    try:
+        unquote_to_bytes(url).decode()
+    except UnicodeError:
+        raise ValidationError("must be UTF-8, its escapes too") from None
+
+
+def _check_server(parts: SplitResult) -> None:
+    server = parts.netloc.rpartition("@")[2]
+    if not server or server.startswith(":"):
+        raise ValidationError(f"names no host; {_ADVICE}")
+    if "," in server:
+        raise ValidationError("names several hosts; name one")
+    found = _SERVER.fullmatch(server)
+    if found is None:
+        raise ValidationError(f"must name a host, or host:port, with an IPv6 address in brackets; {_ADVICE}")
+    if found["port"] and not (len(found["port"]) <= len(str(MAX_PORT)) and 1 <= int(found["port"]) <= MAX_PORT):
+        raise ValidationError(f"names a port that is not from 1 to {MAX_PORT}")
+    try:
+        if found["v6"]:
+            IPv6Address(unquote(found["v6"]))
+        else:
+            # The resolver does so too, and has no good word for a name that fails.
+            found["name"].encode("idna")
+    except ValueError:
+        raise ValidationError("names a host that is no name and no address") from None
+
+
+def _check_database(parts: SplitResult, options: Mapping[str, str]) -> None:
+    found = _DATABASE.fullmatch(parts.path)
+    if found is None:
+        raise ValidationError("must have nothing behind the host, or the number of a database, such as /0")
+    if found["db"] and "db" in options:
+        raise ValidationError("names a database twice, by its path and by db")
+
+
+def _check_socket(parts: SplitResult) -> None:
+    path = unquote(parts.path)
+    if parts.netloc.rpartition("@")[2]:
+        raise ValidationError("must have three slashes before the path of a socket: unix:///run/redis.sock")
+    if not path.strip("/"):
+        raise ValidationError("names no socket path")
+    if len(path.encode()) > MAX_SOCKET_PATH or "\0" in path:
+        raise ValidationError(f"must name a socket path of at most {MAX_SOCKET_PATH} bytes, none of them NUL")
+
+
+def _check_user(parts: SplitResult, options: Mapping[str, str]) -> None:
+    if (parts.username and "username" in options) or (parts.password and "password" in options):
+        raise ValidationError("gives a user or password twice, before the host and as an option")
+    if (parts.username or options.get("username")) and not (parts.password or options.get("password")):
+        # Other clients take a word alone for the password, redis-py for the user.
+        raise ValidationError("names a user without a password; a password alone is written redis://:password@host")
+
+
+def _options(parts: SplitResult) -> dict[str, str]:
+    allowed = {**OPTIONS, **({} if parts.scheme == "unix" else TCP_OPTIONS)}
+    allowed |= TLS_OPTIONS if parts.scheme == "rediss" else {}
+    if "+" in parts.query:
+        raise ValidationError("has a + in an option, which would be a space; write %2B, or %20")
+    options: dict[str, str] = {}
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        if name not in allowed:
+            raise ValidationError(_refused_option(name, allowed))
+        pattern, rule = allowed[name]
+        if not re.fullmatch(pattern, value):
+            raise ValidationError(f"has {name}, which must be {rule or 'more than nothing'}")
+        if name in options:
+            raise ValidationError(f"gives {name} twice")
+        options[name] = value
+    return options
+
+
+def _refused_option(name: str, allowed: Mapping[str, object]) -> str:
+    if name in _OWN:
+        return f"must not have {name}, which the service sets itself"
+    if name in TLS_OPTIONS:
+        return f"must not have {name}, which is for rediss:// alone"
+    # Behind a ? that should have been an escape, the name would be a piece of the password.
+    return f"must have no options but {', '.join(allowed)}; {_ADVICE}"
+
+
+def _check_tls(options: Mapping[str, str]) -> None:
+    # A service without TLS does without the library.
+    import ssl  # noqa: PLC0415
+
+    # As redis-py makes it at the first connection.
+    context = ssl.create_default_context()
+    for name in ("ssl_include_verify_flags", "ssl_exclude_verify_flags"):
+        flags = re.sub(r"[\[\] ]", "", options.get(name, "")).split(",")
+        if name in options and not set(flags) <= ssl.VerifyFlags.__members__.keys():
+            raise ValidationError(f"has {name}, which must be names of Python's ssl.VerifyFlags with commas")
+    if "ssl_keyfile" in options and "ssl_certfile" not in options:
+        raise ValidationError("has ssl_keyfile without ssl_certfile")
+    if "ssl_ca_path" in options and not Path(options["ssl_ca_path"]).is_dir():
+        raise ValidationError("has ssl_ca_path, which must be a directory")
+    _load_certificates(context, options)
+
+
+def _load_certificates(context: "ssl.SSLContext", options: Mapping[str, str]) -> None:
+    # Without a password, OpenSSL would ask the terminal for that of the key.
+    password = options.get("ssl_password") or (lambda: "")
+    if certificate := options.get("ssl_certfile"):
+        key = options.get("ssl_keyfile")
+        _try("ssl_certfile or ssl_keyfile", lambda: context.load_cert_chain(certificate, key, password))
+    if authorities := options.get("ssl_ca_certs"):
+        _try("ssl_ca_certs", lambda: context.load_verify_locations(cafile=authorities))
+    if data := options.get("ssl_ca_data"):
+        _try("ssl_ca_data", lambda: context.load_verify_locations(cadata=data))
+    if ciphers := options.get("ssl_ciphers"):
+        _try("ssl_ciphers", lambda: context.set_ciphers(ciphers))
+
+
+def _try(name: str, load: Callable[[], object]) -> None:
+    import ssl  # noqa: PLC0415 - see above
+
+    try:
+        load()
+    except (ssl.SSLError, ValueError):
+        raise ValidationError(f"has {name}, which OpenSSL does not take") from None
+    except OSError as error:
+        raise ValidationError(f"has {name}, which cannot be read: {error.strerror}") from None
