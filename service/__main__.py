@@ -5,6 +5,8 @@ import logging
 import os
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import service
 from service import listening, settings
@@ -12,6 +14,7 @@ from service.telemetry import logs
 
 EXIT_SETTINGS = 2
 EXIT_START = 1
+EXIT_OUTPUT = 1
 
 logger = logging.getLogger(__name__)
 
@@ -21,11 +24,12 @@ def main(arguments: list[str] | None = None) -> int:
         prog="s3-signer", description="Serve presigned S3 URLs. Settings are environment variables SIGNER_*."
     )
     parser.add_argument("--version", action="version", version=service.__version__)
-    commands = parser.add_subparsers(dest="command", title="commands", metavar="")
+    commands = parser.add_subparsers(dest="command", title="commands", metavar="COMMAND")
     commands.add_parser("serve", help="serve; the same as no command")
     commands.add_parser("openapi", help="print the OpenAPI document as JSON")
     commands.add_parser("rekey", help="seal every secret in the store with the first of the encryption keys")
-    command = parser.parse_args(arguments).command
+    with _output():
+        command = parser.parse_args(arguments).command
     _leave_no_core()
     try:
         configured = settings.load(os.environ)
@@ -54,8 +58,8 @@ def _rekey(configured: settings.Settings) -> int:
     from service import rekey  # noqa: PLC0415 - who serves does not need it
 
     count = rekey.run(configured)
-    sys.stdout.write(f"sealed anew: {count.sealed}, left as they are: {count.failed}\n")
-    return EXIT_START if count.failed else 0
+    printed = _print(f"sealed anew: {count.sealed}, left as they are: {count.failed}")
+    return EXIT_START if count.failed else printed
 
 
 def _serve(configured: settings.Settings) -> int:
@@ -75,13 +79,39 @@ def _print_openapi(configured: settings.Settings) -> int:
     from service import app  # noqa: PLC0415
     from service.web.handlers import pages  # noqa: PLC0415
 
-    sys.stdout.write(pages.document(app.routes(configured), "json").decode() + "\n")
+    return _print(pages.document(app.routes(configured), "json").decode())
+
+
+def _print(text: str) -> int:
+    if sys.stdout is None:
+        return _fail(["Cannot write to standard output: it is closed"], EXIT_OUTPUT)
+    with _output():
+        sys.stdout.write(f"{text}\n")
     return 0
 
 
+@contextmanager
+def _output() -> Iterator[None]:
+    """Write to standard output. A reader that goes away early, such as ``head``, ends the process without a word."""
+    try:
+        try:
+            yield
+        finally:
+            if sys.stdout:
+                sys.stdout.flush()
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            _fail([f"Cannot write to standard output: {error.strerror}"], EXIT_OUTPUT)
+        # Python flushes once more at its end, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_OUTPUT)
+
+
 def _fail(problems: list[str], status: int) -> int:
-    for problem in problems:
-        sys.stderr.write(f"s3-signer: {problem}\n")
+    # Standard error may be closed, or nobody may read it.
+    with suppress(AttributeError, OSError):
+        for problem in problems:
+            sys.stderr.write(f"s3-signer: {problem}\n")
     return status
 
 

@@ -18,6 +18,42 @@ Address = tuple[Any, ...]
 
 logger = logging.getLogger(__name__)
 
+# A machine without IPv6 says one or the other.
+_ABSENT = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+_OTHER_ADVICE = "Choose another place with {variable}"
+_IN_USE_ADVICE = "Stop what is there, or choose another place with {variable}"
+_FILES_ADVICE = "Raise the limit of open files (ulimit -n)"
+_NAME_ADVICE = "Set {host_variable} to a name that resolves here, or to an address without brackets and port"
+_ADVICE = {
+    errno.EADDRINUSE: _IN_USE_ADVICE,
+    errno.EACCES: (
+        "A port below 1024 takes CAP_NET_BIND_SERVICE, or net.ipv4.ip_unprivileged_port_start; "
+        "give this user the right, or choose another port with {variable}"
+    ),
+    errno.EADDRNOTAVAIL: "Set {host_variable} to an address of this machine; 0.0.0.0 and :: are all of them",
+    errno.EAFNOSUPPORT: "This machine has no such addresses; set {host_variable} to an IPv4 address",
+    errno.EINVAL: "Set {host_variable} to an address with its interface, such as fe80::1%eth0",
+    errno.EMFILE: _FILES_ADVICE,
+    errno.ENFILE: _FILES_ADVICE,
+}
+_PATH_ADVICE = {
+    errno.EADDRINUSE: _IN_USE_ADVICE,
+    errno.ENOENT: "Create its directory, or choose another path with {variable}",
+    errno.ENOTDIR: "A part of the path is a file; choose another path with {variable}",
+    errno.EACCES: "Give this user the right to write to its directory, or choose another path with {variable}",
+    errno.EPERM: "This user may not make or remove a socket there; choose another path with {variable}",
+    errno.EROFS: "Mount a writable directory there, or choose another path with {variable}",
+    errno.EEXIST: "A file that is no socket is there; remove it, or choose another path with {variable}",
+    errno.EISDIR: "A directory is there; choose a path in it with {variable}",
+    errno.ENAMETOOLONG: "A socket's path has at most 107 bytes; choose a shorter one with {variable}",
+    errno.EMFILE: _FILES_ADVICE,
+    errno.ENFILE: _FILES_ADVICE,
+}
+
+
+class UnresolvableHost(OSError):
+    """A text that cannot be a host's name, so that no resolver is asked."""
+
 
 class StartError(Exception):
     """Why the service cannot start, in one sentence that says what to do."""
@@ -51,7 +87,11 @@ def bind(settings: Settings, *, shared: bool = False) -> Listening:
         main = _bind_host(settings.host, settings.port, "SIGNER_PORT", shared=shared)
     if settings.ops_port is None:
         return Listening(main, [])
-    return Listening(main, _bind_host(settings.ops_host, settings.ops_port, "SIGNER_OPS_PORT", shared=shared))
+    try:
+        return Listening(main, _bind_host(settings.ops_host, settings.ops_port, "SIGNER_OPS_PORT", shared=shared))
+    except StartError:
+        Listening(main, []).close()
+        raise
 
 
 def announce(settings: Settings, listening: Listening, *, store: str, networked: bool) -> None:
@@ -77,12 +117,13 @@ def announce(settings: Settings, listening: Listening, *, store: str, networked:
     logger.warning("No authentication: %s can sign with every account", who)
 
 
-def refusal(place: str, error: OSError, variable: str) -> StartError:
+def refusal(place: str, error: OSError, variable: str, *, host_variable: str = "SIGNER_HOST") -> StartError:
+    """Why the service cannot listen at ``place``, with advice that fits; ``variable`` is what names the place."""
     known = error.errno and not isinstance(error, socket.gaierror)
     reason = os.strerror(error.errno) if known and error.errno else error.strerror or str(error)
-    return StartError(
-        f"Cannot listen on {place}: {reason}. Stop what is there, or choose another place with {variable}"
-    )
+    advice = _NAME_ADVICE if isinstance(error, socket.gaierror | UnresolvableHost) else _ADVICE.get(error.errno or 0)
+    advice = (advice or _OTHER_ADVICE).format(variable=variable, host_variable=host_variable)
+    return StartError(f"Cannot listen on {place}: {reason}. {advice}")
 
 
 def _bind_host(host: str, port: int, variable: str, *, shared: bool) -> list[socket.socket]:
@@ -94,7 +135,7 @@ def _bind_host(host: str, port: int, variable: str, *, shared: bool) -> list[soc
                 bound.append(_bind_shared(family, address) if shared else _bind(family, address))
             except OSError as error:
                 # localhost is often two addresses, of which a container has one.
-                if error.errno != errno.EADDRNOTAVAIL:
+                if error.errno not in _ABSENT:
                     raise
                 absent = error
         if absent and not bound:
@@ -102,12 +143,17 @@ def _bind_host(host: str, port: int, variable: str, *, shared: bool) -> list[soc
     except OSError as error:
         for one in bound:
             one.close()
-        raise refusal(f"{host}:{port}", error, variable) from None
+        host_variable = variable.replace("PORT", "HOST")
+        raise refusal(_place(host, port), error, variable, host_variable=host_variable) from None
     return bound
 
 
 def _resolved(host: str, port: int) -> Iterator[tuple[int, Address]]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except UnicodeError:
+        # Of an empty part, such as in `a..b`, or one of more than 63 characters.
+        raise UnresolvableHost("This cannot be a host's name") from None
     # A hosts file may name an address twice.
     yield from dict.fromkeys((family, address) for family, _, _, _, address in found)
 
@@ -147,10 +193,21 @@ def _bind_path(path: Path, mode: int) -> socket.socket:
         made.bind(str(path))
     except OSError as error:
         made.close()
-        raise refusal(str(path), error, "SIGNER_SOCKET") from None
+        raise _path_refusal(path, error) from None
     finally:
         os.umask(umask)
     return made
+
+
+def _path_refusal(path: Path, error: OSError) -> StartError:
+    number = error.errno
+    if number is None:
+        # Python's own error for a path that does not fit, with no number of the system.
+        number = errno.ENAMETOOLONG
+    elif number == errno.EADDRINUSE and not path.is_socket():
+        number = errno.EISDIR if path.is_dir() else errno.EEXIST
+    reason, advice = os.strerror(number), _PATH_ADVICE.get(number, _OTHER_ADVICE)
+    return StartError(f"Cannot listen on {path}: {reason}. {advice.format(variable='SIGNER_SOCKET')}")
 
 
 def _clear(path: Path) -> None:
@@ -159,7 +216,8 @@ def _clear(path: Path) -> None:
         return
     with socket.socket(socket.AF_UNIX) as probe:
         probe.setblocking(False)  # noqa: FBT003 - the standard library's
-        if probe.connect_ex(str(path)) in {0, errno.EAGAIN}:
+        # Any other answer, such as a refusal of the right to ask, says that the socket may be in use.
+        if probe.connect_ex(str(path)) != errno.ECONNREFUSED:
             raise OSError(errno.EADDRINUSE, "")
     path.unlink()
 
@@ -167,5 +225,8 @@ def _clear(path: Path) -> None:
 def _address(bound: socket.socket, scheme: str = "http") -> str:
     if bound.family == socket.AF_UNIX:
         return f"unix:{bound.getsockname()}"
-    host, port = bound.getsockname()[:2]
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+    return f"{scheme}://{_place(*bound.getsockname()[:2])}"
+
+
+def _place(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

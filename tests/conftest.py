@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 import yaml
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from processes import ServiceProcess
 from support.accounts import ACCOUNT
 from watching import WATCH, traced
@@ -20,7 +20,7 @@ from service.telemetry.audit import AuditLog
 pytest_plugins = ["plugins.redis_server", "plugins.secret_watch", "plugins.pace", "plugins.heavy"]
 
 # A busy machine takes its time, which is no fault of what is tested.
-settings.register_profile("without-deadline", settings(), deadline=None)
+settings.register_profile("without-deadline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("without-deadline")
 
 

@@ -1,0 +1,103 @@
+"""The command line: what it prints, and how it ends when nobody reads that."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from processes import clean_environment, run_to_end
+
+
+def run(arguments, *, stdout, unbuffered=False, **settings):
+    """The exit status and standard error of a command whose output goes to a descriptor."""
+    environment = {name: text for name, text in clean_environment().items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(
+        [sys.executable, *(["-u"] if unbuffered else []), "-m", "service", *arguments],
+        env={**environment, **settings},
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.fixture
+def unread():
+    """A pipe that nobody reads any more."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    yield writer
+    os.close(writer)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unbuffered"),
+    [(["openapi"], False), (["openapi"], True), (["--help"], False), (["--version"], False), (["serve", "-h"], False)],
+    ids=str,
+)
+def test_a_command_whose_reader_is_gone_ends_without_a_word(unread, arguments, unbuffered):
+    _, told = run(arguments, stdout=unread, unbuffered=unbuffered)
+
+    assert told == ""
+
+
+def test_head_gets_what_it_asks_for(tmp_path):
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"{sys.executable} -m service openapi | head -c 10"],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.stdout, done.stderr) == ('{"openapi"', "")
+
+
+def test_rekey_whose_reader_is_gone_ends_without_a_word(unread, redis_url, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("k1: " + "A" * 43 + "=\n")
+    _, told = run(["rekey"], stdout=unread, SIGNER_STORE_URL=redis_url, SIGNER_ENCRYPTION_KEYS_FILE=str(keys))
+
+    assert "Traceback" not in told
+    assert "Broken pipe" not in told
+
+
+def test_a_full_disk_is_told_in_one_line():
+    with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device, no path to keep
+        status, told = run(["openapi"], stdout=full)
+
+    assert (status, told) == (1, "s3-signer: Cannot write to standard output: No space left on device\n")
+
+
+def test_a_closed_standard_output_is_told_in_one_line():
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m service openapi >&-"],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (1, "s3-signer: Cannot write to standard output: it is closed\n")
+
+
+@pytest.mark.parametrize(("arguments", "settings"), [([], {"SIGNER_PORT": "x"}), (["nonsense"], {})])
+@pytest.mark.parametrize("closed", ["2>&-", "2>/dev/full"])
+def test_a_wrong_start_has_its_status_where_standard_error_cannot_be_written(arguments, settings, closed):
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m service {' '.join(arguments)} {closed}"],
+        env={**clean_environment(), **settings},
+        capture_output=True,
+        check=False,
+    )
+
+    assert done.returncode == 2
+
+
+def test_an_unknown_command_is_told_with_those_that_there_are():
+    status, lines = run_to_end("nonsense")
+
+    assert status == 2
+    assert lines[-1].startswith("s3-signer: error: argument COMMAND: invalid choice: 'nonsense'")
+    assert all(command in lines[-1] for command in ("serve", "openapi", "rekey"))
