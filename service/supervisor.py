@@ -1,4 +1,4 @@
-"""The parent of several processes that serve: starts them, replaces one that dies, and ends after the last of them."""
+"""The parent of several processes that serve: starts them, replaces one that dies or hangs, and ends after the last."""
 
 import logging
 import os
@@ -9,19 +9,17 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
-from service import listening
+from service import listening, worker_process
 from service.listening import Listening, StartError
 from service.settings import Settings
-
-if TYPE_CHECKING:
-    from service.resources.store import Store
+from service.worker_process import BEAT, FAILED, SERVES
 
 logger = logging.getLogger(__name__)
 
@@ -33,14 +31,21 @@ STEADY_SECONDS = 30.0
 # A worker takes twice server.SHUTDOWN_SECONDS to end, after draining.
 KILL_SECONDS = 15.0
 
-SERVES, FAILED = b"+", b"-"
+# A worker that is silent for so many beats is killed. Ten seconds are more than any request may hold the event loop, on
+# a machine with too much to do.
+MISSED_BEATS = 10
+# Before the first beat it imports what serves, reads the key set and looks for Redis.
+STARTING_BEATS = 60
+
+EXITED, UNRESPONSIVE = "exited", "unresponsive"
 
 
 @dataclass(slots=True)
 class Worker:
     """One place among the workers, and the process in it.
 
-    ``line`` leads to that process: what it says of its start comes here, and if one end is gone the other sees it.
+    ``line`` leads to that process: what it says of its start and its beats come here, and if one end is gone the other
+    sees it. ``missed`` counts the beats that did not come; ``replaces`` is why the process before it had to go.
     """
 
     number: int
@@ -50,6 +55,8 @@ class Worker:
     began: float = 0.0
     pause: float = 0.0
     due: float = inf
+    missed: int = 0
+    replaces: str = ""
 
 
 def run(settings: Settings) -> None:
@@ -80,6 +87,7 @@ class Supervisor:
         self._workers = [Worker(number) for number in range(settings.workers)]
         self._serving = False
         self._kill_at: float | None = None
+        self._check_at = monotonic()
         self._wake, self._waker = socket.socketpair()
 
     def run(self) -> None:
@@ -97,9 +105,8 @@ class Supervisor:
     def _turn(self) -> None:
         """Wait for something to happen, and see to it."""
         lines = {worker.line: worker for worker in self._workers if worker.line}
-        next_due = min(self._kill_at or inf, *(worker.due for worker in self._workers))
-        timeout = None if next_due == inf else max(0.0, next_due - monotonic())
-        readable, _, _ = select.select([self._wake, *lines], [], [], timeout)
+        next_due = min(self._kill_at or inf, self._check_at, *(worker.due for worker in self._workers))
+        readable, _, _ = select.select([self._wake, *lines], [], [], max(0.0, next_due - monotonic()))
         for line in readable:
             if line is self._wake:
                 self._forward(signal.Signals(self._wake.recv(1)[0]))
@@ -109,9 +116,29 @@ class Supervisor:
             logger.error("Workers that do not end are killed")
             self._kill_at = inf
             self._end_all(signal.SIGKILL)
+        if monotonic() >= self._check_at:
+            self._kill_silent()
         for worker in self._workers:
             if monotonic() >= worker.due:
                 self._start(worker)
+
+    def _kill_silent(self) -> None:
+        """Count a beat for each worker, and kill those that have missed too many.
+
+        It is called after all beats were heard. Beats are counted rather than seconds: where all processes were stopped
+        for a while, as a container may be, the parent was too, and nobody has missed anything.
+        """
+        self._check_at = monotonic() + worker_process.BEAT_SECONDS
+        for worker in self._workers:
+            if not worker.line:
+                continue
+            worker.missed += 1
+            most = MISSED_BEATS if worker.said else STARTING_BEATS
+            if worker.missed == most:
+                worker.replaces = UNRESPONSIVE
+                seconds = most * worker_process.BEAT_SECONDS
+                logger.error("Worker process %d has not answered for %.0f seconds and is killed", worker.pid, seconds)
+                os.kill(worker.pid, signal.SIGKILL)
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -143,7 +170,8 @@ class Supervisor:
 
     def _hear(self, worker: Worker) -> None:
         said = worker.line.recv(4096) if worker.line else b""
-        worker.said += said
+        worker.said = (worker.said + said).rstrip(BEAT)
+        worker.missed = 0
         if not said:
             self._bury(worker)
         elif not self._serving and all(each.said.startswith(SERVES) for each in self._workers):
@@ -162,6 +190,7 @@ class Supervisor:
         why = worker.said.removeprefix(FAILED).decode() if worker.said.startswith(FAILED) else _told(status)
         if not self._serving:
             raise StartError(why if worker.said.startswith(FAILED) else f"A worker process {why} before it served")
+        worker.replaces = worker.replaces or EXITED
         steady = monotonic() - worker.began > STEADY_SECONDS
         worker.pause = SHORTEST_PAUSE_SECONDS if steady else _next(worker.pause)
         worker.due = monotonic() + worker.pause
@@ -182,6 +211,7 @@ class Supervisor:
             ours.close()
             self._become(worker, theirs)
         worker.pid, worker.line, worker.said, worker.began, worker.due = pid, ours, b"", monotonic(), inf
+        worker.missed, worker.replaces = 0, ""
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         theirs.close()
 
@@ -190,7 +220,9 @@ class Supervisor:
         status = 1
         try:
             self._let_go()
-            _work(self._settings, self._places, self._directory, worker.number, line)
+            worker_process.work(
+                self._settings, self._places, self._directory, line, number=worker.number, replaces=worker.replaces
+            )
             status = 0
         except StartError as error:
             line.sendall(FAILED + str(error).encode())
@@ -211,35 +243,6 @@ class Supervisor:
         for other in self._workers:
             if other.line:
                 other.line.close()
-
-
-def _work(settings: Settings, places: Listening, directory: Path, number: int, line: socket.socket) -> None:
-    from service.telemetry import sharing  # noqa: PLC0415
-
-    sharing.share(directory, number)
-    # It declares metrics, and so comes after they have been given their place.
-    from service import server  # noqa: PLC0415
-
-    # The parent tells of start and end, once for all.
-    logging.getLogger(server.__name__).setLevel(logging.WARNING)
-
-    def began(store: "Store") -> None:
-        line.sendall(SERVES + store.description.encode())
-
-    try:
-        server.serve(settings, places.siblings(), began=began, parent=line)
-    finally:
-        sharing.flush()
-    if _is_gone(line):
-        logger.warning("Stopped, as the parent process is gone")
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def _is_gone(line: socket.socket) -> bool:
-    line.setblocking(False)  # noqa: FBT003 - the standard library's
-    with suppress(BlockingIOError):
-        return not line.recv(1)
-    return False
 
 
 def _directory() -> Path:

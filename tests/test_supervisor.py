@@ -1,11 +1,13 @@
 """Several processes on one address, as an operator sees them."""
 
+import asyncio
 import os
 import re
 import select
 import signal
 import socket
 import stat
+import subprocess
 import time
 from contextlib import suppress
 from functools import partial
@@ -17,6 +19,9 @@ from redis import Redis
 from support.accounts import KEYS
 from support.service import running
 from support.waiting import eventually
+
+from service import supervisor, worker_process
+from service.settings import load
 
 CLOSE = b"Host: localhost\r\nConnection: close\r\n\r\n"
 SIGN = b"GET /aws/storage/shared/bucket/k HTTP/1.1\r\n" + CLOSE
@@ -316,3 +321,184 @@ def test_workers_share_a_unix_socket(store, tmp_path):
         os.kill(min(workers(process)), signal.SIGKILL)
         assert {status_of(process.exchange(SIGN)) for _ in range(20)} == {200}
         assert process.stop() == 0
+
+
+# Beats come five times as often as in service, and two seconds of silence are enough.
+IMPATIENT = """
+import signal, sys, time
+from service import supervisor, worker_process
+from service.__main__ import main
+worker_process.BEAT_SECONDS, supervisor.MISSED_BEATS = 0.2, 10
+# A worker whose event loop does not run, but which is alive.
+signal.signal(signal.SIGUSR1, lambda *_: time.sleep(600))
+sys.exit(main(["serve"]))
+"""
+SILENCE_SECONDS = 2
+SILENT = "has not answered for 2 seconds and is killed"
+
+
+def silent(process):
+    return [message for message in process.messages if "has not answered" in message]
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGUSR1], ids=["stopped", "hung"])
+def test_a_worker_that_does_not_answer_is_replaced(store, number):
+    with running(measured=False, code=IMPATIENT, SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
+        before = workers(process)
+        stopped = min(before)
+        os.kill(stopped, number)
+        process.wait_for("another starts")
+        assert eventually(lambda: len(workers(process) - before) == 1)
+        process_count = eventually(lambda: metric_of(operations_at(process), "processes") == 2)
+
+        assert silent(process) == [f"Worker process {stopped} {SILENT}"]
+        assert f"Worker process {stopped} ended by SIGKILL; another starts in 0.1 seconds" in process.messages
+        assert before - workers(process) == {stopped}
+        assert process_count
+        assert {status_of(process.exchange(SIGN)) for _ in range(20)} == {200}
+        assert restarts(process) == {"unresponsive": 1.0}
+
+
+def restarts(process):
+    shown = operations_at(process)("/metrics")
+    found = re.findall(r'^s3_signer_worker_restarts_total{reason="(\w+)"} (\S+)$', shown, re.MULTILINE)
+    return {reason: float(value) for reason, value in found}
+
+
+def test_restarts_are_counted_by_reason(store):
+    with running(measured=False, SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
+        assert restarts(process) == {}
+        before = workers(process)
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        assert eventually(lambda: len(workers(process) - before) == 2)
+
+        assert eventually(lambda: metric_of(operations_at(process), "worker_restarts_total") == 2)
+        assert restarts(process) == {"exited": 2.0}
+
+
+def test_a_worker_that_is_busy_for_a_while_is_left_alone(store):
+    with running(measured=False, code=IMPATIENT, SIGNER_STORE_URL=store) as process:
+        before = workers(process)
+        for _ in range(2):
+            for pid in before:
+                os.kill(pid, signal.SIGSTOP)
+            time.sleep(SILENCE_SECONDS / 2)
+            for pid in before:
+                os.kill(pid, signal.SIGCONT)
+            assert status_of(process.exchange(SIGN)) == 200
+            time.sleep(SILENCE_SECONDS / 3)
+
+        assert (workers(process), silent(process)) == (before, [])
+
+
+def test_while_draining_a_worker_that_is_busy_finishes_its_requests(store):
+    with running(measured=False, code=IMPATIENT, SIGNER_STORE_URL=store, SIGNER_DRAIN_SECONDS="1") as process:
+        pids = workers(process)
+        connections = [process.connect(seconds=20) for _ in range(8)]
+        for connection in connections:
+            connection.sendall(b"POST /aws/storage/shared/bucket HTTP/1.1\r\nContent-Length: 11\r\n" + CLOSE)
+        time.sleep(0.2)
+        os.kill(process.pid, signal.SIGTERM)
+        process.wait_for("Stopping on SIGTERM")
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(SILENCE_SECONDS / 2)
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        for connection in connections:
+            connection.sendall(b"filename: k")
+        answers = [status_of(read_to_end(connection)) for connection in connections]
+        for connection in connections:
+            connection.close()
+
+        assert set(answers) == {200}
+        assert process.stop() == 0
+        assert silent(process) == []
+
+
+def test_a_worker_that_does_not_answer_does_not_hold_up_the_end(store):
+    settings = {"SIGNER_STORE_URL": store, "SIGNER_DRAIN_SECONDS": "300"}
+    with running(measured=False, code=IMPATIENT, **settings) as process:
+        for pid in workers(process):
+            os.kill(pid, signal.SIGSTOP)
+
+        assert process.stop() == 0
+        assert len(silent(process)) == 2
+        assert process.messages[-1] == "Stopped"
+
+
+def test_processes_that_were_all_stopped_go_on(store):
+    with running(measured=False, code=IMPATIENT, SIGNER_STORE_URL=store) as process:
+        pids = workers(process)
+        for pid in (process.pid, *pids):
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(1.5 * SILENCE_SECONDS)
+        os.kill(process.pid, signal.SIGCONT)
+        time.sleep(0.5)
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        time.sleep(0.5)
+
+        assert (workers(process), silent(process)) == (pids, [])
+        assert {status_of(process.exchange(SIGN)) for _ in range(20)} == {200}
+
+
+def test_a_parent_that_was_stopped_hears_what_it_has_missed(store):
+    with running(measured=False, code=IMPATIENT, SIGNER_STORE_URL=store) as process:
+        pids = workers(process)
+        os.kill(process.pid, signal.SIGSTOP)
+        time.sleep(1.5 * SILENCE_SECONDS)
+        os.kill(process.pid, signal.SIGCONT)
+        time.sleep(0.5)
+
+        assert (workers(process), silent(process)) == (pids, [])
+
+
+@pytest.mark.timeout(20)
+async def test_a_parent_that_does_not_read_holds_up_no_worker(monkeypatch):
+    monkeypatch.setattr(worker_process, "BEAT_SECONDS", 0.01)
+    parent, line = socket.socketpair()
+    with parent, line:
+        with suppress(BlockingIOError):
+            while True:
+                line.send(b"+" * 4096, socket.MSG_DONTWAIT)
+        worker_process._beat(line)
+        await asyncio.sleep(0.05)
+        parent.settimeout(0)
+        with suppress(BlockingIOError):
+            while parent.recv(65536):
+                pass
+        beats = await asyncio.get_running_loop().sock_recv(parent, 65536)
+
+        assert set(beats) == set(worker_process.BEAT)
+
+
+async def test_beats_end_with_the_parent(monkeypatch, caplog):
+    monkeypatch.setattr(worker_process, "BEAT_SECONDS", 0.01)
+    parent, line = socket.socketpair()
+    with line:
+        parent.close()
+        worker_process._beat(line)
+        await asyncio.sleep(0.05)
+
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(("said", "most"), [(b"+redis://h", supervisor.MISSED_BEATS), (b"", supervisor.STARTING_BEATS)])
+def test_a_worker_that_is_starting_has_more_time(tmp_path, caplog, said, most):
+    parent = supervisor.Supervisor(load({}), None, tmp_path)
+    ours, theirs = socket.socketpair()
+    with ours, theirs, subprocess.Popen(["sleep", "600"]) as process:
+        (worker,) = parent._workers
+        worker.pid, worker.line, worker.said = process.pid, ours, said
+        for _ in range(most - 1):
+            parent._kill_silent()
+        assert (process.poll(), caplog.messages) == (None, [])
+        for _ in range(5):
+            parent._kill_silent()
+
+        assert process.wait() == -signal.SIGKILL
+        assert caplog.messages == [f"Worker process {process.pid} has not answered for {most} seconds and is killed"]
+    parent._wake.close()
+    parent._waker.close()

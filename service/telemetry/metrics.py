@@ -117,6 +117,12 @@ STORE_ERRORS = Family(
     "Calls to Redis that failed.",
     {"call": "as above", "reason": "`unreachable`, or `refused` by Redis itself"},
 )
+WORKER_RESTARTS = Family(
+    Tally,
+    "s3_signer_worker_restarts_total",
+    "Worker processes that were started in place of another.",
+    {"reason": "why the other had to go: it `exited`, or it was `unresponsive` for ten seconds and was killed"},
+)
 PROCESSES = Family(Gauge, "s3_signer_processes", "Processes that serve.", multiprocess_mode="livesum")[()]
 BUILD = Family(
     Gauge,
