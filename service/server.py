@@ -168,7 +168,7 @@ def _stop_signals(parent: socket.socket | None) -> asyncio.Future[str]:
             stop.set_result(name)
 
     def lose(parent: socket.socket) -> None:
-        # Nothing is ever sent on it: it can be read when the other end is gone.
+        # The parent sends nothing on it: it can be read when the other end is closed.
         loop.remove_reader(parent)
         begin("the end of its parent process")
 

@@ -238,7 +238,8 @@ WRITER = """
 import asyncio, sys
 from service.telemetry.audit import AuditLog
 async def main():
-    log = opened(1)
+    log = AuditLog(1)
+    log.open()
     for number in range(2000):
         key = f"{sys.argv[1]}/{number}/" + "\\x01" * (number * 7 % 1000)
         log.signed(**eval(sys.argv[2]), key=key)
