@@ -343,7 +343,7 @@ def silent(process):
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGUSR1], ids=["stopped", "hung"])
 def test_a_worker_that_does_not_answer_is_replaced(store, number):
-    with running(measured=False, code=IMPATIENT, SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
+    with two_workers(measured=False, code=IMPATIENT, SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
         before = workers(process)
         stopped = min(before)
         os.kill(stopped, number)
@@ -366,7 +366,7 @@ def restarts(process):
 
 
 def test_restarts_are_counted_by_reason(store):
-    with running(measured=False, SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
+    with two_workers(measured=False, SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
         assert restarts(process) == {}
         before = workers(process)
         for pid in before:
@@ -378,7 +378,7 @@ def test_restarts_are_counted_by_reason(store):
 
 
 def test_a_worker_that_is_busy_for_a_while_is_left_alone(store):
-    with running(measured=False, code=IMPATIENT, SIGNER_STORE_URL=store) as process:
+    with two_workers(measured=False, code=IMPATIENT, SIGNER_STORE_URL=store) as process:
         before = workers(process)
         for _ in range(2):
             for pid in before:
@@ -393,7 +393,7 @@ def test_a_worker_that_is_busy_for_a_while_is_left_alone(store):
 
 
 def test_while_draining_a_worker_that_is_busy_finishes_its_requests(store):
-    with running(measured=False, code=IMPATIENT, SIGNER_STORE_URL=store, SIGNER_DRAIN_SECONDS="1") as process:
+    with two_workers(measured=False, code=IMPATIENT, SIGNER_STORE_URL=store, SIGNER_DRAIN_SECONDS="1") as process:
         pids = workers(process)
         connections = [process.connect(seconds=20) for _ in range(8)]
         for connection in connections:
@@ -419,7 +419,7 @@ def test_while_draining_a_worker_that_is_busy_finishes_its_requests(store):
 
 def test_a_worker_that_does_not_answer_does_not_hold_up_the_end(store):
     settings = {"SIGNER_STORE_URL": store, "SIGNER_DRAIN_SECONDS": "300"}
-    with running(measured=False, code=IMPATIENT, **settings) as process:
+    with two_workers(measured=False, code=IMPATIENT, **settings) as process:
         for pid in workers(process):
             os.kill(pid, signal.SIGSTOP)
 
@@ -429,7 +429,7 @@ def test_a_worker_that_does_not_answer_does_not_hold_up_the_end(store):
 
 
 def test_processes_that_were_all_stopped_go_on(store):
-    with running(measured=False, code=IMPATIENT, SIGNER_STORE_URL=store) as process:
+    with two_workers(measured=False, code=IMPATIENT, SIGNER_STORE_URL=store) as process:
         pids = workers(process)
         for pid in (process.pid, *pids):
             os.kill(pid, signal.SIGSTOP)
@@ -445,7 +445,7 @@ def test_processes_that_were_all_stopped_go_on(store):
 
 
 def test_a_parent_that_was_stopped_hears_what_it_has_missed(store):
-    with running(measured=False, code=IMPATIENT, SIGNER_STORE_URL=store) as process:
+    with two_workers(measured=False, code=IMPATIENT, SIGNER_STORE_URL=store) as process:
         pids = workers(process)
         os.kill(process.pid, signal.SIGSTOP)
         time.sleep(1.5 * SILENCE_SECONDS)

@@ -398,7 +398,7 @@ def test_a_number_is_plain_digits_in_range(text):
 
 def test_queries_have_defaults():
     assert SigningQuery(text=True).read({}) == {"expiration": 86400}
-    assert SearchQuery(text=True).read({}) == {"_count": 100, "_page": 1}
+    assert SearchQuery(text=True).read({}) == {"_count": 100, "_page": 1, "_sort": "_id"}
     assert DeleteQuery(text=True).read({}) == {"_no-content": False}
 
 

@@ -393,7 +393,7 @@ async def test_a_line_of_which_a_part_is_out_goes_on_where_it_stopped(reader, mo
         return write(descriptor, data[:100])
 
     monkeypatch.setattr(audit.os, "write", write_a_part_and_then_none)
-    log = AuditLog(reader.descriptor)
+    log = opened(reader.descriptor)
     for n in range(3):
         log.signed(**{**SIGNED, "key": f"key-{n}"})
     await log.close()

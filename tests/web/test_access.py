@@ -301,7 +301,7 @@ async def lasting_callers(allowed):
         try:
             return await callers.identify(text, address="a")
         except (Unauthenticated, Throttled) as error:
-            return type(error).__name__
+            return "Throttled" if isinstance(error, Throttled) else "Unauthenticated"
 
     return ask
 
