@@ -99,21 +99,6 @@ class Callers:
         if self._jwt:
             await self._jwt.close()
 
-    def at_hand(self, authorization: str, *, address: str) -> Caller | None:
-        """The caller, if that is known without a wait; None says nothing."""
-        if authorization.startswith("Bearer "):
-            return self._sessions.at_hand(authorization[7:])
-        verdict = self._verdicts.get(self._mark(authorization, address))
-        if verdict is None:
-            return None
-        if verdict is _ROOT_VERDICT:
-            return ROOT
-        id_, secret = verdict
-        client: Client | None = self._repository.model_if_valid(CLIENT, self._repository.at_hand(CLIENT, id_))
-        if client is None or client.secret != secret or BASIC not in client.grant_types:
-            return None
-        return _caller(verdict)
-
     async def identify(self, authorization: str, *, address: str) -> Caller:
         """The caller. ``address`` is where the request comes from, to limit guessing.
 

@@ -40,16 +40,9 @@ class Policies:
         self._linked = frozenset[str]()
         self._rules: dict[str | None, Rules] = {}
 
-    def at_hand(self, caller: Caller) -> Rules | None:
-        """The caller's rules if they are known without a wait."""
-        listing = self._repository.all_at_hand(ACCESS_POLICY)
-        return None if listing is None else self._of(caller, listing)
-
     async def of(self, caller: Caller) -> Rules:
-        """The caller's rules. Raises StoreUnavailable."""
-        return self._of(caller, await self._repository.all(ACCESS_POLICY))
-
-    def _of(self, caller: Caller, listing: Sequence[Resource]) -> Rules:
+        """Return the rules of a caller. Raises StoreUnavailable."""
+        listing = await self._repository.all(ACCESS_POLICY)
         if listing is not self._listing and (self._listing is None or list(listing) != list(self._listing)):
             # What is no policy allows nothing; reading it tells what is wrong.
             models = (self._repository.model_if_valid(ACCESS_POLICY, resource) for resource in listing)

@@ -74,16 +74,6 @@ class Sessions:
             del self._opened[idle]
         return [opened.popleft()[1] for _ in range(len(opened) - MOST_OPEN)]
 
-    def at_hand(self, token: str) -> Caller | None:
-        """The caller, if that is known without a wait."""
-        if len(token) != TOKEN_LENGTH or (stored := self._store.at_hand(KIND, _hash(token))) is None:
-            return None
-        session = _session(stored)
-        if not session.client:
-            return self._root_of(session)
-        client = self._repository.at_hand(CLIENT, session.client)
-        return self._client_of(session, client) if client else None
-
     async def find(self, token: str) -> Caller:
         """The caller. Raises Unauthenticated, StoreUnavailable."""
         if len(token) != TOKEN_LENGTH or (stored := await self._store.get(KIND, _hash(token))) is None:

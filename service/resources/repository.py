@@ -71,14 +71,6 @@ class Repository:
         except (Invalid, Unsealable):
             return None
 
-    def at_hand(self, type_: ResourceType, id: str) -> Resource | None:
-        """See ``Store.at_hand``."""
-        return self._store.at_hand(type_.kind, id)
-
-    def all_at_hand(self, type_: ResourceType) -> Sequence[Resource] | None:
-        """See ``Store.all_at_hand``."""
-        return self._store.all_at_hand(type_.kind)
-
     async def all(self, type_: ResourceType) -> Sequence[Resource]:
         """See ``Store.all``."""
         return await self._store.all(type_.kind)

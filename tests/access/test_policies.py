@@ -94,22 +94,10 @@ async def test_mismatches_tell_of_each_policy_why(policies, write):
     }
 
 
-async def test_what_is_at_hand_is_what_is_told(policies, write):
-    await write("a")
-
-    assert policies.at_hand(TEAM) is await policies.of(TEAM)
-
-
-async def test_a_store_that_must_be_asked_has_nothing_at_hand(policies, store, monkeypatch):
-    monkeypatch.setattr(store, "all_at_hand", lambda _: None)
-
-    assert policies.at_hand(TEAM) is None
-
-
 @pytest.mark.parametrize("change", ["made", "changed", "deleted", "linked away"])
 async def test_a_change_counts_at_once(policies, store, write, change):
     first = await write("a", {"params": {"key": "x"}})
-    before = policies.at_hand(TEAM).allowing(request(key="x")), policies.at_hand(TEAM).allowing(request(key="y"))
+    before = [(await policies.of(TEAM)).allowing(request(key=key)) for key in "xy"]
     if change == "made":
         await write("b", {"params": {"key": "y"}})
     elif change == "changed":
@@ -118,10 +106,10 @@ async def test_a_change_counts_at_once(policies, store, write, change):
         await store.remove(first)
     else:
         await write("a", {"params": {"key": "x"}}, ["other"])
-    after = policies.at_hand(TEAM).allowing(request(key="x")), policies.at_hand(TEAM).allowing(request(key="y"))
+    after = [(await policies.of(TEAM)).allowing(request(key=key)) for key in "xy"]
 
-    assert before == ("a", None)
-    assert after == {"made": ("a", "b"), "changed": (None, "a")}.get(change, (None, None))
+    assert before == ["a", None]
+    assert after == {"made": ["a", "b"], "changed": [None, "a"]}.get(change, [None, None])
 
 
 async def test_policies_that_have_not_changed_are_not_compiled_again(policies, store, write, monkeypatch):
@@ -131,9 +119,13 @@ async def test_policies_that_have_not_changed_are_not_compiled_again(policies, s
     # Read anew, as from a store without a cache.
     (stored,) = await store.all("AccessPolicy")
     again = type(stored)(stored.kind, stored.id, dict(stored.record))
-    monkeypatch.setattr(store, "all_at_hand", lambda _: [again])
 
-    assert policies.at_hand(TEAM) is first
+    async def read_again(_):
+        return [again]
+
+    monkeypatch.setattr(store, "all", read_again)
+
+    assert await policies.of(TEAM) is first
 
 
 @pytest.mark.parametrize(
