@@ -116,6 +116,23 @@ async def test_a_token_ends_with_its_client(sessions, repository, store, opened,
     assert (before, await found(sessions, token)) == ("Client/team", None)
 
 
+async def test_the_oldest_of_too_many_tokens_ends_though_a_cache_knows_it_otherwise(sessions, store, monkeypatch):
+    monkeypatch.setattr("service.access.sessions.MOST_OPEN", 1)
+    first, _ = await sessions.open("team", "hash")
+    stored = await store.get("Session", hashlib.sha256(first.encode()).hexdigest())
+    read = store.get
+
+    async def read_through_a_cache(kind, id, *, fresh=False):
+        """As it was before it was stored, unless the cache is bypassed."""
+        return await read(kind, id, fresh=fresh) if fresh else None
+
+    monkeypatch.setattr(store, "get", read_through_a_cache)
+    await sessions.open("team", "hash")
+
+    assert stored
+    assert store.at_hand("Session", stored.id) is None
+
+
 async def test_a_token_lives_through_other_changes_of_its_client(sessions, repository, opened):
     token = await opened()
     await repository.patch(CLIENT, "team", Document({"description": "x"}, text=False))
