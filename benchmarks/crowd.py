@@ -37,4 +37,3 @@ def fill(client: Redis, accounts: int) -> None:
                 record: dict[Any, Any] = {**compose(fields, seen=None, version=number, now=now, mark=mark, judged=True)}
                 pipe.hset(f"AwsAccount:{member.id}", mapping=record)
             pipe.execute()
-    client.set("_sequence:AwsAccount", accounts)

@@ -2,14 +2,15 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
 from service.errors import StoreUnavailable
 from service.resources.readings import ABANDONED, Readings
 from service.resources.resource import Resource
-from service.resources.store import Page, Store
+from service.resources.store import NothingWritten, Page, Store, StoreListener
 from service.resources.tracking import OFF, Tracker, Watch
 from service.telemetry.metrics import CACHE_HITS, CACHE_INVALIDATIONS, CACHE_MISSES
 
@@ -117,12 +118,8 @@ class CachedStore:
     async def replace(
         self, kind: str, id: str, fields: Mapping[str, str], *, seen: Resource | None, judged: bool = False
     ) -> Resource | None:
-        try:
+        with self._forgetting(kind, id):
             return await self._inner.replace(kind, id, fields, seen=seen, judged=judged)
-        finally:
-            # What a read on its way has seen may be older. Nor is what was written put here: by now another may have
-            # written, and been told of.
-            self._forget(kind, id)
 
     def all_at_hand(self, kind: str) -> Sequence[Resource] | None:
         entry = self._true_entry(_key(kind, ALL))
@@ -138,14 +135,12 @@ class CachedStore:
         return found
 
     async def keep(self, kind: str, id: str, fields: Mapping[str, str], *, seconds: int) -> None:
-        await self._inner.keep(kind, id, fields, seconds=seconds)
-        self._forget(kind, id)
+        with self._forgetting(kind, id):
+            await self._inner.keep(kind, id, fields, seconds=seconds)
 
     async def remove(self, seen: Resource) -> bool:
-        try:
+        with self._forgetting(seen.kind, seen.id):
             return await self._inner.remove(seen)
-        finally:
-            self._forget(seen.kind, seen.id)
 
     async def page(self, kind: str, *, offset: int, count: int) -> Page:
         return await self._inner.page(kind, offset=offset, count=count)
@@ -153,11 +148,21 @@ class CachedStore:
     async def check(self) -> None:
         await self._inner.check()
 
+    async def reached_within(self, seconds: float) -> bool:
+        return await self._inner.reached_within(seconds)
+
+    def listen(self, listener: StoreListener) -> None:
+        self._inner.listen(listener)
+
+    def look_anew(self) -> None:
+        self._inner.look_anew()
+
     def warnings(self) -> Sequence[str]:
         trouble = self._tracker.trouble
         return [*self._inner.warnings(), *([f"The cache is off: {trouble}"] if trouble else [])]
 
     async def open(self) -> None:
+        self._inner.listen(self)
         await asyncio.gather(self._inner.open(), self._tracker.open(self))
 
     async def close(self) -> None:
@@ -178,6 +183,15 @@ class CachedStore:
         self._absences.clear()
         self._listed.clear()
         self._readings.clear()
+
+    def moved(self, run_id: str | None) -> None:
+        self._tracker.expect(run_id)
+
+    def mismatched(self) -> None:
+        self._inner.look_anew()
+
+    def relisted(self, kind: str) -> None:
+        self._drop(_key(kind, ALL))
 
     async def _find(self, key: str) -> Any:
         if entry := self._true_entry(key):
@@ -284,12 +298,29 @@ class CachedStore:
         if len(self._entries) > self._size:
             self._entries.popitem(last=False)
 
+    @contextmanager
+    def _forgetting(self, kind: str, id: str) -> Iterator[None]:
+        """Forget a resource that is written, unless the write fails and changes nothing."""
+        try:
+            yield
+        except NothingWritten:
+            raise
+        except BaseException:
+            self._forget(kind, id)
+            raise
+        # A read under way may have seen an older one. What was written is not put here either: by now another may have
+        # written, and been told of.
+        self._forget(kind, id)
+
     def _forget(self, kind: str, id: str) -> None:
-        """Of what is listed, too; and of reads on their way."""
-        for key in (_key(kind, id), _key(kind, ALL)):
-            self._readings.forget(key)
-            if self._entries.pop(key, None) or self._absences.pop(key, None):
-                CACHE_INVALIDATIONS.inc()
+        """Drop the resource, the listing of its kind, and reads of both that are under way."""
+        self._drop(_key(kind, id))
+        self._drop(_key(kind, ALL))
+
+    def _drop(self, key: str) -> None:
+        self._readings.forget(key)
+        if self._entries.pop(key, None) or self._absences.pop(key, None):
+            CACHE_INVALIDATIONS.inc()
 
     def _spare(self, key: str) -> Entry | None:
         """What may be told of the key while the store is away."""

@@ -1,14 +1,14 @@
-"""Whether Redis answers: carries calls to it, tries lost ones again within a deadline, and watches it come and go."""
+"""Whether Redis can be used: carries calls to it, retries lost ones within a deadline, and watches it come and go."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from math import inf
 from time import monotonic, perf_counter
 from typing import ParamSpec, TypeVar
 
-from redis.asyncio import Redis
+from redis.asyncio import ConnectionPool, Redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import (
     ConnectionError,  # noqa: A004 - it is no OSError, and both mean a lost connection
@@ -18,6 +18,7 @@ from redis.exceptions import (
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.errors import StoreUnavailable
+from service.resources.topology import Arrivals, Server, inspect, is_demotion, reconnect
 from service.telemetry.metrics import STORE_CALLS, STORE_ERRORS
 
 LOGGER = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ CONNECTIONS = 64
 PROBE_SECONDS = 0.5
 WATCH_SECONDS = {"up": 5.0, "down": 0.5}
 FRESH_SECONDS = 1.0
+RECONNECT_SECONDS = 1.0
 COMPLAINT_SECONDS = 60.0
 
 # uvloop raises a bare RuntimeError for a write to a transport that has just closed (MagicStack/uvloop#506).
@@ -48,21 +50,36 @@ class WrongType(Refused):
 
 
 class Reachability:
-    """Carries every call to Redis, and knows from its own PINGs alone whether Redis is there.
+    """Carries every call to Redis, and knows from its own probes alone whether Redis can be used.
 
-    Calls never decide that: one that finds its connection dead only asks for a PING. So the state has one writer, and
-    the log one line a change. ``probe`` has a connection of its own, or a pool that is merely busy would look away.
+    Calls never decide that: one that finds its connection dead only asks for a probe. So the state has one writer, and
+    the log one line a change. ``probe`` has a connection of its own, because a pool that is merely busy is no outage.
+    It reads keys that begin with ``key``.
+
+    ``arrivals`` notes where the connections of ``pool`` and ``probe`` end. When a new one ends at another server than
+    those before, all of them are made anew. ``moved`` is called with "" before that, and after it with the run id, or
+    None where the user may not ask.
     """
 
-    def __init__(self, probe: Redis, name: str) -> None:
+    def __init__(self, pool: ConnectionPool, probe: Redis, name: str, key: str, arrivals: Arrivals) -> None:
+        self._pool = pool
         self._probe_client = probe
         self._name = name
+        self._key = key
+        self._arrivals = arrivals
+        arrivals.on_change = self._on_arrival
+        self.moved: Callable[[str | None], None] = lambda _: None
+        self._run_id: str | None = None
+        """The server at which all connections are known to end."""
+
+        self._server: Server | None = None
         # redis-py's blocking pool lets newcomers overtake: under load a call waited there for seconds.
         self._places = asyncio.Semaphore(CONNECTIONS)
         self._down_since = inf
-        self._probed_at = -inf
+        self._probed_at = self._reached_at = self._reconnected_at = -inf
         self._probing = asyncio.Lock()
         self._suspicion = asyncio.Event()
+        self._is_anew = False
         self._watcher: asyncio.Task[None] | None = None
         self._complained_at: dict[str, float] = {}
 
@@ -87,14 +104,37 @@ class Reachability:
             STORE_CALLS[command.__name__,].observe(perf_counter() - began)
 
     async def check(self) -> None:
-        """Raise ``StoreUnavailable`` unless Redis has answered a PING within the last second, or does now.
+        """Raise ``StoreUnavailable`` unless a probe has succeeded within the last second, or does now.
 
-        At once while it is known to be away: the watcher asks it twice a second.
+        At once while Redis is known to be away: the watcher asks it twice a second.
         """
         if not self._is_down and monotonic() - self._probed_at > FRESH_SECONDS:
             await self._probe()
         if self._is_down:
             raise self._away()
+
+    async def reached_within(self, seconds: float) -> bool:
+        """Whether ``check`` succeeds, or has a probe succeeded in the last ``seconds``."""
+        with suppress(StoreUnavailable):
+            await self.check()
+            return True
+        return monotonic() - self._reached_at <= seconds
+
+    def warnings(self) -> Sequence[str]:
+        """What an operator should change on the server, in sentences."""
+        return self._server.warnings if self._server else ()
+
+    def look_anew(self) -> None:
+        """Find out on a new connection which server the address leads to."""
+        self._is_anew = True
+        self._suspicion.set()
+
+    async def reconnect(self) -> None:
+        """Make every connection anew, as the address may lead to another server by now; at most once a second."""
+        if monotonic() - self._reconnected_at > RECONNECT_SECONDS:
+            self._reconnected_at = monotonic()
+            self.look_anew()
+            await reconnect(self._pool)
 
     async def open(self) -> None:
         await self._probe()
@@ -114,7 +154,7 @@ class Reachability:
 
     async def _persist(self, command: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         ends = monotonic() + DEADLINE_SECONDS
-        failures = 0
+        failures, demoted = 0, False
         while True:
             try:
                 async with asyncio.timeout(min(TRY_SECONDS, ends - monotonic())), self._places:
@@ -126,6 +166,11 @@ class Reachability:
                 if monotonic() + pause > ends:
                     raise
                 await asyncio.sleep(pause)
+            except RedisError as error:
+                if demoted or not is_demotion(error):
+                    raise
+                demoted = True
+                await self.reconnect()
 
     def _away(self) -> StoreUnavailable:
         return StoreUnavailable("The account store cannot be reached")
@@ -151,25 +196,58 @@ class Reachability:
                     await waiting
             self._suspicion.clear()
             await self._probe()
+            if self._server and not self._server.is_primary:
+                # Nor must writes that a replica refuses.
+                await asyncio.sleep(WATCH_SECONDS["down"])
 
     async def _probe(self) -> None:
         async with self._probing:
             began = monotonic()
             try:
                 async with asyncio.timeout(PROBE_SECONDS):
-                    await self._ping()
+                    self._note(await self._look())
             except Exception as error:  # noqa: BLE001 - whatever it is, a watcher that dies would leave the state as it is
                 self._turn(why_down=reason(error), since=began)
             else:
+                self._reached_at = monotonic()
                 self._turn(why_down=None, since=inf)
             self._probed_at = monotonic()
 
-    async def _ping(self) -> None:
-        # One connection may be lost (a proxy, a failed-over host) while Redis is there.
-        with suppress(ConnectionError):
-            await self._probe_client.ping()
-            return
-        await self._probe_client.ping()
+    async def _look(self) -> Server:
+        """The server that the address leads to; every connection ends there when this returns."""
+        is_anew, self._is_anew = self._is_anew, False
+        server = None if is_anew else await self._look_as_before()
+        if server is None:
+            await reconnect(self._probe_client.connection_pool)
+            server = await inspect(self._probe_client, self._key)
+        elif server.run_id == self._run_id:
+            return server
+        if server.run_id is None or server.run_id != self._run_id:
+            await reconnect(self._pool)
+            self._run_id = server.run_id
+            self.moved(server.run_id)
+        return server
+
+    async def _look_as_before(self) -> Server | None:
+        """The server at the end of the probe's connection; None if the address may lead to a better one."""
+        with suppress(RedisError, OSError, RuntimeError):
+            server = await inspect(self._probe_client, self._key)
+            if server.is_primary and server.run_id == self._arrivals.run_id:
+                return server
+        return None
+
+    def _on_arrival(self) -> None:
+        self._suspicion.set()
+        if self._run_id is not None:
+            # Other connections end at another server: nothing that was read is known to be true.
+            self.moved("")
+
+    def _note(self, server: Server) -> None:
+        known = self.warnings()
+        self._server = server
+        for warning in server.warnings:
+            if warning not in known:
+                LOGGER.warning("The account store %s: %s", self._name, warning)
 
     def _turn(self, *, why_down: str | None, since: float) -> None:
         if why_down and not self._is_down:

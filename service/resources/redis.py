@@ -1,72 +1,28 @@
 """The store on Redis: one hash a resource, its record as plain text fields. Knows the commands and what they race."""
 
-import hashlib
+import asyncio
 import secrets
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Self
 
-from redis.asyncio import ConnectionPool, Redis, SSLConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.asyncio import Redis, SSLConnection
+from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.errors import Invalid, ServiceError, StoreUnavailable
 from service.resources.batching import Batches
+from service.resources.compare_and_set import swap
 from service.resources.index import Index
-from service.resources.reachability import CONNECTIONS, LOST, TRY_SECONDS, Reachability, WrongType
-from service.resources.resource import WRITES, Record, Resource, compose
-from service.resources.store import Clock, Page, utc_now
+from service.resources.pacing import paced
+from service.resources.reachability import CONNECTIONS, Reachability, WrongType
+from service.resources.resource import VERSION, WRITES, Record, Resource, compose
+from service.resources.store import Clock, Page, StoreListener, utc_now
+from service.resources.topology import Arrivals, connect, is_demotion
+from service.resources.types import AWS_ACCOUNT
 
-HEALTH_CHECK_SECONDS = 15
-
-# The new fields go in before the old ones go out, and nothing is deleted whole: were one command refused half way
-# (an ACL, say), what was there is still there. A hash without fields is gone by itself.
-COMPARE_AND_SET = """
-local seen = tonumber(ARGV[1])
-if redis.call('HLEN', KEYS[1]) ~= seen then return 0 end
-for i = 2, 2 * seen, 2 do
-  if redis.call('HGET', KEYS[1], ARGV[i]) ~= ARGV[i + 1] then return 0 end
-end
-local kept = {}
-for i = 2 * seen + 2, #ARGV, 2 do
-  redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
-  kept[ARGV[i]] = true
-end
-for i = 2, 2 * seen, 2 do
-  if not kept[ARGV[i]] then redis.call('HDEL', KEYS[1], ARGV[i]) end
-end
-return 1
-"""
-COMPARE_AND_SET_SHA = hashlib.sha1(COMPARE_AND_SET.encode(), usedforsecurity=False).hexdigest()
-
-
-def connect(url: str, *, connections: int) -> Redis:
-    """A client for ``redis://``, ``rediss://`` or ``unix://``. Raises ``ValueError``, without the URL, for any other.
-
-    It does not try again by itself: who writes must know whether an earlier try may have landed.
-    """
-    try:
-        pool = ConnectionPool.from_url(
-            url,
-            max_connections=connections,
-            # A time for each try is kept outside: redis-py would make a task of every command that it sends.
-            socket_timeout=None,
-            socket_connect_timeout=TRY_SECONDS,
-            health_check_interval=HEALTH_CHECK_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-            # RESP3's handshake needs Redis 6 and asks for maintenance pushes; nothing here wants either.
-            protocol=2,
-            decode_responses=True,
-            # What an operator writes need not be UTF-8: it must be read, compared and written back as it is.
-            encoding_errors="surrogateescape",
-        )
-        # Options of the URL are only looked at when a connection is made, which would be at the first request.
-        pool.make_connection()  # type: ignore[no-untyped-call]
-    except (ValueError, TypeError, AttributeError):
-        raise ValueError("not a Redis URL (redis://, rediss:// or unix://)") from None
-    return Redis.from_pool(pool)
+# Reads of one listing that go together. A listing gives way to others after each.
+CHUNK = 50
 
 
 class RedisStore:
@@ -77,18 +33,30 @@ class RedisStore:
 
     networked = True
 
-    def __init__(self, client: Redis, probe: Redis, *, prefix: str = "", clock: Clock = utc_now) -> None:
+    def __init__(
+        self,
+        client: Redis,
+        probe: Redis,
+        *,
+        prefix: str = "",
+        clock: Clock = utc_now,
+        arrivals: Arrivals | None = None,
+    ) -> None:
         self._client = client
         self._prefix = prefix
         self._clock = clock
         self.description = _description(client)
-        self._reach = Reachability(probe, self.description)
+        key = self._key(AWS_ACCOUNT.kind, "")
+        self._reach = Reachability(client.connection_pool, probe, self.description, key, arrivals or Arrivals())
         self._index = Index(client, self._reach, prefix)
         self._reads = Batches(self._read_each)
+        self._listing = asyncio.Lock()
 
     @classmethod
     def at(cls, url: str, *, prefix: str = "") -> Self:
-        return cls(connect(url, connections=CONNECTIONS), connect(url, connections=1), prefix=prefix)
+        arrivals = Arrivals()
+        client = connect(url, connections=CONNECTIONS, arrivals=arrivals)
+        return cls(client, connect(url, connections=1, arrivals=arrivals), prefix=prefix, arrivals=arrivals)
 
     def at_hand(self, kind: str, id: str) -> Resource | None:
         del kind, id
@@ -103,17 +71,20 @@ class RedisStore:
         self, kind: str, id: str, fields: Mapping[str, str], *, seen: Resource | None, judged: bool = False
     ) -> Resource | None:
         mark = secrets.token_hex(8)
-        version = await self._next_version(kind, seen)
         if seen is None:
-            # Whoever is told of the hash and lists at once must find it. Before the hash is there, it is passed over.
+            # A reader that finds the hash and lists at once must find the entry. A listing skips it until then.
             await self._index.put(kind, [id])
-        record = compose(fields, seen=seen, version=version, now=self._clock(), mark=mark, judged=judged)
-        swapped, in_doubt = await self._swap(kind, id, seen.record if seen else {}, record)
-        if not swapped and not (in_doubt and await self._has_landed(kind, id, mark)):
+        # Redis gives the version: the script that compares knows that none was given out in between.
+        least = seen.version + 1 if seen else 1
+        record = compose(fields, seen=seen, version=least, now=self._clock(), mark=mark, judged=judged)
+        version, in_doubt = await self._swap(kind, id, seen.record if seen else {}, record)
+        if not version and in_doubt:
+            version = await self._landed_version(kind, id, mark)
+        if not version:
             return None
-        # A mend that found no hash yet may have taken the entry out, and what an operator has created has had none.
+        # A repair that found no hash yet may have taken the entry out, and a hash that an operator made has had none.
         await self._index.put(kind, [id])
-        return Resource(kind, id, record, judged=judged)
+        return Resource(kind, id, {**record, VERSION: version}, judged=judged)
 
     def all_at_hand(self, kind: str) -> Sequence[Resource] | None:
         del kind
@@ -138,8 +109,8 @@ class RedisStore:
         await self._reach.call(keep)
 
     async def remove(self, seen: Resource) -> bool:
-        swapped, in_doubt = await self._swap(seen.kind, seen.id, seen.record, {})
-        if not swapped and not (in_doubt and await self._is_gone(seen)):
+        removed, in_doubt = await self._swap(seen.kind, seen.id, seen.record, {})
+        if not removed and not (in_doubt and await self._is_gone(seen)):
             return False
         await self._index.drop(seen.kind, [seen.id])
         return True
@@ -151,13 +122,24 @@ class RedisStore:
     async def check(self) -> None:
         await self._reach.check()
 
+    async def reached_within(self, seconds: float) -> bool:
+        return await self._reach.reached_within(seconds)
+
+    def listen(self, listener: StoreListener) -> None:
+        self._reach.moved = listener.moved
+        self._index.relisted = listener.relisted
+
+    def look_anew(self) -> None:
+        self._reach.look_anew()
+
     def warnings(self) -> Sequence[str]:
-        return ()
+        return self._reach.warnings()
 
     async def open(self) -> None:
         await self._reach.open()
 
     async def close(self) -> None:
+        await self._index.close()
         await self._reach.close()
         # A connection that takes too long to say goodbye is dropped all the same.
         with suppress(RedisTimeoutError):
@@ -179,8 +161,7 @@ class RedisStore:
                     pipe.hgetall(self._key(kind, id_))
                 answers = await pipe.execute(raise_on_error=False)
             for answer in answers:
-                # Such as that Redis is still loading: to be tried again.
-                if isinstance(answer, LOST):
+                if isinstance(answer, Exception) and is_demotion(answer):
                     raise answer
             return answers
 
@@ -194,18 +175,19 @@ class RedisStore:
         refused = self._reach.refused("hgetall", error)
         return _no_hash(kind, id) if isinstance(refused, WrongType) else refused
 
-    async def _read_all(self, kind: str, ids: Sequence[str]) -> list[Resource]:
-        """Those that are there. A key that is no hash, or has gone since the index was read, is left out."""
-        records = await self._read_each([(kind, id_) for id_ in ids]) if ids else []
-        return [
-            Resource(kind, id_, record)
-            for id_, record in zip(ids, records, strict=True)
-            if record and isinstance(record, dict)
-        ]
-
     async def _adopted_all(self, kind: str, ids: Sequence[str]) -> list[Resource]:
-        adopted = [await self._adopted(found) for found in await self._read_all(kind, ids)]
-        return [resource for resource in adopted if resource]
+        """Those that are there. A key that is no hash, or has gone since the index was read, is left out."""
+        found: list[Resource] = []
+        for start in range(0, len(ids), CHUNK):
+            chunk = ids[start : start + CHUNK]
+            # One chunk at a time, of all listings: together they would hold the loop for as long as all of them take.
+            async with self._listing:
+                records = await self._read_each([(kind, id_) for id_ in chunk])
+                async for id_, record in paced(zip(chunk, records, strict=True)):
+                    stored = Resource(kind, id_, record) if record and isinstance(record, dict) else None
+                    if stored and (adopted := await self._adopted(stored)):
+                        found.append(adopted)
+        return found
 
     async def _adopted(self, found: Resource) -> Resource | None:
         """``found`` under a version of its own, where an operator has changed it since the service last wrote it."""
@@ -218,36 +200,21 @@ class RedisStore:
             # A replica, or an account that may only read, can serve it all the same.
             return found
 
-    async def _next_version(self, kind: str, seen: Resource | None) -> int:
-        sequence = f"{self._prefix}_sequence:{kind}"
-        behind = seen.version if seen else 0
-        version = await self._reach.call(self._client.incr, sequence)
-        if version <= behind:
-            # The sequence was lost, or records were brought from elsewhere. Adding, unlike SET, races nobody.
-            version = await self._reach.call(self._client.incrby, sequence, behind + 1 - version)
-        return version
-
-    async def _swap(self, kind: str, id: str, old: Mapping[str, str], new: Mapping[str, str]) -> tuple[bool, bool]:
-        """Whether ``new`` now stands in place of ``old``; and, if not, whether an earlier try may have put it there."""
-        arguments = [str(len(old)), *_flat(old), *_flat(new)]
-        tries = 0
-
-        async def compare_and_set() -> bool:
-            nonlocal tries
-            tries += 1
-            try:
-                return bool(await self._client.evalsha(COMPARE_AND_SET_SHA, 1, self._key(kind, id), *arguments))
-            except NoScriptError:
-                return bool(await self._client.eval(COMPARE_AND_SET, 1, self._key(kind, id), *arguments))
-
+    async def _swap(self, kind: str, id: str, old: Mapping[str, str], new: Mapping[str, str]) -> tuple[str, bool]:
+        """See ``swap``. Raises Invalid for a key of another type."""
         try:
-            return await self._reach.call(compare_and_set), tries > 1
+            return await swap(self._client, self._reach, self._key(kind, id), old, new)
         except WrongType:
             raise _no_hash(kind, id) from None
 
-    async def _has_landed(self, kind: str, id: str, mark: str) -> bool:
+    async def _landed_version(self, kind: str, id: str, mark: str) -> str:
+        """The version of the write with that ``mark``; "" if it has not landed."""
         current = await self._read(kind, id)
-        return current is not None and mark in _marks(current)
+        marks = _marks(current) if current else []
+        if current is None or mark not in marks:
+            return ""
+        # Where others have written since, an If-Match with this version must not match theirs.
+        return str(current.version if marks[0] == mark else current.version - 1)
 
     async def _is_gone(self, seen: Resource) -> bool:
         """Whether what is there now, if anything, was created after ``seen`` had been deleted."""
@@ -262,12 +229,6 @@ def _description(client: Redis) -> str:
         return f"unix://{where['path']}?db={where.get('db', 0)}"
     scheme = "rediss" if issubclass(pool.connection_class, SSLConnection) else "redis"
     return f"{scheme}://{where.get('host', 'localhost')}:{where.get('port', 6379)}/{where.get('db', 0)}"
-
-
-def _flat(record: Mapping[str, str]) -> Iterator[str]:
-    for name, text in record.items():
-        yield name
-        yield text
 
 
 def _marks(resource: Resource) -> list[str]:

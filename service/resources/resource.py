@@ -17,8 +17,9 @@ WRITES_REMEMBERED = 8
 # In front of the digest of fields that a schema has found valid; to be raised when one becomes stricter.
 JUDGED = "2:"
 
-# No sequence gives a longer one; counting on from what an operator wrote there would overflow it for good.
-LONGEST_VERSION = 15
+# The largest whole number that Lua in Redis, and JSON in most clients, hold exactly: microseconds until the year 2255.
+# Counting on from a larger one that an operator wrote would give the same version again and again.
+LARGEST_VERSION = 2**53 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,10 @@ class Resource:
     def version(self) -> int:
         # An operator may have written anything here.
         text = self.record.get(VERSION, "")
-        return int(text) if len(text) <= LONGEST_VERSION and text.isascii() and text.isdecimal() else 0
+        if len(text) > len(str(LARGEST_VERSION)) or not text.isascii() or not text.isdecimal():
+            return 0
+        version = int(text)
+        return version if version < LARGEST_VERSION else 0
 
     def recognise(self) -> bool:
         """Whether the fields are as the service wrote them, and so as valid as they were then.

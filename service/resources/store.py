@@ -5,10 +5,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import count, takewhile
+from itertools import takewhile
 from types import MappingProxyType
 from typing import Protocol
 
+from service.errors import StoreUnavailable
 from service.resources.resource import Resource, compose
 
 Clock = Callable[[], datetime]
@@ -20,12 +21,34 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def microseconds(instant: datetime) -> int:
+    """Since 1970, as Redis' TIME counts them."""
+    return (instant - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """A part of the resources of one kind, ordered by id; ``total`` counts all of them."""
 
     total: int
     resources: Sequence[Resource]
+
+
+class NothingWritten(StoreUnavailable):
+    """A write failed, and nothing of it has reached the store."""
+
+
+class StoreListener(Protocol):
+    """Receives what a store finds out about itself. No call may fail, or wait for anything."""
+
+    def moved(self, run_id: str | None) -> None:
+        """Every call goes to the server ``run_id`` from now on. "" while several are used, None where that is unknown.
+
+        A run id names one process of a server. Source: https://redis.io/docs/latest/commands/info/
+        """
+
+    def relisted(self, kind: str) -> None:
+        """Listings of ``kind`` may have missed a resource, or have had one too many, until now."""
 
 
 class Store(Protocol):
@@ -74,10 +97,19 @@ class Store(Protocol):
         """At most ``count`` resources after the first ``offset``."""
 
     async def check(self) -> None:
-        """Raise ``StoreUnavailable`` unless the store answers now."""
+        """Raise ``StoreUnavailable`` unless resources can be read now."""
+
+    async def reached_within(self, seconds: float) -> bool:
+        """Whether resources can be read now, or could be in the last ``seconds``."""
+
+    def listen(self, listener: StoreListener) -> None:
+        """Report to ``listener`` from now on."""
+
+    def look_anew(self) -> None:
+        """Find out soon whether the store's address leads to another server than before."""
 
     def warnings(self) -> Sequence[str]:
-        """What does not work as it should, though the store answers, in sentences."""
+        """What an operator should change, though resources can be read, in sentences."""
 
     async def open(self) -> None:
         """Begin to watch the store. Never raises because a store is away."""
@@ -94,7 +126,7 @@ class EmbeddedStore:
 
     def __init__(self, clock: Clock = utc_now) -> None:
         self._clock = clock
-        self._versions = count(1)
+        self._version = 0
         self._kinds: dict[str, dict[str, Resource]] = {}
         self._kept: OrderedDict[tuple[str, str], datetime] = OrderedDict()
         """When what is kept for a time is over, by kind and id."""
@@ -114,8 +146,11 @@ class EmbeddedStore:
         resources = self._kinds.setdefault(kind, {})
         if resources.get(id) is not seen:
             return None
-        version, mark = next(self._versions), secrets.token_hex(8)
-        record = compose(fields, seen=seen, version=version, now=self._clock(), mark=mark, judged=judged)
+        now = self._clock()
+        # The process before this one may have given out any version up to its last instant.
+        self._version = max(self._version + 1, microseconds(now))
+        mark = secrets.token_hex(8)
+        record = compose(fields, seen=seen, version=self._version, now=now, mark=mark, judged=judged)
         resources[id] = Resource(kind, id, record, judged=judged)
         self._listings.pop(kind, None)
         return resources[id]
@@ -154,6 +189,16 @@ class EmbeddedStore:
 
     async def check(self) -> None:
         """Always there."""
+
+    async def reached_within(self, seconds: float) -> bool:
+        del seconds
+        return True
+
+    def listen(self, listener: StoreListener) -> None:
+        """Nothing happens to it."""
+
+    def look_anew(self) -> None:
+        """It has no address."""
 
     def warnings(self) -> Sequence[str]:
         return ()

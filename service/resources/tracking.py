@@ -16,7 +16,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError  # noqa: A004 - as in reachability
 
 from service.resources.reachability import LOST, reason
-from service.resources.redis import connect
+from service.resources.topology import connect, run_id_of
 from service.telemetry.metrics import CACHE_LIVE
 
 LOGGER = logging.getLogger(__name__)
@@ -25,6 +25,10 @@ BEGIN_SECONDS = 1.0
 HEARTBEAT_SECONDS = 1.0
 SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 1.0
 REFUSED_SECONDS = 60.0
+
+# The store and the tracker reach different servers for a moment when an address moves, and for good behind a proxy that
+# spreads connections over several servers.
+MOST_MISMATCHES = 10
 
 
 class Watch:
@@ -44,13 +48,20 @@ OFF = Watch(live=False)
 
 
 class Listener(Protocol):
-    """Who is told. Neither call may fail, or wait for anything."""
+    """Receives changes. No call may fail, or wait for anything."""
 
     def changed(self, kind: str, id: str) -> None:
         """A resource was written, deleted or renamed, by whomever."""
 
     def flushed(self) -> None:
         """Any of them may have been."""
+
+    def mismatched(self) -> None:
+        """The tracking connection ends at another server than the store's."""
+
+
+class OtherServer(ConnectionError):
+    """The tracking connection ends at another server than the store's."""
 
 
 class Tracker:
@@ -66,6 +77,9 @@ class Tracker:
         self._prefix = prefix
         self._listener: Listener | None = None
         self._refusal: str | None = None
+        self._run_id: str | None = None
+        self._expected: str | None = None
+        self._mismatches = 0
         self._tried = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -79,6 +93,12 @@ class Tracker:
         if self.watch.live:
             return None
         return self._refusal or "Redis does not tell of changes at the moment"
+
+    def expect(self, run_id: str | None) -> None:
+        """Track no other server than ``run_id``; None for any, "" for none at all until the next call."""
+        self._expected = run_id
+        if self.watch.live and not self._is_expected():
+            self._end_watch()
 
     async def open(self, listener: Listener) -> None:
         """Begin, and wait for the end of the first try, good or bad."""
@@ -100,17 +120,32 @@ class Tracker:
                 await self._begin(connection)
                 pause = SHORTEST_PAUSE_SECONDS
                 await self._listen(connection)
+            except OtherServer:
+                self._on_mismatch()
             except LOST as error:
                 LOGGER.debug("Redis does not tell of changes: %s", reason(error))
             except Exception as error:  # noqa: BLE001 - an old server, an ACL, a proxy: each says no in its own way
                 self._note_refusal(reason(error))
             finally:
-                self.watch.live = False
-                CACHE_LIVE.set(0)
+                self._end_watch()
                 await connection.disconnect(nowait=True)
             self._tried.set()
             await asyncio.sleep(REFUSED_SECONDS if self._refusal else pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    def _end_watch(self) -> None:
+        self.watch.live = False
+        CACHE_LIVE.set(0)
+
+    def _is_expected(self) -> bool:
+        return self._run_id is None or self._expected is None or self._run_id == self._expected
+
+    def _on_mismatch(self) -> None:
+        self._mismatches += 1
+        if self._mismatches > MOST_MISMATCHES:
+            self._note_refusal("connections to this address end at several servers")
+        if self._listener:
+            self._listener.mismatched()
 
     def _make_connection(self) -> AbstractConnection:
         # Pushes need RESP3. A health check of redis-py's own would take their place in the stream.
@@ -120,20 +155,25 @@ class Tracker:
     async def _begin(self, connection: AbstractConnection) -> None:
         async with asyncio.timeout(BEGIN_SECONDS):
             await connection.connect()  # type: ignore[no-untyped-call]
+            self._run_id = await run_id_of(connection)
+            if not self._is_expected():
+                raise OtherServer
             # redis-py has no public way in.
             parser: Any = connection._parser  # noqa: SLF001
             parser.set_invalidation_push_handler(self._told)
             prefixes = [word for kind in sorted(self.kinds) for word in ("PREFIX", f"{self._prefix}{kind}:")]
             await connection.send_command("CLIENT", "TRACKING", "ON", "BCAST", *prefixes)
             await connection.read_response()
-        self._refusal = None
+        if not self._is_expected():
+            raise OtherServer
+        self._refusal, self._mismatches = None, 0
         self.watch = Watch(live=True, confirmed_at=monotonic())
         CACHE_LIVE.set(1)
         self._tried.set()
 
     async def _listen(self, connection: AbstractConnection) -> None:
         silent = False
-        while True:
+        while self.watch.live:
             # None is a time-out; everything else, a push or a PONG, is a sign of life.
             if await connection.read_response(timeout=HEARTBEAT_SECONDS, push_request=True) is not None:
                 self.watch.confirmed_at = monotonic()
@@ -143,6 +183,7 @@ class Tracker:
             else:
                 await connection.send_command("PING")
                 silent = True
+        raise OtherServer
 
     async def _told(self, push: list[Any]) -> list[Any]:
         """Take ``["invalidate", keys]``, where None for the keys means all; what it returns, a reader sees."""

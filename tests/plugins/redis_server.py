@@ -20,16 +20,27 @@ STOP_SECONDS = 10
 class RedisServer:
     """One server process. Its data outlive it: a stop or a kill is that of a host with a disk."""
 
-    def __init__(self, binary: str, directory: Path) -> None:
-        self.port = _free_port()
+    def __init__(self, binary: str, directory: Path, *options: str, config: Path | None = None) -> None:
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.socket_path = directory / "redis.sock"
         self._command = [
-            *(binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(directory)),
+            *(
+                binary,
+                *([str(config)] if config else []),
+                "--port",
+                str(self.port),
+                "--bind",
+                "127.0.0.1",
+                "--dir",
+                str(directory),
+            ),
             # Relative to --dir, as such a path may be some hundred characters long at most.
             *("--unixsocket", self.socket_path.name, "--loglevel", "warning", "--save", ""),
             # Written before each answer: a killed process has lost nothing. What a disk may lose is not at issue.
             *("--appendonly", "yes", "--appendfsync", "no", "--auto-aof-rewrite-percentage", "0"),
+            # A replica need not wait five seconds for another one to come.
+            *("--repl-diskless-sync-delay", "0", *options),
         ]
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -81,7 +92,7 @@ class RedisServer:
         self._process = None
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

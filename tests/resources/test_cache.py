@@ -6,8 +6,8 @@ import gc
 import pytest
 
 from service.errors import StoreUnavailable
-from service.resources.cache import CachedStore
-from service.resources.store import EmbeddedStore
+from service.resources.cache import HASTE_SECONDS, CachedStore
+from service.resources.store import EmbeddedStore, NothingWritten
 from service.resources.tracking import OFF, Watch
 from service.telemetry.metrics import CACHE_HITS, CACHE_INVALIDATIONS, CACHE_MISSES
 
@@ -21,7 +21,7 @@ class SlowStore(EmbeddedStore):
     def __init__(self):
         super().__init__()
         self.reads = 0
-        self.away = self.hoping = False
+        self.away = self.hoping = self.closed = False
         self._open = asyncio.Event()
         self._open.set()
 
@@ -61,6 +61,15 @@ class SlowStore(EmbeddedStore):
         if self.away:
             raise StoreUnavailable("away")
 
+    async def close(self):
+        self.closed = True
+
+    def listen(self, listener):
+        self.listener = listener
+
+    def look_anew(self):
+        self.looked_anew = True
+
 
 class CuedTracker:
     kinds = frozenset({KIND})
@@ -73,6 +82,9 @@ class CuedTracker:
 
     async def close(self):
         self.end()
+
+    def expect(self, run_id):
+        self.expected = run_id
 
     def begin(self):
         self.watch = Watch(live=True, confirmed_at=now())
@@ -452,6 +464,101 @@ async def test_a_write_that_may_have_landed_is_read_again(cache, inner, write, m
     assert await region(cache) == "two"
 
 
+@pytest.mark.parametrize("call", ["replace", "remove", "keep"])
+async def test_a_write_that_has_changed_nothing_leaves_what_was_read(cache, inner, tracker, write, monkeypatch, call):
+    async def fail(*_, **__):
+        raise NothingWritten("refused")
+
+    await write("one")
+    seen = await cache.get(KIND, "a")
+    monkeypatch.setattr(inner, call, fail)
+    with pytest.raises(StoreUnavailable):
+        await (
+            cache.replace(KIND, "a", {}, seen=seen)
+            if call == "replace"
+            else cache.remove(seen)
+            if call == "remove"
+            else cache.keep(KIND, "a", {}, seconds=60)
+        )
+    tracker.end()
+    inner.away = True
+
+    assert await region(cache) == "one"
+
+
+@pytest.mark.parametrize("call", ["remove", "keep"])
+async def test_any_write_that_may_have_landed_is_read_again(cache, inner, write, monkeypatch, call):
+    async def land_and_fail(*_, **__):
+        await write("two", told=False)
+        raise StoreUnavailable("lost")
+
+    await write("one")
+    seen = await cache.get(KIND, "a")
+    monkeypatch.setattr(inner, call, land_and_fail)
+    with pytest.raises(StoreUnavailable):
+        await (cache.remove(seen) if call == "remove" else cache.keep(KIND, "a", {}, seconds=60))
+
+    assert await region(cache) == "two"
+
+
+async def test_after_a_deletion_that_nobody_told_of_an_outage_does_not_bring_it_back(cache, inner, tracker, write):
+    await write("one")
+    before = await region(cache)
+    tracker.end()
+    await EmbeddedStore.remove(inner, inner.at_hand(KIND, "a"))
+    absent = await region(cache)
+    inner.away = True
+
+    assert (before, absent, await region(cache)) == ("one", None, None)
+
+
+async def test_in_an_outage_a_reader_that_goes_away_does_not_end_the_read_of_others(cache, inner, tracker, write):
+    await write("one")
+    await region(cache)
+    tracker.end()
+    tracker.begin()
+    inner.hold()
+    first, second = await begun(region(cache)), await begun(region(cache))
+    # By now they wait for the read itself.
+    await asyncio.sleep(2 * HASTE_SECONDS)
+    first.cancel()
+    await asyncio.sleep(0)
+    inner.release()
+
+    assert await second == "one"
+    assert inner.reads == 2
+
+
+async def test_the_tracker_follows_the_store_to_another_server(cache, inner, tracker):
+    inner.listener.moved("run id")
+
+    assert tracker.expected == "run id"
+
+
+async def test_the_store_is_looked_for_anew_when_the_tracker_ends_elsewhere(cache, inner, tracker):
+    tracker.listener.mismatched()
+
+    assert inner.looked_anew
+
+
+async def test_a_listing_that_an_index_has_repaired_is_read_again(cache, inner, write):
+    await ids_of_all(cache)
+    await write("one", told=False)
+    inner.listener.relisted(KIND)
+
+    assert await ids_of_all(cache) == "a"
+
+
+async def test_a_listing_under_way_while_an_index_is_repaired_is_not_kept(cache, inner, write):
+    inner.hold()
+    early = await begun(ids_of_all(cache))
+    await write("one", told=False)
+    inner.listener.relisted(KIND)
+    inner.release()
+
+    assert (await early, await ids_of_all(cache)) == ("", "a")
+
+
 async def test_what_a_change_is_decided_on_is_read_past_the_cache(cache, write):
     await write("one")
     await region(cache)
@@ -624,6 +731,7 @@ async def test_a_cache_that_closes_lets_go_of_reads_that_go_on_for_the_next_time
     reader = await begun(cache.get(KIND, "a"))
     await cache.close()
 
+    assert inner.closed
     with pytest.raises(asyncio.CancelledError):
         await reader
 

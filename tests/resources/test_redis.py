@@ -2,12 +2,20 @@
 
 import asyncio
 import random
+import re
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 
 from service.errors import Invalid, StoreUnavailable
-from service.resources.redis import RedisStore, connect
+from service.resources import tracking
+from service.resources.cache import CachedStore
+from service.resources.redis import RedisStore
+from service.resources.store import NothingWritten
+from service.resources.topology import connect
+from service.resources.tracking import Tracker
 
 
 @pytest.fixture
@@ -35,7 +43,7 @@ class LossyProxy:
     def __init__(self, upstream):
         self._upstream = upstream
         self._tasks = set()
-        self._word, self._loses_answer, self._meanwhile = None, False, None
+        self._word, self._loses_answer, self._meanwhile, self._answer = None, False, None, b""
 
     async def __aenter__(self):
         self._server = await asyncio.start_server(self._serve, "127.0.0.1")
@@ -55,13 +63,26 @@ class LossyProxy:
         """Pass it on, but not what Redis answers."""
         self._word, self._loses_answer, self._meanwhile = word, True, meanwhile
 
+    def answer(self, word, text):
+        """Answer the next request with ``word`` in it with ``text``, and do not pass it on."""
+        self.lose_request(word)
+        self._answer = text
+
     async def _serve(self, reader, writer):
         self._tasks.add(asyncio.current_task())
-        from_redis, to_redis = await asyncio.open_connection("127.0.0.1", self._upstream)
+        try:
+            from_redis, to_redis = await asyncio.open_connection("127.0.0.1", self._upstream)
+        except OSError:
+            writer.close()
+            return
         answers = asyncio.create_task(self._pass_answers(from_redis, writer))
         while request := await reader.read(65536):
             if self._word and self._word in request:
                 self._word = None
+                if self._answer:
+                    writer.write(self._answer)
+                    self._answer = b""
+                    continue
                 await self._lose(request, answers, from_redis, to_redis)
                 break
             to_redis.write(request)
@@ -204,18 +225,65 @@ async def test_prefixes_keep_stores_apart(redis_url):
     assert unseen is None
 
 
-async def test_versions_grow_beyond_a_lost_sequence(store, operator):
-    seen = None
-    for _ in range(5):
-        seen = await store.replace("AwsAccount", "a", {"id": "a"}, seen=seen)
-    await operator.delete("_sequence:AwsAccount")
-    after = await store.replace("AwsAccount", "a", {"id": "a"}, seen=seen)
-    other = await store.replace("AwsAccount", "b", {"id": "b"}, seen=None)
+async def write_often(store, id="a"):
+    """The versions of some writes, one after the other."""
+    seen = await store.get("AwsAccount", id)
+    versions = []
+    for n in range(5):
+        seen = await store.replace("AwsAccount", id, {"n": str(n)}, seen=seen)
+        versions.append(seen.version)
+    return versions
 
-    assert other.version > after.version > seen.version
+
+@pytest.mark.parametrize("command", ["FLUSHALL", "FLUSHDB", "DEL AwsAccount:a"])
+async def test_no_version_is_used_again_after_everything_was_lost(store, operator, command):
+    before = await write_often(store)
+    await operator.execute_command(*command.split())
+    after = await write_often(store)
+
+    assert sorted({*before, *after}) == [*before, *after]
 
 
-@pytest.mark.parametrize("version", ["9" * 30, "9" * 5000, "-1", "²", "1e3", ""])
+async def test_no_version_is_used_again_after_a_backup_was_restored(store, operator):
+    before = await write_often(store)
+    backup = await operator.hgetall("AwsAccount:a")
+    before += await write_often(store)
+    await operator.delete("AwsAccount:a")
+    await operator.hset("AwsAccount:a", mapping=backup)
+    after = await write_often(store)
+
+    assert sorted({*before, *after}) == [*before, *after]
+
+
+async def test_a_version_is_the_clock_of_redis(store, operator):
+    seconds, microseconds = await operator.time()
+    written = await store.replace("AwsAccount", "a", {}, seen=None)
+
+    assert 0 < written.version - (seconds * 1_000_000 + microseconds) < 3_600_000_000
+    assert await operator.hget("AwsAccount:a", "_version") == str(written.version)
+
+
+@pytest.mark.parametrize("version", [4_102_444_800_000_000, 2**53 - 3])
+async def test_a_version_grows_though_the_clock_is_behind_it(store, operator, version):
+    await store.replace("AwsAccount", "a", {}, seen=None)
+    await operator.hset("AwsAccount:a", "_version", version)
+    after = await store.replace("AwsAccount", "a", {}, seen=await store.get("AwsAccount", "a"))
+
+    assert after.version == version + 1
+
+
+async def test_a_small_version_of_an_earlier_release_grows(store, operator):
+    await store.replace("AwsAccount", "a", {}, seen=None)
+    await operator.hset("AwsAccount:a", "_version", 7)
+    await operator.set("_sequence:AwsAccount", 7)
+    seen = await store.get("AwsAccount", "a")
+    after = await store.replace("AwsAccount", "a", {}, seen=seen)
+
+    assert seen.version == 7
+    assert after.version > 7
+
+
+@pytest.mark.parametrize("version", ["9" * 16, str(2**53), "9" * 30, "9" * 5000, "-1", "²", "1e3", ""])
 async def test_a_version_that_is_none_does_not_stand_in_the_way(store, operator, version):
     await operator.hset(
         "AwsAccount:a", mapping={"id": "a", "_version": version, "_createdAt": "0001-01-01T00:00+23:00"}
@@ -241,6 +309,62 @@ async def test_who_may_only_read_can_still_be_served(own_redis):
 
     assert found.fields == {"id": "a"}
     assert page.resources == [found]
+
+
+LEAST = re.search("^ACL SETUSER (.+)$", Path("docs/redis.md").read_text(encoding="utf-8"), re.MULTILINE)[1].split()
+
+
+@pytest.fixture
+async def limited(own_redis):
+    """Makes stores with the rights of the documentation, but for one of them."""
+    stores = []
+
+    async def make(but=""):
+        async with Redis.from_url(own_redis.url) as admin:
+            await admin.execute_command("ACL", "SETUSER", *(right for right in LEAST if right != but))
+        url = own_redis.url.replace("//", "//s3-signer:password@")
+        kinds = ["AwsAccount", "Client", "AccessPolicy", "Session"]
+        stores.append(CachedStore(RedisStore.at(url), Tracker.at(url, kinds=kinds), size=10, ttl=60, stale=60))
+        await stores[-1].open()
+        return stores[-1]
+
+    yield make
+    for store in stores:
+        await store.close()
+
+
+async def use(store):
+    """Each thing that a store is used for."""
+    for kind in ("AwsAccount", "Client", "AccessPolicy"):
+        seen = await store.replace(kind, "a", {"n": "1"}, seen=None)
+        seen = await store.replace(kind, "a", {"n": "2", "m": "1"}, seen=seen)
+        seen = await store.replace(kind, "a", {"n": "3"}, seen=seen)
+        assert await store.get(kind, "a") == seen
+        assert (await store.page(kind, offset=0, count=10)).total == 1
+        assert len(await store.all(kind)) == 1
+        assert await store.remove(seen)
+    await store.keep("Session", "s", {"client": "x"}, seconds=60)
+    assert await store.remove(await store.get("Session", "s"))
+
+
+async def test_the_rights_that_the_documentation_names_are_enough(limited, caplog):
+    store = await limited()
+    await use(store)
+
+    assert list(store.warnings()) == []
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("right", [word for word in LEAST if word[0] in "+~"])
+async def test_each_right_that_the_documentation_names_is_needed(limited, right, caplog, monkeypatch):
+    caplog.set_level("DEBUG", logger="service.resources")
+    monkeypatch.setattr(tracking, "HEARTBEAT_SECONDS", 0.01)
+    store = await limited(but=right)
+    with suppress(StoreUnavailable, AssertionError):
+        await use(store)
+    await asyncio.sleep(0.1)
+
+    assert "PermissionError" in caplog.text or "refuses" in caplog.text or "No scan is allowed" in caplog.text
 
 
 async def test_a_unix_socket_will_do(shared_redis, redis_url, operator):
@@ -289,8 +413,12 @@ async def test_a_write_whose_answer_is_lost_is_done_though_another_has_followed(
     proxy.lose_answer(b"EVALSHA", meanwhile=follow)
     written = await far.replace("AwsAccount", "a", {"n": "1"}, seen=None)
 
+    follower = await store.get("AwsAccount", "a")
+
     assert written.fields == {"n": "1"}
-    assert (await store.get("AwsAccount", "a")).fields == {"n": "2"}
+    assert follower.fields == {"n": "2"}
+    # An If-Match with it must not match what has followed.
+    assert 0 < written.version < follower.version
 
 
 async def test_a_write_that_was_lost_is_tried_again(far_store):
@@ -349,12 +477,106 @@ async def test_a_removal_that_was_lost_is_a_conflict_if_another_was_first(far_st
     assert (await store.get("AwsAccount", "a")).fields == {"n": "2"}
 
 
-async def test_a_lost_ping_is_no_outage(far_store, caplog):
+async def test_a_lost_probe_is_no_outage(far_store, caplog):
     store, proxy = far_store
-    proxy.lose_request(b"PING")
+    proxy.lose_request(b"HELLO")
     await store.check()
 
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        b"-LOADING Redis is loading the dataset in memory\r\n",
+        b"-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.\r\n",
+        b"-CLUSTERDOWN The cluster is down\r\n",
+    ],
+)
+async def test_a_read_is_tried_again_while_redis_comes_up(far_store, error):
+    store, proxy = far_store
+    proxy.answer(b"HGETALL", error)
+
+    assert await store.get("AwsAccount", "warm")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        b"-LOADING Redis is loading the dataset in memory\r\n",
+        b"-READONLY You can't write against a read only replica.\r\n",
+        b"-NOREPLICAS Not enough good replicas to write.\r\n",
+        b"-UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)\r\n",
+        b"-ERR Error running script (call to f_1): @user_script: 8: -READONLY You can't write against a replica.\r\n",
+    ],
+)
+async def test_a_write_is_tried_again_while_another_server_takes_over(far_store, error):
+    store, proxy = far_store
+    proxy.answer(b"EVALSHA", error)
+
+    assert await store.replace("AwsAccount", "a", {"n": "1"}, seen=None)
+
+
+async def refusal(call):
+    with pytest.raises(StoreUnavailable) as failure:
+        await call
+    return type(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("maxmemory", "1"), ("min-replicas-to-write", "1"), ("replicaof", "127.0.0.1 1")]
+)
+async def test_a_write_that_redis_refuses_has_changed_nothing(own_redis, option, value):
+    store = RedisStore.at(own_redis.url)
+    seen = await store.replace("AwsAccount", "a", {"n": "1"}, seen=None)
+    async with Redis.from_url(own_redis.url) as admin:
+        await (admin.replicaof(*value.split()) if option == "replicaof" else admin.config_set(option, value))
+    outcomes = [
+        await refusal(call)
+        for call in (store.replace("AwsAccount", "a", {"n": "2"}, seen=seen), store.remove(seen))
+        if option != "maxmemory" or call.__name__ == "replace" or call.close()
+    ]
+    await store.close()
+
+    assert set(outcomes) == {NothingWritten}
+
+
+async def test_a_write_to_a_redis_that_is_away_has_changed_nothing(own_redis):
+    store = RedisStore.at(own_redis.url)
+    seen = await store.replace("AwsAccount", "a", {"n": "1"}, seen=None)
+    own_redis.kill()
+    # What is sent before the end of the connection is noticed may have arrived, for all that anybody knows.
+    await asyncio.sleep(0.1)
+    outcomes = [await refusal(store.replace("AwsAccount", "a", {}, seen=seen)), await refusal(store.remove(seen))]
+    await store.close()
+
+    assert outcomes == [NothingWritten, NothingWritten]
+
+
+async def test_a_write_whose_answer_never_comes_may_have_landed(own_redis):
+    store = RedisStore.at(own_redis.url)
+    seen = await store.replace("AwsAccount", "a", {"n": "1"}, seen=None)
+    own_redis.hang()
+    outcome = await refusal(store.replace("AwsAccount", "a", {}, seen=seen))
+    own_redis.resume()
+    await store.close()
+
+    assert outcome is StoreUnavailable
+
+
+async def test_a_write_that_is_lost_before_it_is_refused_may_have_landed(own_redis):
+    """Of several tries, the one with the most doubt counts."""
+    async with LossyProxy(own_redis.port) as proxy:
+        store = RedisStore.at(f"redis://127.0.0.1:{proxy.port}")
+        seen = await store.replace("AwsAccount", "a", {"n": "1"}, seen=None)
+        proxy.lose_answer(b"EVALSHA", meanwhile=lambda: asyncio.to_thread(own_redis.kill))
+        outcome = await refusal(store.replace("AwsAccount", "a", {"n": "2"}, seen=seen))
+        own_redis.start()
+        stored = await store.get("AwsAccount", "a")
+        await store.close()
+
+    assert outcome is StoreUnavailable
+    assert stored.fields == {"n": "2"}
 
 
 async def test_a_write_stands_though_it_cannot_be_listed_yet(far_store, store):
@@ -369,8 +591,10 @@ async def test_calls_that_are_cancelled_midway_leave_the_pool_whole(store):
     for n in range(20):
         await store.replace("AwsAccount", f"a{n}", {"n": str(n)}, seen=None)
 
+    chance = random.Random(0)  # noqa: S311 - no secret
+
     async def impatient(n):
-        async with asyncio.timeout(random.uniform(0, 0.02)):  # noqa: S311 - no secret
+        async with asyncio.timeout(chance.uniform(0, 0.02)):
             return await store.get("AwsAccount", f"a{n % 20}")
 
     await asyncio.gather(*(impatient(n) for n in range(1000)), return_exceptions=True)

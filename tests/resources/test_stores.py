@@ -158,13 +158,32 @@ async def test_versions_grow_beyond_a_deletion(store):
     assert second.version > first.version
 
 
+async def test_the_embedded_store_uses_no_version_again_after_a_restart():
+    before = [await EmbeddedStore().replace("AwsAccount", "a", {}, seen=None) for _ in range(3)]
+    (after,) = await fill(EmbeddedStore(), "a")
+
+    assert max(resource.version for resource in before) < after.version
+
+
+async def test_the_embedded_store_gives_each_write_a_version_though_its_clock_stands_still_or_goes_back():
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    store = EmbeddedStore(clock=lambda: now)
+    (first, second) = await fill(store, "a", "b")
+    now -= timedelta(hours=1)
+    (third,) = await fill(store, "c")
+
+    assert [first.version, second.version, third.version] == [1767225600000000 + n for n in range(3)]
+
+
 async def test_a_hundred_racing_writers_lose_no_update(store):
+    chance = random.Random(0)  # noqa: S311 - no secret
+
     async def increment():
         while True:
             seen = await store.get("AwsAccount", "a")
             if await store.replace("AwsAccount", "a", {"n": str(int(seen.fields["n"]) + 1)}, seen=seen):
                 return
-            await asyncio.sleep(random.uniform(0, 0.25))  # noqa: S311 - no secret
+            await asyncio.sleep(chance.uniform(0, 0.25))
 
     await store.replace("AwsAccount", "a", {"n": "0"}, seen=None)
     await asyncio.gather(*(increment() for _ in range(100)))
@@ -282,10 +301,12 @@ async def test_what_was_missed_is_found_once_it_is_kept(store):
     assert (await store.get("Session", "a")).fields == {"client": "x"}
 
 
-async def test_an_open_store_answers(store):
+async def test_an_open_store_can_be_reached(store):
     await store.check()
 
-    assert list(store.warnings()) == []
+    assert await store.reached_within(0)
+    # fakeredis knows no INFO.
+    assert [warning for warning in store.warnings() if "refuses INFO" not in warning] == []
 
 
 async def test_redis_forgets_what_is_kept_by_itself_and_lists_none_of_it(operator, redis_url):

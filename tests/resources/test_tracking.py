@@ -7,7 +7,7 @@ import pytest
 from redis.asyncio import Redis
 from support.waiting import until
 
-from service.resources import tracking
+from service.resources import topology, tracking
 from service.resources.cache import CachedStore
 from service.resources.redis import RedisStore
 from service.resources.tracking import Tracker
@@ -28,6 +28,9 @@ class Notes:
 
     def flushed(self):
         self.told.append("flush")
+
+    def mismatched(self):
+        self.told.append("mismatch")
 
 
 @pytest.fixture
@@ -163,6 +166,30 @@ async def test_a_hung_server_ends_the_watch(make_tracker, own_redis, monkeypatch
     assert [*gauge, CACHE_LIVE._value.get()] == [1, 0, 1]
 
 
+async def test_a_hung_server_does_not_hold_the_start(make_tracker, own_redis):
+    own_redis.hang()
+    async with asyncio.timeout(20):
+        tracker = await make_tracker(own_redis.url)
+
+    assert tracker.trouble == "Redis does not tell of changes at the moment"
+    own_redis.resume()
+
+
+async def test_a_hung_server_ends_the_watch_of_a_connection_that_was_silent_for_long(
+    make_tracker, own_redis, monkeypatch
+):
+    # redis-py would then wait for the answer to a PING of its own, without an end.
+    monkeypatch.setattr(topology, "HEALTH_CHECK_SECONDS", 0.01)
+    monkeypatch.setattr(tracking, "HEARTBEAT_SECONDS", 0.05)
+    tracker = await make_tracker(own_redis.url)
+    watch = tracker.watch
+    await asyncio.sleep(0.2)
+    own_redis.hang()
+
+    await until(lambda: not watch.live)
+    own_redis.resume()
+
+
 async def test_a_restarted_server_is_watched_again(make_tracker, notes, own_redis):
     tracker = await make_tracker(own_redis.url)
     own_redis.kill()
@@ -205,6 +232,38 @@ async def test_who_is_refused_is_told_once_and_asks_again(make_tracker, own_redi
     assert "There is no cache, as Redis refuses to tell of changes: NoPermissionError" in warnings[0]
     assert "hush" not in caplog.text
     assert tracker.trouble is None
+
+
+async def test_a_watch_ends_when_calls_go_to_another_server(tracker, notes, monkeypatch):
+    monkeypatch.setattr(tracking, "HEARTBEAT_SECONDS", 0.05)
+    watch, run_id = tracker.watch, tracker._run_id
+    tracker.expect("another")
+    ended = not watch.live
+    await until(lambda: notes.told)
+    tracker.expect(run_id)
+    await until(lambda: tracker.watch.live)
+
+    assert ended
+    assert set(notes.told) == {"mismatch"}
+    assert tracker.watch is not watch
+
+
+async def test_a_watch_goes_on_when_calls_go_to_the_same_server(tracker):
+    watch = tracker.watch
+    tracker.expect(tracker._run_id)
+    tracker.expect(None)
+
+    assert watch.live
+
+
+async def test_where_connections_end_at_several_servers_there_is_no_cache(tracker, monkeypatch, caplog):
+    for constant in ("HEARTBEAT_SECONDS", "SHORTEST_PAUSE_SECONDS", "LONGEST_PAUSE_SECONDS", "REFUSED_SECONDS"):
+        monkeypatch.setattr(tracking, constant, 0.01)
+    tracker.expect("another")
+    await until(lambda: "several servers" in tracker.trouble)
+    await asyncio.sleep(0.1)
+
+    assert caplog.text.count("several servers") == 1
 
 
 @pytest.mark.parametrize(
