@@ -66,6 +66,7 @@ def create_app(settings: Settings, *, store: Store | None = None, audit: AuditLo
         max_body=settings.max_body,
         max_concurrency=settings.max_concurrency or inf,
         cors_origins=frozenset(settings.cors_origins),
+        stale_seconds=settings.stale_seconds,
         loopback_only=settings.is_open and settings.is_loopback and not settings.socket,
     )
     metrics.describe(settings.commit)

@@ -101,14 +101,6 @@ class CachedStore:
         self._listed: dict[str, Listed] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def at_hand(self, kind: str, id: str) -> Resource | None:
-        entry = self._true_entry(_key(kind, id))
-        if entry is None or entry.found is None:
-            return None
-        CACHE_HITS.inc()
-        resource: Resource = entry.found
-        return resource
-
     async def get(self, kind: str, id: str, *, fresh: bool = False) -> Resource | None:
         if fresh:
             return await self._inner.get(kind, id, fresh=True)
@@ -120,14 +112,6 @@ class CachedStore:
     ) -> Resource | None:
         with self._forgetting(kind, id):
             return await self._inner.replace(kind, id, fields, seen=seen, judged=judged)
-
-    def all_at_hand(self, kind: str) -> Sequence[Resource] | None:
-        entry = self._true_entry(_key(kind, ALL))
-        if entry is None:
-            return None
-        CACHE_HITS.inc()
-        listing: Sequence[Resource] = entry.found
-        return listing
 
     async def all(self, kind: str, *, changed: Collection[str] | None = ()) -> Sequence[Resource]:
         del changed

@@ -58,10 +58,6 @@ class RedisStore:
         client = connect(url, connections=CONNECTIONS, arrivals=arrivals)
         return cls(client, connect(url, connections=1, arrivals=arrivals), prefix=prefix, arrivals=arrivals)
 
-    def at_hand(self, kind: str, id: str) -> Resource | None:
-        del kind, id
-        return None
-
     async def get(self, kind: str, id: str, *, fresh: bool = False) -> Resource | None:
         del fresh
         found = await self._read(kind, id)
@@ -85,10 +81,6 @@ class RedisStore:
         # A repair that found no hash yet may have taken the entry out, and a hash that an operator made has had none.
         await self._index.put(kind, [id])
         return Resource(kind, id, {**record, VERSION: version}, judged=judged)
-
-    def all_at_hand(self, kind: str) -> Sequence[Resource] | None:
-        del kind
-        return None
 
     async def all(self, kind: str, *, changed: Collection[str] | None = ()) -> Sequence[Resource]:
         await self._index.renew(kind, changed)

@@ -64,9 +64,6 @@ class Store(Protocol):
     description: str
     """What and where it is, without credentials, for the log."""
 
-    def at_hand(self, kind: str, id: str) -> Resource | None:
-        """The stored resource if it is known without a wait; None says nothing."""
-
     async def get(self, kind: str, id: str, *, fresh: bool = False) -> Resource | None:
         """The stored resource, or None; ``fresh`` for one that a change is to be decided on, past every cache."""
 
@@ -77,9 +74,6 @@ class Store(Protocol):
 
         ``judged`` says that a schema has found them valid.
         """
-
-    def all_at_hand(self, kind: str) -> Sequence[Resource] | None:
-        """What ``all`` would tell, if that is known without a wait; None says nothing."""
 
     async def all(self, kind: str, *, changed: Collection[str] | None = ()) -> Sequence[Resource]:
         """Every resource of a kind that has few, ordered by id.
@@ -133,12 +127,9 @@ class EmbeddedStore:
 
         self._listings: dict[str, Sequence[Resource]] = {}
 
-    def at_hand(self, kind: str, id: str) -> Resource | None:
-        return self._kinds.get(kind, _NOTHING).get(id)
-
     async def get(self, kind: str, id: str, *, fresh: bool = False) -> Resource | None:
         del fresh
-        return self.at_hand(kind, id)
+        return self._kinds.get(kind, _NOTHING).get(id)
 
     async def replace(
         self, kind: str, id: str, fields: Mapping[str, str], *, seen: Resource | None, judged: bool = False
@@ -155,15 +146,12 @@ class EmbeddedStore:
         self._listings.pop(kind, None)
         return resources[id]
 
-    def all_at_hand(self, kind: str) -> Sequence[Resource]:
+    async def all(self, kind: str, *, changed: Collection[str] | None = ()) -> Sequence[Resource]:
+        del changed
         if kind not in self._listings:
             resources = self._kinds.get(kind, _NOTHING)
             self._listings[kind] = tuple(resources[id_] for id_ in sorted(resources))
         return self._listings[kind]
-
-    async def all(self, kind: str, *, changed: Collection[str] | None = ()) -> Sequence[Resource]:
-        del changed
-        return self.all_at_hand(kind)
 
     async def keep(self, kind: str, id: str, fields: Mapping[str, str], *, seconds: int) -> None:
         now = self._clock()

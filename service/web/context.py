@@ -59,6 +59,9 @@ class AppContext:
     max_concurrency: float
     cors_origins: frozenset[str]
     loopback_only: bool
+    stale_seconds: int
+    """How long accounts are signed for from the cache while the store cannot be reached."""
+
     state: ServerState = field(default_factory=ServerState)
 
 

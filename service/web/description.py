@@ -8,6 +8,9 @@ from typing import Any, TypeVar
 from service.errors import ServiceError
 from service.resources.schemas import WireSchema
 
+IF_ABSENT = "If-Absent"
+"""The name of the parameter ``If-None-Match: *`` of writes."""
+
 _DESCRIPTIONS: dict[Any, "Description"] = {}
 _Described = TypeVar("_Described", bound=Callable[..., Any])
 

@@ -130,7 +130,7 @@ async def test_the_oldest_of_too_many_tokens_ends_though_a_cache_knows_it_otherw
     await sessions.open("team", "hash")
 
     assert stored
-    assert store.at_hand("Session", stored.id) is None
+    assert await store.get("Session", stored.id) is None
 
 
 async def test_a_token_lives_through_other_changes_of_its_client(sessions, repository, opened):

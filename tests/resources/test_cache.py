@@ -6,7 +6,7 @@ import gc
 import pytest
 
 from service.errors import StoreUnavailable
-from service.resources.cache import HASTE_SECONDS, CachedStore
+from service.resources.cache import ALL, HASTE_SECONDS, CachedStore
 from service.resources.store import EmbeddedStore, NothingWritten
 from service.resources.tracking import OFF, Watch
 from service.telemetry.metrics import CACHE_HITS, CACHE_INVALIDATIONS, CACHE_MISSES
@@ -138,17 +138,19 @@ async def write(inner, tracker):
 
 
 async def region(cache, id="a", **options):
-    at_hand = cache.at_hand(KIND, id)
     resource = await cache.get(KIND, id, **options)
-    assert at_hand is None or at_hand == resource or options
     return resource and resource.fields["region"]
 
 
 async def ids_of_all(cache):
-    at_hand = cache.all_at_hand(KIND)
-    told = await cache.all(KIND)
-    assert at_hand is None or at_hand is told
-    return "".join(resource.id for resource in told)
+    return "".join(resource.id for resource in await cache.all(KIND))
+
+
+async def is_cached(cache, inner, id="a"):
+    """Whether a read is answered without the inner store; it is cached afterwards."""
+    before = inner.reads
+    await (cache.all(KIND) if id == ALL else cache.get(KIND, id))
+    return inner.reads == before
 
 
 async def begun(call):
@@ -165,18 +167,16 @@ async def test_what_was_read_is_not_asked_for_again(cache, inner, write):
     assert inner.reads == 1
 
 
-async def test_what_was_read_is_at_hand_until_it_is_told_of(cache, write):
+async def test_a_resource_is_cached_until_it_changes(cache, inner, write):
     await write("one")
-    before = cache.at_hand(KIND, "a")
-    read = await cache.get(KIND, "a")
-    between = cache.at_hand(KIND, "a")
+    cached = [await is_cached(cache, inner) for _ in range(2)]
     await write("two")
 
-    assert (before, between, cache.at_hand(KIND, "a")) == (None, read, None)
+    assert [*cached, await is_cached(cache, inner)] == [False, True, False]
 
 
 @pytest.mark.parametrize("why", ["not told", "too old"])
-async def test_nothing_is_at_hand_that_may_not_be_true(cache, tracker, write, monkeypatch, why):
+async def test_an_entry_that_may_be_stale_is_read_again(cache, inner, tracker, write, monkeypatch, why):
     await write("one")
     await cache.get(KIND, "a")
     if why == "not told":
@@ -184,7 +184,7 @@ async def test_nothing_is_at_hand_that_may_not_be_true(cache, tracker, write, mo
     else:
         monkeypatch.setattr(now, "seconds", now.seconds + TTL + 1)
 
-    assert cache.at_hand(KIND, "a") is None
+    assert not await is_cached(cache, inner)
 
 
 async def test_absence_is_remembered_and_told_of_too(cache, inner, write):
@@ -228,13 +228,13 @@ async def test_in_an_outage_no_absence_is_told_of_what_has_been_there_since(cach
 
 
 @pytest.mark.parametrize("asked", ["abcxyz", "xyzabc", "abxyxc"])
-async def test_what_does_not_exist_displaces_nothing_that_does(cache, write, asked):
+async def test_what_does_not_exist_displaces_nothing_that_does(cache, inner, write, asked):
     for id_ in "abc":
         await write("one", id_)
     for id_ in asked:
         await cache.get(KIND, id_)
 
-    assert all(cache.at_hand(KIND, id_) for id_ in "abc")
+    assert [await is_cached(cache, inner, id_) for id_ in "abc"] == [True] * 3
     assert len(cache._entries) == SIZE
 
 
@@ -505,7 +505,7 @@ async def test_after_a_deletion_that_nobody_told_of_an_outage_does_not_bring_it_
     await write("one")
     before = await region(cache)
     tracker.end()
-    await EmbeddedStore.remove(inner, inner.at_hand(KIND, "a"))
+    await EmbeddedStore.remove(inner, await EmbeddedStore.get(inner, KIND, "a"))
     absent = await region(cache)
     inner.away = True
 
@@ -713,7 +713,7 @@ async def test_what_the_cache_does_is_counted(cache, write):
     await cache.all(KIND)
     await region(cache)
     await region(cache, "b")
-    cache.all_at_hand(KIND)
+    await cache.all(KIND)
     await write("three", "c")
     cache.flushed()
 
@@ -736,12 +736,11 @@ async def test_a_cache_that_closes_lets_go_of_reads_that_go_on_for_the_next_time
         await reader
 
 
-async def test_a_listing_is_read_once_and_is_at_hand(cache, inner, write):
+async def test_a_listing_is_read_once(cache, inner, write):
     await write("one")
-    before = cache.all_at_hand(KIND)
-    told = [await ids_of_all(cache) for _ in range(3)]
+    listed = [await ids_of_all(cache) for _ in range(3)]
 
-    assert (before, told, inner.reads) == (None, ["a"] * 3, 1)
+    assert (listed, inner.reads) == (["a"] * 3, 1)
 
 
 @pytest.mark.parametrize("how", ["changed", "flushed"])
@@ -752,7 +751,6 @@ async def test_a_listing_ends_with_a_change_of_any_of_its_kind(cache, write, how
     told.append(await ids_of_all(cache))
     cache.changed(KIND, "b") if how == "changed" else cache.flushed()
 
-    assert cache.all_at_hand(KIND) is None
     assert [*told, await ids_of_all(cache)] == ["a", "a", "ab"]
 
 
@@ -787,16 +785,16 @@ async def test_a_listing_that_a_change_has_overtaken_is_not_kept(cache, inner, w
     assert [await early, await late, await ids_of_all(cache)] == ["a", "ab", "ab"]
 
 
-async def test_no_listing_is_at_hand_that_may_not_be_true(cache, tracker, write, monkeypatch):
+async def test_a_listing_that_may_be_stale_is_read_again(cache, inner, tracker, write, monkeypatch):
     await write("one")
     await ids_of_all(cache)
     tracker.end()
-    untold = cache.all_at_hand(KIND)
+    untracked = await is_cached(cache, inner, ALL)
     tracker.begin()
     await ids_of_all(cache)
     monkeypatch.setattr(now, "seconds", now.seconds + TTL + 1)
 
-    assert (untold, cache.all_at_hand(KIND)) == (None, None)
+    assert (untracked, await is_cached(cache, inner, ALL)) == (False, False)
 
 
 async def test_an_outage_leaves_a_listing_for_a_while(cache, inner, tracker, write, monkeypatch):

@@ -50,17 +50,6 @@ async def test_what_is_stored_is_read_back(store):
     assert stored.fields == {"id": "a", "host": "s3.тест", "region": ""}
 
 
-async def test_what_is_at_hand_is_what_is_stored(store):
-    (stored,) = await fill(store, "a")
-    await store.get("AwsAccount", "a")
-    before = store.at_hand("AwsAccount", "a")
-    changed = await store.replace("AwsAccount", "a", {"id": "a", "n": "2"}, seen=stored)
-
-    assert before in (stored, None)
-    assert store.at_hand("AwsAccount", "a") in (changed, None)
-    assert store.at_hand("AwsAccount", "b") is None
-
-
 async def test_what_was_never_stored_is_none(store):
     await fill(store, "a")
 
@@ -228,10 +217,7 @@ async def test_kinds_are_listed_apart(store):
 
 
 async def ids_of_all(store):
-    at_hand = store.all_at_hand("AwsAccount")
-    told = [resource.id for resource in await store.all("AwsAccount")]
-    assert at_hand is None or [resource.id for resource in at_hand] == told
-    return told
+    return [resource.id for resource in await store.all("AwsAccount")]
 
 
 async def test_all_of_a_kind_is_whole_and_in_order(store):
@@ -282,7 +268,6 @@ async def test_what_is_kept_is_found(store):
 
     assert found.fields == {"client": "x", "ends": "1"}
     assert await store.get("Session", "b") is None
-    assert store.at_hand("Session", "a") in (found, None)
 
 
 async def test_what_is_kept_can_be_removed(store):
@@ -290,7 +275,7 @@ async def test_what_is_kept_can_be_removed(store):
     removed = await store.remove(await store.get("Session", "a"))
 
     assert removed
-    assert await store.get("Session", "a") is store.at_hand("Session", "a") is None
+    assert await store.get("Session", "a") is None
 
 
 async def test_what_was_missed_is_found_once_it_is_kept(store):

@@ -6,13 +6,22 @@ import service
 from service.errors import StoreUnavailable
 from service.web.context import APP
 
+# Longer than SIGNER_STALE_SECONDS of the client fixture.
+OUTAGE_SECONDS = 100
+
 
 @pytest.fixture
 def store_away(client, monkeypatch):
+    """The store cannot be reached since some time."""
+
     async def check():
         raise StoreUnavailable("The account store cannot be reached")
 
+    async def reached_within(seconds):
+        return seconds > OUTAGE_SECONDS
+
     monkeypatch.setattr(client.app[APP].store, "check", check)
+    monkeypatch.setattr(client.app[APP].store, "reached_within", reached_within)
 
 
 ABOUT = {"version": service.__version__, "commit": "unknown", "python": platform.python_version()}
@@ -37,6 +46,17 @@ async def test_without_its_store_the_service_lives_but_is_not_ready(client, stor
     answer = await health.json()
     assert answer["status"] == "warn"
     assert answer["checks"] == {"store": {"status": "fail", "output": "The account store cannot be reached"}}
+
+
+async def test_in_a_short_outage_a_replica_stays_ready(make_client, monkeypatch):
+    client = await make_client(SIGNER_STALE_SECONDS="120")
+
+    async def reached_within(seconds):
+        return seconds > OUTAGE_SECONDS
+
+    monkeypatch.setattr(client.app[APP].store, "reached_within", reached_within)
+
+    assert (await client.get("/ready")).status == 200
 
 
 async def test_while_draining_the_service_lives_but_is_not_ready(client, faults):

@@ -14,6 +14,12 @@ MARKER = {
 YAML = {"Content-Type": "text/yaml"}
 
 
+@pytest.fixture(autouse=True)
+def versions_from_one(monkeypatch):
+    """Count versions from 1, where the clock would give microseconds."""
+    monkeypatch.setattr("service.resources.store.microseconds", lambda _: 0)
+
+
 async def signs(client, id_="my-account"):
     """What of an account can be seen in its URLs, which tells whether its secrets are still there."""
     response = await client.get(f"/aws/storage/{id_}/bucket/key?expiration=60")

@@ -23,11 +23,16 @@ async def live(request: web.Request) -> web.Response:
 
 @described("ready", "Whether requests may come", answer="Status", errors=(StoreUnavailable,))
 async def ready(request: web.Request) -> web.Response:
-    """503 while draining, or while the store cannot be reached."""
+    """503 while draining, before the store was first reached, and once the cache is too old to sign from.
+
+    A short outage meets all replicas at once, so it must not take them all out of a load balancer.
+    """
     target.reject_unknown_parameters(request[CONTEXT].query)
-    if request[CONTEXT].app.state.draining:
+    app = request[CONTEXT].app
+    if app.state.draining:
         raise StoreUnavailable("The service is draining")
-    await request[CONTEXT].app.store.check()
+    if not await app.store.reached_within(app.stale_seconds):
+        raise StoreUnavailable("The account store cannot be reached")
     return render(request, {"status": "pass"})
 
 

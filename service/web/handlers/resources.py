@@ -20,7 +20,7 @@ from service.web import target
 from service.web.access import require_permission
 from service.web.conditional import conditional_id, is_known, precondition, versioned
 from service.web.context import CONTEXT
-from service.web.description import described
+from service.web.description import IF_ABSENT, described
 from service.web.rendering import render
 from service.web.routing import Guard, Route, mount_prefix
 
@@ -97,7 +97,7 @@ class ResourceHandlers:
         "Create or replace by the body's id",
         statuses=(200, 201),
         body="{kind}WithId",
-        heeds=(hdrs.IF_MATCH, hdrs.IF_NONE_MATCH),
+        heeds=(hdrs.IF_MATCH, IF_ABSENT),
         errors=_WRITE_ERRORS,
     )
     async def put_by_body(self, request: web.Request) -> web.Response:
@@ -111,7 +111,7 @@ class ResourceHandlers:
         "Create or replace; the body's id does not matter",
         statuses=(200, 201),
         body="{kind}Replacement",
-        heeds=(hdrs.IF_MATCH, hdrs.IF_NONE_MATCH),
+        heeds=(hdrs.IF_MATCH, IF_ABSENT),
         errors=_WRITE_ERRORS,
     )
     async def put(self, request: web.Request) -> web.Response:
@@ -119,7 +119,7 @@ class ResourceHandlers:
 
     @_answers(
         "create{kind}",
-        "Create under the body's id or a new one; with _id, only where there is none",
+        "Create under the body's id or a new one; with _id, or If-None-Exist: _id=..., only if that id does not exist",
         statuses=(200, 201),
         query=NewQuery,
         body="{kind}New",
@@ -147,7 +147,7 @@ class ResourceHandlers:
         "patch{kind}",
         "Change by a merge patch (RFC 7396); null removes",
         body="{kind}Patch",
-        heeds=(hdrs.IF_MATCH, hdrs.IF_NONE_MATCH),
+        heeds=(hdrs.IF_MATCH, IF_ABSENT),
         errors=(ResourceNotFound, *_WRITE_ERRORS),
     )
     async def patch(self, request: web.Request) -> web.Response:
@@ -163,7 +163,7 @@ class ResourceHandlers:
         "Delete; the answer is the last resource",
         statuses=(200, 204),
         query=DeleteQuery,
-        heeds=(hdrs.IF_MATCH, hdrs.IF_NONE_MATCH),
+        heeds=(hdrs.IF_MATCH, IF_ABSENT),
         errors=_WRITE_ERRORS,
     )
     async def delete(self, request: web.Request) -> web.Response:

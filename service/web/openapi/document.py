@@ -83,11 +83,11 @@ def _resource_schemas() -> Json:
     return schemas
 
 
-def _error(meaning: str, headers: Iterable[str]) -> Json:
+def _error(meaning: str, headers: Iterable[str], *, schema: str = "OperationOutcome") -> Json:
     return {
         "description": meaning,
         "headers": _headers(headers),
-        "content": negotiated(reference("schemas", "OperationOutcome")),
+        "content": negotiated(reference("schemas", schema)),
     }
 
 
@@ -167,7 +167,9 @@ def _responses(route: Route, description: Description, answer: str) -> Json:
     if route.guard is not Guard.PUBLIC:
         statuses |= {int(status) for status in _OF_CALLERS}
     for status in sorted(statuses):
-        responses[str(status)] = reference("responses", shapes.ERRORS[status][0])
+        name, meaning, headers = shapes.ERRORS[status]
+        oauth = _error(meaning, headers, schema="OAuthError")
+        responses[str(status)] = oauth if route.oauth else reference("responses", name)
     return responses
 
 

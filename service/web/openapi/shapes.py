@@ -6,6 +6,7 @@ from service.access.types import REQUEST_NAMES
 from service.resources.json_schema import of_body
 from service.resources.schemas import ID, UploadSchema
 from service.signing.names import BUCKET_PATTERN, KEY_PATTERN
+from service.web.description import IF_ABSENT
 from service.web.media import ANSWERS
 
 Json = dict[str, Any]
@@ -65,8 +66,15 @@ OUTCOME = record(
     }
 )
 
+OAUTH_ERROR = {
+    **OUTCOME,
+    "properties": {**OUTCOME["properties"], "error": _TEXT, "error_description": _TEXT},
+    "required": [*OUTCOME["required"], "error", "error_description"],
+}
+
 SCHEMAS: dict[str, Json] = {
     "OperationOutcome": OUTCOME,
+    "OAuthError": OAUTH_ERROR,
     "Upload": _upload(),
     "SignedUrl": record({"url": {"type": "string", "format": "uri"}}),
     "Status": record({"status": {"const": "pass"}}),
@@ -79,10 +87,13 @@ SCHEMAS: dict[str, Json] = {
             "checks": {"type": "object", "additionalProperties": record({"status": _PASS_OR}, {"output": _TEXT})},
         }
     ),
-    "TokenRequest": record(
-        {"grant_type": {"const": "client_credentials"}},
-        {"client_id": _OPTIONAL, "client_secret": _OPTIONAL, "scope": _OPTIONAL},
-    ),
+    "TokenRequest": {
+        **record(
+            {"grant_type": {"const": "client_credentials"}},
+            {"client_id": _OPTIONAL, "client_secret": _OPTIONAL, "scope": _OPTIONAL},
+        ),
+        "additionalProperties": True,
+    },
     "Token": record({"token_type": {"const": "Bearer"}, "access_token": _TEXT, "expires_in": {"type": "integer"}}),
     "DescribedRequest": {
         "type": "object",
@@ -166,8 +177,14 @@ PARAMETERS: dict[str, Json] = {
     "If-None-Match": {
         "name": "If-None-Match",
         "in": "header",
-        "description": "On GET the version that is known already; on PUT, * asks that nothing be there.",
+        "description": "The version that the client knows already.",
         "schema": _TEXT,
+    },
+    IF_ABSENT: {
+        "name": "If-None-Match",
+        "in": "header",
+        "description": "The resource must not exist.",
+        "schema": {"const": "*"},
     },
 }
 
