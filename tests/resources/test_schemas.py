@@ -302,11 +302,20 @@ INVISIBLE = {
 }
 
 
+PASTED = [
+    (field, characters, value)
+    for field in ("id", "access-key-id", "secret-access-key", "session-token", "region", "host")
+    for characters in INVISIBLE
+    for value in ("{}s3cr3t", "s3cr3t{}", "s3c{}r3t")
+    # A passphrase may have spaces inside.
+    if (field, characters, value) != ("secret-access-key", " ", "s3c{}r3t")
+]
+
+
 @pytest.mark.parametrize("text", [False, True], ids=["json", "text"])
-@pytest.mark.parametrize("field", ["id", "access-key-id", "secret-access-key", "session-token", "region", "host"])
-@pytest.mark.parametrize(("characters", "names"), INVISIBLE.items(), ids=INVISIBLE.values())
-@pytest.mark.parametrize("value", ["{}s3cr3t", "s3cr3t{}", "s3c{}r3t"])
-def test_an_invisible_character_is_refused_by_its_name(text, field, characters, names, value):
+@pytest.mark.parametrize(("field", "characters", "value"), PASTED)
+def test_an_invisible_character_is_refused_by_its_name(text, field, characters, value):
+    names = INVISIBLE[characters]
     with pytest.raises(Invalid) as refusal:
         read({**KEYS, field: value.format(characters)}, text=text)
 
@@ -412,3 +421,13 @@ def test_a_body_is_not_shown():
     document = Document({"secret-access-key": "s3cr3t"}, text=True).under("a")
 
     assert repr(document) == "Document(text=True)"
+
+
+def test_a_secret_may_have_spaces_inside_but_not_at_an_end():
+    fields = {"id": "a", "access-key-id": "AKIA"}
+    secret = "correct horse battery"
+
+    assert AwsAccountSchema().read({**fields, "secret-access-key": secret})["secret-access-key"] == secret
+    for pasted in (f" {secret}", f"{secret} ", " "):
+        with pytest.raises(Invalid, match=r"U\+0020 SPACE"):
+            AwsAccountSchema().read({**fields, "secret-access-key": pasted})
