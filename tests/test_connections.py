@@ -188,8 +188,28 @@ async def test_connections_above_the_most_are_told_so_and_room_is_found_again(se
     assert [record.message for record in caplog.records] == [
         "There are 2 connections; further ones are refused until some end"
     ]
-    for _, opened in (*held, (reader, writer)):
+    full_again = await asyncio.open_connection("127.0.0.1", port)
+
+    assert (await full_again[0].read()).startswith(b"HTTP/1.1 503 ")
+    assert len(caplog.records) == 2
+    for _, opened in (*held, (reader, writer), full_again):
         opened.close()
+
+
+async def test_the_timer_of_the_first_head_ends_with_its_connection(serve, monkeypatch):
+    expired = []
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(connections.Connection, "_expect_first", lambda _: expired.append(True))
+
+    async def handler(request):
+        return web.Response()
+
+    port = await serve(handler)
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.close()
+    await asyncio.sleep(0.4)
+
+    assert expired == []
 
 
 @pytest.mark.parametrize(("files", "most"), [(100, 36), (10, 1), (2000, 1000), (resource.RLIM_INFINITY, 1000)])

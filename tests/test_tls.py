@@ -268,3 +268,24 @@ def test_what_does_not_change_is_not_loaded_again(mounted, monkeypatch):
     monkeypatch.setattr(tls, "_context", None)
 
     identity.look()
+
+
+def test_a_client_that_closes_its_side_of_tls_is_no_line_in_the_log(mounted, pairs):
+    with over_tls(mounted) as process:
+        connection = connection_to(process, pairs[0])
+        connection.request("GET", "/live")
+        assert connection.getresponse().read()
+        before = len(process.log)
+        # This sends close_notify, and waits for the server's.
+        connection.sock.unwrap().close()
+        assert eventually(lambda: b"200" in over_a_new_connection(process, pairs[0]))
+
+        assert process.log[before:] == []
+
+
+def over_a_new_connection(process, pair):
+    connection = connection_to(process, pair)
+    connection.request("GET", "/live")
+    status = str(connection.getresponse().status).encode()
+    connection.close()
+    return status

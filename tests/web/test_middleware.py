@@ -7,6 +7,7 @@ import re
 import pytest
 import yaml
 from support.accounts import KEYS
+from support.service import running
 
 from service.errors import StoreUnavailable
 from service.web.context import APP
@@ -518,3 +519,24 @@ def test_a_probe_without_a_host_is_served_while_open_on_loopback(service):
     answer = service.exchange(b"GET /live HTTP/1.0\r\n\r\n")
 
     assert answer.startswith(b"HTTP/1.0 200 ")
+
+
+@pytest.mark.parametrize("pieces", [[b"{" + b" " * 1024], [b"{"] + [b" " * 100] * 11])
+async def test_a_chunked_body_has_the_same_limit(make_client, faults, pieces):
+    client = await make_client(SIGNER_MAX_BODY="1024")
+
+    async def chunks():
+        for piece in pieces:
+            yield piece
+
+    response = await client.put("/AwsAccount", data=chunks(), headers={"Content-Type": "application/json"})
+
+    assert (await faults(response, 413))[0] == "too-long"
+
+
+def test_a_chunked_body_that_comes_with_its_head_has_the_same_limit():
+    with running(SIGNER_MAX_BODY="1024") as process:
+        head = b"PUT /AwsAccount HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+        answer = process.exchange(head + b"401\r\n{" + b" " * 1024 + b"\r\n0\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 413 ")

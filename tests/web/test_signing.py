@@ -517,3 +517,21 @@ async def test_an_answer_is_written_as_the_codec_writes_it(client, account, raw,
     body = await response.read()
 
     assert body == dump({"url": yaml.safe_load(body)["url"]})
+
+
+@pytest.mark.parametrize("key", ["a/../b", "k" * 1025, "%00"])
+async def test_a_key_is_validated_after_a_good_url_too(raw, account, faults, key):
+    good = await raw("GET", f"{STORAGE}/k")
+    bad = await raw("GET", f"{STORAGE}/{key}")
+
+    assert good.status == 200
+    assert await faults(bad, 422) == ("invalid", ["key"])
+
+
+async def test_a_url_is_indented_on_request(client, account):
+    pretty = await client.get(f"{STORAGE}/k?_pretty=true&expiration=60")
+    compact = await client.get(f"{STORAGE}/k?_pretty=false&expiration=60")
+
+    assert (await pretty.text()).startswith('{\n  "url": "http')
+    assert (await compact.text()).startswith('{"url":"http')
+    assert pretty.headers["Cache-Control"] == "no-store"

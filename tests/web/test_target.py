@@ -97,3 +97,15 @@ def test_each_unknown_parameter_is_a_fault():
         target.reject_unknown_parameters({"a": "1", "b": "2", "_count": "3"}, "b")
 
     assert [issue.expression for issue in refusal.value.issues] == ["a", "_count"]
+
+
+def test_only_short_queries_are_remembered():
+    target._parameters.cache_clear()
+    for number in range(1000):
+        target.query(f"a={number}")
+    short = target._parameters.cache_info().currsize
+    target._parameters.cache_clear()
+    target.query("a=" + "b" * 255)
+
+    assert short <= 256
+    assert target._parameters.cache_info().currsize == 0
