@@ -1,8 +1,10 @@
 """Wire the application: its store, middlewares and routes, and the order in which they open and close."""
 
+import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from math import inf
 from pathlib import Path
@@ -15,11 +17,14 @@ from service.access.policies import Policies
 from service.access.sessions import KIND as SESSION
 from service.access.sessions import Sessions
 from service.access.types import RESOURCE_TYPES
+from service.errors import StoreUnavailable
 from service.resources.hashing import Hasher
+from service.resources.host_rules import HostRules, ambiguous_accounts
 from service.resources.keeper import Keeper
 from service.resources.repository import Repository
 from service.resources.sealing import Sealer
 from service.resources.store import EmbeddedStore, Store
+from service.resources.types import AWS_ACCOUNT
 from service.settings import Settings, SettingsError, load
 from service.signing.presigner import Presigner
 from service.telemetry import metrics
@@ -37,6 +42,9 @@ if TYPE_CHECKING:
 # The rest of a refused body is read for this long, so that the client sees the answer.
 LINGER_SECONDS = 2.0
 _STDOUT = 1
+MAX_NAMED = 20
+
+logger = logging.getLogger(__name__)
 
 HANDLER_ARGS: Mapping[str, Any] = {"auto_decompress": False, "access_log": None, "lingering_time": LINGER_SECONDS}
 """The arguments of aiohttp's request handlers, under any runner. A compressed body is refused, not inflated."""
@@ -129,12 +137,27 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
         if context.access:
             stack.push_async_callback(context.access.close)
             await context.access.open()
+            warning = asyncio.create_task(_warn_of_ambiguous_accounts(context.repository))
+            stack.callback(warning.cancel)
         yield
+
+
+async def _warn_of_ambiguous_accounts(repository: Repository) -> None:
+    # Without its store the service starts all the same, and says so elsewhere.
+    with suppress(StoreUnavailable):
+        if ids := await ambiguous_accounts(repository):
+            logger.warning(
+                "%d accounts with a custom host do not state path-style; only the root client may sign with them: %s%s",
+                len(ids),
+                ", ".join(ids[:MAX_NAMED]),
+                ", ..." if len(ids) > MAX_NAMED else "",
+            )
 
 
 def make_repository(settings: Settings, store: Store, hasher: Hasher | None = None) -> Repository:
     """What keeps resources in ``store``. Raises SettingsError for a file of keys that is none."""
-    return Repository(store, Keeper(_sealer(settings), hasher or Hasher()))
+    rules = HostRules(settings.allowed_hosts, settings.require_ssl, settings.default_use_ssl)
+    return Repository(store, Keeper(_sealer(settings), hasher or Hasher()), checks={AWS_ACCOUNT.kind: rules.check})
 
 
 def _sealer(settings: Settings) -> Sealer:

@@ -12,6 +12,9 @@ from marshmallow import ValidationError, fields, validate
 SHORTEST_ROOT_SECRET = 16
 
 
+_ALLOWED_HOST = re.compile(r"aws|(\*\.)?[a-z0-9_.-]+(:[0-9]{1,5})?|\[[0-9a-f:.]+\](:[0-9]{1,5})?")
+
+
 class WholeNumber(fields.Integer):
     default_error_messages = {"invalid": "must be a whole number"}
 
@@ -74,6 +77,11 @@ def choice(*words: str, any_case: bool = False) -> fields.Field[str]:
 def root_secret(secret: str) -> None:
     if 0 < len(secret) < SHORTEST_ROOT_SECRET:
         raise ValidationError(f"must be at least {SHORTEST_ROOT_SECRET} characters; openssl rand -base64 32 makes one")
+
+
+def allowed_host(host: str) -> None:
+    if not _ALLOWED_HOST.fullmatch(host):
+        raise ValidationError("must be hosts in lower case, suffixes such as *.example.com, or aws")
 
 
 def origin(origin: str) -> None:

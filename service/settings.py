@@ -15,6 +15,7 @@ from service.parsers import (
     OptionalPort,
     Port,
     WordList,
+    allowed_host,
     choice,
     number,
     origin,
@@ -157,6 +158,13 @@ class Settings:
         "How long, in seconds, a connection may wait for its next request; longer than a proxy in front keeps its own.",
     )
     default_use_ssl: bool = setting("false", Flag(), "`use-ssl` of accounts that do not say.")
+    allowed_hosts: tuple[str, ...] = setting(
+        "",
+        WordList(fields.String(validate=allowed_host)),
+        "Hosts that accounts may sign for, separated by commas: names with or without a port, suffixes such as "
+        "`*.example.com`, and `aws` for AWS itself. Any host if it is empty.",
+    )
+    require_ssl: bool = setting("false", Flag(), "Whether every account must sign https URLs.")
     drain_seconds: int = setting(
         "0",
         number(0, 300),

@@ -37,12 +37,20 @@ class Keeper:
         return fields
 
     async def kept(
-        self, type_: ResourceType, id: str, values: Mapping[str, Any], seen: Resource | None
+        self,
+        type_: ResourceType,
+        id: str,
+        values: Mapping[str, Any],
+        seen: Resource | None,
+        *,
+        may_redirect: bool = True,
     ) -> dict[str, Any]:
         """``values`` with their secrets as they are to be stored; one whose marker is there stays as it was ``seen``.
 
+        ``may_redirect`` allows a kept secret to be used somewhere else than before, see ``Secret``.
+
         Raises:
-            Invalid: for a marker where there is nothing to keep.
+            Invalid: for a marker where there is nothing to keep, or nothing that may be kept.
             Throttled: where too many secrets are being hashed.
         """
         kept = dict(values)
@@ -53,7 +61,7 @@ class Keeper:
                 kept[name] = await self._protected(type_, id, name, secret, kept[name])
             elif masked:
                 try:
-                    kept[name] = self._as_before(type_, name, secret, kept, seen)
+                    kept[name] = self._as_before(type_, name, secret, kept, seen, may_redirect=may_redirect)
                 except ValueError as problem:
                     faults.append(Issue(f"{type_.kind}.{name} {problem}", f"{type_.kind}.{name}"))
         if faults:
@@ -66,16 +74,29 @@ class Keeper:
         return self._sealer.seal(text, kind=type_.kind, id=id, field=name)
 
     def _as_before(
-        self, type_: ResourceType, name: str, secret: Secret, values: Mapping[str, Any], seen: Resource | None
+        self,
+        type_: ResourceType,
+        name: str,
+        secret: Secret,
+        values: Mapping[str, Any],
+        seen: Resource | None,
+        *,
+        may_redirect: bool,
     ) -> str:
         stored = seen.fields.get(name) if seen else None
         if not seen or not stored:
             raise ValueError("is masked, but none is stored; send it")
         if secret.owner and seen.fields.get(secret.owner) != values.get(secret.owner):
             raise ValueError(f"must be sent too, as {secret.owner} changes")
+        if not may_redirect and (changed := _changed(seen.fields, type_.fields(values), secret.aims)):
+            raise ValueError(f"must be sent too, as {', '.join(changed)} changes")
         if secret.hashed or self._sealer.is_current(stored):
             return stored
         return self._resealed(stored, kind=type_.kind, id=seen.id, field=name)
 
     def _resealed(self, text: str, **where: str) -> str:
         return self._sealer.seal(self._sealer.open(text, **where), **where)
+
+
+def _changed(before: Mapping[str, str], after: Mapping[str, str], names: frozenset[str]) -> list[str]:
+    return sorted(name for name in names if before.get(name) != after.get(name))

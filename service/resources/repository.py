@@ -5,6 +5,7 @@ import random
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from service.errors import Duplicate, Invalid, ResourceNotFound, StoreUnavailable, Unsealable, VersionConflict
@@ -38,6 +39,9 @@ ALWAYS = Precondition()
 
 T = TypeVar("T")
 
+Check = Callable[[Any], None]
+_NO_CHECKS: Mapping[str, Check] = MappingProxyType({})
+
 Change = Callable[[Resource | None], Mapping[str, Any]]
 
 
@@ -48,9 +52,11 @@ class Repository:
     ``VersionConflict`` where the precondition does not hold at the instant of the write.
     """
 
-    def __init__(self, store: Store, keeper: Keeper) -> None:
+    def __init__(self, store: Store, keeper: Keeper, *, checks: Mapping[str, Check] = _NO_CHECKS) -> None:
+        """``checks`` judge models by kind, when they are stored and when they are used. They raise ``Invalid``."""
         self._store = store
         self._keeper = keeper
+        self._checks = checks
 
     async def find(self, type_: ResourceType, id: str) -> Resource | None:
         return await self._store.get(type_.kind, id)
@@ -60,9 +66,16 @@ class Repository:
 
         Raises ``Invalid`` for what is stored and not valid, ``Unsealable`` for secrets that no key opens.
         """
-        return resource.decoded or resource.remember(
-            lambda stored: type_.decode(stored, self._keeper.opened(type_, stored))
-        )
+        return resource.decoded or resource.remember(lambda stored: self._decode(type_, stored))
+
+    def _decode(self, type_: ResourceType, stored: Resource) -> Any:
+        model = type_.decode(stored, self._keeper.opened(type_, stored))
+        self._check(type_, model)
+        return model
+
+    def _check(self, type_: ResourceType, model: Any) -> None:
+        if check := self._checks.get(type_.kind):
+            check(model)
 
     def model_if_valid(self, type_: ResourceType, resource: Resource | None) -> Any:
         """See ``model``; None where there is none, or it is not valid, as an operator may have written it."""
@@ -83,16 +96,22 @@ class Repository:
         return resource
 
     async def put(
-        self, type_: ResourceType, id: str, document: Document, precondition: Precondition = ALWAYS
+        self,
+        type_: ResourceType,
+        id: str,
+        document: Document,
+        precondition: Precondition = ALWAYS,
+        *,
+        may_redirect: bool = True,
     ) -> tuple[Resource, bool]:
-        """Create or replace; whether it was created comes beside the resource."""
+        """Create or replace; whether it was created comes beside the resource. For ``may_redirect`` see ``Keeper``."""
         values = type_.read(document.under(id))
 
         def change(seen: Resource | None) -> Mapping[str, Any]:
             precondition.check(type_.kind, id, seen)
             return values
 
-        return await self._write(type_, id, change)
+        return await self._write(type_, id, change, may_redirect=may_redirect)
 
     async def create(self, type_: ResourceType, document: Document, *, id: str | None = None) -> Resource:
         """Create under the body's id, else under ``id``, else under a new UUID. ``Duplicate`` if it exists."""
@@ -121,9 +140,15 @@ class Repository:
                     raise
 
     async def patch(
-        self, type_: ResourceType, id: str, document: Document, precondition: Precondition = ALWAYS
+        self,
+        type_: ResourceType,
+        id: str,
+        document: Document,
+        precondition: Precondition = ALWAYS,
+        *,
+        may_redirect: bool = True,
     ) -> Resource:
-        """Merge ``document`` into the resource (RFC 7396). ``ResourceNotFound`` if there is none."""
+        """Merge ``document`` into the resource (RFC 7396). ``ResourceNotFound`` if there is none; else as ``put``."""
 
         def change(seen: Resource | None) -> Mapping[str, Any]:
             precondition.check(type_.kind, id, seen)
@@ -131,7 +156,7 @@ class Repository:
                 raise ResourceNotFound(type_.kind, id)
             return type_.read(_patched(type_, seen, document).under(id))
 
-        resource, _ = await self._write(type_, id, change)
+        resource, _ = await self._write(type_, id, change, may_redirect=may_redirect)
         return resource
 
     async def seal_anew(self, type_: ResourceType, id: str) -> bool:
@@ -177,9 +202,13 @@ class Repository:
         found = [resource for id_ in wanted if (resource := await self.find(type_, id_))]
         return Page(len(found), found[offset : offset + count])
 
-    async def _write(self, type_: ResourceType, id: str, change: Change) -> tuple[Resource, bool]:
+    async def _write(
+        self, type_: ResourceType, id: str, change: Change, *, may_redirect: bool = True
+    ) -> tuple[Resource, bool]:
         async def write(seen: Resource | None) -> tuple[Resource, bool] | None:
-            values = await self._keeper.kept(type_, id, change(seen), seen)
+            changed = change(seen)
+            self._check(type_, type_.model(changed))
+            values = await self._keeper.kept(type_, id, changed, seen, may_redirect=may_redirect)
             stored = await self._store.replace(type_.kind, id, type_.fields(values), seen=seen, judged=True)
             return (stored, seen is None) if stored else None
 

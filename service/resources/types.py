@@ -30,7 +30,7 @@ NO_SECRETS: Mapping[str, "Secret"] = MappingProxyType({})
 
 @dataclass(kw_only=True, slots=True)
 class AwsAccount:
-    """What signing needs of an account. ``use_ssl`` is None where the account does not say."""
+    """What signing needs of an account. ``use_ssl`` and ``path_style`` are None where the account does not say."""
 
     id: str
     access_key_id: str | None = None
@@ -39,7 +39,7 @@ class AwsAccount:
     region: str = "us-east-1"
     host: str | None = None
     use_ssl: bool | None = None
-    path_style: bool = False
+    path_style: bool | None = None
 
     # What signing makes of the above is kept here, and lives as long as the account does: in this very object, as each
     # further one would be another miss of the processor's caches where there are many accounts.
@@ -54,13 +54,15 @@ class AwsAccount:
 
 
 class Secret(NamedTuple):
-    """How a write-only field is kept. Whoever changes ``owner``, the field it belongs to, must send it anew.
+    """How a write-only field is stored: hashed, so that it can only be verified, or encrypted.
 
-    One that is ``hashed`` can be verified, and never be known again; any other is sealed.
+    A request that changes ``owner``, the field it belongs to, must send it again. So must a request that changes one of
+    ``aims``, the fields that say where it is used, unless it comes from a caller who may do everything.
     """
 
     owner: str | None = None
     hashed: bool = False
+    aims: frozenset[str] = frozenset()
 
 
 class ResourceType:
@@ -80,7 +82,7 @@ class ResourceType:
         self._flags = {name for name, field in fields.items() if isinstance(field, Flag)}
         self._plain = self._flags | {name for name, field in fields.items() if isinstance(field, Text)}
         self._structured = fields.keys() - self._plain - {"meta"}
-        self._attributes = {name: name.replace("-", "_") for name in self.names - _SELF_DESCRIPTION}
+        self._attributes = {name: name.replace("-", "_") for name in self.names - _SELF_DESCRIPTION if name[0] != "_"}
 
     def read(self, document: Document) -> dict[str, Any]:
         """The values of a request's body, by wire name.
@@ -115,8 +117,12 @@ class ResourceType:
             }
         else:
             values = self.read(Document(self._parsed(fields), text=True))
-        own = {self._attributes[name]: value for name, value in values.items() if name in self._attributes}
-        return self._model(**own)
+        return self.model(values)
+
+    def model(self, values: Mapping[str, Any]) -> Any:
+        """The model of typed values by wire name."""
+        own = self._attributes.items()
+        return self._model(**{attribute: values[name] for name, attribute in own if name in values})
 
     def _parsed(self, fields: Mapping[str, str]) -> dict[str, Any]:
         return {name: _json(text) if name in self._structured else text for name, text in fields.items()}
@@ -170,8 +176,10 @@ def _timestamp(instant: datetime) -> str:
     return instant.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+_AIMS = frozenset({"host", "use-ssl", "path-style"})
+
 AWS_ACCOUNT = ResourceType(
     AwsAccountSchema,
     model=AwsAccount,
-    secrets={"secret-access-key": Secret("access-key-id"), "session-token": Secret("access-key-id")},
+    secrets=dict.fromkeys(("secret-access-key", "session-token"), Secret("access-key-id", aims=_AIMS)),
 )

@@ -105,7 +105,7 @@ def test_a_field_that_only_a_later_version_knows_is_refused_though_that_has_judg
 def test_defaults_are_the_contracts():
     account = model(stored())
 
-    assert (account.region, account.host, account.use_ssl, account.path_style) == ("us-east-1", None, None, False)
+    assert (account.region, account.host, account.use_ssl, account.path_style) == ("us-east-1", None, None, None)
 
 
 def test_a_model_is_remembered_with_its_resource():

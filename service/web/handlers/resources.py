@@ -154,7 +154,10 @@ class ResourceHandlers:
         target.reject_unknown_parameters(request[CONTEXT].query)
         id_ = self._id(request)
         await self._require(request, id_)
-        resource = await self._repository(request).patch(self._type, id_, request[CONTEXT].body, precondition(request))
+        context = request[CONTEXT]
+        resource = await self._repository(request).patch(
+            self._type, id_, context.body, precondition(request), may_redirect=context.caller.unlimited
+        )
         self._audit(request, "update", resource)
         return self._answer(request, resource)
 
@@ -209,7 +212,11 @@ class ResourceHandlers:
         target.reject_unknown_parameters(request[CONTEXT].query)
         await self._require(request, id_)
         resource, created = await self._repository(request).put(
-            self._type, id_, request[CONTEXT].body, precondition(request)
+            self._type,
+            id_,
+            request[CONTEXT].body,
+            precondition(request),
+            may_redirect=request[CONTEXT].caller.unlimited,
         )
         self._audit(request, "create" if created else "update", resource)
         return self._answer(request, resource, created=created)

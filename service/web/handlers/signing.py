@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from aiohttp import hdrs, web
 
 from service.errors import Invalid, Issue, ResourceNotFound, StoreUnavailable
+from service.resources.host_rules import is_ambiguous
 from service.resources.schemas import DEFAULT_EXPIRATION_SECONDS, Document, Reader, SigningQuery, UploadSchema
 from service.resources.types import AWS_ACCOUNT, AwsAccount
 from service.signing.endpoint import Endpoint
@@ -27,6 +28,10 @@ _UPLOAD = Reader(UploadSchema)
 _QUERY = SigningQuery(text=True)
 # It is used to judge the bucket of a request whose key could not be read.
 _ANY_KEY = "key"
+_STATE_STYLE = (
+    "AwsAccount.path-style is required for an account with a custom host;"
+    " set it to true for MinIO, Garage or Ceph, or to false if the server reads the bucket from the host name"
+)
 _UPLOAD_FIELDS = UploadSchema().names
 
 
@@ -88,6 +93,8 @@ async def _sign(
     # The policies come first: a caller who may not use an account must not learn whether it exists.
     await require_permission(request, wanted.params())
     account = app.repository.model(AWS_ACCOUNT, await app.repository.read(AWS_ACCOUNT, account_id))
+    if not context.caller.unlimited and is_ambiguous(account):
+        raise Invalid(Issue(_STATE_STYLE, "AwsAccount.path-style"))
     endpoint = app.presigner.endpoint(account, bucket) or await app.presigner.resolve(account, bucket)
     now = int(time())
     url = presigned(account, operation, endpoint, key=key, at=now, expires_in=expires_in)

@@ -1,0 +1,83 @@
+"""The hosts that accounts may sign for, and how their servers read a bucket."""
+
+from dataclasses import dataclass
+
+from service.errors import Invalid, Issue
+from service.resources.endpoints import Host, parse_host
+from service.resources.repository import Repository
+from service.resources.types import AWS_ACCOUNT, AwsAccount
+
+AWS = "aws"
+# Reading so many at the start takes some seconds of a background task.
+MAX_CHECKED, PAGE_SIZE = 10_000, 100
+_AWS_DOMAINS = (".amazonaws.com", ".amazonaws.com.cn")
+
+
+@dataclass(frozen=True, slots=True)
+class HostRules:
+    """An account without ``host`` signs for AWS.
+
+    Args:
+        allowed: Hosts in lower case, with or without a port; suffixes as ``*.example.com``; ``aws``. Empty allows any.
+        require_ssl: Whether every account must sign https URLs.
+        default_use_ssl: For accounts without ``use-ssl``.
+    """
+
+    allowed: tuple[str, ...] = ()
+    require_ssl: bool = False
+    default_use_ssl: bool = False
+
+    def check(self, account: AwsAccount) -> None:
+        """Raise Invalid, with an issue for each rule, if the account may not sign for its host."""
+        issues = []
+        host = parse_host(account.host) if account.host else None
+        if self.allowed and not self._allows(host):
+            issues.append(Issue("AwsAccount.host is not one that SIGNER_ALLOWED_HOSTS allows", "AwsAccount.host"))
+        if self.require_ssl and not self._use_ssl(account, host):
+            issues.append(Issue("AwsAccount.use-ssl must be true, as SIGNER_REQUIRE_SSL is set", "AwsAccount.use-ssl"))
+        if issues:
+            raise Invalid(*issues)
+
+    def _allows(self, host: Host | None) -> bool:
+        if host is None or is_aws(host):
+            return AWS in self.allowed or (host is not None and self._names(host))
+        return self._names(host)
+
+    def _names(self, host: Host) -> bool:
+        names = {host.name, f"{host.name}:{host.port}"}
+        return any(
+            host.name.endswith(entry.removeprefix("*")) if entry.startswith("*.") else entry in names
+            for entry in self.allowed
+        )
+
+    def _use_ssl(self, account: AwsAccount, host: Host | None) -> bool:
+        wanted = host.use_ssl(wanted=account.use_ssl) if host else account.use_ssl
+        return self.default_use_ssl if wanted is None else wanted
+
+
+def is_aws(host: Host) -> bool:
+    """Whether a host belongs to AWS, whose endpoints all read the bucket from the host name."""
+    return host.name.endswith(_AWS_DOMAINS)
+
+
+def is_ambiguous(account: AwsAccount) -> bool:
+    """Whether nobody has said how the server reads the account's URLs.
+
+    A path-style server reads ``http://public.host/secret/key`` as the bucket ``secret``, where a policy saw ``public``.
+    """
+    if account.host is None or account.path_style is not None:
+        return False
+    host = parse_host(account.host)
+    return not (host.is_ip or is_aws(host))
+
+
+async def ambiguous_accounts(repository: Repository) -> list[str]:
+    """Return the ids of the accounts that are ambiguous, of the first MAX_CHECKED. Raises StoreUnavailable."""
+    ids: list[str] = []
+    for offset in range(0, MAX_CHECKED, PAGE_SIZE):
+        page = await repository.page(AWS_ACCOUNT, offset=offset, count=PAGE_SIZE)
+        models = [repository.model_if_valid(AWS_ACCOUNT, resource) for resource in page.resources]
+        ids += [account.id for account in models if account and is_ambiguous(account)]
+        if offset + PAGE_SIZE >= page.total:
+            break
+    return ids

@@ -1,0 +1,178 @@
+"""Which hosts an account may sign for, and that no policy is got around by how a server reads a URL."""
+
+import asyncio
+
+import pytest
+from aiohttp import encode_basic_auth
+from support.accounts import KEYS
+
+ROOT = {"SIGNER_ROOT_CLIENT_ID": "root", "SIGNER_ROOT_CLIENT_SECRET": "root-secret-0123456789"}
+MASKED = {"extension": [{"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "masked"}]}
+
+
+@pytest.fixture
+async def call(make_client):
+    """Requests of the root client, or of a Client that may sign for the bucket ``public`` and write accounts."""
+    client = await make_client(**ROOT)
+    secret = "team-secret-0123456789"
+
+    async def call(method, path, *, root=False, **options):
+        header = encode_basic_auth(*(("root", ROOT["SIGNER_ROOT_CLIENT_SECRET"]) if root else ("team", secret)))
+        return await client.request(method, path, headers={"Authorization": header}, **options)
+
+    await call("PUT", "/Client/team", root=True, json={"secret": secret, "grant_types": ["basic"]})
+    patterns = {"sign": {"params": {"bucket": "public"}}, "write": {"params": {"resource/type": "AwsAccount"}}}
+    for id_, pattern in patterns.items():
+        policy = {"engine": "matcho", "matcho": pattern, "link": [{"reference": "Client/team"}]}
+        assert (await call("PUT", f"/AccessPolicy/{id_}", root=True, json=policy)).status == 201
+    return call
+
+
+@pytest.mark.parametrize("host", ["localhost:9000", "minio", "https://s3.example.com", "amazonaws.com.example.org"])
+async def test_a_custom_host_must_state_its_style_before_a_client_signs(call, faults, host):
+    await call("PUT", "/AwsAccount/a", root=True, json={**KEYS, "host": host})
+    refused = await call("GET", "/aws/storage/a/public/secretbkt/file.txt")
+    by_root = await call("GET", "/aws/storage/a/public/file.txt", root=True)
+
+    assert await faults(refused, 422) == ("invalid", ["AwsAccount.path-style"])
+    assert by_root.status == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE", "POST"])
+async def test_the_policy_is_asked_before_the_style(call, faults, method):
+    await call("PUT", "/AwsAccount/a", root=True, json={**KEYS, "host": "minio"})
+    path = "/aws/storage/a/other" if method == "POST" else "/aws/storage/a/other/k"
+    refused = await call(method, path, json={"filename": "k"})
+
+    assert (await faults(refused, 403))[0] == "forbidden"
+
+
+@pytest.mark.parametrize(
+    ("fields", "url"),
+    [
+        ({"host": "minio", "path-style": True}, "http://minio/public/secretbkt/file.txt?"),
+        ({"host": "minio", "path-style": False}, "http://public.minio/secretbkt/file.txt?"),
+        ({"host": "10.0.0.5:9000"}, "http://10.0.0.5:9000/public/secretbkt/file.txt?"),
+        ({"host": "[::1]:9000"}, "http://[::1]:9000/public/secretbkt/file.txt?"),
+        ({"host": "s3.eu-west-1.amazonaws.com"}, "http://public.s3.eu-west-1.amazonaws.com/secretbkt/file.txt?"),
+        ({}, "http://public.s3.amazonaws.com/secretbkt/file.txt?"),
+    ],
+)
+async def test_an_account_whose_server_is_known_to_read_the_url_signs(call, fields, url):
+    await call("PUT", "/AwsAccount/a", root=True, json={**KEYS, **fields})
+    signed = await call("GET", "/aws/storage/a/public/secretbkt/file.txt")
+
+    assert (await signed.json())["url"].startswith(url)
+
+
+@pytest.mark.parametrize("change", [{"host": "evil.example"}, {"use-ssl": True}, {"path-style": False}, {"host": None}])
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+async def test_a_kept_secret_is_not_used_elsewhere(call, faults, method, change):
+    stored = {**KEYS, "session-token": "a-session-token-0123", "host": "minio", "path-style": True}
+    await call("PUT", "/AwsAccount/a", root=True, json=stored)
+    shown = await (await call("GET", "/AwsAccount/a")).json()
+    body = {**shown, **change} if method == "PUT" else change
+    refused = await call(method, "/AwsAccount/a", json=body)
+    with_secrets = await call(method, "/AwsAccount/a", json={**KEYS, "session-token": "another-0123456", **change})
+
+    assert await faults(refused, 422) == ("invalid", ["AwsAccount.secret-access-key", "AwsAccount.session-token"])
+    assert with_secrets.status == 200
+
+
+@pytest.mark.parametrize("root", [True, False])
+async def test_a_secret_is_kept_when_its_use_stays_or_root_changes_it(call, root):
+    await call("PUT", "/AwsAccount/a", root=True, json={**KEYS, "host": "minio", "path-style": True})
+    shown = await (await call("GET", "/AwsAccount/a")).json()
+    change = {"host": "other"} if root else {"region": "eu-west-1"}
+    saved = await call("PUT", "/AwsAccount/a", root=root, json={**shown, **change})
+
+    assert shown["_secret-access-key"] == MASKED
+    assert saved.status == 200
+    assert (await call("GET", "/aws/storage/a/public/k")).status == 200
+
+
+async def test_where_nobody_is_asked_who_calls_a_secret_may_be_used_elsewhere(client):
+    await client.put("/AwsAccount/a", json={**KEYS, "host": "minio"})
+
+    assert (await client.patch("/AwsAccount/a", json={"host": "other"})).status == 200
+
+
+@pytest.mark.parametrize(
+    ("allowed", "fields", "status"),
+    [
+        ("aws", {}, 201),
+        ("aws", {"host": "s3.eu-west-1.amazonaws.com"}, 201),
+        ("aws", {"host": "https://s3.cn-north-1.amazonaws.com.cn"}, 201),
+        ("aws", {"host": "minio"}, 422),
+        ("aws", {"host": "amazonaws.com.evil.example"}, 422),
+        ("aws", {"host": "evilamazonaws.com"}, 422),
+        ("minio", {}, 422),
+        ("minio", {"host": "minio:9000"}, 201),
+        ("minio", {"host": "http://MinIO:9000/prefix"}, 201),
+        ("minio:9000", {"host": "minio:9000"}, 201),
+        ("minio:9000", {"host": "minio"}, 422),
+        ("*.s3.example", {"host": "eu.s3.example"}, 201),
+        ("*.s3.example", {"host": "s3.example"}, 422),
+        ("*.s3.example", {"host": "evil-s3.example"}, 422),
+        ("10.0.0.5,[::1]", {"host": "10.0.0.5"}, 201),
+        ("10.0.0.5,[::1]", {"host": "[0:0:0:0:0:0:0:1]:9000"}, 201),
+        ("10.0.0.5,[::1]", {"host": "10.0.0.6"}, 422),
+        ("", {"host": "minio"}, 201),
+    ],
+)
+async def test_an_account_is_stored_only_for_an_allowed_host(make_client, allowed, fields, status):
+    client = await make_client(SIGNER_ALLOWED_HOSTS=allowed)
+    stored = await client.put("/AwsAccount/a", json={**KEYS, **fields})
+
+    assert stored.status == status
+
+
+@pytest.mark.parametrize(
+    ("environ", "fields", "status"),
+    [
+        ({}, {}, 422),
+        ({}, {"use-ssl": False}, 422),
+        ({}, {"use-ssl": True}, 201),
+        ({}, {"host": "http://minio"}, 422),
+        ({}, {"host": "https://minio"}, 201),
+        ({"SIGNER_DEFAULT_USE_SSL": "true"}, {}, 201),
+        ({"SIGNER_DEFAULT_USE_SSL": "true"}, {"use-ssl": False}, 422),
+    ],
+)
+async def test_an_account_must_sign_https_where_that_is_required(make_client, environ, fields, status):
+    client = await make_client(SIGNER_REQUIRE_SSL="true", **environ)
+    stored = await client.put("/AwsAccount/a", json={**KEYS, **fields})
+
+    assert stored.status == status
+
+
+async def test_a_patch_may_not_leave_the_allowed_hosts(make_client, faults):
+    client = await make_client(SIGNER_ALLOWED_HOSTS="aws", SIGNER_REQUIRE_SSL="true")
+    await client.put("/AwsAccount/a", json={**KEYS, "use-ssl": True})
+    refused = await client.patch("/AwsAccount/a", json={"host": "minio", "use-ssl": False})
+
+    assert await faults(refused, 422) == ("invalid", ["AwsAccount.host", "AwsAccount.use-ssl"])
+
+
+async def test_an_account_from_before_the_setting_is_judged_when_it_is_used(own_redis, make_client, faults):
+    before = await make_client(SIGNER_STORE_URL=own_redis.url)
+    await before.put("/AwsAccount/a", json={**KEYS, "host": "minio"})
+    client = await make_client(SIGNER_STORE_URL=own_redis.url, SIGNER_ALLOWED_HOSTS="aws")
+
+    assert await faults(await client.get("/aws/storage/a/bucket/k"), 422) == ("invalid", ["AwsAccount.host"])
+    assert (await client.get("/AwsAccount")).status == 200
+
+
+async def test_accounts_that_do_not_state_their_style_are_one_warning_at_start(own_redis, make_client, caplog):
+    before = await make_client(SIGNER_STORE_URL=own_redis.url)
+    for number in range(25):
+        await before.put(f"/AwsAccount/a{number:02}", json={**KEYS, "host": "minio"})
+    await before.put("/AwsAccount/stated", json={**KEYS, "host": "minio", "path-style": True})
+    await make_client(SIGNER_STORE_URL=own_redis.url, **ROOT)
+    async with asyncio.timeout(10):
+        while not (warnings := [text for text in caplog.messages if "path-style" in text]):  # noqa: ASYNC110 - a log
+            await asyncio.sleep(0.01)
+
+    assert len(warnings) == 1
+    assert warnings[0].startswith("25 accounts with a custom host do not state path-style")
+    assert warnings[0].endswith("a18, a19, ...")
