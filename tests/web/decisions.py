@@ -29,6 +29,8 @@ PLAIN = {"params": {"resource/type": "AwsAccount", "resource/id": "acme"}, "body
 METRICS = {"uri": "/metrics"}
 BY_ID = {"params": {"account": ".client.id"}}
 
+YAML_KEYS = "\n".join(f"{name}: {text}" for name, text in KEYS.items())
+
 
 def upload(filename):
     return {"json": {"filename": filename}}
@@ -140,8 +142,8 @@ DECISIONS = {
     "a PATCH that leaves the host": (NO_HOST, PATCH, "/AwsAccount/acme", {"json": {"region": "eu-west-1"}}, 200),
     "a PATCH that moves the host": (NO_HOST, PATCH, "/AwsAccount/acme", {"json": {"host": "evil.example"}}, 403),
     "a PATCH that moves the host, in YAML": (NO_HOST, PATCH, "/AwsAccount/acme", {"data": "host: evil.example"}, 403),
-    "a boolean in JSON": (PLAIN, PATCH, "/AwsAccount/acme", {"json": {"path-style": True}}, 200),
-    "a boolean in YAML": (PLAIN, PATCH, "/AwsAccount/acme", {"data": "path-style: true"}, 200),
+    "a boolean in JSON": (PLAIN, PATCH, "/AwsAccount/acme", body(**{"path-style": True}), 200),
+    "a boolean in YAML": (PLAIN, PATCH, "/AwsAccount/acme", {"data": f"path-style: true\n{YAML_KEYS}"}, 200),
     "another boolean": (PLAIN, PATCH, "/AwsAccount/acme", {"json": {"path-style": False}}, 403),
     "a policy of one's own": (MINE, PUT, "/AccessPolicy/mine", {"json": {"engine": "allow"}}, 403),
     "a client of one's own": (MINE, PUT, "/Client/mine", {"json": {"grant_types": ["basic"]}}, 403),
