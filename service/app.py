@@ -46,7 +46,14 @@ MAX_NAMED = 20
 
 logger = logging.getLogger(__name__)
 
-HANDLER_ARGS: Mapping[str, Any] = {"auto_decompress": False, "access_log": None, "lingering_time": LINGER_SECONDS}
+# What aiohttp holds of a body that nobody reads, per connection; its default is 64 KiB.
+READ_BUFFER_BYTES = 16 * 1024
+HANDLER_ARGS: Mapping[str, Any] = {
+    "auto_decompress": False,
+    "access_log": None,
+    "lingering_time": LINGER_SECONDS,
+    "read_bufsize": READ_BUFFER_BYTES,
+}
 """The arguments of aiohttp's request handlers, under any runner. A compressed body is refused, not inflated."""
 
 

@@ -1,18 +1,25 @@
 """The body of a request: bytes from the connection to plain data."""
 
 import asyncio
+import ctypes
 from typing import Literal
 
 from aiohttp import HttpVersion11, hdrs, web
 
-from service.errors import BodyTooLarge, MalformedBody, UnsupportedMediaType
+from service.errors import BodyTooLarge, MalformedBody, Overloaded, UnsupportedMediaType
 from service.resources.schemas import Document
 from service.web import codec, media, target
 from service.web.codec import Format
 from service.web.context import CONTEXT
 from service.web.negotiation import negotiated_type
+from service.web.routing import Guard
 
 BODY_SECONDS = 30
+MAX_ANONYMOUS_BODY = 8 * 1024
+SMALL_BODY = 8 * 1024
+# The bytes of all large bodies of one process that have not arrived in full.
+MAX_ARRIVING_BYTES = 32 * 1024 * 1024
+RETURNED_BYTES = MAX_ARRIVING_BYTES // 2
 
 BodyFormat = Format | Literal["form"]
 
@@ -72,23 +79,60 @@ def _parse(body: bytes, body_format: Format) -> Document:
 
 
 async def _arrived(request: web.Request) -> bytes:
-    # In a sub-application aiohttp's own limit is the outer application's.
-    limit = min(request.client_max_size, request[CONTEXT].app.max_body)
+    limit = _limit(request)
     if (request.content_length or 0) > limit:
         raise BodyTooLarge(limit)
     try:
         async with asyncio.timeout(BODY_SECONDS):
             await _send_continue(request)
-            body = await request.read()
+            return await _collected(request, limit)
     except TimeoutError:
         raise MalformedBody(f"it did not arrive within {BODY_SECONDS} seconds") from None
     except (web.RequestPayloadError, ConnectionError):
         raise MalformedBody("it ends too early or is not framed as HTTP") from None
-    except web.HTTPRequestEntityTooLarge:
-        raise BodyTooLarge(limit) from None
-    if len(body) > limit:
-        raise BodyTooLarge(limit)
-    return body
+
+
+def _limit(request: web.Request) -> int:
+    """The largest body in bytes. A request to a public route has no credentials yet."""
+    context = request[CONTEXT]
+    most = context.app.max_body
+    return min(most, MAX_ANONYMOUS_BODY) if context.route.guard is Guard.PUBLIC else most
+
+
+async def _collected(request: web.Request, limit: int) -> bytes:
+    """All bytes of the body. Large bodies that are still arriving share a bound, and small ones are always read."""
+    state = request[CONTEXT].app.state
+    pieces: list[bytes] = []
+    size = counted = 0
+    try:
+        async for piece in request.content.iter_any():
+            pieces.append(piece)
+            size += len(piece)
+            if size > limit:
+                raise BodyTooLarge(limit)
+            if size > SMALL_BODY:
+                state.large_body_bytes += size - counted
+                counted = size
+                state.large_body_peak = max(state.large_body_peak, state.large_body_bytes)
+                if state.large_body_bytes > max(MAX_ARRIVING_BYTES, limit):
+                    raise Overloaded
+        return b"".join(pieces)
+    finally:
+        # An error's traceback keeps this frame until the garbage collector runs.
+        pieces.clear()
+        state.large_body_bytes -= counted
+        if not state.large_body_bytes and state.large_body_peak > RETURNED_BYTES:
+            state.large_body_peak = 0
+            asyncio.get_running_loop().call_soon(_return_memory)
+
+
+def _return_memory() -> None:
+    """Give the memory of many large bodies back to the system, which glibc would keep for good.
+
+    Source: https://man7.org/linux/man-pages/man3/malloc_trim.3.html
+    """
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)
 
 
 async def _send_continue(request: web.Request) -> None:

@@ -23,10 +23,16 @@ _NO_BODY = Document({}, text=False)
 
 @dataclass(slots=True)
 class ServerState:
-    """``in_flight`` counts the requests in progress. A server that is ``draining`` wants no new ones."""
+    """``in_flight`` counts the requests in progress. A server that is ``draining`` wants no new ones.
+
+    ``large_body_bytes`` counts the bytes of large bodies that are still arriving, ``large_body_peak`` is their maximum
+    since memory was last returned.
+    """
 
     draining: bool = False
     in_flight: int = 0
+    large_body_bytes: int = 0
+    large_body_peak: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,77 @@
+"""How much memory the bodies of clients may take."""
+
+import json
+import re
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from support.accounts import KEYS
+from support.service import running
+from support.waiting import eventually
+
+ROOT = {"SIGNER_ROOT_CLIENT_ID": "root", "SIGNER_ROOT_CLIENT_SECRET": "root-secret-0123456789"}
+FORM = "application/x-www-form-urlencoded"
+GROWTH_MIB = 60
+LEFT_MIB = 20
+
+
+@pytest.mark.parametrize(("size", "status"), [(8192, 422), (8193, 413)])
+@pytest.mark.parametrize("content_type", [FORM, "application/json", "text/yaml"])
+@pytest.mark.parametrize("chunked", [False, True], ids=["sized", "chunked"])
+async def test_a_body_without_credentials_has_at_most_8_kib(make_client, size, status, content_type, chunked):
+    client = await make_client(**ROOT)
+    body = {FORM: b"a=", "application/json": b'{"a": "', "text/yaml": b'a: "'}[content_type]
+    end = b"" if content_type == FORM else b'"}' if content_type.endswith("json") else b'"'
+    body += b"x" * (size - len(body) - len(end)) + end
+
+    async def chunks():
+        yield body[:5000]
+        yield body[5000:]
+
+    data = chunks() if chunked else body
+    response = await client.post("/auth/token", data=data, headers={"Content-Type": content_type})
+
+    assert response.status == status
+
+
+def resident_mib(process):
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
+
+
+def small_upload():
+    body = b"filename: k"
+    head = b"POST /aws/storage/a/bucket HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+    return head % len(body) + body
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from Linux' /proc")
+def test_unfinished_bodies_are_bounded_in_sum_and_their_memory_is_returned():
+    unfinished = b"PUT /AwsAccount HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000001\r\n\r\n{" + b" " * 999_999
+    with running(measured=False) as process:
+        account = json.dumps({"id": "a", **KEYS}).encode()
+        put = b"PUT /AwsAccount HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+        process.exchange(put % len(account) + account)
+        before = resident_mib(process)
+        with ExitStack() as stack:
+            opened = [stack.enter_context(process.connect()) for _ in range(120)]
+            for connection in opened:
+                connection.sendall(unfinished)
+            time.sleep(0.5)
+            refused = [connection for connection in opened if is_refused(connection)]
+            during, signed = resident_mib(process), process.exchange(small_upload())
+
+        assert 70 < len(refused) < 120
+        assert signed.startswith(b"HTTP/1.1 200 ")
+        assert during - before < GROWTH_MIB
+        assert eventually(lambda: resident_mib(process) - before < LEFT_MIB)
+
+
+def is_refused(connection):
+    connection.setblocking(False)  # noqa: FBT003 - the standard library's
+    try:
+        return connection.recv(4096).startswith(b"HTTP/1.1 503 ")
+    except BlockingIOError:
+        return False
