@@ -30,6 +30,7 @@ from service.signing.presigner import Presigner
 from service.telemetry import metrics
 from service.telemetry.audit import AuditLog
 from service.web.context import APP, Access, AppContext
+from service.web.forwarded import TrustedProxies
 from service.web.handlers import health, pages, policy_explain, signing, token_endpoint
 from service.web.handlers.resources import ResourceHandlers
 from service.web.middleware import MIDDLEWARES
@@ -83,6 +84,7 @@ def create_app(settings: Settings, *, store: Store | None = None, audit: AuditLo
         cors_origins=frozenset(settings.cors_origins),
         stale_seconds=settings.stale_seconds,
         loopback_only=settings.is_open and settings.is_loopback and not settings.socket,
+        proxies=_proxies(settings),
     )
     metrics.describe(settings.commit)
     app = _application(context, routes(settings))
@@ -159,6 +161,10 @@ async def _warn_of_ambiguous_accounts(repository: Repository) -> None:
                 ", ".join(ids[:MAX_NAMED]),
                 ", ..." if len(ids) > MAX_NAMED else "",
             )
+
+
+def _proxies(settings: Settings) -> TrustedProxies | None:
+    return TrustedProxies(settings.trusted_proxies, settings.forwarded_header) if settings.trusted_proxies else None
 
 
 def make_repository(settings: Settings, store: Store, hasher: Hasher | None = None) -> Repository:

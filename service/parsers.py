@@ -4,6 +4,7 @@ A message completes a sentence that begins with the variable's name, and never r
 """
 
 import re
+from ipaddress import ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -88,3 +89,14 @@ def origin(origin: str) -> None:
     parts = urlsplit(origin)
     if parts.scheme not in {"http", "https"} or not parts.netloc or origin != f"{parts.scheme}://{parts.netloc}":
         raise ValidationError("must be origins such as https://app.example.com, separated by commas")
+
+
+def proxy(text: str) -> None:
+    if text == "unix":
+        return
+    try:
+        network = ip_network(text)
+    except ValueError:
+        raise ValidationError("must be addresses, CIDRs such as 10.0.0.0/8, or unix, separated by commas") from None
+    if network.prefixlen == 0:
+        raise ValidationError("must not trust every address, or clients could choose their own")

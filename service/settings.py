@@ -19,6 +19,7 @@ from service.parsers import (
     choice,
     number,
     origin,
+    proxy,
     root_secret,
 )
 from service.store_url import check_store_url
@@ -117,6 +118,17 @@ class Settings:
         "",
         WordList(fields.String(validate=origin)),
         "Origins of web pages that may call the service, separated by commas.",
+    )
+    trusted_proxies: tuple[str, ...] = setting(
+        "",
+        WordList(fields.String(validate=proxy)),
+        "Proxies whose header is believed about the client's address, separated by commas: addresses, CIDRs such as "
+        "`10.0.0.0/8`, or `unix` for a unix socket. See [Client addresses](security/audit.md#client-addresses).",
+    )
+    forwarded_header: str = setting(
+        "x-forwarded-for",
+        choice("x-forwarded-for", "forwarded", any_case=True),
+        "The header in which those proxies append the client's address: `x-forwarded-for`, or `forwarded` (RFC 7239).",
     )
     store_url: str = setting(
         "memory://",

@@ -9,6 +9,7 @@ from service.access.callers import Caller
 from service.errors import Forbidden, Unauthenticated
 from service.web import target
 from service.web.context import CONTEXT, Access
+from service.web.forwarded import UNIX_SOCKET
 from service.web.routing import mount_prefix
 
 _REALM = 'realm="s3-signer", charset="UTF-8"'
@@ -52,8 +53,10 @@ def challenge(request: web.Request, error: Unauthenticated) -> Unauthenticated:
 
 
 def client_address(request: web.Request) -> str:
-    """The client's IP address; empty for a unix socket."""
-    return request.remote or ""
+    """The client's IP address as the trusted proxies say it, ``unix`` for a unix socket."""
+    peer = request.remote or UNIX_SOCKET
+    proxies = request[CONTEXT].app.proxies
+    return proxies.client(peer, request.headers.getall(proxies.header, ())) if proxies else peer
 
 
 async def require_permission(request: web.Request, params: Mapping[str, Any]) -> None:

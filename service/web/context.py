@@ -14,6 +14,7 @@ from service.resources.store import Store
 from service.signing.presigner import Presigner
 from service.telemetry.audit import AuditLog
 from service.web import media
+from service.web.forwarded import TrustedProxies
 from service.web.media import AnswerType
 from service.web.routing import Route
 
@@ -67,6 +68,9 @@ class AppContext:
     loopback_only: bool
     stale_seconds: int
     """How long accounts are signed for from the cache while the store cannot be reached."""
+
+    proxies: TrustedProxies | None
+    """None where the address of the connection counts."""
 
     state: ServerState = field(default_factory=ServerState)
 

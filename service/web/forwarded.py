@@ -1,0 +1,129 @@
+"""The address of a client behind proxies that are trusted to say it. Pure: texts in, an address out.
+
+Sources: https://www.rfc-editor.org/rfc/rfc7239, and for its predecessor
+https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/X-Forwarded-For
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from itertools import islice
+from typing import Final
+
+from multidict import istr
+
+UNIX_SOCKET: Final = "unix"
+"""The address of a peer on a unix socket, and the name under which such peers are trusted."""
+
+FORWARDED: Final = "forwarded"
+
+# No chain of real proxies is longer, and a header line has room for a thousand addresses.
+MAX_HOPS: Final = 20
+
+# [2001:db8::1]:80, 192.0.2.1:80 or 2001:db8::1. RFC 7239 also has obfuscated ports, such as _x.
+_PORT = r"(?::(?:[0-9]{1,5}|_[A-Za-z0-9._-]+))?"
+_NODE = re.compile(rf"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)){_PORT}|([0-9A-Fa-f:.]+)")
+MAX_NODE_CHARACTERS: Final = 64
+
+# Possessive, as a client could make the time quadratic otherwise.
+_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
+_PAIR = re.compile(rf'[ \t]*+(?:({_WORD})=({_WORD}|"(?:[^"\\]|\\.)*+"))?[ \t]*+([;,]|\Z)')
+_ESCAPE = re.compile(r"\\(.)")
+
+
+class TrustedProxies:
+    """Proxies whose ``header`` is believed, as CIDRs or UNIX_SOCKET."""
+
+    def __init__(self, trusted: Sequence[str], header: str) -> None:
+        self.header = istr(header)
+        self._hops = _forwarded_hops if header == FORWARDED else _x_forwarded_for_hops
+        self._unix = UNIX_SOCKET in trusted
+        self._networks = [ip_network(text) for text in trusted if text != UNIX_SOCKET]
+        self._is_trusted = lru_cache(maxsize=1024)(self._find)
+
+    def client(self, peer: str, lines: Sequence[str]) -> str:
+        """Return the rightmost address that is not trusted; if all are trusted, the leftmost.
+
+        Each proxy appends the address it was called from. What is left of the first untrusted address, or of anything
+        that is no address, may be the client's invention.
+
+        Args:
+            peer: The address of the connection's other end, or UNIX_SOCKET.
+            lines: The values of ``header``, each as it was received.
+        """
+        address = peer
+        if not self._is_trusted(peer):
+            return peer
+        for hop in islice(self._hops(lines), MAX_HOPS):
+            node = parse_node(hop) if len(hop) <= MAX_NODE_CHARACTERS else None
+            if node is None:
+                break
+            address = node
+            if not self._is_trusted(address):
+                break
+        return address
+
+    def _find(self, address: str) -> bool:
+        if address == UNIX_SOCKET:
+            return self._unix
+        try:
+            parsed = _canonical(address)
+        except ValueError:
+            return False
+        return any(parsed in network for network in self._networks)
+
+
+@lru_cache(maxsize=1024)
+def parse_node(text: str) -> str | None:
+    """The address of ``192.0.2.1``, ``192.0.2.1:80``, ``2001:db8::1`` or ``[2001:db8::1]:80``; None for anything else.
+
+    An IPv6 address that stands for an IPv4 address becomes that.
+    """
+    match = _NODE.fullmatch(text)
+    if match is None:
+        return None
+    try:
+        return str(_canonical(match[1] or match[2] or match[3]))
+    except ValueError:
+        return None
+
+
+def _canonical(text: str) -> IPv4Address | IPv6Address:
+    parsed = ip_address(text)
+    return (parsed.version == 6 and parsed.ipv4_mapped) or parsed  # noqa: PLR2004 - IPv6
+
+
+def _x_forwarded_for_hops(lines: Sequence[str]) -> Iterator[str]:
+    for line in reversed(lines):
+        rest, comma = line, ","
+        while comma:
+            rest, comma, hop = rest.rpartition(",")
+            yield hop.strip(" \t")
+
+
+def _forwarded_hops(lines: Sequence[str]) -> Iterator[str]:
+    for line in reversed(lines):
+        yield from reversed(_elements(line))
+
+
+def _elements(line: str) -> list[str]:
+    """The ``for`` of each element of a Forwarded line, empty where it has none or several.
+
+    A line that breaks the grammar is one element without ``for``: a quote that a client leaves open would otherwise
+    hide the element that a proxy appends.
+    """
+    elements: list[list[str]] = [[]]
+    position = 0
+    while True:
+        match = _PAIR.match(line, position)
+        if match is None:
+            return [""]
+        name, value, end = match.groups()
+        if name and name.lower() == "for":
+            elements[-1].append(_ESCAPE.sub(r"\1", value[1:-1]) if value[0] == '"' else value)
+        if not end:
+            return [nodes[0] if len(nodes) == 1 else "" for nodes in elements]
+        if end == ",":
+            elements.append([])
+        position = match.end()

@@ -1,0 +1,106 @@
+"""The client's address behind proxies: the rightmost one that is not trusted, whatever a client writes into headers."""
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from service.web.forwarded import MAX_HOPS, TrustedProxies, parse_node
+
+PAGE = Path(__file__).parent.parent.parent / "docs/security/audit.md"
+PROXIES = ("10.0.0.0/8", "2001:db8:1::/48", "unix")
+FOR, FORWARDED = (TrustedProxies(PROXIES, header) for header in ("x-forwarded-for", "forwarded"))
+PROXY, CLIENT, INVENTED = "10.0.0.1", "203.0.113.9", "6.6.6.6"
+
+
+@pytest.mark.parametrize(
+    ("peer", "lines", "expected"),
+    [
+        (PROXY, [], PROXY),
+        (PROXY, [CLIENT], CLIENT),
+        (PROXY, [f"{INVENTED}, {CLIENT}"], CLIENT),
+        (PROXY, [f"{INVENTED},{CLIENT} ,\t10.0.0.3,10.0.0.2"], CLIENT),
+        (PROXY, [INVENTED, CLIENT, "10.0.0.2"], CLIENT),
+        (PROXY, ["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
+        (CLIENT, [INVENTED], CLIENT),
+        ("unix", [CLIENT], CLIENT),
+        ("fe80::1%eth0", [INVENTED], "fe80::1%eth0"),
+        ("2001:db8:1::1", ["2001:db8:2::1"], "2001:db8:2::1"),
+        ("::ffff:10.0.0.1", [CLIENT], CLIENT),
+        (PROXY, ["::ffff:203.0.113.9"], CLIENT),
+        (PROXY, [f"{CLIENT}:4711"], CLIENT),
+        (PROXY, ["[2001:DB8::0:1]:4711"], "2001:db8::1"),
+        (PROXY, [f"{INVENTED}, unknown"], PROXY),
+        (PROXY, [f"{INVENTED}, unix:"], PROXY),
+        (PROXY, [f"{INVENTED}, "], PROXY),
+        (PROXY, [f"{INVENTED}, garbage, 10.0.0.2"], "10.0.0.2"),
+        (PROXY, [INVENTED, ""], PROXY),
+        (PROXY, ["fe80::1%eth0"], PROXY),
+        (PROXY, ["203.0.113.009"], PROXY),
+        (PROXY, ["1" * 8000], PROXY),
+        ("not an address", [INVENTED], "not an address"),
+    ],
+)
+def test_the_rightmost_address_that_is_not_trusted_counts(peer, lines, expected):
+    assert FOR.client(peer, lines) == expected
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([f"for={CLIENT}"], CLIENT),
+        ([f'For="{CLIENT}:4711";proto=https;by="_x", for=10.0.0.2'], CLIENT),
+        (['for="[2001:db8::1]:4711"'], "2001:db8::1"),
+        ([r'for="\2\0\3.0.113.9"'], CLIENT),
+        ([f"for={INVENTED}, for={CLIENT}", "for=10.0.0.2"], CLIENT),
+        ([f"for={INVENTED}", "proto=https"], PROXY),
+        ([f"for={INVENTED}, for=_hidden"], PROXY),
+        ([f"for={INVENTED}, for=unknown"], PROXY),
+        ([f"for={INVENTED};for={CLIENT}"], PROXY),
+        # A client leaves a quote open, and a lenient parser reads the proxy's entry as a part of the client's.
+        ([f'for={INVENTED};a=", for="[2001:db8::1]:4711"'], PROXY),
+        ([f'for={INVENTED};a=", for={CLIENT}'], PROXY),
+        ([f'for={INVENTED};a="\\", for="{CLIENT}"'], PROXY),
+        ([f"for={INVENTED}; for"], PROXY),
+        ([f"for={INVENTED} for={CLIENT}"], PROXY),
+        ([f'for={INVENTED};a="', f'for="{CLIENT}"'], CLIENT),
+        ([""], PROXY),
+    ],
+)
+def test_a_forwarded_header_is_read_strictly(lines, expected):
+    assert FORWARDED.client(PROXY, lines) == expected
+
+
+@example(invented='for=6.6.6.6;a="')
+@example(invented="for=6.6.6.6;a=\\")
+@given(invented=st.text(st.sampled_from('fora=";,.:\\ 6\t[]_\x01é') | st.characters(codec="utf-8"), max_size=60))
+def test_no_text_of_a_client_becomes_its_address(invented):
+    appended = {FOR: f"{invented}, {CLIENT}", FORWARDED: f'{invented}, for="{CLIENT}:4711"'}
+
+    assert FOR.client(PROXY, [appended[FOR]]) == CLIENT
+    assert FORWARDED.client(PROXY, [appended[FORWARDED]]) in {CLIENT, PROXY}
+    for proxies, line in appended.items():
+        assert proxies.client(PROXY, [invented, line]) in {CLIENT, PROXY}
+        assert proxies.client(CLIENT, [invented]) == CLIENT
+
+
+@given(st.text(st.sampled_from("0123456789abf:.[]%_ ") | st.characters(), max_size=50))
+def test_a_node_is_an_address_or_nothing(text):
+    node = parse_node(text)
+
+    assert node is None or re.fullmatch("[0-9a-f:.]{2,45}", node)
+
+
+def test_a_long_chain_is_read_to_a_limit():
+    assert FOR.client(PROXY, [INVENTED + ",10.0.0.7" * MAX_HOPS]) == "10.0.0.7"
+    assert FOR.client(PROXY, [CLIENT + ",10.0.0.7" * (MAX_HOPS - 1)]) == CLIENT
+
+
+def test_the_documented_examples_are_true():
+    text = PAGE.read_text()
+    rows = re.findall(r"^\| (?:`X-Forwarded-For: ([^`]*)`|no header)[^|]*\| (\S+) \|$", text, re.MULTILINE)
+
+    assert len(rows) == 4
+    assert [FOR.client(PROXY, [line] if line else []) for line, _ in rows] == [address for _, address in rows]
