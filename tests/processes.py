@@ -19,16 +19,19 @@ STOP_SECONDS = 15
 
 
 class ServiceProcess:
-    """``python -m service`` with its log; ``url`` is where it listens. ``code`` takes the place of ``-m service``."""
+    """``python -m service`` with its log; ``url`` is where it listens. ``code`` takes the place of ``-m service``.
 
-    def __init__(self, *, measured=True, code=None, **settings):
+    The audit log goes to ``stdout``.
+    """
+
+    def __init__(self, *, measured=True, code=None, stdout=subprocess.DEVNULL, **settings):
         self.log: list[dict] = []
         WATCH.keep_settings(settings)
         self._process = subprocess.Popen(
             [sys.executable, "-W", "error", *(["-c", code] if code else ["-m", "service"])],
             env={**clean_environment(measured=measured), "SIGNER_PORT": "0", **settings},
             cwd=Path(__file__).parent.parent,
-            stdout=subprocess.DEVNULL,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
         )

@@ -210,7 +210,10 @@ class Repository:
             self._check(type_, type_.model(changed))
             values = await self._keeper.kept(type_, id, changed, seen, may_redirect=may_redirect)
             stored = await self._store.replace(type_.kind, id, type_.fields(values), seen=seen, judged=True)
-            return (stored, seen is None) if stored else None
+            if stored is None:
+                return None
+            stored.changed = _changed_fields(seen, stored)
+            return stored, seen is None
 
         return await self._decided(type_, id, write)
 
@@ -224,6 +227,11 @@ class Repository:
                 return outcome
             await _pause(round_)
         raise StoreUnavailable(f"{type_.kind}/{id} is being changed by too many at once")
+
+
+def _changed_fields(seen: Resource | None, stored: Resource) -> tuple[str, ...]:
+    before, after = seen.fields if seen else {}, stored.fields
+    return tuple(sorted(name for name in before | after if before.get(name) != after.get(name)))
 
 
 async def _pause(round_: int) -> None:

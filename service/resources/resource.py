@@ -74,6 +74,9 @@ class Resource:
     decoded: Any = field(default=None, init=False, repr=False, compare=False)
     """What ``remember`` has made of it."""
 
+    changed: tuple[str, ...] = field(default=(), init=False, repr=False, compare=False)
+    """The names of the fields that changed, on what a write returns."""
+
     # Made anew each time: a cached resource is asked for them once, and would hold them as long as it lives.
     @property
     def fields(self) -> dict[str, str]:

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 from botocore.exceptions import BotoCoreError
 
 from service.errors import Invalid, Issue
-from service.resources.endpoints import check_aws_region, check_region, parse_host
+from service.resources.endpoints import Host, check_aws_region, check_region, parse_host
 from service.resources.types import AwsAccount
 from service.signing.clients import Clients, Settings
 from service.signing.exposure import is_private
@@ -20,6 +20,8 @@ from service.signing.sigv4 import SERVICE
 MAX_ENDPOINTS = 10_000
 
 PROBE_KEY = "k"
+# Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html
+PATH, VIRTUAL_HOSTED = "path", "virtual-hosted"
 # A custom host is the same for every region, and botocore refuses the names of many.
 ANY_REGION = "us-east-1"
 
@@ -31,6 +33,7 @@ class Endpoint:
     A URL is ``origin``, ``prefix`` (empty, or a path that begins with a slash; in path style it ends with the bucket),
     a slash and the key. ``host`` is the Host header that clients send, exactly as it stands in ``origin``. ``region``
     is that of the credential scope. ``is_exposed``: URLs are http, for a host that is neither loopback nor private.
+    ``style`` is PATH or VIRTUAL_HOSTED.
     """
 
     origin: str
@@ -38,6 +41,7 @@ class Endpoint:
     host: str
     region: str
     is_exposed: bool = field(default=False, compare=False)
+    style: str = field(default=VIRTUAL_HOSTED, compare=False)
 
 
 class Endpoints:
@@ -65,6 +69,7 @@ class Endpoints:
         endpoint = replace(
             probed,
             region=account.region if host else probed.region,
+            style=_style(probed, host),
             is_exposed=not (settings.use_ssl or (host and is_private(host))),
         )
         self._remembered[_remembered_under(account, bucket)] = endpoint
@@ -94,6 +99,12 @@ class Endpoints:
 
     def _use_ssl(self, wanted: bool | None) -> bool:  # noqa: FBT001 - the only thing it is about
         return self._default_use_ssl if wanted is None else wanted
+
+
+def _style(endpoint: Endpoint, host: Host | None) -> str:
+    # botocore chooses path style for the names of many buckets.
+    base = host.prefix if host else ""
+    return VIRTUAL_HOSTED if endpoint.prefix.rstrip("/") == base.rstrip("/") else PATH
 
 
 @contextmanager

@@ -24,15 +24,27 @@ def fitted(fields: Mapping[str, Any]) -> str:
     return line if len(line) <= PIPE_BYTES else f"{encoded(_cut(fields))}\n"
 
 
+def shorten(text: str, characters: int) -> str:
+    """The text if it takes at most ``characters`` in a line, else its beginning and an ellipsis."""
+    if len(encoded(text)) <= characters:
+        return text
+    text = text[:characters]
+    while len(encoded(text)) > characters:
+        text = text[: len(text) // 2]
+    return f"{text}..."
+
+
 def _unicode(value: Any) -> Any:
     # Half of a surrogate pair is no character: some readers would drop the line, and the event with it.
+    if isinstance(value, list):
+        return [_unicode(entry) for entry in value]
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
 def _cut(fields: Mapping[str, Any]) -> dict[str, Any]:
     """What fits: a key that S3 can hold is there in full, in base64; other texts are cut, the longest first."""
     shown = dict(fields)
-    cut = shown["cut"] = [name for name, value in fields.items() if len(str(value)) > PIPE_BYTES]
+    cut = shown["cut"] = [name for name, value in fields.items() if isinstance(value, str) and len(value) > PIPE_BYTES]
     for name in cut:
         shown[name] = shown[name][:PIPE_BYTES]
     if "key" in shown:

@@ -19,6 +19,7 @@ from service.errors import (
     Unauthenticated,
     Unsealable,
 )
+from service.web.access import client_address
 from service.web.context import CONTEXT, DEFAULT_ANSWER_TYPE
 from service.web.negotiation import negotiated_type
 from service.web.outcome import oauth_error, outcome
@@ -75,8 +76,10 @@ def _audited(request: web.Request, denial: ServiceError) -> ServiceError:
     try:
         request[CONTEXT].app.audit.denied(
             caller=context.caller.name,
+            address=client_address(request),
             operation=context.route.operation,
             method=request.method,
+            route=context.route.pattern,
             account=params.get("account"),
             resource=f"{kind}/{id_}" if kind and id_ else kind,
             bucket=params.get("bucket"),

@@ -416,3 +416,13 @@ class TestBehindACache:
         assert stored.fields["secret-access-key"] != "s"
         with pytest.raises(Invalid):
             repository.model(AWS_ACCOUNT, stored)
+
+
+async def test_a_write_names_the_fields_that_it_changed(repository):
+    created, _ = await repository.put(AWS_ACCOUNT, "a", body(**KEYS, region="eu-west-1"))
+    moved = await repository.patch(AWS_ACCOUNT, "a", body(host="h", path_style=True, region=None))
+    same, _ = await repository.put(AWS_ACCOUNT, "a", body(**KEYS, host="h", path_style=True))
+
+    assert created.changed == ("access-key-id", "region", "secret-access-key")
+    assert moved.changed == ("host", "path-style", "region")
+    assert same.changed == ()

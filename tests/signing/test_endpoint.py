@@ -106,6 +106,30 @@ async def test_a_bucket_is_addressed_at(endpoints, fields, bucket, expected):
     assert endpoint == Endpoint(origin, prefix, host or origin.partition("//")[2], fields.get("region", "us-east-1"))
 
 
+@pytest.mark.parametrize(
+    ("fields", "bucket", "style"),
+    [
+        ({}, "b-b", "virtual-hosted"),
+        ({"path_style": True}, "b-b", "path"),
+        ({}, "b.b", "path"),
+        ({}, "B_B", "path"),
+        ({"host": "h"}, "b-b", "virtual-hosted"),
+        ({"host": "b-b.h", "path_style": True}, "b-b", "path"),
+        ({"host": "127.0.0.1"}, "b-b", "path"),
+        ({"host": "http://h/b-b"}, "b-b", "virtual-hosted"),
+        ({"host": "http://h/b-b", "path_style": True}, "b-b", "path"),
+        ({"host": "http://h/p/"}, "b-b", "virtual-hosted"),
+        ({"host": "http://h/"}, "b-b", "virtual-hosted"),
+        ({"host": "http://h/p/", "path_style": True}, "b-b", "path"),
+    ],
+)
+async def test_an_endpoint_says_how_the_bucket_is_addressed(endpoints, fields, bucket, style):
+    endpoint = await endpoints.resolve(account(**fields), bucket)
+
+    assert endpoint.style == style
+    assert (f"{bucket}." in endpoint.origin) is (style == "virtual-hosted" or fields.get("host") == f"{bucket}.h")
+
+
 async def test_a_default_port_is_that_of_the_scheme_that_the_service_gives():
     endpoints = Endpoints(default_use_ssl=True)
     resolved = [await endpoints.resolve(account(host=host), "bucket") for host in ("h:443", "h:80", "http://h:80")]

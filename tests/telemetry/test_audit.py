@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import select
 import subprocess
 import sys
 import threading
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 from support.waiting import until
 
 from service.errors import AuditUnavailable
-from service.telemetry import audit
+from service.telemetry import audit, denials, line_writer
 from service.telemetry.audit import AuditLog
 from service.telemetry.lines import PIPE_BYTES
 from service.telemetry.metrics import AUDIT_EVENTS
@@ -30,12 +31,15 @@ ROOT = Path(__file__).parent.parent.parent
 
 SIGNED = {
     "caller": "Client/reports",
+    "address": "203.0.113.9",
     "policy": "read-reports",
     "operation": "get_object",
     "method": "GET",
     "account": "my-account",
     "access_key_id": "AKIAIOSFODNN7EXAMPLE",
     "host": "aidboxtestbucket.s3.amazonaws.com",
+    "style": "virtual-hosted",
+    "path_prefix": "",
     "bucket": "aidboxtestbucket",
     "key": "example.txt",
     "signed_at": "20130524T000000Z",
@@ -44,8 +48,10 @@ SIGNED = {
 }
 DENIED = {
     "caller": "Client/reports",
+    "address": "203.0.113.9",
     "operation": "delete_object",
     "method": "DELETE",
+    "route": "/aws/storage/{account}/{bucket}/{key}",
     "account": "my-account",
     "bucket": "aidboxtestbucket",
     "key": "example.txt",
@@ -55,10 +61,13 @@ DENIED = {
 }
 CHANGED = {
     "caller": "root",
+    "address": "203.0.113.10",
     "policy": None,
     "operation": "update",
     "method": "PUT",
     "resource": "AwsAccount/my-account",
+    "fields": ["host", "region"],
+    "host": "minio.example:9000",
     "request_id": "5f1b0c9a00000003",
 }
 FORGED = '"}\n{"event":"signed"}\r\n\x1b[2K\x00\x85\u2028\u2029\u202e\\'
@@ -99,6 +108,9 @@ class Reader:
         self._thread.join()
         return [json.loads(line) for line in self._read.decode("ascii").splitlines()]
 
+    def has_data(self):
+        return bool(select.select([self.end], [], [], 0)[0])
+
     def close(self):
         for descriptor in (self.descriptor, self.end):
             with suppress(OSError):
@@ -134,22 +146,30 @@ def written(tmp_path):
 
 
 def line_of(name, event):
-    """What would be written."""
-    log = opened(0)
-    log._timer = "there is no loop"
-    getattr(log, name)(**event)
-    (line,) = log._waiting
-    return line
+    """What is written of an event."""
+    end, descriptor = os.pipe()
+
+    async def run():
+        log = opened(descriptor)
+        getattr(log, name)(**event)
+        await log.close()
+
+    try:
+        asyncio.run(run())
+        return os.read(end, 2 * PIPE_BYTES).decode("ascii")
+    finally:
+        os.close(end)
+        os.close(descriptor)
 
 
-def fill(tell, event):
-    """Tell of an event until the log takes no more; how many it has taken."""
-    for taken in range(100_000):
+def fill(record, event):
+    """Record events until the log accepts no more; return how many it has accepted. Each is of another account."""
+    for accepted in range(100_000):
         try:
-            tell(**event)
+            record(**{**event, "account": f"a{accepted}"})
         except AuditUnavailable:
-            return taken
-    raise AssertionError("the log takes whatever comes")
+            return accepted
+    raise AssertionError("the log accepts any number of lines")
 
 
 def counted(event):
@@ -165,7 +185,34 @@ def test_an_event_is_a_line_with_all_that_was_told(written, name, event, more):
 
     entry = json.loads(line)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", entry.pop("time"))
-    assert entry == {"event": name, **event, **more}
+    assert re.fullmatch("[0-9a-f]{16}-1", entry.pop("event_id"))
+    assert entry == {"event": name, "pid": os.getpid(), **event, **more}
+
+
+def test_each_line_has_an_id_of_its_own_and_a_missing_number_shows_a_lost_line(written):
+    lines = [json.loads(line) for _ in range(2) for line in written(*[("signed", SIGNED), ("changed", CHANGED)] * 2)]
+
+    logs, numbers = zip(*(line["event_id"].split("-") for line in lines), strict=True)
+    assert numbers == ("1", "2", "3", "4") * 2
+    assert [logs.count(log) for log in dict.fromkeys(logs)] == [4, 4]
+
+
+def test_a_change_names_its_fields_and_the_host_only_if_it_changed(written):
+    lines = written(
+        ("changed", {**CHANGED, "fields": ["host"], "host": None}),
+        ("changed", {**CHANGED, "fields": ["region"]}),
+        ("changed", {**CHANGED, "fields": []}),
+        ("changed", {**CHANGED, "fields": None}),
+    )
+
+    assert [
+        {name: entry[name] for name in ("fields", "host") if name in entry} for entry in map(json.loads, lines)
+    ] == [
+        {"fields": ["host"], "host": None},
+        {"fields": ["region"]},
+        {"fields": []},
+        {},
+    ]
 
 
 def test_the_time_is_utc_to_the_microsecond(written, monkeypatch):
@@ -181,13 +228,20 @@ def test_the_time_is_utc_to_the_microsecond(written, monkeypatch):
 
 
 def test_what_does_not_apply_is_left_out(written):
-    denied = {"caller": "anonymous", "method": "GET", "outcome": "login", "request_id": "r"}
+    denied = {
+        "caller": "anonymous",
+        "address": "unix",
+        "method": "GET",
+        "route": "unmatched",
+        "outcome": "login",
+        "request_id": "r",
+    }
     lines = written(("signed", {**SIGNED, "key": None, "policy": None}), ("denied", denied))
 
     signed, told = map(json.loads, lines)
     assert "key" not in signed
     assert signed["policy"] is None
-    assert list(told) == ["time", "event", *denied]
+    assert list(told) == ["time", "event", "event_id", "pid", *denied]
 
 
 @pytest.mark.parametrize("field", [name for name, value in SIGNED.items() if isinstance(value, str)])
@@ -211,7 +265,7 @@ def test_no_text_of_another_event_can_forge_a_line(written, name, event):
 
 @settings(max_examples=200, deadline=None)
 @given(key=st.text(st.characters(codec="utf-8"), max_size=250), denied=st.booleans())
-def test_any_key_comes_back_from_one_line(tmp_path_factory, key, denied):
+def test_any_key_comes_back_from_one_line(key, denied):
     line = line_of("denied", {**DENIED, "key": key}) if denied else line_of("signed", {**SIGNED, "key": key})
 
     assert line.isascii()
@@ -288,7 +342,7 @@ async def test_a_full_pipe_refuses_what_cannot_be_told_and_recovers(reader, capl
         log.denied(**DENIED)
     took = time.monotonic() - started
     reader.start()
-    await until(lambda: not log._waiting and not log._told)
+    await until(lambda: not log._writer._waiting and not log._writer._reported)
     log.check()
     log.signed(**SIGNED)
     await log.close()
@@ -296,6 +350,73 @@ async def test_a_full_pipe_refuses_what_cannot_be_told_and_recovers(reader, capl
     assert took < 1
     assert len(reader.lines()) == taken + 1 == counted("signed") - before
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+
+
+async def test_a_line_that_waits_for_a_second_stops_signing_until_it_is_written(reader, monkeypatch):
+    monkeypatch.setattr(line_writer, "MAX_WAIT_SECONDS", 0.1)
+    log = opened(reader.descriptor)
+    accepted = 0
+
+    def is_refused():
+        nonlocal accepted
+        try:
+            log.signed(**SIGNED)
+        except AuditUnavailable:
+            return True
+        accepted += 1
+        return False
+
+    for _ in range(200):
+        accepted += not is_refused()
+    await until(is_refused)
+    with pytest.raises(AuditUnavailable):
+        log.check()
+    with pytest.raises(AuditUnavailable):
+        log.denied(**DENIED)
+    reader.start()
+    await until(lambda: not is_refused())
+    await log.close()
+
+    assert accepted < line_writer.MAX_LINES
+    assert {entry["event"] for entry in reader.lines()} == {"signed"}
+
+
+async def test_a_first_denial_is_a_line_at_once_and_its_repeats_are_one_line(reader, monkeypatch):
+    monkeypatch.setattr(denials, "WINDOW_SECONDS", 0.2)
+    log = opened(reader.descriptor)
+    for number in range(100):
+        log.denied(**{**DENIED, "key": f"{number}", "request_id": f"{number}"})
+    await until(reader.has_data)
+    first = json.loads(os.read(reader.end, 65536))
+    await until(reader.has_data)
+    summary = json.loads(os.read(reader.end, 65536))
+    log.denied(**DENIED)
+    await log.close()
+    reader.start()
+    (last,) = reader.lines()
+
+    assert (first["key"], first.get("repeats")) == ("0", None)
+    assert summary["repeats"] == 99
+    assert summary["keys"] == ["1", "2", "3", "4", "5"]
+    assert "request_id" not in summary
+    assert last["repeats"] == 1
+
+
+async def test_a_full_log_delays_the_line_of_repeats(reader, monkeypatch):
+    monkeypatch.setattr(denials, "WINDOW_SECONDS", 0.05)
+    monkeypatch.setattr(audit, "RETRY_SECONDS", 0.05)
+    log = opened(reader.descriptor, limit=500)
+    for _ in range(3):
+        log.denied(**DENIED)
+    accepted = fill(log.signed, SIGNED)
+    await asyncio.sleep(0.2)
+    reader.start()
+    await until(lambda: not log._writer._waiting)
+    await log.close()
+
+    entries = reader.lines()
+    assert [entry["event"] for entry in entries] == ["denied", *["signed"] * accepted, "denied"]
+    assert entries[-1]["repeats"] == 2
 
 
 async def test_a_change_that_was_made_is_told_even_by_a_full_log(reader):
@@ -331,11 +452,11 @@ async def test_a_slow_reader_gets_everything_while_the_loop_goes_on(reader):
 
 
 async def test_a_reader_that_is_gone_ends_signing_with_one_line_in_the_log(reader, caplog, monkeypatch):
-    monkeypatch.setattr(audit, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(line_writer, "RETRY_SECONDS", 0.01)
     log = opened(reader.descriptor)
     os.close(reader.end)
     log.signed(**SIGNED)
-    await until(lambda: log._failing)
+    await until(lambda: log._writer._failing)
     await asyncio.sleep(0.05)
 
     with pytest.raises(AuditUnavailable) as caught:
@@ -350,19 +471,19 @@ async def test_a_reader_that_is_gone_ends_signing_with_one_line_in_the_log(reade
     await log.close()
     assert time.monotonic() - started < 1
     assert [record.getMessage() for record in caplog.records] == [
-        "The audit log takes nothing more, and what it should tell of is refused: Broken pipe",
+        "The audit log accepts no lines, so signing and changes are refused: Broken pipe",
         "The audit log ends without its last lines: 1 could not be written",
     ]
 
 
 async def test_what_could_not_be_written_is_written_once_it_can(reader, caplog, monkeypatch):
-    monkeypatch.setattr(audit, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(line_writer, "RETRY_SECONDS", 0.01)
     full = os.open("/dev/full", os.O_WRONLY)
     log = opened(full)
     log.signed(**SIGNED)
-    await until(lambda: log._failing)
+    await until(lambda: log._writer._failing)
     os.dup2(reader.descriptor, full)
-    await until(lambda: not log._told)
+    await until(lambda: not log._writer._reported)
     log.signed(**SIGNED)
     await log.close()
     os.close(full)
@@ -374,7 +495,7 @@ async def test_what_could_not_be_written_is_written_once_it_can(reader, caplog, 
 
 async def test_a_write_that_takes_a_part_is_continued(reader, monkeypatch):
     write = os.write
-    monkeypatch.setattr(audit.os, "write", lambda descriptor, data: write(descriptor, data[:100]))
+    monkeypatch.setattr(line_writer.os, "write", lambda descriptor, data: write(descriptor, data[:100]))
     log = opened(reader.descriptor)
     for _ in range(10):
         log.signed(**SIGNED)
@@ -392,7 +513,7 @@ async def test_a_line_of_which_a_part_is_out_goes_on_where_it_stopped(reader, mo
             raise BlockingIOError
         return write(descriptor, data[:100])
 
-    monkeypatch.setattr(audit.os, "write", write_a_part_and_then_none)
+    monkeypatch.setattr(line_writer.os, "write", write_a_part_and_then_none)
     log = opened(reader.descriptor)
     for n in range(3):
         log.signed(**{**SIGNED, "key": f"key-{n}"})
@@ -414,7 +535,7 @@ async def test_a_pipe_that_somebody_has_made_non_blocking_is_waited_for(reader):
 
 
 async def test_the_end_is_not_kept_waiting_by_a_reader_that_does_not_read(reader, caplog, monkeypatch):
-    monkeypatch.setattr(audit, "CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr(line_writer, "CLOSE_SECONDS", 0.1)
     log = opened(reader.descriptor)
     for _ in range(1000):
         log.signed(**SIGNED)
@@ -437,10 +558,10 @@ async def test_nothing_is_taken_after_the_end(reader):
 
 async def test_lines_go_out_without_waiting_for_more(reader):
     log = opened(reader.descriptor)
-    for _ in range(3):
+    for number in range(3):
         log.signed(**SIGNED)
-        log.denied(**DENIED)
-        await until(lambda: not log._waiting, seconds=2)
+        log.denied(**{**DENIED, "account": str(number)})
+        await until(lambda: not log._writer._waiting, seconds=2)
     await log.close()
 
     assert [entry["event"] for entry in reader.lines()] == ["signed", "denied"] * 3
@@ -451,7 +572,7 @@ async def test_events_are_counted_by_what_was_written(reader):
     log = opened(reader.descriptor)
     log.signed(**SIGNED)
     log.denied(**DENIED)
-    log.denied(**{**DENIED, "key": FORGED})
+    log.denied(**{**DENIED, "account": FORGED})
     log.changed(**CHANGED)
     await log.close()
 
@@ -461,9 +582,12 @@ async def test_events_are_counted_by_what_was_written(reader):
 
 def test_the_documented_examples_are_what_is_written(written, monkeypatch):
     monkeypatch.setattr(audit.time, "time_ns", lambda: 1369353600_123456_000)
+    monkeypatch.setattr(audit.secrets, "token_hex", lambda _: "c1a7e05b93d24f68")
+    monkeypatch.setattr(audit.os, "getpid", lambda: 7)
     documented = [block.replace("\n", "") for kind, block in blocks("docs/security/audit.md") if kind == "json"]
+    repeats = [{**DENIED, "key": f"{number}.txt", "request_id": str(number)} for number in range(1, 8)]
 
-    lines = written(("signed", SIGNED), ("denied", DENIED), ("changed", CHANGED))
+    lines = written(("signed", SIGNED), ("denied", DENIED), ("changed", CHANGED), *(("denied", one) for one in repeats))
     assert documented == [line.strip() for line in lines]
 
 
@@ -492,9 +616,9 @@ async def test_two_processes_never_look_for_room_in_a_pipe_at_the_same_time(read
     log = opened(reader.descriptor)
     log.signed(**SIGNED)
     await asyncio.sleep(0.05)
-    waiting = len(log._waiting)
+    waiting = len(log._writer._waiting)
     await other.communicate(b"")
-    await until(lambda: not log._waiting)
+    await until(lambda: not log._writer._waiting)
     next_one = await lock(reader.descriptor)
     await next_one.communicate(b"")
     await log.close()
@@ -507,7 +631,7 @@ async def test_a_system_without_locks_on_pipes_is_written_to_all_the_same(reader
     def lockf(*_):
         raise OSError(errno.EINVAL, "Invalid argument")
 
-    monkeypatch.setattr(audit.fcntl, "lockf", lockf)
+    monkeypatch.setattr(line_writer.fcntl, "lockf", lockf)
     log = opened(reader.descriptor)
     log.signed(**SIGNED)
     await log.close()
@@ -527,7 +651,7 @@ async def test_a_pipe_without_room_is_not_written_to(reader):
     await asyncio.sleep(0.05)
 
     assert time.monotonic() - started < 1
-    assert len(log._waiting) == 1
+    assert len(log._writer._waiting) == 1
 
 
 async def test_the_loop_keeps_up_when_it_never_rests(reader):
@@ -540,7 +664,7 @@ async def test_the_loop_keeps_up_when_it_never_rests(reader):
         while time.perf_counter() < end:
             pass
         await asyncio.sleep(0)
-        deepest = max(deepest, len(log._waiting))
+        deepest = max(deepest, len(log._writer._waiting))
     await log.close()
 
     assert deepest < 2_000

@@ -17,7 +17,7 @@ from service.resources.schemas import DeleteQuery, NewQuery, SearchQuery
 from service.resources.store import Page
 from service.resources.types import ResourceType
 from service.web import target
-from service.web.access import require_permission
+from service.web.access import client_address, require_permission
 from service.web.conditional import conditional_id, is_known, precondition, versioned
 from service.web.context import CONTEXT
 from service.web.description import IF_ABSENT, described
@@ -64,10 +64,13 @@ class ResourceHandlers:
     def _audit(self, request: web.Request, operation: str, resource: Resource) -> None:
         request[CONTEXT].app.audit.changed(
             caller=request[CONTEXT].caller.name,
+            address=client_address(request),
             policy=request[CONTEXT].policy,
             operation=operation,
             method=request.method,
             resource=f"{resource.kind}/{resource.id}",
+            fields=None if operation == "delete" else resource.changed,
+            host=resource.fields.get("host"),
             request_id=request[CONTEXT].request_id,
         )
 

@@ -18,7 +18,7 @@ from service.signing.presigner import presigned
 from service.signing.sigv4 import timestamp
 from service.telemetry.metrics import SIGNED
 from service.web import target
-from service.web.access import require_permission
+from service.web.access import client_address, require_permission
 from service.web.context import CONTEXT
 from service.web.description import described
 from service.web.rendering import render_url
@@ -107,12 +107,15 @@ def _record(request: web.Request, wanted: SigningRequest, account: AwsAccount, e
     context = request[CONTEXT]
     context.app.audit.signed(
         caller=context.caller.name,
+        address=client_address(request),
         policy=context.policy,
         operation=wanted.operation.name,
         method=wanted.operation.method,
         account=wanted.account,
         access_key_id=account.access_key_id or "",
         host=endpoint.host,
+        style=endpoint.style,
+        path_prefix=endpoint.prefix,
         bucket=wanted.bucket,
         key=wanted.key,
         signed_at=timestamp(now),

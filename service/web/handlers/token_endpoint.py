@@ -66,6 +66,7 @@ async def token(request: web.Request) -> web.Response:
         raise challenge(request, error) from None
     request[CONTEXT].app.audit.changed(
         caller=caller.name,
+        address=client_address(request),
         policy=None,
         operation=_OPERATION,
         method=request.method,

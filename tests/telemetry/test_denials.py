@@ -1,0 +1,104 @@
+"""Repeated denials are counted in windows, in bounded memory."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.telemetry import denials
+from service.telemetry.denials import MAX_KEYS, MAX_WINDOWS, WINDOW_SECONDS, RepeatedDenials
+from service.telemetry.lines import PIPE_BYTES, fitted
+
+FIELDS = {"caller": "Client/team", "bucket": "b", "key": "k", "outcome": "forbidden", "request_id": "r"}
+
+
+@pytest.fixture
+def repeats():
+    return RepeatedDenials()
+
+
+def count(repeats, identity="x", *, now=0.0, **fields):
+    return repeats.is_repeat(identity, {**FIELDS, **fields}, time=f"T{now}", now=now)
+
+
+def test_the_first_denial_is_no_repeat_and_later_ones_are(repeats):
+    assert [count(repeats, identity) for identity in "xxyxy"] == [False, True, False, True, True]
+
+
+def test_a_summary_has_the_number_and_only_what_all_repeats_share(repeats):
+    count(repeats, key="first")
+    for number in range(10):
+        count(repeats, key=f"k{number % 7}", request_id=str(number), now=number / 10 + 1)
+
+    assert list(repeats.summaries(WINDOW_SECONDS)) == [
+        {
+            "caller": "Client/team",
+            "bucket": "b",
+            "outcome": "forbidden",
+            "keys": ["k0", "k1", "k2", "k3", "k4"],
+            "repeats": 10,
+            "since": "T1.0",
+        }
+    ]
+
+
+def test_a_summary_lists_resources_where_there_are_no_keys(repeats):
+    for number in range(3):
+        repeats.is_repeat("x", {"resource": f"AwsAccount/{number}"}, time="T", now=0)
+
+    (summary,) = repeats.summaries(WINDOW_SECONDS)
+    assert summary["resources"] == ["AwsAccount/1", "AwsAccount/2"]
+    assert "keys" not in summary
+
+
+def test_a_window_with_repeats_is_followed_by_another_and_a_quiet_one_ends(repeats):
+    count(repeats)
+    count(repeats, now=1)
+    summaries = list(repeats.summaries(WINDOW_SECONDS))
+    still_repeats = count(repeats, now=WINDOW_SECONDS + 1)
+    summaries += repeats.summaries(2 * WINDOW_SECONDS)
+    quiet = list(repeats.summaries(3 * WINDOW_SECONDS))
+
+    assert [summary["repeats"] for summary in summaries] == [1, 1]
+    assert still_repeats
+    assert quiet == []
+    assert repeats.next_end() is None
+    assert not count(repeats, now=3 * WINDOW_SECONDS)
+
+
+def test_before_its_end_a_window_has_no_summary(repeats):
+    count(repeats, now=5)
+    count(repeats, now=5)
+
+    assert repeats.next_end() == 5 + WINDOW_SECONDS
+    assert list(repeats.summaries(5 + WINDOW_SECONDS - 0.1)) == []
+
+
+def test_who_tries_one_account_after_another_takes_no_more_memory_and_hides_nothing(repeats, monkeypatch):
+    monkeypatch.setattr(denials, "MAX_WINDOWS", 100)
+    total = 0
+    for number in range(1000):
+        count(repeats, number)
+        count(repeats, number)
+        total += sum(summary["repeats"] for summary in repeats.summaries(0))
+        assert len(repeats._windows) <= 100
+    total += sum(summary["repeats"] for summary in repeats.summaries(WINDOW_SECONDS))
+
+    assert total == 1000
+    assert MAX_WINDOWS <= 1000
+
+
+@given(st.lists(st.text(max_size=1024), min_size=1, max_size=20))
+def test_a_summary_of_any_keys_is_one_line_that_a_pipe_takes_at_once(keys):
+    repeats = RepeatedDenials()
+    for key in ["", *keys]:
+        count(repeats, key=key)
+    (summary,) = repeats.summaries(WINDOW_SECONDS)
+
+    line = fitted(summary)
+    assert len(line) <= PIPE_BYTES
+    assert line[:-1].isascii()
+    assert line[:-1].isprintable()
+    assert len(json.loads(line)["keys"]) <= MAX_KEYS
+    assert json.loads(line)["repeats"] == len(keys)

@@ -1,0 +1,174 @@
+"""What the audit log says of requests, and what becomes of requests that it cannot record."""
+
+import json
+import os
+
+import pytest
+from aiohttp import encode_basic_auth
+from support.accounts import ACCOUNT, KEYS
+
+from service.app import create_app
+from service.settings import load
+from service.telemetry.audit import AuditLog
+
+ROOT = {"SIGNER_ROOT_CLIENT_ID": "root", "SIGNER_ROOT_CLIENT_SECRET": "a root secret, long enough"}
+AUTH = {"Authorization": encode_basic_auth("root", ROOT["SIGNER_ROOT_CLIENT_SECRET"])}
+SIGN = "/aws/storage/my-account/bucket/key"
+
+
+@pytest.fixture
+def lines(audit_file):
+    """Closes a client's application, and returns the lines of its audit log."""
+
+    async def read(client):
+        await client.close()
+        return [json.loads(line) for line in audit_file.read_text().splitlines()]
+
+    return read
+
+
+@pytest.fixture
+async def make_deaf(aiohttp_client, lasting_presigner, monkeypatch):
+    """Makes a client and an audit log that accepts lines until the test closes it."""
+    monkeypatch.setattr("service.app.Presigner", lambda **_: lasting_presigner)
+    descriptor = os.open(os.devnull, os.O_WRONLY)
+
+    async def make(**environ):
+        log = AuditLog(descriptor)
+        return await aiohttp_client(create_app(load(environ), audit=log)), log
+
+    yield make
+    os.close(descriptor)
+
+
+async def assert_refused(response):
+    assert response.status == 503
+    assert response.headers["Retry-After"] == "1"
+    text = await response.text()
+    assert json.loads(text)["id"] == "transient"
+    assert "X-Amz" not in text
+
+
+async def test_no_url_is_handed_out_that_the_audit_log_does_not_accept(make_deaf):
+    client, log = await make_deaf()
+    await client.put("/AwsAccount", json=ACCOUNT)
+    before = (await client.get(SIGN)).status
+    await log.close()
+
+    assert before == 200
+    for _ in range(2):
+        await assert_refused(await client.get(SIGN))
+    await assert_refused(await client.delete(SIGN))
+    await assert_refused(await client.post("/aws/storage/my-account/bucket", json={"filename": "key"}))
+
+
+async def test_no_change_is_stored_that_the_audit_log_cannot_accept(make_deaf):
+    client, log = await make_deaf()
+    await client.put("/AwsAccount", json=ACCOUNT)
+    await log.close()
+
+    await assert_refused(await client.put("/AwsAccount/my-account", json={"region": "eu-west-1"}))
+    await assert_refused(await client.put("/AwsAccount/new", json={}))
+    await assert_refused(await client.put("/AwsAccount", json={"id": "new"}))
+    await assert_refused(await client.post("/AwsAccount", json={"id": "new"}))
+    await assert_refused(await client.patch("/AwsAccount/my-account", json={"region": "eu-west-1"}))
+    await assert_refused(await client.delete("/AwsAccount/my-account"))
+    found = await (await client.get("/AwsAccount")).json()
+    assert [(entry["resource"]["id"], entry["resource"]["region"]) for entry in found["entry"]] == [
+        ("my-account", "us-east-1")
+    ]
+
+
+async def test_no_token_is_handed_out_that_the_audit_log_does_not_accept(make_deaf):
+    client, log = await make_deaf(**ROOT)
+    await log.close()
+
+    response = await client.post("/auth/token", json={"grant_type": "client_credentials"}, headers=AUTH)
+    await assert_refused(response)
+    assert "access_token" not in await response.text()
+
+
+async def test_a_denial_that_the_audit_log_does_not_accept_is_a_503(make_deaf):
+    client, log = await make_deaf(**ROOT)
+    repeated = [(await client.get("/AwsAccount")).status for _ in range(2)]
+    await log.close()
+
+    assert repeated == [401, 401]
+    await assert_refused(await client.get("/AwsAccount"))
+    await assert_refused(await client.get(SIGN))
+
+
+async def test_a_signed_url_says_where_it_leads_and_for_whom(client, lines):
+    accounts = {
+        "aws": {},
+        "minio": {"host": "http://minio.example:9000/s3", "path-style": True},
+        "swift": {"host": "http://minio.example:9000/s3", "path-style": False},
+    }
+    for id_, fields in accounts.items():
+        await client.put(f"/AwsAccount/{id_}", json={**KEYS, **fields})
+        assert (await client.get(f"/aws/storage/{id_}/bucket/a/key")).status == 200
+    signed = [line for line in await lines(client) if line["event"] == "signed"]
+
+    assert [(line["host"], line["style"], line["path_prefix"]) for line in signed] == [
+        ("bucket.s3.amazonaws.com", "virtual-hosted", ""),
+        ("minio.example:9000", "path", "/s3/bucket"),
+        ("bucket.minio.example:9000", "virtual-hosted", "/s3"),
+    ]
+    assert {(line["caller"], line["address"], line["pid"]) for line in signed} == {
+        ("anonymous", "127.0.0.1", os.getpid())
+    }
+
+
+async def test_a_change_names_what_changed_and_never_a_value(client, lines):
+    await client.put("/AwsAccount/a", json={**KEYS, "host": "one.example"})
+    await client.put("/AwsAccount/a", json={**KEYS, "host": "one.example"})
+    await client.patch("/AwsAccount/a", json={"region": "eu-west-1", "path-style": True})
+    await client.patch("/AwsAccount/a", json={"host": "two.example:9000"})
+    await client.patch("/AwsAccount/a", json={"host": None})
+    await client.post("/AwsAccount", json={"id": "b", "region": "eu-west-1"})
+    await client.delete("/AwsAccount/a")
+    changed = await lines(client)
+
+    assert [(line.get("fields"), line.get("host", "left out")) for line in changed] == [
+        (["access-key-id", "host", "secret-access-key"], "one.example"),
+        ([], "left out"),
+        (["path-style", "region"], "left out"),
+        (["host"], "two.example:9000"),
+        (["host"], None),
+        (["region"], "left out"),
+        (None, "left out"),
+    ]
+    assert not any(value in json.dumps(changed) for value in (*KEYS.values(), "eu-west-1"))
+
+
+async def test_a_denied_listing_names_the_type_alone(make_client, lines):
+    client = await make_client(**ROOT)
+    secret = "a secret, long enough"
+    team = {"Authorization": encode_basic_auth("team", secret)}
+    await client.put("/Client/team", json={"secret": secret, "grant_types": ["basic"]}, headers=AUTH)
+    assert (await client.get("/AwsAccount", headers=team)).status == 403
+    assert (await client.get("/AwsAccount/a", headers=team)).status == 403
+    denied = [line for line in await lines(client) if line["event"] == "denied"]
+
+    assert [line["resource"] for line in denied] == ["AwsAccount", "AwsAccount/a"]
+
+
+async def test_repeated_denials_of_one_address_are_counted_by_route_account_and_outcome(make_client, lines):
+    client = await make_client(SIGNER_TRUSTED_PROXIES="127.0.0.1", **ROOT)
+    for address in ("203.0.113.9", "203.0.113.10"):
+        for path in ("/AwsAccount/a", "/AwsAccount/b", SIGN):
+            for _ in range(3):
+                assert (await client.get(path, headers={"X-Forwarded-For": address})).status == 401
+    denied = await lines(client)
+
+    assert [(line["address"], line["route"], line.get("repeats")) for line in denied] == [
+        *(
+            (address, route, None)
+            for address in ("203.0.113.9", "203.0.113.10")
+            for route in ("/AwsAccount/{id}", "/aws/storage/{account}/{bucket}/{key}")
+        ),
+        ("203.0.113.9", "/AwsAccount/{id}", 5),
+        ("203.0.113.9", "/aws/storage/{account}/{bucket}/{key}", 2),
+        ("203.0.113.10", "/AwsAccount/{id}", 5),
+        ("203.0.113.10", "/aws/storage/{account}/{bucket}/{key}", 2),
+    ]
