@@ -29,6 +29,7 @@ from service.settings import Settings, SettingsError, load
 from service.signing.presigner import Presigner
 from service.telemetry import metrics
 from service.telemetry.audit import AuditLog
+from service.web import access_log
 from service.web.context import APP, Access, AppContext
 from service.web.forwarded import TrustedProxies
 from service.web.handlers import health, pages, policy_explain, signing, token_endpoint
@@ -85,6 +86,7 @@ def create_app(settings: Settings, *, store: Store | None = None, audit: AuditLo
         stale_seconds=settings.stale_seconds,
         loopback_only=settings.is_open and settings.is_loopback and not settings.socket,
         proxies=_proxies(settings),
+        access_log=settings.access_log,
     )
     metrics.describe(settings.commit)
     app = _application(context, routes(settings))
@@ -128,7 +130,8 @@ def routes(settings: Settings) -> list[Route]:
 
 def _application(context: AppContext, table: Iterable[Route]) -> web.Application:
     # aiohttp's instrumentations add to the list of middlewares, so it must be a list.
-    app = web.Application(middlewares=[*MIDDLEWARES], client_max_size=context.max_body, handler_args=HANDLER_ARGS)
+    middlewares = [*access_log.middlewares(context.access_log), *MIDDLEWARES]
+    app = web.Application(middlewares=middlewares, client_max_size=context.max_body, handler_args=HANDLER_ARGS)
     app[APP] = context
     add_routes(app, table)
     return app

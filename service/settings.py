@@ -190,6 +190,11 @@ class Settings:
     log_format: str = setting(
         "json", choice("json", "text", any_case=True), "Form of the log lines on standard error: `json` or `text`."
     )
+    access_log: str = setting(
+        "false",
+        choice("false", "true", "errors", any_case=True),
+        "A log line for each request, with its route and never its path: `true`, or `errors` for statuses from 400 on.",
+    )
     commit: str = setting("", fields.String(), "Source revision that `/$version` tells; images have it built in.")
 
     @property

@@ -72,6 +72,9 @@ class AppContext:
     proxies: TrustedProxies | None
     """None where the address of the connection counts."""
 
+    access_log: str
+    """``SIGNER_ACCESS_LOG``."""
+
     state: ServerState = field(default_factory=ServerState)
 
 

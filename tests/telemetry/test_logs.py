@@ -2,7 +2,9 @@ import asyncio
 import gc
 import json
 import logging
+import os
 import re
+import time
 
 import pytest
 
@@ -14,7 +16,8 @@ def written(capsys):
     """Configures the log, and gives the lines that were written since."""
     root = logging.getLogger()
     before = root.handlers[:], root.level, {name: logging.getLogger(name).filters for name in logs.ONE_LINE_LOGGERS}
-    levels = {name: logging.getLogger(name).level for name in (*logs.ONE_LINE_LOGGERS, *logs.RESERVED_LOGGERS)}
+    named = (*logs.ONE_LINE_LOGGERS, *logs.RESERVED_LOGGERS, logs.ACCESS_LOGGER)
+    levels = {name: logging.getLogger(name).level for name in named}
 
     def configure(form, level="info"):
         logs.configure(level=level, form=form)
@@ -30,6 +33,7 @@ def written(capsys):
 
 HOSTILE = "GET /a\n2026-01-01 00:00:00,000 INFO    root: forged\r\x1b[31m\x00\x85\u2028\u202e b\u00e9"
 SECRET = "s3cr3t"
+RFC_3339 = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
 
 def test_a_json_line_has_its_parts(written):
@@ -37,8 +41,8 @@ def test_a_json_line_has_its_parts(written):
     logging.getLogger("service.x").warning("Hello %s", "world")
 
     (entry,) = map(json.loads, lines())
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}", entry.pop("time"))
-    assert entry == {"level": "WARNING", "logger": "service.x", "message": "Hello world"}
+    assert re.fullmatch(RFC_3339, entry.pop("time"))
+    assert entry == {"level": "WARNING", "pid": os.getpid(), "logger": "service.x", "message": "Hello world"}
 
 
 def test_a_text_line_has_its_parts(written):
@@ -46,7 +50,41 @@ def test_a_text_line_has_its_parts(written):
     logging.getLogger("service.x").warning("Hello %s", "world")
 
     (line,) = lines()
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} WARNING service\.x: Hello world", line)
+    assert re.fullmatch(rf"{RFC_3339} WARNING {os.getpid()} service\.x: Hello world", line)
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_a_time_is_utc_in_every_time_zone(written, form, monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Kathmandu")
+    time.tzset()
+    lines = written(form)
+    try:
+        logging.getLogger("service.x").handle(logging.makeLogRecord({"created": 1369353600.123, "levelno": 40}))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+    assert "2013-05-24T00:00:00.123Z" in lines()[0]
+
+
+def test_the_fields_of_a_record_are_members_in_json_and_follow_a_text(written):
+    told = {}
+    for form in ("json", "text"):
+        lines = written(form)
+        logging.getLogger("service.x").warning("GET %s", "/live", extra={"status": 200, "caller": "jwt:\n"})
+        (told[form],) = lines()
+
+    entry = json.loads(told["json"])
+    assert (entry["status"], entry["caller"]) == (200, "jwt:\n")
+    assert told["text"].endswith(r"service.x: GET /live status=200 caller=jwt:\n")
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_the_access_log_is_written_whatever_the_level(written, form):
+    lines = written(form, level="error")
+    logging.getLogger(logs.ACCESS_LOGGER).info("GET /live 200")
+
+    assert len(lines()) == 1
 
 
 @pytest.mark.parametrize("form", ["json", "text"])
