@@ -1,5 +1,6 @@
 """The hosts that accounts may sign for, and how their servers read a bucket."""
 
+import re
 from dataclasses import dataclass
 
 from service.errors import Invalid, Issue
@@ -10,7 +11,9 @@ from service.resources.types import AWS_ACCOUNT, AwsAccount
 AWS = "aws"
 # Reading so many at the start takes some seconds of a background task.
 MAX_CHECKED, PAGE_SIZE = 10_000, 100
-_AWS_DOMAINS = (".amazonaws.com", ".amazonaws.com.cn")
+# S3's own endpoints. Under a longer name, such as bucket.s3.amazonaws.com, another bucket would be read.
+# Source: https://docs.aws.amazon.com/general/latest/gr/s3.html
+_AWS = re.compile(r"s3(\.dualstack|-accelerate(\.dualstack)?)?([.-][a-z]{2}(-[a-z]+)+-[0-9])?\.amazonaws\.com(\.cn)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +59,8 @@ class HostRules:
 
 
 def is_aws(host: Host) -> bool:
-    """Whether a host belongs to AWS, whose endpoints all read the bucket from the host name."""
-    return host.name.endswith(_AWS_DOMAINS)
+    """Whether a host is an endpoint of S3 itself, which reads the bucket from the host name."""
+    return _AWS.fullmatch(host.name) is not None and not host.prefix
 
 
 def is_ambiguous(account: AwsAccount) -> bool:

@@ -89,10 +89,10 @@ class WireSchema(Schema):
         return {**messages, **{name: [f"{problem}{self._advice(name)}"] for name in unknown}}
 
     def _advice(self, name: str) -> str:
-        if name in self.query_parameters:
-            return f"; it is a query parameter: write ?{name}=... in the URL"
-        field_name = suggestion(name, self.names)
-        return f"; did you mean {field_name}?" if field_name else ""
+        similar = suggestion(name, [*self.names, *self.query_parameters])
+        if similar in self.query_parameters:
+            return f"; {similar} is a query parameter: write ?{similar}=... in the URL"
+        return f"; did you mean {similar}?" if similar else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,9 @@ class Endpoints:
             field = "AwsAccount.region" if settings.url is None else "AwsAccount.host"
             raise Invalid(Issue(f"{field} cannot be signed for: {refusal}", field)) from refusal
         probed = await _probe(client, bucket)
+        if settings.style == "virtual" and not _is_host(probed.host):
+            # Clients cannot send to a name such as xn--a.minio, or to one of more than 253 characters.
+            probed = await _probe(await self._clients.get(settings._replace(style="path")), bucket)
         host = parse_host(account.host) if account.host else None
         endpoint = replace(
             probed,
@@ -105,6 +108,14 @@ def _style(endpoint: Endpoint, host: Host | None) -> str:
     # botocore chooses path style for the names of many buckets.
     base = host.prefix if host else ""
     return VIRTUAL_HOSTED if endpoint.prefix.rstrip("/") == base.rstrip("/") else PATH
+
+
+def _is_host(netloc: str) -> bool:
+    try:
+        parse_host(netloc)
+    except ValueError:
+        return False
+    return True
 
 
 @contextmanager

@@ -65,8 +65,11 @@ def body_format(content_type: str) -> Format:
 
 
 def is_form(content_type: str) -> bool:
-    """Whether a body is as HTML forms send it."""
-    return _essence(content_type) == FORM
+    """Whether a body is form-encoded. Raises UnsupportedMediaType for a form in another charset."""
+    if _essence(content_type) != FORM:
+        return False
+    _check_charset(content_type)
+    return True
 
 
 def answer_type(format_parameter: str | None, accept: str | None, body_type: str | None) -> AnswerType:
@@ -84,10 +87,14 @@ def _body_format(content_type: str) -> Format:
     form = BODIES.get(_essence(content_type))
     if form is None:
         raise UnsupportedMediaType(f"A body of this Content-Type cannot be read; {_ADVICE}")
-    charset = _CHARSET.search(content_type)
-    if charset and (charset[1] or charset[2] or "").lower() not in _CHARSETS:
-        raise UnsupportedMediaType(f"A body in this charset cannot be read; {_ADVICE}, in UTF-8")
+    _check_charset(content_type)
     return form
+
+
+def _check_charset(content_type: str) -> None:
+    for quoted, plain in _CHARSET.findall(content_type):
+        if (quoted or plain).lower() not in _CHARSETS:
+            raise UnsupportedMediaType(f"A body in this charset cannot be read; {_ADVICE}, in UTF-8")
 
 
 @lru_cache(_REMEMBERED)

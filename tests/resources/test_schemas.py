@@ -234,13 +234,13 @@ def test_a_field_that_is_like_none_is_only_unknown(name):
 @pytest.mark.parametrize("name", ["_id", "_format", "_pretty"])
 def test_a_query_parameter_is_no_field(name):
     assert diagnostics({"id": "a", name: "x"}) == [
-        f"AwsAccount.{name} is not known here; it is a query parameter: write ?{name}=... in the URL"
+        f"AwsAccount.{name} is not known here; {name} is a query parameter: write ?{name}=... in the URL"
     ]
 
 
 def test_an_upload_is_told_where_its_expiration_belongs():
     assert diagnostics({"filename": "k", "expiration": 60}, Reader(UploadSchema), "") == [
-        "expiration is not known here; it is a query parameter: write ?expiration=... in the URL"
+        "expiration is not known here; expiration is a query parameter: write ?expiration=... in the URL"
     ]
     assert diagnostics({"filename": "k", "fileName": "k"}, Reader(UploadSchema), "") == [
         "fileName is not known here; did you mean filename?"

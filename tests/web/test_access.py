@@ -546,6 +546,13 @@ async def test_any_scope_is_granted_and_means_what_policies_allow(allowed, scope
     assert await allowed.status("GET", "/aws/storage/other/bucket/x", auth=token) == 403
 
 
+@pytest.mark.parametrize("charset", ["iso-8859-1", "utf8; charset=utf-16"])
+async def test_a_form_is_utf_8(signer, charset):
+    headers = {"Content-Type": f"{FORM}; charset={charset}"}
+
+    assert await signer.status("POST", "/auth/token", auth=None, data=GRANT, headers=headers) == 415
+
+
 async def test_a_form_is_taken_nowhere_else(signer):
     answer = await signer.ask("POST", B, auth=ROOT, data="filename=x", headers={"Content-Type": FORM})
 

@@ -28,7 +28,20 @@ async def call(make_client):
     return call
 
 
-@pytest.mark.parametrize("host", ["localhost:9000", "minio", "https://s3.example.com", "amazonaws.com.example.org"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost:9000",
+        "minio",
+        "https://s3.example.com",
+        "s3.amazonaws.com.example.org",
+        "xs3.amazonaws.com",
+        "secretbkt.s3.amazonaws.com",
+        "https://s3.amazonaws.com/secretbkt",
+        "ec2-1-2-3-4.compute-1.amazonaws.com",
+        "s3-website-us-east-1.amazonaws.com",
+    ],
+)
 async def test_a_custom_host_must_state_its_style_before_a_client_signs(call, faults, host):
     await call("PUT", "/AwsAccount/a", root=True, json={**KEYS, "host": host})
     refused = await call("GET", "/aws/storage/a/public/secretbkt/file.txt")
@@ -54,6 +67,12 @@ async def test_the_policy_is_asked_before_the_style(call, faults, method):
         ({"host": "minio", "path-style": False}, "http://public.minio/secretbkt/file.txt?"),
         ({"host": "10.0.0.5:9000"}, "http://10.0.0.5:9000/public/secretbkt/file.txt?"),
         ({"host": "[::1]:9000"}, "http://[::1]:9000/public/secretbkt/file.txt?"),
+        ({"host": "s3.amazonaws.com"}, "http://public.s3.amazonaws.com/secretbkt/file.txt?"),
+        (
+            {"host": "s3.dualstack.eu-west-1.amazonaws.com"},
+            "http://public.s3.dualstack.eu-west-1.amazonaws.com/secretbkt",
+        ),
+        ({"host": "s3.us-gov-west-1.amazonaws.com"}, "http://public.s3.us-gov-west-1.amazonaws.com/secretbkt"),
         ({"host": "s3.eu-west-1.amazonaws.com"}, "http://public.s3.eu-west-1.amazonaws.com/secretbkt/file.txt?"),
         ({}, "http://public.s3.amazonaws.com/secretbkt/file.txt?"),
     ],

@@ -4,6 +4,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import pytest
 import yaml
+from support.accounts import KEYS
 
 from service.resources.resource import Resource, compose
 from service.resources.store import utc_now
@@ -535,3 +536,12 @@ async def test_a_url_is_indented_on_request(client, account):
     assert (await pretty.text()).startswith('{\n  "url": "http')
     assert (await compact.text()).startswith('{"url":"http')
     assert pretty.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("bucket", ["xn--a", "b" * 63], ids=["invalid punycode", "too long"])
+async def test_a_bucket_that_no_client_can_send_as_a_host_is_signed_in_path_style(client, bucket):
+    host = ".".join(["minio"] + ["h" * 60] * 4)
+    await client.put("/AwsAccount/a", json={**KEYS, "host": host, "path-style": False})
+    signed = await client.get(f"/aws/storage/a/{bucket}/k")
+
+    assert (await signed.json())["url"].startswith(f"http://{host}/{bucket}/k?")
