@@ -113,6 +113,10 @@ class CachedStore:
         with self._forgetting(kind, id):
             return await self._inner.replace(kind, id, fields, seen=seen, judged=judged)
 
+    async def rewrite(self, seen: Resource, fields: Mapping[str, str]) -> bool:
+        with self._forgetting(seen.kind, seen.id):
+            return await self._inner.rewrite(seen, fields)
+
     async def all(self, kind: str, *, changed: Collection[str] | None = ()) -> Sequence[Resource]:
         del changed
         found: Sequence[Resource] = await self._find(_key(kind, ALL))

@@ -14,7 +14,8 @@ from service.resources.topology import is_demotion
 
 # The new fields go in before the old ones go out, and nothing is deleted whole: were one command refused half way
 # (an ACL, say), what was there is still there. A hash without fields is gone by itself.
-# ARGV: the least version; the number of expected fields, and each with its text; the new fields with theirs.
+# ARGV: the least version, or "" for the same one; the number of expected fields, and each with its text; the new fields
+# with theirs.
 COMPARE_AND_SET = """
 local expected = tonumber(ARGV[2])
 if redis.call('HLEN', KEYS[1]) ~= expected then return '' end
@@ -22,7 +23,9 @@ for i = 3, 2 * expected + 1, 2 do
   if redis.call('HGET', KEYS[1], ARGV[i]) ~= ARGV[i + 1] then return '' end
 end
 local version, kept = ARGV[1], {}
-if #ARGV > 2 * expected + 2 then
+if version == '' then
+  version, kept['_version'] = '0', true
+elseif #ARGV > 2 * expected + 2 then
   local now = redis.call('TIME')
   version = string.format('%.0f', math.max(tonumber(version), now[1] * 1000000 + now[2]))
   redis.call('HSET', KEYS[1], '_version', version)
@@ -44,18 +47,26 @@ UNWRITTEN = (OutOfMemoryError, NoScriptError, BusyLoadingError)
 
 
 async def swap(
-    client: Redis, reach: Reachability, key: str, old: Mapping[str, str], new: Mapping[str, str]
+    client: Redis,
+    reach: Reachability,
+    key: str,
+    old: Mapping[str, str],
+    new: Mapping[str, str],
+    *,
+    same_version: bool = False,
 ) -> tuple[str, bool]:
     """Put the record ``new`` in place of ``old``, under a version that is not below the one in ``new``.
 
-    Returns that version, or "" where something else was stored; and whether an earlier try may have been first.
+    With ``same_version``, the version stays as it is. Returns the new version ("0" for the same), or "" where something
+    else was stored; and whether an earlier try may have been first.
 
     Raises:
         WrongType: where the key is no hash.
         NothingWritten: where no try can have changed anything.
         StoreUnavailable: where one may have.
     """
-    arguments = [new.get(VERSION, "0"), str(len(old)), *_flat(old), *_flat(new, but=VERSION)]
+    least = "" if same_version else new.get(VERSION, "0")
+    arguments = [least, str(len(old)), *_flat(old), *_flat(new, but=VERSION)]
     doubts = 0
 
     async def compare_and_set() -> str:

@@ -16,7 +16,7 @@ from service.resources.compare_and_set import swap
 from service.resources.index import Index
 from service.resources.pacing import paced
 from service.resources.reachability import CONNECTIONS, Reachability, WrongType
-from service.resources.resource import VERSION, WRITES, Record, Resource, compose
+from service.resources.resource import VERSION, WRITES, Record, Resource, compose, rewrite
 from service.resources.store import Clock, Page, StoreListener, utc_now
 from service.resources.topology import Arrivals, connect, is_demotion
 from service.resources.types import AWS_ACCOUNT
@@ -81,6 +81,12 @@ class RedisStore:
         # A repair that found no hash yet may have taken the entry out, and a hash that an operator made has had none.
         await self._index.put(kind, [id])
         return Resource(kind, id, {**record, VERSION: version}, judged=judged)
+
+    async def rewrite(self, seen: Resource, fields: Mapping[str, str]) -> bool:
+        record = rewrite(seen, fields)
+        # An answer that was lost counts as a failure: to write the same again does no harm.
+        replaced, _ = await self._swap(seen.kind, seen.id, seen.record, record, same_version=True)
+        return bool(replaced)
 
     async def all(self, kind: str, *, changed: Collection[str] | None = ()) -> Sequence[Resource]:
         await self._index.renew(kind, changed)
@@ -192,10 +198,12 @@ class RedisStore:
             # A replica, or an account that may only read, can serve it all the same.
             return found
 
-    async def _swap(self, kind: str, id: str, old: Mapping[str, str], new: Mapping[str, str]) -> tuple[str, bool]:
+    async def _swap(
+        self, kind: str, id: str, old: Mapping[str, str], new: Mapping[str, str], *, same_version: bool = False
+    ) -> tuple[str, bool]:
         """See ``swap``. Raises Invalid for a key of another type."""
         try:
-            return await swap(self._client, self._reach, self._key(kind, id), old, new)
+            return await swap(self._client, self._reach, self._key(kind, id), old, new, same_version=same_version)
         except WrongType:
             raise _no_hash(kind, id) from None
 

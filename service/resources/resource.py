@@ -131,6 +131,13 @@ def compose(
     }
 
 
+def rewrite(seen: Resource, fields: Mapping[str, str]) -> dict[str, str]:
+    """The record that replaces ``seen`` under the same version, with other text for fields that nobody can read."""
+    judged = JUDGED if seen.judged else ""
+    own = {name: text for name, text in seen.record.items() if name[:1] == "_"}
+    return {**fields, **own, DIGEST: f"{judged}{digest(fields)}"}
+
+
 def digest(fields: Mapping[str, str]) -> str:
     # As JSON, which an encoder takes nearly twice as long to write.
     pairs = ",".join([f"[{quoted(name)},{quoted(text)}]" for name, text in sorted(fields.items())])

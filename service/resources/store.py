@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from service.errors import StoreUnavailable
-from service.resources.resource import Resource, compose
+from service.resources.resource import Resource, compose, rewrite
 
 Clock = Callable[[], datetime]
 
@@ -74,6 +74,9 @@ class Store(Protocol):
 
         ``judged`` says that a schema has found them valid.
         """
+
+    async def rewrite(self, seen: Resource, fields: Mapping[str, str]) -> bool:
+        """Store ``fields`` in place of ``seen``, under the same version. False if another writer was first."""
 
     async def all(self, kind: str, *, changed: Collection[str] | None = ()) -> Sequence[Resource]:
         """Every resource of a kind that has few, ordered by id.
@@ -145,6 +148,14 @@ class EmbeddedStore:
         resources[id] = Resource(kind, id, record, judged=judged)
         self._listings.pop(kind, None)
         return resources[id]
+
+    async def rewrite(self, seen: Resource, fields: Mapping[str, str]) -> bool:
+        resources = self._kinds.get(seen.kind, {})
+        if resources.get(seen.id) is not seen:
+            return False
+        resources[seen.id] = Resource(seen.kind, seen.id, rewrite(seen, fields), judged=seen.judged)
+        self._listings.pop(seen.kind, None)
+        return True
 
     async def all(self, kind: str, *, changed: Collection[str] | None = ()) -> Sequence[Resource]:
         del changed

@@ -91,6 +91,46 @@ async def test_of_two_writers_who_saw_the_same_one_wins(store):
     assert await store.get("AwsAccount", "a") == winner
 
 
+async def test_a_rewrite_changes_fields_and_no_version(store):
+    (seen,) = await fill(store, "a")
+    rewritten = await store.rewrite(seen, {"id": "a", "host": "minio:9000"})
+    found = await store.get("AwsAccount", "a")
+
+    assert rewritten
+    assert found.fields == {"id": "a", "host": "minio:9000"}
+    assert found.meta == seen.meta
+    assert found.recognise()
+
+
+async def test_what_was_rewritten_can_be_replaced_and_removed(store):
+    (seen,) = await fill(store, "a")
+    await store.rewrite(seen, {"id": "a", "region": "x"})
+    found = await store.get("AwsAccount", "a", fresh=True)
+    replaced = await store.replace("AwsAccount", "a", {"id": "a"}, seen=found)
+
+    assert replaced.version > seen.version
+    assert await store.remove(replaced)
+
+
+async def test_of_rewriters_who_saw_the_same_one_wins(store):
+    (seen,) = await fill(store, "a")
+    outcomes = await asyncio.gather(*(store.rewrite(seen, {"writer": str(n)}) for n in range(10)))
+
+    assert sum(outcomes) == 1
+    assert (await store.get("AwsAccount", "a")).fields == {"writer": str(outcomes.index(True))}
+
+
+async def test_what_has_changed_or_gone_is_not_rewritten(store):
+    (seen,) = await fill(store, "a")
+    changed = await store.replace("AwsAccount", "a", {"id": "a"}, seen=seen)
+    after_change = await store.rewrite(seen, {"id": "b"})
+    await store.remove(changed)
+
+    assert not after_change
+    assert not await store.rewrite(changed, {"id": "b"})
+    assert await store.get("AwsAccount", "a", fresh=True) is None
+
+
 async def test_of_a_writer_and_a_remover_who_saw_the_same_one_wins(store):
     (seen,) = await fill(store, "a")
     written, removed = await asyncio.gather(
