@@ -23,6 +23,7 @@ from service.web.routing import UNMATCHED_ROUTE, Guard, Route, route_of
 
 # An istr is looked up in half the time of a str.
 _X_REQUEST_ID, _X_DURATION, _SERVER = istr("X-Request-Id"), istr("X-Duration"), istr("Server")
+_NOSNIFF = istr("X-Content-Type-Options")
 _REQUEST_ID = re.compile("[A-Za-z0-9._-]{1,128}")
 _PROCESS_ID = secrets.token_hex(4)
 _numbers = count()
@@ -121,6 +122,7 @@ def _finish(request: web.Request, response: web.StreamResponse, context: Request
     headers[_X_DURATION] = f"{seconds * 1000:.2f}"
     # aiohttp's default names its version and Python's.
     headers[_SERVER] = "s3-signer"
+    headers[_NOSNIFF] = "nosniff"
     if app.cors_origins:
         headers.update(origin.cors_headers(request))
     # aiohttp would parse the content after CONNECT as the next request.

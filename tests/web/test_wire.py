@@ -26,6 +26,7 @@ def test_a_head_has_every_field_once(service):
         "X-Request-Id",
         "X-Duration",
         "Server",
+        "X-Content-Type-Options",
         "Content-Length",
         "Date",
         "Connection",
