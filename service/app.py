@@ -203,7 +203,7 @@ def _jwt(settings: Settings) -> "JwtVerifier | None":
         keys = KeySet.at(settings.jwt_jwks)
     except ValueError as fault:
         raise SettingsError([f"SIGNER_JWT_JWKS {fault}"]) from None
-    return JwtVerifier(settings.jwt_issuer, settings.jwt_audience, keys)
+    return JwtVerifier(settings.jwt_issuer, settings.jwt_audience, keys, max_seconds=settings.jwt_max_seconds)
 
 
 def make_store(settings: Settings) -> Store:

@@ -100,7 +100,11 @@ class Settings:
         "Its secret, of at least 16 characters.",
         secret=True,
     )
-    token_seconds: int = setting("3600", number(1, 86_400), "How long, in seconds, a token from `/auth/token` is good.")
+    token_seconds: int = setting(
+        "3600",
+        number(1, 86_400),
+        "Lifetime, in seconds, of a token from `/auth/token`; at most 900 for the root client.",
+    )
     jwt_issuer: str = setting("", fields.String(), "Issuer (`iss`) whose JWTs are trusted, to the letter.")
     jwt_audience: str = setting("", fields.String(), "Audience (`aud`) that such a JWT must name.")
     jwt_jwks: str = setting(
@@ -108,6 +112,11 @@ class Settings:
         fields.String(),
         "Where that issuer's key set is: an https URL, or the path of a file. An http URL is a warning, as "
         "whoever can change its answer can be anybody.",
+    )
+    jwt_max_seconds: int = setting(
+        "86400",
+        number(60, 31_536_000),
+        "Longest life of a JWT, in seconds since its `iat`; without `iat`, its `exp` may be at most that far ahead.",
     )
     encryption_keys_file: str = setting(
         "",

@@ -52,6 +52,7 @@ def test_without_any_variable_everything_has_its_default():
         ("SIGNER_JWT_ISSUER", "https://idp.example", "https://idp.example"),
         ("SIGNER_JWT_AUDIENCE", "s3-signer", "s3-signer"),
         ("SIGNER_JWT_JWKS", "/etc/jwks.json", "/etc/jwks.json"),
+        ("SIGNER_JWT_MAX_SECONDS", "600", 600),
         ("SIGNER_ENCRYPTION_KEYS_FILE", "/etc/keys", "/etc/keys"),
         ("SIGNER_STORE_URL", "redis://:p%40ss@redis:6379/1", "redis://:p%40ss@redis:6379/1"),
         ("SIGNER_STORE_URL", "rediss://redis", "rediss://redis"),

@@ -20,6 +20,7 @@ from service.access.key_sets import KeySet
 from service.access.public_keys import ALGORITHMS, PublicKey
 
 MAX_LENGTH = 16 * 1024
+MAX_SECONDS = 86_400
 # For the instants at which a token begins, as its issuer's clock may be ahead. Its end is the end.
 LEEWAY_SECONDS = 30
 LAST_INSTANT = 1e12  # What is later is in milliseconds.
@@ -61,7 +62,7 @@ def looks_like_jwt(token: str) -> bool:
 
 
 class JwtVerifier:
-    """Believes tokens of ``issuer`` for ``audience`` that one of ``keys`` verifies.
+    """Believes tokens of ``issuer`` for ``audience`` that one of ``keys`` verifies, for ``max_seconds`` at most.
 
     Its last ``size`` verdicts, of about 3 KB, are remembered under the token's hash until the token ends or the keys
     change. A refusal is not: it may be different in a moment. A clock counts seconds since 1970.
@@ -73,12 +74,14 @@ class JwtVerifier:
         audience: str,
         keys: KeySet,
         *,
+        max_seconds: float = MAX_SECONDS,
         clock: Callable[[], float] = time.time,
         size: int = 4096,
     ) -> None:
         self._issuer = issuer
         self._audience = audience
         self._keys = keys
+        self._max_seconds = max_seconds
         self._clock = clock
         self._size = size
         self._verdicts: OrderedDict[bytes, Verdict] = OrderedDict()
@@ -133,6 +136,10 @@ class JwtVerifier:
         if not isinstance(claims.get("sub", ""), str):
             raise UntrustedToken("the token's sub is no string")
         now, exp = self._clock(), _instant(claims, "exp")
+        if "iat" in claims:
+            exp = min(exp, _instant(claims, "iat") + self._max_seconds)
+        elif exp > now + self._max_seconds:
+            raise UntrustedToken(f"the token has no iat, and its exp is more than {self._max_seconds} seconds ahead")
         if exp <= now:
             raise UntrustedToken("the token has expired")
         if any(_instant(claims, name) > now + LEEWAY_SECONDS for name in ("nbf", "iat") if name in claims):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from issuer import SigningKey, compact, encode, key_set
 
 from service.access import jwt as access_jwt
-from service.access.jwt import MAX_LENGTH, JwtVerifier, UntrustedToken, looks_like_jwt
+from service.access.jwt import MAX_LENGTH, MAX_SECONDS, JwtVerifier, UntrustedToken, looks_like_jwt
 from service.access.key_sets import FileSource, KeySet
 from service.access.public_keys import ALGORITHMS
 
@@ -145,6 +145,9 @@ async def test_the_audience_is_one_or_one_of_a_list(verifier, aud):
         {"nbf": NOW + 30},
         {"iat": NOW + 30},
         {"nbf": None, "iat": None, "sub": None},
+        {"exp": NOW + 10 * MAX_SECONDS},
+        {"exp": NOW + MAX_SECONDS, "iat": None},
+        {"iat": NOW - MAX_SECONDS + 1},
     ],
 )
 async def test_instants_are_believed_up_to_their_bounds(verifier, change):
@@ -179,6 +182,7 @@ OTHER_TYPE = "the token is of another type"
 EXPIRED = "the token has expired"
 NOT_YET = "the token is not valid yet"
 TOO_LONG = "the token is too long, or not in ASCII"
+TOO_FAR = f"the token has no iat, and its exp is more than {MAX_SECONDS} seconds ahead"
 NO_EXP = "the token's exp is missing, or no instant"
 NO_NBF = "the token's nbf is missing, or no instant"
 NO_SUB = "the token's sub is no string"
@@ -261,6 +265,8 @@ TRAPS = {
     "not valid before a minute": (FIRST.token(claims(nbf=NOW + 60)), NOT_YET),
     "not valid before too late": (FIRST.token(claims(nbf=NOW + 30.5)), NOT_YET),
     "of the future": (FIRST.token(claims(iat=NOW + 60)), NOT_YET),
+    "older than tokens may be": (FIRST.token(claims(iat=NOW - MAX_SECONDS)), EXPIRED),
+    "an end too far ahead": (FIRST.token(claims(iat=None, exp=NOW + MAX_SECONDS + 1)), TOO_FAR),
     "no end": (FIRST.token(claims(exp=None)), NO_EXP),
     "an end that is text": (FIRST.token(claims(exp=str(NOW + 60))), NO_EXP),
     "an end that is true": (FIRST.token(claims(exp=True)), NO_EXP),
@@ -479,3 +485,14 @@ def test_three_parts_look_like_a_jwt(token):
 @pytest.mark.parametrize("token", ["", encode(bytes(32)), "a.b", "a.b.c.d", "a.b.c.d.e"])
 def test_an_opaque_token_does_not(token):
     assert not looks_like_jwt(token)
+
+
+async def test_a_token_ends_with_the_longest_life_that_is_allowed(keys, clock):
+    verifier = JwtVerifier(ISSUER, AUDIENCE, keys, max_seconds=600, clock=clock)
+    token = FIRST.token(claims(exp=NOW + 10 * MAX_SECONDS))
+    clock.now += 599
+    believed = await verifier.verify(token)
+    clock.now += 1
+
+    assert believed
+    assert await refusal(verifier, token) == EXPIRED
