@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import service
-from service import listening, settings
+from service import listening, secret_files, settings
 from service.telemetry import logs
 
 EXIT_SETTINGS = 2
@@ -38,6 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
     logs.configure(level=configured.log_level, form=configured.log_format)
     for variable in settings.unknown(os.environ):
         logger.warning("%s is no setting of this version and does nothing", variable)
+    if not secret_files.in_container(os.environ):
+        for warning in secret_files.warnings(settings.secret_files(os.environ)):
+            logger.warning(warning)
     try:
         return COMMANDS[command](configured)
     except settings.SettingsError as error:

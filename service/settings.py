@@ -260,6 +260,16 @@ def unknown(environ: Mapping[str, str]) -> list[str]:
     return sorted(variable for variable in environ if variable.startswith(PREFIX) and variable not in known)
 
 
+def secret_files(environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Variables that name a file with a secret, each with the path."""
+    variables = [
+        *(f"{variable}{FILE_SUFFIX}" for variable, (_, declaration) in declarations().items() if declaration.secret),
+        f"{PREFIX}ENCRYPTION_KEYS_FILE",
+        f"{PREFIX}TLS_KEY",
+    ]
+    return [(variable, path) for variable in variables if (path := _given(environ, variable))]
+
+
 def _text(environ: Mapping[str, str], variable: str, declaration: Declaration) -> str:
     text = _given(environ, variable)
     twin = f"{variable}{FILE_SUFFIX}"
