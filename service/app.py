@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from service.access.callers import Callers, Root
+from service.access.callers import Callers
 from service.access.policies import Policies
+from service.access.root import Root, RootTokens
 from service.access.sessions import KIND as SESSION
 from service.access.sessions import Sessions
 from service.access.types import RESOURCE_TYPES
@@ -32,7 +33,7 @@ from service.telemetry.audit import AuditLog
 from service.web import access_log
 from service.web.context import APP, Access, AppContext
 from service.web.forwarded import TrustedProxies
-from service.web.handlers import health, pages, policy_explain, signing, token_endpoint
+from service.web.handlers import client_secrets, health, pages, policy_explain, signing, token_endpoint
 from service.web.handlers.resources import ResourceHandlers
 from service.web.middleware import MIDDLEWARES
 from service.web.routing import Route, add_routes
@@ -122,6 +123,7 @@ def routes(settings: Settings) -> list[Route]:
         ),
         *policy_explain.ROUTES,
         *token_endpoint.ROUTES,
+        *client_secrets.ROUTES,
         *health.ROUTES,
         *(health.METRICS if settings.ops_port is None else ()),
     ]
@@ -187,8 +189,9 @@ def _sealer(settings: Settings) -> Sealer:
 
 def _access(settings: Settings, store: Store, repository: Repository, hasher: Hasher) -> Access:
     root = Root(settings.root_client_id, settings.root_client_secret)
-    sessions = Sessions(store, repository, root, seconds=settings.token_seconds)
-    callers = Callers(root, repository, hasher, sessions, _jwt(settings))
+    sessions = Sessions(store, repository, seconds=settings.token_seconds)
+    root_tokens = RootTokens(root, seconds=settings.token_seconds)
+    callers = Callers(root, repository, hasher, sessions, root_tokens, jwt=_jwt(settings))
     return Access(callers, Policies(repository))
 
 

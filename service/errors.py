@@ -146,6 +146,24 @@ class UnsupportedGrantType(Invalid):
         super().__init__(Issue("grant_type must be client_credentials", "grant_type"))
 
 
+class UnsupportedTokenType(InvalidRequest):
+    """Source: https://www.rfc-editor.org/rfc/rfc7009#section-2.2.1."""
+
+    oauth_error = "unsupported_token_type"
+
+    def __init__(self) -> None:
+        super().__init__(Issue("A JWT or a token of the root client cannot be revoked; it ends by its time", "token"))
+
+
+class TokenOfAnotherClient(InvalidRequest):
+    """A Client asks to revoke a token that is not its own."""
+
+    oauth_error = "invalid_grant"
+
+    def __init__(self) -> None:
+        super().__init__(Issue("The token was issued to another client", "token"))
+
+
 class Throttled(ServiceError):
     """Over a limit; ``seconds`` say when to come again."""
 

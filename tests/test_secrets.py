@@ -76,6 +76,18 @@ def test_a_secret_that_is_sent_is_looked_for(request_):
     assert [found[:2] for found in watch.found] == [("answer", secret)]
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [f'{{"secret":"{SECRET}","previous-expires":"x"}}', '{"id":"a","secret":"SECRET"}'.replace("SECRET", "s" * 43)],
+)
+def test_a_secret_is_found_wherever_it_is_not_shown_for_the_first_time(answer):
+    watch = Watch()
+    watch.look("answer", answer)
+    watch.look("log", f"a request with {SECRET} or {'s' * 43}")
+
+    assert [found[0] for found in watch.found] == ["log"]
+
+
 def test_a_token_is_found_wherever_it_is_not_issued():
     token = "t" * 43
     watch = Watch()

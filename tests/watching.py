@@ -12,7 +12,9 @@ SHORTEST = 12
 # A URL that is signed with temporary credentials has their token in it: nobody could use it otherwise.
 SIGNED_URL = re.compile(r"https?://\S+?X-Amz-Signature=[0-9a-f]{64}")
 # The answer to a login has the token in it.
-ISSUED_TOKEN = re.compile(r"(?:\"access_token\": ?|\baccess_token: )\"?([\w-]{43})")
+ISSUED_TOKEN = re.compile(r"(?:\"access_token\": ?|\baccess_token: )\"?(root\.[\w-]{75}|[\w-]{43})")
+# The answers that show a secret once: to a rotation, and to a POST that generates one.
+SHOWN_SECRET = re.compile(r"\"secret\": ?\"([^\"]+)\"(?=, ?\"previous-expires\")|\"secret\": ?\"([\w-]{43})\"")
 # In JSON, YAML or a form.
 _SENT = re.compile(r"\b(?:secret-access-key|session-token|secret|client_secret)\"?(?:: ?|=)\"?([^\"\\\s&,}]+)")
 # What a test sends as a secret, to see that it is refused, and what stands for one.
@@ -48,8 +50,8 @@ class Watch:
         if isinstance(text, bytes):
             text = text.decode("utf-8", "replace")
         self.looks[where] += 1
-        self.keep(*ISSUED_TOKEN.findall(text))
-        text = ISSUED_TOKEN.sub("", SIGNED_URL.sub("", text))
+        self.keep(*ISSUED_TOKEN.findall(text), *(secret for pair in SHOWN_SECRET.findall(text) for secret in pair))
+        text = SHOWN_SECRET.sub("", ISSUED_TOKEN.sub("", SIGNED_URL.sub("", text)))
         self.found += [(where, secret, text[:500]) for secret in self.secrets if secret in text]
 
 

@@ -6,31 +6,37 @@ Sources: https://www.rfc-editor.org/rfc/rfc7617, https://www.rfc-editor.org/rfc/
 import asyncio
 import base64
 import binascii
-import hashlib
 import hmac
+import logging
 import secrets
+import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from service.access.throttle import Throttle
-from service.access.types import BASIC, CLIENT, CLIENT_CREDENTIALS, Client
-from service.errors import GrantNotAllowed, Throttled, Unauthenticated
-from service.resources.hashing import Hasher
+from service.access.root import Root, RootTokens, is_root_token
+from service.access.sessions import Sessions
+from service.access.throttle import Throttle, network
+from service.access.types import BASIC, CLIENT, CLIENT_CREDENTIALS, MIN_SECRET, Client
+from service.errors import GrantNotAllowed, ServiceError, Unauthenticated, UnsupportedTokenType
+from service.resources.hashing import Hasher, is_current
 from service.resources.repository import Repository
+from service.resources.stored_secret import HashedSecret, StoredSecret
 
 if TYPE_CHECKING:
     from service.access.jwt import JwtVerifier
-    from service.access.sessions import Sessions
+
+logger = logging.getLogger(__name__)
 
 MAX_REMEMBERED = 4096
 
-Verdict = tuple[str, str]
-"""Client id and the hash of its secret, for which given credentials fit."""
+VerifiedCredential = tuple[str, str]
+"""A client's id, and the fingerprint of the secret that was verified."""
 
-_ROOT_VERDICT: Verdict = ("", "")
+_ROOT: VerifiedCredential = ("", "")
 _REFUSED = "The credentials are not valid"
+_INVALID_TOKEN = "The token is not valid, or no longer"  # noqa: S105 - a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,47 +56,40 @@ ANYBODY = Caller("anonymous", unlimited=True)
 ROOT = Caller("root", unlimited=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Root:
-    """The client that the settings name."""
-
-    id: str
-    secret: str = field(repr=False)
-
-    def is_it(self, id: str, secret: str) -> bool:
-        # Hashes are of one length, which comparing in constant time takes.
-        given, own = (
-            hashlib.sha256(f"{len(one)}:{one}{two}".encode()).digest()
-            for one, two in ((id, secret), (self.id, self.secret))
-        )
-        return hmac.compare_digest(given, own)
-
-
 class Callers:
-    """Tells who calls. A verdict on a chosen secret is remembered for as long as the Client's own is what it was."""
+    """Authenticates callers. It remembers a secret that it has verified for as long as the Client has that secret.
+
+    A clock counts seconds since 1970.
+    """
 
     def __init__(
         self,
         root: Root,
         repository: Repository,
         hasher: Hasher,
-        sessions: "Sessions",
+        sessions: Sessions,
+        root_tokens: RootTokens,
+        *,
         jwt: "JwtVerifier | None" = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._root = root
         self._repository = repository
         self._hasher = hasher
         self._sessions = sessions
+        self._root_tokens = root_tokens
         self._jwt = jwt
+        self._clock = clock
         self._throttle = Throttle()
         self._key = secrets.token_bytes(32)
-        self._verdicts: OrderedDict[bytes, Verdict] = OrderedDict()
-        """By the HMAC of credentials that fit."""
+        self._verified: OrderedDict[bytes, VerifiedCredential] = OrderedDict()
+        """By the HMAC of the credentials."""
 
-        self._judging: dict[tuple[bytes, str | None], asyncio.Task[Verdict | None]] = {}
+        self._verifying: dict[tuple[bytes, Sequence[HashedSecret]], asyncio.Task[VerifiedCredential | None]] = {}
+        self._warned: set[str] = set()
 
     async def open(self) -> None:
-        """Fetch what verdicts take; never fails."""
+        """Fetch the keys that tokens are verified with; never fails."""
         if self._jwt:
             await self._jwt.open()
 
@@ -117,63 +116,121 @@ class Callers:
         """See ``identify``; for a ``grant`` that the Client must have."""
         return _caller(await self._login(id_, secret, grant=grant, address=address))
 
-    async def _login(self, id_: str, secret: str, *, grant: str, address: str) -> Verdict:
-        # The root needs no store, as somebody must be able to look after it.
-        client = None if self._root.is_it(id_, secret) else await self._client(id_)
-        kept = client.secret if client else None
-        mark = self._mark(_authorization(id_, secret), address)
-        verdict = self._verdicts.get(mark)
-        if verdict is None or verdict not in {_ROOT_VERDICT, (id_, kept)}:
-            verdict = await self._judge_once(mark, id_, secret, kept, address)
-        if verdict is None:
+    async def token(self, id_: str, secret: str, *, address: str) -> tuple[Caller, str, int]:
+        """The caller, a new token for it, and the token's lifetime in seconds. Raises as ``identify`` does."""
+        verified = await self._login(id_, secret, grant=CLIENT_CREDENTIALS, address=address)
+        if verified is _ROOT:
+            token, seconds = await self._root_tokens.issue()
+        else:
+            token, seconds = await self._sessions.open(*verified)
+        return _caller(verified), token, seconds
+
+    async def revoke(self, id_: str, secret: str, token: str, *, address: str) -> tuple[Caller, str | None]:
+        """End a token of the caller, of any Client for the root client. The caller, and whose token has ended, if any.
+
+        Raises as ``identify`` does, and:
+            TokenOfAnotherClient: for a token that the caller may not end.
+            UnsupportedTokenType: for a JWT or a root token, which nothing but its time ends.
+        """
+        caller = await self.login(id_, secret, grant=CLIENT_CREDENTIALS, address=address)
+        if is_root_token(token) or _is_jwt(token):
+            raise UnsupportedTokenType
+        return caller, await self._sessions.revoke(token, client=caller.client)
+
+    async def _login(self, id_: str, secret: str, *, grant: str, address: str) -> VerifiedCredential:
+        # The root client must get in while the store is away.
+        client = None if self._root.matches(id_, secret) else await self._client(id_)
+        hashes = client.secrets_at(self._clock()) if client else ()
+        key = self._key_of(id_, secret, address)
+        verified = self._verified.get(key)
+        if verified and (verified is _ROOT or verified in {(id_, known.fingerprint) for known in hashes}):
+            self._throttle.remember(id_, address)
+        else:
+            verified = await self._verify_once(key, id_, secret, hashes, address)
+        if verified is None:
             raise Unauthenticated(_REFUSED)
-        if verdict is not _ROOT_VERDICT and (client is None or grant not in client.grant_types):
+        if verified is not _ROOT and (client is None or grant not in client.grant_types):
             raise GrantNotAllowed(grant)
-        return verdict
+        return verified
 
-    async def _judge_once(self, mark: bytes, id_: str, secret: str, kept: str | None, address: str) -> Verdict | None:
-        """Judge for all who send the same at the same time: a client's many connections may begin together."""
-        key = mark, kept
-        if (judging := self._judging.get(key)) is None:
-            judging = self._judging[key] = asyncio.create_task(self._judge(mark, id_, secret, kept, address))
-            judging.add_done_callback(lambda task: self._judged(key, task))
+    async def _verify_once(
+        self, key: bytes, id_: str, secret: str, hashes: Sequence[HashedSecret], address: str
+    ) -> VerifiedCredential | None:
+        """Verify once for all who send the same at the same time: a client's many connections may begin together."""
+        flight = key, hashes
+        if (verifying := self._verifying.get(flight)) is None:
+            verifying = asyncio.create_task(self._verify(key, id_, secret, hashes, address))
+            self._verifying[flight] = verifying
+            verifying.add_done_callback(lambda task: self._landed(flight, task))
         # Of all who wait, one may go away.
-        return await asyncio.shield(judging)
+        return await asyncio.shield(verifying)
 
-    def _judged(self, key: tuple[bytes, str | None], task: "asyncio.Task[Verdict | None]") -> None:
-        del self._judging[key]
+    def _landed(
+        self, flight: tuple[bytes, Sequence[HashedSecret]], task: "asyncio.Task[VerifiedCredential | None]"
+    ) -> None:
+        del self._verifying[flight]
         if not task.cancelled():
             # Those who waited may all have gone away, and asyncio would complain that nobody asked.
             task.exception()
 
-    async def _judge(self, mark: bytes, id_: str, secret: str, kept: str | None, address: str) -> Verdict | None:
-        self._throttle.begin(id_, address)
+    async def _verify(
+        self, key: bytes, id_: str, secret: str, hashes: Sequence[HashedSecret], address: str
+    ) -> VerifiedCredential | None:
+        is_root = self._root.matches(id_, secret)
+        if not is_root:
+            # A refusal here must not count, nor take the place of what was counted.
+            self._hasher.check_capacity()
+        attempt = self._throttle.acquire(id_, address)
         try:
-            # Where there is no such client, it takes as long to say so.
-            verdict = (
-                _ROOT_VERDICT
-                if self._root.is_it(id_, secret)
-                else (id_, str(kept))
-                if await self._hasher.verify(secret, kept)
-                else None
-            )
-        except Throttled:
-            # Nobody has looked at the secret, so it was no guess.
-            self._throttle.succeeded(id_, address)
+            # For a client that does not exist, verifying takes as long.
+            match = None if is_root else await self._hasher.verify(secret, hashes)
+        except Exception:
+            # The secret was not looked at, so it was no guess.
+            self._throttle.refund(attempt)
             raise
-        if verdict:
-            self._throttle.succeeded(id_, address)
-            self._remember(mark, verdict)
-        return verdict
+        if not is_root and match is None:
+            return None
+        self._throttle.refund(attempt)
+        self._throttle.remember(id_, address)
+        verified = (id_, match.fingerprint) if match else _ROOT
+        self._remember(key, verified)
+        if match:
+            self._warn_if_short(id_, secret)
+            await self._upgrade(id_, secret, match)
+        return verified
 
-    async def token(self, id_: str, secret: str, *, address: str) -> tuple[Caller, str, int]:
-        """The caller, a new token for it, and the token's lifetime in seconds. Raises as ``identify`` does."""
-        verdict = await self._login(id_, secret, grant=CLIENT_CREDENTIALS, address=address)
-        token, seconds = await self._sessions.open(*verdict)
-        return _caller(verdict), token, seconds
+    async def _upgrade(self, id_: str, secret: str, match: HashedSecret) -> None:
+        """Replace a hash of an earlier version. If that fails, the next login tries again."""
+        if is_current(match.hash):
+            return
+        try:
+            new = await self._hasher.hash(secret)
+
+            def change(text: str) -> str | None:
+                # Another replica may have been first.
+                replaced = StoredSecret.parse(text).with_hash(match, new)
+                return str(replaced) if replaced else None
+
+            await self._repository.rewrite(CLIENT, id_, "secret", change)
+        except ServiceError as error:
+            logger.info("The hash of the secret of Client/%s was not replaced: %s", id_, error)
+
+    def _warn_if_short(self, id_: str, secret: str) -> None:
+        if len(secret) < MIN_SECRET and id_ not in self._warned:
+            self._warned.add(id_)
+            logger.warning(
+                "The secret of Client/%s has fewer than %d characters; replace it with POST /Client/%s/$rotate-secret",
+                id_,
+                MIN_SECRET,
+                id_,
+            )
 
     async def _bearer(self, token: str) -> Caller:
-        if self._jwt and token.count(".") == 2:  # noqa: PLR2004 - head, payload and signature
+        if is_root_token(token):
+            if not await self._root_tokens.verify(token):
+                raise Unauthenticated(_INVALID_TOKEN)
+            return ROOT
+        if self._jwt and _is_jwt(token):
             from service.access.jwt import UntrustedToken  # noqa: PLC0415 - loaded where it is configured
 
             try:
@@ -181,22 +238,23 @@ class Callers:
             except UntrustedToken as error:
                 raise Unauthenticated(f"The token is not trusted: {error.reason}") from None
             return Caller(f"jwt:{claims.get('sub', '')}", jwt=claims)
-        return await self._sessions.find(token)
+        id_ = await self._sessions.find(token)
+        return Caller(f"Client/{id_}", id_)
 
     async def _client(self, id_: str) -> Client | None:
         stored = await self._repository.find(CLIENT, id_) if CLIENT.is_id(id_) else None
         client: Client | None = self._repository.model_if_valid(CLIENT, stored)
         return client
 
-    def _mark(self, authorization: str, address: str) -> bytes:
-        # The address belongs to it: who guesses from elsewhere must not learn by what is remembered of others.
-        text = f"{address} {authorization}"
+    def _key_of(self, id_: str, secret: str, address: str) -> bytes:
+        # The network belongs to it: a guesser elsewhere must not learn from what is remembered of others.
+        text = f"{network(address)} {len(id_)}:{id_}{secret}"
         return hmac.digest(self._key, text.encode(errors="surrogateescape"), "sha256")
 
-    def _remember(self, mark: bytes, verdict: Verdict) -> None:
-        self._verdicts[mark] = verdict
-        if len(self._verdicts) > MAX_REMEMBERED:
-            self._verdicts.popitem(last=False)
+    def _remember(self, key: bytes, verified: VerifiedCredential) -> None:
+        self._verified[key] = verified
+        if len(self._verified) > MAX_REMEMBERED:
+            self._verified.popitem(last=False)
 
 
 def basic_credentials(authorization: str) -> tuple[str, str]:
@@ -214,9 +272,9 @@ def basic_credentials(authorization: str) -> tuple[str, str]:
     return id_, secret
 
 
-def _caller(verdict: Verdict) -> Caller:
-    return ROOT if verdict is _ROOT_VERDICT else Caller(f"Client/{verdict[0]}", verdict[0])
+def _caller(verified: VerifiedCredential) -> Caller:
+    return ROOT if verified is _ROOT else Caller(f"Client/{verified[0]}", verified[0])
 
 
-def _authorization(id_: str, secret: str) -> str:
-    return f"Basic {base64.b64encode(f'{id_}:{secret}'.encode()).decode()}"
+def _is_jwt(token: str) -> bool:
+    return token.count(".") == 2  # noqa: PLR2004 - header, payload and signature

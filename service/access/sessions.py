@@ -1,4 +1,7 @@
-"""Access tokens: opaque, known by their hash alone, ended by their time or with their client."""
+"""Access tokens of Clients: opaque, stored as a hash, ended by their time, with their Client's secret, or on request.
+
+The root client has tokens of another kind; see ``root.py``.
+"""
 
 import hashlib
 import secrets
@@ -8,9 +11,8 @@ from itertools import takewhile
 from time import time
 from typing import NamedTuple
 
-from service.access.callers import ROOT, Caller, Root
 from service.access.types import CLIENT, CLIENT_CREDENTIALS, Client
-from service.errors import Unauthenticated
+from service.errors import TokenOfAnotherClient, Unauthenticated
 from service.resources.repository import Repository
 from service.resources.resource import Resource
 from service.resources.store import Store
@@ -26,7 +28,7 @@ _INVALID = "The token is not valid, or no longer"
 
 
 class Session(NamedTuple):
-    """``client`` is empty for the root client. ``proof`` is the hash of the secret that the client had at that time."""
+    """``proof`` is the fingerprint of the secret that the client logged in with."""
 
     client: str
     proof: str
@@ -37,29 +39,26 @@ class Sessions:
     """Opens sessions of ``seconds`` and finds them by their tokens."""
 
     def __init__(
-        self, store: Store, repository: Repository, root: Root, *, seconds: int, clock: Callable[[], float] = time
+        self, store: Store, repository: Repository, *, seconds: int, clock: Callable[[], float] = time
     ) -> None:
         self._store = store
         self._repository = repository
-        self._root_proof = _proof(f"{root.id}:{root.secret}")
         self._seconds = seconds
         self._clock = clock
         self._opened: OrderedDict[str, deque[tuple[float, str]]] = OrderedDict()
         """When the sessions of each client end, and their ids; the client that has opened one last is the last."""
 
-    async def open(self, client: str, secret: str) -> tuple[str, int]:
-        """A new token, and how long it is good, in seconds; where the client has too many, its oldest ends.
+    async def open(self, client: str, fingerprint: str) -> tuple[str, int]:
+        """A new token, and its lifetime in seconds; where the client has too many, its oldest ends.
 
-        It is for the ``client`` whose secret's hash was ``secret`` when it logged in, which need not be what it is now;
-        for the root client both are empty.
+        ``fingerprint`` identifies the secret that the client has shown, which may have been replaced since.
         """
         token = secrets.token_urlsafe(TOKEN_BYTES)
-        proof = _proof(secret) if client else self._root_proof
         id_, now = _hash(token), self._clock()
         for oldest in self._too_many(client, id_, now):
             if stored := await self._store.get(KIND, oldest, fresh=True):
                 await self._store.remove(stored)
-        fields = {"client": client, "proof": proof, "ends": str(now + self._seconds)}
+        fields = {"client": client, "proof": fingerprint, "ends": str(now + self._seconds)}
         await self._store.keep(KIND, id_, fields, seconds=self._seconds)
         return token, self._seconds
 
@@ -74,33 +73,39 @@ class Sessions:
             del self._opened[idle]
         return [opened.popleft()[1] for _ in range(len(opened) - MOST_OPEN)]
 
-    async def find(self, token: str) -> Caller:
-        """The caller. Raises Unauthenticated, StoreUnavailable."""
+    async def find(self, token: str) -> str:
+        """The id of the token's Client. Raises Unauthenticated, StoreUnavailable."""
         if len(token) != TOKEN_LENGTH or (stored := await self._store.get(KIND, _hash(token))) is None:
             raise Unauthenticated(_INVALID)
         session = _session(stored)
-        if not session.client:
-            caller = self._root_of(session)
-        else:
-            client = await self._repository.find(CLIENT, session.client)
-            caller = self._client_of(session, client) if client else None
-        if caller is None:
-            raise Unauthenticated(_INVALID)
-        return caller
-
-    def _root_of(self, session: Session) -> Caller | None:
-        return ROOT if session.proof == self._root_proof and self._clock() < session.ends_at else None
-
-    def _client_of(self, session: Session, stored: Resource) -> Caller | None:
-        client: Client | None = self._repository.model_if_valid(CLIENT, stored)
-        # A client that was deleted and made anew has another secret, or the same one with another salt.
+        now = self._clock()
+        client: Client | None = self._repository.model_if_valid(
+            CLIENT, await self._repository.find(CLIENT, session.client)
+        )
+        # A client that was deleted and made anew has another secret, with another fingerprint.
         if (
             client is None
+            or now >= session.ends_at
             or CLIENT_CREDENTIALS not in client.grant_types
-            or session.proof != _proof(client.secret or "")
+            or all(secret.fingerprint != session.proof for secret in client.secrets_at(now))
         ):
-            return None
-        return Caller(f"Client/{client.id}", client.id) if self._clock() < session.ends_at else None
+            raise Unauthenticated(_INVALID)
+        return client.id
+
+    async def revoke(self, token: str, *, client: str | None) -> str | None:
+        """End a token of ``client``, of any Client for None. The id of its Client, or None for an unknown token.
+
+        Raises:
+            TokenOfAnotherClient: for a token that ``client`` may not end.
+            StoreUnavailable: if the token may live on.
+        """
+        while len(token) == TOKEN_LENGTH and (stored := await self._store.get(KIND, _hash(token), fresh=True)):
+            owner = _session(stored).client
+            if client not in {owner, None}:
+                raise TokenOfAnotherClient
+            if await self._store.remove(stored):
+                return owner
+        return None
 
 
 def _session(stored: Resource) -> Session:
@@ -119,7 +124,3 @@ def _decoded(stored: Resource) -> Session:
 
 def _hash(token: str) -> str:
     return hashlib.sha256(token.encode(errors="surrogateescape")).hexdigest()
-
-
-def _proof(secret: str) -> str:
-    return hashlib.sha256(secret.encode(errors="surrogateescape")).hexdigest()

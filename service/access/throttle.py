@@ -1,66 +1,140 @@
-"""How often somebody may fail to log in: guessing a secret is limited for each client and for each address."""
+"""A rate limiter for failed logins: of a client from one address, from one address, and of one client.
 
+It counts for this process alone.
+"""
+
+import ipaddress
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil
 from time import monotonic
 
 from service.errors import Throttled
 
 WINDOW_SECONDS = 60.0
+KNOWN_SECONDS = 86_400.0
 # Of one client from one address; from one address, which may be a gateway's; of one client from anywhere.
 MOST_OF_PAIR, MOST_OF_ADDRESS, MOST_OF_CLIENT = 10, 100, 1000
 MAX_COUNTED = 10_000
+MAX_KNOWN = 10_000
 LONGEST_ID = 64
+IPV6_PREFIX = 64
 
 Key = tuple[str, str, str]
+
+
+@dataclass(slots=True)
+class Window:
+    """The failures since ``began``."""
+
+    began: float
+    failures: int = 0
+
+    def is_over(self, now: float) -> bool:
+        return now - self.began >= WINDOW_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt to log in, and the windows in which it counts as a failure."""
+
+    client: str
+    address: str
+    windows: Sequence[tuple[Key, int, Window]]
 
 
 class Throttle:
     """Counts failures within a window of a minute, in bounded memory.
 
-    A few failures of a client from one address hold up that pair alone: nobody locks out another's client from
-    elsewhere.
+    A few failures of a client from one address hold up that pair alone. A client that has logged in from an address
+    within a day has only that limit there: guesses at others, and from elsewhere, do not lock it out. A refused attempt
+    changes nothing.
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
-        self._failures: OrderedDict[Key, tuple[float, int]] = OrderedDict()
-        """When a window began and the failures in it; the one counted last is the last."""
+        self._windows: OrderedDict[Key, Window] = OrderedDict()
+        """The windows below their limit; the one counted last is the last."""
 
-    def begin(self, client: str, address: str) -> None:
-        """Count a try as a failure until it has ``succeeded``, so that many at once are no way around.
+        self._full: OrderedDict[Key, Window] = OrderedDict()
+        """Those at their limit. They are never evicted, and few, as each has taken ten hashes within a minute."""
 
-        Raises Throttled after too many.
+        self._known: OrderedDict[tuple[str, str], float] = OrderedDict()
+        """When a client last logged in from an address; the latest is the last."""
+
+    def acquire(self, client: str, address: str) -> Attempt:
+        """Count an attempt as a failure until it is refunded, so that concurrent attempts are limited too.
+
+        Raises:
+            Throttled: after too many failures.
         """
-        now = self._clock()
+        client, address, now = client[: LONGEST_ID + 1], network(address), self._clock()
         limits = _limits(client, address)
-        for key, most in limits:
-            began, failures = self._window(key, now)
-            if failures >= most:
-                raise Throttled("Too many failed logins", ceil(WINDOW_SECONDS - (now - began)))
-        for key, _ in limits:
-            began, failures = self._window(key, now)
-            self._failures[key] = (began, failures + 1)
-            self._failures.move_to_end(key)
-        while len(self._failures) > MAX_COUNTED:
-            self._failures.popitem(last=False)
+        for key, _ in limits[:1] if self._is_known(client, address, now) else limits:
+            window = self._full.get(key)
+            if window and not window.is_over(now):
+                raise Throttled("Too many failed logins", ceil(WINDOW_SECONDS - (now - window.began)))
+        attempt = Attempt(client, address, [(key, limit, self._count(key, limit, now)) for key, limit in limits])
+        self._evict(now)
+        return attempt
 
-    def succeeded(self, client: str, address: str) -> None:
-        """Take back what ``begin`` has counted."""
-        for key, _ in _limits(client, address):
-            if window := self._failures.get(key):
-                began, failures = window
-                self._failures[key] = (began, max(0, failures - 1))
+    def refund(self, attempt: Attempt) -> None:
+        """Take back what ``acquire`` has counted."""
+        for key, limit, window in attempt.windows:
+            window.failures -= 1
+            if self._full.get(key) is window and window.failures < limit:
+                del self._full[key]
+                self._windows[key] = window
+            if self._windows.get(key) is window and not window.failures:
+                del self._windows[key]
 
-    def _window(self, key: Key, now: float) -> tuple[float, int]:
-        began, failures = self._failures.get(key, (now, 0))
-        return (began, failures) if now - began < WINDOW_SECONDS else (now, 0)
+    def remember(self, client: str, address: str) -> None:
+        """Note that a client has logged in from an address."""
+        known = client[: LONGEST_ID + 1], network(address)
+        self._known[known] = self._clock()
+        self._known.move_to_end(known)
+        if len(self._known) > MAX_KNOWN:
+            self._known.popitem(last=False)
+
+    def _is_known(self, client: str, address: str, now: float) -> bool:
+        last = self._known.get((client, address))
+        return last is not None and now - last < KNOWN_SECONDS
+
+    def _count(self, key: Key, limit: int, now: float) -> Window:
+        window = self._full.pop(key, None) or self._windows.pop(key, None)
+        if window is None or window.is_over(now):
+            window = Window(now)
+        window.failures += 1
+        (self._full if window.failures >= limit else self._windows)[key] = window
+        return window
+
+    def _evict(self, now: float) -> None:
+        while self._full and next(iter(self._full.values())).is_over(now):
+            self._full.popitem(last=False)
+        while len(self._windows) > MAX_COUNTED:
+            self._windows.popitem(last=False)
+
+
+@lru_cache(maxsize=4096)
+def network(address: str) -> str:
+    """The addresses that one caller has: an IPv4 address alone, or the /64 of an IPv6 address. Other text as it is.
+
+    Source: https://www.rfc-editor.org/rfc/rfc6177
+    """
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    if parsed.ipv4_mapped:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.IPv6Network((parsed, IPV6_PREFIX), strict=False))
 
 
 def _limits(client: str, address: str) -> list[tuple[Key, int]]:
-    # What a client claims to be takes no more memory than an id could.
-    client = client[: LONGEST_ID + 1]
     return [
         (("pair", client, address), MOST_OF_PAIR),
         (("address", "", address), MOST_OF_ADDRESS),

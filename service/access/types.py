@@ -11,6 +11,7 @@ from marshmallow import ValidationError, fields, validates_schema
 
 from service.access.matcho import MalformedPattern, Pattern, compile_pattern
 from service.resources.schemas import ID, ID_RULE, Masked, ResourceSchema, Text
+from service.resources.stored_secret import HashedSecret, StoredSecret
 from service.resources.types import AWS_ACCOUNT, ResourceType, Secret
 
 BASIC, CLIENT_CREDENTIALS = "basic", "client_credentials"
@@ -21,18 +22,26 @@ MAX_LINKS = 1000
 # What a pattern may look at: a misspelt name would be missing from every request, and so pass under nil? or $not.
 REQUEST_NAMES = frozenset({"request-method", "uri", "params", "client", "jwt", "headers", "body"})
 
-_SECRET_RULE = "must be 1 to 512 characters of Unicode, none of them a control character"  # noqa: S105 - a message
+MIN_SECRET = 16
+# How long the secret before a new one stays valid.
+PREVIOUS_SECONDS, MAX_PREVIOUS_SECONDS = 86_400, 604_800
+
+_SECRET_RULE = "must be 16 to 512 characters of Unicode, none of them a control character"  # noqa: S105 - a message
 _DESCRIPTION_RULE = "must be at most 1024 characters, none of them a control character"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Client:
-    """Somebody who may call; ``secret`` is a hash."""
+    """Somebody who may call."""
 
     id: str
-    secret: str | None = field(default=None, repr=False)
+    secret: StoredSecret | None = field(default=None, repr=False)
     grant_types: Sequence[str] = ()
     description: str | None = None
+
+    def secrets_at(self, instant: float) -> Sequence[HashedSecret]:
+        """The hashes of its secrets that are valid at ``instant``, in seconds since 1970."""
+        return self.secret.valid_at(instant) if self.secret else ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,16 +96,21 @@ class Matcho(fields.Field[Any]):
         return value
 
 
+def secret_field() -> Text:
+    """A secret that somebody chooses for a Client."""
+    return Text(
+        metadata={"examples": ["<secret-of-16-characters>"]},
+        rule=rf"[^\x00-\x1f\x7f\ud800-\udfff]{{{MIN_SECRET},512}}",
+        message=_SECRET_RULE,
+    )
+
+
 class ClientSchema(ResourceSchema):
     """Who may call, and how."""
 
     kind = "Client"
     id = Text(ID.pattern, ID_RULE, visible=True, required=True, metadata={"examples": ["my-client"]})
-    secret = Text(
-        metadata={"examples": ["<secret>"]},
-        rule=r"[^\x00-\x1f\x7f\ud800-\udfff]{1,512}",
-        message=_SECRET_RULE,
-    )
+    secret = secret_field()
     masked_secret = Masked(data_key="_secret")
     grant_types = GrantTypes(
         data_key="grant_types",
@@ -153,7 +167,11 @@ def _policy(*, id: str, engine: str, matcho: Any = None, link: Sequence[Any] = (
     return AccessPolicy(id=id, engine=engine, pattern=pattern, link=clients)
 
 
-CLIENT = ResourceType(ClientSchema, model=Client, secrets={"secret": Secret(hashed=True)})
+def _client(*, secret: str | None = None, **values: Any) -> Client:
+    return Client(secret=StoredSecret.parse(secret) if secret else None, **values)
+
+
+CLIENT = ResourceType(ClientSchema, model=_client, secrets={"secret": Secret(hashed=True, generated=True)})
 ACCESS_POLICY = ResourceType(AccessPolicySchema, model=_policy)
 
 RESOURCE_TYPES = (AWS_ACCOUNT, CLIENT, ACCESS_POLICY)

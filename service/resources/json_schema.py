@@ -108,6 +108,14 @@ def of_answer(type_: ResourceType) -> Json:
     }
 
 
+def of_new(type_: ResourceType) -> Json:
+    """A resource as the answer to its creation shows it: with the secrets that were generated for it."""
+    answer = of_answer(type_)
+    secrets = [name for name, secret in type_.secrets.items() if secret.generated]
+    shown = {"type": "string", "description": "generated, and shown in this answer alone"}
+    return {**answer, "properties": {**answer["properties"], **dict.fromkeys(secrets, shown)}}
+
+
 def example(type_: ResourceType) -> Json:
     """A body of those fields that give an example."""
     return {

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from service.errors import Invalid, Issue
-from service.resources.hashing import Hasher
+from service.resources.hashing import Hasher, is_hash
 from service.resources.resource import Resource
 from service.resources.sealing import Sealer
+from service.resources.stored_secret import HashedSecret, StoredSecret
 from service.resources.types import ResourceType, Secret
 
 
@@ -68,9 +69,21 @@ class Keeper:
             raise Invalid(*faults)
         return kept
 
+    async def rotated(self, stored: str, secret: str, *, previous_expires: int, now: float) -> str:
+        """The text to store for a new ``secret``; the one in ``stored`` stays valid until ``previous_expires``.
+
+        Raises:
+            Throttled: where too many secrets are being hashed.
+        """
+        before = StoredSecret.parse(stored)
+        current = HashedSecret.new(await self._hasher.hash(secret, beside=before))
+        if previous_expires <= now or not is_hash(before.current.hash):
+            return str(StoredSecret(current))
+        return str(StoredSecret(current, before.current, previous_expires))
+
     async def _protected(self, type_: ResourceType, id: str, name: str, secret: Secret, text: str) -> str:
         if secret.hashed:
-            return await self._hasher.hash(text)
+            return str(StoredSecret(HashedSecret.new(await self._hasher.hash(text))))
         return self._sealer.seal(text, kind=type_.kind, id=id, field=name)
 
     def _as_before(

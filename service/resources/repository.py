@@ -159,6 +159,43 @@ class Repository:
         resource, _ = await self._write(type_, id, change, may_redirect=may_redirect)
         return resource
 
+    async def rotate(
+        self,
+        type_: ResourceType,
+        id: str,
+        name: str,
+        secret: str,
+        *,
+        previous_expires: int,
+        now: float,
+        precondition: Precondition = ALWAYS,
+    ) -> Resource:
+        """Store a new ``secret`` in the field ``name``; the one before stays valid until ``previous_expires``.
+
+        Instants are in seconds since 1970. ``ResourceNotFound`` if there is no such resource.
+        """
+
+        async def rotate(seen: Resource | None) -> Resource | None:
+            precondition.check(type_.kind, id, seen)
+            if seen is None:
+                raise ResourceNotFound(type_.kind, id)
+            stored = seen.fields.get(name, "")
+            text = await self._keeper.rotated(stored, secret, previous_expires=previous_expires, now=now)
+            return await self._store.replace(type_.kind, id, {**seen.fields, name: text}, seen=seen, judged=seen.judged)
+
+        return await self._decided(type_, id, rotate)
+
+    async def rewrite(self, type_: ResourceType, id: str, name: str, change: Callable[[str], str | None]) -> None:
+        """Replace the stored text of a secret, which changes no version. ``change`` returns None to leave it."""
+
+        async def rewrite(seen: Resource | None) -> bool | None:
+            text = change(seen.fields.get(name, "")) if seen else None
+            if seen is None or text is None:
+                return False
+            return True if await self._store.rewrite(seen, {**seen.fields, name: text}) else None
+
+        await self._decided(type_, id, rewrite)
+
     async def seal_anew(self, type_: ResourceType, id: str) -> bool:
         """Seal its secrets with the key that seals now; False if they are, or if it has gone.
 

@@ -160,7 +160,7 @@ class Flag(fields.Field[bool]):
 
 
 class Number(fields.Field[int]):
-    """A whole number in plain decimal digits, from a query string."""
+    """A whole number, from a number of JSON; from plain decimal digits where text is carried."""
 
     def __init__(self, at_least: int, at_most: int, unit: str = "", **options: Any) -> None:
         super().__init__(**options)
@@ -170,9 +170,11 @@ class Number(fields.Field[int]):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
         del attr, data, kwargs
         # int() takes '6_0', ' 60' and other scripts' digits too.
-        if not re.fullmatch("[0-9]{1,12}", value) or int(value) not in self.range:
+        if getattr(self.root, "text", False) and isinstance(value, str) and re.fullmatch("[0-9]{1,12}", value):
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int) or value not in self.range:
             raise ValidationError(self.message)
-        return int(value)
+        return value
 
 
 class Masked(fields.Field[dict[str, Any]]):

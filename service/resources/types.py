@@ -22,9 +22,11 @@ from service.resources.schemas import (
     ResourceSchema,
     Text,
 )
+from service.resources.stored_secret import new_secret
 
 # What a resource says of itself, and an operator may have stored with the rest of it.
 _SELF_DESCRIPTION = frozenset({"meta", "resourceType"})
+NO_TEXTS: Mapping[str, str] = MappingProxyType({})
 NO_SECRETS: Mapping[str, "Secret"] = MappingProxyType({})
 
 
@@ -58,11 +60,13 @@ class Secret(NamedTuple):
 
     A request that changes ``owner``, the field it belongs to, must send it again. So must a request that changes one of
     ``aims``, the fields that say where it is used, unless it comes from a caller who may do everything.
+    One that is ``generated`` is made for a new resource that comes without it.
     """
 
     owner: str | None = None
     hashed: bool = False
     aims: frozenset[str] = frozenset()
+    generated: bool = False
 
 
 class ResourceType:
@@ -91,6 +95,16 @@ class ResourceType:
             Invalid: with every fault.
         """
         return self._reader.read(document, within=self.kind)
+
+    def with_generated_secrets(self, document: Document) -> tuple[Document, dict[str, str]]:
+        """The document with a new secret for each that is generated and not sent, and those secrets by name."""
+        missing = [name for name, secret in self.secrets.items() if secret.generated]
+        generated = {
+            name: new_secret()
+            for name in missing
+            if document.values.get(name) is None and document.values.get(f"_{name}") is None
+        }
+        return Document({**document.values, **generated}, document.text), generated
 
     @staticmethod
     def is_id(id: str) -> bool:
@@ -127,16 +141,16 @@ class ResourceType:
     def _parsed(self, fields: Mapping[str, str]) -> dict[str, Any]:
         return {name: _json(text) if name in self._structured else text for name, text in fields.items()}
 
-    def represent(self, resource: Resource) -> dict[str, Any]:
-        """The resource as plain data for an answer: secrets masked, fields in the schema's order."""
+    def represent(self, resource: Resource, *, shown: Mapping[str, str] = NO_TEXTS) -> dict[str, Any]:
+        """The resource as plain data for an answer, fields in the schema's order. Secrets are masked, or ``shown``."""
         texts = {name: _unicode(text) for name, text in resource.fields.items()}
         values: dict[str, Any] = {"id": resource.id, **self._parsed(texts)}
         for secret in self.secrets:
-            if values.pop(secret, ""):
+            if values.pop(secret, "") and secret not in shown:
                 values[f"_{secret}"] = MASKED
         meta = resource.meta
         return {
-            **self._reader.typed.dump(values),
+            **self._reader.typed.dump({**values, **shown}),
             "meta": {
                 "versionId": meta.version_id,
                 "createdAt": _timestamp(meta.created_at),

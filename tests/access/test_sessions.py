@@ -1,12 +1,11 @@
 import hashlib
 
 import pytest
+from support.hashes import make_cheap, scrypt_text
 
-from service.access.callers import ROOT, Root
 from service.access.sessions import TOKEN_LENGTH, Sessions
 from service.access.types import CLIENT
-from service.errors import Unauthenticated
-from service.resources import hashing
+from service.errors import TokenOfAnotherClient, Unauthenticated
 from service.resources.hashing import Hasher
 from service.resources.keeper import Keeper
 from service.resources.repository import Repository
@@ -14,7 +13,7 @@ from service.resources.schemas import Document
 from service.resources.sealing import Sealer
 from service.resources.store import EmbeddedStore
 
-OWN = Root("root", "a root secret")
+HUSH = "hush, sixteen letters"
 GRANTS = ["client_credentials"]
 
 
@@ -25,7 +24,7 @@ def store():
 
 @pytest.fixture
 def repository(store, monkeypatch):
-    monkeypatch.setattr(hashing, "COST", 2)
+    make_cheap(monkeypatch)
     hasher = Hasher()
     yield Repository(store, Keeper(Sealer(), hasher))
     hasher.close()
@@ -33,7 +32,7 @@ def repository(store, monkeypatch):
 
 @pytest.fixture
 def sessions(store, repository, clock):
-    return Sessions(store, repository, OWN, seconds=60, clock=clock)
+    return Sessions(store, repository, seconds=60, clock=clock)
 
 
 @pytest.fixture
@@ -41,19 +40,23 @@ async def opened(sessions, repository):
     """Opens a session of a client, who is written first."""
 
     async def opened(client="team"):
-        resource, _ = await repository.put(
-            CLIENT, client, Document({"secret": "hush", "grant_types": GRANTS}, text=False)
-        )
-        token, _ = await sessions.open(client, resource.fields["secret"])
+        await repository.put(CLIENT, client, Document({"secret": HUSH, "grant_types": GRANTS}, text=False))
+        token, seconds = await sessions.open(client, await fingerprint(repository, client))
+        assert seconds == 60
         return token
 
     return opened
 
 
+async def fingerprint(repository, client="team"):
+    """That of the client's current secret."""
+    return repository.model(CLIENT, await repository.find(CLIENT, client)).secret.current.fingerprint
+
+
 async def found(sessions, token):
-    """The caller's name; None for nobody."""
+    """The client's id; None for nobody."""
     try:
-        return (await sessions.find(token)).name
+        return await sessions.find(token)
     except Unauthenticated:
         return None
 
@@ -61,19 +64,12 @@ async def found(sessions, token):
 async def test_a_token_finds_its_client(sessions, opened):
     token = await opened()
 
-    assert await found(sessions, token) == "Client/team"
+    assert await found(sessions, token) == "team"
     assert len(token) == TOKEN_LENGTH
 
 
-async def test_the_roots_token_is_the_roots(sessions):
-    token, seconds = await sessions.open("", "")
-
-    assert await sessions.find(token) is ROOT
-    assert seconds == 60
-
-
 async def test_no_two_tokens_are_alike(sessions):
-    assert len({(await sessions.open("", ""))[0] for _ in range(100)}) == 100
+    assert len({(await sessions.open("team", ""))[0] for _ in range(100)}) == 100
 
 
 async def test_a_token_is_stored_as_its_hash_alone(sessions, store, opened):
@@ -85,9 +81,19 @@ async def test_a_token_is_stored_as_its_hash_alone(sessions, store, opened):
     assert "hush" not in str(dict(stored.record))
 
 
-@pytest.mark.parametrize("secret", ["team", ""])
-async def test_a_token_ends_with_its_time(sessions, opened, clock, secret):
-    token = await opened() if secret else (await sessions.open("", ""))[0]
+async def test_nothing_that_is_stored_is_a_function_of_the_secret(store, repository, opened):
+    await opened()
+    (session,) = await store.all("Session")
+    before = await fingerprint(repository)
+    await opened()
+
+    assert session.fields["proof"] == before
+    # The same secret again, and another fingerprint: it is random.
+    assert await fingerprint(repository) != before
+
+
+async def test_a_token_ends_with_its_time(sessions, opened, clock):
+    token = await opened()
     clock.now += 59.9
     before = await found(sessions, token)
     clock.now += 0.1
@@ -105,7 +111,7 @@ async def test_a_token_ends_with_its_client(sessions, repository, store, opened,
         await opened()
     seen = await store.get("Client", "team")
     if change == "another secret":
-        await repository.patch(CLIENT, "team", Document({"secret": "another"}, text=False))
+        await repository.patch(CLIENT, "team", Document({"secret": "another secret, longer"}, text=False))
     elif change == "no secret":
         await repository.patch(CLIENT, "team", Document({"secret": None}, text=False))
     elif change == "no grant":
@@ -113,7 +119,7 @@ async def test_a_token_ends_with_its_client(sessions, repository, store, opened,
     elif change == "broken":
         await store.replace("Client", "team", {**seen.fields, "grant_types": "x"}, seen=seen)
 
-    assert (before, await found(sessions, token)) == ("Client/team", None)
+    assert (before, await found(sessions, token)) == ("team", None)
 
 
 async def test_the_oldest_of_too_many_tokens_ends_though_a_cache_knows_it_otherwise(sessions, store, monkeypatch):
@@ -137,32 +143,50 @@ async def test_a_token_lives_through_other_changes_of_its_client(sessions, repos
     token = await opened()
     await repository.patch(CLIENT, "team", Document({"description": "x"}, text=False))
 
-    assert await found(sessions, token) == "Client/team"
+    assert await found(sessions, token) == "team"
 
 
-async def test_a_root_of_another_secret_has_no_tokens(sessions, store, repository, clock):
-    token, _ = await sessions.open("", "")
-    others = Sessions(store, repository, Root("root", "another secret"), seconds=60, clock=clock)
+async def test_a_token_of_a_rotated_secret_ends_with_it(sessions, repository, opened, clock):
+    token = await opened()
+    await repository.rotate(CLIENT, "team", "secret", "another secret, longer", previous_expires=1010, now=clock.now)
+    new, _ = await sessions.open("team", await fingerprint(repository))
+    before = [await found(sessions, text) for text in (token, new)]
+    clock.now = 1010.0
 
-    assert await found(others, token) is None
+    assert before == ["team", "team"]
+    assert [await found(sessions, text) for text in (token, new)] == [None, "team"]
 
 
-async def test_a_client_without_a_secret_has_no_tokens_of_the_root(sessions, repository):
+async def test_a_token_of_an_earlier_version_lives_on(sessions, repository, store):
+    """Its proof is the SHA-256 of the hash, which scrypt made of the secret."""
+    old = scrypt_text(HUSH)
+    await store.replace("Client", "team", {"secret": old, "grant_types": '["client_credentials"]'}, seen=None)
+    token = "t" * TOKEN_LENGTH
+    fields = {"client": "team", "proof": hashlib.sha256(old.encode()).hexdigest(), "ends": "1060"}
+    await store.keep("Session", hashlib.sha256(token.encode()).hexdigest(), fields, seconds=60)
+    before = await found(sessions, token)
+    secret = repository.model(CLIENT, await repository.find(CLIENT, "team")).secret
+    await repository.rewrite(CLIENT, "team", "secret", lambda _: str(secret.with_hash(secret.current, "$argon2id$x")))
+
+    assert [before, await found(sessions, token)] == ["team", "team"]
+
+
+async def test_a_client_without_a_secret_has_no_tokens(sessions, repository):
     await repository.put(CLIENT, "bare", Document({"grant_types": GRANTS}, text=False))
     token, _ = await sessions.open("bare", "hash")
 
     assert await found(sessions, token) is None
 
 
-async def test_the_oldest_of_too_many_tokens_ends(sessions, store, opened, monkeypatch):
+async def test_the_oldest_of_too_many_tokens_ends(sessions, store, repository, opened, monkeypatch):
     monkeypatch.setattr("service.access.sessions.MOST_OPEN", 3)
     other = await opened("other")
     await opened()
-    secret = (await store.get("Client", "team")).fields["secret"]
-    tokens = [(await sessions.open("team", secret))[0] for _ in range(5)]
+    proof = await fingerprint(repository)
+    tokens = [(await sessions.open("team", proof))[0] for _ in range(5)]
 
     assert [bool(await found(sessions, token)) for token in tokens] == [False, False, True, True, True]
-    assert await found(sessions, other) == "Client/other"
+    assert await found(sessions, other) == "other"
     assert (await store.page("Session", offset=0, count=0)).total == 4
 
 
@@ -207,3 +231,52 @@ async def test_a_session_that_is_not_as_it_was_written_is_nobodys(sessions, stor
     await store.keep("Session", hashlib.sha256(token.encode()).hexdigest(), fields, seconds=60)
 
     assert await found(sessions, token) is None
+
+
+async def test_a_session_of_the_roots_that_somebody_writes_is_nobodys(sessions, store, opened):
+    await opened()
+    token = "t" * TOKEN_LENGTH
+    for client in ("", "root"):
+        fields = {"client": client, "proof": "", "ends": "99999"}
+        await store.keep("Session", hashlib.sha256(token.encode()).hexdigest(), fields, seconds=60)
+
+        assert await found(sessions, token) is None
+
+
+@pytest.mark.parametrize("client", ["team", None])
+async def test_a_token_is_revoked_by_its_client_and_by_the_root(sessions, opened, client):
+    token = await opened()
+    before = await found(sessions, token)
+    owner = await sessions.revoke(token, client=client)
+
+    assert (before, owner, await found(sessions, token)) == ("team", "team", None)
+    assert await sessions.revoke(token, client=client) is None
+
+
+async def test_a_token_of_another_client_is_not_revoked(sessions, opened):
+    token = await opened()
+    with pytest.raises(TokenOfAnotherClient):
+        await sessions.revoke(token, client="other")
+
+    assert await found(sessions, token) == "team"
+
+
+@pytest.mark.parametrize("token", ["", "a" * 42, "a" * 43, "\u00e4" * 43, "\udcff" * 43])
+async def test_a_token_that_is_unknown_has_ended(sessions, opened, token):
+    await opened()
+
+    assert await sessions.revoke(token, client="team") is None
+
+
+async def test_a_token_ends_though_a_cache_knows_it_otherwise(sessions, store, opened, monkeypatch):
+    token = await opened()
+    read = store.get
+
+    async def read_through_a_cache(kind, id, *, fresh=False):
+        return await read(kind, id, fresh=fresh) if fresh else None
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "get", read_through_a_cache)
+        owner = await sessions.revoke(token, client="team")
+
+    assert (owner, await found(sessions, token)) == ("team", None)

@@ -3,6 +3,7 @@
 import base64
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 
 import pytest
@@ -10,6 +11,7 @@ from live.raw_http import send
 from processes import ServiceProcess
 from redis import Redis
 from support.accounts import KEYS
+from support.hashes import scrypt_text
 
 # The contract says 100 ms; a busy machine of tests gets ten times that.
 SOON_SECONDS = 1
@@ -21,7 +23,8 @@ def basic(id_, secret):
     return f"Basic {base64.b64encode(f'{id_}:{secret}'.encode()).decode()}"
 
 
-ROOT, TEAM = basic("root", ROOT_SECRET), basic("team", "hush")
+SECRET = "hush, sixteen letters"
+ROOT, TEAM = basic("root", ROOT_SECRET), basic("team", SECRET)
 PATTERN = {"params": {"account": "acme", "key": "#^team/"}}
 
 
@@ -69,7 +72,7 @@ def replicas(redis_url, replica_urls):
     """One that changes things, and one that knew them as they were before."""
     first, second = (Replica(url) for url in replica_urls)
     first.put("/AwsAccount/acme", **KEYS)
-    first.put("/Client/team", secret="hush", grant_types=["basic", "client_credentials"])
+    first.put("/Client/team", secret=SECRET, grant_types=["basic", "client_credentials"])
     first.put("/AccessPolicy/team", engine="matcho", matcho=PATTERN, link=[{"reference": "Client/team"}])
     for replica in (first, second):
         replica.until(200)
@@ -94,7 +97,7 @@ def test_a_client_that_is_deleted_at_one_is_gone_at_the_other_with_its_tokens(re
     assert second.until(401, "team/x", token) < SOON_SECONDS
 
 
-@pytest.mark.parametrize("patch", [{"secret": "another"}, {"grant_types": []}, {"secret": None}])
+@pytest.mark.parametrize("patch", [{"secret": "another secret, longer"}, {"grant_types": []}, {"secret": None}])
 def test_a_client_that_is_changed_at_one_is_changed_at_the_other(replicas, patch):
     first, second = replicas
     token = second.token()
@@ -103,7 +106,9 @@ def test_a_client_that_is_changed_at_one_is_changed_at_the_other(replicas, patch
 
     assert second.until(401) < SOON_SECONDS
     assert second.until(401, "team/x", token) < SOON_SECONDS
-    assert second.sign(authorization=basic("team", "another")) == (200 if "another" in str(patch) else 401)
+    assert second.sign(authorization=basic("team", "another secret, longer")) == (
+        200 if "another" in str(patch) else 401
+    )
 
 
 def test_a_policy_that_one_makes_changes_and_deletes_counts_at_the_other(replicas):
@@ -186,10 +191,49 @@ def test_a_token_of_one_is_good_at_the_other_and_ends_in_redis(replicas, operato
     operator.delete(*sessions)
 
     assert good == [200, 200]
-    assert len(sessions) == 2
+    # A token of the root client is not stored.
+    assert len(sessions) == 1
     assert all(3590 < seconds <= 3600 for seconds in lifetimes)
     assert not any(token[7:] in str(operator.hgetall(key)) for key in sessions)
     assert max(replica.until(401, "team/x", token) for replica in replicas) < SOON_SECONDS
+
+
+def test_a_token_that_is_revoked_at_one_has_ended_at_the_other(replicas):
+    first, second = replicas
+    token = first.token()
+    before = second.until(200, "team/x", token)
+    answer = first.ask("POST", "/auth/revoke", {"token": token.removeprefix("Bearer ")}, TEAM)
+
+    assert before < SOON_SECONDS
+    assert answer.status == 200
+    assert second.until(401, "team/x", token) < SOON_SECONDS
+
+
+def test_replicas_that_replace_an_old_hash_at_once_agree(replicas, operator):
+    operator.hset("Client:team", "secret", scrypt_text(SECRET))
+    before = [replica.ask("GET", "/Client/team").headers["etag"] for replica in replicas]
+    with ThreadPoolExecutor(8) as pool:
+        statuses = [*pool.map(lambda replica: replica.sign(), [*replicas] * 4)]
+    hash_ = operator.hget("Client:team", "secret")
+    again = [replica.sign() for replica in replicas]
+
+    assert statuses == [200] * 8
+    assert "argon2id" in hash_
+    assert again == [200, 200]
+    assert operator.hget("Client:team", "secret") == hash_
+    assert [replica.ask("GET", "/Client/team").headers["etag"] for replica in replicas] == before
+
+
+def test_a_rotation_at_one_counts_at_the_other(replicas):
+    first, second = replicas
+    # No policy is for it: 403 tells that it was let in.
+    first.put("/Client/rotating", secret=SECRET, grant_types=["basic"])
+    known = second.until(403, "team/x", basic("rotating", SECRET))
+    shown = first.ask("POST", "/Client/rotating/$rotate-secret", {"previous-valid-for": 0}).json()
+
+    assert known < SOON_SECONDS
+    assert second.until(401, "team/x", basic("rotating", SECRET)) < SOON_SECONDS
+    assert second.sign(authorization=basic("rotating", shown["secret"])) == 403
 
 
 def test_while_redis_is_away_who_was_known_is_served_for_a_while_and_nobody_else(own_redis):
@@ -202,7 +246,7 @@ def test_while_redis_is_away_who_was_known_is_served_for_a_while_and_nobody_else
     replica = Replica(process.url)
     replica.put("/AwsAccount/acme", **KEYS)
     for id_ in ("team", "unseen"):
-        replica.put(f"/Client/{id_}", secret="hush", grant_types=["basic", "client_credentials"])
+        replica.put(f"/Client/{id_}", secret=SECRET, grant_types=["basic", "client_credentials"])
     replica.put("/AccessPolicy/team", engine="matcho", matcho=PATTERN)
     token = replica.token()
     replica.until(200)
@@ -210,7 +254,7 @@ def test_while_redis_is_away_who_was_known_is_served_for_a_while_and_nobody_else
     own_redis.kill()
     known = [replica.sign(), replica.sign(authorization=token), replica.sign("other/x")]
     unknown = [
-        replica.sign(authorization=basic("unseen", "hush")),
+        replica.sign(authorization=basic("unseen", SECRET)),
         replica.sign(authorization=f"Bearer {'a' * 43}"),
         replica.ask("POST", "/auth/token", {"grant_type": "client_credentials"}, TEAM).status,
     ]

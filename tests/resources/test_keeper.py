@@ -1,15 +1,15 @@
 import base64
 
 import pytest
+from support.hashes import make_cheap, scrypt_text
 
 from service.access.types import CLIENT
 from service.errors import Invalid, Unsealable
-from service.resources import hashing
-from service.resources.hashing import SCHEME
 from service.resources.keeper import Keeper
 from service.resources.resource import Resource
 from service.resources.schemas import MASKED
 from service.resources.sealing import Sealer
+from service.resources.stored_secret import StoredSecret
 from service.resources.types import AWS_ACCOUNT
 
 KEYS = {"access-key-id": "AKIA", "secret-access-key": "hush"}
@@ -18,7 +18,7 @@ OLD, NEW = ({name: bytes([n]) * 32} for n, name in enumerate(("old", "new"), 1))
 
 @pytest.fixture(autouse=True)
 def cheap_hashes(monkeypatch):
-    monkeypatch.setattr(hashing, "COST", 2)
+    make_cheap(monkeypatch)
 
 
 @pytest.fixture
@@ -54,8 +54,7 @@ async def test_a_secret_is_sealed_or_hashed_as_its_type_has_it(sealing, hasher):
         "session-token": "shh",
         "region": "x",
     }
-    assert client["secret"].startswith(SCHEME)
-    assert await hasher.verify("hush", client["secret"])
+    assert await hasher.verify("hush", StoredSecret.parse(client["secret"]).valid_at(0))
 
 
 async def test_what_it_was_given_stays_as_it_was(sealing):
@@ -167,3 +166,41 @@ def test_sealed_anew_is_sealed_with_the_first_key(sealing):
     assert sealing.opened(AWS_ACCOUNT, resource) == {**fields, "secret-access-key": "hush", "session-token": "shh"}
     assert fields["region"] == "x"
     assert base64.b64encode(b"hush").decode() not in str(fields)
+
+
+@pytest.mark.parametrize("scheme", ["argon2id", "scrypt"])
+async def test_a_rotated_secret_stays_valid_until_it_expires(keeper, hasher, scheme):
+    before = (
+        scrypt_text("old")
+        if scheme == "scrypt"
+        else (await keeper.kept(CLIENT, "a", {"secret": "old"}, None))["secret"]
+    )
+    rotated = StoredSecret.parse(await keeper.rotated(before, "new", previous_expires=1000, now=0))
+    valid = [[bool(await hasher.verify(text, rotated.valid_at(now))) for text in ("old", "new")] for now in (999, 1000)]
+
+    assert valid == [[True, True], [False, True]]
+    assert rotated.previous == StoredSecret.parse(before).current
+
+
+async def test_a_second_rotation_ends_the_secret_before_the_last(keeper, hasher):
+    text = ""
+    for secret in ("first", "second", "third"):
+        text = await keeper.rotated(text, secret, previous_expires=1000, now=0)
+    valid = StoredSecret.parse(text).valid_at(0)
+
+    assert [bool(await hasher.verify(secret, valid)) for secret in ("first", "second", "third")] == [False, True, True]
+
+
+@pytest.mark.parametrize("before", ["", "what an operator wrote", "v2 x y"])
+async def test_nothing_stays_valid_where_nothing_was(keeper, before):
+    rotated = await keeper.rotated(before, "new", previous_expires=1000, now=0)
+
+    assert StoredSecret.parse(rotated).previous is None
+    assert before not in rotated or not before
+
+
+async def test_without_a_time_the_secret_before_ends_at_once(keeper):
+    before = (await keeper.kept(CLIENT, "a", {"secret": "old"}, None))["secret"]
+    rotated = await keeper.rotated(before, "new", previous_expires=1000, now=1000)
+
+    assert StoredSecret.parse(rotated).previous is None

@@ -1,10 +1,12 @@
 """Who may do what over HTTP: decisions, credentials, and that no route has been forgotten."""
 
 import base64
+import hashlib
 import io
 import json
 import re
 import time
+from itertools import product
 
 import pytest
 from aiohttp import hdrs
@@ -14,12 +16,12 @@ from hypothesis import strategies as st
 from issuer import SigningKey, compact, encode, key_set
 from jwt.algorithms import HMACAlgorithm
 from multidict import CIMultiDict
+from support.hashes import make_cheap
 from web.decisions import DECISIONS, KEYS, B, body, upload
 from yarl import URL
 
 from service import app
 from service.errors import Throttled, Unauthenticated
-from service.resources import hashing
 from service.settings import load
 from service.web.context import APP
 from service.web.handlers import health
@@ -37,6 +39,8 @@ NOBODYS = {
     ("GET", "/ready"),
     ("GET", "/health"),
     ("POST", "/auth/token"),
+    # It authenticates the client itself, as its credentials may be in the body.
+    ("POST", "/auth/revoke"),
     # Pages that are the same for everybody, and hold nothing of what is kept.
     ("GET", "/"),
     ("GET", "/docs"),
@@ -51,7 +55,7 @@ ISSUER, AUDIENCE = "https://issuer.example", "s3-signer"
 
 @pytest.fixture(autouse=True)
 def cheap_hashes(monkeypatch):
-    monkeypatch.setattr(hashing, "COST", 2)
+    make_cheap(monkeypatch)
 
 
 class Signer:
@@ -135,8 +139,8 @@ async def test_a_decision(signer, pattern, method, target, options, status):
 )
 async def test_a_policy_is_for_those_it_links_to_or_for_all(signer, link):
     await signer.put("AccessPolicy", "policy", engine="allow", link=link)
-    await signer.client_named("stranger", "hush hush")
-    stranger = basic("stranger:hush hush")
+    await signer.client_named("stranger", "hush hush hush hush")
+    stranger = basic("stranger:hush hush hush hush")
 
     assert await signer.status("GET", f"{B}/x") == 200
     assert await signer.status("GET", f"{B}/x", auth=stranger) == (200 if link is None else 403)
@@ -183,7 +187,7 @@ async def test_an_account_that_may_not_be_used_is_the_same_whether_it_exists_or_
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "HEAD"])
 @pytest.mark.parametrize("kind", ["AwsAccount", "Client", "AccessPolicy"])
 async def test_a_resource_that_may_not_be_touched_is_the_same_whether_it_exists_or_not(signer, kind, method):
-    await signer.client_named("other", "hush hush")
+    await signer.client_named("other", "hush hush hush hush")
     await signer.put("AccessPolicy", "other", engine="allow", link=[{"reference": "Client/nobody"}])
     options = {"json": {"nonsense": 1}} if method in {"PUT", "PATCH"} else {}
     answers = [await signer.ask(method, f"/{kind}/{id_}", **options) for id_ in ("other", "absent")]
@@ -352,15 +356,15 @@ async def test_pages_of_other_origins_are_told_of_no_credentials(make_signer):
 
 
 async def test_a_client_is_only_what_it_was_granted(allowed):
-    await allowed.client_named("basic", "hush hush", "basic")
-    await allowed.client_named("tokens", "hush hush", "client_credentials")
+    await allowed.client_named("basic", "hush hush hush hush", "basic")
+    await allowed.client_named("tokens", "hush hush hush hush", "client_credentials")
     grant = {"json": {"grant_type": "client_credentials"}}
     statuses = [
-        await allowed.status("GET", f"{B}/x", auth=basic("basic:hush hush")),
-        await allowed.status("POST", "/auth/token", auth=basic("basic:hush hush"), **grant),
-        await allowed.status("POST", "/auth/token", auth=basic("tokens:hush hush"), **grant),
+        await allowed.status("GET", f"{B}/x", auth=basic("basic:hush hush hush hush")),
+        await allowed.status("POST", "/auth/token", auth=basic("basic:hush hush hush hush"), **grant),
+        await allowed.status("POST", "/auth/token", auth=basic("tokens:hush hush hush hush"), **grant),
         # Its secret is remembered by now.
-        await allowed.status("GET", f"{B}/x", auth=basic("tokens:hush hush")),
+        await allowed.status("GET", f"{B}/x", auth=basic("tokens:hush hush hush hush")),
     ]
 
     assert statuses == [200, 401, 200, 401]
@@ -368,7 +372,7 @@ async def test_a_client_is_only_what_it_was_granted(allowed):
 
 CHANGES = {
     "deleted": ("DELETE", {}),
-    "another secret": ("PATCH", {"json": {"secret": "another one"}}),
+    "another secret": ("PATCH", {"json": {"secret": "another one, longer"}}),
     "the same secret, hashed anew": ("PATCH", {"json": {"secret": SECRET}}),
     "no secret": ("PATCH", {"json": {"secret": None}}),
     "no grants": ("PATCH", {"json": {"grant_types": []}}),
@@ -426,12 +430,12 @@ async def test_no_answer_holds_a_secret_or_its_hash(signer):
     await signer.token()
     texts = [await (await signer.ask("GET", path, auth=ROOT)).text() for path in ("/Client", "/Client/team")]
 
-    assert not any(word in text for text in texts for word in ("scrypt", "hush"))
+    assert not any(word in text for text in texts for word in ("argon2", "scrypt", "hush"))
 
 
 async def test_a_client_of_the_roots_name_is_not_the_root(allowed):
-    await allowed.client_named("root", "hush hush")
-    namesake = basic("root:hush hush")
+    await allowed.client_named("root", "hush hush hush hush")
+    namesake = basic("root:hush hush hush hush")
 
     assert await allowed.status("GET", f"{B}/x", auth=namesake) == 200
     assert await allowed.status("GET", "/AwsAccount", auth=namesake) == 403
@@ -441,12 +445,47 @@ async def test_a_client_of_the_roots_name_is_not_the_root(allowed):
 
 async def test_a_token_ends_with_its_time(make_signer):
     signer = await make_signer(SIGNER_TOKEN_SECONDS="1")
-    token = await signer.token(ROOT)
-    before = await signer.status("GET", "/AwsAccount", auth=token)
-    clock = signer.client.app[APP].access.callers._sessions
-    clock._clock = lambda: time.time() + 1
+    await signer.policy({"params": {"account": "acme"}})
+    tokens = [await signer.token(auth) for auth in (TEAM, ROOT)]
+    before = [await signer.status("GET", f"{B}/x", auth=token) for token in tokens]
+    callers = signer.client.app[APP].access.callers
+    callers._sessions._clock = callers._root_tokens._clock = lambda: time.time() + 1
 
-    assert (before, await signer.status("GET", "/AwsAccount", auth=token)) == (200, 401)
+    assert before == [200, 200]
+    assert [await signer.status("GET", f"{B}/x", auth=token) for token in tokens] == [401, 401]
+
+
+async def test_a_root_token_lives_fifteen_minutes_at_most_and_is_not_stored(signer):
+    answer = await signer.ask("POST", "/auth/token", auth=ROOT, json={"grant_type": "client_credentials"})
+    token = (await answer.json())["access_token"]
+
+    assert (await answer.json())["expires_in"] == 900
+    assert await signer.status("GET", "/AwsAccount", auth=f"Bearer {token}") == 200
+    assert (await signer.store.page("Session", offset=0, count=0)).total == 0
+
+
+async def test_who_can_write_to_the_store_cannot_make_a_token_of_the_root(signer):
+    proofs = ["", hashlib.sha256(f"root:{ROOT_SECRET}".encode()).hexdigest()]
+    for letter, (client, proof) in zip("abcd", product(("", "root"), proofs), strict=True):
+        token = letter * 43
+        fields = {"client": client, "proof": proof, "ends": "99999999999"}
+        await signer.store.keep("Session", hashlib.sha256(token.encode()).hexdigest(), fields, seconds=60)
+
+        assert await signer.status("GET", "/AwsAccount", auth=f"Bearer {token}") == 401
+
+
+async def test_nothing_in_the_store_is_a_fast_function_of_a_secret(signer):
+    await signer.token(TEAM)
+    await signer.token(ROOT)
+    fast = [
+        hashlib.new(name, text.encode()).hexdigest()
+        for name in ("md5", "sha1", "sha256", "sha512")
+        for text in (ROOT_SECRET, SECRET, f"root:{ROOT_SECRET}", f"team:{SECRET}", f"root{ROOT_SECRET}")
+    ]
+    kept = str([dict(resource.record) for kind in ("Session", "Client") for resource in await signer.store.all(kind)])
+
+    assert "argon2id" in kept
+    assert [text for text in (*fast, ROOT_SECRET, SECRET) if text in kept] == []
 
 
 GRANT = "grant_type=client_credentials&client_id=team&client_secret=hush%3A+%C3%BCnd+so+weiter"
@@ -593,6 +632,20 @@ async def trusting(make_signer, tmp_path):
     )
     await signer.policy({"jwt": {"sub": "#^lab:"}, "params": {"account": "acme"}})
     return signer
+
+
+async def test_a_jwt_lives_as_long_as_the_settings_let_it(make_signer, tmp_path):
+    (tmp_path / "keys.json").write_bytes(key_set(KEY))
+    signer = await make_signer(
+        SIGNER_JWT_ISSUER=ISSUER,
+        SIGNER_JWT_AUDIENCE=AUDIENCE,
+        SIGNER_JWT_JWKS=str(tmp_path / "keys.json"),
+        SIGNER_JWT_MAX_SECONDS="3600",
+    )
+    await signer.policy({"params": {"account": "acme"}})
+    tokens = [KEY.token(claims(iat=int(time.time()) - age, exp=int(time.time()) + 9999)) for age in (3000, 3601)]
+
+    assert [await signer.status("GET", f"{B}/x", auth=f"Bearer {token}") for token in tokens] == [200, 401]
 
 
 def claims(**changes):

@@ -135,7 +135,7 @@ def _excused(case, access):
     # Nor does a schema know the language of patterns, or of a form that credentials may be in it or in a header.
     if (
         case.method == "PATCH"
-        or (case.path == "/auth/token" and access == ANONYMOUS)
+        or (case.path in {"/auth/token", "/auth/revoke"} and access == ANONYMOUS)
         or "AccessPolicy" in case.path
         or (isinstance(case.body, dict) and MARKERS & case.body.keys())
     ):

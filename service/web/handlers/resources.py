@@ -15,13 +15,13 @@ from service.resources.repository import Repository
 from service.resources.resource import Resource
 from service.resources.schemas import DeleteQuery, NewQuery, SearchQuery
 from service.resources.store import Page
-from service.resources.types import ResourceType
+from service.resources.types import NO_TEXTS, ResourceType
 from service.web import target
 from service.web.access import client_address, require_permission
 from service.web.conditional import conditional_id, is_known, precondition, versioned
 from service.web.context import CONTEXT
 from service.web.description import IF_ABSENT, described
-from service.web.rendering import render
+from service.web.rendering import NO_HEADERS, NO_STORE, render
 from service.web.routing import Guard, Route, mount_prefix
 
 _SEARCH = SearchQuery(text=True)
@@ -123,6 +123,7 @@ class ResourceHandlers:
     @_answers(
         "create{kind}",
         "Create under the body's id or a new one; with _id, or If-None-Exist: _id=..., only if that id does not exist",
+        answer="{kind}Created",
         statuses=(200, 201),
         query=NewQuery,
         body="{kind}New",
@@ -130,7 +131,7 @@ class ResourceHandlers:
     )
     async def create(self, request: web.Request) -> web.Response:
         wanted = conditional_id(request)
-        body = request[CONTEXT].body
+        body, generated = self._type.with_generated_secrets(request[CONTEXT].body)
         given = body.values.get("id")
         if wanted is not None:
             self._check_id(wanted, "_id")
@@ -144,7 +145,7 @@ class ResourceHandlers:
             resource, created = await self._repository(request).find_or_create(self._type, wanted, body)
         if created:
             self._audit(request, "create", resource)
-        return self._answer(request, resource, created=created)
+        return self._answer(request, resource, created=created, generated=generated if created else NO_TEXTS)
 
     @_answers(
         "patch{kind}",
@@ -237,8 +238,17 @@ class ResourceHandlers:
         if faults := self._type.id_faults(id_, field):
             raise Invalid(*faults)
 
-    def _answer(self, request: web.Request, resource: Resource, *, created: bool = False) -> web.Response:
-        response = render(request, self._type.represent(resource), status=201 if created else 200)
+    def _answer(
+        self,
+        request: web.Request,
+        resource: Resource,
+        *,
+        created: bool = False,
+        generated: Mapping[str, str] = NO_TEXTS,
+    ) -> web.Response:
+        """The resource, and the secrets that were ``generated`` for it, which nothing shows again."""
+        data = self._type.represent(resource, shown=generated)
+        response = render(request, data, status=201 if created else 200, headers=NO_STORE if generated else NO_HEADERS)
         if created:
             response.headers[hdrs.LOCATION] = self._url(request, resource)
         return versioned(response, resource)

@@ -1,12 +1,12 @@
-"""POST /auth/token: an access token for a client's credentials.
+"""POST /auth/token: an access token for a client's credentials. POST /auth/revoke: the end of one.
 
-Source: https://www.rfc-editor.org/rfc/rfc6749#section-4.4
+Sources: https://www.rfc-editor.org/rfc/rfc6749#section-4.4, https://www.rfc-editor.org/rfc/rfc7009
 """
 
 from aiohttp import hdrs, web
 from marshmallow import EXCLUDE
 
-from service.access.callers import basic_credentials
+from service.access.callers import Caller, basic_credentials
 from service.access.types import CLIENT_CREDENTIALS
 from service.errors import (
     Invalid,
@@ -19,7 +19,7 @@ from service.errors import (
 )
 from service.resources.schemas import Reader, Text, WireSchema
 from service.web.access import authorization_header, challenge, client_address
-from service.web.context import CONTEXT
+from service.web.context import CONTEXT, Access
 from service.web.description import described
 from service.web.rendering import NO_STORE, render
 from service.web.routing import Guard, Route
@@ -41,7 +41,22 @@ class TokenRequest(WireSchema):
     scope = Text()
 
 
+class RevocationRequest(WireSchema):
+    """The body of a revocation request. A ``token_type_hint`` is not needed. Unknown parameters are ignored.
+
+    Source: https://www.rfc-editor.org/rfc/rfc7009#section-2.1
+    """
+
+    class Meta:
+        unknown = EXCLUDE
+
+    token = Text(required=True)
+    client_id = Text(data_key="client_id")
+    client_secret = Text(data_key="client_secret")
+
+
 _REQUEST = Reader(TokenRequest)
+_REVOCATION = Reader(RevocationRequest)
 
 
 @described(
@@ -52,9 +67,7 @@ _REQUEST = Reader(TokenRequest)
     errors=(RouteNotFound, StoreUnavailable, Throttled, Unauthenticated),
 )
 async def token(request: web.Request) -> web.Response:
-    access = request[CONTEXT].app.access
-    if access is None:
-        raise RouteNotFound("/auth/token, as nobody is asked for credentials here,")
+    access = _access(request)
     request[CONTEXT].app.audit.check()
     asked = _REQUEST.read(request[CONTEXT].body)
     if asked["grant_type"] != CLIENT_CREDENTIALS:
@@ -64,17 +77,49 @@ async def token(request: web.Request) -> web.Response:
         caller, text, seconds = await access.callers.token(id_, secret, address=client_address(request))
     except Unauthenticated as error:
         raise challenge(request, error) from None
+    _audit(request, caller, caller.name, _ISSUE)
+    body = {"token_type": "Bearer", "access_token": text, "expires_in": seconds}
+    return render(request, body, headers=NO_STORE)
+
+
+@described(
+    "revoke",
+    "End an access token; one that is unknown has ended",
+    answer="Revoked",
+    body="RevocationRequest",
+    errors=(RouteNotFound, StoreUnavailable, Throttled, Unauthenticated),
+)
+async def revoke(request: web.Request) -> web.Response:
+    access = _access(request)
+    request[CONTEXT].app.audit.check()
+    asked = _REVOCATION.read(request[CONTEXT].body)
+    try:
+        id_, secret = _credentials(request, asked)
+        caller, client = await access.callers.revoke(id_, secret, asked["token"], address=client_address(request))
+    except Unauthenticated as error:
+        raise challenge(request, error) from None
+    if client is not None:
+        _audit(request, caller, f"Client/{client}", _REVOKE)
+    return render(request, {}, headers=NO_STORE)
+
+
+def _access(request: web.Request) -> Access:
+    context = request[CONTEXT]
+    if context.app.access is None:
+        raise RouteNotFound(f"{context.route.pattern}, as nobody is asked for credentials here,")
+    return context.app.access
+
+
+def _audit(request: web.Request, caller: Caller, resource: str, operation: str) -> None:
     request[CONTEXT].app.audit.changed(
         caller=caller.name,
         address=client_address(request),
         policy=None,
-        operation=_OPERATION,
+        operation=operation,
         method=request.method,
-        resource=caller.name,
+        resource=resource,
         request_id=request[CONTEXT].request_id,
     )
-    body = {"token_type": "Bearer", "access_token": text, "expires_in": seconds}
-    return render(request, body, headers=NO_STORE)
 
 
 def _credentials(request: web.Request, asked: dict[str, str]) -> tuple[str, str]:
@@ -86,6 +131,10 @@ def _credentials(request: web.Request, asked: dict[str, str]) -> tuple[str, str]
     return asked["client_id"], asked["client_secret"]
 
 
-_OPERATION = "issue-token"
+_ISSUE, _REVOKE = "issue-token", "revoke-token"
 
-ROUTES = (Route(hdrs.METH_POST, "/auth/token", token, guard=Guard.PUBLIC, form=True, oauth=True, operation=_OPERATION),)
+# Both authenticate the client themselves, as its credentials may be in the body.
+ROUTES = (
+    Route(hdrs.METH_POST, "/auth/token", token, guard=Guard.PUBLIC, form=True, oauth=True, operation=_ISSUE),
+    Route(hdrs.METH_POST, "/auth/revoke", revoke, guard=Guard.PUBLIC, form=True, oauth=True, operation=_REVOKE),
+)

@@ -74,6 +74,7 @@ def _resource_schemas() -> Json:
         whole = json_schema.complete(type_, body)
         schemas |= {
             type_.kind: json_schema.of_answer(type_),
+            f"{type_.kind}Created": json_schema.of_new(type_),
             f"{type_.kind}Bundle": shapes.bundle(type_.kind),
             f"{type_.kind}Patch": body,
             f"{type_.kind}Replacement": whole,

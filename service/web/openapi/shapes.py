@@ -7,6 +7,7 @@ from service.resources.json_schema import of_body
 from service.resources.schemas import ID, UploadSchema
 from service.signing.names import BUCKET_PATTERN, KEY_PATTERN
 from service.web.description import IF_ABSENT
+from service.web.handlers.client_secrets import Rotation
 from service.web.media import ANSWERS
 
 Json = dict[str, Any]
@@ -95,6 +96,13 @@ SCHEMAS: dict[str, Json] = {
         "additionalProperties": True,
     },
     "Token": record({"token_type": {"const": "Bearer"}, "access_token": _TEXT, "expires_in": {"type": "integer"}}),
+    "RevocationRequest": {
+        **record({"token": _TEXT}, {"client_id": _OPTIONAL, "client_secret": _OPTIONAL}),
+        "additionalProperties": True,
+    },
+    "Revoked": record({}),
+    "Rotation": of_body(Rotation),
+    "RotatedSecret": record({"secret": _TEXT, "previous-expires": {"type": "string", "format": "date-time"}}),
     "DescribedRequest": {
         "type": "object",
         "properties": {name: _REQUEST_PARTS.get(name, {"type": ["object", "null"]}) for name in sorted(REQUEST_NAMES)},
