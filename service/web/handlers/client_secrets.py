@@ -10,7 +10,7 @@ from service.errors import Invalid, ResourceNotFound, StoreUnavailable, Throttle
 from service.resources.schemas import Number, Reader, WireSchema
 from service.resources.stored_secret import new_secret
 from service.web import target
-from service.web.access import require_permission
+from service.web.access import client_address, require_permission
 from service.web.conditional import precondition, versioned
 from service.web.context import CONTEXT
 from service.web.description import described
@@ -54,10 +54,12 @@ async def rotate(request: web.Request) -> web.Response:
     )
     context.app.audit.changed(
         caller=context.caller.name,
+        address=client_address(request),
         policy=context.policy,
         operation=_OPERATION,
         method=request.method,
         resource=f"{resource.kind}/{resource.id}",
+        fields=["secret"],
         request_id=context.request_id,
     )
     shown = {"secret": secret, "previous-expires": f"{datetime.fromtimestamp(expires, UTC):%Y-%m-%dT%H:%M:%SZ}"}
