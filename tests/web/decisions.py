@@ -27,6 +27,8 @@ COOKIE = {"headers": {"cookie": "present?"}, "params": {"account": "acme"}}
 NO_HOST = {"params": {"resource/type": "AwsAccount", "resource/id": "acme"}, "body": {"host": None}}
 PLAIN = {"params": {"resource/type": "AwsAccount", "resource/id": "acme"}, "body": {"path-style": True}}
 METRICS = {"uri": "/metrics"}
+OPERATION = {"params": {"account": "acme", "operation": "upload"}}
+NOT_DELETE = {"params": {"account": "acme", "operation": {"$enum": ["upload", "download"]}}}
 BY_ID = {"params": {"account": ".client.id"}}
 
 YAML_KEYS = "\n".join(f"{name}: {text}" for name, text in KEYS.items())
@@ -90,6 +92,13 @@ DECISIONS = {
     "no query is in the path": (URI, GET, f"{B}/x?expiration=60", {}, 403),
     "a route of operators": (METRICS, GET, "/metrics", {}, 200),
     "another route of operators": (METRICS, GET, "/$version", {}, 403),
+    # Operations.
+    "the operation upload": (OPERATION, POST, B, upload("x"), 200),
+    "the operation upload does not download": (OPERATION, GET, f"{B}/x", {}, 403),
+    "one of several operations": (NOT_DELETE, GET, f"{B}/x", {}, 200),
+    "one of several operations, as a HEAD": (NOT_DELETE, HEAD, f"{B}/x", {}, 200),
+    "the operation delete": (NOT_DELETE, DELETE, f"{B}/x", {}, 403),
+    "a request for a resource has no operation": (OPERATION, GET, "/AwsAccount/acme", {}, 403),
     # Uploads.
     "a file under the prefix": (UPLOAD, POST, B, upload("team-a/x"), 200),
     "a file beside the prefix": (UPLOAD, POST, B, upload("team-ab/x"), 403),

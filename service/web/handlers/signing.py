@@ -32,6 +32,8 @@ _STATE_STYLE = (
     "AwsAccount.path-style is required for an account with a custom host;"
     " set it to true for MinIO, Garage or Ceph, or to false if the server reads the bucket from the host name"
 )
+# Their names in ``params``.
+_OPERATIONS = {PUT_OBJECT: "upload", GET_OBJECT: "download", DELETE_OBJECT: "delete"}
 _UPLOAD_FIELDS = UploadSchema().names
 
 
@@ -46,7 +48,13 @@ class SigningRequest(NamedTuple):
 
     def params(self) -> dict[str, Any]:
         """The ``params`` that policies see: the values that will be signed."""
-        return {"account": self.account, "bucket": self.bucket, "key": self.key, "expiration": self.expires_in}
+        return {
+            "operation": _OPERATIONS[self.operation],
+            "account": self.account,
+            "bucket": self.bucket,
+            "key": self.key,
+            "expiration": self.expires_in,
+        }
 
 
 _signs = partial(
