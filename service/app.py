@@ -151,8 +151,8 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
         if context.access:
             stack.push_async_callback(context.access.close)
             await context.access.open()
-            warning = asyncio.create_task(_warn_of_ambiguous_accounts(context.repository))
-            stack.callback(warning.cancel)
+            warnings = asyncio.gather(_warn_of_ambiguous_accounts(context.repository), context.access.policies.open())
+            stack.callback(warnings.cancel)
         yield
 
 

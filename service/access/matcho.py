@@ -19,7 +19,8 @@ null, ``nil?``        nil
 ===================== ==============================================================================================
 
 An operator stands alone in its mapping. What is none of these is refused, and so is a pattern that would judge the
-request without looking into it, such as ``{}``. Where Aidbox leaves something open, the answer is the one that denies.
+request without looking into it, such as ``{}``. Where Aidbox leaves something open, the answer is the one that denies:
+a value that a regular expression cannot decide, see ``evaluation``, makes the whole pattern not match, under $not too.
 """
 
 import re
@@ -28,8 +29,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 from service.access import matchers
-from service.access.matchers import Matcher, shown, text_of, within
-from service.access.regex import find_prefix, find_regex
+from service.access.evaluation import Evaluation, UndecidableValue
+from service.access.matchers import Condition, Matcher, shown, text_of, within
+from service.access.regex import compile_regex, is_prefix
 
 MAX_DEPTH = 16
 MAX_NODES = 1000
@@ -63,21 +65,32 @@ class MalformedPattern(ValueError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pattern:
-    """A compiled pattern. ``names`` are the request's that it looks at: nobody need build the others."""
+    """A compiled pattern. ``names`` are the request's that it looks at: nobody need build the others.
+
+    A request that does not meet each of the ``conditions`` does not match. There may be more to match than these.
+    """
 
     names: frozenset[str]
+    conditions: tuple[Condition, ...] = field(repr=False)
     _root: Matcher = field(repr=False)
 
-    def matches(self, request: Mapping[str, Any]) -> bool:
-        """Whether the request is what the pattern asks for. Raises nothing, whatever the request holds."""
-        return self._root.test(request, request)
+    def matches(self, evaluation: Evaluation) -> bool:
+        """Whether the request is what the pattern asks for. Raises TooMuchText alone, whatever the request holds."""
+        try:
+            return self._root.test(evaluation.request, evaluation)
+        except UndecidableValue:
+            return False
 
-    def mismatch(self, request: Mapping[str, Any]) -> str | None:
+    def mismatch(self, evaluation: Evaluation) -> str | None:
         """Where the request first fails, None if it matches: ``params.key does not match #^team-a/``.
 
         It quotes the pattern, so it is for those who may read that, and never what the request holds.
+        Raises as ``matches`` does.
         """
-        return self._root.mismatch(request, request)
+        try:
+            return self._root.mismatch(evaluation.request, evaluation)
+        except UndecidableValue as undecidable:
+            return str(undecidable)
 
 
 def compile_pattern(pattern: object) -> Pattern:
@@ -91,7 +104,7 @@ def compile_pattern(pattern: object) -> Pattern:
     root = compiler.whole(pattern, "")
     if compiler.faults:
         raise MalformedPattern(*compiler.faults)
-    return Pattern(frozenset(compiler.names), root)
+    return Pattern(frozenset(compiler.names), tuple(matchers.conditions(root)), root)
 
 
 def _check_size(pattern: object) -> None:
@@ -119,6 +132,8 @@ class _Compiler:
         self.faults: list[PatternFault] = []
         self.names: set[str] = set()
         self._regexes = 0
+        self._operators = 0
+        """How many operators the pattern that is being compiled stands under."""
 
     def whole(self, pattern: object, at: str) -> Matcher:
         """What judges the request itself."""
@@ -149,7 +164,7 @@ class _Compiler:
                 parts.append((name, self.part(part, within(at, name))))
             else:
                 self._refuse(at, "must have names of Unicode text")
-        return matchers.mapping(tuple(parts))
+        return matchers.mapping(tuple(parts), exhaustive=self._operators > 0)
 
     def _operator(
         self, operators: list[str], pattern: Mapping[Any, object], at: str, again: _Compile[Matcher]
@@ -161,7 +176,10 @@ class _Compiler:
         name = operators[0]
         if len(pattern) > 1:
             return self._refuse(at, f"must have nothing beside {name}")
-        return self._operation(name, pattern[name], within(at, name), again)
+        self._operators += 1
+        matcher = self._operation(name, pattern[name], within(at, name), again)
+        self._operators -= 1
+        return matcher
 
     def _operation(self, name: str, operand: object, at: str, again: _Compile[Matcher]) -> Matcher:
         if name == "$not":
@@ -209,13 +227,12 @@ class _Compiler:
         return matchers.same_as(path)
 
     def _regex(self, source: str, at: str) -> Matcher:
-        if find := find_prefix(source):
-            return matchers.regex(source, find)
-        self._regexes += 1
-        if self._regexes > MAX_REGEXES:
-            return self._refuse(at, f"must do without a regular expression: a pattern has at most {MAX_REGEXES}")
+        if not is_prefix(source):
+            self._regexes += 1
+            if self._regexes > MAX_REGEXES:
+                return self._refuse(at, f"must do without a regular expression: a pattern has at most {MAX_REGEXES}")
         try:
-            return matchers.regex(source, find_regex(source))
+            return matchers.regex(compile_regex(source), at)
         except ValueError as error:
             return self._refuse(at, str(error))
 

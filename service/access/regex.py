@@ -1,4 +1,4 @@
-"""Regular expressions whose time is linear, found in UTF-8. Pure.
+"""Regular expressions whose time is linear, searched in UTF-8. Pure.
 
 Syntax: https://github.com/google/re2/wiki/Syntax. ``$`` is the end of the text, not a newline before it, and ``.``
 is no newline. A message completes a sentence that begins with the field's name.
@@ -6,7 +6,7 @@ is no newline. A message completes a sentence that begins with the field's name.
 
 import re
 from collections.abc import Callable
-from operator import methodcaller
+from typing import NamedTuple
 
 MAX_LENGTH = 1024
 # For a program and what it remembers of the texts it has seen. `[^/]{1,255}` fits twice, `.{1000}` does not; what
@@ -14,19 +14,49 @@ MAX_LENGTH = 1024
 MAX_MEMORY_BYTES = 128 * 1024
 
 _SHOWN_REASON = 80
-_PREFIX = re.compile(rf"\^([A-Za-z0-9_/-]{{1,{MAX_LENGTH - 1}}})")
+_PREFIX = re.compile(rf"\^[A-Za-z0-9_/-]{{1,{MAX_LENGTH - 1}}}")
+# The last character does not count if it is repeated, as none may be enough.
+_LITERAL = re.compile(r"\^?([A-Za-z0-9_/-]+)(?![*+?{])")
 
 Find = Callable[[bytes], object]
 
 
-def find_prefix(source: str) -> Find | None:
-    """What finds ``^plain/text``, which most policies ask for and needs no engine; None for any other source."""
-    prefix = _PREFIX.fullmatch(source)
-    return methodcaller("startswith", prefix[1].encode()) if prefix else None
+class Regex(NamedTuple):
+    """A regular expression that is searched in text.
+
+    Every text that matches has ``literal`` in it, at its beginning if ``anchored``. ``find`` decides about the others;
+    None if the literal is all there is to find.
+    """
+
+    source: str
+    literal: str
+    anchored: bool
+    find: Find | None
+
+
+def is_prefix(source: str) -> bool:
+    """Whether it is ``^plain/text``, which most policies ask for and which needs no engine."""
+    return _PREFIX.fullmatch(source) is not None
+
+
+def compile_regex(source: str) -> Regex:
+    """A regular expression from its source.
+
+    Raises:
+        ValueError: see ``find_regex``.
+    """
+    literal, anchored = _literal(source), source.startswith("^")
+    return Regex(source, literal, anchored, None if is_prefix(source) else find_regex(source))
+
+
+def _literal(source: str) -> str:
+    # One of several alternatives need not be in the text.
+    found = None if "|" in source else _LITERAL.match(source)
+    return found[1] if found else ""
 
 
 def find_regex(source: str) -> Find:
-    """What finds ``source`` anywhere in UTF-8: its answer is true if it is there.
+    """A function that searches ``source`` in UTF-8; its result is None if the text does not match.
 
     Raises:
         ValueError: it is empty, too long, or nothing that RE2 takes: lookaround, a backreference, too much memory.

@@ -3,16 +3,23 @@
 Sources: https://docs.aidbox.app/security/authorization/access-policies, https://docs.aidbox.app/reference/system-resources-reference
 """
 
+import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from marshmallow import ValidationError, fields, validates_schema
 
-from service.access.matcho import MalformedPattern, Pattern, compile_pattern
-from service.resources.schemas import ID, ID_RULE, Masked, ResourceSchema, Text
+from service.access.evaluation import Evaluation
+from service.access.matchers import text_of
+from service.access.matcho import MalformedPattern, Pattern, PatternFault, compile_pattern
+from service.access.unrestricted import unrestricted_faults
+from service.errors import Issue
+from service.resources.resource import Resource
+from service.resources.schemas import ID, ID_RULE, MAX_EXPIRATION_SECONDS, Masked, Number, ResourceSchema, Text
 from service.resources.stored_secret import HashedSecret, StoredSecret
-from service.resources.types import AWS_ACCOUNT, ResourceType, Secret
+from service.resources.types import AWS_ACCOUNT, Exists, ResourceType, Secret
 
 BASIC, CLIENT_CREDENTIALS = "basic", "client_credentials"
 GRANT_TYPES = (BASIC, CLIENT_CREDENTIALS)
@@ -27,6 +34,7 @@ MIN_SECRET = 16
 PREVIOUS_SECONDS, MAX_PREVIOUS_SECONDS = 86_400, 604_800
 
 _SECRET_RULE = "must be 16 to 512 characters of Unicode, none of them a control character"  # noqa: S105 - a message
+_DROPPED_LINK = "the stored policy has one, and without it this would be for every caller; delete it to begin anew"
 _DESCRIPTION_RULE = "must be at most 1024 characters, none of them a control character"
 
 
@@ -46,12 +54,40 @@ class Client:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccessPolicy:
-    """What some callers may do. ``link`` has the ids of the clients it is for; none means every caller."""
+    """What some callers may do. ``link`` has the ids of the clients it is for; none means every caller.
+
+    ``pattern`` is None for the engine ``allow``. ``max_expiration`` is in seconds.
+    """
 
     id: str
     engine: str
     pattern: Pattern | None
     link: frozenset[str] = frozenset()
+    max_expiration: int | None = None
+
+    def allows(self, evaluation: Evaluation) -> bool:
+        """Whether it allows the request. Raises TooMuchText."""
+        if self.pattern and not self.pattern.matches(evaluation):
+            return False
+        return self.max_expiration is None or _ends_within(evaluation.request, self.max_expiration)
+
+    def mismatch(self, evaluation: Evaluation) -> str | None:
+        """Why it does not allow the request, None if it does. Raises TooMuchText."""
+        if self.pattern and (mismatch := self.pattern.mismatch(evaluation)):
+            return mismatch
+        if self.allows(evaluation):
+            return None
+        return f"params.expiration is more than max-expiration, {self.max_expiration}"
+
+
+def _ends_within(request: Mapping[str, Any], seconds: int) -> bool:
+    """Whether the request asks for at most so many seconds, or for none: nothing is signed then."""
+    params = request.get("params")
+    expiration = params.get("expiration") if isinstance(params, Mapping) else None
+    if expiration is None:
+        return True
+    text = text_of(expiration) or ""
+    return re.fullmatch("[0-9]{1,12}", text) is not None and int(text) <= seconds
 
 
 class GrantTypes(fields.Field[Sequence[str]]):
@@ -86,9 +122,7 @@ class Matcho(fields.Field[Any]):
         try:
             pattern = compile_pattern(value)
         except MalformedPattern as error:
-            raise ValidationError(
-                [f"{fault.problem}; this is at {fault.path}" if fault.path else fault.problem for fault in error.faults]
-            ) from None
+            raise ValidationError(_messages(error.faults)) from None
         if unknown := sorted(pattern.names - REQUEST_NAMES):
             raise ValidationError(
                 f"looks at {', '.join(unknown)}, which no request has; it has {', '.join(sorted(REQUEST_NAMES))}"
@@ -105,6 +139,10 @@ def secret_field() -> Text:
     )
 
 
+def _messages(faults: Sequence[PatternFault]) -> list[str]:
+    return [f"{fault.problem}; this is at {fault.path}" if fault.path else fault.problem for fault in faults]
+
+
 class ClientSchema(ResourceSchema):
     """Who may call, and how."""
 
@@ -119,8 +157,8 @@ class ClientSchema(ResourceSchema):
     description = Text(r"[^\x00-\x1f\x7f]{0,1024}", _DESCRIPTION_RULE)
 
 
-class AccessPolicySchema(ResourceSchema):
-    """What callers may do. The first policy that passes allows; without one, nothing is allowed."""
+class StoredAccessPolicySchema(ResourceSchema):
+    """A policy as it may be in the store, where earlier versions kept some that a request may no longer have."""
 
     kind = "AccessPolicy"
     id = Text(ID.pattern, ID_RULE, visible=True, required=True, metadata={"examples": ["my-policy"]})
@@ -137,6 +175,12 @@ class AccessPolicySchema(ResourceSchema):
             "examples": [[{"reference": "Client/my-client"}]],
         }
     )
+    max_expiration = Number(
+        1,
+        MAX_EXPIRATION_SECONDS,
+        " of seconds",
+        metadata={"description": "allows signed URLs of at most so many seconds"},
+    )
     description = Text(r"[^\x00-\x1f\x7f]{0,1024}", _DESCRIPTION_RULE)
 
     @validates_schema(skip_on_field_errors=False, pass_original=True)
@@ -146,6 +190,44 @@ class AccessPolicySchema(ResourceSchema):
             raise ValidationError("is missing; the engine matcho judges by it", "matcho")
         if data.get("engine") == ALLOW and given:
             raise ValidationError("is not looked at by the engine allow; leave it out", "matcho")
+
+
+class AccessPolicySchema(StoredAccessPolicySchema):
+    """What callers may do. The first policy that passes allows; without one, nothing is allowed."""
+
+    conditions = (
+        {
+            "anyOf": [
+                {"properties": {"engine": {"const": MATCHO}}},
+                {"required": ["link"], "properties": {"link": {"type": "array"}}},
+            ]
+        },
+    )
+
+    @validates_schema(skip_on_field_errors=False, pass_original=True)
+    def _allow_has_a_link(self, data: Mapping[str, Any], original: Mapping[str, Any], **_: Any) -> None:
+        if data.get("engine") == ALLOW and original.get("link") is None:
+            raise ValidationError("is missing; the engine allow lets its callers do everything, so name them", "link")
+
+    @validates_schema(skip_on_field_errors=False)
+    def _pattern_restricts(self, data: Mapping[str, Any], **_: Any) -> None:
+        if faults := unrestricted_faults(data["matcho"]) if "matcho" in data else ():
+            raise ValidationError(_messages(faults), "matcho")
+
+
+async def link_issues(values: Mapping[str, Any], stored: Resource | None, exists: Exists) -> Sequence[Issue]:
+    """The faults of a policy's link that depend on what is stored: the policy before this change, and the Clients."""
+    field_name = f"{AccessPolicySchema.kind}.link"
+    if "link" not in values:
+        dropped = stored is not None and stored.fields.get("link")
+        return [Issue(f"{field_name} is missing; {_DROPPED_LINK}", field_name)] if dropped else ()
+    clients = list(dict.fromkeys(filter(None, map(linked_client, values["link"]))))
+    found = await asyncio.gather(*(exists(ClientSchema.kind, client) for client in clients))
+    return [
+        Issue(f"{field_name} names Client/{client}, which does not exist; store it first, or leave it out", field_name)
+        for client, is_there in zip(clients, found, strict=True)
+        if not is_there
+    ]
 
 
 def linked_client(link: Any) -> str | None:
@@ -161,10 +243,18 @@ def linked_client(link: Any) -> str | None:
     return id_ if kind == ClientSchema.kind and ID.fullmatch(id_) else None
 
 
-def _policy(*, id: str, engine: str, matcho: Any = None, link: Sequence[Any] = (), **_: Any) -> AccessPolicy:
+def _policy(
+    *,
+    id: str,
+    engine: str,
+    matcho: Any = None,
+    link: Sequence[Any] = (),
+    max_expiration: int | None = None,
+    **_: Any,
+) -> AccessPolicy:
     pattern = compile_pattern(matcho) if engine == MATCHO else None
     clients = frozenset(id_ for id_ in map(linked_client, link) if id_)
-    return AccessPolicy(id=id, engine=engine, pattern=pattern, link=clients)
+    return AccessPolicy(id=id, engine=engine, pattern=pattern, link=clients, max_expiration=max_expiration)
 
 
 def _client(*, secret: str | None = None, **values: Any) -> Client:
@@ -172,6 +262,8 @@ def _client(*, secret: str | None = None, **values: Any) -> Client:
 
 
 CLIENT = ResourceType(ClientSchema, model=_client, secrets={"secret": Secret(hashed=True, generated=True)})
-ACCESS_POLICY = ResourceType(AccessPolicySchema, model=_policy)
+ACCESS_POLICY = ResourceType(
+    AccessPolicySchema, model=_policy, stored_schema=StoredAccessPolicySchema, write_issues=link_issues
+)
 
 RESOURCE_TYPES = (AWS_ACCOUNT, CLIENT, ACCESS_POLICY)

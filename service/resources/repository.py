@@ -244,6 +244,8 @@ class Repository:
     ) -> tuple[Resource, bool]:
         async def write(seen: Resource | None) -> tuple[Resource, bool] | None:
             changed = change(seen)
+            if issues := await type_.write_issues(changed, seen, self._exists):
+                raise Invalid(*issues)
             self._check(type_, type_.model(changed))
             values = await self._keeper.kept(type_, id, changed, seen, may_redirect=may_redirect)
             stored = await self._store.replace(type_.kind, id, type_.fields(values), seen=seen, judged=True)
@@ -253,6 +255,9 @@ class Repository:
             return stored, seen is None
 
         return await self._decided(type_, id, write)
+
+    async def _exists(self, kind: str, id: str) -> bool:
+        return await self._store.get(kind, id, fresh=True) is not None
 
     async def _decided(
         self, type_: ResourceType, id: str, attempt: Callable[[Resource | None], Awaitable[T | None]]

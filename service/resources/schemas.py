@@ -82,6 +82,24 @@ class WireSchema(Schema):
             messages: Mapping[str, list[str]] = error.normalized_messages()  # type: ignore[no-untyped-call]
             raise Invalid(*_issues(self._with_advice(messages), within)) from None
 
+    def check_patch(self, data: Mapping[str, Any], *, within: str = "") -> None:
+        """Raise Invalid for the fields of a merge patch that are not valid, whatever the patch is merged into.
+
+        Nulls and objects are left out: what becomes of them depends on what is stored.
+        """
+        by_name = {field.data_key: field for field in self.fields.values()}
+        messages: dict[str, list[str]] = {}
+        for name, value in data.items():
+            if name not in by_name:
+                messages.update({} if value is None else {name: [self.error_messages["unknown"]]})
+            elif value is not None and not isinstance(value, Mapping):
+                try:
+                    by_name[name].deserialize(value, name, data)
+                except ValidationError as error:
+                    messages[name] = [str(message) for message in error.messages]
+        if messages:
+            raise Invalid(*_issues(self._with_advice(messages), within))
+
     def _with_advice(self, messages: Mapping[str, list[str]]) -> Mapping[str, list[str]]:
         """The messages, with what an unknown field may have been meant for."""
         problem = self.error_messages["unknown"]
@@ -116,7 +134,14 @@ class Reader:
 
     def read(self, document: Document, *, within: str = "") -> dict[str, Any]:
         """See ``WireSchema.read``."""
-        return (self.text if document.text else self.typed).read(document.values, within=within)
+        return self._schema(document).read(document.values, within=within)
+
+    def check_patch(self, document: Document, *, within: str = "") -> None:
+        """See ``WireSchema.check_patch``."""
+        self._schema(document).check_patch(document.values, within=within)
+
+    def _schema(self, document: Document) -> WireSchema:
+        return self.text if document.text else self.typed
 
 
 class Text(fields.String):
@@ -160,7 +185,7 @@ class Flag(fields.Field[bool]):
 
 
 class Number(fields.Field[int]):
-    """A whole number, from a number of JSON; from plain decimal digits where text is carried."""
+    """A whole number, from an integer; from plain decimal digits where text is carried, as in a query string."""
 
     def __init__(self, at_least: int, at_most: int, unit: str = "", **options: Any) -> None:
         super().__init__(**options)
@@ -169,12 +194,12 @@ class Number(fields.Field[int]):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
         del attr, data, kwargs
+        is_text = getattr(self.root, "text", False) and isinstance(value, str)
         # int() takes '6_0', ' 60' and other scripts' digits too.
-        if getattr(self.root, "text", False) and isinstance(value, str) and re.fullmatch("[0-9]{1,12}", value):
-            value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int) or value not in self.range:
+        number = int(value) if is_text and re.fullmatch("[0-9]{1,12}", value) else value
+        if type(number) is not int or number not in self.range:
             raise ValidationError(self.message)
-        return value
+        return number
 
 
 class Masked(fields.Field[dict[str, Any]]):

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
@@ -27,6 +27,12 @@ from service.resources.stored_secret import new_secret
 # What a resource says of itself, and an operator may have stored with the rest of it.
 _SELF_DESCRIPTION = frozenset({"meta", "resourceType"})
 NO_TEXTS: Mapping[str, str] = MappingProxyType({})
+Exists = Callable[[str, str], Awaitable[bool]]
+"""Whether there is a resource, by kind and id."""
+
+WriteIssues = Callable[[Mapping[str, Any], Resource | None, Exists], Awaitable[Sequence[Issue]]]
+"""What is wrong with values, by wire name, that are to be written in place of a stored resource."""
+
 NO_SECRETS: Mapping[str, "Secret"] = MappingProxyType({})
 
 
@@ -69,18 +75,38 @@ class Secret(NamedTuple):
     generated: bool = False
 
 
+async def _no_issues(*_: Any) -> Sequence[Issue]:
+    return ()
+
+
 class ResourceType:
-    """One kind of resource, with its write-only fields."""
+    """One kind of resource, with its write-only fields.
+
+    Args:
+        schema: What a request may hold.
+        model: Makes of the values of a stored resource what the service works with.
+        secrets: The write-only fields.
+        stored_schema: What the store may hold, where that is more, as earlier versions have written it.
+        write_issues: What no schema knows, as it depends on what is stored.
+    """
 
     def __init__(
-        self, schema: type[ResourceSchema], *, model: Callable[..., Any], secrets: Mapping[str, Secret] = NO_SECRETS
+        self,
+        schema: type[ResourceSchema],
+        *,
+        model: Callable[..., Any],
+        secrets: Mapping[str, Secret] = NO_SECRETS,
+        stored_schema: type[ResourceSchema] | None = None,
+        write_issues: WriteIssues = _no_issues,
     ) -> None:
         self.kind = schema.kind
         self.schema = schema
         self.secrets = secrets
         self.sealed = frozenset(name for name, secret in secrets.items() if not secret.hashed)
         self._model = model
+        self.write_issues = write_issues
         self._reader = Reader(schema)
+        self._stored_reader = Reader(stored_schema) if stored_schema else self._reader
         self.names = frozenset(self._reader.typed.names)
         fields = {field.data_key: field for field in self._reader.typed.fields.values()}
         self._flags = {name for name, field in fields.items() if isinstance(field, Flag)}
@@ -106,6 +132,14 @@ class ResourceType:
         }
         return Document({**document.values, **generated}, document.text), generated
 
+    def check_patch(self, document: Document) -> None:
+        """Raise Invalid for a merge patch that could make no stored resource valid. It says nothing of what is stored.
+
+        An id does not count, as the resource has one.
+        """
+        values = {name: value for name, value in document.values.items() if name != "id"}
+        self._reader.check_patch(Document(values, document.text), within=self.kind)
+
     @staticmethod
     def is_id(id: str) -> bool:
         return ID.fullmatch(id) is not None
@@ -130,7 +164,7 @@ class ResourceType:
                 name: Flag.words[text] if name in self._flags else text for name, text in fields.items()
             }
         else:
-            values = self.read(Document(self._parsed(fields), text=True))
+            values = self._stored_reader.read(Document(self._parsed(fields), text=True), within=self.kind)
         return self.model(values)
 
     def model(self, values: Mapping[str, Any]) -> Any:

@@ -1,9 +1,15 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.access.callers import Caller
-from service.access.policies import Policies
+from service.access.evaluation import Evaluation
+from service.access.matcho import compile_pattern
+from service.access.policies import Policies, Rules
+from service.access.types import AccessPolicy
+from service.errors import StoreUnavailable
 from service.resources.hashing import Hasher
 from service.resources.keeper import Keeper
 from service.resources.repository import Repository
@@ -82,6 +88,58 @@ async def test_callers_to_whom_no_policy_links_share_their_rules(policies, write
 
     assert {id(each) for each in rules} == {id(await policies.of(JWT))}
     assert await policies.of(TEAM) is not rules[0]
+
+
+async def test_a_store_that_is_away_at_the_start_has_its_warning_later(policies, store, write, monkeypatch, caplog):
+    await write("old")
+    with monkeypatch.context() as away:
+        away.setattr(store, "all", unavailable)
+        await policies.open()
+    before = caplog.messages.copy()
+    for _ in range(2):
+        await policies.of(TEAM)
+        await write("older")
+
+    assert before == []
+    assert [message.rpartition(": ")[2] for message in caplog.messages] == ["old"]
+
+
+async def unavailable(_):
+    raise StoreUnavailable("away")
+
+
+async def test_a_long_list_of_policies_is_cut(policies, write, caplog):
+    for number in range(105):
+        await write(f"p{number:03}")
+    await policies.open()
+
+    assert caplog.messages[0].endswith(", p098, p099 and 5 more")
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {"request-method": st.sampled_from(["get", "post"])},
+            optional={
+                "params": st.fixed_dictionaries(
+                    {"account": st.sampled_from(["a", "b", 1])},
+                    optional={"key": st.sampled_from(["#^x/", "#x.y", "#[a-z]{2}", "x/y", {"$not": "#^x"}])},
+                )
+            },
+        ),
+        max_size=20,
+    ),
+    st.sampled_from(["x/y", "xzy", "é", "a" * 9000, None]),
+)
+def test_the_order_of_conditions_changes_no_decision(patterns, key):
+    listed = [
+        AccessPolicy(id=str(number), engine="matcho", pattern=compile_pattern(pattern))
+        for number, pattern in enumerate(patterns)
+    ]
+    asked = request(account="a", key=key)
+    first = next((policy.id for policy in listed if policy.pattern.matches(Evaluation(asked))), None)
+
+    assert Rules(listed).allowing(asked) == first
 
 
 async def test_mismatches_tell_of_each_policy_why(policies, write):

@@ -3,10 +3,12 @@ import sys
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.access.regex import MAX_LENGTH, find_prefix, find_regex
+from service.access.evaluation import Evaluation
+from service.access.matchers import regex
+from service.access.regex import MAX_LENGTH, compile_regex, find_regex, is_prefix
 
 
 @pytest.mark.parametrize(
@@ -64,21 +66,61 @@ def test_a_regex_that_would_backtrack_for_ages_ends_at_once(source):
     assert time.perf_counter() - started < 0.5
 
 
-@given(
-    st.from_regex(r"\^[A-Za-z0-9_/-]{1,3}", fullmatch=True), st.text("ab/^\n") | st.text(st.characters(codec="utf-8"))
+# Characters of literals, and of everything that can make one optional.
+SOURCES = st.text(r"ab/-_^$.*+?{}02,|()[]\\i:Q", min_size=1, max_size=8) | st.from_regex(
+    r"\^?[ab/]{1,3}([*+?]|\{0,2\}|[.][*])?[ab(|)]{0,3}", fullmatch=True
 )
-def test_a_prefix_is_found_as_the_engine_would_find_it(source, rest):
-    find, reference = find_prefix(source), find_regex(source)
+TEXTS = st.text("ab/-02^\n", max_size=6) | st.text(st.characters(codec="utf-8"), max_size=6)
 
-    for text in (rest, source[1:] + rest, source + rest, rest + source[1:]):
-        assert bool(find(text.encode())) is bool(reference(text.encode()))
+
+@settings(max_examples=500)
+@given(SOURCES, TEXTS)
+def test_a_regex_decides_as_the_engine_does(source, rest):
+    try:
+        reference = find_regex(source)
+    except ValueError:
+        return
+    matcher = regex(compile_regex(source), "key")
+
+    for text in (rest, source.lstrip("^") + rest, rest + source.lstrip("^")):
+        assert matcher.test(text, Evaluation({})) is (reference(text.encode()) is not None)
+
+
+@pytest.mark.parametrize(
+    ("source", "literal"),
+    [
+        ("a", "a"),
+        ("^team-1/", "team-1/"),
+        ("^team-1/.*[.]pdf$", "team-1/"),
+        ("team-1/[a-z]", "team-1/"),
+        ("ab*", "a"),
+        ("ab?c", "a"),
+        ("a{0,2}", ""),
+        ("a|b", ""),
+        ("ab(c|d)", ""),
+        ("(?i)team", ""),
+        ("[ab]c", ""),
+        (r"\Qab", ""),
+        ("^", ""),
+    ],
+)
+def test_a_regex_has_a_literal_that_every_match_holds(source, literal):
+    compiled = compile_regex(source)
+
+    assert (compiled.literal, compiled.anchored) == (literal, source.startswith("^"))
+
+
+@pytest.mark.parametrize("source", ["^a", "^a/b-c_1"])
+def test_a_plain_prefix_needs_no_engine(source):
+    assert is_prefix(source)
+    assert compile_regex(source).find is None
 
 
 @pytest.mark.parametrize(
     "source", ["a", "^", "^a$", "^a.b", "^a|b", "^a*", "^a\n", "^é", "a^b", r"^\d", "^" + "a" * MAX_LENGTH]
 )
-def test_what_is_more_than_a_prefix_is_for_the_engine(source):
-    assert find_prefix(source) is None
+def test_anything_more_than_a_prefix_is_for_the_engine(source):
+    assert not is_prefix(source)
 
 
 def test_the_engine_is_imported_when_a_regex_needs_it():

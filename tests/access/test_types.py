@@ -1,11 +1,13 @@
 import pytest
 
+from service.access.evaluation import Evaluation
 from service.access.types import ACCESS_POLICY, CLIENT, MAX_LINKS, linked_client
 from service.errors import Invalid
 from service.resources.resource import Resource
 from service.resources.schemas import Document
 
 PATTERN = {"params": {"account": "a"}}
+LINK = [{"reference": "Client/x"}]
 
 
 def faults(type_, values, *, text=False):
@@ -71,8 +73,16 @@ def test_a_client(values, wrong):
 @pytest.mark.parametrize(
     ("values", "wrong"),
     [
-        ({"engine": "allow"}, []),
+        ({"engine": "allow"}, ["AccessPolicy.link"]),
+        ({"engine": "allow", "link": None}, ["AccessPolicy.link"]),
         ({"engine": "matcho", "matcho": PATTERN}, []),
+        ({"engine": "matcho", "matcho": PATTERN, "max-expiration": 3600}, []),
+        ({"engine": "allow", "link": LINK, "max-expiration": 604_800}, []),
+        ({"engine": "allow", "link": LINK, "max-expiration": 604_801}, ["AccessPolicy.max-expiration"]),
+        ({"engine": "allow", "link": LINK, "max-expiration": 0}, ["AccessPolicy.max-expiration"]),
+        ({"engine": "allow", "link": LINK, "max-expiration": "60"}, ["AccessPolicy.max-expiration"]),
+        ({"engine": "allow", "link": LINK, "max-expiration": 60.0}, ["AccessPolicy.max-expiration"]),
+        ({"engine": "allow", "link": LINK, "max-expiration": True}, ["AccessPolicy.max-expiration"]),
         ({"engine": "allow", "link": [{"reference": "Client/x"}]}, []),
         ({}, ["AccessPolicy.engine"]),
         ({"engine": "sql"}, ["AccessPolicy.engine"]),
@@ -85,7 +95,7 @@ def test_a_client(values, wrong):
         ({"engine": "matcho", "matcho": {"$not": {"usr": 1}}}, ["AccessPolicy.matcho"]),
         ({"engine": "matcho", "matcho": {"params": {"key": ".parms.key"}}}, ["AccessPolicy.matcho"]),
         ({"engine": "matcho", "matcho": {"params": {"key": "#(?=x)"}}}, ["AccessPolicy.matcho"]),
-        ({"engine": "allow", "matcho": PATTERN}, ["AccessPolicy.matcho"]),
+        ({"engine": "allow", "matcho": PATTERN, "link": LINK}, ["AccessPolicy.matcho"]),
         ({"engine": "allow", "link": []}, ["AccessPolicy.link"]),
         ({"engine": "allow", "link": [{"reference": "x"}]}, ["AccessPolicy.link"]),
         ({"engine": "allow", "link": {"reference": "Client/x"}}, ["AccessPolicy.link"]),
@@ -104,15 +114,15 @@ def test_a_pattern_is_told_where_it_is_wrong():
 @pytest.mark.parametrize("text", [False, True])
 def test_a_policy_comes_back_from_the_store_as_it_was(text):
     pattern = {"params": {"account": "a", "expiration": "60" if text else 60, "key": None}}
-    values = {"id": "a", "engine": "matcho", "matcho": pattern, "link": [{"reference": "Client/x"}]}
+    values = {"id": "a", "engine": "matcho", "matcho": pattern, "link": LINK, "max-expiration": "60" if text else 60}
     fields = ACCESS_POLICY.fields(ACCESS_POLICY.read(Document(values, text)))
     resource = Resource("AccessPolicy", "a", fields)
     policy = ACCESS_POLICY.decode(resource, fields)
 
     assert all(isinstance(value, str) for value in fields.values())
-    assert {name: ACCESS_POLICY.represent(resource)[name] for name in values} == values
+    assert {name: ACCESS_POLICY.represent(resource)[name] for name in values} == values | {"max-expiration": 60}
     assert policy.link == {"x"}
-    assert policy.pattern.matches({"params": {"account": "a", "expiration": 60}})
+    assert policy.allows(Evaluation({"params": {"account": "a", "expiration": 60}}))
 
 
 def test_a_client_comes_back_from_the_store_without_its_secret():

@@ -5,6 +5,7 @@ from typing import Any
 from aiohttp import hdrs, web
 
 from service.access.callers import Caller
+from service.access.evaluation import TooMuchText
 from service.access.types import ACCESS_POLICY, REQUEST_NAMES, linked_client
 from service.errors import Invalid, Issue, StoreUnavailable
 from service.resources.suggestions import suggestion
@@ -27,14 +28,18 @@ _TEXTS = frozenset({"request-method", "uri"})
 )
 async def explain(request: web.Request) -> web.Response:
     target.reject_unknown_parameters(request[CONTEXT].query)
+    # Policies see no body that is not valid.
+    described_request = _request(request)
     # It tells of all policies, and so is for those who may list them.
     await require_permission(request, {"resource/type": ACCESS_POLICY.kind, "resource/id": None})
-    described_request = _request(request)
     access = request[CONTEXT].app.access
     if access is None:
         return render(request, {"allowed": True, "reason": "Nobody is asked for credentials here"})
     rules = await access.policies.of(_caller(described_request))
-    policy = rules.allowing(described_request)
+    try:
+        policy = rules.first_match(described_request)
+    except TooMuchText as error:
+        return render(request, {"allowed": False, "reason": f"It is denied, as {error}"})
     if policy is not None:
         return render(request, {"allowed": True, "policy": policy})
     mismatches = [{"policy": id_, "mismatch": text} for id_, text in rules.mismatches(described_request).items()]

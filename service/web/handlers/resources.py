@@ -10,6 +10,8 @@ from urllib.parse import urlencode
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
+from service.access.policies import warn_of_links_to
+from service.access.types import CLIENT
 from service.errors import Duplicate, Invalid, Issue, ResourceNotFound, StoreUnavailable, VersionConflict
 from service.resources.repository import Repository
 from service.resources.resource import Resource
@@ -33,6 +35,10 @@ LARGE_PAGE = 100
 
 # aiohttp would try this path for other methods of the literal path, too.
 _ID = r"{id:(?!\$explain$)[^/]+}"
+
+_METHODS_WITH_BODY = frozenset({hdrs.METH_POST, hdrs.METH_PUT, hdrs.METH_PATCH})
+# It stands for the one that is made for a new resource.
+_ANY_ID = "id"
 
 _VERSIONED = (hdrs.ETAG, hdrs.LAST_MODIFIED)
 _answers = partial(described, answer="{kind}", headers=_VERSIONED)
@@ -77,7 +83,25 @@ class ResourceHandlers:
     async def _require(self, request: web.Request, id: str | None) -> None:
         if request.method not in {hdrs.METH_GET, hdrs.METH_HEAD}:
             request[CONTEXT].app.audit.check()
+        if request.method in _METHODS_WITH_BODY and await self._policies_read_body(request):
+            self._check_body(request, id)
         await require_permission(request, {"resource/type": self._type.kind, "resource/id": id})
+
+    @staticmethod
+    async def _policies_read_body(request: web.Request) -> bool:
+        access, caller = request[CONTEXT].app.access, request[CONTEXT].caller
+        return access is not None and not caller.unlimited and "body" in (await access.policies.of(caller)).names
+
+    def _check_body(self, request: web.Request, id: str | None) -> None:
+        """Raise Invalid for a body that is not valid, whatever is stored. A policy must see none of these.
+
+        Compiling a pattern takes time, so callers whose policies do not read bodies are not answered so far.
+        """
+        body = request[CONTEXT].body
+        if request.method == hdrs.METH_PATCH:
+            self._type.check_patch(body)
+        else:
+            self._type.read(body.under(_ANY_ID if id is None else id))
 
     @_answers(
         "read{kind}",
@@ -182,6 +206,8 @@ class ResourceHandlers:
         resource = await self._repository(request).delete(self._type, id_, precondition(request))
         if resource is not None:
             self._audit(request, "delete", resource)
+            if self._type is CLIENT:
+                await warn_of_links_to(id_, self._repository(request))
         if resource is None or no_content:
             return web.Response(status=HTTPStatus.NO_CONTENT)
         return self._answer(request, resource)

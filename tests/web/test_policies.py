@@ -1,0 +1,332 @@
+"""Policies over HTTP: values that no regex can decide, rules for what is stored, policies from before the rules."""
+
+import asyncio
+import json
+import logging
+
+import pytest
+from aiohttp import encode_basic_auth, hdrs
+from multidict import CIMultiDict
+from support.accounts import KEYS
+
+from service.access.evaluation import MAX_SEARCHED_BYTES, MAX_VALUE_BYTES
+from service.app import create_app
+from service.resources.store import EmbeddedStore
+from service.settings import load
+
+ROOT_SECRET, SECRET = "a root secret, long enough", "a secret of the team"
+ROOT, TEAM, PARTNER = (
+    encode_basic_auth(id_, secret) for id_, secret in (("root", ROOT_SECRET), ("team", SECRET), ("partner", SECRET))
+)
+SETTINGS = {"SIGNER_ROOT_CLIENT_ID": "root", "SIGNER_ROOT_CLIENT_SECRET": ROOT_SECRET}
+DOWNLOAD = "/aws/storage/acme/uploads/x"
+LINK = [{"reference": "Client/team"}]
+PATTERN = {"params": {"account": "acme"}}
+
+
+class Service:
+    """Asks an application that has an account ``acme`` and a Client ``team``."""
+
+    def __init__(self, client):
+        self.client = client
+
+    async def ask(self, method, path, *, auth=TEAM, headers=(), **options):
+        headers = CIMultiDict(headers)
+        headers.add(hdrs.AUTHORIZATION, auth)
+        response = await self.client.request(method, path, headers=headers, **options)
+        await response.read()
+        return response
+
+    async def status(self, method, path, **options):
+        return (await self.ask(method, path, **options)).status
+
+    async def put(self, path, **fields):
+        response = await self.ask("PUT", path, auth=ROOT, json=fields)
+        assert response.status in {200, 201}, await response.text()
+        return await response.json()
+
+    async def policy(self, pattern, id_="policy", **fields):
+        return await self.put(f"/AccessPolicy/{id_}", engine="matcho", matcho=pattern, **fields)
+
+    async def explained(self, **described):
+        answer = await self.ask("POST", "/AccessPolicy/$explain", auth=ROOT, json=described)
+        assert answer.status == 200
+        return await answer.json()
+
+
+@pytest.fixture
+def store():
+    return EmbeddedStore()
+
+
+@pytest.fixture
+async def service(aiohttp_client, audit_log, store):
+    app = create_app(load(SETTINGS), store=store, audit=audit_log)
+    service = Service(await aiohttp_client(app))
+    await service.put("/Client/team", secret=SECRET, grant_types=["basic"])
+    await service.put("/AwsAccount/acme", **KEYS)
+    return service
+
+
+# Values that a regular expression cannot decide.
+
+
+def role(pattern):
+    return {"params": {"account": "acme"}, "headers": {"x-role": pattern}}
+
+
+UNDECIDABLE = {
+    "not": role({"$not": "#admin"}),
+    "not a prefix": role({"$not": "#^admin"}),
+    "one of": role({"$one-of": ["present?", "#admin"]}),
+    "one of, the other way round": role({"$one-of": ["#admin", "present?"]}),
+    "not, of the whole": {"$not": {"headers": {"x-role": "#admin"}}},
+    "elsewhere": {"$one-of": [PATTERN, {"headers": {"x-role": "#admin"}}]},
+}
+
+
+@pytest.mark.parametrize("pattern", UNDECIDABLE.values(), ids=UNDECIDABLE)
+async def test_a_header_that_is_too_long_slips_through_no_pattern(service, pattern):
+    await service.policy(pattern)
+    # Each of them is as long as a header may be.
+    headers = CIMultiDict([("X-Role", "a" * 5000), ("X-Role", "a" * 5000)])
+
+    assert await service.status("GET", DOWNLOAD, headers={"X-Role": "a"}) == 200
+    assert await service.status("GET", DOWNLOAD, headers=headers) == 403
+
+
+@pytest.mark.parametrize("pattern", UNDECIDABLE.values(), ids=UNDECIDABLE)
+async def test_a_header_that_is_not_utf_8_slips_through_no_pattern(service, pattern):
+    await service.policy(pattern)
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.client.port)
+    head = f"GET {DOWNLOAD} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {TEAM}\r\nConnection: close\r\n"
+    writer.write(head.encode() + b"X-Role: adm\xffin\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+
+    assert answer.startswith(b"HTTP/1.1 403 ")
+
+
+@pytest.mark.parametrize("value", ["a" * (MAX_VALUE_BYTES + 1), "é" * MAX_VALUE_BYTES, "a" * 1_000_000])
+async def test_an_explanation_names_a_value_that_no_regex_can_decide(service, value):
+    await service.policy(role({"$not": "#admin"}))
+    told = await service.explained(params={"account": "acme"}, headers={"x-role": value})
+
+    assert told == {
+        "allowed": False,
+        "policies": [
+            {
+                "policy": "policy",
+                "mismatch": "headers.x-role.$not cannot be decided: the value is longer than 8192 bytes",
+            }
+        ],
+    }
+
+
+async def test_a_request_makes_policies_search_so_much_text_at_most(service, caplog):
+    text = "b" * 8000
+    most = MAX_SEARCHED_BYTES // len(text)
+    for number in range(most):
+        await service.policy({"headers": {"x-role": f"#[a-c]{{{number + 1}}}d"}}, f"a-{number:03}")
+    await service.policy({"params": {"account": "acme"}}, "b")
+    before = await service.status("GET", DOWNLOAD, headers={"X-Role": text})
+    await service.policy({"headers": {"x-role": "#[a-c]e"}}, "a-last")
+    after = await service.status("GET", DOWNLOAD, headers={"X-Role": text})
+    told = await service.explained(params={"account": "acme"}, headers={"x-role": text})
+
+    assert (before, after) == (200, 403)
+    assert "A request is denied, as regular expressions of the policies would search more than 262144" in caplog.text
+    assert told["allowed"] is False
+    assert "would search more than 262144 bytes" in told["reason"]
+
+
+async def test_policies_of_one_regex_search_a_text_once(service):
+    for number in range(100):
+        await service.policy(
+            {"headers": {"x-role": "#[a-c]d"}, "params": {"account": {"$enum": [number]}}}, f"a-{number:03}"
+        )
+    await service.policy({"params": {"account": "acme"}}, "b")
+
+    assert await service.status("GET", DOWNLOAD, headers={"X-Role": "b" * 8000}) == 200
+
+
+# Bodies are valid before a policy reads them.
+
+BODY_POLICY = {"params": {"resource/type": "AwsAccount"}, "body": {"host": {"$not": "#evil"}}}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "fields", "status"),
+    [
+        ("PUT", "/AwsAccount/acme", {**KEYS, "host": ["evil"]}, 422),
+        ("PUT", "/AwsAccount/acme", {**KEYS, "host": "evil.example"}, 403),
+        ("PUT", "/AwsAccount/acme", {**KEYS, "nonsense": 1}, 422),
+        ("PUT", "/AwsAccount/acme", {**KEYS, "host": "a" * 1_000_000}, 422),
+        ("PUT", "/AwsAccount", {**KEYS, "id": ["acme"]}, 422),
+        ("POST", "/AwsAccount", {**KEYS, "host": {"name": "evil"}}, 422),
+        ("POST", "/AwsAccount?_id=acme", {"host": 5}, 422),
+        ("PATCH", "/AwsAccount/acme", {"host": ["evil"]}, 422),
+        ("PATCH", "/AwsAccount/acme", {"host": "bad host"}, 422),
+        ("PATCH", "/AwsAccount/acme", {"nonsense": 1}, 422),
+        ("PATCH", "/AwsAccount/acme", {"host": "evil.example"}, 403),
+        ("PATCH", "/AwsAccount/acme", {"host": None, "region": "eu-west-1"}, 200),
+        ("PATCH", "/AwsAccount/absent", {"host": None}, 404),
+        ("PATCH", "/Client/team", {"grant_types": "x"}, 422),
+        ("POST", "/AccessPolicy/$explain", {"body": "x"}, 422),
+    ],
+)
+async def test_a_policy_reads_no_body_that_is_not_valid(service, method, path, fields, status):
+    await service.policy(BODY_POLICY)
+
+    assert await service.status(method, path, json=fields) == status
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+@pytest.mark.parametrize("fields", [{"host": ["evil"]}, {"host": "evil.example"}, {"region": 5}, {"host": {}}])
+async def test_an_answer_before_the_policies_tells_nothing_of_what_is_stored(service, method, fields):
+    await service.policy({"params": {"resource/type": "Client"}, "body": {"host": "x"}})
+    answers = [await service.ask(method, f"/AwsAccount/{id_}", json=fields) for id_ in ("acme", "absent")]
+
+    assert await answers[0].read() == await answers[1].read()
+    assert answers[0].status in {403, 422}
+
+
+# What a policy must have when it is stored.
+
+REFUSED = {
+    "allow without a link": {"engine": "allow"},
+    "allow with a link of null": {"engine": "allow", "link": None},
+    "a link to a Client that does not exist": {"engine": "allow", "link": [*LINK, {"reference": "Client/absent"}]},
+    "the same in another form": {"engine": "allow", "link": [{"id": "absent", "resourceType": "Client"}]},
+    "an empty mapping": {"engine": "matcho", "matcho": {"params": {}}},
+    "an empty mapping beside others": {"engine": "matcho", "matcho": {"request-method": "get", "params": {}}},
+    "an empty mapping inside": {"engine": "matcho", "matcho": {"jwt": {"realm": {}}, "params": {"account": "acme"}}},
+    "an empty mapping in an operator": {"engine": "matcho", "matcho": {"params": {"$one-of": [{"key": "x"}, {}]}}},
+    "an empty mapping in a list": {"engine": "matcho", "matcho": {"jwt": {"aud": [{}]}}},
+    "an empty mapping under $not": {"engine": "matcho", "matcho": {"jwt": {"$not": {}}}},
+    "what every request has": {"engine": "matcho", "matcho": {"params": "present?", "uri": "present?"}},
+    "with a link, too": {"engine": "matcho", "matcho": {"params": "present?"}, "link": LINK},
+}
+
+
+@pytest.mark.parametrize("fields", REFUSED.values(), ids=REFUSED)
+async def test_a_policy_that_allows_more_than_it_says_is_not_stored(service, faults, fields):
+    answers = [await service.ask("PUT", "/AccessPolicy/policy", auth=ROOT, json=fields)]
+    answers.append(await service.ask("POST", "/AccessPolicy", auth=ROOT, json=fields))
+    await service.policy(PATTERN, link=LINK)
+    patch = {"matcho": None, **fields, "link": fields.get("link")} if fields["engine"] == "allow" else fields
+    if "link" in fields or fields["engine"] == "allow":
+        answers.append(await service.ask("PATCH", "/AccessPolicy/policy", auth=ROOT, json=patch))
+
+    field = "AccessPolicy.link" if fields["engine"] == "allow" else "AccessPolicy.matcho"
+    for answer in answers:
+        assert await faults(answer, 422) == ("invalid", [field] if answer.status == 422 else [])
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+async def test_a_stored_link_is_not_dropped(service, faults, method):
+    await service.policy(PATTERN, link=LINK)
+    fields = {"engine": "matcho", "matcho": PATTERN} if method == "PUT" else {"link": None}
+    answer = await service.ask(method, "/AccessPolicy/policy", auth=ROOT, json=fields)
+
+    assert await faults(answer, 422) == ("invalid", ["AccessPolicy.link"])
+    assert (await (await service.ask("GET", "/AccessPolicy/policy", auth=ROOT)).json())["link"] == LINK
+
+
+async def test_a_policy_that_was_deleted_may_come_back_without_its_link(service):
+    await service.policy(PATTERN, link=LINK)
+    await service.ask("DELETE", "/AccessPolicy/policy", auth=ROOT)
+
+    assert "link" not in await service.policy(PATTERN)
+
+
+async def test_a_policy_is_read_changed_and_saved(service):
+    """As aidboxpy and fhirpy do it: the whole resource is sent back, ``meta`` and ``resourceType`` included."""
+    await service.policy({**PATTERN, "headers": "present?"}, link=LINK, **{"max-expiration": 600})
+    shown = await (await service.ask("GET", "/AccessPolicy/policy", auth=ROOT)).json()
+    saved = await service.put("/AccessPolicy/policy", **{**shown, "description": "for the team"})
+    patched = await service.ask("PATCH", "/AccessPolicy/policy", auth=ROOT, json={"description": "for all"})
+
+    assert {**saved, "meta": None} == {**shown, "meta": None, "description": "for the team"}
+    assert patched.status == 200
+    assert await service.status("GET", f"{DOWNLOAD}?expiration=600") == 200
+
+
+async def test_a_client_is_deleted_whoever_names_it(service, caplog):
+    await service.put("/AccessPolicy/a", engine="allow", link=LINK)
+    await service.policy(PATTERN, "b", link=[{"id": "team", "resourceType": "Client"}])
+    await service.policy({"params": {"account": "other"}}, "c")
+    before = await service.status("GET", DOWNLOAD)
+    deleted = await service.status("DELETE", "/Client/team", auth=ROOT)
+    await service.put("/Client/partner", secret=SECRET, grant_types=["basic"])
+
+    assert (before, deleted) == (200, 200)
+    assert await service.status("GET", DOWNLOAD) == 401
+    assert await service.status("GET", DOWNLOAD, auth=PARTNER) == 403
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
+        "Client/team is deleted; these policies still name it, and grant nobody for it: a, b"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("expiration", "status"), [("?expiration=600", 200), ("?expiration=601", 403), ("", 403), ("?expiration=1", 200)]
+)
+async def test_a_policy_allows_no_longer_than_its_max_expiration(service, expiration, status):
+    await service.policy(PATTERN, **{"max-expiration": 600})
+
+    assert await service.status("GET", f"{DOWNLOAD}{expiration}") == status
+
+
+async def test_max_expiration_is_plain_digits_in_yaml_and_another_policy_may_allow_more(service):
+    headers = {"Content-Type": "text/yaml"}
+    body = "engine: allow\nlink: [{reference: Client/team}]\nmax-expiration: 600"
+    stored = await service.ask("PUT", "/AccessPolicy/a", auth=ROOT, data=body, headers=headers)
+    refused = await service.status("GET", f"{DOWNLOAD}?expiration=601")
+    explained = await service.explained(client={"id": "team"}, params={"account": "acme", "expiration": 601})
+    await service.policy(PATTERN, "b", link=LINK)
+
+    assert stored.status == 201
+    assert (refused, await service.status("GET", f"{DOWNLOAD}?expiration=601")) == (403, 200)
+    # It bounds what is signed, and nothing else is.
+    assert await service.status("GET", "/AwsAccount") == 200
+    assert explained["policies"] == [{"policy": "a", "mismatch": "params.expiration is more than max-expiration, 600"}]
+
+
+# Policies that were stored before there were such rules.
+
+OUTDATED = {
+    "allow": {"engine": "allow"},
+    "empty": {"engine": "matcho", "matcho": json.dumps({"params": {}})},
+    "present": {"engine": "matcho", "matcho": json.dumps({"uri": "present?"})},
+}
+
+
+async def started(aiohttp_client, audit_log, store, caplog):
+    caplog.clear()
+    await aiohttp_client(create_app(load(SETTINGS), store=store, audit=audit_log))
+    return [record.getMessage() for record in caplog.records if "stored policies" in record.getMessage()]
+
+
+async def test_outdated_policies_are_listed_in_one_warning_at_the_start(
+    aiohttp_client, audit_log, service, store, caplog
+):
+    await service.policy(PATTERN, "fine")
+    before = await started(aiohttp_client, audit_log, store, caplog)
+    for id_, fields in OUTDATED.items():
+        await store.replace("AccessPolicy", id_, fields, seen=None, judged=True)
+    warnings = await started(aiohttp_client, audit_log, store, caplog)
+
+    assert before == []
+    assert len(warnings) == 1
+    assert warnings[0].endswith(": allow, empty, present")
+
+
+@pytest.mark.parametrize("fields", OUTDATED.values(), ids=OUTDATED)
+async def test_an_outdated_policy_goes_on(service, store, fields):
+    before = await service.status("GET", DOWNLOAD)
+    await store.replace("AccessPolicy", "old", fields, seen=None, judged=True)
+    shown = await (await service.ask("GET", "/AccessPolicy/old", auth=ROOT)).json()
+
+    assert (before, await service.status("GET", DOWNLOAD)) == (403, 200)
+    assert await service.status("PUT", "/AccessPolicy/old", auth=ROOT, json=shown) == 422
+    assert await service.status("DELETE", "/AccessPolicy/old", auth=ROOT) == 200
