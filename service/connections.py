@@ -34,7 +34,10 @@ HANDSHAKE_DRAIN_SECONDS = 0.1
 RESERVED_FILES = 64
 
 _SO_ATTACH_FILTER = 26
-_FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+_FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nX-Content-Type-Options: nosniff\r\n"
+    b"Content-Length: 0\r\nConnection: close\r\n\r\n"
+)
 
 
 class Connection(web.RequestHandler):
@@ -78,7 +81,9 @@ class Connection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """Answer a request that the parser rejected. The parser's message quotes it, and it may hold a password."""
-        return super().handle_error(request, status, exc, message and "The request is malformed")
+        response = super().handle_error(request, status, exc, message and "The request is malformed")
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
 
     def is_new(self) -> bool:
         """Whether no request has come yet."""

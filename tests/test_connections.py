@@ -179,6 +179,7 @@ async def test_connections_above_the_most_are_told_so_and_room_is_found_again(se
         writer.close()
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b"Retry-After: 1\r\n" in answer
+        assert b"X-Content-Type-Options: nosniff\r\n" in answer
     held[0][1].close()
     await asyncio.sleep(0.1)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -86,7 +86,7 @@ def test_a_byte_order_mark_may_begin_it():
 
 # What each reader of the service makes of documents of growing depth, and of numbers of growing length.
 OUTCOMES = """
-import asyncio, json, sys
+import asyncio, json, sys, time
 from pathlib import Path
 from issuer import SigningKey, key_set
 from service.access.jwt import JwtVerifier, UntrustedToken
@@ -111,7 +111,7 @@ def pattern(depth):
     return made
 
 def token(claims):
-    own = json.dumps({"iss": "i", "aud": "a", "exp": 9e9})[:-1]
+    own = json.dumps({"iss": "i", "aud": "a", "iat": time.time(), "exp": 9e9})[:-1]
     return KEY.token(f'{own}, "x": {claims}}}'.encode())
 
 def stored(depth):

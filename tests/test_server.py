@@ -287,6 +287,7 @@ def test_what_a_parser_refuses_is_quoted_in_no_log_and_no_answer(service):
     answers.append(service.exchange(b"GET http://u:s3cr3t@h:99999/ HTTP/1.1\r\n" + CLOSE + b"\r\n"))
 
     assert [parsed(answer)[0] for answer in answers] == [400] * 4
+    assert {parsed(answer)[1]["x-content-type-options"] for answer in answers} == {"nosniff"}
     assert eventually(lambda: len(service.log) >= before + 4)
     assert "s3cr3t" not in str(service.log[before:]) + str(answers)
 

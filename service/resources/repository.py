@@ -246,7 +246,8 @@ class Repository:
             changed = change(seen)
             if issues := await type_.write_issues(changed, seen, self._exists):
                 raise Invalid(*issues)
-            self._check(type_, type_.model(changed))
+            if type_.kind in self._checks:
+                self._check(type_, type_.model(changed))
             values = await self._keeper.kept(type_, id, changed, seen, may_redirect=may_redirect)
             stored = await self._store.replace(type_.kind, id, type_.fields(values), seen=seen, judged=True)
             if stored is None:

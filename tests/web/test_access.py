@@ -164,7 +164,7 @@ async def test_what_a_policy_allowed_ends_with_it(allowed, change):
     if change == "delete":
         await allowed.ask("DELETE", "/AccessPolicy/policy", auth=ROOT)
     elif change == "link away":
-        await allowed.client_named("x", "hush hush")
+        await allowed.client_named("x", "hush hush hush hush")
         await allowed.ask("PATCH", "/AccessPolicy/policy", auth=ROOT, json={"link": [{"reference": "Client/x"}]})
     else:
         await allowed.policy({"params": {"account": "acme", "key": "y"}})
@@ -691,7 +691,7 @@ async def test_a_jwt(trusting, make, status):
 
 
 async def test_who_comes_with_a_jwt_is_no_client(trusting):
-    await trusting.client_named("None", "hush hush")
+    await trusting.client_named("None", "hush hush hush hush")
     await trusting.put("AccessPolicy", "linked", engine="allow", link=[{"reference": "Client/None"}])
     token = f"Bearer {KEY.token(claims(sub='lab:job', client_id='team', azp='None'))}"
 
