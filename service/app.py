@@ -35,7 +35,7 @@ from service.web.context import APP, Access, AppContext
 from service.web.forwarded import TrustedProxies
 from service.web.handlers import client_secrets, health, pages, policy_explain, signing, token_endpoint
 from service.web.handlers.resources import ResourceHandlers
-from service.web.middleware import MIDDLEWARES
+from service.web.middleware import middlewares_for
 from service.web.routing import Route, add_routes
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def routes(settings: Settings) -> list[Route]:
 
 def _application(context: AppContext, table: Iterable[Route]) -> web.Application:
     # aiohttp's instrumentations add to the list of middlewares, so it must be a list.
-    middlewares = [*access_log.middlewares(context.access_log), *MIDDLEWARES]
+    middlewares = [*access_log.middlewares(context.access_log), *middlewares_for(context)]
     app = web.Application(middlewares=middlewares, client_max_size=context.max_body, handler_args=HANDLER_ARGS)
     app[APP] = context
     add_routes(app, table)

@@ -104,7 +104,9 @@ class CachedStore:
     async def get(self, kind: str, id: str, *, fresh: bool = False) -> Resource | None:
         if fresh:
             return await self._inner.get(kind, id, fresh=True)
-        resource: Resource | None = await self._find(_key(kind, id))
+        key = _key(kind, id)
+        entry = self._true_entry(key)
+        resource: Resource | None = entry.found if entry else await self._find(key)
         return resource
 
     async def replace(
@@ -119,7 +121,9 @@ class CachedStore:
 
     async def all(self, kind: str, *, changed: Collection[str] | None = ()) -> Sequence[Resource]:
         del changed
-        found: Sequence[Resource] = await self._find(_key(kind, ALL))
+        key = _key(kind, ALL)
+        entry = self._true_entry(key)
+        found: Sequence[Resource] = entry.found if entry else await self._find(key)
         return found
 
     async def keep(self, kind: str, id: str, fields: Mapping[str, str], *, seconds: int) -> None:
@@ -182,9 +186,7 @@ class CachedStore:
         self._drop(_key(kind, ALL))
 
     async def _find(self, key: str) -> Any:
-        if entry := self._true_entry(key):
-            CACHE_HITS.inc()
-            return entry.found
+        """Read what is not cached, or tell a stale entry while the store is away."""
         CACHE_MISSES.inc()
         try:
             return await self._ask(key)
@@ -202,6 +204,7 @@ class CachedStore:
             # To move it at each use would touch its neighbours, which in a large cache are far away.
             entry.era = self._era
             self._entries.move_to_end(key)
+        CACHE_HITS.inc()
         return entry
 
     async def _ask(self, key: str) -> Any:

@@ -9,7 +9,7 @@ from itertools import count
 from time import perf_counter
 
 from aiohttp import hdrs, web
-from aiohttp.typedefs import Handler
+from aiohttp.typedefs import Handler, Middleware
 from multidict import istr
 
 from service.errors import Invalid, Issue, NotAcceptable, Overloaded
@@ -19,7 +19,7 @@ from service.web.access import identify, require_permission
 from service.web.context import APP, CONTEXT, AppContext, RequestContext
 from service.web.error_response import error_response
 from service.web.negotiation import negotiated_type
-from service.web.routing import UNMATCHED_ROUTE, Guard, Route, route_of
+from service.web.routing import ROUTES, UNMATCHED_ROUTE, Guard, Route
 
 # An istr is looked up in half the time of a str.
 _X_REQUEST_ID, _X_DURATION, _SERVER = istr("X-Request-Id"), istr("X-Duration"), istr("Server")
@@ -34,7 +34,8 @@ _METHODS_WITH_BODY = frozenset({hdrs.METH_POST, hdrs.METH_PUT, hdrs.METH_PATCH})
 async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request an id, answer errors with outcomes, and measure the time."""
     started = perf_counter()
-    app, route = request.app[APP], route_of(request)
+    application = request.app
+    app, route = application[APP], application[ROUTES].get(request.match_info.route, UNMATCHED_ROUTE)
     context = request[CONTEXT] = RequestContext(app, route, _request_id(request))
     app.state.in_flight += 1
     try:
@@ -64,14 +65,15 @@ async def negotiate(request: web.Request, handler: Handler) -> web.StreamRespons
     context = request[CONTEXT]
     path, query = target.split(request)
     target.check(path)
-    context.query = target.query(query)
+    if query:
+        context.query = target.query(query)
+        if context.query.get("_pretty", "false") not in {"true", "false"}:
+            raise Invalid(Issue("_pretty must be true or false", "_pretty"))
     try:
         context.answer_type = negotiated_type(request)
     except NotAcceptable:
         if not context.route.fixed_media_type:
             raise
-    if context.query.get("_pretty", "false") not in {"true", "false"}:
-        raise Invalid(Issue("_pretty must be true or false", "_pretty"))
     return await handler(request)
 
 
@@ -103,6 +105,16 @@ async def authorize(request: web.Request, handler: Handler) -> web.StreamRespons
 
 
 MIDDLEWARES = (observe, check_origin, negotiate, authenticate, read_body, authorize)
+
+
+def middlewares_for(app: AppContext) -> list[Middleware]:
+    """Return the middlewares that an application needs: each one costs every request."""
+    unused = set()
+    if not (app.loopback_only or app.cors_origins):
+        unused.add(check_origin)
+    if app.access is None:
+        unused |= {authenticate, authorize}
+    return [middleware for middleware in MIDDLEWARES if middleware not in unused]
 
 
 def _check_load(app: AppContext, route: Route) -> None:

@@ -1,10 +1,12 @@
 """Plain data to a response, in the format that was negotiated."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
 from aiohttp import hdrs, web
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from service.web import codec
 from service.web.context import CONTEXT
@@ -33,5 +35,10 @@ def render_url(request: web.Request, url: str) -> web.Response:
         return render(request, {"url": url}, headers=NO_STORE)
     # A signed URL has no character that JSON or YAML would escape, and an encoder takes as long as the signature.
     text = f"url: {url}\n" if context.answer_type.format == "yaml" else f'{{"url":"{url}"}}'
-    headers = {hdrs.CONTENT_TYPE: context.answer_type.content_type, **NO_STORE}
-    return web.Response(body=text.encode(), headers=headers)
+    return web.Response(body=text.encode(), headers=_url_headers(context.answer_type.content_type))
+
+
+# Copying a table of headers takes a third of the time of making one from names and values.
+@lru_cache(maxsize=16)
+def _url_headers(content_type: str) -> CIMultiDictProxy[str]:
+    return CIMultiDictProxy(CIMultiDict({hdrs.CONTENT_TYPE: content_type, **NO_STORE}))

@@ -68,6 +68,7 @@ async def _not_found(_: web.Request) -> web.StreamResponse:
 
 UNMATCHED_ROUTE = Route(hdrs.METH_ANY, UNMATCHED, _not_found, guard=Guard.HANDLER)
 ROUTES: web.AppKey[Mapping[web.AbstractRoute, Route]] = web.AppKey("ROUTES", Mapping)
+"""The route of each match; UNMATCHED_ROUTE stands for an unknown path or method."""
 
 
 def add_routes(app: web.Application, routes: Iterable[Route]) -> None:
@@ -75,15 +76,12 @@ def add_routes(app: web.Application, routes: Iterable[Route]) -> None:
     app[ROUTES] = {registered: route for route in routes for registered in app.router.add_routes([route])}
 
 
-def route_of(request: web.Request) -> Route:
-    """The route of a request, ``UNMATCHED_ROUTE`` for an unknown path or method."""
-    return request.app[ROUTES].get(request.match_info.route, UNMATCHED_ROUTE)
-
-
 def mount_prefix(request: web.Request) -> str:
     """The path under which the application is mounted by ``add_subapp``; empty for an application of its own.
 
     Source: https://docs.aiohttp.org/en/stable/web_advanced.html#nested-applications
     """
-    resource = request.match_info.route.resource
-    return resource.canonical.removesuffix(route_of(request).pattern) if resource else ""
+    route = request.match_info.route
+    if route.resource is None:
+        return ""
+    return route.resource.canonical.removesuffix(request.app[ROUTES][route].pattern)
