@@ -78,6 +78,8 @@ def choice(*words: str, any_case: bool = False) -> fields.Field[str]:
 def root_secret(secret: str) -> None:
     if 0 < len(secret) < SHORTEST_ROOT_SECRET:
         raise ValidationError(f"must be at least {SHORTEST_ROOT_SECRET} characters; openssl rand -base64 32 makes one")
+    if not secret.isprintable() or secret != secret.strip():
+        raise ValidationError("must have no invisible character, and no space at an end: it was pasted with one")
 
 
 def allowed_host(host: str) -> None:

@@ -146,6 +146,8 @@ def test_a_setting_is_read(variable, text, value):
         ("SIGNER_IDLE_SECONDS", "0"),
         ("SIGNER_DEFAULT_USE_SSL", "yes"),
         ("SIGNER_REQUIRE_SSL", "yes"),
+        ("SIGNER_ROOT_CLIENT_SECRET", "rootsecret-0123456789 "),
+        ("SIGNER_ROOT_CLIENT_SECRET", "rootsecret-0123456789\u200b"),
         ("SIGNER_ALLOWED_HOSTS", "http://minio"),
         ("SIGNER_ALLOWED_HOSTS", "*"),
         ("SIGNER_ALLOWED_HOSTS", "MinIO"),

@@ -17,7 +17,16 @@ from service.access.matcho import MalformedPattern, Pattern, PatternFault, compi
 from service.access.unrestricted import unrestricted_faults
 from service.errors import Issue
 from service.resources.resource import Resource
-from service.resources.schemas import ID, ID_RULE, MAX_EXPIRATION_SECONDS, Masked, Number, ResourceSchema, Text
+from service.resources.schemas import (
+    ID,
+    ID_RULE,
+    MAX_EXPIRATION_SECONDS,
+    VISIBLE,
+    Masked,
+    Number,
+    ResourceSchema,
+    Text,
+)
 from service.resources.stored_secret import HashedSecret, StoredSecret
 from service.resources.types import AWS_ACCOUNT, Exists, ResourceType, Secret
 
@@ -33,7 +42,7 @@ MIN_SECRET = 16
 # How long the secret before a new one stays valid.
 PREVIOUS_SECONDS, MAX_PREVIOUS_SECONDS = 86_400, 604_800
 
-_SECRET_RULE = "must be 16 to 512 characters of Unicode, none of them a control character"  # noqa: S105 - a message
+_SECRET_RULE = "must be 16 to 512 visible characters of Unicode, with spaces only inside"  # noqa: S105 - a message
 _DROPPED_LINK = "the stored policy has one, and without it this would be for every caller; delete it to begin anew"
 _DESCRIPTION_RULE = "must be at most 1024 characters, none of them a control character"
 
@@ -134,8 +143,9 @@ def secret_field() -> Text:
     """A secret that somebody chooses for a Client."""
     return Text(
         metadata={"examples": ["<secret-of-16-characters>"]},
-        rule=rf"[^\x00-\x1f\x7f\ud800-\udfff]{{{MIN_SECRET},512}}",
+        rule=rf"(?! )(?:{VISIBLE}| ){{{MIN_SECRET - 1},511}}{VISIBLE}",
         message=_SECRET_RULE,
+        visible=True,
     )
 
 

@@ -82,6 +82,8 @@ class Reachability:
         self._is_anew = False
         self._watcher: asyncio.Task[None] | None = None
         self._complained_at: dict[str, float] = {}
+        self._refusals: dict[str, str] = {}
+        """Why Redis refused the last call, by the call's name."""
 
     async def call(self, command: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """What ``command`` answers; it may be run more than once. Metrics show it under its name.
@@ -94,12 +96,15 @@ class Reachability:
             raise self._away()
         began = perf_counter()
         try:
-            return await self._persist(command, *args, **kwargs)
+            answer = await self._persist(command, *args, **kwargs)
         except LOST:
             STORE_ERRORS[command.__name__, "unreachable"].inc()
             raise self._away() from None
         except RedisError as error:
             raise self.refused(command.__name__, error) from None
+        else:
+            self._refusals.pop(command.__name__, None)
+            return answer
         finally:
             STORE_CALLS[command.__name__,].observe(perf_counter() - began)
 
@@ -122,7 +127,8 @@ class Reachability:
 
     def warnings(self) -> Sequence[str]:
         """What an operator should change on the server, in sentences."""
-        return self._server.warnings if self._server else ()
+        refusals = [f"Redis refuses {call}: {problem}" for call, problem in self._refusals.items()]
+        return [*(self._server.warnings if self._server else ()), *refusals]
 
     def look_anew(self) -> None:
         """Find out on a new connection which server the address leads to."""
@@ -181,6 +187,7 @@ class Reachability:
         # Redis 7 puts WRONGTYPE first, older ones behind "Error running script".
         if isinstance(error, ResponseError) and "WRONGTYPE" in str(error):
             return WrongType("The account store holds something else under this key")
+        self._refusals[call] = reason(error)
         kind = type(error).__name__
         if monotonic() - self._complained_at.get(kind, -inf) >= COMPLAINT_SECONDS:
             self._complained_at[kind] = monotonic()

@@ -248,7 +248,8 @@ def _with_culprits(message: str, text: str) -> str:
 
 
 # Surrogates are bytes that are not UTF-8 in Redis.
-_VISIBLE = rf"[^{INVISIBLE}\ud800-\udfff]"
+VISIBLE = rf"[^{INVISIBLE}\ud800-\udfff]"
+"""A pattern for one visible character."""
 
 
 class AwsAccountSchema(ResourceSchema):
@@ -273,14 +274,14 @@ class AwsAccountSchema(ResourceSchema):
     )
     secret_access_key = Text(
         # A passphrase of MinIO may have spaces inside; at an end they come from pasting.
-        rf"(?!{SEALED})(?! )(?:{_VISIBLE}| ){{0,511}}{_VISIBLE}",
+        rf"(?!{SEALED})(?! )(?:{VISIBLE}| ){{0,511}}{VISIBLE}",
         f"must be 1 to 512 visible characters of Unicode, with spaces only inside, and not begin with {SEALED!r}",
         visible=True,
         metadata={"examples": ["<secret-access-key>"]},
     )
     masked_secret_access_key = Masked(data_key="_secret-access-key")
     session_token = Text(
-        rf" {{0,8192}}|(?!{SEALED}){_VISIBLE}{{1,8192}}",
+        rf" {{0,8192}}|(?!{SEALED}){VISIBLE}{{1,8192}}",
         f"must be at most 8192 visible characters of Unicode, and not begin with {SEALED!r}",
         visible=True,
     )

@@ -612,3 +612,20 @@ async def test_what_another_version_of_the_service_found_valid_is_looked_at_agai
 
     assert read.judged is False
     assert read.version == written.version
+
+
+async def test_refused_writes_are_a_warning_until_one_succeeds(own_redis):
+    store = RedisStore.at(own_redis.url)
+    await store.open()
+    async with Redis.from_url(own_redis.url) as operator:
+        await operator.config_set("maxmemory", "1")
+        with pytest.raises(StoreUnavailable):
+            await store.replace("AwsAccount", "a", {}, seen=None)
+        full = [warning for warning in store.warnings() if "Redis refuses" in warning]
+        await operator.config_set("maxmemory", "0")
+        await store.replace("AwsAccount", "a", {}, seen=None)
+    healthy = [warning for warning in store.warnings() if "Redis refuses" in warning]
+    await store.close()
+
+    assert any("compare_and_set" in warning for warning in full)
+    assert healthy == []

@@ -334,3 +334,13 @@ async def test_guesses_at_the_revocation_endpoint_are_limited_too(ask):
     statuses = [(await revoke(ask, "x", ("team", f"guess {n}")))[0] for n in range(11)]
 
     assert statuses == [401] * 10 + [429]
+
+
+@pytest.mark.parametrize(
+    "secret", ["client-secret-0123 ", " client-secret-0123", "client-secret\u200b-0123", "client-\u00a0secret-0123"]
+)
+async def test_a_secret_with_an_invisible_character_is_refused_by_its_name(ask, faults, secret):
+    answer = await ask("PUT", "/Client/pasted", json={"secret": secret, "grant_types": ["basic"]})
+
+    assert await faults(answer, 422) == ("invalid", ["Client.secret"])
+    assert "it has U+" in await answer.text()

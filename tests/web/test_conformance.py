@@ -29,8 +29,8 @@ ROOT = {"SIGNER_ROOT_CLIENT_ID": "root", "SIGNER_ROOT_CLIENT_SECRET": "a root se
 MARKERS = {f"_{secret}" for type_ in RESOURCE_TYPES for secret in type_.secrets}
 
 # What may become of a request, as it should be or not: another version is stored than the one it is for.
-ACCEPTED = ["2xx", "3xx", "401", "403", "404", "409", "412", "429"]
-REFUSED = ["400", "401", "403", "404", "405", "406", "409", "412", "415", "422", "429"]
+ACCEPTED = ["2xx", "3xx", "401", "403", "404", "409", "412", "413", "429"]
+REFUSED = ["400", "401", "403", "404", "405", "406", "409", "412", "413", "415", "422", "429"]
 
 
 def _config(*, examples, boundaries):
@@ -60,8 +60,8 @@ def _document():
     return made
 
 
-thorough = schemathesis.openapi.from_dict(_document(), config=_config(examples=15, boundaries=True))
-brief = schemathesis.openapi.from_dict(_document(), config=_config(examples=5, boundaries=False))
+thorough = schemathesis.openapi.from_dict(_document(), config=_config(examples=10, boundaries=True))
+brief = schemathesis.openapi.from_dict(_document(), config=_config(examples=3, boundaries=False))
 # The same handlers answer there.
 EXCLUDED = "^/fhir/"
 
