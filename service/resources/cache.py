@@ -105,8 +105,12 @@ class CachedStore:
         if fresh:
             return await self._inner.get(kind, id, fresh=True)
         key = _key(kind, id)
-        entry = self._true_entry(key)
-        resource: Resource | None = entry.found if entry else await self._find(key)
+        resource: Resource | None
+        if entry := self._true_entry(key):
+            CACHE_HITS.inc()
+            resource = entry.found
+        else:
+            resource = await self._find(key)
         return resource
 
     async def replace(
@@ -122,8 +126,12 @@ class CachedStore:
     async def all(self, kind: str, *, changed: Collection[str] | None = ()) -> Sequence[Resource]:
         del changed
         key = _key(kind, ALL)
-        entry = self._true_entry(key)
-        found: Sequence[Resource] = entry.found if entry else await self._find(key)
+        found: Sequence[Resource]
+        if entry := self._true_entry(key):
+            CACHE_HITS.inc()
+            found = entry.found
+        else:
+            found = await self._find(key)
         return found
 
     async def keep(self, kind: str, id: str, fields: Mapping[str, str], *, seconds: int) -> None:
@@ -204,7 +212,6 @@ class CachedStore:
             # To move it at each use would touch its neighbours, which in a large cache are far away.
             entry.era = self._era
             self._entries.move_to_end(key)
-        CACHE_HITS.inc()
         return entry
 
     async def _ask(self, key: str) -> Any:
