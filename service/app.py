@@ -134,8 +134,7 @@ def _application(context: AppContext, table: Iterable[Route]) -> web.Application
     # aiohttp's instrumentations add to the list of middlewares, so it must be a list.
     middlewares = [*access_log.middlewares(context.access_log), *middlewares_for(context)]
     app = web.Application(middlewares=middlewares, client_max_size=context.max_body, handler_args=HANDLER_ARGS)
-    app[APP] = context
-    add_routes(app, table)
+    app[APP] = replace(context, routes=add_routes(app, table))
     return app
 
 

@@ -15,7 +15,6 @@ from urllib.parse import quote
 ALGORITHM = "AWS4-HMAC-SHA256"
 SERVICE = "s3"
 TERMINATOR = "aws4_request"
-_ALGORITHM = f"X-Amz-Algorithm={ALGORITHM}"
 
 _BLOCK_BYTES = sha256().block_size
 _INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
@@ -93,15 +92,18 @@ def sign_query(
     if scope is not credentials.scope and scope != credentials.scope:
         _derive(credentials, scope)
     lines, names = f"host:{host}\n", "host"
-    credential = f"{credentials.encoded_id}%2F{scope.encoded}"
-    dated = f"{_ALGORITHM}&X-Amz-Credential={credential}&X-Amz-Date={instant}&X-Amz-Expires={expires_in}"
-    token, signed_headers = credentials.token_query, "&X-Amz-SignedHeaders=host"
+    dated = (
+        f"X-Amz-Algorithm={ALGORITHM}&X-Amz-Credential={credentials.encoded_id}%2F{scope.encoded}"
+        f"&X-Amz-Date={instant}&X-Amz-Expires={expires_in}"
+    )
+    signed_headers = "&X-Amz-SignedHeaders=host"
     if headers:
         lines, names = _canonical_headers(host, headers)
         signed_headers = f"&X-Amz-SignedHeaders={names.replace(';', '%3B')}"
-    # AWS' parameters are in a fixed order in the URL, but sorted in what is signed.
-    url_query = f"{dated}{signed_headers}{token}"
-    canonical_query = f"{dated}{token}{signed_headers}"
+    url_query = canonical_query = dated + signed_headers
+    if token := credentials.token_query:
+        # AWS' parameters are in a fixed order in the URL, but sorted in what is signed.
+        url_query, canonical_query = f"{dated}{signed_headers}{token}", f"{dated}{token}{signed_headers}"
     if query:
         url_query = "&".join([*(f"{_encode(name)}={_encode(value)}" for name, value in query.items()), url_query])
         canonical_query = _sorted(url_query)

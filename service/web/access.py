@@ -81,7 +81,7 @@ def _policy_request(request: web.Request, params: Mapping[str, Any], names: froz
         "params": params,
     }
     if "uri" in names:
-        seen["uri"] = target.decode(target.split(request)[0], "path").removeprefix(mount_prefix(request))
+        seen["uri"] = target.decode(target.split(request)[0], "path").removeprefix(mount_prefix(request, context.route))
     if "client" in names:
         seen["client"] = {"id": caller.client, "resourceType": "Client"} if caller.client else None
     if "jwt" in names:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from aiohttp import web
@@ -20,6 +21,7 @@ from service.web.routing import Route
 
 DEFAULT_ANSWER_TYPE = media.answer_type(None, None, None)
 _NO_BODY = Document({}, text=False)
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -76,27 +78,30 @@ class AppContext:
     """``SIGNER_ACCESS_LOG``."""
 
     state: ServerState = field(default_factory=ServerState)
+    routes: Mapping[web.AbstractRoute, Route] = field(default_factory=dict)
+    """The route of each match; UNMATCHED_ROUTE stands for an unknown path or method."""
 
 
-@dataclass(slots=True)
 class RequestContext:
     """What the middlewares learned about one request.
 
     It does not refer to the request: such a reference cycle would have to wait for the garbage collector.
     """
 
-    app: AppContext
-    route: Route
-    request_id: str
-    query: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = _NOTHING
     answer_type: AnswerType = DEFAULT_ANSWER_TYPE
     body: Document = _NO_BODY
     caller: Caller = ANYBODY
     policy: str | None = None
     """The id of the policy that allowed the request, None where no policy was needed."""
 
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Any] = _NOTHING
     """The ``params`` that policies see."""
+
+    def __init__(self, app: AppContext, route: Route, request_id: str) -> None:
+        self.app = app
+        self.route = route
+        self.request_id = request_id
 
 
 APP = web.AppKey("APP", AppContext)

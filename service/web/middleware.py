@@ -19,7 +19,7 @@ from service.web.access import identify, require_permission
 from service.web.context import APP, CONTEXT, AppContext, RequestContext
 from service.web.error_response import error_response
 from service.web.negotiation import negotiated_type
-from service.web.routing import ROUTES, UNMATCHED_ROUTE, Guard, Route
+from service.web.routing import UNMATCHED_ROUTE, Guard, Route
 
 # An istr is looked up in half the time of a str.
 _X_REQUEST_ID, _X_DURATION, _SERVER = istr("X-Request-Id"), istr("X-Duration"), istr("Server")
@@ -34,8 +34,8 @@ _METHODS_WITH_BODY = frozenset({hdrs.METH_POST, hdrs.METH_PUT, hdrs.METH_PATCH})
 async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request an id, answer errors with outcomes, and measure the time."""
     started = perf_counter()
-    application = request.app
-    app, route = application[APP], application[ROUTES].get(request.match_info.route, UNMATCHED_ROUTE)
+    app = request.app[APP]
+    route = app.routes.get(request.match_info.route, UNMATCHED_ROUTE)
     context = request[CONTEXT] = RequestContext(app, route, _request_id(request))
     app.state.in_flight += 1
     try:

@@ -67,21 +67,17 @@ async def _not_found(_: web.Request) -> web.StreamResponse:
 
 
 UNMATCHED_ROUTE = Route(hdrs.METH_ANY, UNMATCHED, _not_found, guard=Guard.HANDLER)
-ROUTES: web.AppKey[Mapping[web.AbstractRoute, Route]] = web.AppKey("ROUTES", Mapping)
-"""The route of each match; UNMATCHED_ROUTE stands for an unknown path or method."""
 
 
-def add_routes(app: web.Application, routes: Iterable[Route]) -> None:
-    """Add routes to an application that has none yet."""
-    app[ROUTES] = {registered: route for route in routes for registered in app.router.add_routes([route])}
+def add_routes(app: web.Application, routes: Iterable[Route]) -> Mapping[web.AbstractRoute, Route]:
+    """Add routes to an application, and return them by aiohttp's route."""
+    return {registered: route for route in routes for registered in app.router.add_routes([route])}
 
 
-def mount_prefix(request: web.Request) -> str:
-    """The path under which the application is mounted by ``add_subapp``; empty for an application of its own.
+def mount_prefix(request: web.Request, route: Route) -> str:
+    """The path under which the application of ``route`` is mounted by ``add_subapp``; empty where it is not.
 
     Source: https://docs.aiohttp.org/en/stable/web_advanced.html#nested-applications
     """
-    route = request.match_info.route
-    if route.resource is None:
-        return ""
-    return route.resource.canonical.removesuffix(request.app[ROUTES][route].pattern)
+    resource = request.match_info.route.resource
+    return resource.canonical.removesuffix(route.pattern) if resource else ""

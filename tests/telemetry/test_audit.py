@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from support.waiting import until
 
 from service.errors import AuditUnavailable
-from service.telemetry import audit, denials, line_writer
+from service.telemetry import audit, denials, events, line_writer
 from service.telemetry.audit import AuditLog
 from service.telemetry.lines import PIPE_BYTES
 from service.telemetry.metrics import AUDIT_EVENTS
@@ -582,8 +582,8 @@ async def test_events_are_counted_by_what_was_written(reader):
 
 def test_the_documented_examples_are_what_is_written(written, monkeypatch):
     monkeypatch.setattr(audit.time, "time_ns", lambda: 1369353600_123456_000)
-    monkeypatch.setattr(audit.secrets, "token_hex", lambda _: "c1a7e05b93d24f68")
-    monkeypatch.setattr(audit.os, "getpid", lambda: 7)
+    monkeypatch.setattr(events.secrets, "token_hex", lambda _: "c1a7e05b93d24f68")
+    monkeypatch.setattr(events.os, "getpid", lambda: 7)
     documented = [block.replace("\n", "") for kind, block in blocks("docs/security/audit.md") if kind == "json"]
     repeats = [{**DENIED, "key": f"{number}.txt", "request_id": str(number)} for number in range(1, 8)]
 

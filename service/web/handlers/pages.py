@@ -54,11 +54,15 @@ class DocumentHandlers:
 
     @_described("openApiJson", "This document as JSON", answer="OpenApi", media=(DEFAULT_TYPES["json"],))
     async def as_json(self, request: web.Request) -> web.Response:
-        return _static(request, DEFAULT_TYPES["json"], partial(self._bytes, "json", prefix=mount_prefix(request)))
+        return self._answer(request, "json")
 
     @_described("openApiYaml", "This document as YAML", answer="OpenApi", media=(DEFAULT_TYPES["yaml"],))
     async def as_yaml(self, request: web.Request) -> web.Response:
-        return _static(request, DEFAULT_TYPES["yaml"], partial(self._bytes, "yaml", prefix=mount_prefix(request)))
+        return self._answer(request, "yaml")
+
+    def _answer(self, request: web.Request, form: Format) -> web.Response:
+        prefix = mount_prefix(request, request[CONTEXT].route)
+        return _static(request, DEFAULT_TYPES[form], partial(self._bytes, form, prefix=prefix))
 
 
 @described("start", "Leads to the documentation", statuses=(HTTPStatus.TEMPORARY_REDIRECT,))

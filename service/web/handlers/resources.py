@@ -281,7 +281,7 @@ class ResourceHandlers:
 
     def _url(self, request: web.Request, resource: Resource) -> str:
         """The path of a resource, the same for requests under ``/fhir``."""
-        base = mount_prefix(request)
+        base = mount_prefix(request, request[CONTEXT].route)
         return f"{base}/{self._type.kind}/{resource.id}"
 
     def _bundle(self, request: web.Request, found: Page, *, count: int, page: int) -> dict[str, Any]:
