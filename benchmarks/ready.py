@@ -12,7 +12,6 @@ from redis import Redis
 
 from benchmarks import cores, crowd, example, load, servers
 from benchmarks.contest import Skipped
-from benchmarks.load import Request
 from benchmarks.servers import Server
 from benchmarks.sockets import Answer
 
@@ -125,10 +124,10 @@ def constant(path: str = "") -> Iterator[Server]:
     """The floor, whose answer has the size of ours, and as many headers."""
     size, headers = _measures(_our_answer())
     with servers.peer("constant", str(size), str(headers), path=path) as server:
-        measures = _measures(load.ask(server.address, Request("/")))
+        measures = _measures(load.ask(server.address, example.GET))
         if measures != (size, headers):
             raise load.LoadError(f"The floor answers {measures} bytes and headers, we {(size, headers)}")
-        yield server
+        yield replace(server, signs=False)
 
 
 @contextmanager

@@ -41,6 +41,9 @@ class Server:
     authorization: str = ""
     """What its callers say of themselves."""
 
+    signs: bool = True
+    """Whether its answers are compared with what aiobotocore signs."""
+
     @property
     def port(self) -> int:
         """Raises ServerError where it listens on a unix socket."""

@@ -131,7 +131,7 @@ def driven(serve: Serve, request: Request) -> Side:
 def _check(server: Server, request: Request) -> None:
     """Ask once, and compare what is signed with aiobotocore's."""
     answer = load.ask(server.address, replace(request, authorization=server.authorization))
-    if request in example.SIGNS:
+    if server.signs and request in example.SIGNS:
         example.check(request, answer.body)
 
 

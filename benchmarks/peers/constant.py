@@ -11,6 +11,8 @@ from aiohttp.typedefs import Handler
 
 # Content-Type, Content-Length, Date and Server.
 HEADERS_OF_AIOHTTP = 4
+# It is asked for the same URLs as the service, which take aiohttp longer than "/" does.
+PATH = "/aws/storage/{account}/{bucket}/{key:.+}"
 VALUE = "x" * 20
 
 
@@ -27,7 +29,7 @@ def main(address: str, size: int, headers: int) -> None:
         return web.Response(body=body, content_type="application/json", headers=further)
 
     app = web.Application(middlewares=[passing])
-    app.add_routes([web.get("/", answer)])
+    app.add_routes([web.get(PATH, answer)])
     loop = uvloop.new_event_loop()
     if address.isdigit():
         web.run_app(app, host="127.0.0.1", port=int(address), access_log=None, print=None, loop=loop)

@@ -13,6 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from service.access.root import Root, RootTokens, is_root_token
@@ -238,8 +239,7 @@ class Callers:
             except UntrustedToken as error:
                 raise Unauthenticated(f"The token is not trusted: {error.reason}") from None
             return Caller(f"jwt:{claims.get('sub', '')}", jwt=claims)
-        id_ = await self._sessions.find(token)
-        return Caller(f"Client/{id_}", id_)
+        return _client_caller(await self._sessions.find(token))
 
     async def _client(self, id_: str) -> Client | None:
         stored = await self._repository.find(CLIENT, id_) if CLIENT.is_id(id_) else None
@@ -273,7 +273,12 @@ def basic_credentials(authorization: str) -> tuple[str, str]:
 
 
 def _caller(verified: VerifiedCredential) -> Caller:
-    return ROOT if verified is _ROOT else Caller(f"Client/{verified[0]}", verified[0])
+    return ROOT if verified is _ROOT else _client_caller(verified[0])
+
+
+@lru_cache(maxsize=1024)
+def _client_caller(id_: str) -> Caller:
+    return Caller(f"Client/{id_}", id_)
 
 
 def _is_jwt(token: str) -> bool:

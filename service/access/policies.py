@@ -83,13 +83,15 @@ class Policies:
         If the store is away, the first request that reaches it has the warning logged.
         """
         try:
-            await self._refresh()
+            self._use(await self._repository.all(ACCESS_POLICY))
         except StoreUnavailable:
             return
 
     async def of(self, caller: Caller) -> Rules:
         """Return the rules of a caller. Raises StoreUnavailable."""
-        await self._refresh()
+        listing = await self._repository.all(ACCESS_POLICY)
+        if listing is not self._listing:
+            self._use(listing)
         # All to whom no policy links share their rules: there may be any number of them, described ones too.
         client = caller.client if caller.client in self._linked else None
         if client not in self._rules:
@@ -97,9 +99,8 @@ class Policies:
             self._rules[client] = Rules(policies)
         return self._rules[client]
 
-    async def _refresh(self) -> None:
-        listing = await self._repository.all(ACCESS_POLICY)
-        if listing is not self._listing and (self._listing is None or list(listing) != list(self._listing)):
+    def _use(self, listing: Sequence[Resource]) -> None:
+        if self._listing is None or list(listing) != list(self._listing):
             # What is no policy allows nothing; reading it tells what is wrong.
             models = (self._repository.model_if_valid(ACCESS_POLICY, resource) for resource in listing)
             self._policies = [policy for policy in models if policy]
@@ -155,7 +156,7 @@ def _candidate(policy: AccessPolicy, uses: Mapping[str, int]) -> _Candidate:
 def _value(request: Mapping[str, Any], path: tuple[str, ...]) -> Any:
     value: Any = request
     for name in path:
-        value = value.get(name) if isinstance(value, Mapping) else None
+        value = value.get(name) if isinstance(value, (dict, Mapping)) else None
     return value
 
 

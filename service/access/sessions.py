@@ -87,7 +87,7 @@ class Sessions:
             client is None
             or now >= session.ends_at
             or CLIENT_CREDENTIALS not in client.grant_types
-            or all(secret.fingerprint != session.proof for secret in client.secrets_at(now))
+            or session.proof not in [secret.fingerprint for secret in client.secrets_at(now)]
         ):
             raise Unauthenticated(_INVALID)
         return client.id

@@ -33,7 +33,7 @@ _STATE_STYLE = (
     " set it to true for MinIO, Garage or Ceph, or to false if the server reads the bucket from the host name"
 )
 # Their names in ``params``.
-_OPERATIONS = {PUT_OBJECT: "upload", GET_OBJECT: "download", DELETE_OBJECT: "delete"}
+_OPERATIONS = {PUT_OBJECT.name: "upload", GET_OBJECT.name: "download", DELETE_OBJECT.name: "delete"}
 _UPLOAD_FIELDS = UploadSchema().names
 
 
@@ -49,7 +49,7 @@ class SigningRequest(NamedTuple):
     def params(self) -> dict[str, Any]:
         """The ``params`` that policies see: the values that will be signed."""
         return {
-            "operation": _OPERATIONS[self.operation],
+            "operation": _OPERATIONS[self.operation.name],
             "account": self.account,
             "bucket": self.bucket,
             "key": self.key,
