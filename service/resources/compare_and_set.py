@@ -1,14 +1,14 @@
 """The one way in which a hash in Redis changes: whole, if it is as expected, under a version that Redis gives."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from redis.asyncio import Redis
 from redis.exceptions import BusyLoadingError, NoScriptError, OutOfMemoryError, RedisError
 
 from service.errors import StoreUnavailable
 from service.resources.reachability import Reachability, WrongType
-from service.resources.resource import VERSION
+from service.resources.resource import VERSION, VERSION_COPY
 from service.resources.store import NothingWritten
 from service.resources.topology import is_demotion
 
@@ -24,12 +24,12 @@ for i = 3, 2 * expected + 1, 2 do
 end
 local version, kept = ARGV[1], {}
 if version == '' then
-  version, kept['_version'] = '0', true
+  version, kept['_version'], kept['_versionCopy'] = '0', true, true
 elseif #ARGV > 2 * expected + 2 then
   local now = redis.call('TIME')
   version = string.format('%.0f', math.max(tonumber(version), now[1] * 1000000 + now[2]))
-  redis.call('HSET', KEYS[1], '_version', version)
-  kept['_version'] = true
+  redis.call('HSET', KEYS[1], '_version', version, '_versionCopy', version)
+  kept['_version'], kept['_versionCopy'] = true, true
 end
 for i = 2 * expected + 3, #ARGV, 2 do
   redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
@@ -66,7 +66,7 @@ async def swap(
         StoreUnavailable: where one may have.
     """
     least = "" if same_version else new.get(VERSION, "0")
-    arguments = [least, str(len(old)), *_flat(old), *_flat(new, but=VERSION)]
+    arguments = [least, str(len(old)), *_flat(old), *_flat(new, but=(VERSION, VERSION_COPY))]
     doubts = 0
 
     async def compare_and_set() -> str:
@@ -100,8 +100,8 @@ async def _run_script(client: Redis, key: str, arguments: Sequence[str]) -> str:
     return answer
 
 
-def _flat(record: Mapping[str, str], *, but: str = "") -> Iterator[str]:
+def _flat(record: Mapping[str, str], *, but: Collection[str] = ()) -> Iterator[str]:
     for name, text in record.items():
-        if name != but:
+        if name not in but:
             yield name
             yield text

@@ -16,7 +16,7 @@ from service.resources.compare_and_set import swap
 from service.resources.index import Index
 from service.resources.pacing import paced
 from service.resources.reachability import CONNECTIONS, Reachability, WrongType
-from service.resources.resource import VERSION, WRITES, Record, Resource, compose, rewrite
+from service.resources.resource import VERSION, VERSION_COPY, WRITES, Record, Resource, compose, rewrite
 from service.resources.store import Clock, Page, StoreListener, utc_now
 from service.resources.topology import Arrivals, connect, is_demotion
 from service.resources.types import AWS_ACCOUNT
@@ -80,7 +80,7 @@ class RedisStore:
             return None
         # A repair that found no hash yet may have taken the entry out, and a hash that an operator made has had none.
         await self._index.put(kind, [id])
-        return Resource(kind, id, {**record, VERSION: version}, judged=judged)
+        return Resource(kind, id, {**record, VERSION: version, VERSION_COPY: version}, judged=judged)
 
     async def rewrite(self, seen: Resource, fields: Mapping[str, str]) -> bool:
         record = rewrite(seen, fields)

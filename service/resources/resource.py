@@ -10,6 +10,8 @@ from typing import Any
 
 # The service's own fields of a record begin with an underscore; all others are a resource's, under their wire names.
 VERSION, CREATED, UPDATED, DIGEST, WRITES = "_version", "_createdAt", "_lastUpdated", "_digest", "_writes"
+# The version again. If the two differ, somebody has changed the version, which may have been used before.
+VERSION_COPY = "_versionCopy"
 
 # A writer whose answer was lost looks for its own mark; this many later writers may have come between.
 WRITES_REMEMBERED = 8
@@ -102,10 +104,13 @@ class Resource:
         return version if version < LARGEST_VERSION else 0
 
     def recognise(self) -> bool:
-        """Whether the fields are as the service wrote them, and so as valid as they were then.
+        """Whether the version and the fields are as the service wrote them, and so as valid as they were then.
 
         An operator's ``redis-cli HSET`` makes this false.
         """
+        version = self.record.get(VERSION)
+        if self.record.get(VERSION_COPY, version) != version:
+            return False
         judged_by, colon, known = self.record.get(DIGEST, "").rpartition(":")
         if known != digest(self.fields):
             return False
@@ -124,6 +129,7 @@ def compose(
     return {
         **fields,
         VERSION: str(version),
+        VERSION_COPY: str(version),
         CREATED: created,
         UPDATED: instant,
         DIGEST: f"{JUDGED}{digest(fields)}" if judged else digest(fields),

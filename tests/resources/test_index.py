@@ -298,6 +298,7 @@ class TestWithinARest:
             listings = [asyncio.create_task(self.ids(store, None)) for _ in range(5)]
             meanwhile = await asyncio.gather(*listings)
             await asyncio.wait({store._index._repairs["AwsAccount"].task})
+        monkeypatch.setattr(index, "WAIT_SECONDS", HANG_SECONDS)
 
         assert meanwhile == [["a"]] * 5
         assert await self.ids(store, ()) == ["a", "b"]

@@ -134,6 +134,20 @@ async def test_what_an_operator_changes_gets_a_version_of_its_own(store, operato
     assert await store.get("AwsAccount", "a") == found
 
 
+@pytest.mark.parametrize("change", ["to one of before", "to one of the future", "away"])
+async def test_a_version_that_an_operator_changes_is_replaced_by_a_new_one(store, operator, change):
+    before = await write_often(store)
+    if change == "away":
+        await operator.hdel("AwsAccount:a", "_version")
+    else:
+        await operator.hset("AwsAccount:a", "_version", before[0] if change == "to one of before" else before[-1] + 9)
+    found = await store.get("AwsAccount", "a")
+
+    assert found.version > max(before)
+    assert found.recognise()
+    assert await store.get("AwsAccount", "a") == found
+
+
 async def test_what_an_operator_creates_is_a_resource(store, operator):
     await operator.hset("AwsAccount:a", mapping={"id": "a", "region": "eu-west-1"})
     found = await store.get("AwsAccount", "a")
@@ -263,18 +277,20 @@ async def test_a_version_is_the_clock_of_redis(store, operator):
     assert await operator.hget("AwsAccount:a", "_version") == str(written.version)
 
 
-@pytest.mark.parametrize("version", [4_102_444_800_000_000, 2**53 - 3])
+@pytest.mark.parametrize("version", [4_102_444_800_000_000, 2**53 - 4])
 async def test_a_version_grows_though_the_clock_is_behind_it(store, operator, version):
     await store.replace("AwsAccount", "a", {}, seen=None)
     await operator.hset("AwsAccount:a", "_version", version)
-    after = await store.replace("AwsAccount", "a", {}, seen=await store.get("AwsAccount", "a"))
+    seen = await store.get("AwsAccount", "a")
+    after = await store.replace("AwsAccount", "a", {}, seen=seen)
 
-    assert after.version == version + 1
+    assert (seen.version, after.version) == (version + 1, version + 2)
 
 
 async def test_a_small_version_of_an_earlier_release_grows(store, operator):
     await store.replace("AwsAccount", "a", {}, seen=None)
     await operator.hset("AwsAccount:a", "_version", 7)
+    await operator.hdel("AwsAccount:a", "_versionCopy")
     await operator.set("_sequence:AwsAccount", 7)
     seen = await store.get("AwsAccount", "a")
     after = await store.replace("AwsAccount", "a", {}, seen=seen)
