@@ -16,6 +16,8 @@ from processes import ServiceProcess
 from support.accounts import ACCOUNT
 from support.waiting import eventually
 
+pytestmark = pytest.mark.heavy
+
 SIGN = "/aws/storage/my-account/bucket/key"
 SETTINGS = {"SIGNER_MAX_CONCURRENCY": "0"}
 

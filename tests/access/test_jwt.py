@@ -114,6 +114,7 @@ async def test_a_projected_service_account_token_is_believed(verifier):
 
 
 @pytest.mark.parametrize("alg", sorted(ALGORITHMS))
+@pytest.mark.slow
 async def test_each_asymmetric_algorithm_is_believed(file, keys, verifier, alg):
     key = SigningKey(alg, alg)
     file.write_bytes(key_set(key))
@@ -327,6 +328,7 @@ TRAPS = {
 
 
 @pytest.mark.parametrize("trap", TRAPS)
+@pytest.mark.slow
 async def test_a_trap_is_not_believed(verifier, trap):
     token, reason = TRAPS[trap]
 
@@ -446,6 +448,7 @@ async def test_a_thousand_unknown_kids_cause_one_look(verifier, monkeypatch):
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
+@pytest.mark.slow
 async def test_no_change_of_a_token_is_believed_or_breaks(verifier, data):
     alphabet = string.ascii_letters + string.digits + "-_.=+ é\0"
     begin = data.draw(st.integers(0, len(TRUE)))

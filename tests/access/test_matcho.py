@@ -545,6 +545,7 @@ def decided(pattern, value, request):
 
 @settings(max_examples=300, deadline=None)
 @given(patterns, requests)
+@pytest.mark.slow
 def test_requests_are_judged_by_the_rules(pattern, request):
     compiled = compile_pattern(pattern)
 
@@ -555,6 +556,7 @@ def test_requests_are_judged_by_the_rules(pattern, request):
 
 @settings(max_examples=200, deadline=None)
 @given(patterns, requests)
+@pytest.mark.slow
 def test_a_request_that_misses_a_condition_does_not_match(pattern, request):
     compiled, evaluation = compile_pattern(pattern), Evaluation(request)
 

@@ -75,6 +75,7 @@ TEXTS = st.text("ab/-02^\n", max_size=6) | st.text(st.characters(codec="utf-8"),
 
 @settings(max_examples=500)
 @given(SOURCES, TEXTS)
+@pytest.mark.slow
 def test_a_regex_decides_as_the_engine_does(source, rest):
     try:
         reference = find_regex(source)

@@ -5,6 +5,8 @@ import pytest
 from live import installation
 from live.installation import NotInstalled, python_with
 
+pytestmark = pytest.mark.heavy
+
 METADATA = "Metadata-Version: 2.1\nName: thing\nVersion: 1\n"
 
 

@@ -9,6 +9,8 @@ from processes import ServiceProcess
 from redis import Redis
 from support.accounts import KEYS
 
+pytestmark = pytest.mark.heavy
+
 STALE_SECONDS = 2
 
 

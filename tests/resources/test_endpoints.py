@@ -107,6 +107,7 @@ ports = st.one_of(st.just(""), st.integers(1, 65535).map(":{}".format), st.sampl
 
 @settings(deadline=None)
 @given(names, ports, st.booleans())
+@pytest.mark.slow
 def test_a_client_leaves_a_canonical_host_as_it_is(name, port, use_ssl):
     try:
         url = parse_host(f"{name}{port}").base_url(use_ssl=use_ssl)

@@ -94,6 +94,7 @@ async def test_no_two_hashes_are_alike(hasher):
         PasswordHasher(1, 8, 1).hash("h\u00fcsh", salt=SALT),
     ],
 )
+@pytest.mark.slow
 async def test_nothing_fits_what_is_no_hash_of_it(hasher, text):
     assert await hasher.verify("h\u00fcsh", hashed(text)) is None
     assert await hasher.verify("", hashed(text)) is None
@@ -179,6 +180,7 @@ def test_a_key_takes_longer_than_a_hash():
     assert hashing.KEY_PASSES > hashing.PASSES
 
 
+@pytest.mark.slow
 def test_who_authenticates_nobody_does_not_load_argon2():
     code = "import sys, service.app; sys.exit('argon2' in sys.modules)"
 

@@ -289,6 +289,7 @@ class TestWithinARest:
 
     @pytest.mark.parametrize("command", ["scan", "zmscore", "zadd"])
     @pytest.mark.usefixtures("hasty")
+    @pytest.mark.slow
     async def test_a_repair_that_breaks_off_holds_up_no_listing_and_is_made_anew(
         self, store, operator, monkeypatch, command
     ):

@@ -372,6 +372,7 @@ async def test_the_rights_that_the_documentation_names_are_enough(limited, caplo
 
 
 @pytest.mark.parametrize("right", [word for word in LEAST if word[0] in "+~"])
+@pytest.mark.slow
 async def test_each_right_that_the_documentation_names_is_needed(limited, right, caplog, monkeypatch):
     caplog.set_level("DEBUG", logger="service.resources")
     monkeypatch.setattr(tracking, "HEARTBEAT_SECONDS", 0.01)

@@ -310,6 +310,7 @@ DATA = st.recursive(
 
 @settings(max_examples=300, deadline=None)
 @given(DATA, DATA)
+@pytest.mark.slow
 def test_a_merge_patch_agrees_with_the_rfcs_pseudocode_and_changes_neither(target, patch):
     before = copy.deepcopy((target, patch))
     result = merge_patch(target, patch)

@@ -204,6 +204,7 @@ async def test_the_embedded_store_gives_each_write_a_version_though_its_clock_st
     assert [first.version, second.version, third.version] == [1767225600000000 + n for n in range(3)]
 
 
+@pytest.mark.slow
 async def test_a_hundred_racing_writers_lose_no_update(store):
     chance = random.Random(0)  # noqa: S311 - no secret
 

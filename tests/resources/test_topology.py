@@ -190,6 +190,7 @@ class TestAnAddressThatMoves:
 
         assert await put(store, "new")
 
+    @pytest.mark.slow
     async def test_a_demotion_that_no_caller_meets_is_seen_by_a_check(self, store, switch, pair):
         one, two = pair
         switch.turn_to(two)
@@ -228,6 +229,7 @@ class TestAnAddressThatMoves:
         await until(lambda: reports.end_with(run_id))
         assert reports.moves == ["", run_id]
 
+    @pytest.mark.slow
     async def test_what_the_old_server_held_is_not_served_from_the_cache(self, cache, switch, pair):
         _, two = pair
         await put(cache, "old")

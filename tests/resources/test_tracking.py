@@ -117,6 +117,7 @@ async def test_what_is_nobodys_account_is_not_told(tracker, notes, operator):
     assert notes.told == [(KIND, "a\udcff")]
 
 
+@pytest.mark.slow
 async def test_many_changes_at_once_are_all_told(tracker, notes, operator):
     async with operator.pipeline(transaction=False) as pipe:
         for n in range(20_000):

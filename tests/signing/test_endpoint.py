@@ -355,6 +355,7 @@ def home(tmp_path):
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS, ids=lambda names: "+".join(f"{k}={v}" for k, v in names.items()))
+@pytest.mark.slow
 async def test_endpoints_do_not_depend_on_the_environment(make_endpoints, environment, home, monkeypatch):
     accounts = [
         account(),

@@ -116,6 +116,7 @@ def test_a_url_is_the_one_that_aiobotocore_presigns(presign_twice, account, oper
 
 @settings(EXAMPLES, max_examples=300)
 @given(accounts(st.sampled_from(ENDPOINTS)), operations, requests(long_keys))
+@pytest.mark.slow
 def test_a_long_key_is_signed_as_aiobotocore_signs_it(presign_twice, account, operation, request):
     ours, oracles = presign_twice(account, operation, request)
 

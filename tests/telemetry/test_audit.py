@@ -305,6 +305,7 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("target", ["pipe", "file", "appended file"])
+@pytest.mark.slow
 def test_lines_of_several_processes_stay_whole_and_in_order(tmp_path, reader, target):
     path = tmp_path / "audit.log"
     event = repr({name: value for name, value in SIGNED.items() if name != "key"})

@@ -48,6 +48,7 @@ def small_upload():
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from Linux' /proc")
+@pytest.mark.slow
 def test_unfinished_bodies_are_bounded_in_sum_and_their_memory_is_returned():
     unfinished = b"PUT /AwsAccount HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000001\r\n\r\n{" + b" " * 999_999
     with running(measured=False) as process:

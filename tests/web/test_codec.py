@@ -249,6 +249,7 @@ def test_a_body_beyond_the_limits_is_refused(load, body, why):
 @pytest.mark.parametrize("load", [codec.load_json, codec.load_yaml])
 @pytest.mark.parametrize("piece", PIECES)
 @pytest.mark.parametrize("start", ["", '{"a": ', "a: ", 'a: "', "a: |\n"])
+@pytest.mark.slow
 def test_a_mebibyte_of_anything_neither_crashes_nor_hangs(load, start, piece):
     body = (start + piece * (MIB // len(piece.encode()))).encode()
 

@@ -121,6 +121,7 @@ async def test_opentelemetry_names_spans_by_the_route(spans, audit_log, aiohttp_
     ]
 
 
+@pytest.mark.slow
 def test_gunicorn_serves_it_with_the_worker_of_aiohttp():
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -42,6 +42,7 @@ async def call(make_client):
         "s3-website-us-east-1.amazonaws.com",
     ],
 )
+@pytest.mark.slow
 async def test_a_custom_host_must_state_its_style_before_a_client_signs(call, faults, host):
     await call("PUT", "/AwsAccount/a", root=True, json={**KEYS, "host": host})
     refused = await call("GET", "/aws/storage/a/public/secretbkt/file.txt")
@@ -77,6 +78,7 @@ async def test_the_policy_is_asked_before_the_style(call, faults, method):
         ({}, "http://public.s3.amazonaws.com/secretbkt/file.txt?"),
     ],
 )
+@pytest.mark.slow
 async def test_an_account_whose_server_is_known_to_read_the_url_signs(call, fields, url):
     await call("PUT", "/AwsAccount/a", root=True, json={**KEYS, **fields})
     signed = await call("GET", "/aws/storage/a/public/secretbkt/file.txt")

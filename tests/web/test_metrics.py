@@ -66,6 +66,7 @@ async def test_requests_are_counted_by_method_route_and_status(client, account, 
     }
 
 
+@pytest.mark.slow
 async def test_no_path_of_a_client_becomes_a_label(client, raw, counted):
     choose = random.Random(0)  # noqa: S311
     for _ in range(100):
@@ -80,6 +81,7 @@ async def test_no_path_of_a_client_becomes_a_label(client, raw, counted):
     assert sum(told.values()) == 400
 
 
+@pytest.mark.slow
 async def test_a_request_that_fails_is_counted_as_answered(client, account, counted, monkeypatch):
     async def fail(*_, **__):
         raise ZeroDivisionError
@@ -90,6 +92,7 @@ async def test_a_request_that_fails_is_counted_as_answered(client, account, coun
     assert counted("request_duration_seconds_count") == {("GET", "/AwsAccount/{id}", "500"): 1}
 
 
+@pytest.mark.slow
 async def test_urls_are_counted_by_operation_when_they_are_signed(client, account, counted):
     target = "/aws/storage/my-account/my-bucket"
     for answered in [
@@ -105,6 +108,7 @@ async def test_urls_are_counted_by_operation_when_they_are_signed(client, accoun
     assert counted("urls_signed_total") == {("get_object",): 2, ("delete_object",): 1, ("put_object",): 1}
 
 
+@pytest.mark.slow
 async def test_calls_to_redis_are_counted_by_command(redis_url, counted):
     store = RedisStore.at(redis_url)
     await store.open()
@@ -120,6 +124,7 @@ async def test_calls_to_redis_are_counted_by_command(redis_url, counted):
     assert counted("store_errors_total") == {}
 
 
+@pytest.mark.slow
 async def test_calls_that_redis_refuses_are_counted(own_redis, counted):
     store = RedisStore.at(own_redis.url)
     await store.open()
@@ -134,6 +139,7 @@ async def test_calls_that_redis_refuses_are_counted(own_redis, counted):
     assert {reason for _, reason in counted("store_errors_total")} == {"refused"}
 
 
+@pytest.mark.slow
 async def test_calls_that_redis_does_not_hear_are_counted_also_when_none_is_sent(own_redis, counted):
     store = RedisStore.at(own_redis.url)
     await store.open()

@@ -240,6 +240,7 @@ async def chunks(size, piece=64 * 1024):
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["whole", "chunked"])
 @pytest.mark.parametrize(("size", "status"), [(MEBIBYTE, 400), (MEBIBYTE + 1, 413), (3 * MEBIBYTE, 413)])
+@pytest.mark.slow
 async def test_a_body_has_a_size_at_most(client, faults, chunked, size, status):
     data = chunks(size) if chunked else io.BytesIO(b" " * size)
     response = await client.put("/AwsAccount", data=data, headers={"Content-Type": "application/json"})
@@ -267,6 +268,7 @@ async def test_a_body_of_a_route_that_there_is_not_is_not_judged(client, faults)
 
 @pytest.mark.parametrize("count", [20, 500, 9_990])
 @pytest.mark.parametrize("type_", ["json", "yaml"])
+@pytest.mark.slow
 async def test_thousands_of_unknown_fields_are_not_all_listed(client, faults, count, type_):
     dump = json.dumps if type_ == "json" else yaml.safe_dump
     body = dump({f"field{number}": "x" for number in range(count)})
@@ -515,6 +517,7 @@ async def test_an_outcome_names_every_fault_in_order_of_the_query(client, faults
     assert await faults(response, 400) == ("invalid", ["a", "b"])
 
 
+@pytest.mark.slow
 def test_a_probe_without_a_host_is_served_while_open_on_loopback(service):
     answer = service.exchange(b"GET /live HTTP/1.0\r\n\r\n")
 
@@ -534,6 +537,7 @@ async def test_a_chunked_body_has_the_same_limit(make_client, faults, pieces):
     assert (await faults(response, 413))[0] == "too-long"
 
 
+@pytest.mark.slow
 def test_a_chunked_body_that_comes_with_its_head_has_the_same_limit():
     with running(SIGNER_MAX_BODY="1024") as process:
         head = b"PUT /AwsAccount HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"

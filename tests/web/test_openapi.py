@@ -58,6 +58,7 @@ def responses(path, method="get"):
     return DOCUMENT["paths"][path][method]["responses"]
 
 
+@pytest.mark.slow
 def test_the_document_is_valid_openapi_3_1():
     assert DOCUMENT["openapi"].startswith("3.1.")
     assert [*OpenAPIV31SpecValidator(DOCUMENT).iter_errors()] == []
@@ -76,6 +77,7 @@ def test_every_route_is_in_the_document_and_nothing_else_is():
     assert documented == {(route.method, route.pattern) for route in ROUTES}
 
 
+@pytest.mark.slow
 def test_the_routes_are_those_that_the_service_answers_on(service):
     answer = service.exchange(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
 
@@ -92,10 +94,12 @@ def test_the_version_is_the_services():
     assert DOCUMENT["info"]["version"] == service.__version__
 
 
+@pytest.mark.slow
 def test_json_and_yaml_say_the_same():
     assert yaml.safe_load(pages.document(ROUTES, "yaml")) == DOCUMENT
 
 
+@pytest.mark.slow
 def test_the_command_line_prints_the_document():
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "service", "openapi"],

@@ -86,6 +86,7 @@ UNDECIDABLE = {
 
 
 @pytest.mark.parametrize("pattern", UNDECIDABLE.values(), ids=UNDECIDABLE)
+@pytest.mark.slow
 async def test_a_header_that_is_too_long_slips_through_no_pattern(service, pattern):
     await service.policy(pattern)
     # Each of them is as long as a header may be.
@@ -96,6 +97,7 @@ async def test_a_header_that_is_too_long_slips_through_no_pattern(service, patte
 
 
 @pytest.mark.parametrize("pattern", UNDECIDABLE.values(), ids=UNDECIDABLE)
+@pytest.mark.slow
 async def test_a_header_that_is_not_utf_8_slips_through_no_pattern(service, pattern):
     await service.policy(pattern)
     reader, writer = await asyncio.open_connection("127.0.0.1", service.client.port)
@@ -140,6 +142,7 @@ async def test_a_request_makes_policies_search_so_much_text_at_most(service, cap
     assert "would search more than 262144 bytes" in told["reason"]
 
 
+@pytest.mark.slow
 async def test_policies_of_one_regex_search_a_text_once(service):
     for number in range(100):
         await service.policy(
@@ -175,6 +178,7 @@ BODY_POLICY = {"params": {"resource/type": "AwsAccount"}, "body": {"host": {"$no
         ("POST", "/AccessPolicy/$explain", {"body": "x"}, 422),
     ],
 )
+@pytest.mark.slow
 async def test_a_policy_reads_no_body_that_is_not_valid(service, method, path, fields, status):
     await service.policy(BODY_POLICY)
 
@@ -183,6 +187,7 @@ async def test_a_policy_reads_no_body_that_is_not_valid(service, method, path, f
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 @pytest.mark.parametrize("fields", [{"host": ["evil"]}, {"host": "evil.example"}, {"region": 5}, {"host": {}}])
+@pytest.mark.slow
 async def test_an_answer_before_the_policies_tells_nothing_of_what_is_stored(service, method, fields):
     await service.policy({"params": {"resource/type": "Client"}, "body": {"host": "x"}})
     answers = [await service.ask(method, f"/AwsAccount/{id_}", json=fields) for id_ in ("acme", "absent")]
@@ -210,6 +215,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("fields", REFUSED.values(), ids=REFUSED)
+@pytest.mark.slow
 async def test_a_policy_that_allows_more_than_it_says_is_not_stored(service, faults, fields):
     answers = [await service.ask("PUT", "/AccessPolicy/policy", auth=ROOT, json=fields)]
     answers.append(await service.ask("POST", "/AccessPolicy", auth=ROOT, json=fields))
@@ -271,6 +277,7 @@ async def test_a_client_is_deleted_whoever_names_it(service, caplog):
 @pytest.mark.parametrize(
     ("expiration", "status"), [("?expiration=600", 200), ("?expiration=601", 403), ("", 403), ("?expiration=1", 200)]
 )
+@pytest.mark.slow
 async def test_a_policy_allows_no_longer_than_its_max_expiration(service, expiration, status):
     await service.policy(PATTERN, **{"max-expiration": 600})
 

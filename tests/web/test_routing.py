@@ -26,6 +26,7 @@ async def test_a_path_matches_as_a_whole(raw, target, faults):
     assert (await faults(await raw("GET", target), 404))[0] == "not-found"
 
 
+@pytest.mark.slow
 async def test_the_server_in_general_is_a_target_of_no_route(service, faults):
     answer = service.exchange(b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
 

@@ -512,6 +512,7 @@ async def test_nothing_after_the_bucket_is_no_route_of_get(client, account, faul
 @pytest.mark.parametrize(("form", "dump"), [("json", codec.dump_json), ("yaml", codec.dump_yaml)])
 @pytest.mark.parametrize("host", [None, "[::1]:9000", "https://H.example:443/a/prefix"])
 @pytest.mark.parametrize("key", ['"', "\\", "a: b #c", "é\n", "'{}'", "%"])
+@pytest.mark.slow
 async def test_an_answer_is_written_as_the_codec_writes_it(client, account, raw, form, dump, host, key):
     await client.put("/AwsAccount", json={**account, "host": host})
     response = await raw("GET", f"{STORAGE}/{quote(key, safe='')}", headers={"Accept": f"application/{form}"})

@@ -171,6 +171,7 @@ trees = st.recursive(
 @given(trees)
 @example({"a": [[[], [{}]], {"b": [{"c": [["d"]]}]}]})
 @example({"a" * 2000: [{"b" * 2000: {"c" * 2000: ["d"]}, "e": "f"}]})
+@pytest.mark.slow
 def test_pyyaml_reads_back_exactly_the_same_values(data):
     written = dump_yaml(data)
 
@@ -188,6 +189,7 @@ def as_text(data):
 
 
 @given(st.dictionaries(keys, trees, max_size=4))
+@pytest.mark.slow
 def test_the_reader_reads_back_the_text_of_every_value(data):
     assert load_yaml(dump_yaml(data)) == as_text(data)
 
