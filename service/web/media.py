@@ -27,8 +27,7 @@ BODIES: Final[dict[str, Format]] = {**ANSWERS, MERGE_PATCH: "json"}
 
 FORM: Final = "application/x-www-form-urlencoded"
 
-_MAX_HEADER = 256  # A longer one is legal and rare: it is judged each time, so that what is remembered stays small.
-_REMEMBERED = 256
+_REMEMBERED = 64  # Clients use few different ones. A header has at most 8 KiB, which bounds the memory.
 _MAX_RANGES = 64  # Header lines, joined, could hold hundreds of thousands.
 
 # Names of UTF-8, and of the part of it that is ASCII.
@@ -55,13 +54,18 @@ class _Range(NamedTuple):
     earliness: int
 
 
+@lru_cache(_REMEMBERED)
 def body_format(content_type: str) -> Format:
     """Tell the format of a body by its Content-Type header.
 
     Raises:
         UnsupportedMediaType: for another type or charset; the text names the header to send.
     """
-    return (_body_format if len(content_type) <= _MAX_HEADER else _body_format.__wrapped__)(content_type)
+    form = BODIES.get(_essence(content_type))
+    if form is None:
+        raise UnsupportedMediaType(f"A body of this Content-Type cannot be read; {_ADVICE}")
+    _check_charset(content_type)
+    return form
 
 
 def is_form(content_type: str) -> bool:
@@ -72,39 +76,25 @@ def is_form(content_type: str) -> bool:
     return True
 
 
+@lru_cache(_REMEMBERED)
 def answer_type(format_parameter: str | None, accept: str | None, body_type: str | None) -> AnswerType:
     """Settle the answer's type: ``_format`` beats Accept (headers joined by comma) beats the body's own Content-Type.
 
     Raises:
         NotAcceptable: when none of what the client would take can be sent.
     """
-    length = len(format_parameter or "") + len(accept or "") + len(body_type or "")
-    return (_answer_type if length <= _MAX_HEADER else _answer_type.__wrapped__)(format_parameter, accept, body_type)
-
-
-@lru_cache(_REMEMBERED)
-def _body_format(content_type: str) -> Format:
-    form = BODIES.get(_essence(content_type))
-    if form is None:
-        raise UnsupportedMediaType(f"A body of this Content-Type cannot be read; {_ADVICE}")
-    _check_charset(content_type)
-    return form
-
-
-def _check_charset(content_type: str) -> None:
-    for quoted, plain in _CHARSET.findall(content_type):
-        if (quoted or plain).lower() not in _CHARSETS:
-            raise UnsupportedMediaType(f"A body in this charset cannot be read; {_ADVICE}, in UTF-8")
-
-
-@lru_cache(_REMEMBERED)
-def _answer_type(format_parameter: str | None, accept: str | None, body_type: str | None) -> AnswerType:
     if format_parameter is not None:
         return _answer(_by_name(format_parameter))
     own = _essence(body_type or "")
     offers = dict.fromkeys([own, *ANSWERS] if own in ANSWERS else ANSWERS)
     ranges = _ranges(accept or "")
     return _answer(_best(list(offers), ranges) if ranges else next(iter(offers)))
+
+
+def _check_charset(content_type: str) -> None:
+    for quoted, plain in _CHARSET.findall(content_type):
+        if (quoted or plain).lower() not in _CHARSETS:
+            raise UnsupportedMediaType(f"A body in this charset cannot be read; {_ADVICE}, in UTF-8")
 
 
 def _answer(name: str) -> AnswerType:

@@ -63,9 +63,7 @@ async def check_origin(request: web.Request, handler: Handler) -> web.StreamResp
 async def negotiate(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Read the query and choose the format of the answer."""
     context = request[CONTEXT]
-    path, query = target.split(request)
-    target.check(path)
-    if query:
+    if query := target.checked_query(request):
         context.query = target.query(query)
         if context.query.get("_pretty", "false") not in {"true", "false"}:
             raise Invalid(Issue("_pretty must be true or false", "_pretty"))

@@ -14,7 +14,18 @@ from service.resources.suggestions import suggestion
 _LONGEST_REMEMBERED = 256
 NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
 _EVERY_ROUTES = frozenset({"_format", "_pretty"})
+_PLAIN = re.compile(r"/[A-Za-z0-9._~/-]*").fullmatch
 _MALFORMED_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
+
+
+def checked_query(request: web.BaseRequest) -> str:
+    """Return the query as it was sent. Raises InvalidRequest for a target that is malformed before its query."""
+    # Nearly all targets are plain, and to take one apart takes three times as long.
+    if _PLAIN(request.raw_path):
+        return ""
+    path, query = split(request)
+    check(path)
+    return query
 
 
 def split(request: web.BaseRequest) -> tuple[str, str]:

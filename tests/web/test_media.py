@@ -186,20 +186,12 @@ def test_types_by_default_name_their_format():
         assert answer_type(form, None, None) == answer_type(None, content_type, None)
 
 
-def test_headers_of_any_length_leave_the_memory_small():
-    for number in range(2000):
+def test_few_headers_are_remembered():
+    for number in range(200):
         body_format(f"text/yaml; x={number}")
-        body_format(f"text/yaml; x={'y' * 300}{number}")
-        answer_type(None, f"*/*; x={number}", f"text/yaml; x={'y' * 300}{number}")
-        answer_type(None, f"*/*; x={number}", None)
+        answer_type(None, f"*/*; x={number}", f"text/yaml; x={number}")
 
-    for cached in (media._body_format, media._answer_type):
-        assert cached.cache_info().currsize <= 256
-    remembered = media._answer_type.cache_info(), media._body_format.cache_info()
-    answer_type(None, "*/*; x=" + "y" * 300, None)
-    body_format("text/yaml; x=" + "y" * 300)
-
-    assert (media._answer_type.cache_info(), media._body_format.cache_info()) == remembered
+    assert [cached.cache_info().currsize for cached in (body_format, answer_type)] == [64, 64]
 
 
 def test_an_accept_header_is_read_up_to_its_64th_range():

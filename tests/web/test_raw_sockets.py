@@ -12,6 +12,7 @@ from contextlib import ExitStack, suppress
 
 import pytest
 from processes import ServiceProcess, read_to_end
+from support.waiting import eventually
 
 pytestmark = pytest.mark.slow
 
@@ -66,7 +67,8 @@ def exchange(service, sent):
 
 
 def new_lines(service, before):
-    """What has been logged since, and a moment later."""
+    """What has been logged since, at least one line, and a moment later."""
+    assert eventually(lambda: len(service.log) > before)
     time.sleep(0.02)
     return service.log[before:]
 
