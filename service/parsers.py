@@ -4,7 +4,7 @@ A message completes a sentence that begins with the variable's name, and never r
 """
 
 import re
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,6 +13,8 @@ from marshmallow import ValidationError, fields, validate
 SHORTEST_ROOT_SECRET = 16
 
 
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
+_NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 _ALLOWED_HOST = re.compile(r"aws|(\*\.)?[a-z0-9_.-]+(:[0-9]{1,5})?|\[[0-9a-f:.]+\](:[0-9]{1,5})?")
 
 
@@ -53,6 +55,9 @@ class Flag(fields.Boolean):
     falsy = {"false"}
     default_error_messages = {"invalid": "must be true or false"}
 
+    def _deserialize(self, value: str, attr: str | None, data: Any, **kwargs: Any) -> bool:
+        return super()._deserialize(value.lower(), attr, data, **kwargs)
+
 
 class WordList(fields.List[str]):
     def _deserialize(self, value: str, attr: str | None, data: Any, **kwargs: Any) -> tuple[str, ...]:  # type: ignore[override]
@@ -70,9 +75,8 @@ class LowerCase(fields.String):
         return super()._deserialize(value.lower(), attr, data, **kwargs) or ""
 
 
-def choice(*words: str, any_case: bool = False) -> fields.Field[str]:
-    kind = LowerCase if any_case else fields.String
-    return kind(validate=validate.OneOf(words, error=f"must be one of: {', '.join(filter(None, words))}"))
+def choice(*words: str) -> fields.Field[str]:
+    return LowerCase(validate=validate.OneOf(words, error=f"must be one of: {', '.join(filter(None, words))}"))
 
 
 def root_secret(secret: str) -> None:
@@ -80,6 +84,22 @@ def root_secret(secret: str) -> None:
         raise ValidationError(f"must be at least {SHORTEST_ROOT_SECRET} characters; openssl rand -base64 32 makes one")
     if not secret.isprintable() or secret != secret.strip():
         raise ValidationError("must have no invisible character, and no space at an end: it was pasted with one")
+
+
+def listening_host(host: str) -> None:
+    # The system would read 127.1 or 0x7f000001 as an address.
+    if not is_ip_address(host) and (not _HOST_NAME.fullmatch(host) or _NUMBER.fullmatch(host.rpartition(".")[2])):
+        raise ValidationError(
+            "must be a host name, or an IP address such as 127.0.0.1 or ::1, without scheme, brackets and port"
+        )
+
+
+def is_ip_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def allowed_host(host: str) -> None:

@@ -17,6 +17,7 @@ from service.parsers import (
     WordList,
     allowed_host,
     choice,
+    listening_host,
     number,
     origin,
     proxy,
@@ -56,7 +57,7 @@ class Settings:
 
     host: str = setting(
         "127.0.0.1",
-        fields.String(),
+        fields.String(validate=listening_host),
         "Address to listen on. Any address but loopback needs authentication, or `SIGNER_AUTH=none`.",
     )
     port: int = setting("8080", Port(), "TCP port to listen on; 0 takes a free one, which the log names.")
@@ -68,7 +69,7 @@ class Settings:
     )
     ops_host: str = setting(
         "127.0.0.1",
-        fields.String(),
+        fields.String(validate=listening_host),
         "Address for `SIGNER_OPS_PORT`; any will do, as nothing is signed there.",
     )
     ops_port: int | None = setting(
@@ -136,7 +137,7 @@ class Settings:
     )
     forwarded_header: str = setting(
         "x-forwarded-for",
-        choice("x-forwarded-for", "forwarded", any_case=True),
+        choice("x-forwarded-for", "forwarded"),
         "The header in which those proxies append the client's address: `x-forwarded-for`, or `forwarded` (RFC 7239).",
     )
     store_url: str = setting(
@@ -193,15 +194,15 @@ class Settings:
     )
     log_level: str = setting(
         "info",
-        choice("debug", "info", "warning", "error", any_case=True),
+        choice("debug", "info", "warning", "error"),
         "Least severe level that is logged: `debug`, `info`, `warning` or `error`.",
     )
     log_format: str = setting(
-        "json", choice("json", "text", any_case=True), "Form of the log lines on standard error: `json` or `text`."
+        "json", choice("json", "text"), "Form of the log lines on standard error: `json` or `text`."
     )
     access_log: str = setting(
         "false",
-        choice("false", "true", "errors", any_case=True),
+        choice("false", "true", "errors"),
         "A log line for each request, with its route and never its path: `true`, or `errors` for statuses from 400 on.",
     )
     commit: str = setting("", fields.String(), "Source revision that `/$version` tells; images have it built in.")
@@ -214,7 +215,7 @@ class Settings:
     @property
     def is_loopback(self) -> bool:
         """Whether ``host`` can be reached from this machine alone."""
-        if self.host == "localhost":
+        if self.host.lower() == "localhost":
             return True
         try:
             return ipaddress.ip_address(self.host).is_loopback

@@ -74,6 +74,8 @@ def test_without_any_variable_everything_has_its_default():
         ("SIGNER_DRAIN_SECONDS", "300", 300),
         ("SIGNER_LOG_LEVEL", "debug", "debug"),
         ("SIGNER_LOG_LEVEL", "INFO", "info"),
+        ("SIGNER_AUTH", "None", "none"),
+        ("SIGNER_REQUIRE_SSL", "True", True),
         ("SIGNER_LOG_LEVEL", "Warning", "warning"),
         ("SIGNER_LOG_FORMAT", "text", "text"),
         ("SIGNER_ACCESS_LOG", "true", "true"),
@@ -114,7 +116,7 @@ def test_a_setting_is_read(variable, text, value):
         ("SIGNER_WORKERS", "65"),
         ("SIGNER_WORKERS", "auto"),
         ("SIGNER_WORKERS", "2"),
-        ("SIGNER_AUTH", "None"),
+        ("SIGNER_AUTH", "nobody"),
         ("SIGNER_AUTH", "basic"),
         ("SIGNER_CORS_ORIGINS", "*"),
         ("SIGNER_CORS_ORIGINS", "example.com"),
@@ -151,7 +153,7 @@ def test_a_setting_is_read(variable, text, value):
         ("SIGNER_ALLOWED_HOSTS", "http://minio"),
         ("SIGNER_ALLOWED_HOSTS", "*"),
         ("SIGNER_ALLOWED_HOSTS", "MinIO"),
-        ("SIGNER_DEFAULT_USE_SSL", "True"),
+        ("SIGNER_DEFAULT_USE_SSL", "yes"),
         ("SIGNER_DEFAULT_USE_SSL", "1"),
         ("SIGNER_DRAIN_SECONDS", "-1"),
         ("SIGNER_DRAIN_SECONDS", "301"),
@@ -321,8 +323,16 @@ def test_loopback_needs_no_authentication(host):
 
 
 @pytest.mark.parametrize(
-    "host", [EVERYWHERE, "::", "10.0.0.1", "example.com", "127.0.0.1 ", "localhost.example.com", "127.1"]
+    "host", ["[::1]", "127.0.0.1:80", "http://127.0.0.1", "127.1", "0x7f000001", "127.0.0.1 ", "a b", "-", "a..1"]
 )
+@pytest.mark.parametrize("variable", ["SIGNER_HOST", "SIGNER_OPS_HOST"])
+def test_what_is_no_address_and_no_name_is_refused(variable, host):
+    (problem,) = problems(**{variable: host})
+
+    assert problem.startswith(f"{variable} must be a host name, or an IP address such as 127.0.0.1 or ::1, without")
+
+
+@pytest.mark.parametrize("host", [EVERYWHERE, "::", "10.0.0.1", "example.com", "localhost.example.com"])
 def test_what_others_can_reach_does(host):
     (problem,) = problems(SIGNER_HOST=host)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+from functools import partial
 from typing import Literal
 
 from aiohttp import HttpVersion11, hdrs, web
@@ -9,6 +10,7 @@ from aiohttp import HttpVersion11, hdrs, web
 from service.errors import BodyTooLarge, MalformedBody, Overloaded, UnsupportedMediaType
 from service.resources.schemas import Document
 from service.web import codec, media, target
+from service.web.background import in_background
 from service.web.codec import Format
 from service.web.context import CONTEXT
 from service.web.negotiation import negotiated_type
@@ -42,13 +44,13 @@ async def read(request: web.Request) -> Document:
         request[CONTEXT].answer_type = negotiated_type(request, body_type=media.DEFAULT_TYPES[body_format])
     if len(body) > codec.LARGE_BODY:
         # Parsing it here would hold the event loop for too long.
-        return await asyncio.get_running_loop().run_in_executor(None, _parse, body, body_format)
+        return await in_background(partial(_parse, body, body_format))
     return _parse(body, body_format)
 
 
 def _check_encoding(request: web.Request) -> None:
     if _codings(request, hdrs.CONTENT_ENCODING) - {"identity"}:
-        raise UnsupportedMediaType("A compressed body is not supported; send it without Content-Encoding")
+        raise UnsupportedMediaType("A body with this Content-Encoding is not supported; send it without the header")
     # aiohttp finds the end of `gzip, chunked`, and leaves the content compressed.
     if _codings(request, hdrs.TRANSFER_ENCODING) - {"chunked"}:
         raise UnsupportedMediaType("A compressed body is not supported; send it with Transfer-Encoding: chunked alone")

@@ -4,7 +4,7 @@ import logging
 from contextlib import suppress
 from http import HTTPStatus
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from service.errors import (
     AuditUnavailable,
@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 def error_response(request: web.Request, error: Exception) -> web.Response:
     """Return the response for ``error``. Denials are audited, unexpected errors are logged."""
+    if request.method == hdrs.METH_OPTIONS and (options := _options(request, error)):
+        return options
     reported = _service_error(request, error)
     if isinstance(reported, Forbidden | Unauthenticated | Throttled):
         reported = _audited(request, reported)
@@ -42,6 +44,20 @@ def error_response(request: web.Request, error: Exception) -> web.Response:
     if context.route.oauth:
         body |= oauth_error(reported)
     return render(request, body, status=reported.status, headers=reported.headers)
+
+
+def _options(request: web.Request, error: Exception) -> web.Response | None:
+    """The answer to an OPTIONS on a known path, or on ``*``; no route has a handler for it.
+
+    Load balancers send ``OPTIONS /`` to see whether a server is up.
+    Source: https://www.rfc-editor.org/rfc/rfc9110#section-9.3.7
+    """
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted({*error.allowed_methods, hdrs.METH_OPTIONS}))
+        return web.Response(status=HTTPStatus.NO_CONTENT, headers={hdrs.ALLOW: allowed})
+    if isinstance(error, web.HTTPNotFound) and request.raw_path == "*":
+        return web.Response(status=HTTPStatus.NO_CONTENT)
+    return None
 
 
 def _service_error(request: web.Request, error: Exception) -> ServiceError:

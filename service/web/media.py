@@ -30,8 +30,11 @@ FORM: Final = "application/x-www-form-urlencoded"
 _REMEMBERED = 64  # Clients use few different ones. A header has at most 8 KiB, which bounds the memory.
 _MAX_RANGES = 64  # Header lines, joined, could hold hundreds of thousands.
 
-# Names of UTF-8, and of the part of it that is ASCII.
-_CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
+# Names of UTF-8, and of the part of it that is ASCII. An empty one names nothing.
+# Source: https://www.iana.org/assignments/character-sets/
+_CHARSETS = frozenset(
+    {"utf-8", "utf8", "utf_8", "csutf8", "us-ascii", "ascii", "csascii", "iso646-us", "ansi_x3.4-1968", ""}
+)
 _CHARSET = re.compile(r';\s*charset\s*=\s*(?:"([^"]*)"|([^\s;]*))', re.IGNORECASE)
 _RANGE = re.compile(r"[^\s/;,]+/[^\s/;,]+")
 _QUALITY = re.compile(r"0(\.\d*)?|\.\d+|1(\.0*)?")  # Java's own client sends `q=.2`.

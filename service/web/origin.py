@@ -29,10 +29,10 @@ _EXPOSE: Mapping[str, str] = {
 def check_loopback(request: web.Request) -> None:
     """Raise Forbidden for a Host that is no loopback name: a page can rebind a DNS name to 127.0.0.1.
 
-    A request without Host cannot come from a page. Load balancers send such probes in HTTP/1.0.
+    A request without Host, or with an empty one, cannot come from a page. Load balancers send such probes in HTTP/1.0.
     """
     host = request.headers.get(hdrs.HOST)
-    if host is not None and not _is_loopback(host):
+    if host and not _is_loopback(host):
         raise Forbidden("The Host header names no loopback address, and the service is open on loopback only")
 
 

@@ -62,7 +62,7 @@ def load_yaml(body: bytes) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         raise _unreadable(error) from None
     except ReaderError as error:
-        problem = f"{error.reason} unless they are escaped in double quotes"
+        problem = "this character is not allowed unless it is escaped in double quotes"
         raise MalformedBody(problem, *position(text.encode()[: error.position])) from None
     if document.root is None:
         raise MalformedBody(EMPTY)

@@ -338,8 +338,8 @@ async def test_a_page_is_not_asked_for_a_password(signer):
 async def test_options_say_what_a_route_takes_and_do_nothing(signer):
     answer = await signer.ask("OPTIONS", "/AwsAccount/acme", auth=None)
 
-    assert answer.status == 405
-    assert answer.headers["Allow"] == "DELETE, GET, HEAD, PATCH, PUT"
+    assert answer.status == 204
+    assert answer.headers["Allow"] == "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"
 
 
 async def test_pages_of_other_origins_are_told_of_no_credentials(make_signer):
@@ -529,6 +529,43 @@ async def test_no_token_for_anything_else(signer, data, status):
 
     assert answer.status == status
     assert "access_token" not in await answer.text()
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ("", 200),
+        ("&client_id=&client_secret=", 200),
+        ("&client_id=team", 200),
+        ("&client_id=root", 400),
+        ("&client_id=team&client_secret=hush", 400),
+    ],
+)
+async def test_credentials_come_in_the_header_or_in_the_body(signer, faults, fields, status):
+    answer = await signer.ask(
+        "POST",
+        "/auth/token",
+        auth=basic(f"team:{SECRET}"),
+        data=f"grant_type=client_credentials{fields}",
+        headers={"Content-Type": FORM},
+    )
+
+    assert answer.status == status
+    if status != 200:
+        assert (await answer.json())["error"] == "invalid_request"
+
+
+@pytest.mark.parametrize(
+    ("data", "missing"),
+    [
+        ("grant_type=", ["grant_type"]),
+        ("grant_type=client_credentials&client_id=&client_secret=", ["client_id", "client_secret"]),
+    ],
+)
+async def test_a_parameter_without_a_value_counts_as_not_sent(signer, faults, data, missing):
+    answer = await signer.ask("POST", "/auth/token", auth=None, data=data, headers={"Content-Type": FORM})
+
+    assert (await faults(answer, 422))[1] == missing
 
 
 @pytest.mark.parametrize("extra", ["audience=https%3A%2F%2Fx", "resource=a&prompt=none", "x"])

@@ -27,11 +27,19 @@ async def test_a_path_matches_as_a_whole(raw, target, faults):
 
 
 @pytest.mark.slow
-async def test_the_server_in_general_is_a_target_of_no_route(service, faults):
-    answer = service.exchange(b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+@pytest.mark.parametrize("target", ["*", "/"])
+async def test_a_load_balancer_sees_by_options_that_the_server_is_up(service, target):
+    plain = service.exchange(f"OPTIONS {target} HTTP/1.0\r\n\r\n".encode())
+    named = service.exchange(f"OPTIONS {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
 
-    assert answer.startswith(b"HTTP/1.1 404 ")
-    assert b'"id":"not-found"' in answer
+    assert [answer.split(b" ")[1] for answer in (plain, named)] == [b"204", b"204"]
+
+
+@pytest.mark.slow
+async def test_the_server_in_general_has_no_resource(service):
+    answer = service.exchange(b"GET * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+
+    assert answer.split(b" ")[1] in {b"400", b"404"}
 
 
 async def test_the_methods_of_a_path_are_those_of_all_its_routes(client, faults):

@@ -1,6 +1,5 @@
 """Create, read, update and delete over HTTP: one set of handlers for every resource type."""
 
-import asyncio
 from collections.abc import Mapping
 from functools import partial
 from http import HTTPStatus
@@ -20,6 +19,7 @@ from service.resources.store import Page
 from service.resources.types import NO_TEXTS, ResourceType
 from service.web import target
 from service.web.access import client_address, require_permission
+from service.web.background import in_background
 from service.web.conditional import conditional_id, is_known, precondition, versioned
 from service.web.context import CONTEXT
 from service.web.description import IF_ABSENT, described
@@ -236,7 +236,7 @@ class ResourceHandlers:
         if len(found.resources) <= LARGE_PAGE:
             return response()
         # A thousand resources take 30 ms to write, and other requests would have to wait.
-        return await asyncio.get_running_loop().run_in_executor(None, response)
+        return await in_background(response)
 
     async def _put(self, request: web.Request, id_: str) -> web.Response:
         target.reject_unknown_parameters(request[CONTEXT].query)

@@ -3,13 +3,17 @@
 Sources: https://www.rfc-editor.org/rfc/rfc6749#section-4.4, https://www.rfc-editor.org/rfc/rfc7009
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from aiohttp import hdrs, web
-from marshmallow import EXCLUDE
+from marshmallow import EXCLUDE, pre_load
 
 from service.access.callers import Caller, basic_credentials
 from service.access.types import CLIENT_CREDENTIALS
 from service.errors import (
     Invalid,
+    InvalidRequest,
     Issue,
     RouteNotFound,
     StoreUnavailable,
@@ -25,34 +29,38 @@ from service.web.rendering import NO_STORE, render
 from service.web.routing import Guard, Route
 
 
-class TokenRequest(WireSchema):
-    """The body of a token request. Credentials may come in a Basic header instead.
+class OAuthRequest(WireSchema):
+    """Credentials may come in a Basic header instead.
 
-    Any ``scope`` is accepted, and the policies decide what the client may do. Unknown parameters are ignored.
+    Unknown parameters are ignored, and a parameter without a value counts as not sent.
     Source: https://www.rfc-editor.org/rfc/rfc6749#section-3.2
     """
 
     class Meta:
         unknown = EXCLUDE
 
-    grant_type = Text(data_key="grant_type", required=True)
     client_id = Text(data_key="client_id")
     client_secret = Text(data_key="client_secret")
+
+    @pre_load
+    def _empty_is_absent(self, data: Any, **_: Any) -> Any:
+        return {name: value for name, value in data.items() if value != ""} if isinstance(data, Mapping) else data
+
+
+class TokenRequest(OAuthRequest):
+    """The body of a token request. Any ``scope`` is accepted, and the policies decide what the client may do."""
+
+    grant_type = Text(data_key="grant_type", required=True)
     scope = Text()
 
 
-class RevocationRequest(WireSchema):
-    """The body of a revocation request. A ``token_type_hint`` is not needed. Unknown parameters are ignored.
+class RevocationRequest(OAuthRequest):
+    """The body of a revocation request. A ``token_type_hint`` is not needed.
 
     Source: https://www.rfc-editor.org/rfc/rfc7009#section-2.1
     """
 
-    class Meta:
-        unknown = EXCLUDE
-
     token = Text(required=True)
-    client_id = Text(data_key="client_id")
-    client_secret = Text(data_key="client_secret")
 
 
 _REQUEST = Reader(TokenRequest)
@@ -124,7 +132,11 @@ def _audit(request: web.Request, caller: Caller, resource: str, operation: str) 
 
 def _credentials(request: web.Request, asked: dict[str, str]) -> tuple[str, str]:
     if (given := authorization_header(request)) is not None:
-        return basic_credentials(given)
+        id_, secret = basic_credentials(given)
+        # Source: https://www.rfc-editor.org/rfc/rfc6749#section-2.3
+        if "client_secret" in asked or asked.get("client_id", id_) != id_:
+            raise InvalidRequest("Credentials are in the Authorization header and in the body; send one of them")
+        return id_, secret
     missing = [name for name in ("client_id", "client_secret") if name not in asked]
     if missing:
         raise Invalid(*(Issue(f"{name} is missing; or send a Basic Authorization header", name) for name in missing))

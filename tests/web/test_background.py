@@ -1,0 +1,48 @@
+import asyncio
+import threading
+from concurrent.futures import Future
+
+import pytest
+
+from service.web import codec
+from service.web.background import in_background
+
+
+async def test_functions_run_one_after_another_beside_the_loop():
+    running, most, threads = 0, 0, set()
+
+    def work(number):
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        threads.add(threading.current_thread())
+        running -= 1
+        return number
+
+    assert await asyncio.gather(*(in_background(lambda number=number: work(number)) for number in range(50))) == [
+        *range(50)
+    ]
+    assert most == 1
+    assert len(threads) == 1
+    assert threading.main_thread() not in threads
+
+
+@pytest.mark.parametrize("path", ["/AwsAccount?_count=1000", "/AwsAccount?_count=1000&_format=yaml"])
+async def test_large_listings_are_written_there(client, monkeypatch, path):
+    """So that listings that come at once do not hold the loop together."""
+    for number in range(101):
+        await client.put(f"/AwsAccount/a{number}", json={})
+    writers = Future()
+    for name in ("dump_json", "dump_yaml"):
+        dump = getattr(codec, name)
+        monkeypatch.setattr(
+            codec,
+            name,
+            lambda *args, dump=dump, **options: (
+                writers.set_result(threading.current_thread().name) or dump(*args, **options)
+            ),
+        )
+    answer = await client.get(path)
+
+    assert answer.status == 200
+    assert writers.result().startswith("background")
