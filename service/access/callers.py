@@ -139,8 +139,8 @@ class Callers:
         return caller, await self._sessions.revoke(token, client=caller.client)
 
     async def _login(self, id_: str, secret: str, *, grant: str, address: str) -> VerifiedCredential:
-        # The root client must get in while the store is away.
-        client = None if self._root.matches(id_, secret) else await self._client(id_)
+        # The root client must get in while the store is away, and guesses at its secret must count then.
+        client = None if id_ == self._root.id else await self._client(id_)
         hashes = client.secrets_at(self._clock()) if client else ()
         key = self._key_of(id_, secret, address)
         verified = self._verified.get(key)
@@ -177,17 +177,18 @@ class Callers:
     async def _verify(
         self, key: bytes, id_: str, secret: str, hashes: Sequence[HashedSecret], address: str
     ) -> VerifiedCredential | None:
+        # A refusal here must not count, nor take the place of what was counted. It is the same for the root client:
+        # otherwise guesses at its secret would be told from it, and would not count.
+        self._hasher.check_capacity()
         is_root = self._root.matches(id_, secret)
-        if not is_root:
-            # A refusal here must not count, nor take the place of what was counted.
-            self._hasher.check_capacity()
         attempt = self._throttle.acquire(id_, address)
         try:
             # For a client that does not exist, verifying takes as long.
             match = None if is_root else await self._hasher.verify(secret, hashes)
         except Exception:
-            # The secret was not looked at, so it was no guess.
-            self._throttle.refund(attempt)
+            # The secret was not looked at, so it was no guess; but it was compared to the root client's.
+            if id_ != self._root.id:
+                self._throttle.refund(attempt)
             raise
         if not is_root and match is None:
             return None

@@ -259,6 +259,44 @@ async def test_while_the_store_is_away_nobody_is_refused_for_it(callers, store, 
     assert await outcome(callers, f"Bearer {'a' * 43}") == "StoreUnavailable"
 
 
+async def test_guesses_at_the_root_secret_count_while_the_store_is_away(callers, store, monkeypatch):
+    async def get(*_, **__):
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr(store, "get", get)
+    outcomes = [await outcome(callers, basic("root", str(n))) for n in range(MOST_OF_PAIR)]
+
+    assert outcomes == ["Unauthenticated"] * MOST_OF_PAIR
+    assert await outcome(callers, basic("root", OWN.secret)) == "Throttled"
+
+
+async def test_a_guess_at_the_root_secret_learns_nothing_while_too_many_log_in(callers, hasher):
+    hasher.busy = True
+    busy = [await outcome(callers, basic("root", secret)) for secret in ("wrong", OWN.secret)]
+    hasher.busy = False
+
+    assert busy == ["Throttled", "Throttled"]
+    assert await outcome(callers, basic("root", OWN.secret)) == "root"
+
+
+async def test_a_guess_at_the_root_secret_counts_though_its_hash_fails(callers, hasher, monkeypatch):
+    async def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(hasher, "verify", fail)
+    for n in range(MOST_OF_PAIR):
+        with pytest.raises(MemoryError):
+            await outcome(callers, basic("root", str(n)))
+
+    assert await outcome(callers, basic("root", OWN.secret)) == "Throttled"
+
+
+async def test_the_id_of_the_root_client_is_the_roots_alone(callers, write):
+    await write(OWN.id)
+
+    assert await outcome(callers, basic(OWN.id, HUSH)) == "Unauthenticated"
+
+
 async def test_a_colon_moved_is_another_client(callers, write):
     await write("a", "b:c, sixteen letters")
     before = await outcome(callers, basic("a", "b:c, sixteen letters"))
