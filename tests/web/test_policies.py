@@ -125,6 +125,15 @@ async def test_an_explanation_names_a_value_that_no_regex_can_decide(service, va
     }
 
 
+async def test_an_explanation_lists_some_of_very_many_unknown_names(service):
+    described = {f"request-metho{number}": "x" for number in range(2000)}
+    answer = await service.ask("POST", "/AccessPolicy/$explain", json=described)
+    issues = (await answer.json())["issue"]
+
+    assert answer.status == 422
+    assert (len(issues), sum("did you mean" in issue["diagnostics"] for issue in issues)) == (101, 20)
+
+
 async def test_a_request_makes_policies_search_so_much_text_at_most(service, caplog):
     text = "b" * 8000
     most = MAX_SEARCHED_BYTES // len(text)

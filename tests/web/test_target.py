@@ -4,6 +4,7 @@ import pytest
 from yarl import URL
 
 from service.errors import InvalidRequest
+from service.resources.schemas import MAX_ISSUES, MAX_SUGGESTIONS
 from service.web import target
 
 
@@ -97,6 +98,18 @@ def test_each_unknown_parameter_is_a_fault():
         target.reject_unknown_parameters({"a": "1", "b": "2", "_count": "3"}, "b")
 
     assert [issue.expression for issue in refusal.value.issues] == ["a", "_count"]
+
+
+def test_of_many_unknown_parameters_some_are_faults_and_few_get_advice(monkeypatch):
+    asked = []
+    monkeypatch.setattr(target, "suggestion", lambda name, _: asked.append(name))
+    names = [f"expiratio{number}" for number in range(1500)]
+    with pytest.raises(InvalidRequest) as refusal:
+        target.reject_unknown_parameters(dict.fromkeys(names, ""), "expiration")
+
+    assert len(refusal.value.issues) == MAX_ISSUES + 1
+    assert refusal.value.issues[-1].diagnostics == "And 1400 more are not known"
+    assert asked == names[:MAX_SUGGESTIONS]
 
 
 def test_only_short_queries_are_remembered():

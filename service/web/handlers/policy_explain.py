@@ -8,7 +8,6 @@ from service.access.callers import Caller
 from service.access.evaluation import TooMuchText
 from service.access.types import ACCESS_POLICY, REQUEST_NAMES, linked_client
 from service.errors import Invalid, Issue, StoreUnavailable
-from service.resources.suggestions import suggestion
 from service.web import target
 from service.web.access import policy_request_method, require_permission
 from service.web.context import CONTEXT
@@ -49,7 +48,7 @@ async def explain(request: web.Request) -> web.Response:
 def _request(request: web.Request) -> dict[str, Any]:
     given = request[CONTEXT].body.values
     if unknown := [name for name in given if name not in REQUEST_NAMES]:
-        raise Invalid(*(Issue(f"{name} is no part of a request{_advice(name)}", name) for name in unknown))
+        raise Invalid(*target.unknown_issues(unknown, sorted(REQUEST_NAMES), _unknown))
     faults = [Issue(f"{name} must be text", name) for name in _TEXTS & given.keys() if not isinstance(given[name], str)]
     faults += [
         Issue(f"{name} must be an object", name)
@@ -61,9 +60,8 @@ def _request(request: web.Request) -> dict[str, Any]:
     return {**given, "request-method": policy_request_method(str(given.get("request-method", "get")))}
 
 
-def _advice(name: str) -> str:
-    similar = suggestion(name, REQUEST_NAMES)
-    return f"; did you mean {similar}?" if similar else ""
+def _unknown(name: str, similar: str | None) -> str:
+    return f"{name} is no part of a request{f'; did you mean {similar}?' if similar else ''}"
 
 
 def _caller(request: dict[str, Any]) -> Caller:
