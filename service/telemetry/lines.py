@@ -42,7 +42,7 @@ def _unicode(value: Any) -> Any:
 
 
 def _cut(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """What fits: a key that S3 can hold is there in full, in base64; other texts are cut, the longest first."""
+    """What fits: a key that S3 can hold is there in full, in base64; others are cut, the longest first."""
     shown = dict(fields)
     cut = shown["cut"] = [name for name, value in fields.items() if isinstance(value, str) and len(value) > PIPE_BYTES]
     for name in cut:
@@ -52,7 +52,10 @@ def _cut(fields: Mapping[str, Any]) -> dict[str, Any]:
         if len(key) > KEY_BYTES and "key" not in cut:
             cut.append("key")
         shown["key_base64"] = b64encode(key[:KEY_BYTES]).decode()
-    texts = [name for name, value in shown.items() if isinstance(value, str) and name != "key_base64"]
+    # A list may be of names that an operator has written into Redis, of any number and length.
+    texts = [
+        name for name, value in shown.items() if isinstance(value, str | list) and name not in {"key_base64", "cut"}
+    ]
     while len(encoded(shown)) >= PIPE_BYTES:
         longest = max(texts, key=lambda name: len(encoded(shown[name])))
         shown[longest] = shown[longest][: len(shown[longest]) // 2]

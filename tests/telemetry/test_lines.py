@@ -70,3 +70,16 @@ def test_a_key_is_told_in_full_even_where_it_is_the_longest_text():
     assert len(line) <= PIPE_BYTES
     assert b64decode(entry["key_base64"]) == b"\x01" * KEY_BYTES
     assert set(entry["cut"]) < {"caller", "bucket", "host"}
+
+
+@pytest.mark.parametrize(
+    "names", [["n" * 5000], [f"name-{n}" for n in range(3000)], ["\x01" * 1500, "\ud800" * 900] * 9]
+)
+@pytest.mark.timeout(10)
+def test_a_list_that_is_too_long_is_cut_and_named(names):
+    line = fitted({**EVENT, "fields": names})
+
+    entry = json.loads(line)
+    assert len(line) <= PIPE_BYTES
+    assert "fields" in entry["cut"]
+    assert entry["expiration"] == 60
