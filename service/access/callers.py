@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from service.access.root import Root, RootTokens, is_root_token
 from service.access.sessions import Sessions
-from service.access.throttle import Throttle, network
+from service.access.throttle import Throttle
 from service.access.types import BASIC, CLIENT, CLIENT_CREDENTIALS, MIN_SECRET, Client
+from service.addresses import network
 from service.errors import GrantNotAllowed, ServiceError, Unauthenticated, UnsupportedTokenType
 from service.resources.hashing import Hasher, is_current
 from service.resources.repository import Repository

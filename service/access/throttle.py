@@ -3,14 +3,13 @@
 It counts for this process alone.
 """
 
-import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from math import ceil
 from time import monotonic
 
+from service.addresses import network
 from service.errors import Throttled
 
 WINDOW_SECONDS = 60.0
@@ -20,7 +19,6 @@ MOST_OF_PAIR, MOST_OF_ADDRESS, MOST_OF_CLIENT = 10, 100, 1000
 MAX_COUNTED = 10_000
 MAX_KNOWN = 10_000
 LONGEST_ID = 64
-IPV6_PREFIX = 64
 
 Key = tuple[str, str, str]
 
@@ -115,23 +113,6 @@ class Throttle:
             self._full.popitem(last=False)
         while len(self._windows) > MAX_COUNTED:
             self._windows.popitem(last=False)
-
-
-@lru_cache(maxsize=4096)
-def network(address: str) -> str:
-    """The addresses that one caller has: an IPv4 address alone, or the /64 of an IPv6 address. Other text as it is.
-
-    Source: https://www.rfc-editor.org/rfc/rfc6177
-    """
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return str(parsed)
-    if parsed.ipv4_mapped:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.IPv6Network((parsed, IPV6_PREFIX), strict=False))
 
 
 def _limits(client: str, address: str) -> list[tuple[Key, int]]:

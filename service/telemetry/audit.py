@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any, Final
 
+from service.addresses import network
 from service.errors import AuditUnavailable
 from service.telemetry.denials import RepeatedDenials
 from service.telemetry.events import Event, LineFormat, timestamp
@@ -112,7 +113,7 @@ class AuditLog:
     ) -> None:
         """Record a refusal: ``outcome`` is its code, such as ``forbidden``, and ``method`` the request's.
 
-        The first denial of a caller (of an address, for an anonymous one) on a ``route`` for an account is a line at
+        The first denial of a caller (of an address or IPv6 network, for an anonymous one) on a ``route`` for an account is a line at
         once, and its repeats are one line for ten seconds. May raise AuditUnavailable, which is then the answer.
         """
         self._writer.check(share=DENIALS_SHARE)
@@ -131,8 +132,13 @@ class AuditLog:
             "request_id": request_id,
         }
         fields = {name: value for name, value in fields.items() if value is not None}
-        identity = (address if caller == ANONYMOUS else caller, method, route, account, outcome)
-        if not self._repeats.is_repeat(identity, fields, time=timestamp(time.time_ns()), now=time.monotonic()):
+        who, repeated = caller, fields
+        if caller == ANONYMOUS:
+            # Somebody with an IPv6 network has an address for each try.
+            who = network(address)
+            repeated = {**fields, "address": who}
+        identity = (who, method, route, account, outcome)
+        if not self._repeats.is_repeat(identity, repeated, time=timestamp(time.time_ns()), now=time.monotonic()):
             self._add(self._event("denied", fields))
             self._summarize()
 

@@ -14,8 +14,8 @@ from service.access.throttle import (
     MOST_OF_PAIR,
     WINDOW_SECONDS,
     Throttle,
-    network,
 )
+from service.addresses import network
 from service.errors import Throttled
 
 

@@ -153,6 +153,19 @@ async def test_a_denied_listing_names_the_type_alone(make_client, lines):
     assert [line["resource"] for line in denied] == ["AwsAccount", "AwsAccount/a"]
 
 
+async def test_repeated_denials_of_one_ipv6_network_are_counted_together(make_client, lines):
+    client = await make_client(SIGNER_TRUSTED_PROXIES="127.0.0.1", **ROOT)
+    for address in ("2001:db8::1", "2001:db8::2", "2001:db8::ffff:3", "2001:db8:0:1::1"):
+        assert (await client.get(SIGN, headers={"X-Forwarded-For": address})).status == 401
+    denied = await lines(client)
+
+    assert [(line["address"], line.get("repeats")) for line in denied] == [
+        ("2001:db8::1", None),
+        ("2001:db8:0:1::1", None),
+        ("2001:db8::/64", 2),
+    ]
+
+
 async def test_repeated_denials_of_one_address_are_counted_by_route_account_and_outcome(make_client, lines):
     client = await make_client(SIGNER_TRUSTED_PROXIES="127.0.0.1", **ROOT)
     for address in ("203.0.113.9", "203.0.113.10"):
