@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     for variable in settings.unknown(os.environ):
         logger.warning("%s is no setting of this version and does nothing", variable)
     if not secret_files.in_container(os.environ):
-        for warning in secret_files.warnings(settings.secret_files(os.environ)):
+        for warning in secret_files.warnings(settings.secret_files(os.environ), settings.trusted_files(os.environ)):
             logger.warning(warning)
     try:
         return COMMANDS[command](configured)

@@ -271,6 +271,13 @@ def secret_files(environ: Mapping[str, str]) -> list[tuple[str, str]]:
     return [(variable, path) for variable in variables if (path := _given(environ, variable))]
 
 
+def trusted_files(environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Variables that name a file which is no secret, and lets in whoever can change it; each with the path."""
+    variable = f"{PREFIX}JWT_JWKS"
+    path = _given(environ, variable)
+    return [(variable, path)] if path and "://" not in path else []
+
+
 def _text(environ: Mapping[str, str], variable: str, declaration: Declaration) -> str:
     text = _given(environ, variable)
     twin = f"{variable}{FILE_SUFFIX}"

@@ -2,7 +2,7 @@ import pytest
 from processes import ServiceProcess
 
 from service.secret_files import in_container, warnings
-from service.settings import secret_files
+from service.settings import secret_files, trusted_files
 
 
 @pytest.fixture
@@ -42,6 +42,31 @@ def test_a_file_in_a_directory_that_others_cannot_enter_is_no_warning(tmp_path):
     path.touch(mode=0o644)
 
     assert not warnings([("X", str(path))])
+
+
+@pytest.mark.parametrize(
+    ("mode", "verb"), [(0o711, "read"), (0o731, "read"), (0o713, "change"), (0o1777, "read"), (0o777, "change")]
+)
+def test_a_file_that_others_can_replace_is_one_that_they_can_change(secret, tmp_path, mode, verb):
+    (tmp_path / "etc").mkdir()
+    path = secret.rename(tmp_path / "etc" / "secret")
+    path.chmod(0o644)
+    (tmp_path / "etc").chmod(mode)
+
+    assert [f"machine can {verb};" in text for text in warnings([("X", str(path))])] == [True]
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o644, False), (0o646, True), (0o642, True)])
+def test_a_key_set_that_others_can_change_is_a_warning(secret, mode, warned):
+    secret.chmod(mode)
+    files = trusted_files({"SIGNER_JWT_JWKS": str(secret)})
+
+    assert [text.partition(" names")[0] for text in warnings([], files)] == ["SIGNER_JWT_JWKS"] * warned
+
+
+def test_a_key_set_at_a_url_is_no_file():
+    assert not trusted_files({"SIGNER_JWT_JWKS": "https://issuer.example/keys"})
+    assert not trusted_files({})
 
 
 @pytest.mark.parametrize("name", ["absent", ".", "a\0b"])
@@ -88,8 +113,18 @@ def test_the_start_warns_of_such_a_file(secret):
     secret.write_text("a root secret, long enough")
     secret.chmod(0o644)
     code = "from service import secret_files, __main__; secret_files.in_container = lambda _: False; __main__.main()"
-    environ = {"SIGNER_ROOT_CLIENT_ID": "root", "SIGNER_ROOT_CLIENT_SECRET_FILE": str(secret)}
+    keys = secret.with_name("keys")
+    keys.write_text('{"keys": []}')
+    keys.chmod(0o646)
+    environ = {
+        "SIGNER_ROOT_CLIENT_ID": "root",
+        "SIGNER_ROOT_CLIENT_SECRET_FILE": str(secret),
+        "SIGNER_JWT_ISSUER": "issuer",
+        "SIGNER_JWT_AUDIENCE": "signer",
+        "SIGNER_JWT_JWKS": str(keys),
+    }
     process = ServiceProcess(code=code, **environ)
     process.stop()
 
-    assert any("SIGNER_ROOT_CLIENT_SECRET_FILE names a file" in message for message in process.messages)
+    for name in ("ROOT_CLIENT_SECRET_FILE", "JWT_JWKS"):
+        assert any(f"SIGNER_{name} names a file" in message for message in process.messages)

@@ -113,8 +113,9 @@ class AuditLog:
     ) -> None:
         """Record a refusal: ``outcome`` is its code, such as ``forbidden``, and ``method`` the request's.
 
-        The first denial of a caller (of an address or IPv6 network, for an anonymous one) on a ``route`` for an account is a line at
-        once, and its repeats are one line for ten seconds. May raise AuditUnavailable, which is then the answer.
+        The first denial of a caller (of an address or IPv6 network, for an anonymous one) on a ``route`` for an account
+        is a line at once, and its repeats are one line for ten seconds. May raise AuditUnavailable, which is then the
+        answer.
         """
         self._writer.check(share=DENIALS_SHARE)
         fields = {
