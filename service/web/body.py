@@ -12,14 +12,14 @@ from service.resources.schemas import Document
 from service.web import codec, media, target
 from service.web.background import in_background
 from service.web.codec import Format
-from service.web.context import CONTEXT
+from service.web.context import CONTEXT, ServerState
 from service.web.negotiation import negotiated_type
 from service.web.routing import Guard
 
 BODY_SECONDS = 30
 MAX_ANONYMOUS_BODY = 8 * 1024
 SMALL_BODY = 8 * 1024
-# The bytes of all large bodies of one process that have not arrived in full.
+# The bytes of all large bodies of one process that arrive, or wait to be parsed.
 MAX_ARRIVING_BYTES = 32 * 1024 * 1024
 RETURNED_BYTES = MAX_ARRIVING_BYTES // 2
 
@@ -36,7 +36,43 @@ async def read(request: web.Request) -> Document:
     """
     _check_encoding(request)
     body_format = _body_format(request)
-    body = await _arrived(request)
+    share = _Share(request[CONTEXT].app.state)
+    try:
+        body = await _arrived(request, share)
+        # One that waits for a thread takes as much memory as one that arrives.
+        return await _document(request, body, body_format)
+    finally:
+        if share.size:
+            share.release()
+
+
+class _Share:
+    """The bytes of one large body, as they count in the sum of all."""
+
+    __slots__ = ("_state", "size")
+
+    def __init__(self, state: ServerState) -> None:
+        self._state = state
+        self.size = 0
+
+    def grow(self, size: int, limit: int) -> None:
+        """Count ``size`` bytes in all. Raises Overloaded if the sum is too large."""
+        state = self._state
+        state.large_body_bytes += size - self.size
+        self.size = size
+        state.large_body_peak = max(state.large_body_peak, state.large_body_bytes)
+        if state.large_body_bytes > max(MAX_ARRIVING_BYTES, limit):
+            raise Overloaded
+
+    def release(self) -> None:
+        state = self._state
+        state.large_body_bytes -= self.size
+        if not state.large_body_bytes and state.large_body_peak > RETURNED_BYTES:
+            state.large_body_peak = 0
+            asyncio.get_running_loop().call_soon(_return_memory)
+
+
+async def _document(request: web.Request, body: bytes, body_format: BodyFormat | None) -> Document:
     if body_format == "form":
         return Document(target.form(body), text=True)
     if body_format is None:
@@ -80,14 +116,14 @@ def _parse(body: bytes, body_format: Format) -> Document:
     return Document(codec.load_yaml(body) if text else codec.load_json(body), text)
 
 
-async def _arrived(request: web.Request) -> bytes:
+async def _arrived(request: web.Request, share: _Share) -> bytes:
     limit = _limit(request)
     if (request.content_length or 0) > limit:
         raise BodyTooLarge(limit)
     try:
         async with asyncio.timeout(BODY_SECONDS):
             await _send_continue(request)
-            return await _collected(request, limit)
+            return await _collected(request, limit, share)
     except TimeoutError:
         raise MalformedBody(f"it did not arrive within {BODY_SECONDS} seconds") from None
     except (web.RequestPayloadError, ConnectionError):
@@ -101,11 +137,10 @@ def _limit(request: web.Request) -> int:
     return min(most, MAX_ANONYMOUS_BODY) if context.route.guard is Guard.PUBLIC else most
 
 
-async def _collected(request: web.Request, limit: int) -> bytes:
-    """All bytes of the body. Large bodies that are still arriving share a bound, and small ones are always read."""
-    state = request[CONTEXT].app.state
+async def _collected(request: web.Request, limit: int, share: _Share) -> bytes:
+    """All bytes of the body. Large bodies share a bound until they are parsed, and small ones are always read."""
     pieces: list[bytes] = []
-    size = counted = 0
+    size = 0
     try:
         async for piece in request.content.iter_any():
             pieces.append(piece)
@@ -113,19 +148,11 @@ async def _collected(request: web.Request, limit: int) -> bytes:
             if size > limit:
                 raise BodyTooLarge(limit)
             if size > SMALL_BODY:
-                state.large_body_bytes += size - counted
-                counted = size
-                state.large_body_peak = max(state.large_body_peak, state.large_body_bytes)
-                if state.large_body_bytes > max(MAX_ARRIVING_BYTES, limit):
-                    raise Overloaded
+                share.grow(size, limit)
         return b"".join(pieces)
     finally:
         # An error's traceback keeps this frame until the garbage collector runs.
         pieces.clear()
-        state.large_body_bytes -= counted
-        if not state.large_body_bytes and state.large_body_peak > RETURNED_BYTES:
-            state.large_body_peak = 0
-            asyncio.get_running_loop().call_soon(_return_memory)
 
 
 def _return_memory() -> None:

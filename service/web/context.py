@@ -28,8 +28,8 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 class ServerState:
     """``in_flight`` counts the requests in progress. A server that is ``draining`` wants no new ones.
 
-    ``large_body_bytes`` counts the bytes of large bodies that are still arriving, ``large_body_peak`` is their maximum
-    since memory was last returned.
+    ``large_body_bytes`` counts the bytes of large bodies that arrive or are parsed, ``large_body_peak`` is their
+    maximum since memory was last returned.
     """
 
     draining: bool = False

@@ -1,7 +1,9 @@
 """How much memory the bodies of clients may take."""
 
+import asyncio
 import json
 import re
+import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,6 +12,9 @@ import pytest
 from support.accounts import KEYS
 from support.service import running
 from support.waiting import eventually
+
+from service.web import body as bodies
+from service.web.context import APP
 
 ROOT = {"SIGNER_ROOT_CLIENT_ID": "root", "SIGNER_ROOT_CLIENT_SECRET": "root-secret-0123456789"}
 FORM = "application/x-www-form-urlencoded"
@@ -68,6 +73,31 @@ def test_unfinished_bodies_are_bounded_in_sum_and_their_memory_is_returned():
         assert signed.startswith(b"HTTP/1.1 200 ")
         assert during - before < GROWTH_MIB
         assert eventually(lambda: resident_mib(process) - before < LEFT_MIB)
+
+
+async def test_a_body_that_waits_to_be_parsed_counts_as_one_that_arrives(make_client, monkeypatch):
+    client = await make_client(SIGNER_MAX_BODY="65536")
+    monkeypatch.setattr(bodies, "MAX_ARRIVING_BYTES", 65_536)
+    may_parse, parsing, parse = threading.Event(), threading.Event(), bodies._parse
+
+    def parse_later(*arguments):
+        parsing.set()
+        may_parse.wait(10)
+        return parse(*arguments)
+
+    monkeypatch.setattr(bodies, "_parse", parse_later)
+
+    async def send():
+        response = await client.put("/AwsAccount/a", json={"host": "h" * 40_000})
+        return response.status
+
+    first = asyncio.create_task(send())
+    await asyncio.to_thread(parsing.wait, 10)
+    second = await send()
+    may_parse.set()
+
+    assert (second, await first, await send()) == (503, 422, 422)
+    assert client.app[APP].state.large_body_bytes == 0
 
 
 def is_refused(connection):
