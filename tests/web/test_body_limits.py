@@ -18,7 +18,8 @@ from service.web.context import APP
 
 ROOT = {"SIGNER_ROOT_CLIENT_ID": "root", "SIGNER_ROOT_CLIENT_SECRET": "root-secret-0123456789"}
 FORM = "application/x-www-form-urlencoded"
-GROWTH_MIB = 60
+# Beside 32 MiB of bodies, what is read of the others until they are refused. Without a bound, it is 150.
+GROWTH_MIB = 90
 LEFT_MIB = 20
 
 
