@@ -13,7 +13,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 
 if TYPE_CHECKING:
     import ssl
@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 # The head of a connection's first request must arrive within this time.
 HEAD_SECONDS = 20.0
+# aiohttp bounds each header field and their number: a head could have a megabyte, and keep it until its time is over.
+MAX_HEAD_BYTES = 32 * 1024
 # A connection whose client reads nothing is dropped after this time.
 UNREAD_SECONDS = 30.0
 BACKLOG = 128
@@ -38,25 +40,54 @@ _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nX-Content-Type-Options: nosniff\r\n"
     b"Content-Length: 0\r\nConnection: close\r\n\r\n"
 )
+_LONG_HEAD = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nX-Content-Type-Options: nosniff\r\n"
+    b"Content-Length: 0\r\nConnection: close\r\n\r\n"
+)
 
 
 class Connection(web.RequestHandler):
-    """aiohttp's request handler, with a time limit for the first head and answers to half-closed clients.
+    """aiohttp's request handler, with limits on the time and size of heads and answers to half-closed clients.
 
     aiohttp has only ``keepalive_timeout``, which also applies between requests, and it drops the requests in progress
     when a client closes its sending side. ADR 5 lists the private attributes used here; tests/test_connections.py
     fails when aiohttp changes one of them.
     """
 
-    __slots__ = ("_head_timer",)
+    __slots__ = ("_arriving", "_head_bytes", "_head_timer")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        self._head_bytes = 0
+        self._arriving: StreamReader | None = None
+        """The body that is not complete yet: what is received belongs to it."""
+
         self._head_timer = self._loop.call_later(HEAD_SECONDS, self._expect_first)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._head_timer.cancel()
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Close a connection with a head above MAX_HEAD_BYTES, by at most what is received at once."""
+        count, had_body = self._request_count, self._arriving is not None
+        super().data_received(data)
+        if self._request_count != count:
+            body = self._messages[-1][1] if self._messages else None
+            self._arriving = None if body is None or body.is_eof() else body
+            self._head_bytes = 0
+        elif had_body:
+            if self._arriving is not None and self._arriving.is_eof():
+                self._arriving = None
+        else:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse_head()
+
+    def _refuse_head(self) -> None:
+        if self._is_idle() and isinstance(self.transport, asyncio.WriteTransport):
+            self.transport.write(_LONG_HEAD)
+        self.force_close()
 
     def eof_received(self) -> bool:  # type: ignore[override] # asyncio's contract, of which aiohttp uses half
         """Keep the connection until the requests in progress are answered."""

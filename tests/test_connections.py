@@ -90,6 +90,75 @@ def test_two_hundred_slow_heads_are_gone_in_time_and_others_served(strict):
         assert statuses(strict.exchange(LAST)) == [404]
 
 
+@pytest.fixture
+async def echo(serve):
+    """The port of a service that answers with how much it was sent."""
+
+    async def handler(request):
+        return web.Response(text=str(len(await request.read())))
+
+    return await serve(handler)
+
+
+@pytest.mark.parametrize("before", [b"", GET, PUT.replace(b"PUT /AwsAccount", b"GET /x") + b"x" * 100])
+async def test_a_head_has_so_many_bytes_at_most(echo, before):
+    reader, writer = await asyncio.open_connection("127.0.0.1", echo)
+    writer.write(before)
+    if before:
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        await reader.read(100)
+    writer.write(b"GET /x HTTP/1.1\r\nHost: localhost\r\n")
+    for number in range(9):
+        writer.write(b"X-%d: %s\r\n" % (number, b"a" * 4000))
+        await asyncio.sleep(0.01)
+    answer = await asyncio.wait_for(reader.read(), 5)
+
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert b"X-Content-Type-Options: nosniff" in answer
+    writer.close()
+
+
+async def test_a_head_that_is_not_too_long_is_read_however_it_arrives(echo):
+    reader, writer = await asyncio.open_connection("127.0.0.1", echo)
+    for _ in range(3):
+        head = b"GET /x HTTP/1.1\r\nHost: localhost\r\n" + b"".join(
+            b"X-%d: %s\r\n" % (n, b"a" * 4000) for n in range(7)
+        )
+        for start in range(0, len(head), 5000):
+            writer.write(head[start : start + 5000])
+            await asyncio.sleep(0.01)
+        writer.write(b"\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        await reader.read(100)
+    writer.close()
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_the_bytes_of_bodies_are_no_head(echo, chunked):
+    piece, times = b"x" * 50_000, 8
+    head = b"GET /x HTTP/1.1\r\nHost: localhost\r\n"
+    head += b"Transfer-Encoding: chunked\r\n\r\n" if chunked else b"Content-Length: %d\r\n\r\n" % (len(piece) * times)
+    reader, writer = await asyncio.open_connection("127.0.0.1", echo)
+    for _ in range(2):
+        writer.write(head)
+        for _ in range(times):
+            writer.write(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
+            await asyncio.sleep(0.01)
+        writer.write(b"0\r\n\r\n" if chunked else b"")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        assert await reader.read(100) == b"400000"
+    writer.close()
+
+
+async def test_many_requests_that_come_at_once_are_no_head(echo):
+    reader, writer = await asyncio.open_connection("127.0.0.1", echo)
+    writer.write(GET * 5000 + LAST)
+    answers = await asyncio.wait_for(reader.read(), 20)
+
+    assert statuses(answers) == [200] * 5001
+    writer.close()
+
+
 async def test_a_first_request_has_less_time_than_the_next(serve, monkeypatch):
     async def handler(request):
         return web.Response()
