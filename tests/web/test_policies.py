@@ -185,6 +185,7 @@ BODY_POLICY = {"params": {"resource/type": "AwsAccount"}, "body": {"host": {"$no
         ("PATCH", "/AwsAccount/absent", {"host": None}, 404),
         ("PATCH", "/Client/team", {"grant_types": "x"}, 422),
         ("POST", "/AccessPolicy/$explain", {"body": "x"}, 422),
+        ("POST", "/Client/team/$rotate-secret", {"host": "evil.example"}, 422),
     ],
 )
 @pytest.mark.slow

@@ -45,8 +45,9 @@ async def rotate(request: web.Request) -> web.Response:
     if faults := CLIENT.id_faults(id_):
         raise Invalid(*faults)
     context.app.audit.check()
-    await require_permission(request, {"resource/type": CLIENT.kind, "resource/id": id_})
+    # Policies see no body that is not valid.
     asked = _ROTATION.read(context.body)
+    await require_permission(request, {"resource/type": CLIENT.kind, "resource/id": id_})
     secret, now = asked.get("secret") or new_secret(), time.time()
     expires = int(now) + asked["previous-valid-for"]
     resource = await context.app.repository.rotate(
