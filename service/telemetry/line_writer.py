@@ -121,6 +121,10 @@ class LineWriter:
             self._failing = True
             self._report(str(error.strerror))
             self._flush_in(RETRY_SECONDS)
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing may be signed that no line tells of
+            self._failing = True
+            self._report(f"no line can be made of an event: {type(error).__name__}")
+            self._flush_in(RETRY_SECONDS)
         else:
             if self._waiting:
                 self._flush_in(GATHER_SECONDS)

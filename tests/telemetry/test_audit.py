@@ -669,3 +669,24 @@ async def test_the_loop_keeps_up_when_it_never_rests(reader):
     await log.close()
 
     assert deepest < 2_000
+
+
+async def test_an_event_that_no_line_can_be_made_of_stops_signing(reader, monkeypatch, caplog):
+    monkeypatch.setattr(line_writer, "RETRY_SECONDS", 0.05)
+    log = opened(reader.descriptor)
+
+    def fail(*_):
+        raise ValueError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(events, "timestamp", fail)
+        log.signed(**SIGNED)
+        await asyncio.sleep(0.05)
+        with pytest.raises(AuditUnavailable):
+            log.signed(**SIGNED)
+    await asyncio.sleep(0.1)
+    log.signed(**SIGNED)
+    await log.close()
+
+    assert [line["event"] for line in reader.lines()] == ["signed", "signed"]
+    assert "ValueError" in caplog.text
