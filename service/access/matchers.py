@@ -106,7 +106,7 @@ def enumeration(texts: Collection[str]) -> Matcher:
 
 def regex(regex: Regex, at: str) -> Matcher:
     """Text in which ``regex`` is found; ``at`` is where the pattern has it."""
-    source, literal, anchored, find = regex
+    source, literal, anchored, program = regex
 
     def test(value: Any, evaluation: Evaluation) -> bool:
         text = value if type(value) is str else text_of(value)
@@ -117,9 +117,9 @@ def regex(regex: Regex, at: str) -> Matcher:
         # The engine takes ten times as long to say that the literal is missing.
         if not (text.startswith(literal) if anchored else literal in text):
             return False
-        return find is None or evaluation.search(source, find, text)
+        return program is None or evaluation.search(source, program, text)
 
-    cost = _PREFIX_COST if find is None else _REGEX_COST
+    cost = _PREFIX_COST if program is None else _REGEX_COST
     return Matcher(test, f"does not match #{shown(source)}", identity=("regex", source), cost=cost)
 
 
@@ -191,7 +191,7 @@ def containing(part: Matcher) -> Matcher:
     def test(value: Any, evaluation: Evaluation) -> bool:
         if not isinstance(value, list):
             return False
-        results = [part.test(item, evaluation) for item in value]
+        results = _each(part, value, evaluation)
         return any(results)
 
     return Matcher(test, "is not a list with an element that $contains asks for")
@@ -203,7 +203,7 @@ def every(part: Matcher) -> Matcher:
     def test(value: Any, evaluation: Evaluation) -> bool:
         if not isinstance(value, list):
             return False
-        results = [part.test(item, evaluation) for item in value]
+        results = _each(part, value, evaluation)
         return bool(results) and all(results)
 
     return Matcher(test, "is not a list whose elements are all what $every asks for")
@@ -217,6 +217,15 @@ NOT_BLANK = Matcher(lambda value, _: isinstance(value, str) and bool(value.strip
 def shown(text: str) -> str:
     """As much of a pattern's text as a message can bear."""
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def _each(part: Matcher, items: list[Any], evaluation: Evaluation) -> list[bool]:
+    results = []
+    for item in items:
+        # A list may be as long as a body.
+        evaluation.check_time()
+        results.append(part.test(item, evaluation))
+    return results
 
 
 def _item(value: Any, name: str | int) -> Any:

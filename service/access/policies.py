@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import Any, NamedTuple
 
 from service.access.callers import Caller
@@ -40,19 +41,17 @@ class Rules:
         self._candidates = [_candidate(policy, uses) for policy in policies]
         self._paths = {candidate.path for candidate in self._candidates}
 
-    def allowing(self, request: Mapping[str, Any]) -> str | None:
-        """The id of the first policy that lets ``request`` pass, which has at least ``names``; None if none does."""
-        try:
-            return self.first_match(request)
-        except TooMuchText as error:
-            LOGGER.warning("A request is denied, as %s", error)
-            return None
+    def first_match(self, request: Mapping[str, Any], *, seconds: float = inf) -> str | None:
+        """The id of the first policy that lets ``request`` pass, which has at least ``names``; None if none does.
 
-    def first_match(self, request: Mapping[str, Any]) -> str | None:
-        """The same. Raises TooMuchText instead of a denial for that reason."""
-        evaluation = Evaluation(request)
+        Raises:
+            TooMuchText: the request is denied for this reason.
+            TooMuchTime: this may take longer than so many seconds.
+        """
+        evaluation = Evaluation(request, seconds)
         values = {path: _value(request, path) for path in self._paths}
         for policy, path, test in self._candidates:
+            evaluation.check_time()
             try:
                 if test(values[path], evaluation) and policy.allows(evaluation):
                     return policy.id

@@ -7,13 +7,14 @@ import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from marshmallow import ValidationError, fields, validates_schema
 
 from service.access.evaluation import Evaluation
 from service.access.matchers import text_of
-from service.access.matcho import MalformedPattern, Pattern, PatternFault, compile_pattern
+from service.access.matcho import MAX_INSTRUCTIONS, MalformedPattern, Pattern, PatternFault, compile_pattern
 from service.access.unrestricted import unrestricted_faults
 from service.errors import Issue
 from service.resources.resource import Resource
@@ -124,12 +125,21 @@ class Links(fields.Field[Sequence[Mapping[str, str]]]):
 
 
 class Matcho(fields.Field[Any]):
-    """A pattern, which is compiled once to see that it is one."""
+    """A pattern, which is compiled once to see that it is one.
+
+    ``max_instructions`` is ``compile_pattern``'s.
+    """
+
+    def __init__(self, max_instructions: float) -> None:
+        super().__init__(
+            metadata={"type": "object", "description": "a pattern", "examples": [{"params": {"key": "#^team-a/"}}]}
+        )
+        self._max_instructions = max_instructions
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         del attr, data, kwargs
         try:
-            pattern = compile_pattern(value)
+            pattern = compile_pattern(value, max_instructions=self._max_instructions)
         except MalformedPattern as error:
             raise ValidationError(_messages(error.faults)) from None
         if unknown := sorted(pattern.names - REQUEST_NAMES):
@@ -173,9 +183,7 @@ class StoredAccessPolicySchema(ResourceSchema):
     kind = "AccessPolicy"
     id = Text(ID.pattern, ID_RULE, visible=True, required=True, metadata={"examples": ["my-policy"]})
     engine = Text("allow|matcho", "must be allow or matcho", required=True, metadata={"examples": [MATCHO]})
-    matcho = Matcho(
-        metadata={"type": "object", "description": "a pattern", "examples": [{"params": {"key": "#^team-a/"}}]}
-    )
+    matcho = Matcho(inf)
     link = Links(
         metadata={
             "type": "array",
@@ -205,6 +213,7 @@ class StoredAccessPolicySchema(ResourceSchema):
 class AccessPolicySchema(StoredAccessPolicySchema):
     """What callers may do. The first policy that passes allows; without one, nothing is allowed."""
 
+    matcho = Matcho(MAX_INSTRUCTIONS)
     conditions = (
         {
             "anyOf": [
@@ -262,7 +271,7 @@ def _policy(
     max_expiration: int | None = None,
     **_: Any,
 ) -> AccessPolicy:
-    pattern = compile_pattern(matcho) if engine == MATCHO else None
+    pattern = compile_pattern(matcho, max_instructions=inf) if engine == MATCHO else None
     clients = frozenset(id_ for id_ in map(linked_client, link) if id_)
     return AccessPolicy(id=id, engine=engine, pattern=pattern, link=clients, max_expiration=max_expiration)
 

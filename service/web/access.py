@@ -60,14 +60,17 @@ def client_address(request: web.Request) -> str:
 
 
 async def require_permission(request: web.Request, params: Mapping[str, Any]) -> None:
-    """Raise Forbidden unless a policy allows the request with these ``params``. Raises StoreUnavailable too."""
+    """Raise Forbidden unless a policy allows the request with these ``params``.
+
+    Raises StoreUnavailable and Overloaded, too.
+    """
     context = request[CONTEXT]
     access = context.app.access
     if access is None or context.caller.unlimited:
         return
     context.params = params
     rules = await access.policies.of(context.caller)
-    context.policy = rules.allowing(_policy_request(request, params, rules.names))
+    context.policy = await access.judge.allowing(rules, _policy_request(request, params, rules.names))
     if context.policy is None:
         raise Forbidden(_FORBIDDEN)
 

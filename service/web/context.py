@@ -8,6 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from service.access.callers import ANYBODY, Caller, Callers
+from service.access.judge import Judge
 from service.access.policies import Policies
 from service.resources.repository import Repository
 from service.resources.schemas import Document
@@ -44,12 +45,14 @@ class Access:
 
     callers: Callers
     policies: Policies
+    judge: Judge = field(default_factory=Judge)
 
     async def open(self) -> None:
         await self.callers.open()
 
     async def close(self) -> None:
         await self.callers.close()
+        self.judge.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 import contextlib
 import json
 import re
+from math import inf
 
 import pytest
 from hypothesis import given, settings
@@ -327,6 +328,25 @@ def test_a_pattern_has_so_many_regular_expressions_beside_plain_prefixes():
     assert isinstance(compile_pattern(pattern), Pattern)
     with pytest.raises(MalformedPattern, match="a pattern has at most 32"):
         compile_pattern(pattern | {"c": "#y."})
+
+
+def test_the_regular_expressions_of_a_pattern_are_so_large_together():
+    pattern = {"a": "#[^/]{1,255}a$", "b": "#[^/]{1,255}b$"}
+
+    assert isinstance(compile_pattern(pattern), Pattern)
+    with pytest.raises(MalformedPattern, match=r"^c must be a smaller regular .* at most 6000 instr") as caught:
+        compile_pattern(pattern | {"c": "#[^/]{1,255}c$", "d": "#x.", "e": "#^prefix"})
+    assert [fault.path for fault in caught.value.faults] == ["c", "d"]
+    assert isinstance(compile_pattern(pattern | {"c": "#[^/]{1,255}c$"}, max_instructions=inf), Pattern)
+
+
+def test_few_programs_that_are_too_large_are_tried():
+    with pytest.raises(MalformedPattern) as caught:
+        compile_pattern({f"a{number:02}": rf"#\pL{{1000}}{number}" for number in range(MAX_REGEXES)})
+    problems = [fault.problem for fault in caught.value.faults]
+
+    assert len(problems) == MAX_REGEXES
+    assert ["pattern too large" in problem for problem in problems] == [True] * 11 + [False] * (MAX_REGEXES - 11)
 
 
 @pytest.mark.parametrize(

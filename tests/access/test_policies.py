@@ -55,13 +55,13 @@ async def test_the_first_policy_that_passes_allows(policies, write):
     await write("c")
     rules = await policies.of(TEAM)
 
-    assert [rules.allowing(request(key=key)) for key in ("x", "y", None)] == ["a", "b", "c"]
+    assert [rules.first_match(request(key=key)) for key in ("x", "y", None)] == ["a", "b", "c"]
 
 
 async def test_without_a_policy_nothing_is_allowed(policies):
     rules = await policies.of(TEAM)
 
-    assert (rules.allowing(request()), rules.names, rules.mismatches(request())) == (None, frozenset(), {})
+    assert (rules.first_match(request()), rules.names, rules.mismatches(request())) == (None, frozenset(), {})
 
 
 async def test_a_caller_has_the_policies_that_link_to_it_and_to_nobody(policies, write):
@@ -139,7 +139,7 @@ def test_the_order_of_conditions_changes_no_decision(patterns, key):
     asked = request(account="a", key=key)
     first = next((policy.id for policy in listed if policy.pattern.matches(Evaluation(asked))), None)
 
-    assert Rules(listed).allowing(asked) == first
+    assert Rules(listed).first_match(asked) == first
 
 
 async def test_mismatches_tell_of_each_policy_why(policies, write):
@@ -155,7 +155,7 @@ async def test_mismatches_tell_of_each_policy_why(policies, write):
 @pytest.mark.parametrize("change", ["made", "changed", "deleted", "linked away"])
 async def test_a_change_counts_at_once(policies, store, write, change):
     first = await write("a", {"params": {"key": "x"}})
-    before = [(await policies.of(TEAM)).allowing(request(key=key)) for key in "xy"]
+    before = [(await policies.of(TEAM)).first_match(request(key=key)) for key in "xy"]
     if change == "made":
         await write("b", {"params": {"key": "y"}})
     elif change == "changed":
@@ -164,7 +164,7 @@ async def test_a_change_counts_at_once(policies, store, write, change):
         await store.remove(first)
     else:
         await write("a", {"params": {"key": "x"}}, ["other"])
-    after = [(await policies.of(TEAM)).allowing(request(key=key)) for key in "xy"]
+    after = [(await policies.of(TEAM)).first_match(request(key=key)) for key in "xy"]
 
     assert before == ["a", None]
     assert after == {"made": ["a", "b"], "changed": [None, "a"]}.get(change, [None, None])
@@ -212,4 +212,4 @@ async def test_what_is_no_policy_allows_nothing_and_hides_no_other(policies, wri
 async def test_a_policy_that_says_what_it_is_counts(policies, write):
     await write("a", resourceType="AccessPolicy", meta="{}")
 
-    assert (await policies.of(TEAM)).allowing(request()) == "a"
+    assert (await policies.of(TEAM)).first_match(request()) == "a"

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from service.access.evaluation import Evaluation
 from service.access.matchers import regex
-from service.access.regex import MAX_LENGTH, compile_regex, find_regex, is_prefix
+from service.access.regex import MAX_LENGTH, compile_program, compile_regex, is_prefix
 
 
 @pytest.mark.parametrize(
@@ -30,7 +31,7 @@ from service.access.regex import MAX_LENGTH, compile_regex, find_regex, is_prefi
     ],
 )
 def test_a_regex_is_searched(source, text, there):
-    assert bool(find_regex(source)(text)) is there
+    assert bool(compile_program(source).find(text)) is there
 
 
 @pytest.mark.parametrize(
@@ -52,18 +53,37 @@ def test_a_regex_is_searched(source, text, there):
 )
 def test_a_regex_is_refused_with_its_reason_and_without_a_word_on_the_console(source, reason, capfd):
     with pytest.raises(ValueError, match=reason):
-        find_regex(source)
+        compile_program(source)
 
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("source", ["(a+)+$", "^(a|a)*$", "(a*)*b", "(.*)*x"])
 def test_a_regex_that_would_backtrack_for_ages_ends_at_once(source):
-    find = find_regex(source)
+    find = compile_program(source).find
     started = time.perf_counter()
 
     assert not find(b"a" * 5000 + b"!")
     assert time.perf_counter() - started < 0.5
+
+
+def test_others_run_while_the_engine_searches():
+    find = compile_program("[^/]{1,255}$").find
+    started, turns = threading.Event(), 0
+
+    def search():
+        started.set()
+        find(b"a" * 50_000 + b"/")
+
+    thread = threading.Thread(target=search)
+    thread.start()
+    started.wait()
+    while thread.is_alive():
+        time.sleep(0.001)
+        turns += 1
+
+    # With the interpreter's lock held, there would be one or two.
+    assert turns > 10
 
 
 # Characters of literals, and of everything that can make one optional.
@@ -78,7 +98,7 @@ TEXTS = st.text("ab/-02^\n", max_size=6) | st.text(st.characters(codec="utf-8"),
 @pytest.mark.slow
 def test_a_regex_decides_as_the_engine_does(source, rest):
     try:
-        reference = find_regex(source)
+        reference = compile_program(source).find
     except ValueError:
         return
     matcher = regex(compile_regex(source), "key")
@@ -114,7 +134,7 @@ def test_a_regex_has_a_literal_that_every_match_holds(source, literal):
 @pytest.mark.parametrize("source", ["^a", "^a/b-c_1"])
 def test_a_plain_prefix_needs_no_engine(source):
     assert is_prefix(source)
-    assert compile_regex(source).find is None
+    assert compile_regex(source).program is None
 
 
 @pytest.mark.parametrize(

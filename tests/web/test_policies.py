@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import threading
 
 import pytest
 from aiohttp import encode_basic_auth, hdrs
@@ -162,6 +163,37 @@ async def test_policies_of_one_regex_search_a_text_once(service):
     assert await service.status("GET", DOWNLOAD, headers={"X-Role": "b" * 8000}) == 200
 
 
+@pytest.mark.parametrize(("length", "in_threads"), [(20, 0), (8000, 1)])
+async def test_regular_expressions_search_long_texts_in_a_thread(service, length, in_threads):
+    await service.policy(role("#[a-c]{1,255}d$"))
+    before = threading.enumerate()
+    statuses = [
+        await service.status("GET", DOWNLOAD, headers={"X-Role": text})
+        for text in ("b" * length, "b" * (length - 1) + "d")
+    ]
+    started = [thread.name for thread in threading.enumerate() if thread not in before]
+
+    assert statuses == [403, 200]
+    assert len([name for name in started if name.startswith("policies")]) == in_threads
+
+
+@pytest.mark.parametrize("length", [20, 8000])
+async def test_an_explanation_decides_as_the_request_would(service, length):
+    await service.policy(role("#[a-c]{1,255}d$"))
+    told = [
+        await service.explained(params={"account": "acme"}, headers={"x-role": text})
+        for text in ("b" * length, "b" * (length - 1) + "d")
+    ]
+
+    assert told == [
+        {
+            "allowed": False,
+            "policies": [{"policy": "policy", "mismatch": "headers.x-role does not match #[a-c]{1,255}d$"}],
+        },
+        {"allowed": True, "policy": "policy"},
+    ]
+
+
 # Bodies are valid before a policy reads them.
 
 BODY_POLICY = {"params": {"resource/type": "AwsAccount"}, "body": {"host": {"$not": "#evil"}}}
@@ -307,6 +339,19 @@ async def test_max_expiration_is_plain_digits_in_yaml_and_another_policy_may_all
     # It bounds what is signed, and nothing else is.
     assert await service.status("GET", "/AwsAccount") == 200
     assert explained["policies"] == [{"policy": "a", "mismatch": "params.expiration is more than max-expiration, 600"}]
+
+
+LARGE = {"params": {"account": "acme", "key": {"$one-of": [f"#[^/]{{0,255}}{end}$" for end in "xyz"]}}}
+
+
+async def test_a_pattern_that_takes_long_to_compile_is_not_stored_but_an_older_one_goes_on(service, store):
+    refused = await service.ask("PUT", "/AccessPolicy/a", auth=ROOT, json={"engine": "matcho", "matcho": LARGE})
+    before = await service.status("GET", DOWNLOAD)
+    await store.replace("AccessPolicy", "a", {"engine": "matcho", "matcho": json.dumps(LARGE)}, seen=None, judged=True)
+
+    assert (refused.status, before) == (422, 403)
+    assert "must be a smaller regular expression" in await refused.text()
+    assert await service.status("GET", DOWNLOAD) == 200
 
 
 # Policies that were stored before there were such rules.

@@ -36,13 +36,13 @@ async def explain(request: web.Request) -> web.Response:
         return render(request, {"allowed": True, "reason": "Nobody is asked for credentials here"})
     rules = await access.policies.of(_caller(described_request))
     try:
-        policy = rules.first_match(described_request)
+        policy, mismatches = await access.judge.explained(rules, described_request)
     except TooMuchText as error:
         return render(request, {"allowed": False, "reason": f"It is denied, as {error}"})
     if policy is not None:
         return render(request, {"allowed": True, "policy": policy})
-    mismatches = [{"policy": id_, "mismatch": text} for id_, text in rules.mismatches(described_request).items()]
-    return render(request, {"allowed": False, "policies": mismatches})
+    policies = [{"policy": id_, "mismatch": text} for id_, text in mismatches.items()]
+    return render(request, {"allowed": False, "policies": policies})
 
 
 def _request(request: web.Request) -> dict[str, Any]:
