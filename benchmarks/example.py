@@ -93,6 +93,18 @@ JSON_BODY = Request("/AwsAccount", "PUT", "application/json", json.dumps({"id": 
 YAML_BODY = Request("/AwsAccount", "PUT", "text/yaml", "id:\n" + f"- {VALUE}\n" * VALUES)
 TEXT_BODY = Request("/AwsAccount", "PUT", "application/json", json.dumps({"id": "a" * (MIB - 10)}))
 
+# Of 400 halves, the service holds all.
+UNFINISHED_BODY = Request("/AwsAccount", "PUT", "application/json", json.dumps({"id": "a" * (MIB // 8)}))
+# Nearly as long as a body may be without credentials: as many fields as fit, and what takes longest in one and in many.
+HOSTILE_FORMS = tuple(
+    Request("/auth/token", "POST", "application/x-www-form-urlencoded", body)
+    for body in (
+        "&".join(f"{number:x}" for number in range(2000)),
+        "x=" + "%41" * 2700,
+        "&".join(f"{number}=" + "%41" * 25 for number in range(100)),
+    )
+)
+
 CLIENT = {"secret": ROOT_SECRET, "grant_types": ["client_credentials"]}
 STORE_ACCESS = [
     stored(path, resource)

@@ -164,21 +164,30 @@ def _checked(request: Request, counts: dict[str, int]) -> dict[str, int]:
     return counts
 
 
-def delays(port: int, request: Request, *, rate: float, seconds: int) -> tuple[float, float]:
+def delays(
+    port: int,
+    request: Request,
+    *,
+    rate: float,
+    seconds: int,
+    connections: int = CONNECTIONS,
+    least: float = LEAST_OF_RATE,
+) -> tuple[float, float]:
     """The 50th and 99th percentile, in microseconds, of the time an answer takes at a ``rate`` that hey holds.
 
-    Its 32 workers beat in step, so that each answer waits for those of the same beat. Raises RateError where it holds
-    less than the rate.
+    Its workers, one for each connection, beat in step, so that each answer waits for those of the same beat. Raises
+    RateError where it holds less than the share ``least`` of the rate.
     """
-    command = ["hey", "-z", f"{seconds}s", "-c", str(CONNECTIONS), "-q", f"{rate / CONNECTIONS:.3f}", "-o", "csv"]
+    command = ["hey", "-z", f"{seconds}s", "-c", str(connections), "-q", f"{rate / connections:.3f}", "-o", "csv"]
+    headers = [argument for name, text in request.headers().items() for argument in ("-H", f"{name}: {text}")]
     with cores.pinned(cores.LOAD):
         done = subprocess.run(
-            [*command, f"http://127.0.0.1:{port}{request.path}"], capture_output=True, text=True, check=False
+            [*command, *headers, f"http://127.0.0.1:{port}{request.path}"], capture_output=True, text=True, check=False
         )
     answers = [line.split(",") for line in done.stdout.splitlines()[1:]]
     if done.returncode or not answers or any(status != "200" for *_, status, _ in answers):
         raise LoadError(f"hey failed, or not every answer is 200: {done.stderr}")
-    if len(answers) < LEAST_OF_RATE * rate * seconds:
+    if len(answers) < least * rate * seconds:
         raise RateError(f"The rate is not held: {len(answers) / seconds:.0f} a second of {rate:.0f}")
     percentiles = quantiles((float(answer[0]) for answer in answers), n=100)
     return percentiles[49] * 1e6, percentiles[98] * 1e6

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 
-from benchmarks import cores, example, hold, load, ready, servers, steady
+from benchmarks import cores, example, hold, hostile, load, ready, servers, steady
 from benchmarks.contest import Party, Rounds, Side
 from benchmarks.load import Request
 from benchmarks.ready import Serve
@@ -25,6 +25,9 @@ DRIVEN_REQUESTS = 4000
 PEAK_SECONDS = 1
 DELAY_SECONDS = 2
 SHARE_OF_PEAK = 0.7
+# A tenth of what is served where nothing else is asked.
+RATE = 500
+UNFINISHED, INSISTING = 400, 8
 ATTEMPTS = 4
 
 
@@ -48,7 +51,7 @@ class Loaded:
         for rest in rests:
             with servers.resting(rest), self._turns.turn():
                 time.sleep(TURN_SECONDS / len(rests))
-        self._settle()
+        _settle(self._server)
         self.seconds += time.perf_counter() - started
 
     def end(self) -> tuple[int, float]:
@@ -58,16 +61,18 @@ class Loaded:
         self.seconds += time.perf_counter() - started
         return requests, self._server.cpu_seconds() - self._before
 
-    def _settle(self) -> None:
-        used, share = self._server.cpu_seconds(), 1.0
-        end = time.perf_counter() + load.ASK_SECONDS
-        while share > IDLE_SHARE:
-            looked = time.perf_counter()
-            if looked > end:
-                raise load.LoadError(f"The server is still busy {load.ASK_SECONDS} seconds after the last request")
-            time.sleep(LOOK_SECONDS)
-            before, used = used, self._server.cpu_seconds()
-            share = (used - before) / (time.perf_counter() - looked)
+
+def _settle(server: Server) -> None:
+    """Wait until the server has answered what it was asked."""
+    used, share = server.cpu_seconds(), 1.0
+    end = time.perf_counter() + load.ASK_SECONDS
+    while share > IDLE_SHARE:
+        looked = time.perf_counter()
+        if looked > end:
+            raise load.LoadError(f"The server is still busy {load.ASK_SECONDS} seconds after the last request")
+        time.sleep(LOOK_SECONDS)
+        before, used = used, server.cpu_seconds()
+        share = (used - before) / (time.perf_counter() - looked)
 
 
 class CpuPerRequest(Loaded):
@@ -208,6 +213,35 @@ def _at_length(measure: Callable[[], tuple[float, float]]) -> tuple[float, float
         with suppress(load.RateError):
             return measure()
     return measure()
+
+
+def beside_hostile(serve: Serve, request: Request) -> TwoSides:
+    """The p99 in microseconds of the time an answer takes at a low rate: beside hostile clients, and alone."""
+
+    @contextmanager
+    def round_() -> Iterator[Callable[[], tuple[float, float]]]:
+        with serve() as server:
+            asked = replace(request, authorization=server.authorization)
+            body = replace(example.UNFINISHED_BODY, authorization=server.authorization)
+            _check(server, request)
+            load.warm_up(server.port, asked)
+
+            def p99(least: float) -> float:
+                port = server.port
+                return load.delays(port, asked, rate=RATE, seconds=DELAY_SECONDS, connections=INSISTING, least=least)[1]
+
+            def measure() -> tuple[float, float]:
+                _settle(server)
+                alone = p99(load.LEAST_OF_RATE)
+                with hostile.unfinished(server.port, body, UNFINISHED):
+                    _settle(server)
+                    with hostile.insisting(server.port, example.HOSTILE_FORMS, 4, INSISTING):
+                        # What slows the generator down here is what is measured.
+                        return p99(0), alone
+
+            yield lambda: _at_length(measure)
+
+    return _of_the_same_round(round_)
 
 
 def remembering(serve: Serve, request: Request, *, many: int, few: int) -> TwoSides:

@@ -26,7 +26,7 @@ def idle(address: Address, request: Request, count: int) -> Iterator[None]:
 
     Raises LoadError if the server ends one of them meanwhile.
     """
-    _allow_files(count + OTHER_FILES)
+    allow_files(count + OTHER_FILES)
     with ExitStack() as stack:
         connections = [stack.enter_context(connect(address, ASK_SECONDS)) for _ in range(count)]
         for connection in connections:
@@ -37,7 +37,8 @@ def idle(address: Address, request: Request, count: int) -> Iterator[None]:
             raise LoadError(f"The server has ended {ended} of {count} idle connections")
 
 
-def _allow_files(count: int) -> None:
+def allow_files(count: int) -> None:
+    """Let this process have so many files open, as far as the system does."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < count:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(count, hard), hard))

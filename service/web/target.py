@@ -13,6 +13,7 @@ from service.resources.schemas import MAX_ISSUES, MAX_NAME_IN_MESSAGE, MAX_SUGGE
 from service.resources.suggestions import suggestion
 
 _LONGEST_REMEMBERED = 256
+MAX_PAIRS = 100
 NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
 _EVERY_ROUTES = frozenset({"_format", "_pretty"})
 _PLAIN = re.compile(r"/[A-Za-z0-9._~/-]*").fullmatch
@@ -54,7 +55,7 @@ def query(sent: str) -> Mapping[str, str]:
     """The decoded parameters of a query, ``+`` being a space, as in a form.
 
     Raises:
-        InvalidRequest: where a parameter comes twice, or an escape or its UTF-8 is malformed.
+        InvalidRequest: where there are too many parameters, or one twice, or an escape or its UTF-8 is malformed.
     """
     if not sent:
         return NO_PARAMETERS
@@ -74,6 +75,9 @@ def _parameters(raw: str) -> Mapping[str, str]:
 
 def _pairs(raw: str, part: str, field: str) -> Mapping[str, str]:
     parameters: dict[str, str] = {}
+    if raw.count("&") >= MAX_PAIRS:
+        # Nobody needs a tenth of them, and thousands take milliseconds.
+        raise InvalidRequest(f"The {part} has more than {MAX_PAIRS} {field.lower()}s")
     for pair in raw.split("&"):
         if not pair:
             continue

@@ -122,3 +122,12 @@ def test_only_short_queries_are_remembered():
 
     assert short <= 256
     assert target._parameters.cache_info().currsize == 0
+
+
+@pytest.mark.parametrize(("read", "part"), [(target.query, "query"), (lambda raw: target.form(raw.encode()), "form")])
+def test_there_are_so_many_parameters_at_most(read, part):
+    most = "&".join(f"a{number}" for number in range(target.MAX_PAIRS))
+
+    assert len(read(most)) == target.MAX_PAIRS
+    with pytest.raises(InvalidRequest, match=f"The {part} has more than 100 "):
+        read(f"{most}&b")
