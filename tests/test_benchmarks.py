@@ -73,10 +73,16 @@ class Peer(BaseHTTPRequestHandler):
         pass
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        """Say nothing of clients that are gone."""
+
+
 @pytest.fixture
 def port():
-    with ThreadingHTTPServer(("127.0.0.1", 0), Peer) as server:
-        server.daemon_threads = True
+    with Server(("127.0.0.1", 0), Peer) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server.server_port
@@ -102,9 +108,7 @@ def test_hostile_requests_are_refused(port):
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize(
-    ("method", "told"), [("POST", r"answered \[400\], not 2xx; 0 conn"), ("GET", r"\[501\].* 2 conn")]
-)
+@pytest.mark.parametrize(("method", "told"), [("POST", r"answered \[400\],.* 0 conn"), ("GET", r"\[501\],.* 2 conn")])
 def test_hostile_requests_that_are_answered_otherwise_are_a_fault(port, method, told):
     requests = [load.Request("/", method, body="body")]
 

@@ -111,7 +111,7 @@ async def test_so_many_wait_at_most_and_afterwards_there_is_room_again(judge):
     await asyncio.sleep(0.01)
     for judged in (judge.allowing, judge.explained):
         with pytest.raises(Overloaded):
-            await judged(rules, request(key=LONG))
+            await asyncio.wait_for(judged(rules, request(key=LONG)), 5)
     short = await judge.allowing(rules, request(key="a"))
     rules.go_on.set()
 
