@@ -374,6 +374,12 @@ class NewQuery(WireSchema):
     id = Text(ID.pattern, ID_RULE, data_key="_id")
 
 
+class ReplacementQuery(WireSchema):
+    """The id that a PUT creates or replaces if its body has none."""
+
+    id = Text(ID.pattern, ID_RULE, data_key="_id")
+
+
 class DeleteQuery(WireSchema):
     """Whether a DELETE answers with the last resource."""
 

@@ -844,6 +844,8 @@ async def test_a_denial_tells_what_is_documented_of_it(allowed, audit_file):
         ("PATCH", "/Client/a", "update"),
         ("POST", "/AccessPolicy", "create"),
         ("POST", "/AccessPolicy/$explain", "explain"),
+        ("POST", "/fhir/AccessPolicy/$explain", "explain"),
+        ("DELETE", "/fhir/aws/storage/other/bucket/k", "delete_object"),
         ("GET", "/$version", None),
     ],
 )

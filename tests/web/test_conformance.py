@@ -131,6 +131,10 @@ def _excused(case, access):
     # Every scalar of YAML is text, and most text is valid where JSON's false and 5 are not.
     if body and body.mode.is_negative and "yaml" in str(case.media_type):
         yield negative_data_rejection
+    # With _id in the query the body's id may be left out, and must be no other.
+    if case.method == "PUT" and "_id" in (case.query or {}):
+        yield negative_data_rejection
+        yield positive_data_acceptance
     # Whether a merge patch, or a marker in the place of a secret, is valid depends on what is stored.
     # Nor does a schema know the language of patterns, or of a form that credentials may be in it or in a header.
     if (

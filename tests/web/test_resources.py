@@ -148,9 +148,35 @@ async def test_a_conditional_create_judges_the_bodys_id_though_it_creates_nothin
     assert await faults(response, 422) == ("invalid", ["AwsAccount.id"])
 
 
+@pytest.mark.parametrize("body", [{}, {"id": None}, {"id": "my-account"}], ids=["none", "null", "same"])
+@pytest.mark.parametrize(("known", "status"), [("my-account", 200), ("", 201)], ids=["one", "nothing"])
+async def test_a_conditional_update_replaces_or_creates_the_one_it_names(client, body, known, status):
+    if known:
+        await client.put(f"/AwsAccount/{known}", json=KEYS)
+    response = await client.put("/AwsAccount?_id=my-account", json={**body, **KEYS, "region": "eu-west-1"})
+
+    assert (response.status, (await response.json())["region"]) == (status, "eu-west-1")
+    assert await ids(await client.get("/AwsAccount")) == ["my-account"]
+
+
+@pytest.mark.parametrize("id_", ["other", "", 5, ["my-account"], {}], ids=repr)
+async def test_a_conditional_update_with_another_id_in_the_body_is_refused(client, account, faults, id_):
+    response = await client.put("/AwsAccount?_id=my-account", json={"id": id_, "region": "eu-west-1"})
+
+    assert await faults(response, 422) == ("invalid", ["AwsAccount.id"])
+    assert (await (await client.get("/AwsAccount/my-account")).json())["region"] == "us-east-1"
+
+
+async def test_a_conditional_update_heeds_if_match(client, account, faults):
+    refused = await client.put("/AwsAccount?_id=my-account", json=KEYS, headers={"If-Match": "17"})
+
+    assert (await faults(refused, 412))[0] == "conflict"
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
 @pytest.mark.parametrize("query", ["_id=", "_id=a,b", "_id=-", "_id=a%0A"])
-async def test_a_conditional_create_asks_for_one_valid_id(raw, faults, query):
-    response = await raw("POST", f"/AwsAccount?{query}", json=KEYS)
+async def test_a_conditional_write_asks_for_one_valid_id(raw, faults, method, query):
+    response = await raw(method, f"/AwsAccount?{query}", json=KEYS)
 
     assert await faults(response, 422) == ("invalid", ["_id"])
 

@@ -75,13 +75,14 @@ def _caller(request: dict[str, Any]) -> Caller:
     return Caller("described", id_)
 
 
-ROUTES = (
+ROUTES = tuple(
     Route(
         hdrs.METH_POST,
-        f"/{ACCESS_POLICY.kind}/$explain",
+        f"{base}/{ACCESS_POLICY.kind}/$explain",
         explain,
         guard=Guard.HANDLER,
         policy_method=hdrs.METH_GET,
         operation="explain",
-    ),
+    )
+    for base in ("", "/fhir")
 )

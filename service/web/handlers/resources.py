@@ -14,13 +14,13 @@ from service.access.types import CLIENT
 from service.errors import Duplicate, Invalid, Issue, ResourceNotFound, StoreUnavailable, VersionConflict
 from service.resources.repository import Repository
 from service.resources.resource import Resource
-from service.resources.schemas import DeleteQuery, NewQuery, SearchQuery
+from service.resources.schemas import DeleteQuery, NewQuery, ReplacementQuery, SearchQuery
 from service.resources.store import Page
 from service.resources.types import NO_TEXTS, ResourceType
 from service.web import target
 from service.web.access import client_address, require_permission
 from service.web.background import in_background
-from service.web.conditional import conditional_id, is_known, precondition, versioned
+from service.web.conditional import conditional_id, is_known, precondition, replaced_id, versioned
 from service.web.context import CONTEXT
 from service.web.description import IF_ABSENT, described
 from service.web.rendering import NO_HEADERS, NO_STORE, render
@@ -121,14 +121,20 @@ class ResourceHandlers:
 
     @_answers(
         "put{kind}ByBody",
-        "Create or replace by the body's id",
+        "Create or replace by the body's id, or by _id, which the body's id must not contradict",
         statuses=(200, 201),
+        query=ReplacementQuery,
         body="{kind}WithId",
         heeds=(hdrs.IF_MATCH, IF_ABSENT),
         errors=_WRITE_ERRORS,
     )
     async def put_by_body(self, request: web.Request) -> web.Response:
-        id_ = request[CONTEXT].body.values.get("id")
+        given, wanted = request[CONTEXT].body.values.get("id"), replaced_id(request)
+        if wanted is not None:
+            self._check_id(wanted, "_id")
+            if given is not None and given != wanted:
+                raise Invalid(Issue(f"{self._type.kind}.id is another one than _id", f"{self._type.kind}.id"))
+        id_ = given if wanted is None else wanted
         if id_ is None:
             raise Invalid(Issue(f"{self._type.kind}.id is missing", f"{self._type.kind}.id"))
         return await self._put(request, id_)
@@ -142,6 +148,7 @@ class ResourceHandlers:
         errors=_WRITE_ERRORS,
     )
     async def put(self, request: web.Request) -> web.Response:
+        target.reject_unknown_parameters(request[CONTEXT].query)
         return await self._put(request, self._id(request))
 
     @_answers(
@@ -239,7 +246,6 @@ class ResourceHandlers:
         return await in_background(response)
 
     async def _put(self, request: web.Request, id_: str) -> web.Response:
-        target.reject_unknown_parameters(request[CONTEXT].query)
         await self._require(request, id_)
         resource, created = await self._repository(request).put(
             self._type,
