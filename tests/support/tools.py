@@ -1,5 +1,6 @@
-"""Programs that tests need and that may not be installed."""
+"""Programs and libraries that tests need and that may not be installed."""
 
+import importlib
 import os
 import shutil
 
@@ -19,3 +20,13 @@ def tool(*names, package):
     if found := next(filter(None, map(shutil.which, names)), None):
         return found
     return missing(f"{names[0]} is not installed; on Debian: apt-get install {package}")
+
+
+def library(name):
+    """Import the module ``name`` of a library that is pinned in ``constraints.txt``."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+    return missing(f"{name} is not installed; run: pip install {name} --constraint constraints.txt")
