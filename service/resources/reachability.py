@@ -18,6 +18,7 @@ from redis.exceptions import (
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.errors import StoreUnavailable
+from service.resources.time_limit import TimeLimit
 from service.resources.topology import Arrivals, Server, inspect, is_demotion, reconnect
 from service.telemetry.metrics import STORE_CALLS, STORE_ERRORS
 
@@ -88,8 +89,9 @@ class Reachability:
     async def call(self, command: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """What ``command`` answers; it may be run more than once. Metrics show it under its name.
 
-        Raises ``StoreUnavailable`` for all that can go wrong, within ``DEADLINE_SECONDS``; at once when Redis has been
-        away for ``PATIENCE_SECONDS``: so callers ride out a restart, and do not queue up in an outage.
+        Raises ``StoreUnavailable`` for all that can go wrong, within ``DEADLINE_SECONDS`` (more only while the loop is
+        held up); at once when Redis has been away for ``PATIENCE_SECONDS``: so callers ride out a restart, and do not
+        queue up in an outage.
         """
         if monotonic() - self._down_since > PATIENCE_SECONDS:
             STORE_ERRORS[command.__name__, "unreachable"].inc()
@@ -163,7 +165,7 @@ class Reachability:
         failures, demoted = 0, False
         while True:
             try:
-                async with asyncio.timeout(min(TRY_SECONDS, ends - monotonic())), self._places:
+                async with TimeLimit(min(TRY_SECONDS, ends - monotonic())), self._places:
                     return await command(*args, **kwargs)
             except LOST:
                 self._suspicion.set()
@@ -211,7 +213,7 @@ class Reachability:
         async with self._probing:
             began = monotonic()
             try:
-                async with asyncio.timeout(PROBE_SECONDS):
+                async with TimeLimit(PROBE_SECONDS):
                     self._note(await self._look())
             except Exception as error:  # noqa: BLE001 - whatever it is, a watcher that dies would leave the state as it is
                 self._turn(why_down=reason(error), since=began)

@@ -19,7 +19,8 @@ from redis.exceptions import (
 )
 
 HEALTH_CHECK_SECONDS = 15
-CONNECT_SECONDS = 0.5
+# Longer than callers wait: their limits tell a slow server from a loop that was held up, redis-py's does not.
+CONNECT_SECONDS = 2.0
 
 # Enough that no node of a Cluster holds all of them by chance.
 PROBE_KEYS = 16

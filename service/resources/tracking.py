@@ -16,6 +16,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError  # noqa: A004 - as in reachability
 
 from service.resources.reachability import LOST, reason
+from service.resources.time_limit import TimeLimit
 from service.resources.topology import connect, run_id_of
 from service.telemetry.metrics import CACHE_LIVE
 
@@ -153,7 +154,7 @@ class Tracker:
         return self._pool.connection_class(**options)
 
     async def _begin(self, connection: AbstractConnection) -> None:
-        async with asyncio.timeout(BEGIN_SECONDS):
+        async with TimeLimit(BEGIN_SECONDS):
             await connection.connect()  # type: ignore[no-untyped-call]
             self._run_id = await run_id_of(connection)
             if not self._is_expected():

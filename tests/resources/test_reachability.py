@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from contextlib import suppress
 
 import pytest
@@ -10,7 +11,7 @@ from support.waiting import until
 
 from service.errors import StoreUnavailable
 from service.resources import reachability
-from service.resources.reachability import CONNECTIONS, PATIENCE_SECONDS, reason
+from service.resources.reachability import CONNECTIONS, DEADLINE_SECONDS, PATIENCE_SECONDS, reason
 from service.resources.redis import RedisStore
 
 pytestmark = pytest.mark.slow
@@ -224,6 +225,22 @@ async def test_a_restart_under_load_loses_no_write_and_makes_no_false_conflict(s
 
     assert all(acknowledged[id_] <= written[id_] <= acknowledged[id_] + unknown[id_] for id_ in ids)
     assert not store._client.connection_pool._in_use_connections
+
+
+@pytest.mark.parametrize("rounds", range(4))
+async def test_a_loop_that_is_held_up_is_no_outage(store, log, monkeypatch, rounds):
+    """As by libraries that are loaded at the start on a busy machine, which took half a second and more."""
+    monkeypatch.setattr(reachability, "FRESH_SECONDS", 0)
+    for _ in range(2):
+        look = asyncio.create_task(store.check())
+        calls = [asyncio.create_task(store.get("AwsAccount", str(number))) for number in range(3)]
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        time.sleep(DEADLINE_SECONDS + 0.2)  # noqa: ASYNC251 - that is the fault
+        await look
+
+        assert await asyncio.gather(*calls) == [None] * 3
+    assert told(log) == []
 
 
 async def test_what_redis_refuses_is_no_outage_and_told_once(store, own_redis, log):
