@@ -21,10 +21,10 @@ async def test_the_examples_of_the_readme_work_as_written(client):
 
 
 async def test_the_readmes_examples_of_authentication_work_as_written(make_client):
-    (settings_block,) = [block for info, block in blocks("README.md", "Ask who calls") if info == "sh"]
+    (settings_block,) = [block for info, block in blocks("README.md", "Require credentials") if info == "sh"]
     client = await make_client(**dict(re.findall(r"(SIGNER_\w+)=(\S+)", settings_block)))
     known = {}
-    found = list(examples("README.md", "Ask who calls"))
+    found = list(examples("README.md", "Require credentials"))
 
     assert len(found) >= 5
     for example in found:

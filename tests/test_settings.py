@@ -153,7 +153,6 @@ def test_a_setting_is_read(variable, text, value):
         ("SIGNER_ALLOWED_HOSTS", "http://minio"),
         ("SIGNER_ALLOWED_HOSTS", "*"),
         ("SIGNER_ALLOWED_HOSTS", "MinIO"),
-        ("SIGNER_DEFAULT_USE_SSL", "yes"),
         ("SIGNER_DEFAULT_USE_SSL", "1"),
         ("SIGNER_DRAIN_SECONDS", "-1"),
         ("SIGNER_DRAIN_SECONDS", "301"),

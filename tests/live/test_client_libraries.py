@@ -282,19 +282,24 @@ async def test_a_client_that_policies_name_is_deleted(connect, root, errors, new
 
 
 async def test_operations_are_executed(root, new_id):
-    await done(root.resource("AwsAccount", id=new_id, **FIELDS["AwsAccount"]).save())
     client = await done(root.resource("Client", id=new_id, **FIELDS["Client"]).save())
-    storage = f"aws/storage/{new_id}/uploads"
-    up = await done(root.execute(storage, data={"filename": "some/key"}))
-    down = await done(root.execute(f"{storage}/some/key", method="get", params={"expiration": 60}))
     rotated = await done(client.execute("$rotate-secret", data={"previous-valid-for": 0}))
     asked = {"client": {"id": new_id}, "params": {"account": new_id}}
     explained = await done(root.resources("AccessPolicy").execute("$explain", data=asked))
 
-    assert up["url"].startswith("https://uploads.s3.amazonaws.com/some/key?X-Amz-Algorithm=")
-    assert "&X-Amz-Expires=60&" in down["url"]
     assert len(rotated["secret"]) >= 16
     assert explained["allowed"] is False
+
+
+async def test_urls_are_signed(make, asked_who_calls, new_id):
+    root = make(asked_who_calls.url, basic("root", ROOT_SECRET))
+    await done(root.resource("AwsAccount", id=new_id, **FIELDS["AwsAccount"]).save())
+    storage = f"aws/storage/{new_id}/uploads"
+    up = await done(root.execute(storage, data={"filename": "some/key"}))
+    down = await done(root.execute(f"{storage}/some/key", method="get", params={"expiration": 60}))
+
+    assert up["url"].startswith("https://uploads.s3.amazonaws.com/some/key?X-Amz-Algorithm=")
+    assert "&X-Amz-Expires=60&" in down["url"]
 
 
 async def test_a_fault_is_the_librarys_outcome(root, errors, new_id):

@@ -78,9 +78,6 @@ DECISIONS = {
     "a bucket with a slash in it": (TEAM, GET, "/aws/storage/acme/uploads%2Fteam-a/x", {}, 422),
     "the account that is called as the client": (BY_ID, GET, "/aws/storage/team/uploads/x", {}, 404),
     "an account that is not": (BY_ID, GET, f"{B}/x", {}, 403),
-    "a key under the prefix, as FHIR": (TEAM, GET, f"/fhir{B}/team-a/x", {}, 200),
-    "a key beside the prefix, as FHIR": (TEAM, GET, f"/fhir{B}/team-ab/x", {}, 403),
-    "a file under the prefix, as FHIR": (UPLOAD, POST, f"/fhir{B}", upload("team-a/x"), 200),
     # Methods and paths.
     "its method": (READ, GET, f"{B}/x", {}, 200),
     "a DELETE": (READ, DELETE, f"{B}/x", {}, 403),
@@ -88,7 +85,6 @@ DECISIONS = {
     "a HEAD is no method of its own": ({**READ, "request-method": "head"}, HEAD, f"{B}/x", {}, 403),
     "an upload": (READ, POST, B, upload("x"), 403),
     "the routed path": (URI, GET, f"{B}/team-a/x", {}, 200),
-    "the routed path, as FHIR": (URI, GET, f"/fhir{B}/team-a/x", {}, 403),
     "the routed path, decoded": (URI, GET, f"{B}/team%2Da%2Fx", {}, 200),
     "two slashes in front": (URI, GET, f"/{B}/team-a/x", {}, 404),
     "two slashes and an escape in front": (URI, GET, f"/{B}/team-a%2Fx", {}, 404),

@@ -163,13 +163,8 @@ def _seconds(text: str) -> int:
 _BUCKET = "/aws/storage/{account:[^/]+}/{bucket:[^/]+}"
 _KEY = _BUCKET + r"/{key:[\s\S]*}"
 
-# Clients of FHIR servers put all paths behind one base URL, which may end with /fhir.
-ROUTES = tuple(
-    Route(method, f"{base}{path}", handler, guard=Guard.HANDLER, operation=operation.name)
-    for base in ("", "/fhir")
-    for method, path, handler, operation in (
-        (hdrs.METH_GET, _KEY, download, GET_OBJECT),
-        (hdrs.METH_DELETE, _KEY, delete, DELETE_OBJECT),
-        (hdrs.METH_POST, _BUCKET, upload, PUT_OBJECT),
-    )
+ROUTES = (
+    Route(hdrs.METH_GET, _KEY, download, guard=Guard.HANDLER, operation=GET_OBJECT.name),
+    Route(hdrs.METH_DELETE, _KEY, delete, guard=Guard.HANDLER, operation=DELETE_OBJECT.name),
+    Route(hdrs.METH_POST, _BUCKET, upload, guard=Guard.HANDLER, operation=PUT_OBJECT.name),
 )

@@ -126,7 +126,7 @@ def _kind(route: Route) -> ResourceType | None:
 def _tag(route: Route) -> str:
     if kind := _kind(route):
         return kind.kind
-    return "signing" if route.pattern.removeprefix("/fhir").startswith("/aws/") else "operations"
+    return "signing" if route.pattern.startswith("/aws/") else "operations"
 
 
 def _operation_id(route: Route, name: str) -> str:
