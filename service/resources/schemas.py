@@ -197,6 +197,9 @@ class Number(fields.Field[int]):
         is_text = getattr(self.root, "text", False) and isinstance(value, str)
         # int() takes '6_0', ' 60' and other scripts' digits too.
         number = int(value) if is_text and re.fullmatch("[0-9]{1,12}", value) else value
+        if isinstance(number, float) and number.is_integer():
+            # JSON does not tell 60.0 from 60.
+            number = int(number)
         if type(number) is not int or number not in self.range:
             raise ValidationError(self.message)
         return number

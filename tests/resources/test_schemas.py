@@ -405,6 +405,17 @@ def test_a_number_is_plain_digits_in_range(text):
         SigningQuery(text=True).read({"expiration": text})
 
 
+@pytest.mark.parametrize("number", [60, 60.0, 6e1])
+def test_json_does_not_tell_a_whole_number_by_its_form(number):
+    assert SigningQuery().read({"expiration": number}) == {"expiration": 60}
+
+
+@pytest.mark.parametrize("number", [60.5, float("nan"), float("inf"), 1e300, True])
+def test_other_numbers_are_none(number):
+    with pytest.raises(Invalid, match="expiration must be a whole number"):
+        SigningQuery().read({"expiration": number})
+
+
 def test_queries_have_defaults():
     assert SigningQuery(text=True).read({}) == {"expiration": 86400}
     assert SearchQuery(text=True).read({}) == {"_count": 100, "_page": 1, "_sort": "_id"}

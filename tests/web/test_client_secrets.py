@@ -292,7 +292,7 @@ async def test_a_client_does_not_end_anothers_token(ask):
     assert await lets_in(ask, f"Bearer {text}")
 
 
-@pytest.mark.parametrize("text", ["unknown", "a" * 43, "", "\u00e4", "a.b"])
+@pytest.mark.parametrize("text", ["unknown", "a" * 43, "\u00e4", "a.b"])
 async def test_a_token_that_is_unknown_has_ended(ask, text):
     assert await revoke(ask, text) == (200, {})
     assert await revoke(ask, text, token_type_hint="refresh_token", scope="x") == (200, {})

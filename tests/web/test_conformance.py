@@ -136,10 +136,10 @@ def _excused(case, access):
         yield negative_data_rejection
         yield positive_data_acceptance
     # Whether a merge patch, or a marker in the place of a secret, is valid depends on what is stored.
-    # Nor does a schema know the language of patterns, or of a form that credentials may be in it or in a header.
+    # Nor does a schema know the language of patterns, or that credentials are either in a form or in a header.
     if (
         case.method == "PATCH"
-        or (case.path in {"/auth/token", "/auth/revoke"} and access == ANONYMOUS)
+        or case.path in {"/auth/token", "/auth/revoke"}
         or "AccessPolicy" in case.path
         or (isinstance(case.body, dict) and MARKERS & case.body.keys())
     ):

@@ -97,7 +97,7 @@ SCHEMAS: dict[str, Json] = {
     },
     "Token": record({"token_type": {"const": "Bearer"}, "access_token": _TEXT, "expires_in": {"type": "integer"}}),
     "RevocationRequest": {
-        **record({"token": _TEXT}, {"client_id": _OPTIONAL, "client_secret": _OPTIONAL}),
+        **record({"token": {**_TEXT, "minLength": 1}}, {"client_id": _OPTIONAL, "client_secret": _OPTIONAL}),
         "additionalProperties": True,
     },
     "Revoked": record({}),
