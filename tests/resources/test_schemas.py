@@ -405,7 +405,7 @@ def test_a_number_is_plain_digits_in_range(text):
         SigningQuery(text=True).read({"expiration": text})
 
 
-@pytest.mark.parametrize("number", [60, 60.0, 6e1])
+@pytest.mark.parametrize("number", [60, 60.0])
 def test_json_does_not_tell_a_whole_number_by_its_form(number):
     assert SigningQuery().read({"expiration": number}) == {"expiration": 60}
 
