@@ -11,6 +11,8 @@ from service.access.regex import Program
 # Time is linear, but a regular expression whose program is large takes 1 s for so much text.
 MAX_VALUE_BYTES = 8 * 1024
 MAX_SEARCHED_BYTES = 256 * 1024
+# A second of Python, for elements that no regular expression is searched in.
+MAX_ELEMENTS = 1_000_000
 # An instruction of a program takes at most so long for a byte: 21 ns were measured for the worst of 3,000 programs that
 # are made to be slow. Nearly all programs take a thousandth of that, which nobody can know before.
 INSTRUCTION_SECONDS = 20e-9
@@ -23,13 +25,11 @@ class UndecidableValue(Exception):
         super().__init__(f"{at} cannot be decided: the value {problem}")
 
 
-class TooMuchText(Exception):
-    """The regular expressions of the policies would search too much text for one request."""
+class TooMuchWork(Exception):
+    """The policies would search too much text, or look at too many list elements, for one request."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            f"regular expressions of the policies would search more than {MAX_SEARCHED_BYTES} bytes for this request"
-        )
+    def __init__(self, what: str) -> None:
+        super().__init__(f"the policies would {what} for it")
 
 
 class TooMuchTime(Exception):
@@ -47,7 +47,10 @@ class Evaluation:
     seconds: float = inf
     _end: float = field(init=False)
     _remaining: int = field(default=MAX_SEARCHED_BYTES, init=False)
+    _elements: int = field(default=0, init=False)
     _found: dict[tuple[str, str], bool] = field(default_factory=dict, init=False)
+    texts: dict[int, frozenset[str]] = field(default_factory=dict, init=False)
+    """The texts of the scalars in lists of the request, by the ``id()`` of the list."""
 
     def __post_init__(self) -> None:
         self._end = perf_counter() + self.seconds
@@ -57,11 +60,17 @@ class Evaluation:
         if perf_counter() + needed > self._end:
             raise TooMuchTime
 
+    def visit(self, elements: int) -> None:
+        """Count list elements that are looked at. Raises TooMuchWork beyond MAX_ELEMENTS."""
+        self._elements += elements
+        if self._elements > MAX_ELEMENTS:
+            raise TooMuchWork(f"look at more than {MAX_ELEMENTS} list elements")
+
     def search(self, source: str, program: Program, text: str) -> bool:
         """Whether ``program``, the regular expression ``source``, finds something in ``text``, which has been checked.
 
         Raises:
-            TooMuchText: with this text, it would be too much for one request.
+            TooMuchWork: with this text, it would be too much for one request.
             TooMuchTime: see ``check_time``.
         """
         key = source, text
@@ -70,7 +79,7 @@ class Evaluation:
             encoded = text.encode()
             self._remaining -= len(encoded)
             if self._remaining < 0:
-                raise TooMuchText
+                raise TooMuchWork(f"search more than {MAX_SEARCHED_BYTES} bytes by regular expressions")
             self.check_time(len(encoded) * program.instructions * INSTRUCTION_SECONDS)
             found = self._found[key] = program.find(encoded) is not None
         return found

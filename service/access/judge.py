@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from service.access.evaluation import TooMuchText, TooMuchTime
+from service.access.evaluation import TooMuchTime, TooMuchWork
 from service.access.policies import Rules
 from service.errors import Overloaded
 
@@ -39,7 +39,7 @@ class Judge:
         """
         try:
             return await self._first_match(rules, request)
-        except TooMuchText as error:
+        except TooMuchWork as error:
             LOGGER.warning("A request is denied, as %s", error)
             return None
 
@@ -47,7 +47,7 @@ class Judge:
         """The same id, and why each policy does not let the request pass where none does.
 
         Raises:
-            TooMuchText: the request is denied for this reason.
+            TooMuchWork: the request is denied for this reason.
             Overloaded: as for ``allowing``.
         """
 

@@ -83,7 +83,7 @@ class Pattern:
     _root: Matcher = field(repr=False)
 
     def matches(self, evaluation: Evaluation) -> bool:
-        """Whether the request is what the pattern asks for. Raises TooMuchText alone, whatever the request holds."""
+        """Whether the request is what the pattern asks for. Raises TooMuchWork alone, whatever the request holds."""
         try:
             return self._root.test(evaluation.request, evaluation)
         except UndecidableValue:

@@ -7,7 +7,7 @@ from math import inf
 from typing import Any, NamedTuple
 
 from service.access.callers import Caller
-from service.access.evaluation import Evaluation, TooMuchText, UndecidableValue
+from service.access.evaluation import Evaluation, TooMuchWork, UndecidableValue
 from service.access.matchers import PRESENT, Condition, Test
 from service.access.types import ACCESS_POLICY, AccessPolicy
 from service.access.unrestricted import unrestricted_faults
@@ -45,7 +45,7 @@ class Rules:
         """The id of the first policy that lets ``request`` pass, which has at least ``names``; None if none does.
 
         Raises:
-            TooMuchText: the request is denied for this reason.
+            TooMuchWork: the request is denied for this reason.
             TooMuchTime: this may take longer than so many seconds.
         """
         evaluation = Evaluation(request, seconds)
@@ -162,5 +162,5 @@ def _value(request: Mapping[str, Any], path: tuple[str, ...]) -> Any:
 def _mismatch(policy: AccessPolicy, evaluation: Evaluation) -> str | None:
     try:
         return policy.mismatch(evaluation)
-    except TooMuchText as error:
+    except TooMuchWork as error:
         return f"was not decided, as {error}"

@@ -76,13 +76,13 @@ class AccessPolicy:
     max_expiration: int | None = None
 
     def allows(self, evaluation: Evaluation) -> bool:
-        """Whether it allows the request. Raises TooMuchText."""
+        """Whether it allows the request. Raises TooMuchWork."""
         if self.pattern and not self.pattern.matches(evaluation):
             return False
         return self.max_expiration is None or _ends_within(evaluation.request, self.max_expiration)
 
     def mismatch(self, evaluation: Evaluation) -> str | None:
-        """Why it does not allow the request, None if it does. Raises TooMuchText."""
+        """Why it does not allow the request, None if it does. Raises TooMuchWork."""
         if self.pattern and (mismatch := self.pattern.mismatch(evaluation)):
             return mismatch
         if self.allows(evaluation):

@@ -1,6 +1,7 @@
 import pytest
 
-from service.access.evaluation import Evaluation, TooMuchTime
+from service.access import evaluation as evaluation_module
+from service.access.evaluation import Evaluation, TooMuchTime, TooMuchWork
 from service.access.matcho import compile_pattern
 from service.access.policies import Rules
 from service.access.regex import Program
@@ -47,7 +48,7 @@ def test_without_a_limit_every_search_is_made(engine):
 
 @pytest.mark.parametrize("operator", ["$every", "$contains"])
 def test_the_elements_of_a_list_take_time(operator):
-    pattern = compile_pattern({"body": {"names": {operator: "a"}}})
+    pattern = compile_pattern({"body": {"names": {operator: "#a"}}})
     asked = {"body": {"names": ["a"] * 1000}}
 
     with pytest.raises(TooMuchTime):
@@ -61,3 +62,31 @@ def test_each_policy_takes_time():
     with pytest.raises(TooMuchTime):
         rules.first_match({"uri": "/x"}, seconds=0)
     assert rules.first_match({"uri": "/x"}, seconds=60) == "a"
+
+
+class CountedList(list):
+    reads = 0
+
+    def __iter__(self):
+        type(self).reads += 1
+        return super().__iter__()
+
+
+def test_a_list_is_read_once_for_all_who_ask_for_a_text_in_it():
+    groups = CountedList(f"group-{number}" for number in range(2000))
+    evaluation = Evaluation({"jwt": {"groups": groups}})
+    patterns = [compile_pattern({"jwt": {"groups": {"$contains": f"group-{number}"}}}) for number in range(1000, 3000)]
+
+    assert sum(pattern.matches(evaluation) for pattern in patterns) == 1000
+    assert CountedList.reads == 1
+
+
+@pytest.mark.parametrize("operator", ["$contains", "$every"])
+def test_so_many_list_elements_are_looked_at(monkeypatch, operator):
+    monkeypatch.setattr(evaluation_module, "MAX_ELEMENTS", 10)
+    pattern = compile_pattern({"body": {"x": {operator: "#a"}}})
+    evaluation = Evaluation({"body": {"x": ["b"] * 6}})
+
+    assert not pattern.matches(evaluation)
+    with pytest.raises(TooMuchWork, match="look at more than 10 list elements"):
+        pattern.matches(evaluation)

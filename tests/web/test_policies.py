@@ -147,7 +147,7 @@ async def test_a_request_makes_policies_search_so_much_text_at_most(service, cap
     told = await service.explained(params={"account": "acme"}, headers={"x-role": text})
 
     assert (before, after) == (200, 403)
-    assert "A request is denied, as regular expressions of the policies would search more than 262144" in caplog.text
+    assert "A request is denied, as the policies would search more than 262144" in caplog.text
     assert told["allowed"] is False
     assert "would search more than 262144 bytes" in told["reason"]
 

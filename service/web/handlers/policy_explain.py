@@ -5,7 +5,7 @@ from typing import Any
 from aiohttp import hdrs, web
 
 from service.access.callers import Caller
-from service.access.evaluation import TooMuchText
+from service.access.evaluation import TooMuchWork
 from service.access.types import ACCESS_POLICY, REQUEST_NAMES, linked_client
 from service.errors import Invalid, Issue, StoreUnavailable
 from service.web import target
@@ -37,7 +37,7 @@ async def explain(request: web.Request) -> web.Response:
     rules = await access.policies.of(_caller(described_request))
     try:
         policy, mismatches = await access.judge.explained(rules, described_request)
-    except TooMuchText as error:
+    except TooMuchWork as error:
         return render(request, {"allowed": False, "reason": f"It is denied, as {error}"})
     if policy is not None:
         return render(request, {"allowed": True, "policy": policy})
