@@ -10,6 +10,8 @@ from service.resources import index
 from service.resources.index import glob_escaped
 from service.resources.redis import RedisStore
 
+pytestmark = pytest.mark.slow
+
 HANG_SECONDS = 10
 
 

@@ -15,6 +15,8 @@ from service.resources.topology import UnusableServer, connect, inspect
 from service.resources.tracking import Tracker
 from service.telemetry.metrics import CACHE_HITS
 
+pytestmark = pytest.mark.slow
+
 HANG_SECONDS = 10
 KIND = "AwsAccount"
 

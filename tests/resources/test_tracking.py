@@ -13,6 +13,8 @@ from service.resources.redis import RedisStore
 from service.resources.tracking import Tracker
 from service.telemetry.metrics import CACHE_LIVE
 
+pytestmark = pytest.mark.slow
+
 KIND = "AwsAccount"
 PREFIX = "s3 *:"
 
