@@ -1,5 +1,6 @@
 """The keys under which an application and a request keep their context."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -37,6 +38,8 @@ class ServerState:
     in_flight: int = 0
     large_body_bytes: int = 0
     large_body_peak: int = 0
+    anonymous_bodies: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by the body without credentials that is being parsed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from support.service import running
 from support.waiting import eventually
 
 from service.web import body as bodies
+from service.web import target
 from service.web.context import APP
 
 ROOT = {"SIGNER_ROOT_CLIENT_ID": "root", "SIGNER_ROOT_CLIENT_SECRET": "root-secret-0123456789"}
@@ -40,6 +42,48 @@ async def test_a_body_without_credentials_has_at_most_8_kib(make_client, size, s
     response = await client.post("/auth/token", data=data, headers={"Content-Type": content_type})
 
     assert response.status == status
+
+
+@pytest.mark.parametrize(("size", "apart"), [(2000, True), (500, False)])
+async def test_large_bodies_without_credentials_leave_turns_of_the_loop_to_others(
+    make_client, monkeypatch, size, apart
+):
+    client = await make_client(**ROOT)
+    turns, parsed, parse = 0, [], target.form
+
+    async def count():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    def slow(body):
+        time.sleep(0.01)
+        parsed.append(turns)
+        return parse(body)
+
+    monkeypatch.setattr(target, "form", slow)
+    monkeypatch.setattr(bodies, "_arrived", arrived_at_once(6))
+    counter = asyncio.create_task(count())
+    posts = [client.post("/auth/token", data="a=" + "x" * size, headers={"Content-Type": FORM}) for _ in range(6)]
+    statuses = {response.status for response in await asyncio.gather(*posts)}
+    counter.cancel()
+    gaps = [later - earlier for earlier, later in pairwise(parsed)]
+
+    assert statuses == {422}
+    assert all(gap > 2 for gap in gaps) is apart
+
+
+def arrived_at_once(count):
+    """Bodies that so many requests have to wait for."""
+    together, read = asyncio.Barrier(count), bodies._arrived
+
+    async def arrived(*args):
+        body = await read(*args)
+        await together.wait()
+        return body
+
+    return arrived
 
 
 def resident_mib(process):
