@@ -20,6 +20,19 @@ logger = logging.getLogger(__name__)
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the command, and return its exit status, also where standard error cannot be written."""
+    try:
+        return _run(arguments)
+    finally:
+        try:
+            if sys.stderr:
+                sys.stderr.flush()
+        except OSError:
+            # Python flushes once more at its end, and would exit with a status of its own.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+def _run(arguments: list[str] | None) -> int:
     parser = argparse.ArgumentParser(
         prog="s3-signer", description="Serve presigned S3 URLs. Settings are environment variables SIGNER_*."
     )

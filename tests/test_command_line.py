@@ -84,10 +84,11 @@ def test_a_closed_standard_output_is_told_in_one_line():
 
 @pytest.mark.parametrize(("arguments", "settings"), [([], {"SIGNER_PORT": "x"}), (["nonsense"], {})])
 @pytest.mark.parametrize("closed", ["2>&-", "2>/dev/full"])
-def test_a_wrong_start_has_its_status_where_standard_error_cannot_be_written(arguments, settings, closed):
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_wrong_start_has_its_status_where_standard_error_cannot_be_written(arguments, settings, closed, unbuffered):
     done = subprocess.run(
         ["bash", "-c", f"{sys.executable} -m service {' '.join(arguments)} {closed}"],
-        env={**clean_environment(), **settings},
+        env={**clean_environment(), **settings, "PYTHONUNBUFFERED": unbuffered},
         capture_output=True,
         check=False,
     )

@@ -70,6 +70,7 @@ def closed(connection):
     return False
 
 
+@pytest.mark.heavy
 def test_two_hundred_slow_heads_are_gone_in_time_and_others_served(strict):
     with ExitStack() as stack:
         silent, partial, in_a_header, second = (

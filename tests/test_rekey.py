@@ -44,6 +44,7 @@ def stored(operator, id_="a"):
     return operator.hget(f"AwsAccount:{id_}", "secret-access-key")
 
 
+@pytest.mark.heavy
 def test_a_key_is_changed_while_the_service_signs(redis_url, operator, key_file):
     process = ServiceProcess(SIGNER_STORE_URL=redis_url, SIGNER_ENCRYPTION_KEYS_FILE=key_file("old"))
     assert ask(process, "PUT", "/AwsAccount/a", KEYS)[0] == 201

@@ -247,7 +247,7 @@ def test_a_refused_request_is_one_line_in_the_log(service, line):
         (b"GET http://elsewhere.example/live HTTP/1.1", 200),
         (b"GET http://localhost HTTP/1.1", 404),
         (b"GET http://localhost/AwsAccount/../live HTTP/1.1", 404),
-        (b"OPTIONS * HTTP/1.1", 404),
+        (b"OPTIONS * HTTP/1.1", 204),
         (b"CONNECT localhost:80 HTTP/1.1", 404),
         (b"GET /live?_pretty=%zz HTTP/1.1", 400),
         (b"GET /aws/storage/a/bb/k#f HTTP/1.1", 400),
@@ -413,6 +413,7 @@ def test_a_secret_goes_nowhere_but_into_the_store(service):
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.heavy
 def test_no_accepted_connection_is_lost_when_the_port_closes(own_redis, workers):
     """Clients with a connection for each request see an answer or a refused connection, nothing else."""
     with running(SIGNER_STORE_URL=own_redis.url, SIGNER_WORKERS=workers) as process:

@@ -190,6 +190,7 @@ def test_the_service_goes_on_while_a_worker_is_replaced(store):
         assert {status_of(process.exchange(SIGN)) for _ in range(20)} == {200}
 
 
+@pytest.mark.heavy
 def test_a_worker_that_dies_again_and_again_is_started_less_and_less_often(store):
     with two_workers(measured=False, SIGNER_STORE_URL=store) as process:
         for number in range(1, 4):
@@ -278,6 +279,7 @@ def test_a_service_alone_has_no_child_and_no_file(store):
     assert alone == (set(), set())
 
 
+@pytest.mark.heavy
 def test_a_taken_port_ends_the_start_with_one_line(store):
     with two_workers(SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
         port = process.url.rsplit(":", 1)[1]
@@ -342,6 +344,7 @@ def silent(process):
 
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGUSR1], ids=["stopped", "hung"])
+@pytest.mark.heavy
 def test_a_worker_that_does_not_answer_is_replaced(store, number):
     with two_workers(measured=False, code=IMPATIENT, SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
         before = workers(process)
@@ -365,6 +368,7 @@ def restarts(process):
     return {reason: float(value) for reason, value in found}
 
 
+@pytest.mark.heavy
 def test_restarts_are_counted_by_reason(store):
     with two_workers(measured=False, SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
         assert restarts(process) == {}
@@ -377,6 +381,7 @@ def test_restarts_are_counted_by_reason(store):
         assert restarts(process) == {"exited": 2.0}
 
 
+@pytest.mark.heavy
 def test_a_worker_that_is_busy_for_a_while_is_left_alone(store):
     with two_workers(measured=False, code=IMPATIENT, SIGNER_STORE_URL=store) as process:
         before = workers(process)
@@ -392,6 +397,7 @@ def test_a_worker_that_is_busy_for_a_while_is_left_alone(store):
         assert (workers(process), silent(process)) == (before, [])
 
 
+@pytest.mark.heavy
 def test_while_draining_a_worker_that_is_busy_finishes_its_requests(store):
     with two_workers(measured=False, code=IMPATIENT, SIGNER_STORE_URL=store, SIGNER_DRAIN_SECONDS="1") as process:
         pids = workers(process)
@@ -417,6 +423,7 @@ def test_while_draining_a_worker_that_is_busy_finishes_its_requests(store):
         assert silent(process) == []
 
 
+@pytest.mark.heavy
 def test_a_worker_that_does_not_answer_does_not_hold_up_the_end(store):
     settings = {"SIGNER_STORE_URL": store, "SIGNER_DRAIN_SECONDS": "300"}
     with two_workers(measured=False, code=IMPATIENT, **settings) as process:
@@ -428,6 +435,7 @@ def test_a_worker_that_does_not_answer_does_not_hold_up_the_end(store):
         assert process.messages[-1] == "Stopped"
 
 
+@pytest.mark.heavy
 def test_processes_that_were_all_stopped_go_on(store):
     with two_workers(measured=False, code=IMPATIENT, SIGNER_STORE_URL=store) as process:
         pids = workers(process)
@@ -444,6 +452,7 @@ def test_processes_that_were_all_stopped_go_on(store):
         assert {status_of(process.exchange(SIGN)) for _ in range(20)} == {200}
 
 
+@pytest.mark.heavy
 def test_a_parent_that_was_stopped_hears_what_it_has_missed(store):
     with two_workers(measured=False, code=IMPATIENT, SIGNER_STORE_URL=store) as process:
         pids = workers(process)

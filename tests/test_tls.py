@@ -146,6 +146,7 @@ def test_what_is_no_tls_gets_no_answer_and_costs_no_traceback(mounted):
         assert not [entry for entry in process.log[before:] if "exc_info" in entry or "level" not in entry]
 
 
+@pytest.mark.heavy
 def test_a_broken_pair_leaves_the_one_before_and_a_new_one_is_followed_with_connections_open(mounted, pairs):
     with over_tls(mounted) as process:
         old = connection_to(process, pairs[0])
@@ -173,6 +174,7 @@ def test_a_broken_pair_is_reported_once(mounted, pairs, caplog):
     assert (record.levelname, "one before is kept" in record.message) == ("WARNING", True)
 
 
+@pytest.mark.heavy
 def test_every_worker_follows(mounted, pairs, redis_url):
     with over_tls(
         mounted, measured=False, SIGNER_WORKERS="2", SIGNER_STORE_URL=redis_url, SIGNER_OPS_PORT="0"

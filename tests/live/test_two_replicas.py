@@ -236,6 +236,7 @@ def test_a_rotation_at_one_counts_at_the_other(replicas):
     assert second.sign(authorization=basic("rotating", shown["secret"])) == 403
 
 
+@pytest.mark.heavy
 def test_while_redis_is_away_who_was_known_is_served_for_a_while_and_nobody_else(own_redis):
     process = ServiceProcess(
         SIGNER_STORE_URL=own_redis.url,

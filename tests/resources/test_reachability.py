@@ -119,6 +119,7 @@ async def test_idle_connections_from_before_a_restart_are_replaced(store, own_re
     assert told(log) == []
 
 
+@pytest.mark.heavy
 async def test_a_hung_server_holds_nobody_for_long(store, own_redis, log, monkeypatch):
     await store.get("AwsAccount", "a")
     own_redis.hang()

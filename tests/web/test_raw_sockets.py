@@ -51,7 +51,7 @@ def answers(received):
         assert separator
         assert re.fullmatch(r"HTTP/1\.[01] \d{3} [A-Za-z ]+", first)
         assert len(headers) == len(lines)
-        length = int(headers["content-length"])
+        length = int(headers.get("content-length", 0))
         assert len(rest) >= length
         found.append((int(first.split()[1]), headers, rest[:length]))
         received = rest[length:]
@@ -204,7 +204,7 @@ def test_no_request_is_taken_from_a_body(strict, frame, pause):
 
     answer, *rest = answers(received)
     assert answer[1]["x-request-id"] != "smuggled"
-    assert answer[0] in {200, 400, 403, 404, 415}
+    assert answer[0] in {200, 204, 400, 403, 404, 415}
     assert [told["x-request-id"] for _, told, _ in rest] in ([], ["last"])
 
 
