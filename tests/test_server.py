@@ -247,7 +247,6 @@ def test_a_refused_request_is_one_line_in_the_log(service, line):
         (b"GET http://elsewhere.example/live HTTP/1.1", 200),
         (b"GET http://localhost HTTP/1.1", 404),
         (b"GET http://localhost/AwsAccount/../live HTTP/1.1", 404),
-        (b"OPTIONS * HTTP/1.1", 204),
         (b"CONNECT localhost:80 HTTP/1.1", 404),
         (b"GET /live?_pretty=%zz HTTP/1.1", 400),
         (b"GET /aws/storage/a/bb/k#f HTTP/1.1", 400),
