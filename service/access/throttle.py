@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
 from time import monotonic
+from typing import TypeVar
 
 from service.addresses import network
 from service.errors import Throttled
@@ -17,10 +18,12 @@ KNOWN_SECONDS = 86_400.0
 # Of one client from one address; from one address, which may be a gateway's; of one client from anywhere.
 MOST_OF_PAIR, MOST_OF_ADDRESS, MOST_OF_CLIENT = 10, 100, 1000
 MAX_COUNTED = 10_000
-MAX_KNOWN = 10_000
+# Clients that have logged in within a day, and addresses of each: no client takes the place of another's addresses.
+MAX_KNOWN_CLIENTS, MAX_KNOWN_ADDRESSES = 2000, 100
 LONGEST_ID = 64
 
 Key = tuple[str, str, str]
+_T = TypeVar("_T")
 
 
 @dataclass(slots=True)
@@ -59,8 +62,8 @@ class Throttle:
         self._full: OrderedDict[Key, Window] = OrderedDict()
         """Those at their limit. They are never evicted, and few, as each has taken ten hashes within a minute."""
 
-        self._known: OrderedDict[tuple[str, str], float] = OrderedDict()
-        """When a client last logged in from an address; the latest is the last."""
+        self._known: OrderedDict[str, OrderedDict[str, float]] = OrderedDict()
+        """When a client last logged in from an address; the latest client, and its latest address, is the last."""
 
     def acquire(self, client: str, address: str) -> Attempt:
         """Count an attempt as a failure until it is refunded, so that concurrent attempts are limited too.
@@ -90,14 +93,14 @@ class Throttle:
 
     def remember(self, client: str, address: str) -> None:
         """Note that a client has logged in from an address."""
-        known = client[: LONGEST_ID + 1], network(address)
-        self._known[known] = self._clock()
-        self._known.move_to_end(known)
-        if len(self._known) > MAX_KNOWN:
-            self._known.popitem(last=False)
+        client, address = client[: LONGEST_ID + 1], network(address)
+        addresses = self._known.get(client, OrderedDict())
+        _put_last(self._known, client, addresses, most=MAX_KNOWN_CLIENTS)
+        _put_last(addresses, address, self._clock(), most=MAX_KNOWN_ADDRESSES)
 
     def _is_known(self, client: str, address: str, now: float) -> bool:
-        last = self._known.get((client, address))
+        addresses = self._known.get(client)
+        last = addresses.get(address) if addresses else None
         return last is not None and now - last < KNOWN_SECONDS
 
     def _count(self, key: Key, limit: int, now: float) -> Window:
@@ -113,6 +116,13 @@ class Throttle:
             self._full.popitem(last=False)
         while len(self._windows) > MAX_COUNTED:
             self._windows.popitem(last=False)
+
+
+def _put_last(table: OrderedDict[str, _T], key: str, value: _T, *, most: int) -> None:
+    table[key] = value
+    table.move_to_end(key)
+    if len(table) > most:
+        table.popitem(last=False)
 
 
 def _limits(client: str, address: str) -> list[tuple[Key, int]]:

@@ -8,7 +8,8 @@ from service.access import throttle as throttle_module
 from service.access.throttle import (
     KNOWN_SECONDS,
     MAX_COUNTED,
-    MAX_KNOWN,
+    MAX_KNOWN_ADDRESSES,
+    MAX_KNOWN_CLIENTS,
     MOST_OF_ADDRESS,
     MOST_OF_CLIENT,
     MOST_OF_PAIR,
@@ -209,12 +210,23 @@ def test_a_login_is_known_for_a_day(throttle, clock):
 
 
 def test_logins_that_are_known_are_bounded_and_the_latest_stay(throttle):
-    for n in range(MAX_KNOWN + 10):
+    for n in range(MAX_KNOWN_CLIENTS + 10):
         throttle.remember(f"client-{n}", "here")
         throttle.remember("client-0", "here")
 
-    assert len(throttle._known) == MAX_KNOWN
-    assert ("client-0", "here") in throttle._known
+    assert len(throttle._known) == MAX_KNOWN_CLIENTS
+    assert "client-0" in throttle._known
+
+
+def test_a_client_with_many_addresses_displaces_its_own_alone(throttle):
+    throttle.remember("other", "here")
+    for n in range(MAX_KNOWN_CLIENTS):
+        throttle.remember("a", f"10.0.{n // 256}.{n % 256}")
+        throttle.remember("a", "here")
+
+    assert len(throttle._known["a"]) == MAX_KNOWN_ADDRESSES
+    assert "here" in throttle._known["a"]
+    assert "here" in throttle._known["other"]
 
 
 def test_addresses_of_one_ipv6_network_are_one(throttle):

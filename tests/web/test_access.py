@@ -859,6 +859,18 @@ async def test_a_denial_tells_of_what(allowed, audit_file, method, path, operati
     assert (line["event"], line.get("operation")) == ("denied", operation)
 
 
+@pytest.mark.parametrize(
+    ("id_", "resource"), [("a", "AwsAccount/a"), ("a" * 100_000, "AwsAccount"), ("a b", "AwsAccount"), (5, "AwsAccount")]
+)
+async def test_a_denial_names_no_id_that_no_resource_can_have(allowed, audit_file, id_, resource):
+    answer = await allowed.ask("PUT", "/AwsAccount", json={"id": id_})
+    await allowed.client.close()
+    line = json.loads(audit_file.read_text().splitlines()[-1])
+
+    assert answer.status == 403
+    assert line["resource"] == resource
+
+
 async def test_every_change_is_told_once(allowed, audit_file):
     await allowed.ask("PUT", "/AwsAccount/new", auth=ROOT, **body())
     await allowed.ask("PUT", "/AwsAccount/new", auth=ROOT, **body())

@@ -85,7 +85,9 @@ class ResourceHandlers:
             request[CONTEXT].app.audit.check()
         if request.method in _METHODS_WITH_BODY and await self._policies_read_body(request):
             self._check_body(request, id)
-        await require_permission(request, {"resource/type": self._type.kind, "resource/id": id})
+        # An id in a body may be as long as the body. What has no valid one is refused after the policies.
+        named = id if isinstance(id, str) and self._type.is_id(id) else None
+        await require_permission(request, {"resource/type": self._type.kind, "resource/id": named})
 
     @staticmethod
     async def _policies_read_body(request: web.Request) -> bool:
