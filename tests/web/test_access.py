@@ -860,7 +860,8 @@ async def test_a_denial_tells_of_what(allowed, audit_file, method, path, operati
 
 
 @pytest.mark.parametrize(
-    ("id_", "resource"), [("a", "AwsAccount/a"), ("a" * 100_000, "AwsAccount"), ("a b", "AwsAccount"), (5, "AwsAccount")]
+    ("id_", "resource"),
+    [("a", "AwsAccount/a"), ("a" * 100_000, "AwsAccount"), ("a b", "AwsAccount"), (5, "AwsAccount")],
 )
 async def test_a_denial_names_no_id_that_no_resource_can_have(allowed, audit_file, id_, resource):
     answer = await allowed.ask("PUT", "/AwsAccount", json={"id": id_})
