@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 
+from service.endpoints import Host, parse_host
 from service.errors import Invalid, Issue
-from service.resources.endpoints import Host, parse_host
 from service.resources.repository import Repository
 from service.resources.types import AWS_ACCOUNT, AwsAccount
 

@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 
 from marshmallow import RAISE, Schema, ValidationError, fields, post_load, pre_load, validates_schema
 
+from service.endpoints import AWS_REGION_PATTERN, REGION_PATTERN, check_aws_region, check_region, parse_host
 from service.errors import Invalid, Issue
-from service.resources.endpoints import AWS_REGION_PATTERN, REGION_PATTERN, check_aws_region, check_region, parse_host
 from service.resources.invisible import INVISIBLE, invisible_characters
 from service.resources.sealing import SEALED
 from service.resources.suggestions import suggestion

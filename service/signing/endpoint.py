@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from botocore.exceptions import BotoCoreError
 
+from service.endpoints import Host, check_aws_region, check_region, parse_host
 from service.errors import Invalid, Issue
-from service.resources.endpoints import Host, check_aws_region, check_region, parse_host
 from service.resources.types import AwsAccount
 from service.signing.clients import Clients, Settings
 from service.signing.exposure import is_private

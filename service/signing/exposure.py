@@ -3,7 +3,7 @@
 import logging
 from ipaddress import ip_address, ip_network
 
-from service.resources.endpoints import Host
+from service.endpoints import Host
 from service.resources.types import AwsAccount
 
 LOGGER = logging.getLogger(__name__)

@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from service.resources.endpoints import parse_host
+from service.endpoints import parse_host
 from service.resources.types import AwsAccount
 from service.signing import exposure
 from service.signing.exposure import ExposureLog, is_private

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from service.endpoints import check_aws_region, check_region, parse_host
 from service.errors import Invalid
-from service.resources.endpoints import check_aws_region, check_region, parse_host
 from service.resources.types import AwsAccount
 from service.signing import sigv4
 from service.signing.names import name_issues

@@ -101,6 +101,37 @@ def parse_host(text: str) -> Host:
     return Host(scheme.lower() or None, name, port, slash + path, is_ip)
 
 
+def ends_in_number(name: str) -> bool:
+    """Whether HTTP clients read a name as an IPv4 address, or refuse it."""
+    return _NUMBER.fullmatch(name.removesuffix(".").rpartition(".")[2]) is not None
+
+
+def rewritten_ipv4(name: str) -> str | None:
+    """The IPv4 address that curl and browsers make of 127.1, 0177.0.0.1, 0x7f.1 or 2130706433; None if they refuse."""
+    numbers = name.removesuffix(".")
+    if not all(map(_NUMBER.fullmatch, numbers.split("."))):
+        return None
+    try:
+        return socket.inet_ntoa(socket.inet_aton(numbers))
+    except OSError:
+        return None
+
+
+def is_readable_label(label: str) -> bool:
+    """Whether a label is no punycode, or is the punycode of letters that a name can have."""
+    if not label.startswith(_PUNYCODE):
+        return True
+    encoded = label.removeprefix(_PUNYCODE)
+    try:
+        text = encoded.encode().decode("punycode")
+    except UnicodeError:
+        return False
+    is_canonical = text == text.lower() and unicodedata.is_normalized("NFKC", text)
+    # A mark at the front would be a part of the character before it.
+    is_international = text.isprintable() and not text.isascii() and not unicodedata.category(text[0]).startswith("M")
+    return is_canonical and is_international and text.encode("punycode").decode() == encoded
+
+
 def _parse_netloc(netloc: str) -> tuple[str, int | None, bool]:
     """The canonical name, the port, and whether the name is an IP address."""
     # The last colon of [v6] is within the brackets.
@@ -111,7 +142,7 @@ def _parse_netloc(netloc: str) -> tuple[str, int | None, bool]:
     number = int(port) if colon else None
     if end:
         return _parse_ipv6(netloc[:end] + name), number, True
-    if _NUMBER.fullmatch(name.removesuffix(".").rpartition(".")[2]):
+    if ends_in_number(name):
         return _parse_ipv4(name), number, True
     return _parse_name(name), number, False
 
@@ -134,19 +165,8 @@ def _parse_ipv4(name: str) -> str:
         return str(IPv4Address(name))
     except ValueError:
         rule = "must be an IPv4 address of four plain numbers if it ends in a number"
-        meant = _as_rewritten(name)
+        meant = rewritten_ipv4(name)
         raise ValueError(f"{rule}: write {meant}" if meant else rule) from None
-
-
-def _as_rewritten(name: str) -> str | None:
-    """The IPv4 address that curl and browsers make of 127.1, 0177.0.0.1, 0x7f.1 or 2130706433; None if they refuse."""
-    numbers = name.removesuffix(".")
-    if not all(map(_NUMBER.fullmatch, numbers.split("."))):
-        return None
-    try:
-        return socket.inet_ntoa(socket.inet_aton(numbers))
-    except OSError:
-        return None
 
 
 def _parse_name(name: str) -> str:
@@ -159,23 +179,9 @@ def _parse_name(name: str) -> str:
     if name.endswith("."):
         raise ValueError("must not end in a dot: some HTTP clients leave it out, others send it; leave it out")
     name = name.lower()
-    if not all(map(_is_readable, name.split("."))):
+    if not all(map(is_readable_label, name.split("."))):
         raise ValueError("must have xn-- labels that stand for an international name: browsers refuse any other")
     return name
-
-
-def _is_readable(label: str) -> bool:
-    """Whether a label is no punycode, or is the punycode of letters that a name can have."""
-    if not label.startswith(_PUNYCODE):
-        return True
-    encoded = label.removeprefix(_PUNYCODE)
-    try:
-        text = encoded.encode().decode("punycode")
-    except UnicodeError:
-        return False
-    is_canonical = text == text.lower() and unicodedata.is_normalized("NFKC", text)
-    is_international = text.isprintable() and not text.isascii()
-    return is_canonical and is_international and text.encode("punycode").decode() == encoded
 
 
 def _check_prefix(prefix: str) -> None:

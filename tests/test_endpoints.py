@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from urllib3.util import parse_url
 from yarl import URL
 
-from service.resources.endpoints import Host, check_aws_region, check_region, parse_host
+from service.endpoints import Host, check_aws_region, check_region, parse_host
 
 
 @pytest.mark.parametrize(
@@ -173,6 +173,7 @@ def test_a_client_leaves_a_canonical_host_as_it_is(name, port, use_ssl):
         ("xn--1ug", "xn--"),
         ("xn--0fa", "xn--"),
         ("xn--99999999", "xn--"),
+        ("xn--a-ubb.x", "xn--"),
         ("\uff1127.0.0.1", "ASCII"),
         ("a\u3002b", "ASCII"),
         ("[::1", "port"),
