@@ -10,6 +10,7 @@ from typing import Any
 from marshmallow import ValidationError, fields, validate
 
 from service.parsers import (
+    Entry,
     Flag,
     Octal,
     OptionalPort,
@@ -126,12 +127,13 @@ class Settings:
     )
     cors_origins: tuple[str, ...] = setting(
         "",
-        WordList(fields.String(validate=origin)),
-        "Origins of web pages that may call the service, separated by commas.",
+        WordList(Entry(origin)),
+        "Origins of web pages that may call the service, separated by commas, as browsers send them: "
+        "`https://app.example.com`, with a port only where it is not the default one, without a path.",
     )
     trusted_proxies: tuple[str, ...] = setting(
         "",
-        WordList(fields.String(validate=proxy)),
+        WordList(Entry(proxy)),
         "Proxies whose header is believed about the client's address, separated by commas: addresses, CIDRs such as "
         "`10.0.0.0/8`, or `unix` for a unix socket. See [Client addresses](security/audit.md#client-addresses).",
     )
@@ -182,9 +184,10 @@ class Settings:
     default_use_ssl: bool = setting("false", Flag(), "`use-ssl` of accounts that do not say.")
     allowed_hosts: tuple[str, ...] = setting(
         "",
-        WordList(fields.String(validate=allowed_host)),
-        "Hosts that accounts may sign for, separated by commas: names with or without a port, suffixes such as "
-        "`*.example.com`, and `aws` for AWS itself. Any host if it is empty.",
+        WordList(Entry(allowed_host)),
+        "Hosts that accounts may sign for, separated by commas: names or addresses with or without a port, suffixes "
+        "such as `*.example.com`, and `aws` for AWS itself. Spelt as an account's `host`, without scheme and path. An "
+        "entry without a port is for every port. Any host if it is empty.",
     )
     require_ssl: bool = setting("false", Flag(), "Whether every account must sign https URLs.")
     drain_seconds: int = setting(

@@ -5,6 +5,9 @@ from urllib3.util import parse_url
 from yarl import URL
 
 from service.endpoints import Host, check_aws_region, check_region, parse_host
+from service.parsers import allowed_host
+from service.resources.host_rules import HostRules
+from service.resources.types import AwsAccount
 
 
 @pytest.mark.parametrize(
@@ -119,6 +122,21 @@ def test_a_client_leaves_a_canonical_host_as_it_is(name, port, use_ssl):
     assert parse_url(url).netloc == host
     assert URL(url).host_port_subcomponent == host
     assert parse_host(host).base_url(use_ssl=use_ssl) == url
+
+
+@settings(deadline=None)
+@given(names, ports)
+@pytest.mark.slow
+def test_a_host_can_be_allowed_if_an_account_can_have_it_and_then_it_is(name, port):
+    text = f"{name}{port}"
+    try:
+        parse_host(text)
+    except ValueError:
+        with pytest.raises(ValueError, match="must "):
+            allowed_host(text)
+        return
+
+    HostRules((allowed_host(text),)).check(AwsAccount(id="a", host=text))
 
 
 @pytest.mark.parametrize(

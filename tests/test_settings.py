@@ -152,7 +152,6 @@ def test_a_setting_is_read(variable, text, value):
         ("SIGNER_ROOT_CLIENT_SECRET", "rootsecret-0123456789\u200b"),
         ("SIGNER_ALLOWED_HOSTS", "http://minio"),
         ("SIGNER_ALLOWED_HOSTS", "*"),
-        ("SIGNER_ALLOWED_HOSTS", "MinIO"),
         ("SIGNER_DEFAULT_USE_SSL", "1"),
         ("SIGNER_DRAIN_SECONDS", "-1"),
         ("SIGNER_DRAIN_SECONDS", "301"),
@@ -176,6 +175,227 @@ def test_a_wrong_value_is_told_in_one_sentence_that_names_it(variable, text):
 
     assert problem.startswith(f"{variable} ")
     assert "\n" not in problem
+
+
+@pytest.mark.parametrize(
+    ("entry", "read"),
+    [
+        ("MinIO", "minio"),
+        ("S3.Example.COM:9000", "s3.example.com:9000"),
+        ("AWS", "aws"),
+        ("*.S3.Example.COM", "*.s3.example.com"),
+        ("*.com", "*.com"),
+        ("XN--bcher-kva.example", "xn--bcher-kva.example"),
+        ("10.0.0.5:9000", "10.0.0.5:9000"),
+        ("[0:0:0:0:0:0:0:1]", "[::1]"),
+        ("[FE80:0::0001]:9000", "[fe80::1]:9000"),
+        ("minio:80", "minio:80"),
+    ],
+)
+def test_an_allowed_host_is_read_as_the_host_of_an_account_is(entry, read):
+    assert load({"SIGNER_ALLOWED_HOSTS": f"first,{entry}"}).allowed_hosts == ("first", read)
+
+
+@pytest.mark.parametrize(
+    ("entry", "advice"),
+    [
+        ("127.1", "write 127.0.0.1"),
+        ("0x7f.1", "write 127.0.0.1"),
+        ("2130706433", "write 127.0.0.1"),
+        ("999.1.1.1", "four plain numbers"),
+        ("[::ffff:10.0.0.1]", "write 10.0.0.1"),
+        ("::ffff:10.0.0.1", "write 10.0.0.1"),
+        ("0:0:0:0:0:0:0:1", "write [::1]"),
+        ("[fe80::1%eth0]", "without a zone"),
+        ("h.", "leave it out"),
+        ("*.p.example.", "leave it out"),
+        ("x:080", "without leading zeros"),
+        ("x:0", "1 to 65535"),
+        ("x:99999", "1 to 65535"),
+        ("x:", "1 to 65535"),
+        ("*.p.example:80", "write *.p.example, which is for every port"),
+        ("*.10.0.0.1", "four plain numbers"),
+        ("*.[::1]", "brackets"),
+        ("*", "leave the list empty for any host"),
+        ("s3.*.example", "at its front alone"),
+        ("*.*.example", "at its front alone"),
+        ("*example", "at its front alone"),
+        ("https://*.example", "at its front alone"),
+        (".p.example", "write *.p.example"),
+        ("*.", "leave it out"),
+        ("a..b", "must be a host name"),
+        ("my_minio", "no underscore"),
+        ("-", "must be a host name"),
+        ("a b", "separate entries by commas"),
+        ("a\nb", "separate entries by commas"),
+        ("bücher.example", "write xn--bcher-kva.example"),
+        ("*.Bücher.example", "write *.xn--bcher-kva.example"),
+        ("\uff11\uff12\uff17.0.0.1:9000", "write 127.0.0.1:9000"),
+        ("https://bücher.example", "xn-- form"),
+        ("xn--a", "xn--"),
+        ("é..b", "ASCII"),
+        ("h\u200b", "ASCII"),
+        ("10.0.0.0/8", "one host"),
+        ("minio/prefix", "one host"),
+        ("http://MinIO:9000/prefix", "write minio:9000"),
+        ("https://minio", "write minio"),
+        ("ftp://minio", "http://"),
+        ("h" * 300, "at most 253"),
+    ],
+    ids=lambda text: ascii(text[:40]),
+)
+def test_an_allowed_host_that_no_account_can_have_is_refused(entry, advice):
+    (problem,) = problems(SIGNER_ALLOWED_HOSTS=f"first,{entry}")
+
+    assert problem.startswith(f"SIGNER_ALLOWED_HOSTS has {repr(entry)[:100]}")
+    assert ", which must " in problem
+    assert advice in problem
+    assert "\n" not in problem
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://a.example",
+        "http://localhost:3000",
+        "http://my_app:3000",
+        "https://a.example.",
+        "https://xn--bcher-kva.example",
+        "http://10.0.0.5:8080",
+        "http://[::1]:3000",
+        "http://[::ffff:102:304]",
+        "http://a.example:443",
+        "https://a.example:80",
+    ],
+)
+def test_an_origin_that_browsers_send_is_taken_as_it_is(origin):
+    assert load({"SIGNER_CORS_ORIGINS": f"https://first,{origin}"}).cors_origins == ("https://first", origin)
+
+
+@pytest.mark.parametrize(
+    ("entry", "sent"),
+    [
+        ("https://a.example:443", "https://a.example"),
+        ("http://a.example:80", "http://a.example"),
+        ("https://a.example:", "https://a.example"),
+        ("https://a.example:0443", "https://a.example"),
+        ("https://a.example:08443", "https://a.example:8443"),
+        ("https://a.example/", "https://a.example"),
+        ("https://a.example/path?q#f", "https://a.example"),
+        ("https://a.example/*", "https://a.example"),
+        ("https://a.example?", "https://a.example"),
+        ("https://a.example\\x", "https://a.example"),
+        ("https://A.Example", "https://a.example"),
+        ("HTTPS://a.example", "https://a.example"),
+        ("http://127.1:3000", "http://127.0.0.1:3000"),
+        ("http://0x7f000001", "http://127.0.0.1"),
+        ("http://010.0.0.1", "http://8.0.0.1"),
+        ("http://1.2.3.4.", "http://1.2.3.4"),
+        ("http://[0:0:0:0:0:0:0:1]:3000", "http://[::1]:3000"),
+        ("http://[FE80::1]", "http://[fe80::1]"),
+        ("http://[::ffff:1.2.3.4]", "http://[::ffff:102:304]"),
+        ("https://bücher.example:8443", "https://xn--bcher-kva.example:8443"),
+        ("https://Straße.example", "https://xn--strae-oqa.example"),
+        ("https://☃.example", "https://xn--n3h.example"),
+        ("http://１２７.1", "http://127.0.0.1"),  # noqa: RUF001 - what a person may paste
+        ("https://a。example", "https://a.example"),
+    ],
+)
+def test_an_origin_that_browsers_write_otherwise_is_refused_with_their_spelling(entry, sent):
+    (problem,) = problems(SIGNER_CORS_ORIGINS=f"https://first,{entry}")
+
+    assert problem == f"SIGNER_CORS_ORIGINS has {entry!r}, which is not what browsers send: write {sent}"
+    assert load({"SIGNER_CORS_ORIGINS": sent}).cors_origins == (sent,)
+
+
+@pytest.mark.parametrize(
+    ("entry", "rule"),
+    [
+        ("*", "must name one site"),
+        ("null", "must name one site"),
+        ("https://*.example", "must name one site"),
+        ("https://a.*", "must name one site"),
+        ("a.example", "such as https://app.example.com"),
+        ("a.example:443", "such as https://app.example.com"),
+        ("//a.example", "such as https://app.example.com"),
+        ("ftp://a.example", "such as https://app.example.com"),
+        ("chrome-extension://abc", "such as https://app.example.com"),
+        ("https://", "host name"),
+        ("https:///a", "host name"),
+        ("https://:443", "host name"),
+        ("https://a..b", "host name"),
+        ("https://.", "host name"),
+        ("https://a%2eb", "host name"),
+        ("https://é..b", "host name"),
+        ("https://\u200b", "host name"),
+        ("https://xn--a", "host name"),
+        ("https://a<b", "host name"),
+        (f"https://{'a' * 64}", "host name"),
+        (f"https://{'.'.join(['a' * 63] * 4)}", "host name"),
+        ("http://999.1.1.1", "IPv4"),
+        ("http://a.1", "IPv4"),
+        ("http://[::1", "such as https://app.example.com"),
+        ("http://::1", "such as https://app.example.com"),
+        ("http://[::1]x", "such as https://app.example.com"),
+        ("http://[fe80::1%eth0]", "IPv6"),
+        ("http://[]", "IPv6"),
+        ("https://a:b", "such as https://app.example.com"),
+        ("https://a:-1", "such as https://app.example.com"),
+        ("https://a:0", "port"),
+        ("https://a:65536", "port"),
+        ("https://a:" + "9" * 5000, "such as https://app.example.com"),
+        ("https://a.example https://b.example", "separate entries by commas"),
+        ("https://a\tb", "separate entries by commas"),
+    ],
+    ids=lambda text: ascii(text[:40]),
+)
+def test_an_origin_that_no_browser_can_send_is_refused(entry, rule):
+    (problem,) = problems(SIGNER_CORS_ORIGINS=f"https://first,{entry}")
+
+    assert problem.startswith(f"SIGNER_CORS_ORIGINS has {repr(entry)[:100]}")
+    assert ", which must " in problem
+    assert rule in problem
+    assert "\n" not in problem
+
+
+@pytest.mark.parametrize(
+    ("entry", "advice"),
+    [
+        ("::ffff:10.0.0.1", "write 10.0.0.1"),
+        ("::FFFF:a00:1/128", "write 10.0.0.1"),
+        ("::ffff:10.0.0.0/104", "write 10.0.0.0/8"),
+        ("::ffff:0:0/96", "must not trust every address"),
+        ("10.0.0.1/8", "write 10.0.0.0/8, or 10.0.0.1 alone"),
+        ("10.1", "must be an address"),
+        ("010.0.0.1", "must be an address"),
+        ("[::1]", "must be an address"),
+        ("127.0.0.1:80", "must be an address"),
+        ("10.0.0.1 10.0.0.2", "separate entries by commas"),
+    ],
+)
+def test_a_proxy_that_no_connection_comes_from_is_refused(entry, advice):
+    (problem,) = problems(SIGNER_TRUSTED_PROXIES=f"unix,{entry}")
+
+    assert problem.startswith(f"SIGNER_TRUSTED_PROXIES has {entry!r}, which must ")
+    assert advice in problem
+
+
+@pytest.mark.parametrize("variable", ["SIGNER_ALLOWED_HOSTS", "SIGNER_CORS_ORIGINS", "SIGNER_TRUSTED_PROXIES"])
+def test_every_entry_that_is_refused_is_named_without_its_password(variable):
+    told = problems(**{variable: "https://user:s3cr3t@a_b/,c/"})
+
+    assert [problem.partition(", which ")[0] for problem in told] == [
+        f"{variable} has '...@a_b/'",
+        f"{variable} has 'c/'",
+    ]
+    assert "s3cr3t" not in str(told)
+
+
+@pytest.mark.parametrize("variable", ["SIGNER_HOST", "SIGNER_OPS_HOST"])
+def test_an_ipv4_address_in_ipv6_form_is_no_place_to_listen(variable):
+    (problem,) = problems(**{variable: "::ffff:127.0.0.1"})
+
+    assert problem == f"{variable} must be an IPv4 address if it stands for one: write 127.0.0.1"
 
 
 def test_every_setting_is_tested_here():
@@ -322,7 +542,20 @@ def test_loopback_needs_no_authentication(host):
 
 
 @pytest.mark.parametrize(
-    "host", ["[::1]", "127.0.0.1:80", "http://127.0.0.1", "127.1", "0x7f000001", "127.0.0.1 ", "a b", "-", "a..1"]
+    "host",
+    [
+        "[::1]",
+        "127.0.0.1:80",
+        "http://127.0.0.1",
+        "127.1",
+        "0x7f000001",
+        "127.1.",
+        "1.2.3.4.",
+        "127.0.0.1 ",
+        "a b",
+        "-",
+        "a..1",
+    ],
 )
 @pytest.mark.parametrize("variable", ["SIGNER_HOST", "SIGNER_OPS_HOST"])
 def test_what_is_no_address_and_no_name_is_refused(variable, host):

@@ -3,12 +3,12 @@
 import re
 from dataclasses import dataclass
 
-from service.endpoints import Host, parse_host
+from service.endpoints import DEFAULT_PORTS, Host, parse_host
 from service.errors import Invalid, Issue
+from service.parsers import AWS
 from service.resources.repository import Repository
 from service.resources.types import AWS_ACCOUNT, AwsAccount
 
-AWS = "aws"
 # Reading so many at the start takes some seconds of a background task.
 MAX_CHECKED, PAGE_SIZE = 10_000, 100
 # S3's own endpoints. Under a longer name, such as bucket.s3.amazonaws.com, another bucket would be read.
@@ -21,7 +21,7 @@ class HostRules:
     """An account without ``host`` signs for AWS.
 
     Args:
-        allowed: Hosts in lower case, with or without a port; suffixes as ``*.example.com``; ``aws``. Empty allows any.
+        allowed: Canonical hosts, with or without a port; suffixes as ``*.example.com``; ``aws``. Empty allows any.
         require_ssl: Whether every account must sign https URLs.
         default_use_ssl: For accounts without ``use-ssl``.
     """
@@ -34,24 +34,28 @@ class HostRules:
         """Raise Invalid, with an issue for each rule, if the account may not sign for its host."""
         issues = []
         host = parse_host(account.host) if account.host else None
-        if self.allowed and not self._allows(host):
+        if self.allowed and not self._allows(account, host):
             issues.append(Issue("AwsAccount.host is not one that SIGNER_ALLOWED_HOSTS allows", "AwsAccount.host"))
         if self.require_ssl and not self._use_ssl(account, host):
             issues.append(Issue("AwsAccount.use-ssl must be true, as SIGNER_REQUIRE_SSL is set", "AwsAccount.use-ssl"))
         if issues:
             raise Invalid(*issues)
 
-    def _allows(self, host: Host | None) -> bool:
-        if host is None or is_aws(host):
-            return AWS in self.allowed or (host is not None and self._names(host))
-        return self._names(host)
+    def _allows(self, account: AwsAccount, host: Host | None) -> bool:
+        if (host is None or is_aws(host)) and AWS in self.allowed:
+            return True
+        return host is not None and self._names(host, self._port(account, host))
 
-    def _names(self, host: Host) -> bool:
-        names = {host.name, f"{host.name}:{host.port}"}
+    def _names(self, host: Host, port: int) -> bool:
+        # `aws` is no host: an account may have a host of that name.
+        names = {host.name, f"{host.name}:{port}"} - {AWS}
         return any(
             host.name.endswith(entry.removeprefix("*")) if entry.startswith("*.") else entry in names
             for entry in self.allowed
         )
+
+    def _port(self, account: AwsAccount, host: Host) -> int:
+        return host.port or DEFAULT_PORTS["https" if self._use_ssl(account, host) else "http"]
 
     def _use_ssl(self, account: AwsAccount, host: Host | None) -> bool:
         wanted = host.use_ssl(wanted=account.use_ssl) if host else account.use_ssl

@@ -1,0 +1,97 @@
+"""Which text browsers send as the Origin of a web page. Pure.
+
+A message completes a sentence that begins with the entry.
+
+Sources: https://html.spec.whatwg.org/multipage/browsers.html#ascii-serialisation-of-an-origin,
+https://url.spec.whatwg.org/#host-parsing
+"""
+
+import re
+from ipaddress import IPv6Address
+
+from yarl import URL
+
+from service.endpoints import (
+    DEFAULT_PORTS,
+    MAX_NAME_LENGTH,
+    MAX_PORT,
+    ends_in_number,
+    is_readable_label,
+    rewritten_ipv4,
+)
+
+_URL = re.compile(r"(?P<scheme>https?)://(?P<netloc>[^/\\?#]*).*", re.IGNORECASE | re.DOTALL)
+_SERVER = re.compile(r"(?P<host>\[[^\]]*\]|[^:]*)(?::(?P<port>[0-9]{0,9}))?")
+_NOT_ONE_SITE = "must name one site: there are no wildcards, and null is sent for pages of any site"
+# Unlike an account's host, a page's may have underscores and a last dot: browsers keep both.
+_LABEL = re.compile(r"[a-z0-9_-]{1,63}")
+
+
+def check_origin(text: str) -> None:
+    """ValueError for a text that no browser sends as an origin; the message has the right spelling where there is one.
+
+    ``null`` and ``*`` are refused: they would stand for pages of any site.
+    """
+    if text in {"*", "null"}:
+        raise ValueError(_NOT_ONE_SITE)
+    sent = _as_sent(text)
+    if text != sent:
+        raise ValueError(f"is not what browsers send: write {sent}")
+
+
+def ascii_name(name: str) -> str | None:
+    """A host name as browsers send it, with its international labels in their xn-- form; None if it has no such form.
+
+    Source: https://www.unicode.org/reports/tr46/
+    """
+    try:
+        return name if name.isascii() else URL.build(scheme="http", host=name).raw_host
+    except ValueError:
+        return None
+
+
+def _as_sent(text: str) -> str:
+    """The origin of the page at a URL."""
+    url = _URL.fullmatch(text)
+    if url is None:
+        raise ValueError("must be an origin such as https://app.example.com")
+    server = _SERVER.fullmatch(url["netloc"].rpartition("@")[2])
+    if server is None:
+        raise ValueError("must be an origin such as https://app.example.com, or https://app.example.com:8443")
+    scheme = url["scheme"].lower()
+    port = int(server["port"] or DEFAULT_PORTS[scheme])
+    if not 1 <= port <= MAX_PORT:
+        raise ValueError(f"must have a port of 1 to {MAX_PORT}, or none")
+    shown_port = "" if port == DEFAULT_PORTS[scheme] else f":{port}"
+    return f"{scheme}://{_host_as_sent(server['host'])}{shown_port}"
+
+
+def _host_as_sent(host: str) -> str:
+    if host.startswith("["):
+        return f"[{_ipv6_as_sent(host[1:-1])}]"
+    if "*" in host:
+        raise ValueError(_NOT_ONE_SITE)
+    name = (ascii_name(host) or "").lower()
+    if ends_in_number(name):
+        address = rewritten_ipv4(name)
+        if address is None:
+            raise ValueError("must have an IPv4 address of four plain numbers, as its host ends in a number")
+        return address
+    labels = name.removesuffix(".").split(".")
+    if len(name) > MAX_NAME_LENGTH or not all(_LABEL.fullmatch(label) and is_readable_label(label) for label in labels):
+        raise ValueError("must have a host name that browsers take: write an international name in its xn-- form")
+    return name
+
+
+def _ipv6_as_sent(text: str) -> str:
+    try:
+        address = IPv6Address(text)
+    except ValueError:
+        address = None
+    if address is None or address.scope_id is not None:
+        raise ValueError("must have an IPv6 address, without a zone, between its brackets")
+    if address.ipv4_mapped:
+        # Python writes the last 32 bits as IPv4 from 3.13 on, which no browser does.
+        high, low = divmod(int(address.ipv4_mapped), 1 << 16)
+        return f"::ffff:{high:x}:{low:x}"
+    return address.compressed
