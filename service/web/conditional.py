@@ -12,8 +12,17 @@ from service.resources.repository import ALWAYS, Precondition
 from service.resources.resource import Resource
 from service.web import target
 from service.web.context import CONTEXT
+from service.web.description import IF_NONE_EXIST, conditions_of
 
-_IF_NONE_EXIST = "If-None-Exist"
+
+def refuse_unsupported(request: web.Request) -> None:
+    """Raise InvalidRequest for conditions that the route does not evaluate: a client relies on each that it states."""
+    route, headers = request[CONTEXT].route, request.headers
+    refused = [name for name in route.refused_conditions if name in headers]
+    if refused:
+        supported = " and ".join(conditions_of(route.handler))
+        advice = f"; supported: {supported}" if supported else ""
+        raise InvalidRequest(*(f"{name} is not supported here{advice}" for name in refused))
 
 
 def versioned(response: web.Response, resource: Resource) -> web.Response:
@@ -34,16 +43,18 @@ def is_known(request: web.Request, resource: Resource) -> bool:
 
 
 def precondition(request: web.Request) -> Precondition:
-    """Return the condition under which a PUT, PATCH or DELETE may change the resource.
+    """Return the condition under which a request may change the resource, or read it.
 
     Raises:
-        InvalidRequest: for a condition that the service does not support. A client relies on it, so it is not ignored.
+        InvalidRequest: for If-None-Match with a version, on a write.
     """
     headers = request.headers
-    _refuse(request, hdrs.IF_UNMODIFIED_SINCE, _IF_NONE_EXIST, advice="use If-Match with a version")
-    absent = hdrs.IF_NONE_MATCH in headers
-    if headers.get(hdrs.IF_NONE_MATCH, "*").strip() != "*":
+    reads = request.method in {hdrs.METH_GET, hdrs.METH_HEAD}
+    # On a read it says what the client knows, see ``is_known``.
+    if_none_match = () if reads else headers.getall(hdrs.IF_NONE_MATCH, ())
+    if any(line.strip() != "*" for line in if_none_match):
         raise InvalidRequest("If-None-Match on a write must be *; use If-Match for a version")
+    absent = bool(if_none_match)
     if_match = headers.getall(hdrs.IF_MATCH, None)
     if if_match is None:
         return Precondition(absent=True) if absent else ALWAYS
@@ -56,10 +67,9 @@ def conditional_id(request: web.Request) -> str | None:
     Raises:
         InvalidRequest: for another search parameter, or two ids that differ.
     """
-    _refuse(request, hdrs.IF_UNMODIFIED_SINCE, hdrs.IF_MATCH, hdrs.IF_NONE_MATCH, advice="use If-None-Exist: _id=<id>")
     query: Mapping[str, str] = request[CONTEXT].query
     asked: list[Mapping[str, str]] = [target.reject_unknown_parameters(query, "_id")]
-    asked += [_search(line) for line in request.headers.getall(_IF_NONE_EXIST, ())]
+    asked += [_search(line) for line in request.headers.getall(IF_NONE_EXIST, ())]
     ids = {search["_id"] for search in asked if "_id" in search}
     if len(ids) > 1:
         raise InvalidRequest("If-None-Exist and the query name different ids")
@@ -82,12 +92,6 @@ def _search(line: str) -> Mapping[str, str]:
     if search.keys() != {"_id"}:
         raise InvalidRequest("If-None-Exist must be _id=<id>; other search parameters are not supported")
     return search
-
-
-def _refuse(request: web.Request, *names: str, advice: str) -> None:
-    for name in names:
-        if name in request.headers:
-            raise InvalidRequest(f"{name} is not supported on {request.method}; {advice}")
 
 
 def _versions(headers: Sequence[str]) -> frozenset[str] | None:

@@ -16,6 +16,7 @@ from service.errors import Invalid, Issue, NotAcceptable, Overloaded
 from service.telemetry.metrics import METHODS, OTHER_METHOD, REQUESTS
 from service.web import body, origin, target
 from service.web.access import identify, require_permission
+from service.web.conditional import refuse_unsupported
 from service.web.context import APP, CONTEXT, AppContext, RequestContext
 from service.web.error_response import error_response
 from service.web.negotiation import negotiated_type
@@ -87,10 +88,12 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
 
 @web.middleware
 async def read_body(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Read a YAML or JSON body into plain data."""
+    """Refuse conditions that nothing would evaluate, and read a YAML or JSON body into plain data."""
     context = request[CONTEXT]
-    if request.method in _METHODS_WITH_BODY and context.route is not UNMATCHED_ROUTE:
-        context.body = await body.read(request)
+    if context.route is not UNMATCHED_ROUTE:
+        refuse_unsupported(request)
+        if request.method in _METHODS_WITH_BODY:
+            context.body = await body.read(request)
     return await handler(request)
 
 

@@ -16,7 +16,9 @@ from service.web.context import CONTEXT
 
 _PREFLIGHT: Mapping[str, str] = {
     hdrs.ACCESS_CONTROL_ALLOW_METHODS: "GET, HEAD, POST, PUT, PATCH, DELETE",
-    hdrs.ACCESS_CONTROL_ALLOW_HEADERS: "authorization, content-type, if-match, if-none-match, x-request-id",
+    hdrs.ACCESS_CONTROL_ALLOW_HEADERS: (
+        "authorization, content-type, if-match, if-none-exist, if-none-match, x-request-id"
+    ),
     hdrs.ACCESS_CONTROL_MAX_AGE: "600",
 }
 _VARY: Mapping[str, str] = {hdrs.VARY: "Origin"}

@@ -1,16 +1,21 @@
 """Routes as data: aiohttp's own, with the facts that middlewares and the OpenAPI document need."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from enum import Enum
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
+from multidict import istr
 
 from service.telemetry.metrics import UNMATCHED
+from service.web.description import CONDITIONS, conditions_of
 
 _EXPRESSION = re.compile(r"\{(\w+):.+?\}(?=/|$)")
+# What a cache knows already. A server may always answer a GET in full.
+# Source: https://www.rfc-editor.org/rfc/rfc9110#section-13.1.2
+_OF_CACHES = frozenset({hdrs.IF_NONE_MATCH, hdrs.IF_MODIFIED_SINCE})
 
 
 class Guard(Enum):
@@ -50,8 +55,13 @@ class Route(web.AbstractRouteDef):
     pattern: str = field(init=False)
     """The path without expressions, as metrics and OpenAPI show it: ``/AwsAccount/{id}``."""
 
+    refused_conditions: Sequence[istr] = field(init=False)
+    """The conditional headers that a request may not have: those that the handler is not described to heed."""
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "pattern", _EXPRESSION.sub(r"{\1}", self.path))
+        allowed = {*conditions_of(self.handler), *(_OF_CACHES if self.method == hdrs.METH_GET else ())}
+        object.__setattr__(self, "refused_conditions", tuple(name for name in CONDITIONS if name not in allowed))
 
     def register(self, router: web.UrlDispatcher) -> list[web.AbstractRoute]:
         methods = (hdrs.METH_GET, hdrs.METH_HEAD) if self.method == hdrs.METH_GET else (self.method,)

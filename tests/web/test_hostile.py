@@ -69,6 +69,9 @@ HEADERS = {
     "Content-Encoding": ["identity", "gzip", "x"],
     "If-Match": ["*", "1", 'W/"1"', "", ",", '"'],
     "If-None-Match": ["*", "1", 'W/"1"', "x"],
+    "If-Modified-Since": ["Fri, 24 May 2013 00:00:00 GMT", "", "\xff"],
+    "If-Unmodified-Since": ["Fri, 24 May 2013 00:00:00 GMT", "\xff"],
+    "If-None-Exist": ["_id=hostile", "?_id=x", "", "_id=\xff", "a=b"],
     "X-Request-Id": ["mine", "", "a b", "\xff"],
     "Origin": ["http://localhost", "https://evil.example", "null", "", "\xff"],
     "Host": [

@@ -494,7 +494,9 @@ async def test_a_preflight_of_an_allowed_origin_is_answered(cors):
         assert response.headers["Vary"] == "Origin"
         allowed = {name.strip() for name in response.headers["Access-Control-Allow-Methods"].split(",")}
         assert allowed >= {"POST", "GET", "DELETE", "PUT", "PATCH"}
-        assert {"authorization", "content-type"} <= set(response.headers["Access-Control-Allow-Headers"].split(", "))
+        assert {"authorization", "content-type", "if-match", "if-none-exist"} <= set(
+            response.headers["Access-Control-Allow-Headers"].split(", ")
+        )
         # Tokens are sent by the page itself; a browser need not add what it has kept.
         assert "Access-Control-Allow-Credentials" not in response.headers
 

@@ -143,7 +143,7 @@ def test_each_operation_has_a_name_of_its_own():
 @pytest.mark.parametrize(
     ("path", "method", "statuses"),
     [
-        ("/AwsAccount/{id}", "get", {"200", "304", "404", "503"}),
+        ("/AwsAccount/{id}", "get", {"200", "304", "404", "412", "503"}),
         ("/AwsAccount/{id}", "put", {"200", "201", "412", "503"}),
         ("/AwsAccount/{id}", "patch", {"200", "404", "412", "503"}),
         ("/fhir/AwsAccount/{id}", "delete", {"200", "204", "412", "503"}),

@@ -22,7 +22,7 @@ from service.web.access import client_address, require_permission
 from service.web.background import in_background
 from service.web.conditional import conditional_id, is_known, precondition, replaced_id, versioned
 from service.web.context import CONTEXT
-from service.web.description import IF_ABSENT, described
+from service.web.description import IF_ABSENT, IF_NONE_EXIST, described
 from service.web.rendering import NO_HEADERS, NO_STORE, render
 from service.web.routing import Guard, Route, mount_prefix
 
@@ -42,7 +42,7 @@ _ANY_ID = "id"
 
 _VERSIONED = (hdrs.ETAG, hdrs.LAST_MODIFIED)
 _answers = partial(described, answer="{kind}", headers=_VERSIONED)
-_WRITE_ERRORS = (VersionConflict, StoreUnavailable)
+_VERSION_ERRORS = (VersionConflict, StoreUnavailable)
 
 
 class ResourceHandlers:
@@ -109,14 +109,15 @@ class ResourceHandlers:
         "read{kind}",
         "Read one",
         statuses=(200, 304),
-        heeds=(hdrs.IF_NONE_MATCH,),
-        errors=(ResourceNotFound, StoreUnavailable),
+        heeds=(hdrs.IF_MATCH, hdrs.IF_NONE_MATCH),
+        errors=(ResourceNotFound, *_VERSION_ERRORS),
     )
     async def read(self, request: web.Request) -> web.Response:
         target.reject_unknown_parameters(request[CONTEXT].query)
         id_ = self._id(request)
         await self._require(request, id_)
         resource = await self._repository(request).read(self._type, id_)
+        precondition(request).check(self._type.kind, id_, resource)
         if is_known(request, resource):
             return versioned(web.Response(status=HTTPStatus.NOT_MODIFIED), resource)
         return self._answer(request, resource)
@@ -128,7 +129,7 @@ class ResourceHandlers:
         query=ReplacementQuery,
         body="{kind}WithId",
         heeds=(hdrs.IF_MATCH, IF_ABSENT),
-        errors=_WRITE_ERRORS,
+        errors=_VERSION_ERRORS,
     )
     async def put_by_body(self, request: web.Request) -> web.Response:
         given, wanted = request[CONTEXT].body.values.get("id"), replaced_id(request)
@@ -147,7 +148,7 @@ class ResourceHandlers:
         statuses=(200, 201),
         body="{kind}Replacement",
         heeds=(hdrs.IF_MATCH, IF_ABSENT),
-        errors=_WRITE_ERRORS,
+        errors=_VERSION_ERRORS,
     )
     async def put(self, request: web.Request) -> web.Response:
         target.reject_unknown_parameters(request[CONTEXT].query)
@@ -160,6 +161,7 @@ class ResourceHandlers:
         statuses=(200, 201),
         query=NewQuery,
         body="{kind}New",
+        heeds=(IF_NONE_EXIST,),
         errors=(Duplicate, StoreUnavailable),
     )
     async def create(self, request: web.Request) -> web.Response:
@@ -185,7 +187,7 @@ class ResourceHandlers:
         "Change by a merge patch (RFC 7396); null removes",
         body="{kind}Patch",
         heeds=(hdrs.IF_MATCH, IF_ABSENT),
-        errors=(ResourceNotFound, *_WRITE_ERRORS),
+        errors=(ResourceNotFound, *_VERSION_ERRORS),
     )
     async def patch(self, request: web.Request) -> web.Response:
         target.reject_unknown_parameters(request[CONTEXT].query)
@@ -204,7 +206,7 @@ class ResourceHandlers:
         statuses=(200, 204),
         query=DeleteQuery,
         heeds=(hdrs.IF_MATCH, IF_ABSENT),
-        errors=_WRITE_ERRORS,
+        errors=_VERSION_ERRORS,
     )
     async def delete(self, request: web.Request) -> web.Response:
         no_content = _DELETE.read(target.reject_unknown_parameters(request[CONTEXT].query, "_no-content"))[

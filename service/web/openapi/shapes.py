@@ -188,6 +188,12 @@ PARAMETERS: dict[str, Json] = {
         "description": "The version that the client knows already.",
         "schema": _TEXT,
     },
+    "If-None-Exist": {
+        "name": "If-None-Exist",
+        "in": "header",
+        "description": "The id that must not exist for anything to be created.",
+        "schema": {"type": "string", "pattern": rf"^\??_id={ID.pattern}$", "examples": ["_id=my-account"]},
+    },
     IF_ABSENT: {
         "name": "If-None-Match",
         "in": "header",
@@ -216,7 +222,7 @@ HEADERS: dict[str, Json] = {
 ERRORS: dict[int, tuple[str, str, tuple[str, ...]]] = {
     400: (
         "Malformed",
-        "Cannot be read: body, percent-encoding, or a query parameter that is unknown or given twice",
+        "Cannot be read: body, percent-encoding, a query parameter unknown or given twice, an unsupported condition",
         (),
     ),
     401: ("Unauthenticated", "No or wrong credentials", ("WWW-Authenticate",)),
