@@ -4,6 +4,7 @@ import asyncio
 import random
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -113,9 +114,9 @@ class Repository:
 
         return await self._write(type_, id, change, may_redirect=may_redirect)
 
-    async def create(self, type_: ResourceType, document: Document, *, id: str | None = None) -> Resource:
-        """Create under the body's id, else under ``id``, else under a new UUID. ``Duplicate`` if it exists."""
-        values = type_.read(_named(document, id or str(uuid.uuid4())))
+    async def create(self, type_: ResourceType, document: Document) -> Resource:
+        """Create under the body's id, or else under a new UUID. ``Duplicate`` if it exists."""
+        values = type_.read(_named(document, str(uuid.uuid4())))
         new_id: str = values["id"]
 
         def change(seen: Resource | None) -> Mapping[str, Any]:
@@ -127,17 +128,15 @@ class Repository:
         return resource
 
     async def find_or_create(self, type_: ResourceType, id: str, document: Document) -> tuple[Resource, bool]:
-        """The resource ``id``, or else as ``create``; whether it was created comes beside it."""
+        """The resource ``id``; where there is none, one of this document. Whether it was created comes beside it."""
+        named = document.under(id)
         # Valid as it would have to be if it were created, whether it will be or not.
-        type_.read(_named(document, id))
+        type_.read(named)
         while True:
             if (resource := await self._store.get(type_.kind, id, fresh=True)) is not None:
                 return resource, False
-            try:
-                return await self.create(type_, document, id=id), True
-            except Duplicate:
-                if document.values.get("id") not in {None, id}:
-                    raise
+            with suppress(Duplicate):
+                return await self.create(type_, named), True
 
     async def patch(
         self,

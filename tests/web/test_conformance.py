@@ -131,10 +131,11 @@ def _excused(case, access):
     # Every scalar of YAML is text, and most text is valid where JSON's false and 5 are not.
     if body and body.mode.is_negative and "yaml" in str(case.media_type):
         yield negative_data_rejection
-    # With _id in the query the body's id may be left out, and must be no other.
-    if case.method == "PUT" and "_id" in (case.query or {}):
-        yield negative_data_rejection
+    # With _id in the query the body's id may be left out of a PUT, and must be no other.
+    if "_id" in (case.query or {}) or "If-None-Exist" in (case.headers or {}):
         yield positive_data_acceptance
+        if case.method == "PUT":
+            yield negative_data_rejection
     # Whether a merge patch, or a marker in the place of a secret, is valid depends on what is stored.
     # Nor does a schema know the language of patterns, or that credentials are either in a form or in a header.
     if (

@@ -132,12 +132,7 @@ class ResourceHandlers:
         errors=_VERSION_ERRORS,
     )
     async def put_by_body(self, request: web.Request) -> web.Response:
-        given, wanted = request[CONTEXT].body.values.get("id"), replaced_id(request)
-        if wanted is not None:
-            self._check_id(wanted, "_id")
-            if given is not None and given != wanted:
-                raise Invalid(Issue(f"{self._type.kind}.id is another one than _id", f"{self._type.kind}.id"))
-        id_ = given if wanted is None else wanted
+        id_ = self._body_id(request, wanted=replaced_id(request))
         if id_ is None:
             raise Invalid(Issue(f"{self._type.kind}.id is missing", f"{self._type.kind}.id"))
         return await self._put(request, id_)
@@ -156,7 +151,8 @@ class ResourceHandlers:
 
     @_answers(
         "create{kind}",
-        "Create under the body's id or a new one; with _id, or If-None-Exist: _id=..., only if that id does not exist",
+        "Create under the body's id or a new one; with _id, or If-None-Exist: _id=..., only if that id does not exist,"
+        " which the body's id must not contradict",
         answer="{kind}Created",
         statuses=(200, 201),
         query=NewQuery,
@@ -167,13 +163,7 @@ class ResourceHandlers:
     async def create(self, request: web.Request) -> web.Response:
         wanted = conditional_id(request)
         body, generated = self._type.with_generated_secrets(request[CONTEXT].body)
-        given = body.values.get("id")
-        if wanted is not None:
-            self._check_id(wanted, "_id")
-            # The resource that exists is read under one id, and a new one may be created under the other.
-            await self._require(request, wanted)
-        if given is not None or wanted is None:
-            await self._require(request, given)
+        await self._require(request, self._body_id(request, wanted=wanted))
         if wanted is None:
             resource, created = await self._repository(request).create(self._type, body), True
         else:
@@ -260,6 +250,16 @@ class ResourceHandlers:
         )
         self._audit(request, "create" if created else "update", resource)
         return self._answer(request, resource, created=created)
+
+    def _body_id(self, request: web.Request, *, wanted: str | None) -> Any:
+        """The id that is ``wanted`` by the query or a condition, else the body's; Invalid where they differ."""
+        given = request[CONTEXT].body.values.get("id")
+        if wanted is None:
+            return given
+        self._check_id(wanted, "_id")
+        if given is not None and given != wanted:
+            raise Invalid(Issue(f"{self._type.kind}.id is another one than _id", f"{self._type.kind}.id"))
+        return wanted
 
     @staticmethod
     def _repository(request: web.Request) -> Repository:
