@@ -374,7 +374,7 @@ async def test_a_listing_comes_in_pages(client, seven, query, listed, relations)
     bundle = await (await client.get(f"/AwsAccount?{query}")).json()
 
     assert bundle["total"] == 7
-    assert "".join(entry["resource"]["id"] for entry in bundle["entry"]) == listed
+    assert "".join(entry["resource"]["id"] for entry in bundle.get("entry", ())) == listed
     links = {link["relation"]: link["url"] for link in bundle["link"]}
     assert {name: int(url.rsplit("_page=")[1]) for name, url in links.items()} == relations
     assert all(url.startswith("/AwsAccount?") for url in links.values())
@@ -420,7 +420,7 @@ async def test_a_listing_may_ask_for_ids(client, seven, query, listed):
 async def test_a_count_of_nothing_tells_the_total(client, seven):
     bundle = await (await client.get("/AwsAccount?_count=0&_totalMethod=count")).json()
 
-    assert (bundle["total"], bundle["entry"]) == (7, [])
+    assert (bundle["total"], "entry" in bundle) == (7, False)
 
 
 @pytest.mark.parametrize(
@@ -478,7 +478,7 @@ async def test_a_listing_is_sorted_by_id_in_either_direction(client, seven, quer
 async def test_a_summary_has_the_total_and_no_entries(client, seven, query, total):
     bundle = await (await client.get(f"/AwsAccount?_summary=count{query}")).json()
 
-    assert (bundle["total"], bundle["entry"]) == (total, [])
+    assert (bundle["total"], "entry" in bundle) == (total, False)
 
 
 @pytest.mark.parametrize("query", ["_sort=nonsense", "_sort=-_lastUpdated", "_sort=", "_summary=true", "_summary="])

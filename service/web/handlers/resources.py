@@ -295,16 +295,20 @@ class ResourceHandlers:
         return f"{base}/{self._type.kind}/{resource.id}"
 
     def _bundle(self, request: web.Request, found: Page, *, count: int, page: int) -> dict[str, Any]:
-        return {
+        bundle = {
             "resourceType": "Bundle",
             "type": "searchset",
             "total": found.total,
             "link": _links(request, found.total, count=count, page=page),
-            "entry": [
+        }
+        # Who asks for no entry wants the total alone.
+        # Source: https://hl7.org/fhir/search.html#count
+        if count:
+            bundle["entry"] = [
                 {"fullUrl": self._url(request, resource), "resource": self._type.represent(resource)}
                 for resource in found.resources
-            ],
-        }
+            ]
+        return bundle
 
 
 def _ids(text: str) -> list[str]:

@@ -131,8 +131,8 @@ def bundle(kind: str) -> Json:
             "type": {"const": "searchset"},
             "total": {"type": "integer", "minimum": 0},
             "link": {"type": "array", "items": record({"relation": relation, "url": _TEXT})},
-            "entry": {"type": "array", "items": entry},
-        }
+        },
+        {"entry": {"type": "array", "items": entry, "description": "absent where only the total is asked for"}},
     )
 
 
