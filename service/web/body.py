@@ -4,7 +4,6 @@ import asyncio
 import ctypes
 from functools import partial
 from time import perf_counter
-from typing import Literal
 
 from aiohttp import HttpVersion11, hdrs, web
 
@@ -14,6 +13,7 @@ from service.web import codec, media, target
 from service.web.background import in_background
 from service.web.codec import Format
 from service.web.context import CONTEXT, ServerState
+from service.web.media import BodyFormat
 from service.web.negotiation import negotiated_type
 from service.web.routing import Guard
 
@@ -26,8 +26,6 @@ RETURNED_BYTES = MAX_ARRIVING_BYTES // 2
 
 # No token request is longer, but for a secret of 512 characters with escapes.
 ORDINARY_ANONYMOUS_BODY = 1024
-
-BodyFormat = Format | Literal["form"]
 
 
 async def read(request: web.Request) -> Document:
@@ -123,9 +121,7 @@ def _body_format(request: web.Request) -> BodyFormat | None:
     content_type = request.headers.get(hdrs.CONTENT_TYPE, "").strip()
     if not content_type:
         return None
-    if request[CONTEXT].route.form and media.is_form(content_type):
-        return "form"
-    return media.body_format(content_type)
+    return media.body_format(content_type, takes_form=request[CONTEXT].route.form)
 
 
 def _parse(body: bytes, body_format: Format) -> Document:

@@ -6,7 +6,7 @@ Sources: https://www.rfc-editor.org/rfc/rfc9110#section-12.5.1, https://hl7.org/
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from service.errors import NotAcceptable, UnsupportedMediaType
 from service.web.codec import Format
@@ -39,6 +39,9 @@ _CHARSET = re.compile(r';\s*charset\s*=\s*(?:"([^"]*)"|([^\s;]*))', re.IGNORECAS
 _RANGE = re.compile(r"[^\s/;,]+/[^\s/;,]+")
 _QUALITY = re.compile(r"0(\.\d*)?|\.\d+|1(\.0*)?")  # Java's own client sends `q=.2`.
 _ADVICE = "send it with Content-Type: application/json or Content-Type: text/yaml"
+_FORM_ADVICE = f"send it with Content-Type: {FORM}, application/json or text/yaml"
+
+BodyFormat = Format | Literal["form"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,25 +61,20 @@ class _Range(NamedTuple):
 
 
 @lru_cache(_REMEMBERED)
-def body_format(content_type: str) -> Format:
+def body_format(content_type: str, *, takes_form: bool = False) -> BodyFormat:
     """Tell the format of a body by its Content-Type header.
 
     Raises:
         UnsupportedMediaType: for another type or charset; the text names the header to send.
     """
-    form = BODIES.get(_essence(content_type))
-    if form is None:
-        raise UnsupportedMediaType(f"A body of this Content-Type cannot be read; {_ADVICE}")
-    _check_charset(content_type)
-    return form
-
-
-def is_form(content_type: str) -> bool:
-    """Whether a body is form-encoded. Raises UnsupportedMediaType for a form in another charset."""
-    if _essence(content_type) != FORM:
-        return False
-    _check_charset(content_type)
-    return True
+    name, advice = _essence(content_type), _FORM_ADVICE if takes_form else _ADVICE
+    found: BodyFormat | None = "form" if takes_form and name == FORM else BODIES.get(name)
+    if found is None:
+        raise UnsupportedMediaType(f"A body of this Content-Type cannot be read; {advice}")
+    for quoted, plain in _CHARSET.findall(content_type):
+        if (quoted or plain).lower() not in _CHARSETS:
+            raise UnsupportedMediaType(f"A body in this charset cannot be read; {advice}, in UTF-8")
+    return found
 
 
 @lru_cache(_REMEMBERED)
@@ -92,12 +90,6 @@ def answer_type(format_parameter: str | None, accept: str | None, body_type: str
     offers = dict.fromkeys([own, *ANSWERS] if own in ANSWERS else ANSWERS)
     ranges = _ranges(accept or "")
     return _answer(_best(list(offers), ranges) if ranges else next(iter(offers)))
-
-
-def _check_charset(content_type: str) -> None:
-    for quoted, plain in _CHARSET.findall(content_type):
-        if (quoted or plain).lower() not in _CHARSETS:
-            raise UnsupportedMediaType(f"A body in this charset cannot be read; {_ADVICE}, in UTF-8")
 
 
 def _answer(name: str) -> AnswerType:

@@ -623,6 +623,16 @@ async def test_any_scope_is_granted_and_means_what_policies_allow(allowed, scope
     assert await allowed.status("GET", "/aws/storage/other/bucket/x", auth=token) == 403
 
 
+@pytest.mark.parametrize("path", ["/auth/token", "/auth/revoke"])
+@pytest.mark.parametrize("content_type", ["text/plain", "multipart/form-data; boundary=x", f"{FORM}; charset=utf-16"])
+async def test_a_token_request_of_another_type_is_told_which_to_send(signer, faults, path, content_type):
+    answer = await signer.ask("POST", path, auth=None, data=GRANT, headers={"Content-Type": content_type})
+    _, (told,) = await faults(answer, 415)
+
+    assert f"Content-Type: {FORM}, application/json or text/yaml" in told
+    assert FORM in (await answer.json())["error_description"]
+
+
 @pytest.mark.parametrize("charset", ["iso-8859-1", "utf8; charset=utf-16"])
 async def test_a_form_is_utf_8(signer, charset):
     headers = {"Content-Type": f"{FORM}; charset={charset}"}

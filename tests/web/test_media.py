@@ -85,6 +85,24 @@ def test_a_charset_that_is_refused_is_told_as_such():
 
 
 @pytest.mark.parametrize(
+    "content_type", [media.FORM, f"{media.FORM};charset=UTF-8", " Application/X-WWW-Form-Urlencoded "]
+)
+def test_a_form_is_one_where_it_is_taken(content_type):
+    assert body_format(content_type, takes_form=True) == "form"
+    assert body_format("text/yaml", takes_form=True) == "yaml"
+    with pytest.raises(UnsupportedMediaType):
+        body_format(content_type)
+
+
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "", f"{media.FORM}; charset=latin1", "text/yaml; charset=latin1"]
+)
+def test_where_a_form_is_taken_an_error_says_so(content_type):
+    with pytest.raises(UnsupportedMediaType, match=f"Content-Type: {media.FORM}, application/json or text/yaml"):
+        body_format(content_type, takes_form=True)
+
+
+@pytest.mark.parametrize(
     ("format_parameter", "accept", "body_type", "expected"),
     [
         pytest.param(None, None, None, JSON, id="JSON by default"),

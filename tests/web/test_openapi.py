@@ -291,10 +291,12 @@ def test_the_document_judges_names_as_the_service_does(name, valid, invalid):
 async def test_answers_are_as_the_document_has_them(client, account):
     read = await (await client.get("/AwsAccount/my-account")).json()
     listed = await (await client.get("/AwsAccount?_count=1")).json()
+    counted = await (await client.get("/AwsAccount?_summary=count")).json()
     refused = await (await client.get("/AwsAccount/of-nobody")).json()
 
     assert [*validator(SCHEMAS["AwsAccount"]).iter_errors(read)] == []
     assert [*validator(SCHEMAS["AwsAccountBundle"]).iter_errors(listed)] == []
+    assert [*validator(SCHEMAS["AwsAccountBundle"]).iter_errors(counted)] == []
     assert [*validator(SCHEMAS["OperationOutcome"]).iter_errors(refused)] == []
 
 
