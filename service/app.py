@@ -174,7 +174,8 @@ def _proxies(settings: Settings) -> TrustedProxies | None:
 def make_repository(settings: Settings, store: Store, hasher: Hasher | None = None) -> Repository:
     """What keeps resources in ``store``. Raises SettingsError for a file of keys that is none."""
     rules = HostRules(settings.allowed_hosts, settings.require_ssl, settings.default_use_ssl)
-    return Repository(store, Keeper(_sealer(settings), hasher or Hasher()), checks={AWS_ACCOUNT.kind: rules.check})
+    keeper = Keeper(_sealer(settings), hasher or Hasher(), canonical={AWS_ACCOUNT.kind: rules.canonical})
+    return Repository(store, keeper, checks={AWS_ACCOUNT.kind: rules.check})
 
 
 def _sealer(settings: Settings) -> Sealer:

@@ -1,12 +1,14 @@
 """The hosts that accounts may sign for, and how their servers read a bucket."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from service.endpoints import DEFAULT_PORTS, Host, parse_host
 from service.errors import Invalid, Issue
 from service.parsers import AWS
 from service.resources.repository import Repository
+from service.resources.schemas import Flag
 from service.resources.types import AWS_ACCOUNT, AwsAccount
 
 # Reading so many at the start takes some seconds of a background task.
@@ -36,7 +38,7 @@ class HostRules:
         host = parse_host(account.host) if account.host else None
         if self.allowed and not self._allows(account, host):
             issues.append(Issue("AwsAccount.host is not one that SIGNER_ALLOWED_HOSTS allows", "AwsAccount.host"))
-        if self.require_ssl and not self._use_ssl(account, host):
+        if self.require_ssl and not self._use_ssl(account.use_ssl, host):
             issues.append(Issue("AwsAccount.use-ssl must be true, as SIGNER_REQUIRE_SSL is set", "AwsAccount.use-ssl"))
         if issues:
             raise Invalid(*issues)
@@ -55,10 +57,24 @@ class HostRules:
         )
 
     def _port(self, account: AwsAccount, host: Host) -> int:
-        return host.port or DEFAULT_PORTS["https" if self._use_ssl(account, host) else "http"]
+        return host.port or DEFAULT_PORTS["https" if self._use_ssl(account.use_ssl, host) else "http"]
 
-    def _use_ssl(self, account: AwsAccount, host: Host | None) -> bool:
-        wanted = host.use_ssl(wanted=account.use_ssl) if host else account.use_ssl
+    def canonical(self, fields: Mapping[str, str]) -> Mapping[str, str]:
+        """The stored fields of an account, with the same ``host`` and ``use-ssl`` for every spelling of an endpoint.
+
+        They are as they are where they are not valid, as an operator may have written them.
+        """
+        try:
+            host = parse_host(fields["host"]) if "host" in fields else None
+            secure = self._use_ssl(Flag.words[fields["use-ssl"]] if "use-ssl" in fields else None, host)
+        except (KeyError, ValueError):
+            return fields
+        # What is signed has one slash less at the end of a prefix.
+        url = {"host": host.base_url(use_ssl=secure).removesuffix("/")} if host else {}
+        return {**fields, **url, "use-ssl": str(secure)}
+
+    def _use_ssl(self, stated: bool | None, host: Host | None) -> bool:  # noqa: FBT001 - what an account says of it
+        wanted = host.use_ssl(wanted=stated) if host else stated
         return self.default_use_ssl if wanted is None else wanted
 
 

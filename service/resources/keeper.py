@@ -1,6 +1,7 @@
 """What becomes of secrets on their way into a store and out of it: kept as they are, hashed or sealed, and opened."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from service.errors import Invalid, Issue
@@ -10,13 +11,22 @@ from service.resources.sealing import Sealer
 from service.resources.stored_secret import HashedSecret, StoredSecret
 from service.resources.types import ResourceType, Secret
 
+Canonical = Callable[[Mapping[str, str]], Mapping[str, str]]
+"""Brings the fields of a resource, as they are stored, into one form for all spellings that mean the same."""
+
+_AS_THEY_ARE: Mapping[str, Canonical] = MappingProxyType({})
+
 
 class Keeper:
-    """Keeps the secrets of all resources."""
+    """Keeps the secrets of all resources.
 
-    def __init__(self, sealer: Sealer, hasher: Hasher) -> None:
+    ``canonical`` says by kind which fields mean the same, for a request that may change no ``aims`` of a secret.
+    """
+
+    def __init__(self, sealer: Sealer, hasher: Hasher, *, canonical: Mapping[str, Canonical] = _AS_THEY_ARE) -> None:
         self._sealer = sealer
         self._hasher = hasher
+        self._canonical = canonical
 
     def opened(self, type_: ResourceType, resource: Resource) -> dict[str, str]:
         """The fields, with secrets as they were before they were sealed. Raises Unsealable where no key opens one."""
@@ -101,15 +111,19 @@ class Keeper:
             raise ValueError("is masked, but none is stored; send it")
         if secret.owner and seen.fields.get(secret.owner) != values.get(secret.owner):
             raise ValueError(f"must be sent too, as {secret.owner} changes")
-        if not may_redirect and (changed := _changed(seen.fields, type_.fields(values), secret.aims)):
+        if not may_redirect and (changed := self._changed_aims(type_, secret, seen.fields, type_.fields(values))):
             raise ValueError(f"must be sent too, as {', '.join(changed)} changes")
         if secret.hashed or self._sealer.is_current(stored):
             return stored
         return self._resealed(stored, kind=type_.kind, id=seen.id, field=name)
 
+    def _changed_aims(
+        self, type_: ResourceType, secret: Secret, before: Mapping[str, str], after: Mapping[str, str]
+    ) -> list[str]:
+        changed = [name for name in secret.aims if before.get(name) != after.get(name)]
+        if changed and (canonical := self._canonical.get(type_.kind)):
+            before, after = canonical(before), canonical(after)
+        return sorted(name for name in changed if before.get(name) != after.get(name))
+
     def _resealed(self, text: str, **where: str) -> str:
         return self._sealer.seal(self._sealer.open(text, **where), **where)
-
-
-def _changed(before: Mapping[str, str], after: Mapping[str, str], names: frozenset[str]) -> list[str]:
-    return sorted(name for name in names if before.get(name) != after.get(name))

@@ -65,7 +65,8 @@ class Secret(NamedTuple):
     """How a write-only field is stored: hashed, so that it can only be verified, or encrypted.
 
     A request that changes ``owner``, the field it belongs to, must send it again. So must a request that changes one of
-    ``aims``, the fields that say where it is used, unless it comes from a caller who may do everything.
+    ``aims``, the fields that say where it is used, unless it comes from a caller who may do everything. Another
+    spelling that means the same is no change.
     One that is ``generated`` is made for a new resource that comes without it.
     """
 

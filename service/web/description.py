@@ -18,7 +18,7 @@ IF_ABSENT = "If-Absent"
 """The name of the parameter ``If-None-Match: *`` of writes."""
 
 IF_NONE_EXIST = istr("If-None-Exist")
-CONDITIONS = (hdrs.IF_MATCH, hdrs.IF_NONE_MATCH, hdrs.IF_MODIFIED_SINCE, hdrs.IF_UNMODIFIED_SINCE, IF_NONE_EXIST)
+CONDITIONS = (hdrs.IF_MATCH, hdrs.IF_NONE_MATCH, hdrs.IF_UNMODIFIED_SINCE, IF_NONE_EXIST)
 """The headers that make a request conditional. Sources: RFC 9110 (section 13.1), https://hl7.org/fhir/http.html#ccreate."""
 
 _DESCRIPTIONS: dict[Any, "Description"] = {}

@@ -15,7 +15,7 @@ from service.web.description import CONDITIONS, conditions_of
 _EXPRESSION = re.compile(r"\{(\w+):.+?\}(?=/|$)")
 # What a cache knows already. A server may always answer a GET in full.
 # Source: https://www.rfc-editor.org/rfc/rfc9110#section-13.1.2
-_OF_CACHES = frozenset({hdrs.IF_NONE_MATCH, hdrs.IF_MODIFIED_SINCE})
+_OF_CACHES = frozenset({hdrs.IF_NONE_MATCH})
 
 
 class Guard(Enum):

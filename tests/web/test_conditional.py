@@ -12,11 +12,10 @@ DATE = "Fri, 24 May 2013 00:00:00 GMT"
 CONDITIONS = {
     "If-Match": '"3"',
     "If-None-Match": '"3"',
-    "If-Modified-Since": DATE,
     "If-Unmodified-Since": DATE,
     "If-None-Exist": "_id=a",
 }
-OF_CACHES = {"If-None-Match", "If-Modified-Since"}
+OF_CACHES = {"If-None-Match"}
 VALUES = {"account": "my-account", "bucket": "bucket", "key": "key", "id": "my-account"}
 WRITES = {"If-Match", "If-None-Match"}
 # What is evaluated, by method and pattern. A route that is not here evaluates nothing.
@@ -85,16 +84,23 @@ async def test_each_condition_that_is_refused_is_named_beside_those_that_are_sup
 
     assert told == [
         f"{name} is not supported here; supported: If-Match and If-None-Match"
-        for name in ("If-Modified-Since", "If-Unmodified-Since", "If-None-Exist")
+        for name in ("If-Unmodified-Since", "If-None-Exist")
     ]
     assert (await client.get("/AwsAccount/a")).status == 404
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-@pytest.mark.parametrize("name", sorted(OF_CACHES))
+@pytest.mark.parametrize("headers", [{"If-None-Match": '"3"'}, {"If-Modified-Since": DATE}])
 @pytest.mark.parametrize("path", ["/aws/storage/my-account/bucket/key", "/AwsAccount", "/live"])
-async def test_what_a_cache_knows_may_be_told_to_it_again(client, account, method, name, path):
-    assert (await client.request(method, path, headers={name: CONDITIONS[name]})).status == 200
+async def test_a_get_may_carry_the_headers_of_a_cache(client, account, method, headers, path):
+    assert (await client.request(method, path, headers=headers)).status == 200
+
+
+async def test_if_modified_since_has_no_effect_on_other_methods(client, account):
+    headers = {"If-Modified-Since": DATE}
+
+    assert (await client.post("/aws/storage/my-account/bucket", json={"filename": "x"}, headers=headers)).status == 200
+    assert (await client.delete("/AwsAccount/my-account", headers=headers)).status == 200
 
 
 async def test_a_condition_on_a_path_or_method_that_is_not_there_does_not_hide_that(client):

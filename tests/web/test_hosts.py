@@ -6,6 +6,8 @@ import pytest
 from aiohttp import encode_basic_auth
 from support.accounts import KEYS
 
+from service.web.context import APP
+
 ROOT = {"SIGNER_ROOT_CLIENT_ID": "root", "SIGNER_ROOT_CLIENT_SECRET": "root-secret-0123456789"}
 MASKED = {"extension": [{"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "masked"}]}
 
@@ -20,6 +22,7 @@ async def call(make_client):
         header = encode_basic_auth(*(("root", ROOT["SIGNER_ROOT_CLIENT_SECRET"]) if root else ("team", secret)))
         return await client.request(method, path, headers={"Authorization": header}, **options)
 
+    call.client = client
     await call("PUT", "/Client/team", root=True, json={"secret": secret, "grant_types": ["basic"]})
     patterns = {"sign": {"params": {"bucket": "public"}}, "write": {"params": {"resource/type": "AwsAccount"}}}
     for id_, pattern in patterns.items():
@@ -110,6 +113,70 @@ async def test_a_secret_is_kept_when_its_use_stays_or_root_changes_it(call, root
     assert shown["_secret-access-key"] == MASKED
     assert saved.status == 200
     assert (await call("GET", "/aws/storage/a/public/k")).status == 200
+
+
+SPELLINGS = [
+    ({"host": "s3.example.com"}, {"host": "S3.Example.COM"}),
+    ({"host": "s3.example.com"}, {"host": "s3.example.com:80"}),
+    ({"host": "s3.example.com:80"}, {"host": "http://s3.example.com/"}),
+    ({"host": "s3.example.com:443", "use-ssl": True}, {"host": "s3.example.com"}),
+    ({"host": "https://s3.example.com"}, {"host": "s3.example.com", "use-ssl": True}),
+    ({"host": "https://s3.example.com/a"}, {"host": "HTTPS://S3.example.com:443/a/"}),
+    ({"host": "[::1]:9000"}, {"host": "[0:0:0:0:0:0:0:1]:9000"}),
+    ({"host": "[fd00::a]"}, {"host": "http://[FD00:0:0::A]:80"}),
+    ({"host": "s3.example.com"}, {"use-ssl": False}),
+]
+
+
+@pytest.mark.parametrize(("stored", "change"), SPELLINGS)
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+async def test_a_secret_is_kept_under_another_spelling_of_the_same_endpoint(call, method, stored, change):
+    stored = {**KEYS, "session-token": "a-session-token-0123", "path-style": True, **stored}
+    await call("PUT", "/AwsAccount/a", root=True, json=stored)
+    before = await (await call("GET", "/aws/storage/a/public/k")).json()
+    shown = await (await call("GET", "/AwsAccount/a")).json()
+    saved = await call(method, "/AwsAccount/a", json={**shown, **change} if method == "PUT" else change)
+    after = await (await call("GET", "/aws/storage/a/public/k")).json()
+    account = await saved.json()
+
+    assert saved.status == 200
+    assert {name: account[name] for name in change} == change
+    assert after["url"].partition("?")[0] == before["url"].partition("?")[0]
+
+
+@pytest.mark.parametrize(
+    ("stored", "change", "names"),
+    [
+        ({"host": "s3.example.com"}, {"host": "s3.example.com:443"}, "host"),
+        ({"host": "s3.example.com:443"}, {"use-ssl": True}, "use-ssl"),
+        ({"host": "http://s3.example.com"}, {"host": "https://s3.example.com"}, "host"),
+        ({"host": "http://s3.example.com"}, {"host": "s3.example.com", "use-ssl": True}, "host, use-ssl"),
+        ({"host": "http://s3.example.com/a"}, {"host": "http://s3.example.com/A"}, "host"),
+        ({"host": "http://s3.example.com/a"}, {"host": "http://s3.example.com/a//"}, "host"),
+        ({"host": "[::1]:9000"}, {"host": "[::2]:9000"}, "host"),
+        ({"host": "s3.amazonaws.com"}, {"host": None}, "host"),
+        ({}, {"host": "s3.amazonaws.com"}, "host"),
+        ({}, {"use-ssl": True}, "use-ssl"),
+    ],
+)
+async def test_a_kept_secret_is_not_used_at_an_endpoint_that_looks_alike(call, faults, stored, change, names):
+    await call("PUT", "/AwsAccount/a", root=True, json={**KEYS, "path-style": True, **stored})
+    refused = await call("PATCH", "/AwsAccount/a", json=change)
+    told = (await refused.json())["issue"][0]["diagnostics"]
+
+    assert await faults(refused, 422) == ("invalid", ["AwsAccount.secret-access-key"])
+    assert told == f"AwsAccount.secret-access-key must be sent too, as {names} changes"
+
+
+@pytest.mark.parametrize("fields", [{"host": "a b"}, {"host": "s3.example.com", "use-ssl": "yes"}])
+async def test_a_kept_secret_moves_from_no_endpoint_that_an_operator_has_miswritten(call, faults, fields):
+    await call("PUT", "/AwsAccount/a", root=True, json={**KEYS, "path-style": True})
+    store = call.client.app[APP].store
+    seen = await store.get("AwsAccount", "a", fresh=True)
+    await store.replace("AwsAccount", "a", {**seen.fields, **fields}, seen=seen)
+    refused = await call("PATCH", "/AwsAccount/a", json={"host": "s3.example.com", "use-ssl": False})
+
+    assert await faults(refused, 422) == ("invalid", ["AwsAccount.secret-access-key"])
 
 
 async def test_where_nobody_is_asked_who_calls_a_secret_may_be_used_elsewhere(client):
