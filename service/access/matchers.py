@@ -107,7 +107,7 @@ def enumeration(texts: Collection[str]) -> Matcher:
 
 def regex(regex: Regex, at: str) -> Matcher:
     """Text in which ``regex`` is found; ``at`` is where the pattern has it."""
-    source, literal, anchored, program = regex
+    source, beginning, needs, program = regex
 
     def test(value: Any, evaluation: Evaluation) -> bool:
         text = value if type(value) is str else text_of(value)
@@ -115,9 +115,15 @@ def regex(regex: Regex, at: str) -> Matcher:
             return False
         if len(text) > MAX_VALUE_BYTES or not text.isascii():
             check_text(text, at)
-        # The engine takes ten times as long to say that the literal is missing.
-        if not (text.startswith(literal) if anchored else literal in text):
+        # The engine takes ten times as long to say that plain text is missing.
+        if not text.startswith(beginning):
             return False
+        for texts in needs:
+            for plain in texts:
+                if plain in text:
+                    break
+            else:
+                return False
         return program is None or evaluation.search(source, program, text)
 
     cost = _PREFIX_COST if program is None else _REGEX_COST

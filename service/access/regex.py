@@ -13,10 +13,26 @@ MAX_LENGTH = 1024
 # fits takes 10 ms to compile and 1 s for 8 KiB of text at the very worst, and mostly microseconds.
 MAX_MEMORY_BYTES = 128 * 1024
 
+# So that neither finding plain text in an expression, nor looking for it in a long value, takes as long as the engine.
+MAX_TOKENS = 100
+MAX_NEEDS = 4
+MAX_ALTERNATIVES = 4
+
 _SHOWN_REASON = 80
 _PREFIX = re.compile(rf"\^[A-Za-z0-9_/-]{{1,{MAX_LENGTH - 1}}}")
-# The last character does not count if it is repeated, as none may be enough.
-_LITERAL = re.compile(r"\^?([A-Za-z0-9_/-]+)(?![*+?{])")
+_BEGINNING = re.compile(r"\^([A-Za-z0-9_/-]+)(?![*+?{])")
+_TOKEN = re.compile(
+    # What is repeated does not count, as none may be enough: the last character, or the group.
+    r"(?P<text>[A-Za-z0-9_/-]+)(?![*+?{])"
+    r"|\{[0-9,]*\}"
+    r"|\[\^?(?:[^]^[\\]|\\.)(?:[^][\\]|\\.)*\]"
+    r"|\\(?:[^A-Za-z0-9]|[dDsSwWbBAz])"
+    r"|(?P<open>\((?:\?:|(?!\?)))|(?P<close>\)(?=(?P<repeated>[*+?{]?)))|(?P<or>\|)"
+    # Flags, names, and rarer classes and escapes, which may change what follows.
+    r"|(?P<unknown>[(\[\\])"
+)
+
+_Need = tuple[str, ...]
 
 
 class Program(NamedTuple):
@@ -33,13 +49,13 @@ class Program(NamedTuple):
 class Regex(NamedTuple):
     """A regular expression that is searched in text.
 
-    Every text that matches has ``literal`` in it, at its beginning if ``anchored``. ``program`` decides about the
-    others; None if the literal is all there is to find.
+    Every text that matches begins with ``beginning``, and holds one of the texts of each of the ``needs``.
+    ``program`` decides about the texts that do; None if there is no more to find.
     """
 
     source: str
-    literal: str
-    anchored: bool
+    beginning: str
+    needs: tuple[_Need, ...]
     program: Program | None
 
 
@@ -54,14 +70,43 @@ def compile_regex(source: str) -> Regex:
     Raises:
         ValueError: see ``compile_program``.
     """
-    literal, anchored = _literal(source), source.startswith("^")
-    return Regex(source, literal, anchored, None if is_prefix(source) else compile_program(source))
+    if is_prefix(source):
+        return Regex(source, source[1:], (), None)
+    program, needs = compile_program(source), _needs(source)
+    begins = _BEGINNING.match(source)
+    # If it is an alternative, it is needed together with others.
+    beginning = needs.pop(0)[0] if begins and needs[:1] == [(begins[1],)] else ""
+    return Regex(source, beginning, tuple(sorted(needs, key=_shortest, reverse=True)[:MAX_NEEDS]), program)
 
 
-def _literal(source: str) -> str:
-    # One of several alternatives need not be in the text.
-    found = None if "|" in source else _LITERAL.match(source)
-    return found[1] if found else ""
+def _needs(source: str) -> list[_Need]:
+    # The alternatives of the whole, and of each group that is open.
+    groups: list[list[list[_Need]]] = [[[]]]
+    for number, token in enumerate(_TOKEN.finditer(source)):
+        if token["unknown"] or number == MAX_TOKENS:
+            return [] if "|" in source else groups[0][0]
+        if token["text"]:
+            groups[-1][-1].append((token["text"],))
+        elif token["or"]:
+            groups[-1].append([])
+        elif token["open"]:
+            groups.append([[]])
+        elif token["close"]:
+            needs = _of_any(groups.pop())
+            if not token["repeated"]:
+                groups[-1][-1] += needs
+    return _of_any(groups[0])
+
+
+def _of_any(alternatives: list[list[_Need]]) -> list[_Need]:
+    if len(alternatives) == 1:
+        return alternatives[0]
+    texts = [text for needs in alternatives for text in max(needs, key=_shortest, default=())]
+    return [tuple(texts)] if all(alternatives) and len(texts) <= MAX_ALTERNATIVES else []
+
+
+def _shortest(need: _Need) -> int:
+    return min(map(len, need))
 
 
 def compile_program(source: str) -> Program:

@@ -123,7 +123,7 @@ async def test_so_many_wait_at_most_and_afterwards_there_is_room_again(judge):
 async def test_a_thread_searches_no_more_text_than_the_loop(judge, caplog):
     length = 8000
     params = {f"a{number}": f"{number:04}".ljust(length, "a") for number in range(MAX_SEARCHED_BYTES // length + 1)}
-    costly = [{"params": {name: "#[^/]{99}/$"}} for name in params]
+    costly = [{"params": {name: "#[^/]{99}[/]$"}} for name in params]
     rules = Recorded(*costly, {"params": {"a0": "present?"}})
 
     with caplog.at_level(logging.WARNING):

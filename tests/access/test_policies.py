@@ -116,6 +116,9 @@ async def test_a_long_list_of_policies_is_cut(policies, write, caplog):
     assert caplog.messages[0].endswith(", p098, p099 and 5 more")
 
 
+KEYS = ["#^x/", "#x.y", "#[a-z]{2}", "#[a-z/]+y", "#(x|é)[/y]+", "#(?i)X|-", "x/y", {"$not": "#^x"}, {"$not": "#.y"}]
+
+
 @given(
     st.lists(
         st.fixed_dictionaries(
@@ -123,13 +126,13 @@ async def test_a_long_list_of_policies_is_cut(policies, write, caplog):
             optional={
                 "params": st.fixed_dictionaries(
                     {"account": st.sampled_from(["a", "b", 1])},
-                    optional={"key": st.sampled_from(["#^x/", "#x.y", "#[a-z]{2}", "x/y", {"$not": "#^x"}])},
+                    optional={"key": st.sampled_from(KEYS)},
                 )
             },
         ),
         max_size=20,
     ),
-    st.sampled_from(["x/y", "xzy", "é", "a" * 9000, None]),
+    st.sampled_from(["x/y", "xzy", "-y", "é", "éy/x", "x/y\udcff", "x/y" * 3000, None]),
 )
 def test_the_order_of_conditions_changes_no_decision(patterns, key):
     listed = [
@@ -140,6 +143,20 @@ def test_the_order_of_conditions_changes_no_decision(patterns, key):
     first = next((policy.id for policy in listed if policy.pattern.matches(Evaluation(asked))), None)
 
     assert Rules(listed).first_match(asked) == first
+
+
+def test_a_text_without_the_plain_text_of_a_regex_is_not_searched():
+    policies = [
+        AccessPolicy(
+            id=str(number), engine="matcho", pattern=compile_pattern({"params": {"key": f"#[a-z]+-{number}/"}})
+        )
+        for number in range(1000, 2000)
+    ]
+    text = "a" * 1000
+
+    # All of them together could not search so much.
+    assert Rules(policies).first_match(request(key=f"{text}-0/")) is None
+    assert Rules(policies).first_match(request(key=f"{text}-1500/")) == "1500"
 
 
 async def test_mismatches_tell_of_each_policy_why(policies, write):

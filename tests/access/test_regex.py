@@ -86,49 +86,124 @@ def test_others_run_while_the_engine_searches():
     assert turns > 10
 
 
-# Characters of literals, and of everything that can make one optional.
+# Characters of plain text, and of everything that can make it optional.
 SOURCES = st.text(r"ab/-_^$.*+?{}02,|()[]\\i:Q", min_size=1, max_size=8) | st.from_regex(
     r"\^?[ab/]{1,3}([*+?]|\{0,2\}|[.][*])?[ab(|)]{0,3}", fullmatch=True
 )
 TEXTS = st.text("ab/-02^\n", max_size=6) | st.text(st.characters(codec="utf-8"), max_size=6)
+
+# Regular expressions, each with a text that matches.
+PARTS = st.text("ab/-2", min_size=1, max_size=3).map(lambda text: (text, text)) | st.sampled_from(
+    [
+        (".", "é"),
+        ("^", ""),
+        ("{2", "{2"),
+        ("{,2}", "{,2}"),
+        ("]", "]"),
+        (r"\d", "2"),
+        (r"\(", "("),
+        (r"\|", "|"),
+        (r"\\", "\\"),
+        (r"\pL", "é"),
+        (r"\x41", "A"),
+        (r"\Qa*|\E", "a*|"),
+        ("(?i)a", "A"),
+        ("(?P<n>a|b)", "b"),
+        ("[^a]", "b"),
+        ("[]a(]", "]"),
+        ("[^]a]", "b"),
+        ("[(|)]", "|"),
+        (r"[\]a|(]", "("),
+        (r"[\\]", "\\"),
+        ("[[:alpha:](]", "a"),
+    ]
+)
+# What is repeated, and how often.
+COUNTS = st.sampled_from(
+    [("", 1), ("*", 0), ("*", 2), ("+", 2), ("?", 0), ("??", 0), ("{0}", 0), ("{2}", 2), ("{0,1}?", 0)]
+)
+
+
+def grouped(parts):
+    bodies = st.lists(st.lists(parts, max_size=3).map(joined), min_size=1, max_size=3)
+    return st.builds(group, st.sampled_from(["(", "(?:"]), bodies, st.integers(0, 2), COUNTS)
+
+
+def joined(parts):
+    return "".join(source for source, _ in parts), "".join(text for _, text in parts)
+
+
+def group(opening, bodies, chosen, count):
+    suffix, times = count
+    source = "|".join(source for source, _ in bodies)
+    return f"{opening}{source}){suffix}", bodies[chosen % len(bodies)][1] * times
+
+
+PAIRS = st.lists(st.recursive(PARTS, grouped, max_leaves=8), min_size=1, max_size=4).map(joined)
 
 
 @settings(max_examples=500)
 @given(SOURCES, TEXTS)
 @pytest.mark.slow
 def test_a_regex_decides_as_the_engine_does(source, rest):
+    decides_as_the_engine(source, rest, source.lstrip("^") + rest, rest + source.lstrip("^"))
+
+
+@settings(max_examples=500)
+@given(st.lists(PAIRS, min_size=1, max_size=2), st.sampled_from(["", "^"]), TEXTS)
+@pytest.mark.slow
+def test_a_regex_finds_what_the_engine_finds(pairs, anchor, rest):
+    source = anchor + "|".join(source for source, _ in pairs)
+    decides_as_the_engine(source, rest, *(found for _, text in pairs for found in (text, text + rest, rest + text)))
+
+
+def decides_as_the_engine(source, *texts):
     try:
         reference = compile_program(source).find
     except ValueError:
         return
     matcher = regex(compile_regex(source), "key")
 
-    for text in (rest, source.lstrip("^") + rest, rest + source.lstrip("^")):
+    for text in texts:
         assert matcher.test(text, Evaluation({})) is (reference(text.encode()) is not None)
 
 
 @pytest.mark.parametrize(
-    ("source", "literal"),
+    ("source", "beginning", "needs"),
     [
-        ("a", "a"),
-        ("^team-1/", "team-1/"),
-        ("^team-1/.*[.]pdf$", "team-1/"),
-        ("team-1/[a-z]", "team-1/"),
-        ("ab*", "a"),
-        ("ab?c", "a"),
-        ("a{0,2}", ""),
-        ("a|b", ""),
-        ("ab(c|d)", ""),
-        ("(?i)team", ""),
-        ("[ab]c", ""),
-        (r"\Qab", ""),
-        ("^", ""),
+        ("a", "", [("a",)]),
+        ("^team-1/", "team-1/", []),
+        ("^team-1/.*[.]pdf$", "team-1/", [("pdf",)]),
+        ("^team-1/(?i)x", "team-1/", []),
+        ("^(team-1|all)/", "", [("team-1", "all"), ("/",)]),
+        ("^team-1/|^team-2/", "", [("team-1/", "team-2/")]),
+        ("[a-z]+-1/", "", [("-1/",)]),
+        (r"[\]|a]-1/\d+[.]pdf", "", [("-1/",), ("pdf",)]),
+        ("^a*[x]ab", "", [("ab",)]),
+        ("^*ab", "", [("ab",)]),
+        ("ab*", "", [("a",)]),
+        ("ab?c", "", [("a",), ("c",)]),
+        ("a{0,2}", "", []),
+        ("(a){2}b", "", [("b",)]),
+        ("(a(b|c(de)?))f", "", [("a",), ("b", "c"), ("f",)]),
+        ("a|b*", "", []),
+        ("(a|)b", "", [("b",)]),
+        ("a|b|c|d", "", [("a", "b", "c", "d")]),
+        ("a|b|c|d|e", "", []),
+        ("a.bb.ccc.dddd.eeeee", "", [("eeeee",), ("dddd",), ("ccc",), ("bb",)]),
+        ("." + "[a]" * 100 + "b", "", []),
+        ("(?i)team", "", []),
+        ("[]a]b", "", []),
+        ("[^]a]b", "", []),
+        (r"a\Qb|\E", "", []),
+        (r"a\Qb(c\E", "", [("a",)]),
+        ("^", "", []),
     ],
 )
-def test_a_regex_has_a_literal_that_every_match_holds(source, literal):
+def test_a_regex_needs_plain_text_that_every_match_holds(source, beginning, needs):
     compiled = compile_regex(source)
 
-    assert (compiled.literal, compiled.anchored) == (literal, source.startswith("^"))
+    assert (compiled.beginning, list(compiled.needs)) == (beginning, needs)
 
 
 @pytest.mark.parametrize("source", ["^a", "^a/b-c_1"])
