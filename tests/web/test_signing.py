@@ -1,3 +1,4 @@
+import calendar
 import json
 import time
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -61,7 +62,7 @@ async def test_a_url_is_signed_for_now_and_the_host_alone(client, account):
     query = parameters(await signed(await client.get(f"{STORAGE}/k")))
 
     signed_at = time.strptime(query["X-Amz-Date"], "%Y%m%dT%H%M%SZ")
-    assert 0 <= (time.mktime(signed_at) - time.timezone) - int(before) <= 2
+    assert int(before) <= calendar.timegm(signed_at) <= time.time()
     assert query["X-Amz-SignedHeaders"] == "host"
     assert query["X-Amz-Algorithm"] == "AWS4-HMAC-SHA256"
     assert query["X-Amz-Credential"] == f"AKIAIOSFODNN7EXAMPLE/{query['X-Amz-Date'][:8]}/us-east-1/s3/aws4_request"
