@@ -26,7 +26,7 @@ def pinned(cores: list[int]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def described() -> str:
+def documented() -> str:
     if len(CORES) == 1:
         return "one core for all, so servers and load generator take turns"
     return "one core for the server that is measured, another for the load generator"

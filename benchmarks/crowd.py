@@ -8,7 +8,7 @@ from typing import Any
 from redis import Redis
 
 from benchmarks import example, servers
-from service.resources.resource import compose
+from service.stores.record import compose
 
 ACCOUNTS = 100_000
 CHUNK = 1000
@@ -34,6 +34,8 @@ def fill(client: Redis, accounts: int) -> None:
             for number in range(start, min(start + CHUNK, accounts + 1)):
                 member = example.member(number)
                 fields, mark = example.fields(member), f"{number:016x}"
-                record: dict[Any, Any] = {**compose(fields, seen=None, version=number, now=now, mark=mark, judged=True)}
+                record: dict[Any, Any] = {
+                    **compose(fields, expected=None, version=number, now=now, write_id=mark, validated=True)
+                }
                 pipe.hset(f"AwsAccount:{member.id}", mapping=record)
             pipe.execute()

@@ -95,7 +95,7 @@ def machine() -> str:
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     models = [text.partition(": ")[2] for text in lines if text.startswith("model name")]
     cpu = f"{os.cpu_count()} cores of {models[0] if models else platform.machine()}"
-    return f"{cpu}, {platform.system()}, load average {os.getloadavg()[0]:.1f} before; {cores.described()}"
+    return f"{cpu}, {platform.system()}, load average {os.getloadavg()[0]:.1f} before; {cores.documented()}"
 
 
 def _versions() -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from service import settings, store_url
+from service.settings import settings, store_url
 from service.telemetry import metrics
 
 DOCS = Path(__file__).parent
@@ -10,7 +10,7 @@ DOCS = Path(__file__).parent
 CONFIGURATION = """\
 # Configuration
 
-Made by `make docs` from `service/settings.py`.
+Made by `make docs` from `service/settings/settings.py`.
 
 Settings are environment variables; one that is empty or blank counts as not set. A wrong value stops the start with
 one line that names it; a `SIGNER_*` variable that is none of these is a warning in the log. A setting that may hold a

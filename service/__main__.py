@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import service
-from service import listening, secret_files, settings
+from service.serving import listening
+from service.settings import secret_files, settings
 from service.telemetry import logs
 
 EXIT_SETTINGS = 2
@@ -71,7 +72,7 @@ def _leave_no_core() -> None:
 
 
 def _rekey(configured: settings.Settings) -> int:
-    from service import rekey  # noqa: PLC0415 - who serves does not need it
+    from service.commands import rekey  # noqa: PLC0415 - who serves does not need it
 
     count = rekey.run(configured)
     printed = _print(f"sealed anew: {count.sealed}, left as they are: {count.failed}")
@@ -81,11 +82,11 @@ def _rekey(configured: settings.Settings) -> int:
 def _serve(configured: settings.Settings) -> int:
     # A wrong setting is told at once: what serves takes half a second to import, and a supervisor never needs it.
     if configured.workers > 1:
-        from service import supervisor  # noqa: PLC0415
+        from service.serving import supervisor  # noqa: PLC0415
 
         supervisor.run(configured)
     else:
-        from service import server  # noqa: PLC0415
+        from service.serving import server  # noqa: PLC0415
 
         server.run(configured)
     return 0

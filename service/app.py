@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from service.access.callers import Callers
-from service.access.policies import Policies
-from service.access.root import Root, RootTokens
-from service.access.sessions import KIND as SESSION
-from service.access.sessions import Sessions
+from service.access.callers.authenticator import Authenticator
+from service.access.callers.root import Root, RootTokens
+from service.access.callers.sessions import KIND as SESSION
+from service.access.callers.sessions import Sessions
+from service.access.policies.policy_set import Policies
 from service.access.types import RESOURCE_TYPES
 from service.errors import StoreUnavailable
-from service.resources.hashing import Hasher
 from service.resources.host_rules import HostRules, ambiguous_accounts
-from service.resources.keeper import Keeper
 from service.resources.repository import Repository
-from service.resources.sealing import Sealer
-from service.resources.store import EmbeddedStore, Store
+from service.resources.secrets.codec import SecretCodec
+from service.resources.secrets.encryption import Encryptor
+from service.resources.secrets.hashing import Hasher
 from service.resources.types import AWS_ACCOUNT
-from service.settings import Settings, SettingsError, load
+from service.settings.settings import Settings, SettingsError, load
 from service.signing.presigner import Presigner
+from service.stores.store import EmbeddedStore, Store
 from service.telemetry import metrics
 from service.telemetry.audit import AuditLog
 from service.web import access_log
@@ -39,7 +39,7 @@ from service.web.middleware import middlewares_for
 from service.web.routing import Route, add_routes
 
 if TYPE_CHECKING:
-    from service.access.jwt import JwtVerifier
+    from service.access.jwt.verifier import JwtVerifier
 
 
 # The rest of a refused body is read for this long, so that the client sees the answer.
@@ -174,15 +174,15 @@ def _proxies(settings: Settings) -> TrustedProxies | None:
 def make_repository(settings: Settings, store: Store, hasher: Hasher | None = None) -> Repository:
     """What keeps resources in ``store``. Raises SettingsError for a file of keys that is none."""
     rules = HostRules(settings.allowed_hosts, settings.require_ssl, settings.default_use_ssl)
-    keeper = Keeper(_sealer(settings), hasher or Hasher(), canonical={AWS_ACCOUNT.kind: rules.canonical})
-    return Repository(store, keeper, checks={AWS_ACCOUNT.kind: rules.check})
+    codec = SecretCodec(_encryptor(settings), hasher or Hasher(), canonical={AWS_ACCOUNT.kind: rules.canonical})
+    return Repository(store, codec, checks={AWS_ACCOUNT.kind: rules.check})
 
 
-def _sealer(settings: Settings) -> Sealer:
+def _encryptor(settings: Settings) -> Encryptor:
     if not settings.encryption_keys_file:
-        return Sealer()
+        return Encryptor()
     try:
-        return Sealer.from_file(Path(settings.encryption_keys_file))
+        return Encryptor.from_file(Path(settings.encryption_keys_file))
     except ValueError as fault:
         raise SettingsError([f"SIGNER_ENCRYPTION_KEYS_FILE {fault}"]) from None
 
@@ -191,7 +191,7 @@ def _access(settings: Settings, store: Store, repository: Repository, hasher: Ha
     root = Root(settings.root_client_id, settings.root_client_secret)
     sessions = Sessions(store, repository, seconds=settings.token_seconds)
     root_tokens = RootTokens(root, seconds=settings.token_seconds)
-    callers = Callers(root, repository, hasher, sessions, root_tokens, jwt=_jwt(settings))
+    callers = Authenticator(root, repository, hasher, sessions, root_tokens, jwt=_jwt(settings))
     return Access(callers, Policies(repository))
 
 
@@ -199,11 +199,11 @@ def _jwt(settings: Settings) -> "JwtVerifier | None":
     if not settings.jwt_issuer:
         return None
     # Its libraries take 10 MiB, which only those need who have an issuer.
-    from service.access.jwt import JwtVerifier  # noqa: PLC0415
-    from service.access.key_sets import KeySet  # noqa: PLC0415
+    from service.access.jwt.jwks import JwksProvider  # noqa: PLC0415
+    from service.access.jwt.verifier import JwtVerifier  # noqa: PLC0415
 
     try:
-        keys = KeySet.at(settings.jwt_jwks)
+        keys = JwksProvider.at(settings.jwt_jwks)
     except ValueError as fault:
         raise SettingsError([f"SIGNER_JWT_JWKS {fault}"]) from None
     return JwtVerifier(settings.jwt_issuer, settings.jwt_audience, keys, max_seconds=settings.jwt_max_seconds)
@@ -213,9 +213,9 @@ def make_store(settings: Settings) -> Store:
     if settings.store_url == "memory://":
         return EmbeddedStore()
     # Who keeps accounts in memory need not load what Redis takes.
-    from service.resources.cache import CachedStore  # noqa: PLC0415
-    from service.resources.redis import RedisStore  # noqa: PLC0415
-    from service.resources.tracking import Tracker  # noqa: PLC0415
+    from service.stores.cache import CachedStore  # noqa: PLC0415
+    from service.stores.redis import RedisStore  # noqa: PLC0415
+    from service.stores.tracking import Tracker  # noqa: PLC0415
 
     store = RedisStore.at(settings.store_url, prefix=settings.key_prefix)
     if not settings.cache_size:

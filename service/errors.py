@@ -40,7 +40,7 @@ class Internal(ServiceError):
         super().__init__(f"Internal error; the log tells more under request id {request_id}")
 
 
-class Unsealable(ServiceError):
+class DecryptionFailed(ServiceError):
     """A stored secret cannot be opened, which is for those to mend who keep the keys and the store, not for callers."""
 
     def __init__(self, kind: str, id: str, field: str, problem: str) -> None:

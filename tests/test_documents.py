@@ -7,7 +7,7 @@ from documents import ROOT, blocks, carry_out, examples
 
 from benchmarks import report
 from benchmarks.rows import ROWS
-from service import settings
+from service.settings import settings
 
 TABLE_ROW = re.compile(r"^\| (.*) \| (.*) \| (.*) \| (.*) \| (.*) \| (.*) \| (.*) \|$", re.MULTILINE)
 

@@ -5,9 +5,9 @@ from urllib3.util import parse_url
 from yarl import URL
 
 from service.endpoints import Host, check_aws_region, check_region, parse_host
-from service.parsers import allowed_host
 from service.resources.host_rules import HostRules
 from service.resources.types import AwsAccount
+from service.settings.parsers import allowed_host
 
 
 @pytest.mark.parametrize(

@@ -89,15 +89,15 @@ OUTCOMES = """
 import asyncio, json, sys, time
 from pathlib import Path
 from issuer import SigningKey, key_set
-from service.access.jwt import JwtVerifier, UntrustedToken
-from service.access.key_sets import KeySet
-from service.access.matchers import text_of
-from service.access.matcho import MalformedPattern, compile_pattern
-from service.access.public_keys import KeySetError, read_key_set
+from service.access.jwt.verifier import InvalidToken, JwtVerifier
+from service.access.jwt.jwks import JwksProvider
+from service.access.policies.matchers import text_of
+from service.access.policies.matcho import MalformedPattern, compile_pattern
+from service.access.jwt.jwk import KeySetError, read_key_set
 from service.access.types import ACCESS_POLICY
 from service.errors import Invalid, MalformedBody
-from service.resources.resource import Resource
-from service.web.codec import load_json, load_yaml
+from service.stores.record import Resource
+from service.web.formats.codec import load_json, load_yaml
 
 KEY = SigningKey("first", "ES256")
 PUBLISHED = json.loads(key_set(KEY))
@@ -143,7 +143,7 @@ async def outcomes(keys):
             text_of(10**length),
         ]
 
-REFUSALS = (UntrustedToken, KeySetError, MalformedBody, MalformedPattern, Invalid)
+REFUSALS = (InvalidToken, KeySetError, MalformedBody, MalformedPattern, Invalid)
 
 def plain(read, given):
     try:
@@ -161,7 +161,7 @@ async def tried(verify, given):
 
 async def main():
     Path(sys.argv[1]).write_bytes(key_set(KEY))
-    keys = KeySet.at(sys.argv[1])
+    keys = JwksProvider.at(sys.argv[1])
     await keys.open()
     async for outcome in outcomes(keys):
         print(json.dumps(outcome))

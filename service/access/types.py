@@ -12,14 +12,12 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validates_schema
 
-from service.access.evaluation import Evaluation
-from service.access.matchers import text_of
-from service.access.matcho import MAX_INSTRUCTIONS, MalformedPattern, Pattern, PatternFault, compile_pattern
-from service.access.unrestricted import unrestricted_faults
+from service.access.policies.evaluation import Evaluation
+from service.access.policies.matchers import text_of
+from service.access.policies.matcho import MAX_INSTRUCTIONS, MalformedPattern, Pattern, PatternFault, compile_pattern
+from service.access.policies.unrestricted import unrestricted_faults
 from service.errors import Issue
-from service.resources.resource import Resource
 from service.resources.schemas import (
-    ID,
     ID_RULE,
     MAX_EXPIRATION_SECONDS,
     VISIBLE,
@@ -28,8 +26,9 @@ from service.resources.schemas import (
     ResourceSchema,
     Text,
 )
-from service.resources.stored_secret import HashedSecret, StoredSecret
+from service.resources.secrets.stored_secret import HashedSecret, StoredSecret
 from service.resources.types import AWS_ACCOUNT, Exists, ResourceType, Secret
+from service.stores.record import ID, Resource
 
 BASIC, CLIENT_CREDENTIALS = "basic", "client_credentials"
 GRANT_TYPES = (BASIC, CLIENT_CREDENTIALS)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from service.endpoints import DEFAULT_PORTS, Host, parse_host
 from service.errors import Invalid, Issue
-from service.parsers import AWS
 from service.resources.repository import Repository
 from service.resources.schemas import Flag
 from service.resources.types import AWS_ACCOUNT, AwsAccount
+from service.settings.parsers import AWS
 
-# Reading so many at the start takes some seconds of a background task.
+# InFlightRead so many at the start takes some seconds of a background task.
 MAX_CHECKED, PAGE_SIZE = 10_000, 100
 # S3's own endpoints. Under a longer name, such as bucket.s3.amazonaws.com, another bucket would be read.
 # Source: https://docs.aws.amazon.com/general/latest/gr/s3.html

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from service.errors import Duplicate, Invalid, ResourceNotFound, StoreUnavailable, Unsealable, VersionConflict
-from service.resources.keeper import Keeper
-from service.resources.resource import Resource
-from service.resources.schemas import Document
-from service.resources.store import Page, Store
+from service.errors import DecryptionFailed, Duplicate, Invalid, ResourceNotFound, StoreUnavailable, VersionConflict
+from service.resources.schemas import ParsedBody
+from service.resources.secrets.codec import SecretCodec
 from service.resources.types import ResourceType
+from service.stores.record import Resource
+from service.stores.store import Page, Store
 
 # Each round at least one of the writers to a resource wins, so this many must have been racing.
 MAX_ROUNDS = 100
@@ -29,10 +29,10 @@ class Precondition:
     exists: bool = False
     absent: bool = False
 
-    def check(self, kind: str, id: str, seen: Resource | None) -> None:
-        current = seen.meta.version_id if seen else None
+    def check(self, kind: str, id: str, expected: Resource | None) -> None:
+        current = expected.meta.version_id if expected else None
         wanted = self.versions is None or current in self.versions
-        if not wanted or (self.exists and seen is None) or (self.absent and seen is not None):
+        if not wanted or (self.exists and expected is None) or (self.absent and expected is not None):
             raise VersionConflict(kind, id, current)
 
 
@@ -53,10 +53,10 @@ class Repository:
     ``VersionConflict`` where the precondition does not hold at the instant of the write.
     """
 
-    def __init__(self, store: Store, keeper: Keeper, *, checks: Mapping[str, Check] = _NO_CHECKS) -> None:
+    def __init__(self, store: Store, codec: SecretCodec, *, checks: Mapping[str, Check] = _NO_CHECKS) -> None:
         """``checks`` judge models by kind, when they are stored and when they are used. They raise ``Invalid``."""
         self._store = store
-        self._keeper = keeper
+        self._secrets = codec
         self._checks = checks
 
     async def find(self, type_: ResourceType, id: str) -> Resource | None:
@@ -65,12 +65,12 @@ class Repository:
     def model(self, type_: ResourceType, resource: Resource) -> Any:
         """What the service works with, remembered with the resource.
 
-        Raises ``Invalid`` for what is stored and not valid, ``Unsealable`` for secrets that no key opens.
+        Raises ``Invalid`` for what is stored and not valid, ``DecryptionFailed`` for secrets that no key opens.
         """
-        return resource.decoded or resource.remember(lambda stored: self._decode(type_, stored))
+        return resource.model or resource.memoize(lambda stored: self._decode(type_, stored))
 
     def _decode(self, type_: ResourceType, stored: Resource) -> Any:
-        model = type_.decode(stored, self._keeper.opened(type_, stored))
+        model = type_.decode(stored, self._secrets.decrypted(type_, stored))
         self._check(type_, model)
         return model
 
@@ -82,7 +82,7 @@ class Repository:
         """See ``model``; None where there is none, or it is not valid, as an operator may have written it."""
         try:
             return self.model(type_, resource) if resource else None
-        except (Invalid, Unsealable):
+        except (Invalid, DecryptionFailed):
             return None
 
     async def all(self, type_: ResourceType) -> Sequence[Resource]:
@@ -100,40 +100,40 @@ class Repository:
         self,
         type_: ResourceType,
         id: str,
-        document: Document,
+        document: ParsedBody,
         precondition: Precondition = ALWAYS,
         *,
         may_redirect: bool = True,
     ) -> tuple[Resource, bool]:
-        """Create or replace; whether it was created comes beside the resource. For ``may_redirect`` see ``Keeper``."""
+        """Create or replace; return the resource and whether it was created. ``may_redirect``: see ``SecretCodec``."""
         values = type_.read(document.under(id))
 
-        def change(seen: Resource | None) -> Mapping[str, Any]:
-            precondition.check(type_.kind, id, seen)
+        def change(expected: Resource | None) -> Mapping[str, Any]:
+            precondition.check(type_.kind, id, expected)
             return values
 
         return await self._write(type_, id, change, may_redirect=may_redirect)
 
-    async def create(self, type_: ResourceType, document: Document) -> Resource:
+    async def create(self, type_: ResourceType, document: ParsedBody) -> Resource:
         """Create under the body's id, or else under a new UUID. ``Duplicate`` if it exists."""
         values = type_.read(_named(document, str(uuid.uuid4())))
         new_id: str = values["id"]
 
-        def change(seen: Resource | None) -> Mapping[str, Any]:
-            if seen is not None:
+        def change(expected: Resource | None) -> Mapping[str, Any]:
+            if expected is not None:
                 raise Duplicate(type_.kind, new_id)
             return values
 
         resource, _ = await self._write(type_, new_id, change)
         return resource
 
-    async def find_or_create(self, type_: ResourceType, id: str, document: Document) -> tuple[Resource, bool]:
+    async def find_or_create(self, type_: ResourceType, id: str, document: ParsedBody) -> tuple[Resource, bool]:
         """The resource ``id``; where there is none, one of this document. Whether it was created comes beside it."""
         named = document.under(id)
         # Valid as it would have to be if it were created, whether it will be or not.
         type_.read(named)
         while True:
-            if (resource := await self._store.get(type_.kind, id, fresh=True)) is not None:
+            if (resource := await self._store.get(type_.kind, id, bypass_cache=True)) is not None:
                 return resource, False
             with suppress(Duplicate):
                 return await self.create(type_, named), True
@@ -142,18 +142,18 @@ class Repository:
         self,
         type_: ResourceType,
         id: str,
-        document: Document,
+        document: ParsedBody,
         precondition: Precondition = ALWAYS,
         *,
         may_redirect: bool = True,
     ) -> Resource:
         """Merge ``document`` into the resource (RFC 7396). ``ResourceNotFound`` if there is none; else as ``put``."""
 
-        def change(seen: Resource | None) -> Mapping[str, Any]:
-            precondition.check(type_.kind, id, seen)
-            if seen is None:
+        def change(expected: Resource | None) -> Mapping[str, Any]:
+            precondition.check(type_.kind, id, expected)
+            if expected is None:
                 raise ResourceNotFound(type_.kind, id)
-            return type_.read(_patched(type_, seen, document).under(id))
+            return type_.read(_patched(type_, expected, document).under(id))
 
         resource, _ = await self._write(type_, id, change, may_redirect=may_redirect)
         return resource
@@ -174,38 +174,40 @@ class Repository:
         Instants are in seconds since 1970. ``ResourceNotFound`` if there is no such resource.
         """
 
-        async def rotate(seen: Resource | None) -> Resource | None:
-            precondition.check(type_.kind, id, seen)
-            if seen is None:
+        async def rotate(expected: Resource | None) -> Resource | None:
+            precondition.check(type_.kind, id, expected)
+            if expected is None:
                 raise ResourceNotFound(type_.kind, id)
-            stored = seen.fields.get(name, "")
-            text = await self._keeper.rotated(stored, secret, previous_expires=previous_expires, now=now)
-            return await self._store.replace(type_.kind, id, {**seen.fields, name: text}, seen=seen, judged=seen.judged)
+            stored = expected.fields.get(name, "")
+            text = await self._secrets.rotated(stored, secret, previous_expires=previous_expires, now=now)
+            return await self._store.replace(
+                type_.kind, id, {**expected.fields, name: text}, expected=expected, validated=expected.validated
+            )
 
         return await self._decided(type_, id, rotate)
 
     async def rewrite(self, type_: ResourceType, id: str, name: str, change: Callable[[str], str | None]) -> None:
         """Replace the stored text of a secret, which changes no version. ``change`` returns None to leave it."""
 
-        async def rewrite(seen: Resource | None) -> bool | None:
-            text = change(seen.fields.get(name, "")) if seen else None
-            if seen is None or text is None:
+        async def rewrite(expected: Resource | None) -> bool | None:
+            text = change(expected.fields.get(name, "")) if expected else None
+            if expected is None or text is None:
                 return False
-            return True if await self._store.rewrite(seen, {**seen.fields, name: text}) else None
+            return True if await self._store.rewrite(expected, {**expected.fields, name: text}) else None
 
         await self._decided(type_, id, rewrite)
 
-    async def seal_anew(self, type_: ResourceType, id: str) -> bool:
+    async def reencrypt(self, type_: ResourceType, id: str) -> bool:
         """Seal its secrets with the key that seals now; False if they are, or if it has gone.
 
-        Raises ``Unsealable`` where no key opens one.
+        Raises ``DecryptionFailed`` where no key opens one.
         """
 
-        async def seal(seen: Resource | None) -> bool | None:
-            if seen is None or self._keeper.is_current(type_, seen):
+        async def seal(expected: Resource | None) -> bool | None:
+            if expected is None or self._secrets.is_current(type_, expected):
                 return False
-            fields = self._keeper.sealed_anew(type_, seen)
-            stored = await self._store.replace(type_.kind, id, fields, seen=seen, judged=seen.judged)
+            fields = self._secrets.reencrypted(type_, expected)
+            stored = await self._store.replace(type_.kind, id, fields, expected=expected, validated=expected.validated)
             return True if stored else None
 
         return await self._decided(type_, id, seal)
@@ -213,9 +215,9 @@ class Repository:
     async def delete(self, type_: ResourceType, id: str, precondition: Precondition = ALWAYS) -> Resource | None:
         """Delete, and return what was there, or None."""
 
-        async def remove(seen: Resource | None) -> tuple[Resource | None] | None:
-            precondition.check(type_.kind, id, seen)
-            return (seen,) if seen is None or await self._store.remove(seen) else None
+        async def remove(expected: Resource | None) -> tuple[Resource | None] | None:
+            precondition.check(type_.kind, id, expected)
+            return (expected,) if expected is None or await self._store.remove(expected) else None
 
         (removed,) = await self._decided(type_, id, remove)
         return removed
@@ -241,38 +243,38 @@ class Repository:
     async def _write(
         self, type_: ResourceType, id: str, change: Change, *, may_redirect: bool = True
     ) -> tuple[Resource, bool]:
-        async def write(seen: Resource | None) -> tuple[Resource, bool] | None:
-            changed = change(seen)
-            if issues := await type_.write_issues(changed, seen, self._exists):
+        async def write(expected: Resource | None) -> tuple[Resource, bool] | None:
+            changed = change(expected)
+            if issues := await type_.write_issues(changed, expected, self._exists):
                 raise Invalid(*issues)
             if type_.kind in self._checks:
                 self._check(type_, type_.model(changed))
-            values = await self._keeper.kept(type_, id, changed, seen, may_redirect=may_redirect)
-            stored = await self._store.replace(type_.kind, id, type_.fields(values), seen=seen, judged=True)
+            values = await self._secrets.encoded(type_, id, changed, expected, may_redirect=may_redirect)
+            stored = await self._store.replace(type_.kind, id, type_.fields(values), expected=expected, validated=True)
             if stored is None:
                 return None
-            stored.changed = _changed_fields(seen, stored)
-            return stored, seen is None
+            stored.changed = _changed_fields(expected, stored)
+            return stored, expected is None
 
         return await self._decided(type_, id, write)
 
     async def _exists(self, kind: str, id: str) -> bool:
-        return await self._store.get(kind, id, fresh=True) is not None
+        return await self._store.get(kind, id, bypass_cache=True) is not None
 
     async def _decided(
         self, type_: ResourceType, id: str, attempt: Callable[[Resource | None], Awaitable[T | None]]
     ) -> T:
         """What comes of an ``attempt`` on what is stored; None means that another writer was first, so look again."""
         for round_ in range(MAX_ROUNDS):
-            outcome = await attempt(await self._store.get(type_.kind, id, fresh=True))
+            outcome = await attempt(await self._store.get(type_.kind, id, bypass_cache=True))
             if outcome is not None:
                 return outcome
             await _pause(round_)
         raise StoreUnavailable(f"{type_.kind}/{id} is being changed by too many at once")
 
 
-def _changed_fields(seen: Resource | None, stored: Resource) -> tuple[str, ...]:
-    before, after = seen.fields if seen else {}, stored.fields
+def _changed_fields(expected: Resource | None, stored: Resource) -> tuple[str, ...]:
+    before, after = expected.fields if expected else {}, stored.fields
     return tuple(sorted(name for name in before | after if before.get(name) != after.get(name)))
 
 
@@ -280,13 +282,13 @@ async def _pause(round_: int) -> None:
     await asyncio.sleep(random.uniform(0, min(round_ * 0.001, MAX_PAUSE_SECONDS)))  # noqa: S311 - jitter
 
 
-def _named(document: Document, id: str) -> Document:
+def _named(document: ParsedBody, id: str) -> ParsedBody:
     """The document with an id: its own, else ``id``."""
     return document.under(id) if document.values.get("id") is None else document
 
 
-def _patched(type_: ResourceType, seen: Resource, document: Document) -> Document:
-    base = {**type_.unknown(seen), **type_.represent(seen)}
+def _patched(type_: ResourceType, expected: Resource, document: ParsedBody) -> ParsedBody:
+    base = {**type_.unknown(expected), **type_.represent(expected)}
     patch = dict(document.values)
     for secret in type_.secrets.keys() & patch.keys():
         # A secret that is given, a blank one too, stands for itself.
@@ -294,7 +296,7 @@ def _patched(type_: ResourceType, seen: Resource, document: Document) -> Documen
     merged = merge_patch(_as_text(base) if document.text else base, patch)
     # A null removes what is there; for a name that nothing has, it is a misspelling, to be told.
     misspelt = dict.fromkeys(patch.keys() - type_.names - base.keys())
-    return Document({**misspelt, **merged}, document.text)
+    return ParsedBody({**misspelt, **merged}, document.text)
 
 
 def _as_text(value: Any) -> Any:

@@ -16,10 +16,10 @@ from marshmallow import RAISE, Schema, ValidationError, fields, post_load, pre_l
 from service.endpoints import AWS_REGION_PATTERN, REGION_PATTERN, check_aws_region, check_region, parse_host
 from service.errors import Invalid, Issue
 from service.resources.invisible import INVISIBLE, invisible_characters
-from service.resources.sealing import SEALED
+from service.resources.secrets.encryption import SEALED
 from service.resources.suggestions import suggestion
+from service.stores.record import ID
 
-ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 ID_RULE = "must be 1 to 64 of A-Z a-z 0-9 . _ - and begin with a letter or digit"
 DEFAULT_EXPIRATION_SECONDS = 86_400
 MAX_EXPIRATION_SECONDS = 604_800
@@ -34,7 +34,7 @@ MAX_ISSUES = 100
 MAX_NAME_IN_MESSAGE = 64
 # To look for a hundred of them would take 20 ms.
 MAX_SUGGESTIONS = 20
-# Beyond any real base URL, and short enough to be judged at once.
+# Beyond any real base URL, and short enough to be validated at once.
 MAX_HOST_LENGTH = 2048
 
 
@@ -114,15 +114,15 @@ class WireSchema(Schema):
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class ParsedBody:
     """A body that was read. ``text`` says that its scalars are all text, for the schema to type."""
 
     values: Mapping[str, Any] = field(repr=False)
     text: bool
 
-    def under(self, id: str) -> "Document":
+    def under(self, id: str) -> "ParsedBody":
         """The same with ``id`` for its id."""
-        return Document({**self.values, "id": id}, self.text)
+        return ParsedBody({**self.values, "id": id}, self.text)
 
 
 class Reader:
@@ -132,15 +132,15 @@ class Reader:
         self.typed = schema()
         self.text = schema(text=True)
 
-    def read(self, document: Document, *, within: str = "") -> dict[str, Any]:
+    def read(self, document: ParsedBody, *, within: str = "") -> dict[str, Any]:
         """See ``WireSchema.read``."""
         return self._schema(document).read(document.values, within=within)
 
-    def check_patch(self, document: Document, *, within: str = "") -> None:
+    def check_patch(self, document: ParsedBody, *, within: str = "") -> None:
         """See ``WireSchema.check_patch``."""
         self._schema(document).check_patch(document.values, within=within)
 
-    def _schema(self, document: Document) -> WireSchema:
+    def _schema(self, document: ParsedBody) -> WireSchema:
         return self.text if document.text else self.typed
 
 

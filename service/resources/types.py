@@ -10,19 +10,18 @@ from typing import Any, NamedTuple
 
 from service import json_text
 from service.errors import Issue
-from service.resources.resource import Resource
 from service.resources.schemas import (
-    ID,
     ID_RULE,
     MASKED,
     AwsAccountSchema,
-    Document,
     Flag,
+    ParsedBody,
     Reader,
     ResourceSchema,
     Text,
 )
-from service.resources.stored_secret import new_secret
+from service.resources.secrets.stored_secret import new_secret
+from service.stores.record import ID, Resource
 
 # What a resource says of itself, and an operator may have stored with the rest of it.
 _SELF_DESCRIPTION = frozenset({"meta", "resourceType"})
@@ -115,7 +114,7 @@ class ResourceType:
         self._structured = fields.keys() - self._plain - {"meta"}
         self._attributes = {name: name.replace("-", "_") for name in self.names - _SELF_DESCRIPTION if name[0] != "_"}
 
-    def read(self, document: Document) -> dict[str, Any]:
+    def read(self, document: ParsedBody) -> dict[str, Any]:
         """The values of a request's body, by wire name.
 
         Raises:
@@ -123,7 +122,7 @@ class ResourceType:
         """
         return self._reader.read(document, within=self.kind)
 
-    def with_generated_secrets(self, document: Document) -> tuple[Document, dict[str, str]]:
+    def with_generated_secrets(self, document: ParsedBody) -> tuple[ParsedBody, dict[str, str]]:
         """The document with a new secret for each that is generated and not sent, and those secrets by name."""
         missing = [name for name, secret in self.secrets.items() if secret.generated]
         generated = {
@@ -131,15 +130,15 @@ class ResourceType:
             for name in missing
             if document.values.get(name) is None and document.values.get(f"_{name}") is None
         }
-        return Document({**document.values, **generated}, document.text), generated
+        return ParsedBody({**document.values, **generated}, document.text), generated
 
-    def check_patch(self, document: Document) -> None:
+    def check_patch(self, document: ParsedBody) -> None:
         """Raise Invalid for a merge patch that could make no stored resource valid. It says nothing of what is stored.
 
         An id does not count, as the resource has one.
         """
         values = {name: value for name, value in document.values.items() if name != "id"}
-        self._reader.check_patch(Document(values, document.text), within=self.kind)
+        self._reader.check_patch(ParsedBody(values, document.text), within=self.kind)
 
     @staticmethod
     def is_id(id: str) -> bool:
@@ -159,13 +158,13 @@ class ResourceType:
             Invalid: names each field of what is stored that is not valid.
         """
         fields = {**opened, "id": resource.id}
-        if resource.judged and fields.keys() <= self._plain:
+        if resource.validated and fields.keys() <= self._plain:
             # To judge it again takes twice the time of reading it from Redis.
             values: Mapping[str, Any] = {
                 name: Flag.words[text] if name in self._flags else text for name, text in fields.items()
             }
         else:
-            values = self._stored_reader.read(Document(self._parsed(fields), text=True), within=self.kind)
+            values = self._stored_reader.read(ParsedBody(self._parsed(fields), text=True), within=self.kind)
         return self.model(values)
 
     def model(self, values: Mapping[str, Any]) -> Any:

@@ -76,7 +76,7 @@ class Clients:
 
 def _isolated_session() -> AioSession:
     """A session that sees botocore's own defaults and data, no variable, file or profile of the process."""
-    # Each variable is described as (name in the config file, environment variables, default, conversion).
+    # Each variable is documented as (name in the config file, environment variables, default, conversion).
     defaults = {
         name: ConstantProvider(default) for name, (_, _, default, _) in BOTOCORE_DEFAUT_SESSION_VARIABLES.items()
     }

@@ -9,7 +9,7 @@ from functools import lru_cache
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
-from service.telemetry.lines import PIPE_BYTES, encoded, fitted
+from service.telemetry.lines import PIPE_BYTES, encoded, truncate
 
 Texts = tuple[str | None, ...]
 SignedUrl = tuple[Texts, str, str, Texts, str | None, str, int, str]
@@ -35,10 +35,10 @@ class LineFormat:
         name, nanoseconds, number, fields = event
         instant, event_id = timestamp(nanoseconds), f"{self._log_id}-{number}"
         if not isinstance(fields, tuple):
-            return fitted({"time": instant, "event": name, "event_id": event_id, "pid": self._pid, **fields})
+            return truncate({"time": instant, "event": name, "event_id": event_id, "pid": self._pid, **fields})
         line = f'{{"time":"{instant}","event":"{name}","event_id":"{event_id}","pid":{self._pid},{_json(fields)}}}\n'
         # Looking for one character is ten times as fast, and most lines have no backslash.
-        return fitted(json.loads(line)) if len(line) > PIPE_BYTES or ("\\" in line and "\\ud" in line) else line
+        return truncate(json.loads(line)) if len(line) > PIPE_BYTES or ("\\" in line and "\\ud" in line) else line
 
 
 def _json(url: SignedUrl) -> str:

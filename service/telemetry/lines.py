@@ -14,7 +14,7 @@ KEY_BYTES: Final = 1024
 encoded = JSONEncoder(separators=(",", ":")).encode
 
 
-def fitted(fields: Mapping[str, Any]) -> str:
+def truncate(fields: Mapping[str, Any]) -> str:
     """The line of an event, not longer than PIPE_BYTES, and with nothing in it that a strict reader refuses."""
     line = f"{encoded(fields)}\n"
     if len(line) <= PIPE_BYTES and "\\ud" not in line:

@@ -10,7 +10,7 @@ from prometheus_client import exposition as prometheus
 from prometheus_client.openmetrics import exposition as openmetrics
 
 import service
-from service.telemetry import sharing
+from service.telemetry import multiprocess
 
 Metric = TypeVar("Metric", bound=Counter | Gauge | Histogram)
 
@@ -141,7 +141,7 @@ def describe(commit: str) -> None:
 
 def exposition(accept: str) -> tuple[bytes, str]:
     """All metrics as text, and its media type: OpenMetrics if ``accept`` asks for it, else Prometheus' own format."""
-    shown = sharing.source(_registry)
+    shown = multiprocess.source(_registry)
     # The library's own choice repeats what a client says of versions in a header, or fails on it.
     if "application/openmetrics-text" in accept.lower():
         text: bytes = openmetrics.generate_latest(shown)  # type: ignore[no-untyped-call]

@@ -5,7 +5,7 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from service.access.callers import Caller
+from service.access.callers.authenticator import Principal
 from service.errors import Forbidden, Unauthenticated
 from service.web import target
 from service.web.context import CONTEXT, Access
@@ -18,7 +18,7 @@ _HIDDEN_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
 _FORBIDDEN = "The caller may not do this; no access policy allows it"
 
 
-async def identify(request: web.Request, access: Access) -> Caller:
+async def identify(request: web.Request, access: Access) -> Principal:
     """Return the caller. Raises Unauthenticated, with a challenge, for missing or wrong credentials."""
     authorization = authorization_header(request)
     if authorization is None:
@@ -70,7 +70,7 @@ async def require_permission(request: web.Request, params: Mapping[str, Any]) ->
         return
     context.params = params
     rules = await access.policies.of(context.caller)
-    context.policy = await access.judge.allowing(rules, _policy_request(request, params, rules.names))
+    context.policy = await access.judge.first_match(rules, _policy_request(request, params, rules.names))
     if context.policy is None:
         raise Forbidden(_FORBIDDEN)
 

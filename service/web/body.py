@@ -8,13 +8,14 @@ from time import perf_counter
 from aiohttp import HttpVersion11, hdrs, web
 
 from service.errors import BodyTooLarge, MalformedBody, Overloaded, UnsupportedMediaType
-from service.resources.schemas import Document
-from service.web import codec, media, target
+from service.resources.schemas import ParsedBody
+from service.web import target
 from service.web.background import in_background
-from service.web.codec import Format
 from service.web.context import CONTEXT, ServerState
-from service.web.media import BodyFormat
-from service.web.negotiation import negotiated_type
+from service.web.formats import codec, media
+from service.web.formats.codec import Format
+from service.web.formats.media import BodyFormat
+from service.web.formats.negotiation import negotiated_type
 from service.web.routing import Guard
 
 BODY_SECONDS = 30
@@ -28,7 +29,7 @@ RETURNED_BYTES = MAX_ARRIVING_BYTES // 2
 ORDINARY_ANONYMOUS_BODY = 1024
 
 
-async def read(request: web.Request) -> Document:
+async def read(request: web.Request) -> ParsedBody:
     """Return the body as plain data.
 
     Raises:
@@ -74,7 +75,7 @@ class _Share:
             asyncio.get_running_loop().call_soon(_return_memory)
 
 
-async def _document(request: web.Request, body: bytes, body_format: BodyFormat | None) -> Document:
+async def _document(request: web.Request, body: bytes, body_format: BodyFormat | None) -> ParsedBody:
     context = request[CONTEXT]
     if context.route.guard is not Guard.PUBLIC or len(body) <= ORDINARY_ANONYMOUS_BODY:
         return await _parsed(request, body, body_format)
@@ -87,9 +88,9 @@ async def _document(request: web.Request, body: bytes, body_format: BodyFormat |
             await asyncio.sleep(perf_counter() - began)
 
 
-async def _parsed(request: web.Request, body: bytes, body_format: BodyFormat | None) -> Document:
+async def _parsed(request: web.Request, body: bytes, body_format: BodyFormat | None) -> ParsedBody:
     if body_format == "form":
-        return Document(target.form(body), text=True)
+        return ParsedBody(target.form(body), text=True)
     if body_format is None:
         body_format = codec.sniff(body)
         request[CONTEXT].answer_type = negotiated_type(request, body_type=media.DEFAULT_TYPES[body_format])
@@ -124,9 +125,9 @@ def _body_format(request: web.Request) -> BodyFormat | None:
     return media.body_format(content_type, takes_form=request[CONTEXT].route.form)
 
 
-def _parse(body: bytes, body_format: Format) -> Document:
+def _parse(body: bytes, body_format: Format) -> ParsedBody:
     text = body_format == "yaml"
-    return Document(codec.load_yaml(body) if text else codec.load_json(body), text)
+    return ParsedBody(codec.load_yaml(body) if text else codec.load_json(body), text)
 
 
 async def _arrived(request: web.Request, share: _Share) -> bytes:

@@ -9,10 +9,10 @@ from aiohttp import ETag, hdrs, web
 
 from service.errors import InvalidRequest
 from service.resources.repository import ALWAYS, Precondition
-from service.resources.resource import Resource
+from service.stores.record import Resource
 from service.web import target
 from service.web.context import CONTEXT
-from service.web.description import IF_NONE_EXIST, conditions_of
+from service.web.openapi.metadata import IF_NONE_EXIST, conditions_of
 
 
 def refuse_unsupported(request: web.Request) -> None:

@@ -8,21 +8,21 @@ from typing import Any
 
 from aiohttp import web
 
-from service.access.callers import ANYBODY, Caller, Callers
-from service.access.judge import Judge
-from service.access.policies import Policies
+from service.access.callers.authenticator import ANONYMOUS, Authenticator, Principal
+from service.access.policies.evaluator import PolicyEvaluator
+from service.access.policies.policy_set import Policies
 from service.resources.repository import Repository
-from service.resources.schemas import Document
-from service.resources.store import Store
+from service.resources.schemas import ParsedBody
 from service.signing.presigner import Presigner
+from service.stores.store import Store
 from service.telemetry.audit import AuditLog
-from service.web import media
+from service.web.formats import media
+from service.web.formats.media import AnswerType
 from service.web.forwarded import TrustedProxies
-from service.web.media import AnswerType
 from service.web.routing import Route
 
 DEFAULT_ANSWER_TYPE = media.answer_type(None, None, None)
-_NO_BODY = Document({}, text=False)
+_NO_BODY = ParsedBody({}, text=False)
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -46,9 +46,9 @@ class ServerState:
 class Access:
     """Authentication and authorization."""
 
-    callers: Callers
+    callers: Authenticator
     policies: Policies
-    judge: Judge = field(default_factory=Judge)
+    judge: PolicyEvaluator = field(default_factory=PolicyEvaluator)
 
     async def open(self) -> None:
         await self.callers.open()
@@ -96,8 +96,8 @@ class RequestContext:
 
     query: Mapping[str, str] = _NOTHING
     answer_type: AnswerType = DEFAULT_ANSWER_TYPE
-    body: Document = _NO_BODY
-    caller: Caller = ANYBODY
+    body: ParsedBody = _NO_BODY
+    caller: Principal = ANONYMOUS
     policy: str | None = None
     """The id of the policy that allowed the request, None where no policy was needed."""
 

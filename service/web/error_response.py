@@ -9,6 +9,7 @@ from aiohttp import hdrs, web
 from service.errors import (
     AuditUnavailable,
     BodyTooLarge,
+    DecryptionFailed,
     Forbidden,
     Internal,
     MethodNotAllowed,
@@ -17,11 +18,10 @@ from service.errors import (
     ServiceError,
     Throttled,
     Unauthenticated,
-    Unsealable,
 )
 from service.web.access import client_address
 from service.web.context import CONTEXT, DEFAULT_ANSWER_TYPE
-from service.web.negotiation import negotiated_type
+from service.web.formats.negotiation import negotiated_type
 from service.web.outcome import oauth_error, outcome
 from service.web.rendering import render
 
@@ -62,7 +62,7 @@ def _options(request: web.Request, error: Exception) -> web.Response | None:
 
 def _service_error(request: web.Request, error: Exception) -> ServiceError:
     request_id = request[CONTEXT].request_id
-    if isinstance(error, Unsealable):
+    if isinstance(error, DecryptionFailed):
         logger.error("Request %s failed: %s", request_id, error)
     if isinstance(error, ServiceError):
         return error

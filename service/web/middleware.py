@@ -19,7 +19,7 @@ from service.web.access import identify, require_permission
 from service.web.conditional import refuse_unsupported
 from service.web.context import APP, CONTEXT, AppContext, RequestContext
 from service.web.error_response import error_response
-from service.web.negotiation import negotiated_type
+from service.web.formats.negotiation import negotiated_type
 from service.web.routing import UNMATCHED_ROUTE, Guard, Route
 
 # An istr is looked up in half the time of a str.

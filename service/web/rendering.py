@@ -8,8 +8,8 @@ from typing import Any
 from aiohttp import hdrs, web
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from service.web import codec
 from service.web.context import CONTEXT
+from service.web.formats import codec
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 NO_STORE: Mapping[str, str] = MappingProxyType({hdrs.CACHE_CONTROL: "no-store"})

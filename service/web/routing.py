@@ -10,7 +10,7 @@ from aiohttp.typedefs import Handler
 from multidict import istr
 
 from service.telemetry.metrics import UNMATCHED
-from service.web.description import CONDITIONS, conditions_of
+from service.web.openapi.metadata import CONDITIONS, conditions_of
 
 _EXPRESSION = re.compile(r"\{(\w+):.+?\}(?=/|$)")
 # What a cache knows already. A server may always answer a GET in full.
@@ -56,7 +56,7 @@ class Route(web.AbstractRouteDef):
     """The path without expressions, as metrics and OpenAPI show it: ``/AwsAccount/{id}``."""
 
     refused_conditions: Sequence[istr] = field(init=False)
-    """The conditional headers that a request may not have: those that the handler is not described to heed."""
+    """The conditional headers that a request may not have: those that the handler is not documented to heed."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pattern", _EXPRESSION.sub(r"{\1}", self.path))

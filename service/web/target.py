@@ -67,7 +67,7 @@ def form(body: bytes) -> Mapping[str, str]:
     return _pairs(body.decode("latin-1"), "form", "Form field")
 
 
-# Callers use few different queries, such as expiration=43200.
+# Authenticator use few different queries, such as expiration=43200.
 @lru_cache(maxsize=256)
 def _parameters(raw: str) -> Mapping[str, str]:
     return _pairs(raw, "query", "Query parameter")

@@ -1,10 +1,10 @@
 import pytest
 
-from service.access.evaluation import Evaluation
+from service.access.policies.evaluation import Evaluation
 from service.access.types import ACCESS_POLICY, CLIENT, MAX_LINKS, linked_client
 from service.errors import Invalid
-from service.resources.resource import Resource
-from service.resources.schemas import Document
+from service.resources.schemas import ParsedBody
+from service.stores.record import Resource
 
 PATTERN = {"params": {"account": "a"}}
 LINK = [{"reference": "Client/x"}]
@@ -13,7 +13,7 @@ LINK = [{"reference": "Client/x"}]
 def faults(type_, values, *, text=False):
     """Where each fault is; empty for none."""
     try:
-        type_.read(Document({"id": "a", **values}, text))
+        type_.read(ParsedBody({"id": "a", **values}, text))
     except Invalid as error:
         return [issue.expression for issue in error.issues]
     return []
@@ -108,14 +108,14 @@ def test_a_policy(values, wrong):
 
 def test_a_pattern_is_told_where_it_is_wrong():
     with pytest.raises(Invalid, match=r"AccessPolicy\.matcho .*; this is at params\.key"):
-        ACCESS_POLICY.read(Document({"id": "a", "engine": "matcho", "matcho": {"params": {"key": "#("}}}, text=False))
+        ACCESS_POLICY.read(ParsedBody({"id": "a", "engine": "matcho", "matcho": {"params": {"key": "#("}}}, text=False))
 
 
 @pytest.mark.parametrize("text", [False, True])
 def test_a_policy_comes_back_from_the_store_as_it_was(text):
     pattern = {"params": {"account": "a", "expiration": "60" if text else 60, "key": None}}
     values = {"id": "a", "engine": "matcho", "matcho": pattern, "link": LINK, "max-expiration": "60" if text else 60}
-    fields = ACCESS_POLICY.fields(ACCESS_POLICY.read(Document(values, text)))
+    fields = ACCESS_POLICY.fields(ACCESS_POLICY.read(ParsedBody(values, text)))
     resource = Resource("AccessPolicy", "a", fields)
     policy = ACCESS_POLICY.decode(resource, fields)
 
@@ -127,7 +127,7 @@ def test_a_policy_comes_back_from_the_store_as_it_was(text):
 
 def test_a_client_comes_back_from_the_store_without_its_secret():
     fields = CLIENT.fields(
-        CLIENT.read(Document({"id": "a", "secret": "hush" * 4, "grant_types": ["basic"]}, text=False))
+        CLIENT.read(ParsedBody({"id": "a", "secret": "hush" * 4, "grant_types": ["basic"]}, text=False))
     )
     resource = Resource("Client", "a", fields)
     client = CLIENT.decode(resource, fields)
@@ -138,4 +138,6 @@ def test_a_client_comes_back_from_the_store_without_its_secret():
 
 
 def test_the_same_grant_twice_is_one():
-    assert CLIENT.read(Document({"id": "a", "grant_types": ["basic", "basic"]}, text=False))["grant_types"] == ["basic"]
+    assert CLIENT.read(ParsedBody({"id": "a", "grant_types": ["basic", "basic"]}, text=False))["grant_types"] == [
+        "basic"
+    ]

@@ -19,7 +19,7 @@ except ImportError:
 sys.path.insert(0, str(Path(__file__).parents[2]))
 with atheris.instrument_imports(include=["service"]):
     from service.errors import MalformedBody
-    from service.web import codec
+    from service.web.formats import codec
 
 import yaml
 

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.heavy
 STALE_SECONDS = 4
 
 
-class Caller:
+class Principal:
     """Asks a service, and notes the statuses."""
 
     def __init__(self, url):
@@ -43,7 +43,7 @@ def make_caller():
 
     def make(url, **settings):
         processes.append(ServiceProcess(SIGNER_STORE_URL=url, **settings))
-        return Caller(processes[-1].url)
+        return Principal(processes[-1].url)
 
     yield make
     for process in processes:

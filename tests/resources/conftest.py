@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.resources.hashing import Hasher
+from service.resources.secrets.hashing import Hasher
 
 
 @pytest.fixture

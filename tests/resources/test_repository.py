@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 
 from service.errors import Duplicate, Invalid, ResourceNotFound, StoreUnavailable, VersionConflict
 from service.resources import repository as module
-from service.resources.hashing import Hasher
-from service.resources.keeper import Keeper
 from service.resources.repository import ALWAYS, Precondition, Repository, merge_patch
-from service.resources.resource import Resource, compose
-from service.resources.schemas import Document
-from service.resources.sealing import Sealer
-from service.resources.store import EmbeddedStore, utc_now
+from service.resources.schemas import ParsedBody
+from service.resources.secrets.codec import SecretCodec
+from service.resources.secrets.encryption import Encryptor
+from service.resources.secrets.hashing import Hasher
 from service.resources.types import AWS_ACCOUNT
+from service.stores.record import Resource, compose
+from service.stores.store import EmbeddedStore, utc_now
 
 
 class RacyStore(EmbeddedStore):
@@ -25,13 +25,13 @@ class RacyStore(EmbeddedStore):
         super().__init__()
         self._random = random.Random(0)  # noqa: S311 - the same races each time
 
-    async def get(self, kind, id, *, fresh=False):
+    async def get(self, kind, id, *, bypass_cache=False):
         await self._tarry()
-        return await super().get(kind, id, fresh=fresh)
+        return await super().get(kind, id, bypass_cache=bypass_cache)
 
-    async def replace(self, kind, id, fields, *, seen, judged=False):
+    async def replace(self, kind, id, fields, *, expected, validated=False):
         await self._tarry()
-        return await super().replace(kind, id, fields, seen=seen, judged=judged)
+        return await super().replace(kind, id, fields, expected=expected, validated=validated)
 
     async def remove(self, seen):
         await self._tarry()
@@ -44,11 +44,11 @@ class RacyStore(EmbeddedStore):
 
 @pytest.fixture
 def repository():
-    return Repository(RacyStore(), Keeper(Sealer(), Hasher()))
+    return Repository(RacyStore(), SecretCodec(Encryptor(), Hasher()))
 
 
 def body(**fields):
-    return Document({name.replace("_", "-"): value for name, value in fields.items()}, text=False)
+    return ParsedBody({name.replace("_", "-"): value for name, value in fields.items()}, text=False)
 
 
 KEYS = {"access_key_id": "AKIA", "secret_access_key": "s3cr3t"}
@@ -140,7 +140,7 @@ async def test_a_kept_secret_is_never_put_beside_another_key(repository):
 
     async def edit():
         seen = AWS_ACCOUNT.represent(await repository.read(AWS_ACCOUNT, "a"))
-        await repository.put(AWS_ACCOUNT, "a", Document({**seen, "region": "eu-west-1"}, text=False))
+        await repository.put(AWS_ACCOUNT, "a", ParsedBody({**seen, "region": "eu-west-1"}, text=False))
 
     await all_of(*(call for number in range(1, 20) for call in (rotate(number), edit())))
     fields = (await repository.read(AWS_ACCOUNT, "a")).fields
@@ -188,7 +188,7 @@ def test_a_precondition_does_not_hold(versions, exists, absent, current):
 def versioned(version):
     if version is None:
         return None
-    return Resource("AwsAccount", "a", compose({}, seen=None, version=int(version), now=utc_now(), mark="m"))
+    return Resource("AwsAccount", "a", compose({}, expected=None, version=int(version), now=utc_now(), write_id="m"))
 
 
 def test_no_precondition_always_holds():
@@ -242,7 +242,7 @@ async def test_a_selection_is_paged_in_the_order_of_ids(repository):
 
 
 async def test_what_an_operator_stored_beside_can_be_removed_by_a_patch(repository):
-    seen = await repository._store.replace("AwsAccount", "a", {"nonsense": "x", "region": "eu-west-1"}, seen=None)
+    seen = await repository._store.replace("AwsAccount", "a", {"nonsense": "x", "region": "eu-west-1"}, expected=None)
     with pytest.raises(Invalid, match="nonsense is not known here"):
         await repository.patch(AWS_ACCOUNT, "a", body(region="eu-west-2"))
     patched = await repository.patch(AWS_ACCOUNT, "a", body(nonsense=None))
@@ -254,8 +254,8 @@ async def test_what_an_operator_stored_beside_can_be_removed_by_a_patch(reposito
 @pytest.mark.parametrize("text", [False, True], ids=["json", "text"])
 async def test_a_patch_leaves_what_it_does_not_name(repository, text):
     fields = {"access-key-id": "AKIA", "secret-access-key": "s", "session-token": "t", "use-ssl": "true"}
-    await repository._store.replace("AwsAccount", "a", {**fields, "path-style": "false"}, seen=None)
-    patched = await repository.patch(AWS_ACCOUNT, "a", Document({"path-style": None, "host": "h"}, text))
+    await repository._store.replace("AwsAccount", "a", {**fields, "path-style": "false"}, expected=None)
+    patched = await repository.patch(AWS_ACCOUNT, "a", ParsedBody({"path-style": None, "host": "h"}, text))
 
     assert patched.fields == {**fields, "host": "h"}
 
@@ -327,7 +327,7 @@ async def test_an_invisible_character_that_is_stored_is_named_on_use_and_does_no
     repository, field, value
 ):
     fields = {"access-key-id": "AKIA", "secret-access-key": "s3cr3t", field: value}
-    stored = await repository._store.replace("AwsAccount", "a", fields, seen=None)
+    stored = await repository._store.replace("AwsAccount", "a", fields, expected=None)
     page = await repository.page(AWS_ACCOUNT, offset=0, count=10)
     with pytest.raises(Invalid) as refusal:
         repository.model(AWS_ACCOUNT, stored)
@@ -362,9 +362,9 @@ class StaleStore(EmbeddedStore):
         super().__init__()
         self._first = {}
 
-    async def get(self, kind, id, *, fresh=False):
-        found = await super().get(kind, id, fresh=fresh)
-        return found if fresh else self._first.setdefault((kind, id), found)
+    async def get(self, kind, id, *, bypass_cache=False):
+        found = await super().get(kind, id, bypass_cache=bypass_cache)
+        return found if bypass_cache else self._first.setdefault((kind, id), found)
 
 
 class TestBehindACache:
@@ -374,21 +374,24 @@ class TestBehindACache:
 
     @pytest.fixture
     def repository(self, store):
-        return Repository(store, Keeper(Sealer({"k1": b"k" * 32}), Hasher()))
+        return Repository(store, SecretCodec(Encryptor({"k1": b"k" * 32}), Hasher()))
 
     @pytest.fixture
     async def changed(self, store):
         """An account that was read, and then changed without a word to the cache."""
-        await store.replace("AwsAccount", "a", {"region": "eu-west-1"}, seen=None)
+        await store.replace("AwsAccount", "a", {"region": "eu-west-1"}, expected=None)
         await store.get("AwsAccount", "a")
-        seen = await store.get("AwsAccount", "a", fresh=True)
-        return await store.replace("AwsAccount", "a", {"region": "eu-west-1", "host": "minio"}, seen=seen)
+        seen = await store.get("AwsAccount", "a", bypass_cache=True)
+        return await store.replace("AwsAccount", "a", {"region": "eu-west-1", "host": "minio"}, expected=seen)
 
     @pytest.mark.usefixtures("changed")
     async def test_a_patch_is_of_what_is_stored(self, repository, store):
         await repository.patch(AWS_ACCOUNT, "a", body(region="eu-west-2"))
 
-        assert (await store.get("AwsAccount", "a", fresh=True)).fields == {"region": "eu-west-2", "host": "minio"}
+        assert (await store.get("AwsAccount", "a", bypass_cache=True)).fields == {
+            "region": "eu-west-2",
+            "host": "minio",
+        }
 
     async def test_a_precondition_is_about_what_is_stored(self, repository, changed):
         holds = Precondition(frozenset({changed.meta.version_id}))
@@ -397,7 +400,7 @@ class TestBehindACache:
 
     async def test_what_is_deleted_is_what_is_stored(self, repository, store, changed):
         assert await repository.delete(AWS_ACCOUNT, "a") is changed
-        assert await store.get("AwsAccount", "a", fresh=True) is None
+        assert await store.get("AwsAccount", "a", bypass_cache=True) is None
 
     async def test_what_is_found_rather_than_created_is_what_is_stored(self, repository, changed):
         assert await repository.find_or_create(AWS_ACCOUNT, "a", body()) == (changed, False)
@@ -410,9 +413,9 @@ class TestBehindACache:
 
     async def test_what_is_sealed_anew_is_as_valid_as_before(self, repository, store):
         fields = {"region": "no region", "access-key-id": "A", "secret-access-key": "s"}
-        await store.replace("AwsAccount", "a", fields, seen=None)
-        await repository.seal_anew(AWS_ACCOUNT, "a")
-        stored = await store.get("AwsAccount", "a", fresh=True)
+        await store.replace("AwsAccount", "a", fields, expected=None)
+        await repository.reencrypt(AWS_ACCOUNT, "a")
+        stored = await store.get("AwsAccount", "a", bypass_cache=True)
 
         assert stored.fields["secret-access-key"] != "s"
         with pytest.raises(Invalid):

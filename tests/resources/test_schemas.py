@@ -6,7 +6,7 @@ from service.resources.schemas import (
     MAX_ISSUES,
     AwsAccountSchema,
     DeleteQuery,
-    Document,
+    ParsedBody,
     Reader,
     SearchQuery,
     SigningQuery,
@@ -18,7 +18,7 @@ KEYS = {"access-key-id": "AKIA", "secret-access-key": "s"}
 
 
 def read(values, *, text=False):
-    return READER.read(Document({"id": "a", **values}, text), within="AwsAccount")
+    return READER.read(ParsedBody({"id": "a", **values}, text), within="AwsAccount")
 
 
 def faults(values, *, text=False):
@@ -196,7 +196,7 @@ def test_an_unknown_field_is_refused_even_if_it_is_null(value):
 
 def diagnostics(values, reader=READER, within="AwsAccount"):
     with pytest.raises(Invalid) as refusal:
-        reader.read(Document(values, text=False), within=within)
+        reader.read(ParsedBody(values, text=False), within=within)
     return [issue.diagnostics for issue in refusal.value.issues]
 
 
@@ -429,9 +429,9 @@ def test_an_upload_needs_a_filename_of_text(filename):
 
 
 def test_a_body_is_not_shown():
-    document = Document({"secret-access-key": "s3cr3t"}, text=True).under("a")
+    document = ParsedBody({"secret-access-key": "s3cr3t"}, text=True).under("a")
 
-    assert repr(document) == "Document(text=True)"
+    assert repr(document) == "ParsedBody(text=True)"
 
 
 def test_a_secret_may_have_spaces_inside_but_not_at_an_end():

@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 
 from service.access.types import RESOURCE_TYPES
 from service.errors import Invalid
-from service.resources.hashing import Hasher
-from service.resources.keeper import Keeper
 from service.resources.repository import Repository
-from service.resources.resource import Resource, compose
-from service.resources.schemas import MASKED, Document
-from service.resources.sealing import Sealer
-from service.resources.store import EmbeddedStore, utc_now
+from service.resources.schemas import MASKED, ParsedBody
+from service.resources.secrets.codec import SecretCodec
+from service.resources.secrets.encryption import Encryptor
+from service.resources.secrets.hashing import Hasher
 from service.resources.types import AWS_ACCOUNT, AwsAccount
+from service.stores.record import Resource, compose
+from service.stores.store import EmbeddedStore, utc_now
 
 FIELDS = {
     "access-key-id": "AKIA",
@@ -28,11 +28,11 @@ FIELDS = {
 
 
 def model(resource):
-    return Repository(EmbeddedStore(), Keeper(Sealer(), Hasher())).model(AWS_ACCOUNT, resource)
+    return Repository(EmbeddedStore(), SecretCodec(Encryptor(), Hasher())).model(AWS_ACCOUNT, resource)
 
 
 def stored(**fields):
-    record = compose(fields, seen=None, version=7, now=utc_now(), mark="m")
+    record = compose(fields, expected=None, version=7, now=utc_now(), write_id="m")
     return Resource("AwsAccount", "a", record)
 
 
@@ -88,7 +88,7 @@ def test_a_stored_resource_becomes_the_type_that_signing_needs():
 def test_what_was_judged_before_becomes_the_same_without_another_look(names, use_ssl, path_style):
     flags = {"use-ssl": json.dumps(use_ssl), "path-style": json.dumps(path_style)}
     record = stored(**{name: text for name, text in {**FIELDS, **flags}.items() if name in names}).record
-    judged, to_be_judged = (Resource("AwsAccount", "a", record, judged=judged) for judged in (True, False))
+    judged, to_be_judged = (Resource("AwsAccount", "a", record, validated=judged) for judged in (True, False))
     # Keys come together.
     assume(("access-key-id" in names) == ("secret-access-key" in names))
 
@@ -96,7 +96,7 @@ def test_what_was_judged_before_becomes_the_same_without_another_look(names, use
 
 
 def test_a_field_that_only_a_later_version_knows_is_refused_though_that_has_judged_it():
-    later = Resource("AwsAccount", "a", {**stored(**FIELDS).record, "public-host": "s3.example.com"}, judged=True)
+    later = Resource("AwsAccount", "a", {**stored(**FIELDS).record, "public-host": "s3.example.com"}, validated=True)
 
     with pytest.raises(Invalid, match="public-host is not known here"):
         model(later)
@@ -128,7 +128,7 @@ def test_what_is_read_is_what_is_stored(text):
     document = {
         name: value if text or value not in {"true", "false"} else value == "true" for name, value in FIELDS.items()
     }
-    values = AWS_ACCOUNT.read(Document({"id": "a", **document, "meta": {}, "resourceType": "AwsAccount"}, text))
+    values = AWS_ACCOUNT.read(ParsedBody({"id": "a", **document, "meta": {}, "resourceType": "AwsAccount"}, text))
 
     assert AWS_ACCOUNT.fields(values) == FIELDS
 
@@ -136,7 +136,10 @@ def test_what_is_read_is_what_is_stored(text):
 def test_a_representation_can_be_read_again():
     told = AWS_ACCOUNT.represent(stored(**FIELDS))
     as_yaml = yaml.load(yaml.safe_dump(told), Loader=yaml.BaseLoader)  # noqa: S506 - it makes nothing but text
-    from_json, from_yaml = AWS_ACCOUNT.read(Document(told, text=False)), AWS_ACCOUNT.read(Document(as_yaml, text=True))
+    from_json, from_yaml = (
+        AWS_ACCOUNT.read(ParsedBody(told, text=False)),
+        AWS_ACCOUNT.read(ParsedBody(as_yaml, text=True)),
+    )
 
     assert AWS_ACCOUNT.fields(from_json) == AWS_ACCOUNT.fields(from_yaml)
     assert AWS_ACCOUNT.fields(from_json).items() <= FIELDS.items()

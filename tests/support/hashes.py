@@ -3,7 +3,7 @@
 import base64
 import hashlib
 
-from service.resources import hashing
+from service.resources.secrets import hashing
 
 SALT = bytes(range(16))
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from service.telemetry import denials
 from service.telemetry.denials import MAX_KEYS, MAX_WINDOWS, WINDOW_SECONDS, RepeatedDenials
-from service.telemetry.lines import PIPE_BYTES, fitted
+from service.telemetry.lines import PIPE_BYTES, truncate
 
 FIELDS = {"caller": "Client/team", "bucket": "b", "key": "k", "outcome": "forbidden", "request_id": "r"}
 
@@ -96,7 +96,7 @@ def test_a_summary_of_any_keys_is_one_line_that_a_pipe_takes_at_once(keys):
         count(repeats, key=key)
     (summary,) = repeats.summaries(WINDOW_SECONDS)
 
-    line = fitted(summary)
+    line = truncate(summary)
     assert len(line) <= PIPE_BYTES
     assert line[:-1].isascii()
     assert line[:-1].isprintable()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.telemetry.lines import KEY_BYTES, PIPE_BYTES, fitted
+from service.telemetry.lines import KEY_BYTES, PIPE_BYTES, truncate
 
 EVENT = {"event": "denied", "caller": "Client/x", "bucket": "b", "key": "k", "expiration": 60}
 
@@ -13,7 +13,7 @@ EVENT = {"event": "denied", "caller": "Client/x", "bucket": "b", "key": "k", "ex
 @settings(max_examples=200, deadline=None)
 @given(text=st.text(st.characters(codec="utf-8"), max_size=300), field=st.sampled_from(["caller", "key", "bucket"]))
 def test_any_text_comes_back_from_one_line(text, field):
-    line = fitted({**EVENT, field: text})
+    line = truncate({**EVENT, field: text})
 
     assert line[:-1].isascii()
     assert line[:-1].isprintable()
@@ -24,7 +24,7 @@ def test_any_text_comes_back_from_one_line(text, field):
 @settings(max_examples=200, deadline=None)
 @given(text=st.text(st.characters(categories=["Cs"]) | st.sampled_from("a\\é😀"), min_size=1, max_size=300))
 def test_half_a_character_is_written_so_that_any_reader_takes_it(text):
-    line = fitted({**EVENT, "key": text})
+    line = truncate({**EVENT, "key": text})
 
     assert json.loads(line)["key"] == text.encode(errors="backslashreplace").decode()
 
@@ -33,7 +33,7 @@ def test_half_a_character_is_written_so_that_any_reader_takes_it(text):
 @given(key=st.text(st.sampled_from("\x01\x7fé€😀a"), min_size=600, max_size=1024), others=st.integers(0, 2000))
 def test_any_key_that_s3_can_hold_is_told_in_full(key, others):
     key = key.encode()[:KEY_BYTES].decode(errors="ignore")
-    line = fitted({**EVENT, "key": key, "caller": "\x01" * others, "bucket": "b" * others})
+    line = truncate({**EVENT, "key": key, "caller": "\x01" * others, "bucket": "b" * others})
 
     entry = json.loads(line)
     assert len(line) <= PIPE_BYTES
@@ -43,7 +43,7 @@ def test_any_key_that_s3_can_hold_is_told_in_full(key, others):
 
 @pytest.mark.parametrize("text", ["k" * 5000, "\x01" * 1500, "😀\ud800" * 1000, "k" * 1_000_000])
 def test_a_text_that_is_too_long_is_cut_and_named(text):
-    line = fitted({**EVENT, "caller": text, "bucket": text, "key": text})
+    line = truncate({**EVENT, "caller": text, "bucket": text, "key": text})
 
     entry = json.loads(line)
     assert len(line) <= PIPE_BYTES
@@ -55,16 +55,18 @@ def test_a_text_that_is_too_long_is_cut_and_named(text):
 
 
 def test_the_longest_line_that_goes_out_in_one_piece_is_left_as_it_is():
-    room = PIPE_BYTES - len(fitted({**EVENT, "caller": ""}))
+    room = PIPE_BYTES - len(truncate({**EVENT, "caller": ""}))
     whole, longer = ({**EVENT, "caller": "x" * length} for length in (room, room + 1))
 
-    assert len(fitted(whole)) == PIPE_BYTES
-    assert json.loads(fitted(whole)) == whole
-    assert json.loads(fitted(longer))["key_base64"] == "aw=="
+    assert len(truncate(whole)) == PIPE_BYTES
+    assert json.loads(truncate(whole)) == whole
+    assert json.loads(truncate(longer))["key_base64"] == "aw=="
 
 
 def test_a_key_is_told_in_full_even_where_it_is_the_longest_text():
-    line = fitted({**EVENT, "key": "\x01" * KEY_BYTES, "caller": "c" * 1200, "bucket": "b" * 1200, "host": "h" * 1200})
+    line = truncate(
+        {**EVENT, "key": "\x01" * KEY_BYTES, "caller": "c" * 1200, "bucket": "b" * 1200, "host": "h" * 1200}
+    )
 
     entry = json.loads(line)
     assert len(line) <= PIPE_BYTES
@@ -77,7 +79,7 @@ def test_a_key_is_told_in_full_even_where_it_is_the_longest_text():
 )
 @pytest.mark.timeout(10)
 def test_a_list_that_is_too_long_is_cut_and_named(names):
-    line = fitted({**EVENT, "fields": names})
+    line = truncate({**EVENT, "fields": names})
 
     entry = json.loads(line)
     assert len(line) <= PIPE_BYTES

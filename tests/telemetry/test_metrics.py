@@ -63,15 +63,15 @@ def test_children_are_kept():
 WORKER = """
 import sys
 from pathlib import Path
-from service.telemetry import sharing
-sharing.share(Path(sys.argv[1]), int(sys.argv[2]))
+from service.telemetry import multiprocess
+multiprocess.share(Path(sys.argv[1]), int(sys.argv[2]))
 from service.telemetry import metrics
 metrics.describe("")
 metrics.SIGNED["get_object",].inc()
 metrics.REQUESTS["/live", "GET", 200].observe(0.1)
 metrics.CACHE_LIVE.set(int(sys.argv[3]))
 if sys.argv[4:] == ["forget"]:
-    sharing.forget(Path(sys.argv[1]), 0)
+    multiprocess.forget(Path(sys.argv[1]), 0)
 sys.stdout.buffer.write(metrics.exposition("")[0])
 """
 

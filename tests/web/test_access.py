@@ -22,7 +22,7 @@ from yarl import URL
 
 from service import app
 from service.errors import Throttled, Unauthenticated
-from service.settings import load
+from service.settings.settings import load
 from service.web.context import APP
 from service.web.handlers import health
 from service.web.routing import Guard
@@ -470,7 +470,7 @@ async def test_who_can_write_to_the_store_cannot_make_a_token_of_the_root(signer
     for letter, (client, proof) in zip("abcd", product(("", "root"), proofs), strict=True):
         token = letter * 43
         fields = {"client": client, "proof": proof, "ends": "99999999999"}
-        await signer.store.keep("Session", hashlib.sha256(token.encode()).hexdigest(), fields, seconds=60)
+        await signer.store.put_with_ttl("Session", hashlib.sha256(token.encode()).hexdigest(), fields, seconds=60)
 
         assert await signer.status("GET", "/AwsAccount", auth=f"Bearer {token}") == 401
 
@@ -794,10 +794,10 @@ async def test_a_description_of_no_request_is_not_explained(signer, changes):
     assert (await explained(signer, **changes))[0] == 422
 
 
-@pytest.mark.parametrize("described", [{}, {"params": None}, {"params": {}, "jwt": {}}])
-async def test_a_request_that_is_hardly_described_is_denied(signer, described):
+@pytest.mark.parametrize("documented", [{}, {"params": None}, {"params": {}, "jwt": {}}])
+async def test_a_request_that_is_hardly_described_is_denied(signer, documented):
     await signer.policy({"params": {"account": "acme"}})
-    answer = await signer.ask("POST", "/AccessPolicy/$explain", auth=ROOT, json=described)
+    answer = await signer.ask("POST", "/AccessPolicy/$explain", auth=ROOT, json=documented)
 
     assert (answer.status, (await answer.json())["allowed"]) == (200, False)
 
@@ -825,7 +825,7 @@ async def test_what_is_no_policy_in_the_store_allows_nothing_and_breaks_nothing(
         "d": {"engine": "allow", "link": "Client/team"},
         "e": {"engine": "matcho", "matcho": "[" * 10_000},
     }.items():
-        await signer.store.replace("AccessPolicy", id_, fields, seen=None)
+        await signer.store.replace("AccessPolicy", id_, fields, expected=None)
 
     assert await signer.status("GET", f"{B}/x") == 200
     assert await signer.status("GET", "/AwsAccount") == 403
@@ -901,7 +901,7 @@ async def test_every_change_is_told_once(allowed, audit_file):
 async def test_what_is_wrong_with_an_account_is_for_those_who_may_use_it(signer):
     seen = await signer.store.get("AwsAccount", "other")
     # As an operator may write it into Redis.
-    await signer.store.replace("AwsAccount", "other", {"region": "!"}, seen=seen)
+    await signer.store.replace("AwsAccount", "other", {"region": "!"}, expected=seen)
     denied = await signer.ask("GET", "/aws/storage/other/bucket/x")
 
     assert denied.status == 403
@@ -941,7 +941,7 @@ async def test_a_policy_without_a_link_left_is_none(signer):
 async def test_what_an_operator_adds_to_a_client_breaks_nothing(allowed, fields):
     known = await allowed.status("GET", f"{B}/x")
     seen = await allowed.store.get("Client", "team")
-    await allowed.store.replace("Client", "team", {**seen.fields, **fields}, seen=seen)
+    await allowed.store.replace("Client", "team", {**seen.fields, **fields}, expected=seen)
 
     assert known == 200
     assert await allowed.status("GET", f"{B}/x") == (200 if "resourceType" in fields else 401)

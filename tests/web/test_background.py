@@ -4,8 +4,8 @@ from concurrent.futures import Future
 
 import pytest
 
-from service.web import codec
 from service.web.background import in_background
+from service.web.formats import codec
 
 
 async def test_functions_run_one_after_another_beside_the_loop():

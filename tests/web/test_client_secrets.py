@@ -116,7 +116,7 @@ async def test_a_new_secret_has_sixteen_characters(ask, faults, method, path):
 
 async def test_a_stored_secret_that_is_short_works_on(ask, caplog):
     fields = {"secret": scrypt_text("short"), "grant_types": '["basic"]'}
-    await ask.store.replace("Client", "old", fields, seen=None)
+    await ask.store.replace("Client", "old", fields, expected=None)
 
     assert await lets_in(ask, ("old", "short"))
     assert "The secret of Client/old has fewer than 16 characters" in caplog.text
@@ -124,7 +124,7 @@ async def test_a_stored_secret_that_is_short_works_on(ask, caplog):
 
 async def test_a_login_replaces_an_old_hash_and_ends_no_token_and_changes_no_version(ask):
     fields = {"secret": scrypt_text(SECRET), "grant_types": '["basic", "client_credentials"]'}
-    await ask.store.replace("Client", "team", fields, seen=await ask.store.get("Client", "team"))
+    await ask.store.replace("Client", "team", fields, expected=await ask.store.get("Client", "team"))
     before = await ask("GET", "/Client/team")
     first = await token(ask)
     after = await ask("GET", "/Client/team")

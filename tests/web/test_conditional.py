@@ -5,7 +5,8 @@ import re
 import pytest
 from support.accounts import KEYS
 
-from service import app, settings
+from service import app
+from service.settings import settings
 from service.web.routing import Route
 
 DATE = "Fri, 24 May 2013 00:00:00 GMT"

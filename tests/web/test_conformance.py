@@ -18,8 +18,9 @@ from schemathesis.specs.openapi.checks import (
 from support.accounts import KEYS
 from watching import WATCH
 
-from service import app, settings
+from service import app
 from service.access.types import RESOURCE_TYPES
+from service.settings import settings
 from service.web.handlers import pages
 
 pytestmark = pytest.mark.slow

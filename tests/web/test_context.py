@@ -1,9 +1,9 @@
 """What requests carry and share."""
 
-from service.access.callers import Caller
+from service.access.callers.authenticator import Principal
 from service.app import create_app
-from service.resources.schemas import Document
-from service.settings import load
+from service.resources.schemas import ParsedBody
+from service.settings.settings import load
 from service.web.context import APP, RequestContext
 from service.web.routing import UNMATCHED_ROUTE
 
@@ -20,8 +20,8 @@ async def test_what_requests_carry_and_share_shows_no_secret(audit_log):
     )
     shared = create_app(settings, audit=audit_log)[APP]
     context = RequestContext(shared, UNMATCHED_ROUTE, "id")
-    context.body = Document({"secret-access-key": "s3cr3t", "session-token": "t0k3n"}, text=False)
-    context.caller = Caller("jwt:x", jwt={"sub": "s3cr3t"})
+    context.body = ParsedBody({"secret-access-key": "s3cr3t", "session-token": "t0k3n"}, text=False)
+    context.caller = Principal("jwt:x", jwt={"sub": "s3cr3t"})
 
     for shown in (settings, shared, shared.access, shared.store, context, context.body, context.caller):
         assert not any(secret in repr(shown) + str(shown) for secret in SECRETS)

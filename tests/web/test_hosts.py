@@ -172,8 +172,8 @@ async def test_a_kept_secret_is_not_used_at_an_endpoint_that_looks_alike(call, f
 async def test_a_kept_secret_moves_from_no_endpoint_that_an_operator_has_miswritten(call, faults, fields):
     await call("PUT", "/AwsAccount/a", root=True, json={**KEYS, "path-style": True})
     store = call.client.app[APP].store
-    seen = await store.get("AwsAccount", "a", fresh=True)
-    await store.replace("AwsAccount", "a", {**seen.fields, **fields}, seen=seen)
+    seen = await store.get("AwsAccount", "a", bypass_cache=True)
+    await store.replace("AwsAccount", "a", {**seen.fields, **fields}, expected=seen)
     refused = await call("PATCH", "/AwsAccount/a", json={"host": "s3.example.com", "use-ssl": False})
 
     assert await faults(refused, 422) == ("invalid", ["AwsAccount.secret-access-key"])

@@ -9,8 +9,8 @@ from redis.asyncio import Redis
 
 from service.app import create_app, create_operations_app
 from service.errors import StoreUnavailable
-from service.resources.redis import RedisStore
-from service.settings import load
+from service.settings.settings import load
+from service.stores.redis import RedisStore
 from service.telemetry import metrics
 from service.web.context import APP
 
@@ -112,7 +112,7 @@ async def test_urls_are_counted_by_operation_when_they_are_signed(client, accoun
 async def test_calls_to_redis_are_counted_by_command(redis_url, counted):
     store = RedisStore.at(redis_url)
     await store.open()
-    created = await store.replace("AwsAccount", "a", {"region": "eu-west-1"}, seen=None)
+    created = await store.replace("AwsAccount", "a", {"region": "eu-west-1"}, expected=None)
     await store.get("AwsAccount", "a")
     await store.page("AwsAccount", offset=0, count=1)
     await store.remove(created)
@@ -131,7 +131,7 @@ async def test_calls_that_redis_refuses_are_counted(own_redis, counted):
     async with Redis.from_url(own_redis.url) as operator:
         await operator.config_set("maxmemory", "1")
         with pytest.raises(StoreUnavailable):
-            await store.replace("AwsAccount", "a", {}, seen=None)
+            await store.replace("AwsAccount", "a", {}, expected=None)
     await store.close()
 
     # The index entry and the record.

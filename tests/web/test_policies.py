@@ -10,10 +10,10 @@ from aiohttp import encode_basic_auth, hdrs
 from multidict import CIMultiDict
 from support.accounts import KEYS
 
-from service.access.evaluation import MAX_SEARCHED_BYTES, MAX_VALUE_BYTES
+from service.access.policies.evaluation import MAX_SEARCHED_BYTES, MAX_VALUE_BYTES
 from service.app import create_app
-from service.resources.store import EmbeddedStore
-from service.settings import load
+from service.settings.settings import load
+from service.stores.store import EmbeddedStore
 
 ROOT_SECRET, SECRET = "a root secret, long enough", "a secret of the team"
 ROOT, TEAM, PARTNER = (
@@ -49,8 +49,8 @@ class Service:
     async def policy(self, pattern, id_="policy", **fields):
         return await self.put(f"/AccessPolicy/{id_}", engine="matcho", matcho=pattern, **fields)
 
-    async def explained(self, **described):
-        answer = await self.ask("POST", "/AccessPolicy/$explain", auth=ROOT, json=described)
+    async def explained(self, **documented):
+        answer = await self.ask("POST", "/AccessPolicy/$explain", auth=ROOT, json=documented)
         assert answer.status == 200
         return await answer.json()
 
@@ -127,8 +127,8 @@ async def test_an_explanation_names_a_value_that_no_regex_can_decide(service, va
 
 
 async def test_an_explanation_lists_some_of_very_many_unknown_names(service):
-    described = {f"request-metho{number}": "x" for number in range(2000)}
-    answer = await service.ask("POST", "/AccessPolicy/$explain", json=described)
+    documented = {f"request-metho{number}": "x" for number in range(2000)}
+    answer = await service.ask("POST", "/AccessPolicy/$explain", json=documented)
     issues = (await answer.json())["issue"]
 
     assert answer.status == 422
@@ -347,7 +347,9 @@ LARGE = {"params": {"account": "acme", "key": {"$one-of": [f"#[^/]{{0,255}}{end}
 async def test_a_pattern_that_takes_long_to_compile_is_not_stored_but_an_older_one_goes_on(service, store):
     refused = await service.ask("PUT", "/AccessPolicy/a", auth=ROOT, json={"engine": "matcho", "matcho": LARGE})
     before = await service.status("GET", DOWNLOAD)
-    await store.replace("AccessPolicy", "a", {"engine": "matcho", "matcho": json.dumps(LARGE)}, seen=None, judged=True)
+    await store.replace(
+        "AccessPolicy", "a", {"engine": "matcho", "matcho": json.dumps(LARGE)}, expected=None, validated=True
+    )
 
     assert (refused.status, before) == (422, 403)
     assert "must be a smaller regular expression" in await refused.text()
@@ -375,7 +377,7 @@ async def test_outdated_policies_are_listed_in_one_warning_at_the_start(
     await service.policy(PATTERN, "fine")
     before = await started(aiohttp_client, audit_log, store, caplog)
     for id_, fields in OUTDATED.items():
-        await store.replace("AccessPolicy", id_, fields, seen=None, judged=True)
+        await store.replace("AccessPolicy", id_, fields, expected=None, validated=True)
     warnings = await started(aiohttp_client, audit_log, store, caplog)
 
     assert before == []
@@ -386,7 +388,7 @@ async def test_outdated_policies_are_listed_in_one_warning_at_the_start(
 @pytest.mark.parametrize("fields", OUTDATED.values(), ids=OUTDATED)
 async def test_an_outdated_policy_goes_on(service, store, fields):
     before = await service.status("GET", DOWNLOAD)
-    await store.replace("AccessPolicy", "old", fields, seen=None, judged=True)
+    await store.replace("AccessPolicy", "old", fields, expected=None, validated=True)
     shown = await (await service.ask("GET", "/AccessPolicy/old", auth=ROOT)).json()
 
     assert (before, await service.status("GET", DOWNLOAD)) == (403, 200)

@@ -7,10 +7,10 @@ import pytest
 import yaml
 from support.accounts import KEYS
 
-from service.resources.resource import Resource, compose
-from service.resources.store import utc_now
-from service.web import codec
+from service.stores.record import Resource, compose
+from service.stores.store import utc_now
 from service.web.context import APP
+from service.web.formats import codec
 
 STORAGE = "/aws/storage/my-account/my-bucket"
 
@@ -414,10 +414,10 @@ async def test_all_faults_of_a_call_are_told_at_once(client, faults):
 async def test_what_an_operator_stored_wrongly_is_told_on_use_and_does_not_break_listing(client, faults, fields, where):
     record = compose(
         {"access-key-id": "AKIA", "secret-access-key": "s3cr3t", **fields},
-        seen=None,
+        expected=None,
         version=1,
         now=utc_now(),
-        mark="m",
+        write_id="m",
     )
     client.app[APP].store._kinds["AwsAccount"] = {"a": Resource("AwsAccount", "a", record)}
 
@@ -432,7 +432,7 @@ async def test_what_an_operator_stored_wrongly_is_told_on_use_and_does_not_break
 
 @pytest.mark.parametrize("version", ["1\r\nX: y", "\udcff", ""], ids=repr)
 async def test_what_an_operator_stored_for_a_version_breaks_no_header(client, version):
-    record = compose({"region": "eu-west-1"}, seen=None, version=1, now=utc_now(), mark="m")
+    record = compose({"region": "eu-west-1"}, expected=None, version=1, now=utc_now(), write_id="m")
     stored = Resource("AwsAccount", "a", {**record, "_version": version})
     client.app[APP].store._kinds["AwsAccount"] = {"a": stored}
 

@@ -8,12 +8,12 @@ from aiohttp import hdrs, web
 from service.access.types import CLIENT, MAX_PREVIOUS_SECONDS, PREVIOUS_SECONDS, secret_field
 from service.errors import Invalid, ResourceNotFound, StoreUnavailable, Throttled, VersionConflict
 from service.resources.schemas import Number, Reader, WireSchema
-from service.resources.stored_secret import new_secret
+from service.resources.secrets.stored_secret import new_secret
 from service.web import target
 from service.web.access import client_address, require_permission
 from service.web.conditional import precondition, versioned
 from service.web.context import CONTEXT
-from service.web.description import described
+from service.web.openapi.metadata import documented
 from service.web.rendering import NO_STORE, render
 from service.web.routing import Guard, Route
 
@@ -29,7 +29,7 @@ _ROTATION = Reader(Rotation)
 _OPERATION = "rotate-secret"
 
 
-@described(
+@documented(
     "rotateClientSecret",
     "Replace the secret, which is shown once; the one before stays valid for a while",
     answer="RotatedSecret",

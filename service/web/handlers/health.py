@@ -10,18 +10,18 @@ from service.errors import StoreUnavailable
 from service.telemetry.metrics import exposition
 from service.web import target
 from service.web.context import CONTEXT
-from service.web.description import described
+from service.web.openapi.metadata import documented
 from service.web.rendering import render
 from service.web.routing import Guard, Route
 
 
-@described("live", "Whether the process serves", answer="Status")
+@documented("live", "Whether the process serves", answer="Status")
 async def live(request: web.Request) -> web.Response:
     target.reject_unknown_parameters(request[CONTEXT].query)
     return render(request, {"status": "pass"})
 
 
-@described("ready", "Whether requests may come", answer="Status", errors=(StoreUnavailable,))
+@documented("ready", "Whether requests may come", answer="Status", errors=(StoreUnavailable,))
 async def ready(request: web.Request) -> web.Response:
     """503 while draining, before the store was first reached, and once the cache is too old to sign from.
 
@@ -36,7 +36,7 @@ async def ready(request: web.Request) -> web.Response:
     return render(request, {"status": "pass"})
 
 
-@described("health", "What is well, and what is not", answer="Health")
+@documented("health", "What is well, and what is not", answer="Health")
 async def health(request: web.Request) -> web.Response:
     """In the shape of Aidbox. Source: https://docs.aidbox.app/api/other/health-check."""
     target.reject_unknown_parameters(request[CONTEXT].query)
@@ -52,13 +52,13 @@ async def health(request: web.Request) -> web.Response:
     )
 
 
-@described("version", "What runs", answer="Version")
+@documented("version", "What runs", answer="Version")
 async def version(request: web.Request) -> web.Response:
     target.reject_unknown_parameters(request[CONTEXT].query)
     return render(request, _about(request))
 
 
-@described(
+@documented(
     "metrics",
     "Metrics for Prometheus",
     answer="Text",

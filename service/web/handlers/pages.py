@@ -9,11 +9,12 @@ from pathlib import Path
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-from service.web import codec, target
-from service.web.codec import Format
+from service.web import target
 from service.web.context import CONTEXT
-from service.web.description import described
-from service.web.media import DEFAULT_TYPES
+from service.web.formats import codec
+from service.web.formats.codec import Format
+from service.web.formats.media import DEFAULT_TYPES
+from service.web.openapi.metadata import documented
 from service.web.routing import Guard, Route, mount_prefix
 
 # The page runs its own script on the service's own document, and nothing else.
@@ -26,7 +27,7 @@ _SECURITY: Mapping[str, str] = {
 }
 _STATIC = Path(__file__).parent.parent / "static"
 _described = partial(
-    described,
+    documented,
     statuses=(HTTPStatus.OK, HTTPStatus.NOT_MODIFIED),
     heeds=(hdrs.IF_NONE_MATCH,),
     headers=(hdrs.ETAG, hdrs.CACHE_CONTROL),
@@ -65,7 +66,7 @@ class DocumentHandlers:
         return _static(request, DEFAULT_TYPES[form], partial(self._bytes, form, prefix=prefix))
 
 
-@described("start", "Leads to the documentation", statuses=(HTTPStatus.TEMPORARY_REDIRECT,))
+@documented("start", "Leads to the documentation", statuses=(HTTPStatus.TEMPORARY_REDIRECT,))
 async def start(request: web.Request) -> web.Response:
     target.reject_unknown_parameters(request[CONTEXT].query)
     # Relative, for a gateway that serves this under a prefix.

@@ -4,21 +4,21 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from service.access.callers import Caller
-from service.access.evaluation import TooMuchWork
+from service.access.callers.authenticator import Principal
+from service.access.policies.evaluation import TooMuchWork
 from service.access.types import ACCESS_POLICY, REQUEST_NAMES, linked_client
 from service.errors import Invalid, Issue, StoreUnavailable
 from service.web import target
 from service.web.access import policy_request_method, require_permission
 from service.web.context import CONTEXT
-from service.web.description import described
+from service.web.openapi.metadata import documented
 from service.web.rendering import render
 from service.web.routing import Guard, Route
 
 _TEXTS = frozenset({"request-method", "uri"})
 
 
-@described(
+@documented(
     "explain",
     "Which policy would allow a request, or why each does not",
     answer="Explanation",
@@ -64,15 +64,15 @@ def _unknown(name: str, similar: str | None) -> str:
     return f"{name} is no part of a request{f'; did you mean {similar}?' if similar else ''}"
 
 
-def _caller(request: dict[str, Any]) -> Caller:
+def _caller(request: dict[str, Any]) -> Principal:
     client = request.get("client")
     if client is None:
-        return Caller("described", jwt=request.get("jwt") or {})
+        return Principal("documented", jwt=request.get("jwt") or {})
     id_ = linked_client({"resourceType": "Client", **client}) if isinstance(client, dict) else None
     if id_ is None:
         raise Invalid(Issue("client must be {id: the id of a Client}", "client"))
     request["client"] = {"id": id_, "resourceType": "Client"}
-    return Caller("described", id_)
+    return Principal("documented", id_)
 
 
 ROUTES = tuple(

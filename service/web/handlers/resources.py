@@ -9,20 +9,20 @@ from urllib.parse import urlencode
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-from service.access.policies import warn_of_links_to
+from service.access.policies.policy_set import warn_of_links_to
 from service.access.types import CLIENT
 from service.errors import Duplicate, Invalid, Issue, ResourceNotFound, StoreUnavailable, VersionConflict
 from service.resources.repository import Repository
-from service.resources.resource import Resource
 from service.resources.schemas import DeleteQuery, NewQuery, ReplacementQuery, SearchQuery
-from service.resources.store import Page
 from service.resources.types import NO_TEXTS, ResourceType
+from service.stores.record import Resource
+from service.stores.store import Page
 from service.web import target
 from service.web.access import client_address, require_permission
 from service.web.background import in_background
 from service.web.conditional import conditional_id, is_known, precondition, replaced_id, versioned
 from service.web.context import CONTEXT
-from service.web.description import IF_ABSENT, IF_NONE_EXIST, described
+from service.web.openapi.metadata import IF_ABSENT, IF_NONE_EXIST, documented
 from service.web.rendering import NO_HEADERS, NO_STORE, render
 from service.web.routing import Guard, Route, mount_prefix
 
@@ -41,7 +41,7 @@ _METHODS_WITH_BODY = frozenset({hdrs.METH_POST, hdrs.METH_PUT, hdrs.METH_PATCH})
 _ANY_ID = "id"
 
 _VERSIONED = (hdrs.ETAG, hdrs.LAST_MODIFIED)
-_answers = partial(described, answer="{kind}", headers=_VERSIONED)
+_answers = partial(documented, answer="{kind}", headers=_VERSIONED)
 _VERSION_ERRORS = (VersionConflict, StoreUnavailable)
 
 
@@ -213,7 +213,7 @@ class ResourceHandlers:
             return web.Response(status=HTTPStatus.NO_CONTENT)
         return self._answer(request, resource)
 
-    @described(
+    @documented(
         "search{kind}",
         "List resources, sorted by id",
         answer="{kind}Bundle",

@@ -9,7 +9,7 @@ from aiohttp import hdrs, web
 
 from service.errors import Invalid, Issue, ResourceNotFound, StoreUnavailable
 from service.resources.host_rules import is_ambiguous
-from service.resources.schemas import DEFAULT_EXPIRATION_SECONDS, Document, Reader, SigningQuery, UploadSchema
+from service.resources.schemas import DEFAULT_EXPIRATION_SECONDS, ParsedBody, Reader, SigningQuery, UploadSchema
 from service.resources.types import AWS_ACCOUNT, AwsAccount
 from service.signing.endpoint import Endpoint
 from service.signing.names import name_issues
@@ -20,7 +20,7 @@ from service.telemetry.metrics import SIGNED
 from service.web import target
 from service.web.access import client_address, require_permission
 from service.web.context import CONTEXT
-from service.web.description import described
+from service.web.openapi.metadata import documented
 from service.web.rendering import render_url
 from service.web.routing import Guard, Route
 
@@ -58,7 +58,7 @@ class SigningRequest(NamedTuple):
 
 
 _signs = partial(
-    described,
+    documented,
     answer="SignedUrl",
     query=SigningQuery,
     headers=(hdrs.CACHE_CONTROL,),
@@ -134,7 +134,7 @@ def _record(request: web.Request, wanted: SigningRequest, account: AwsAccount, e
     SIGNED[wanted.operation.name,].inc()
 
 
-def _filename(body: Document) -> tuple[str, Sequence[Issue]]:
+def _filename(body: ParsedBody) -> tuple[str, Sequence[Issue]]:
     try:
         return _UPLOAD.read(body)["filename"], ()
     except Invalid as error:

@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import hdrs, web
 from marshmallow import EXCLUDE, pre_load
 
-from service.access.callers import Caller, basic_credentials
+from service.access.callers.authenticator import Principal, basic_credentials
 from service.access.types import CLIENT_CREDENTIALS
 from service.errors import (
     Invalid,
@@ -24,7 +24,7 @@ from service.errors import (
 from service.resources.schemas import Reader, Text, WireSchema
 from service.web.access import authorization_header, challenge, client_address
 from service.web.context import CONTEXT, Access
-from service.web.description import described
+from service.web.openapi.metadata import documented
 from service.web.rendering import NO_STORE, render
 from service.web.routing import Guard, Route
 
@@ -67,7 +67,7 @@ _REQUEST = Reader(TokenRequest)
 _REVOCATION = Reader(RevocationRequest)
 
 
-@described(
+@documented(
     "token",
     "Get an access token for a client's credentials",
     answer="Token",
@@ -90,7 +90,7 @@ async def token(request: web.Request) -> web.Response:
     return render(request, body, headers=NO_STORE)
 
 
-@described(
+@documented(
     "revoke",
     "End an access token; one that is unknown has ended",
     answer="Revoked",
@@ -118,7 +118,7 @@ def _access(request: web.Request) -> Access:
     return context.app.access
 
 
-def _audit(request: web.Request, caller: Caller, resource: str, operation: str) -> None:
+def _audit(request: web.Request, caller: Principal, resource: str, operation: str) -> None:
     request[CONTEXT].app.audit.changed(
         caller=caller.name,
         address=client_address(request),

@@ -1,4 +1,4 @@
-"""The OpenAPI document, made of routes, what their handlers are described as, and schemas.
+"""The OpenAPI document, made of routes, what their handlers are documented as, and schemas.
 
 Loaded when it is first asked for. Source: https://spec.openapis.org/oas/v3.1.1
 """
@@ -11,13 +11,12 @@ from typing import Any
 import service
 from service import errors
 from service.access.types import RESOURCE_TYPES
-from service.resources import json_schema
-from service.resources.json_schema import Json
 from service.resources.types import ResourceType
-from service.web.description import Description, description_of
-from service.web.media import BODIES, FORM, MERGE_PATCH
-from service.web.openapi import shapes
-from service.web.openapi.shapes import negotiated, reference
+from service.web.formats.media import BODIES, FORM, MERGE_PATCH
+from service.web.openapi import components, json_schema
+from service.web.openapi.components import negotiated, reference
+from service.web.openapi.json_schema import Json
+from service.web.openapi.metadata import Description, description_of
 from service.web.routing import Guard, Route
 
 _VERSION = "3.1.1"
@@ -36,7 +35,7 @@ _WITH_BODY = (errors.MalformedBody, errors.BodyTooLarge, errors.UnsupportedMedia
 _OF_CALLERS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS)
 _TOLD = ("X-Request-Id", "X-Duration")
 _BODILESS = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED, HTTPStatus.TEMPORARY_REDIRECT})
-_HEADERS = {name.lower(): name for name in shapes.HEADERS}
+_HEADERS = {name.lower(): name for name in components.HEADERS}
 _PLACE = re.compile(r"\{(\w+)\}")
 
 
@@ -54,15 +53,15 @@ def document(routes: Iterable[Route], *, server: str) -> Json:
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": server}],
-        "security": [{}, *({name: []} for name in shapes.SECURITY_SCHEMES)],
+        "security": [{}, *({name: []} for name in components.SECURITY_SCHEMES)],
         "tags": [{"name": name} for name in dict.fromkeys(_tag(route) for route in routes)],
         "paths": paths,
         "components": {
-            "schemas": {**shapes.SCHEMAS, **_resource_schemas()},
-            "responses": {name: _error(meaning, headers) for name, meaning, headers in shapes.ERRORS.values()},
-            "parameters": shapes.PARAMETERS,
-            "headers": shapes.HEADERS,
-            "securitySchemes": shapes.SECURITY_SCHEMES,
+            "schemas": {**components.SCHEMAS, **_resource_schemas()},
+            "responses": {name: _error(meaning, headers) for name, meaning, headers in components.ERRORS.values()},
+            "parameters": components.PARAMETERS,
+            "headers": components.HEADERS,
+            "securitySchemes": components.SECURITY_SCHEMES,
         },
     }
 
@@ -75,7 +74,7 @@ def _resource_schemas() -> Json:
         schemas |= {
             type_.kind: json_schema.of_answer(type_),
             f"{type_.kind}Created": json_schema.of_new(type_),
-            f"{type_.kind}Bundle": shapes.bundle(type_.kind),
+            f"{type_.kind}Bundle": components.bundle(type_.kind),
             f"{type_.kind}Patch": body,
             f"{type_.kind}Replacement": whole,
             f"{type_.kind}New": json_schema.with_id(whole, required=False),
@@ -135,7 +134,7 @@ def _operation_id(route: Route, name: str) -> str:
 
 def _parameters(route: Route, description: Description) -> list[Json]:
     places = [
-        {"name": name, "in": "path", "required": True, **shapes.PATH_PARAMETERS[name]}
+        {"name": name, "in": "path", "required": True, **components.PATH_PARAMETERS[name]}
         for name in _PLACE.findall(route.pattern)
     ]
     every = ["X-Request-Id"] if route.fixed_media_type else ["_format", "_pretty", "X-Request-Id"]
@@ -168,7 +167,7 @@ def _responses(route: Route, description: Description, answer: str) -> Json:
     if route.guard is not Guard.PUBLIC:
         statuses |= {int(status) for status in _OF_CALLERS}
     for status in sorted(statuses):
-        name, meaning, headers = shapes.ERRORS[status]
+        name, meaning, headers = components.ERRORS[status]
         oauth = _error(meaning, headers, schema="OAuthError")
         responses[str(status)] = oauth if route.oauth else reference("responses", name)
     return responses

@@ -1,0 +1,214 @@
+"""From the text of an environment variable to a value: marshmallow fields and rules, with messages for operators.
+
+A message completes a sentence that begins with the variable's name. Of values, it repeats hosts, addresses and origins
+alone, without user info.
+"""
+
+import re
+from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any
+
+from marshmallow import ValidationError, fields, validate
+
+from service.endpoints import ends_in_number, parse_host
+from service.settings.origins import ascii_name, check_origin
+
+SHORTEST_ROOT_SECRET = 16
+AWS = "aws"
+
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
+_SUFFIX = "*."
+_MAX_SHOWN = 100
+_MAPPED = IPv6Network("::ffff:0:0/96")
+
+
+class WholeNumber(fields.Integer):
+    default_error_messages = {"invalid": "must be a whole number"}
+
+    def _deserialize(self, value: str, attr: str | None, data: Any, **kwargs: Any) -> int:
+        # int() takes '8_080', ' 8080' and other scripts' digits too.
+        if not re.fullmatch("[0-9]{1,12}", value):
+            raise self.make_error("invalid")
+        return super()._deserialize(value, attr, data, **kwargs) or 0
+
+
+class Port(WholeNumber):
+    def _deserialize(self, value: str, attr: str | None, data: Any, **kwargs: Any) -> int:
+        if value.startswith("tcp://"):
+            raise ValidationError(
+                "looks like a Kubernetes service link; rename the Service or set enableServiceLinks: false on the pod"
+            )
+        number = super()._deserialize(value, attr, data, **kwargs)
+        return validate.Range(0, 65535, error="must be from 0 to 65535")(number)
+
+
+class OptionalPort(Port):
+    def _deserialize(self, value: str, attr: str | None, data: Any, **kwargs: Any) -> int | None:  # type: ignore[override]
+        return super()._deserialize(value, attr, data, **kwargs) if value else None
+
+
+class Octal(fields.String):
+    def _deserialize(self, value: str, attr: str | None, data: Any, **kwargs: Any) -> int:  # type: ignore[override]
+        del attr, data, kwargs
+        mode = int(value, 8) if re.fullmatch("[0-7]{1,4}", value) else -1
+        return validate.Range(0, 0o777, error="must be an octal file mode such as 0660")(mode)
+
+
+class Flag(fields.Boolean):
+    truthy = {"true"}
+    falsy = {"false"}
+    default_error_messages = {"invalid": "must be true or false"}
+
+    def _deserialize(self, value: str, attr: str | None, data: Any, **kwargs: Any) -> bool:
+        return super()._deserialize(value.lower(), attr, data, **kwargs)
+
+
+class WordList(fields.List[str]):
+    def _deserialize(self, value: str, attr: str | None, data: Any, **kwargs: Any) -> tuple[str, ...]:  # type: ignore[override]
+        words = [word.strip() for word in value.split(",") if word.strip()]
+        return tuple(word for word in super()._deserialize(words, attr, data, **kwargs) if word)
+
+
+class Entry(fields.String):
+    """An entry of a list, which ``read`` turns into its canonical form. It raises ValueError with the rule."""
+
+    def __init__(self, read: Callable[[str], str]) -> None:
+        super().__init__()
+        self._read = read
+
+    def _deserialize(self, value: str, attr: str | None, data: Any, **kwargs: Any) -> str:
+        del attr, data, kwargs
+        try:
+            if any(map(str.isspace, value)):
+                raise ValueError("must have no space in it: separate entries by commas")  # noqa: TRY301 - one message
+            return self._read(value)
+        except ValueError as rule:
+            raise ValidationError(f"has {_shown(value)}, which {rule}") from None
+
+
+def number(at_least: int, at_most: int) -> fields.Field[int]:
+    rule = validate.Range(at_least, at_most, error=f"must be from {at_least} to {at_most}")
+    return WholeNumber(validate=rule)
+
+
+class LowerCase(fields.String):
+    def _deserialize(self, value: str, attr: str | None, data: Any, **kwargs: Any) -> str:
+        return super()._deserialize(value.lower(), attr, data, **kwargs) or ""
+
+
+def choice(*words: str) -> fields.Field[str]:
+    return LowerCase(validate=validate.OneOf(words, error=f"must be one of: {', '.join(filter(None, words))}"))
+
+
+def root_secret(secret: str) -> None:
+    if 0 < len(secret) < SHORTEST_ROOT_SECRET:
+        raise ValidationError(f"must be at least {SHORTEST_ROOT_SECRET} characters; openssl rand -base64 32 makes one")
+    if not secret.isprintable() or secret != secret.strip():
+        raise ValidationError("must have no invisible character, and no space at an end: it was pasted with one")
+
+
+def listening_host(host: str) -> None:
+    if is_ip_address(host):
+        mapped = _mapped(host)
+        if mapped:
+            # A socket for IPv6 alone, as ours are, cannot have such an address.
+            raise ValidationError(f"must be an IPv4 address if it stands for one: write {mapped}")
+    # The system would read 127.1 or 0x7f000001 as an address.
+    elif not _HOST_NAME.fullmatch(host) or ends_in_number(host):
+        raise ValidationError(
+            "must be a host name, or an IP address such as 127.0.0.1 or ::1, without scheme, brackets and port"
+        )
+
+
+def is_ip_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def allowed_host(text: str) -> str:
+    """``aws``, ``*.name``, or a host with or without a port, as ``parse_host`` makes it canonical."""
+    if text.lower() == AWS:
+        return AWS
+    is_suffix = text.startswith(_SUFFIX)
+    rest = text.removeprefix(_SUFFIX)
+    _check_spelling(text, rest)
+    # Whatever a suffix ends, must be a host.
+    host = parse_host(f"x.{rest}" if is_suffix else rest)
+    if is_suffix:
+        suffix = f"{_SUFFIX}{host.name.removeprefix('x.')}"
+        if host.port:
+            raise ValueError(f"must have no port behind a suffix: write {suffix}, which is for every port")
+        return suffix
+    canonical = host.name if host.port is None else f"{host.name}:{host.port}"
+    if host.scheme:
+        raise ValueError(f"must have no scheme and no path: write {canonical}")
+    return canonical
+
+
+def _check_spelling(text: str, rest: str) -> None:
+    """ValueError where the rule for an account's host would not say what to write here."""
+    if "*" in rest:
+        raise ValueError("must have a * at its front alone, such as *.example.com; leave the list empty for any host")
+    if rest.startswith(".") and rest == text:
+        raise ValueError(f"must have a * before its dot: write *{text}")
+    if "/" in rest and "://" not in rest:
+        raise ValueError("must be one host, without a path; name each address of a network")
+    name = rest.partition(":")[0]
+    if written := None if name.isascii() else ascii_name(name):
+        raise ValueError(f"must be ASCII: write {text.replace(name, written)}")
+    if rest.count(":") > 1 and is_ip_address(rest):
+        raise ValueError(f"must be in brackets as an IPv6 address: write {_mapped(rest) or f'[{ip_address(rest)}]'}")
+
+
+def origin(text: str) -> str:
+    """An origin as browsers send it."""
+    check_origin(text)
+    return text
+
+
+def proxy(text: str) -> str:
+    """``unix``, an address or a network. Connections and headers never have an IPv4 address in IPv6 form."""
+    if text == "unix":
+        return text
+    try:
+        network = ip_network(text)
+    except ValueError:
+        raise ValueError(_proxy_rule(text)) from None
+    if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
+        ipv4 = IPv4Network((int(network.network_address) & 0xFFFF_FFFF, network.prefixlen - _MAPPED.prefixlen))
+        if ipv4.prefixlen:
+            raise ValueError(f"must be IPv4 if it stands for it: write {_short(ipv4)}")
+        network = ipv4
+    if network.prefixlen == 0:
+        raise ValueError("must not trust every address, or clients could choose their own")
+    return text
+
+
+def _proxy_rule(text: str) -> str:
+    try:
+        network = ip_network(text, strict=False)
+    except ValueError:
+        return "must be an address, a CIDR such as 10.0.0.0/8, or unix"
+    return f"must be the first address of its network: write {network}, or {text.partition('/')[0]} alone"
+
+
+def _short(network: IPv4Network) -> str:
+    return str(network.network_address if network.prefixlen == network.max_prefixlen else network)
+
+
+def _mapped(address: str) -> str | None:
+    """The IPv4 address that an IPv6 address stands for."""
+    parsed = ip_address(address)
+    return str(parsed.ipv4_mapped) if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped else None
+
+
+def _shown(entry: str) -> str:
+    """An entry in one line. What stands before an @ may be a password."""
+    hidden, at, rest = entry.rpartition("@")
+    del hidden
+    text = f"...@{rest}" if at else entry
+    return repr(text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}...")

@@ -1,0 +1,111 @@
+"""JSON bytes to plain data and back, within the limits of a body."""
+
+import json
+import math
+from collections import Counter
+from typing import Any, NoReturn
+
+from service import json_text
+from service.errors import MalformedBody
+from service.web.formats.limits import (
+    EMPTY,
+    LONE_SURROGATE,
+    MAX_DEPTH,
+    MAX_NODES,
+    NO_OBJECT,
+    TOO_DEEP,
+    TOO_MANY,
+    decode,
+    duplicate,
+)
+
+_BLANK = b" \t\r\n"
+
+
+def load_json(body: bytes) -> dict[str, Any]:
+    """Read one JSON object. Numbers, booleans and null keep their types.
+
+    Raises:
+        MalformedBody: for anything else, and for whatever ``limits`` and RFC 8259 (section 4, 6, 8) advise against.
+    """
+    text = decode(body)
+    _bound(body)
+    try:
+        data = _decoder.decode(text)
+    except json.JSONDecodeError as error:
+        if not text.strip():
+            raise MalformedBody(EMPTY) from None
+        raise MalformedBody(error.msg.removesuffix(" at").rstrip(": "), error.lineno, error.colno) from None
+    if type(data) is not dict:
+        raise MalformedBody(NO_OBJECT, 1, 1)
+    if b"\\ud" in body or b"\\uD" in body:
+        _refuse_lone_surrogates(data)
+    return data
+
+
+def dump_json(data: object, *, pretty: bool = False) -> bytes:
+    """Write JSON: compact, or indented by 2; unicode as it is. Raises ValueError for NaN and infinities."""
+    return (_pretty if pretty else _compact).encode(data).encode()
+
+
+def _bound(body: bytes) -> None:
+    """Refuse too deep and too many before decoding, which would recurse and allocate first."""
+    opened = body.count(b"{") + body.count(b"[")
+    if opened <= MAX_DEPTH and opened + body.count(b",") + body.count(b":") < MAX_NODES:
+        return
+    # Most of that may be inside strings, and each string is a node.
+    skeleton, strings = json_text.STRING.subn(b"0", body, count=MAX_NODES + 1)
+    skeleton = skeleton.translate(None, _BLANK)
+    if strings > MAX_NODES or _nodes(skeleton) > MAX_NODES:
+        raise MalformedBody(TOO_MANY)
+    if json_text.is_too_deep(skeleton):
+        raise MalformedBody(TOO_DEEP)
+
+
+def _nodes(skeleton: bytes) -> int:
+    """Keys and values: one begins the body, one follows every comma, colon and bracket that is not closed at once."""
+    opened = skeleton.count(b"{") + skeleton.count(b"[")
+    empty = skeleton.count(b"{}") + skeleton.count(b"[]")
+    return 1 + skeleton.count(b",") + skeleton.count(b":") + opened - empty
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        counts = Counter(key for key, _ in pairs)
+        raise MalformedBody(duplicate(counts.most_common(1)[0][0]))
+    return members
+
+
+def _integer(text: str) -> int:
+    return int(_number(text))
+
+
+def _float(text: str) -> float:
+    number = float(_number(text))
+    if math.isinf(number):
+        raise MalformedBody("a number too large")
+    return number
+
+
+def _number(text: str) -> str:
+    try:
+        return json_text.bounded(text)
+    except ValueError as error:
+        raise MalformedBody(str(error)) from None
+
+
+def _constant(name: str) -> NoReturn:
+    raise MalformedBody(f"{name} is not JSON")
+
+
+def _refuse_lone_surrogates(data: dict[str, Any]) -> None:
+    try:
+        dump_json(data)
+    except UnicodeEncodeError:
+        raise MalformedBody(LONE_SURROGATE) from None
+
+
+_decoder = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant)
+_compact = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"))
+_pretty = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, indent=2)

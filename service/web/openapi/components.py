@@ -1,0 +1,247 @@
+"""What answers look like that are no resource, and what responses have in common, as OpenAPI objects. Pure data."""
+
+from typing import Any
+
+from service.access.types import REQUEST_NAMES
+from service.resources.schemas import UploadSchema
+from service.signing.names import BUCKET_PATTERN, KEY_PATTERN
+from service.stores.record import ID
+from service.web.formats.media import ANSWERS
+from service.web.handlers.client_secrets import Rotation
+from service.web.openapi.json_schema import of_body
+from service.web.openapi.metadata import IF_ABSENT
+
+Json = dict[str, Any]
+
+
+def record(required: Json, optional: Json | None = None) -> Json:
+    """An object of exactly these properties."""
+    return {
+        "type": "object",
+        "properties": {**required, **(optional or {})},
+        "required": list(required),
+        "additionalProperties": False,
+    }
+
+
+def negotiated(schema: Json, **facts: Any) -> Json:
+    """The content of an answer in any of the types that can be negotiated."""
+    return {name: {"schema": schema, **facts} for name in ANSWERS}
+
+
+def reference(kind: str, name: str) -> Json:
+    return {"$ref": f"#/components/{kind}/{name}"}
+
+
+def _upload() -> Json:
+    body = of_body(UploadSchema)
+    body["properties"]["filename"]["pattern"] = f"^{KEY_PATTERN}$"
+    return body
+
+
+_TEXT: Json = {"type": "string"}
+_OPTIONAL: Json = {"type": ["string", "null"]}
+_PASS_OR: Json = {"type": "string", "enum": ["pass", "warn", "fail"]}
+_ABOUT = {"version": _TEXT, "commit": _TEXT, "python": _TEXT}
+
+_REQUEST_PARTS: dict[str, Json] = {"request-method": _TEXT, "uri": _TEXT}
+
+OUTCOME = record(
+    {
+        "resourceType": {"const": "OperationOutcome"},
+        "id": {"type": "string", "description": "the first issue's code"},
+        "text": record({"status": {"const": "generated"}, "div": _TEXT}),
+        "issue": {
+            "type": "array",
+            "minItems": 1,
+            "items": record(
+                {"severity": {"const": "fatal"}, "code": _TEXT, "diagnostics": _TEXT},
+                {
+                    "expression": {
+                        "type": "array",
+                        "items": _TEXT,
+                        "description": "the field or query parameter at fault",
+                    }
+                },
+            ),
+        },
+    }
+)
+
+OAUTH_ERROR = {
+    **OUTCOME,
+    "properties": {**OUTCOME["properties"], "error": _TEXT, "error_description": _TEXT},
+    "required": [*OUTCOME["required"], "error", "error_description"],
+}
+
+SCHEMAS: dict[str, Json] = {
+    "OperationOutcome": OUTCOME,
+    "OAuthError": OAUTH_ERROR,
+    "Upload": _upload(),
+    "SignedUrl": record({"url": {"type": "string", "format": "uri"}}),
+    "Status": record({"status": {"const": "pass"}}),
+    "Version": record(_ABOUT),
+    "Health": record(
+        {
+            "status": {"type": "string", "enum": ["pass", "warn"]},
+            "description": _TEXT,
+            "about": record(_ABOUT),
+            "checks": {"type": "object", "additionalProperties": record({"status": _PASS_OR}, {"output": _TEXT})},
+        }
+    ),
+    "TokenRequest": {
+        **record(
+            {"grant_type": {"const": "client_credentials"}},
+            {"client_id": _OPTIONAL, "client_secret": _OPTIONAL, "scope": _OPTIONAL},
+        ),
+        "additionalProperties": True,
+    },
+    "Token": record({"token_type": {"const": "Bearer"}, "access_token": _TEXT, "expires_in": {"type": "integer"}}),
+    "RevocationRequest": {
+        **record({"token": {**_TEXT, "minLength": 1}}, {"client_id": _OPTIONAL, "client_secret": _OPTIONAL}),
+        "additionalProperties": True,
+    },
+    "Revoked": record({}),
+    "Rotation": of_body(Rotation),
+    "RotatedSecret": record({"secret": _TEXT, "previous-expires": {"type": "string", "format": "date-time"}}),
+    "DescribedRequest": {
+        "type": "object",
+        "properties": {name: _REQUEST_PARTS.get(name, {"type": ["object", "null"]}) for name in sorted(REQUEST_NAMES)},
+        "additionalProperties": False,
+    },
+    "Explanation": record(
+        {"allowed": {"type": "boolean"}},
+        {
+            "policy": _TEXT,
+            "reason": _TEXT,
+            "policies": {"type": "array", "items": record({"policy": _TEXT, "mismatch": _TEXT})},
+        },
+    ),
+    "Text": _TEXT,
+    "OpenApi": {"type": "object", "required": ["openapi", "info", "paths"]},
+}
+
+
+def bundle(kind: str) -> Json:
+    """A page of a listing."""
+    relation = {"type": "string", "enum": ["first", "self", "next", "previous", "last"]}
+    entry = record({"fullUrl": _TEXT, "resource": reference("schemas", kind)})
+    return record(
+        {
+            "resourceType": {"const": "Bundle"},
+            "type": {"const": "searchset"},
+            "total": {"type": "integer", "minimum": 0},
+            "link": {"type": "array", "items": record({"relation": relation, "url": _TEXT})},
+        },
+        {"entry": {"type": "array", "items": entry, "description": "absent where only the total is asked for"}},
+    )
+
+
+_ID = {"type": "string", "pattern": f"^{ID.pattern}$"}
+
+PATH_PARAMETERS: dict[str, Json] = {
+    "id": {"description": "The resource's id.", "schema": _ID, "example": "my-account"},
+    "account": {"description": "The AwsAccount's id.", "schema": _ID, "example": "my-account"},
+    "bucket": {
+        "description": "A bucket's name: no ARN and no directory bucket.",
+        "schema": {"type": "string", "pattern": f"^{BUCKET_PATTERN}$"},
+        "example": "my-bucket",
+    },
+    "key": {
+        "description": "All the rest of the path, percent-decoded exactly once as UTF-8: slashes may stand as they are."
+        " 1 to 1024 bytes, no NUL, no . or .. segment.",
+        "schema": {"type": "string", "pattern": f"^{KEY_PATTERN}$"},
+        "example": "example.txt",
+    },
+}
+
+# A name as it is asked for first, then its media type.
+_FORMATS = ["json", "yaml", *ANSWERS]
+
+PARAMETERS: dict[str, Json] = {
+    "_format": {
+        "name": "_format",
+        "in": "query",
+        "description": "The answer's format, whatever Accept says.",
+        "schema": {"type": "string", "enum": _FORMATS},
+    },
+    "_pretty": {
+        "name": "_pretty",
+        "in": "query",
+        "description": "Whether JSON is indented.",
+        "schema": {"type": "boolean", "default": False},
+    },
+    "X-Request-Id": {
+        "name": "X-Request-Id",
+        "in": "header",
+        "description": "Taken as the request's id if it is 1 to 128 of A-Z a-z 0-9 . _ -; otherwise one is made.",
+        "schema": _TEXT,
+    },
+    "If-Match": {
+        "name": "If-Match",
+        "in": "header",
+        "description": 'The version that must be there: W/"3", "3" or 3; * for any.',
+        "schema": _TEXT,
+    },
+    "If-None-Match": {
+        "name": "If-None-Match",
+        "in": "header",
+        "description": "The version that the client knows already.",
+        "schema": _TEXT,
+    },
+    "If-None-Exist": {
+        "name": "If-None-Exist",
+        "in": "header",
+        "description": "The id that must not exist for anything to be created.",
+        "schema": {"type": "string", "pattern": rf"^\??_id={ID.pattern}$", "examples": ["_id=my-account"]},
+    },
+    IF_ABSENT: {
+        "name": "If-None-Match",
+        "in": "header",
+        "description": "The resource must not exist.",
+        "schema": {"const": "*"},
+    },
+}
+
+HEADERS: dict[str, Json] = {
+    "X-Request-Id": {"description": "The request's id, as the log has it.", "schema": _TEXT, "required": True},
+    "X-Duration": {"description": "The time taken, in milliseconds.", "schema": {"type": "number"}, "required": True},
+    "ETag": {"description": "The version.", "schema": _TEXT, "required": True},
+    "Last-Modified": {"description": "When it was last changed.", "schema": _TEXT, "required": True},
+    "Location": {
+        "description": "Where it is.",
+        "schema": {"type": "string", "format": "uri-reference"},
+        "required": True,
+    },
+    "Cache-Control": {"description": "Whether it may be kept.", "schema": _TEXT, "required": True},
+    "Retry-After": {"description": "Seconds until another try.", "schema": {"type": "integer"}, "required": True},
+    "WWW-Authenticate": {"description": "What credentials are asked for.", "schema": _TEXT},
+    "Allow": {"description": "The methods that the path has.", "schema": _TEXT, "required": True},
+}
+
+# Status, to the name in the document, the meaning, and the headers that are told with it.
+ERRORS: dict[int, tuple[str, str, tuple[str, ...]]] = {
+    400: (
+        "Malformed",
+        "Cannot be read: body, percent-encoding, a query parameter unknown or given twice, an unsupported condition",
+        (),
+    ),
+    401: ("Unauthenticated", "No or wrong credentials", ("WWW-Authenticate",)),
+    403: ("Forbidden", "Not allowed to this caller, or a foreign Host or Origin", ()),
+    404: ("NotFound", "No such resource", ()),
+    405: ("MethodNotAllowed", "A method that the path does not have", ("Allow",)),
+    406: ("NotAcceptable", "Nothing that _format or Accept allows can be sent", ()),
+    409: ("Duplicate", "The id exists", ()),
+    412: ("VersionConflict", "What is stored is not what the precondition asks for", ()),
+    413: ("BodyTooLarge", "The body is larger than SIGNER_MAX_BODY", ()),
+    415: ("UnsupportedMediaType", "The body's Content-Type or Content-Encoding cannot be read", ()),
+    422: ("Invalid", "Can be read and is not valid: one issue a fault, all faults at once", ()),
+    429: ("Throttled", "Over a limit", ("Retry-After",)),
+    500: ("Internal", "A fault of the service; the log tells more under the request's id", ()),
+    503: ("StoreUnavailable", "The account store cannot be reached, or is too busy", ("Retry-After",)),
+}
+
+SECURITY_SCHEMES: dict[str, Json] = {
+    "basic": {"type": "http", "scheme": "basic", "description": "A Client's id and secret."},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A token from POST /auth/token, or an issuer's JWT."},
+}

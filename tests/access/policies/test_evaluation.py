@@ -1,0 +1,92 @@
+import pytest
+
+from service.access.policies import evaluation as evaluation_module
+from service.access.policies.evaluation import Evaluation, TooMuchTime, TooMuchWork
+from service.access.policies.matcho import compile_pattern
+from service.access.policies.policy_set import PolicySet
+from service.access.policies.regex import Program
+from service.access.types import AccessPolicy
+
+
+class Engine:
+    """Finds something in every text, and counts how often it is asked."""
+
+    def __init__(self):
+        self.searches = 0
+
+    def find(self, text):
+        self.searches += 1
+        return text
+
+
+@pytest.fixture
+def engine():
+    return Engine()
+
+
+def test_a_search_that_may_take_too_long_is_not_begun(engine):
+    small, large = Program(engine.find, 1), Program(engine.find, 1_000_000_000)
+    evaluation = Evaluation({}, seconds=60)
+
+    assert evaluation.search("small", small, "a" * 1000)
+    with pytest.raises(TooMuchTime):
+        evaluation.search("large", large, "a" * 1000)
+    assert engine.searches == 1
+
+
+def test_a_text_that_has_been_searched_is_not_searched_again(engine):
+    evaluation = Evaluation({}, seconds=60)
+    found = [evaluation.search("x", Program(engine.find, instructions), "a" * 1000) for instructions in (1, 10**9)]
+
+    assert found == [True, True]
+    assert engine.searches == 1
+
+
+def test_without_a_limit_every_search_is_made(engine):
+    assert Evaluation({}).search("large", Program(engine.find, 1_000_000_000), "a" * 8000)
+
+
+@pytest.mark.parametrize("operator", ["$every", "$contains"])
+def test_the_elements_of_a_list_take_time(operator):
+    pattern = compile_pattern({"body": {"names": {operator: "#a"}}})
+    asked = {"body": {"names": ["a"] * 1000}}
+
+    with pytest.raises(TooMuchTime):
+        pattern.matches(Evaluation(asked, seconds=0))
+    assert pattern.matches(Evaluation(asked))
+
+
+def test_each_policy_takes_time():
+    rules = PolicySet([AccessPolicy(id="a", engine="matcho", pattern=compile_pattern({"uri": "/x"}))])
+
+    with pytest.raises(TooMuchTime):
+        rules.first_match({"uri": "/x"}, seconds=0)
+    assert rules.first_match({"uri": "/x"}, seconds=60) == "a"
+
+
+class CountedList(list):
+    reads = 0
+
+    def __iter__(self):
+        type(self).reads += 1
+        return super().__iter__()
+
+
+def test_a_list_is_read_once_for_all_who_ask_for_a_text_in_it():
+    groups = CountedList(f"group-{number}" for number in range(2000))
+    evaluation = Evaluation({"jwt": {"groups": groups}})
+    patterns = [compile_pattern({"jwt": {"groups": {"$contains": f"group-{number}"}}}) for number in range(1000, 3000)]
+
+    assert sum(pattern.matches(evaluation) for pattern in patterns) == 1000
+    assert CountedList.reads == 1
+
+
+@pytest.mark.parametrize("operator", ["$contains", "$every"])
+def test_so_many_list_elements_are_looked_at(monkeypatch, operator):
+    monkeypatch.setattr(evaluation_module, "MAX_ELEMENTS", 10)
+    pattern = compile_pattern({"body": {"x": {operator: "#a"}}})
+    evaluation = Evaluation({"body": {"x": ["b"] * 6}})
+
+    assert not pattern.matches(evaluation)
+    with pytest.raises(TooMuchWork, match="look at more than 10 list elements"):
+        pattern.matches(evaluation)

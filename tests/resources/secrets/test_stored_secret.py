@@ -1,0 +1,58 @@
+import pytest
+from support.hashes import scrypt_text
+
+from service.resources.secrets.stored_secret import HashedSecret, StoredSecret, new_secret
+
+OLD, NEW = HashedSecret("old", "$argon2id$old"), HashedSecret("new", "$argon2id$new")
+BOTH = StoredSecret(NEW, OLD, 1000)
+
+
+@pytest.mark.parametrize("stored", [StoredSecret(NEW), BOTH])
+def test_what_is_written_is_read_again(stored):
+    assert StoredSecret.parse(str(stored)) == stored
+
+
+def test_the_longest_text_is_as_long_as_the_schema_allows():
+    longest = StoredSecret(HashedSecret("f" * 64, "h" * 97), HashedSecret("f" * 64, scrypt_text("x")), 10**12)
+
+    assert len(str(longest)) <= 512
+
+
+@pytest.mark.parametrize("text", [scrypt_text("x"), "", "plain text", "v2", "v2 a", "v2 a b c", "v3 a b", "\udcff"])
+def test_any_other_text_is_a_hash_with_a_fingerprint_of_its_own(text):
+    stored = StoredSecret.parse(text)
+
+    assert stored.current.hash == text
+    assert stored.previous is None
+    assert len(stored.current.fingerprint) == 64
+    assert stored.current.fingerprint != StoredSecret.parse(f"{text}x").current.fingerprint
+
+
+@pytest.mark.parametrize("expires", ["", "x", "-1", "1e9", "\u0661"])
+def test_an_end_that_is_none_has_come(expires):
+    assert StoredSecret.parse(f"v2 new $argon2id$new {expires} old $argon2id$old") == StoredSecret(NEW)
+
+
+def test_the_secret_before_is_valid_until_it_expires():
+    assert [len(BOTH.valid_at(instant)) for instant in (999.9, 1000)] == [2, 1]
+    assert BOTH.valid_at(0)[0] is NEW
+
+
+def test_a_hash_is_replaced_under_the_same_fingerprint():
+    assert BOTH.with_hash(NEW, "x") == StoredSecret(HashedSecret("new", "x"), OLD, 1000)
+    assert BOTH.with_hash(OLD, "x") == StoredSecret(NEW, HashedSecret("old", "x"), 1000)
+
+
+def test_a_hash_that_has_gone_is_not_replaced():
+    assert BOTH.with_hash(HashedSecret("new", "$argon2id$other"), "x") is None
+    assert StoredSecret(NEW).with_hash(OLD, "x") is None
+
+
+def test_fingerprints_and_secrets_are_random():
+    assert len({HashedSecret.new("x").fingerprint for _ in range(100)}) == 100
+    assert len({new_secret() for _ in range(100)}) == 100
+    assert len(new_secret()) == 43
+
+
+def test_no_representation_holds_a_hash():
+    assert "argon2id" not in repr(BOTH)

@@ -1,0 +1,326 @@
+"""What a client may do with its connection: hold it, fill it, end half of it."""
+
+import asyncio
+import errno
+import json
+import re
+import resource
+import socket
+import time
+from contextlib import AsyncExitStack, ExitStack, suppress
+
+import pytest
+from aiohttp import web
+from processes import ServiceProcess, read_to_end
+from support.waiting import eventually, until
+
+from service.serving import connections
+
+GET = b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+LAST = b"GET /nope HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+PUT = b"PUT /AwsAccount HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
+IDLE_SECONDS = 2
+
+
+@pytest.fixture(scope="module")
+def strict():
+    """The service with short patience."""
+    process = ServiceProcess(SIGNER_IDLE_SECONDS=str(IDLE_SECONDS))
+    yield process
+    assert process.stop() == 0
+
+
+@pytest.fixture
+async def serve():
+    """Serves connections of ours in front of a handler, and tells the port."""
+    async with asyncio.timeout(30):
+        async with AsyncExitStack() as stack:
+
+            async def start(handler, *, limit=10, idle_seconds=60):
+                app = web.Application()
+                app.router.add_get("/{any:.*}", handler)
+                runner = web.AppRunner(app, shutdown_timeout=1)
+                stack.push_async_callback(runner.cleanup)
+                await runner.setup()
+                bound = socket.create_server(("127.0.0.1", 0))
+                listener = connections.Listener(runner, bound, limit=limit, keepalive_timeout=idle_seconds)
+                stack.callback(listener.close)
+                await listener.start()
+                return bound.getsockname()[1]
+
+            yield start
+
+
+def statuses(answer):
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+) ", answer)]
+
+
+def drip(opened, octet):
+    for connection in opened:
+        with suppress(OSError):
+            connection.sendall(octet)
+
+
+def closed(connection):
+    with suppress(BlockingIOError):
+        connection.setblocking(False)  # noqa: FBT003 - the standard library's
+        try:
+            return connection.recv(1) == b""
+        except ConnectionResetError:
+            return True
+    return False
+
+
+@pytest.mark.heavy
+def test_two_hundred_slow_heads_are_gone_in_time_and_others_served(strict):
+    with ExitStack() as stack:
+        silent, partial, in_a_header, second = (
+            [stack.enter_context(strict.connect()) for _ in range(50)] for _ in range(4)
+        )
+        drip(partial, b"GET /li")
+        drip(in_a_header, b"GET /live HTTP/1.1\r\nX: a")
+        drip(second, GET + b"GET /li")
+        assert all(statuses(connection.recv(4096)) == [200] for connection in second)
+
+        def all_are_closed():
+            # What they go on sending gives them no more time.
+            drip(partial + in_a_header + second, b"a")
+            assert statuses(strict.exchange(LAST)) == [404]
+            return all(map(closed, silent + partial + in_a_header + second))
+
+        assert eventually(all_are_closed)
+        assert statuses(strict.exchange(LAST)) == [404]
+
+
+@pytest.fixture
+async def echo(serve):
+    """The port of a service that answers with how much it was sent."""
+
+    async def handler(request):
+        return web.Response(text=str(len(await request.read())))
+
+    return await serve(handler)
+
+
+@pytest.mark.parametrize("before", [b"", GET, PUT.replace(b"PUT /AwsAccount", b"GET /x") + b"x" * 100])
+async def test_a_head_has_so_many_bytes_at_most(echo, before):
+    reader, writer = await asyncio.open_connection("127.0.0.1", echo)
+    writer.write(before)
+    if before:
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        await reader.read(100)
+    writer.write(b"GET /x HTTP/1.1\r\nHost: localhost\r\n")
+    for number in range(9):
+        writer.write(b"X-%d: %s\r\n" % (number, b"a" * 4000))
+        await asyncio.sleep(0.01)
+    answer = await asyncio.wait_for(reader.read(), 5)
+
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert b"X-Content-Type-Options: nosniff" in answer
+    writer.close()
+
+
+async def test_a_head_that_is_not_too_long_is_read_however_it_arrives(echo):
+    reader, writer = await asyncio.open_connection("127.0.0.1", echo)
+    for _ in range(3):
+        head = b"GET /x HTTP/1.1\r\nHost: localhost\r\n" + b"".join(
+            b"X-%d: %s\r\n" % (n, b"a" * 4000) for n in range(7)
+        )
+        for start in range(0, len(head), 5000):
+            writer.write(head[start : start + 5000])
+            await asyncio.sleep(0.01)
+        writer.write(b"\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        await reader.read(100)
+    writer.close()
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_the_bytes_of_bodies_are_no_head(echo, chunked):
+    piece, times = b"x" * 50_000, 8
+    head = b"GET /x HTTP/1.1\r\nHost: localhost\r\n"
+    head += b"Transfer-Encoding: chunked\r\n\r\n" if chunked else b"Content-Length: %d\r\n\r\n" % (len(piece) * times)
+    reader, writer = await asyncio.open_connection("127.0.0.1", echo)
+    for _ in range(2):
+        writer.write(head)
+        for _ in range(times):
+            writer.write(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
+            await asyncio.sleep(0.01)
+        writer.write(b"0\r\n\r\n" if chunked else b"")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        assert await reader.read(100) == b"400000"
+    writer.close()
+
+
+async def test_many_requests_that_come_at_once_are_no_head(echo):
+    reader, writer = await asyncio.open_connection("127.0.0.1", echo)
+    writer.write(GET * 5000 + LAST)
+    answers = await asyncio.wait_for(reader.read(), 20)
+
+    assert statuses(answers) == [200] * 5001
+    writer.close()
+
+
+async def test_a_first_request_has_less_time_than_the_next(serve, monkeypatch):
+    async def handler(request):
+        return web.Response()
+
+    over, expect_first = [], connections.Connection._expect_first
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.05)
+
+    def note(connection):
+        over.append(connection)
+
+    monkeypatch.setattr(connections.Connection, "_expect_first", note)
+    port = await serve(handler)
+    (first, silent), (second, asking) = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+    asking.write(GET)
+    assert statuses(await second.readuntil(b"\r\n\r\n")) == [200]
+    await until(lambda: len(over) == 2)
+    for connection in over:
+        expect_first(connection)
+
+    assert await first.read() == b""
+    asking.write(GET)
+    assert statuses(await second.readuntil(b"\r\n\r\n")) == [200]
+    silent.close()
+    asking.close()
+
+
+def test_who_only_listens_is_answered_in_full_and_in_order(service):
+    with service.connect() as connection:
+        connection.sendall(GET * 20 + PUT.replace(b"100", b"2") + b"{}" + GET)
+        connection.shutdown(socket.SHUT_WR)
+
+        assert statuses(read_to_end(connection)) == [200] * 20 + [422, 200]
+
+
+async def test_who_only_listens_waits_for_an_answer_that_takes_time(serve):
+    async def handler(request):
+        await asyncio.sleep(0.2)
+        return web.Response(text=request.path)
+
+    port = await serve(handler)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(GET + GET.replace(b"/live", b"/next"))
+    writer.write_eof()
+    answer = await reader.read()
+    writer.close()
+
+    assert statuses(answer) == [200, 200]
+    assert answer.endswith(b"/next")
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /li", b"GET /live HTTP/1.1\r\nHost: localhost\r\n"])
+async def test_half_a_request_is_not_waited_for_when_its_client_has_said_all(echo, monkeypatch, sent):
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 3600)
+    reader, writer = await asyncio.open_connection("127.0.0.1", echo)
+    writer.write(sent)
+    writer.write_eof()
+
+    assert await reader.read() == b""
+    writer.close()
+
+
+CHUNKED = PUT.replace(b"Content-Length: 100", b"Transfer-Encoding: chunked")
+
+
+@pytest.mark.parametrize(
+    "sent", [PUT + b"{", PUT, CHUNKED + b"5\r\n{}", CHUNKED + b"2\r\n{}\r\n", CHUNKED + b"2\r\n{}\r\n0\r\n"]
+)
+@pytest.mark.parametrize("pause", [0, 0.1])
+def test_half_a_body_is_refused_at_once_when_its_client_has_said_all(service, sent, pause):
+    before = len(service.log)
+    with service.connect() as connection:
+        connection.sendall(GET + sent)
+        time.sleep(pause)
+        connection.shutdown(socket.SHUT_WR)
+        answer = read_to_end(connection)
+
+    # A body that is waited for is refused, too, but with a 408.
+    assert statuses(answer) == [200, 400]
+    assert json.loads(answer.rpartition(b"\r\n\r\n")[2])["issue"][0]["diagnostics"].startswith(
+        "Malformed body: it ends"
+    )
+    assert service.log[before:] == []
+
+
+async def test_connections_above_the_most_are_told_so_and_room_is_found_again(serve, caplog):
+    async def handler(request):
+        return web.Response()
+
+    port = await serve(handler, limit=2)
+    held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+    for _ in range(2):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        answer = await reader.read()
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"Retry-After: 1\r\n" in answer
+        assert b"X-Content-Type-Options: nosniff\r\n" in answer
+    held[0][1].close()
+    tries = []
+
+    async def has_room():
+        tries.append(await asyncio.open_connection("127.0.0.1", port))
+        reader, writer = tries[-1]
+        writer.write(GET)
+        with suppress(ConnectionError):
+            return statuses(await reader.readuntil(b"\r\n\r\n")) == [200]
+
+    await until(has_room)
+    assert [record.message for record in caplog.records] == [
+        "There are 2 connections; further ones are refused until some end"
+    ]
+    full_again = await asyncio.open_connection("127.0.0.1", port)
+
+    assert (await full_again[0].read()).startswith(b"HTTP/1.1 503 ")
+    assert len(caplog.records) == 2
+    for _, opened in (*held, *tries, full_again):
+        opened.close()
+
+
+async def test_the_timer_of_the_first_head_ends_with_its_connection(serve, monkeypatch):
+    made, connection_made = [], connections.Connection.connection_made
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 3600)
+
+    def make(connection, transport):
+        connection_made(connection, transport)
+        made.append(connection)
+
+    monkeypatch.setattr(connections.Connection, "connection_made", make)
+
+    async def handler(request):
+        return web.Response()
+
+    port = await serve(handler)
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    await until(lambda: made)
+    assert not made[0]._head_timer.cancelled()
+    writer.close()
+
+    await until(made[0]._head_timer.cancelled)
+
+
+@pytest.mark.parametrize(("files", "most"), [(100, 36), (10, 1), (2000, 1000), (resource.RLIM_INFINITY, 1000)])
+def test_files_are_left_for_the_store(monkeypatch, files, most):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, resource.RLIM_INFINITY))
+
+    assert connections.connection_limit(1000) == most
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the system has no such option")
+def test_a_client_that_does_not_read_is_dropped_by_the_system(monkeypatch):
+    monkeypatch.setattr(connections, "UNREAD_SECONDS", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        connections.limit_unread(listener)
+        with socket.create_connection(listener.getsockname()) as client:
+            accepted, _ = listener.accept()
+            with accepted:
+                accepted.settimeout(10)
+                client.settimeout(10)
+                with pytest.raises(TimeoutError) as dropped:
+                    accepted.sendall(bytes(50_000_000))
+
+    # Not by the time-out of this test, which has no number.
+    assert dropped.value.errno == errno.ETIMEDOUT

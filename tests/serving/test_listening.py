@@ -1,0 +1,191 @@
+"""Where the service cannot listen, it says why and what to do about that."""
+
+import errno
+import os
+import re
+import socket
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from service.serving import listening
+from service.serving.listening import StartError, refusal
+from service.settings.settings import load
+
+PROJECT = Path(__file__).parents[2]
+UNPRIVILEGED = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+
+# What nobody may do, root must try as somebody else.
+AS_NOBODY = """
+import encodings.idna, os, sys  # the first is loaded late, by which time nobody may read it
+from service.serving import listening
+from service.settings.settings import load
+if os.geteuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
+try:
+    listening.bind(load(dict([sys.argv[1].split("=", 1)])))
+except listening.StartError as error:
+    print(error)
+"""
+
+
+def refused(**settings):
+    """What is said against a place."""
+    with pytest.raises(StartError) as error:
+        listening.bind(load({"SIGNER_AUTH": "none", **settings})).close()
+    return str(error.value)
+
+
+def refused_as_nobody(setting):
+    return subprocess.run(
+        [sys.executable, "-c", AS_NOBODY, setting], cwd=PROJECT, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def file(path):
+    path.write_text("precious")
+
+
+def dangling(path):
+    path.symlink_to(path.parent / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("place", "make", "told"),
+    [
+        ("nope/s", None, "No such file or directory. Create its directory, or choose another path with SIGNER_SOCKET"),
+        ("s/s", file, "Not a directory. A part of the path is a file; choose another path with SIGNER_SOCKET"),
+        ("s", file, "File exists. A file that is no socket is there; remove it, or choose another path"),
+        ("s", dangling, "File exists. A file that is no socket is there"),
+        ("s", Path.mkdir, "Is a directory. A directory is there; choose a path in it with SIGNER_SOCKET"),
+        ("x" * 100, None, "File name too long. A socket's path has at most 107 bytes; choose a shorter one"),
+        ("é" * 50, None, "File name too long. A socket's path has at most 107 bytes; choose a shorter one"),
+        ("x" * 300, None, "File name too long. A socket's path has at most 107 bytes; choose a shorter one"),
+    ],
+)
+def test_the_advice_on_a_path_fits(tmp_path, place, make, told):
+    if make:
+        make(tmp_path / "s")
+    left = sorted(tmp_path.iterdir())
+
+    assert refused(SIGNER_SOCKET=str(tmp_path / place)).startswith(f"Cannot listen on {tmp_path / place}: {told}")
+    assert sorted(tmp_path.iterdir()) == left
+
+
+@pytest.mark.parametrize(
+    "kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET], ids=lambda kind: kind.name
+)
+def test_a_socket_in_use_is_left_alone_whatever_its_kind(tmp_path, kind):
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX, kind) as used:
+        used.bind(str(path))
+        if kind != socket.SOCK_DGRAM:
+            used.listen()
+        told = refused(SIGNER_SOCKET=str(path))
+
+    assert told == (
+        f"Cannot listen on {path}: Address already in use. "
+        "Stop what is there, or choose another place with SIGNER_SOCKET"
+    )
+    assert path.is_socket()
+
+
+def test_a_directory_that_may_not_be_written_is_told(tmp_path):
+    # pytest's own directories are for their user alone.
+    told = refused_as_nobody(f"SIGNER_SOCKET={tmp_path}/s")
+
+    assert told.startswith(
+        f"Cannot listen on {tmp_path}/s: Permission denied. Give this user the right to write to its"
+    )
+
+
+@pytest.mark.skipif(
+    not UNPRIVILEGED.exists() or int(UNPRIVILEGED.read_text()) <= 81, reason="any user may take port 81 here"
+)
+def test_a_port_that_takes_a_right_is_told():
+    told = refused_as_nobody("SIGNER_PORT=81")
+
+    assert told.startswith(
+        "Cannot listen on 127.0.0.1:81: Permission denied. A port below 1024 takes CAP_NET_BIND_SERV"
+    )
+    assert told.endswith("choose another port with SIGNER_PORT\n")
+
+
+@pytest.mark.parametrize("variable", ["SIGNER_HOST", "SIGNER_OPS_HOST"])
+@pytest.mark.parametrize(
+    ("host", "place", "told"),
+    [
+        (
+            "192.0.2.1",
+            "192.0.2.1",
+            r"Cannot assign requested address. Set {} to an address of this machine; 0.0.0.0 and",
+        ),
+        (
+            "nope.invalid",
+            "nope.invalid",
+            r".+\. Set {} to a name that resolves here, or to an address without brackets",
+        ),
+        ("a..b", "a..b", r"This cannot be a host's name. Set {} to a name that resolves here"),
+        ("a" * 64, "a" * 64, r"This cannot be a host's name. Set {} to a name that resolves here"),
+    ],
+)
+def test_the_advice_on_an_address_fits(variable, host, place, told):
+    other = {"SIGNER_OPS_PORT": "0"} if "OPS" in variable else {}
+    found = refused(SIGNER_PORT="0", **{variable: host}, **other)
+
+    assert re.fullmatch(rf"Cannot listen on {re.escape(place)}:0: {told.format(variable)}.*", found)
+
+
+def test_the_advice_on_a_taken_port_is_to_free_it_or_to_take_another():
+    with closing(listening.bind(load({"SIGNER_PORT": "0"}))) as places:
+        _, port = places.main[0].getsockname()
+        places.main[0].listen()
+        main = refused(SIGNER_PORT=str(port))
+        ops = refused(SIGNER_PORT="0", SIGNER_OPS_PORT=str(port))
+
+    for told, variable in ((main, "SIGNER_PORT"), (ops, "SIGNER_OPS_PORT")):
+        assert told == (
+            f"Cannot listen on 127.0.0.1:{port}: Address already in use. "
+            f"Stop what is there, or choose another place with {variable}"
+        )
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (errno.EAFNOSUPPORT, "This machine has no such addresses; set SIGNER_HOST to an IPv4 address"),
+        (errno.EINVAL, "Set SIGNER_HOST to an address with its interface, such as fe80::1%eth0"),
+        (errno.EMFILE, "Raise the limit of open files (ulimit -n)"),
+        (errno.ENFILE, "Raise the limit of open files (ulimit -n)"),
+        (errno.ENOBUFS, "Choose another place with SIGNER_PORT"),
+    ],
+)
+def test_the_advice_on_what_is_hard_to_provoke_fits(number, told):
+    error = refusal("[::1]:80", OSError(number, os.strerror(number)), "SIGNER_PORT")
+
+    assert str(error) == f"Cannot listen on [::1]:80: {os.strerror(number)}. {told}"
+
+
+def test_a_machine_without_ipv6_listens_on_the_other_address_of_a_name(monkeypatch):
+    made = socket.socket
+
+    def without_ipv6(family=socket.AF_INET, *others):
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+        return made(family, *others)
+
+    both = [
+        (family, socket.SOCK_STREAM, 6, "", (host, 0))
+        for family, host in (
+            (socket.AF_INET6, "::1"),
+            (socket.AF_INET, "127.0.0.1"),
+        )
+    ]
+    monkeypatch.setattr(listening.socket, "getaddrinfo", lambda *_, **__: both)
+    monkeypatch.setattr(listening.socket, "socket", without_ipv6)
+    with closing(listening.bind(load({"SIGNER_HOST": "localhost", "SIGNER_PORT": "0"}))) as places:
+        assert [bound.family for bound in places.main] == [socket.AF_INET]

@@ -1,0 +1,513 @@
+"""Several processes on one address, as an operator sees them."""
+
+import asyncio
+import os
+import re
+import select
+import signal
+import socket
+import stat
+import subprocess
+import time
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import pytest
+from processes import ServiceProcess, read_to_end, run_to_end
+from redis import Redis
+from support.accounts import KEYS
+from support.service import running
+from support.waiting import eventually
+
+from service.serving import supervisor, worker_process
+from service.settings.settings import load
+
+CLOSE = b"Host: localhost\r\nConnection: close\r\n\r\n"
+SIGN = b"GET /aws/storage/shared/bucket/k HTTP/1.1\r\n" + CLOSE
+
+two_workers = partial(running, SIGNER_WORKERS="2")
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="children are read from Linux' /proc")
+
+
+@pytest.fixture
+def store(own_redis):
+    """The URL of a server with one account."""
+    with Redis.from_url(own_redis.url) as client:
+        client.hset("AwsAccount:shared", mapping=KEYS)
+    return own_redis.url
+
+
+def parent_of(pid):
+    """The parent and the state of a process; None if it is gone."""
+    with suppress(OSError):
+        state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
+        return None if state == "Z" else int(parent)
+    return None
+
+
+def workers(process):
+    pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    return {pid for pid in pids if parent_of(pid) == process.pid}
+
+
+def status_of(answer):
+    return int(answer.split(b" ", 2)[1]) if answer else None
+
+
+def operations_at(process):
+    port = re.search(r"operations: http://127\.0\.0\.1:(\d+)", process.wait_for("operations: "))[1]
+
+    def ask(path):
+        with socket.create_connection(("127.0.0.1", int(port)), timeout=5) as connection:
+            connection.sendall(b"GET %s HTTP/1.1\r\n" % path.encode() + CLOSE)
+            return read_to_end(connection).decode()
+
+    return ask
+
+
+def metric(text, name):
+    return sum(float(value) for value in re.findall(rf"^s3_signer_{name}(?:{{.*}})? (\S+)$", text, re.MULTILINE))
+
+
+def test_the_start_is_told_once_for_all_workers(store):
+    with two_workers(SIGNER_STORE_URL=store) as process:
+        assert len(workers(process)) == 2
+        assert re.search(r"listens on \S+; store: redis://\S+; authentication: none; workers: 2$", process.messages[0])
+        assert eventually(lambda: len(process.messages) >= 2)
+        assert process.stop() == 0
+
+    assert [
+        bool(re.match(start, message))
+        for start, message in zip(
+            ["s3-signer ", "Secrets are stored as they are", "No authentication", "Stopping on SIGTERM", "Stopped"],
+            process.messages,
+            strict=True,
+        )
+    ] == [True] * 5
+
+
+def test_every_worker_serves_and_one_answer_is_the_sum_of_all(store):
+    with two_workers(SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
+        ask = operations_at(process)
+        assert {status_of(process.exchange(SIGN)) for _ in range(50)} == {200}
+        assert eventually(lambda: metric_of(ask, "urls_signed_total") == 50)
+        told = {metric(ask("/metrics"), "urls_signed_total") for _ in range(10)}
+
+        assert told == {50}
+        assert metric(ask("/metrics"), "processes") == 2
+
+
+def test_no_worker_dumps_a_core(store):
+    with two_workers(SIGNER_STORE_URL=store) as process:
+        limits = [Path(f"/proc/{pid}/limits").read_text() for pid in [process.pid, *workers(process)]]
+
+        assert len(limits) == 3
+        assert all(re.search(r"^Max core file size +([01]) +\1 ", text, re.MULTILINE) for text in limits)
+
+
+def test_each_worker_gets_its_share_of_the_connections(store):
+    with two_workers(measured=False, SIGNER_STORE_URL=store) as process:
+        for stopped in workers(process):
+            os.kill(stopped, signal.SIGSTOP)
+            connections = [process.connect() for _ in range(30)]
+            for connection in connections:
+                connection.sendall(SIGN)
+            assert eventually(lambda connections=connections: answered(connections))
+            early = answered(connections)
+            os.kill(stopped, signal.SIGCONT)
+            answers = [status_of(read_to_end(connection)) for connection in connections]
+            for connection in connections:
+                connection.close()
+
+            # Those of the other one are answered, those of the stopped one wait for it.
+            assert 0 < len(early) < 30
+            assert answers == [200] * 30
+
+
+def answered(connections):
+    readable, _, _ = select.select(connections, [], [], 0.2)
+    return readable
+
+
+def test_a_worker_that_is_killed_is_replaced_and_its_counts_stay(store):
+    with two_workers(SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
+        ask = operations_at(process)
+        assert {status_of(process.exchange(SIGN)) for _ in range(30)} == {200}
+        assert eventually(lambda: metric_of(ask, "urls_signed_total") == 30)
+        before = workers(process)
+        for victim in before:
+            os.kill(victim, signal.SIGKILL)
+        assert eventually(lambda: len(workers(process)) == 2 and metric_of(ask, "processes") == 2)
+        after = workers(process)
+        assert eventually(lambda: status_of(process.exchange(SIGN)) == 200)
+
+        assert not before & after
+        # The others hear of it a tenth of a second later.
+        assert eventually(lambda: metric_of(ask, "urls_signed_total") >= 31)
+        lines = [message for message in process.messages if "Worker process" in message]
+        assert sorted(lines) == [
+            f"Worker process {pid} ended by SIGKILL; another starts in 0.1 seconds" for pid in sorted(before)
+        ]
+
+
+def test_a_worker_that_ends_loses_no_count(store):
+    with two_workers(SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
+        before = workers(process)
+        assert {status_of(process.exchange(SIGN)) for _ in range(30)} == {200}
+        for pid in before:
+            os.kill(pid, signal.SIGTERM)
+        assert eventually(lambda: len(workers(process) - before) == 2)
+
+        assert eventually(lambda: metric_of(operations_at(process), "urls_signed_total") == 30)
+
+
+def test_a_dead_worker_leaves_nothing_that_counts_as_living(store):
+    with two_workers(measured=False, SIGNER_STORE_URL=store) as process:
+        (directory,) = metrics_directories(workers(process))
+        # Nobody but the parent of the dead would remove a kind of gauge that no worker has.
+        left = directory / "gauge_liveall_0.db"
+        left.touch()
+        for pid in workers(process):
+            os.kill(pid, signal.SIGKILL)
+
+        assert eventually(lambda: not left.exists())
+
+
+def metric_of(ask, name):
+    with suppress(OSError):
+        return metric(ask("/metrics"), name)
+    return None
+
+
+def test_the_service_goes_on_while_a_worker_is_replaced(store):
+    with two_workers(measured=False, SIGNER_STORE_URL=store) as process:
+        os.kill(min(workers(process)), signal.SIGKILL)
+        process.wait_for("another starts")
+
+        # None is sent to the one that is gone.
+        assert {status_of(process.exchange(SIGN)) for _ in range(20)} == {200}
+
+
+@pytest.mark.heavy
+def test_a_worker_that_dies_again_and_again_is_started_less_and_less_often(store):
+    with two_workers(measured=False, SIGNER_STORE_URL=store) as process:
+        for number in range(1, 4):
+            assert eventually(lambda: len(workers(process)) == 2)
+            os.kill(max(workers(process)), signal.SIGKILL)
+            assert eventually(lambda number=number: len(pauses(process)) == number)
+
+        assert pauses(process) == [0.1, 0.2, 0.4]
+
+
+def pauses(process):
+    return [float(found[1]) for message in process.messages if (found := re.search(r"starts in (\S+) sec", message))]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_signal_ends_all_workers_after_the_requests_in_flight(store, own_redis, number):
+    with two_workers(SIGNER_STORE_URL=store, SIGNER_CACHE_SIZE="0") as process:
+        pids = workers(process)
+        own_redis.hang()
+        connections = [process.connect() for _ in range(8)]
+        for connection in connections:
+            connection.sendall(SIGN)
+        time.sleep(0.1)
+        os.kill(process.pid, number)
+        process.wait_for(f"Stopping on {number.name}")
+        own_redis.resume()
+        answers = [read_to_end(connection) for connection in connections]
+        for connection in connections:
+            connection.close()
+
+        assert {status_of(answer) for answer in answers} == {200}
+        assert process.stop() == 0
+        assert not any(parent_of(pid) for pid in pids)
+        assert process.messages[-1] == "Stopped"
+
+
+def test_while_draining_all_workers_serve_and_none_is_ready(store):
+    with two_workers(SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0", SIGNER_DRAIN_SECONDS="2") as process:
+        ask = operations_at(process)
+        os.kill(process.pid, signal.SIGTERM)
+        process.wait_for("Stopping on SIGTERM")
+        assert eventually(lambda: ask("/ready").startswith("HTTP/1.1 503"))
+
+        assert {ask("/ready")[:12] for _ in range(10)} == {"HTTP/1.1 503"}
+        assert {status_of(process.exchange(SIGN)) for _ in range(10)} == {200}
+        assert process.stop() == 0
+
+
+def test_no_worker_outlives_its_parent(store):
+    with two_workers(SIGNER_STORE_URL=store) as process:
+        pids = workers(process)
+        shared = metrics_directories(pids)
+        os.kill(process.pid, signal.SIGKILL)
+        ended = eventually(lambda: not any(parent_of(pid) for pid in pids))
+        for pid in filter(parent_of, pids):
+            os.kill(pid, signal.SIGKILL)
+
+        assert (len(pids), ended) == (2, True)
+        assert len(shared) == 1
+        assert not any(map(Path.exists, shared))
+
+
+def metrics_directories(pids):
+    return {
+        Path(line.split()[-1]).parent
+        for pid in pids
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines()
+        if line.endswith(".db")
+    }
+
+
+def test_the_metrics_are_kept_where_nobody_else_looks_and_gone_at_the_end(store):
+    with two_workers(measured=False, SIGNER_STORE_URL=store) as process:
+        (directory,) = metrics_directories(workers(process))
+        mode = stat.S_IMODE(directory.stat().st_mode)
+        process.stop()
+
+        assert (mode, directory.exists()) == (0o700, False)
+
+
+def test_a_service_alone_has_no_child_and_no_file(store):
+    process = ServiceProcess(measured=False, SIGNER_STORE_URL=store)
+    alone = workers(process), metrics_directories({process.pid})
+    process.stop()
+
+    assert alone == (set(), set())
+
+
+@pytest.mark.heavy
+def test_a_taken_port_ends_the_start_with_one_line(store):
+    with two_workers(SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
+        port = process.url.rsplit(":", 1)[1]
+        for variable, settings in [
+            ("SIGNER_PORT", {"SIGNER_PORT": port, "SIGNER_WORKERS": "2"}),
+            ("SIGNER_PORT", {"SIGNER_PORT": port}),
+            ("SIGNER_OPS_PORT", {"SIGNER_PORT": "0", "SIGNER_OPS_PORT": port, "SIGNER_WORKERS": "2"}),
+        ]:
+            status, (line,) = run_to_end(SIGNER_STORE_URL=store, **settings)
+
+            assert status == 1
+            assert f"Cannot listen on 127.0.0.1:{port}: Address already in use" in line
+            assert line.endswith(variable)
+
+
+def test_what_no_worker_can_start_with_ends_the_start_with_one_line(store):
+    status, (line,) = run_to_end(SIGNER_STORE_URL=store, SIGNER_PORT="0", SIGNER_WORKERS="2", AIOHTTP_NO_EXTENSIONS="1")
+
+    assert (status, "without its C parser" in line) == (1, True)
+
+
+def test_accounts_in_memory_are_for_one_worker():
+    status, (line,) = run_to_end(SIGNER_WORKERS="2")
+
+    assert status == 2
+    assert line.startswith("s3-signer: SIGNER_WORKERS is 2, and memory:// would give each worker accounts of its own")
+
+
+def test_workers_share_a_unix_socket(store, tmp_path):
+    path = tmp_path / "s"
+    with two_workers(
+        measured=False, SIGNER_STORE_URL=store, SIGNER_SOCKET=str(path), SIGNER_SOCKET_MODE="0600"
+    ) as process:
+        assert process.url == f"unix:{path}"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert status_of(process.exchange(SIGN)) == 200
+        for pid in workers(process):
+            os.kill(pid, signal.SIGSTOP)
+            assert status_of(process.exchange(SIGN)) == 200
+            os.kill(pid, signal.SIGCONT)
+        os.kill(min(workers(process)), signal.SIGKILL)
+        assert {status_of(process.exchange(SIGN)) for _ in range(20)} == {200}
+        assert process.stop() == 0
+
+
+# Beats come five times as often as in service, and two seconds of silence are enough.
+IMPATIENT = """
+import signal, sys, time
+from service import supervisor, worker_process
+from service.__main__ import main
+worker_process.BEAT_SECONDS, supervisor.MISSED_BEATS = 0.2, 10
+# A worker whose event loop does not run, but which is alive.
+signal.signal(signal.SIGUSR1, lambda *_: time.sleep(600))
+sys.exit(main(["serve"]))
+"""
+SILENCE_SECONDS = 2
+SILENT = "has not answered for 2 seconds and is killed"
+
+
+def silent(process):
+    return [message for message in process.messages if "has not answered" in message]
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGUSR1], ids=["stopped", "hung"])
+@pytest.mark.heavy
+def test_a_worker_that_does_not_answer_is_replaced(store, number):
+    with two_workers(measured=False, code=IMPATIENT, SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
+        before = workers(process)
+        stopped = min(before)
+        os.kill(stopped, number)
+        process.wait_for("another starts")
+        assert eventually(lambda: len(workers(process) - before) == 1)
+        process_count = eventually(lambda: metric_of(operations_at(process), "processes") == 2)
+
+        assert silent(process) == [f"Worker process {stopped} {SILENT}"]
+        assert f"Worker process {stopped} ended by SIGKILL; another starts in 0.1 seconds" in process.messages
+        assert before - workers(process) == {stopped}
+        assert process_count
+        assert {status_of(process.exchange(SIGN)) for _ in range(20)} == {200}
+        assert restarts(process) == {"unresponsive": 1.0}
+
+
+def restarts(process):
+    shown = operations_at(process)("/metrics")
+    found = re.findall(r'^s3_signer_worker_restarts_total{reason="(\w+)"} (\S+)$', shown, re.MULTILINE)
+    return {reason: float(value) for reason, value in found}
+
+
+@pytest.mark.heavy
+def test_restarts_are_counted_by_reason(store):
+    with two_workers(measured=False, SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
+        assert restarts(process) == {}
+        before = workers(process)
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        assert eventually(lambda: len(workers(process) - before) == 2)
+
+        assert eventually(lambda: metric_of(operations_at(process), "worker_restarts_total") == 2)
+        assert restarts(process) == {"exited": 2.0}
+
+
+@pytest.mark.heavy
+def test_a_worker_that_is_busy_for_a_while_is_left_alone(store):
+    with two_workers(measured=False, code=IMPATIENT, SIGNER_STORE_URL=store) as process:
+        before = workers(process)
+        for _ in range(2):
+            for pid in before:
+                os.kill(pid, signal.SIGSTOP)
+            time.sleep(SILENCE_SECONDS / 2)
+            for pid in before:
+                os.kill(pid, signal.SIGCONT)
+            assert status_of(process.exchange(SIGN)) == 200
+            time.sleep(SILENCE_SECONDS / 3)
+
+        assert (workers(process), silent(process)) == (before, [])
+
+
+@pytest.mark.heavy
+def test_while_draining_a_worker_that_is_busy_finishes_its_requests(store):
+    with two_workers(measured=False, code=IMPATIENT, SIGNER_STORE_URL=store, SIGNER_DRAIN_SECONDS="1") as process:
+        pids = workers(process)
+        connections = [process.connect(seconds=20) for _ in range(8)]
+        for connection in connections:
+            connection.sendall(b"POST /aws/storage/shared/bucket HTTP/1.1\r\nContent-Length: 11\r\n" + CLOSE)
+        time.sleep(0.2)
+        os.kill(process.pid, signal.SIGTERM)
+        process.wait_for("Stopping on SIGTERM")
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(SILENCE_SECONDS / 2)
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        for connection in connections:
+            connection.sendall(b"filename: k")
+        answers = [status_of(read_to_end(connection)) for connection in connections]
+        for connection in connections:
+            connection.close()
+
+        assert set(answers) == {200}
+        assert process.stop() == 0
+        assert silent(process) == []
+
+
+@pytest.mark.heavy
+def test_a_worker_that_does_not_answer_does_not_hold_up_the_end(store):
+    settings = {"SIGNER_STORE_URL": store, "SIGNER_DRAIN_SECONDS": "300"}
+    with two_workers(measured=False, code=IMPATIENT, **settings) as process:
+        for pid in workers(process):
+            os.kill(pid, signal.SIGSTOP)
+
+        assert process.stop() == 0
+        assert len(silent(process)) == 2
+        assert process.messages[-1] == "Stopped"
+
+
+@pytest.mark.heavy
+def test_processes_that_were_all_stopped_go_on(store):
+    with two_workers(measured=False, code=IMPATIENT, SIGNER_STORE_URL=store) as process:
+        pids = workers(process)
+        for pid in (process.pid, *pids):
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(1.5 * SILENCE_SECONDS)
+        os.kill(process.pid, signal.SIGCONT)
+        time.sleep(0.5)
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        time.sleep(0.5)
+
+        assert (workers(process), silent(process)) == (pids, [])
+        assert {status_of(process.exchange(SIGN)) for _ in range(20)} == {200}
+
+
+@pytest.mark.heavy
+def test_a_parent_that_was_stopped_hears_what_it_has_missed(store):
+    with two_workers(measured=False, code=IMPATIENT, SIGNER_STORE_URL=store) as process:
+        pids = workers(process)
+        os.kill(process.pid, signal.SIGSTOP)
+        time.sleep(1.5 * SILENCE_SECONDS)
+        os.kill(process.pid, signal.SIGCONT)
+        time.sleep(0.5)
+
+        assert (workers(process), silent(process)) == (pids, [])
+
+
+@pytest.mark.timeout(20)
+async def test_a_parent_that_does_not_read_holds_up_no_worker(monkeypatch):
+    monkeypatch.setattr(worker_process, "BEAT_SECONDS", 0.01)
+    parent, line = socket.socketpair()
+    with parent, line:
+        with suppress(BlockingIOError):
+            while True:
+                line.send(b"+" * 4096, socket.MSG_DONTWAIT)
+        worker_process._beat(line)
+        await asyncio.sleep(0.05)
+        parent.settimeout(0)
+        with suppress(BlockingIOError):
+            while parent.recv(65536):
+                pass
+        beats = await asyncio.get_running_loop().sock_recv(parent, 65536)
+
+        assert set(beats) == set(worker_process.BEAT)
+
+
+async def test_beats_end_with_the_parent(monkeypatch, caplog):
+    monkeypatch.setattr(worker_process, "BEAT_SECONDS", 0.01)
+    parent, line = socket.socketpair()
+    with line:
+        parent.close()
+        worker_process._beat(line)
+        await asyncio.sleep(0.05)
+
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(("said", "most"), [(b"+redis://h", supervisor.MISSED_BEATS), (b"", supervisor.STARTING_BEATS)])
+def test_a_worker_that_is_starting_has_more_time(tmp_path, caplog, said, most):
+    parent = supervisor.Supervisor(load({}), None, tmp_path)
+    ours, theirs = socket.socketpair()
+    with ours, theirs, subprocess.Popen(["sleep", "600"]) as process:
+        (worker,) = parent._workers
+        worker.pid, worker.line, worker.said = process.pid, ours, said
+        for _ in range(most - 1):
+            parent._kill_silent()
+        assert (process.poll(), caplog.messages) == (None, [])
+        for _ in range(5):
+            parent._kill_silent()
+
+        assert process.wait() == -signal.SIGKILL
+        assert caplog.messages == [f"Worker process {process.pid} has not answered for {most} seconds and is killed"]
+    parent._wake.close()
+    parent._waker.close()

@@ -1,0 +1,293 @@
+"""TLS as clients see it: who the service is to them, and that it follows its files."""
+
+import asyncio
+import http.client
+import json
+import logging
+import os
+import shutil
+import socket
+import ssl
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from live.certificates import make_certificates
+from processes import ServiceProcess, run_to_end
+from support.service import running
+from support.waiting import eventually
+
+from service.serving import tls
+
+DOMAIN = "signer.test"
+
+
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory):
+    """Two pairs, each of an authority of its own."""
+    return [make_certificates(tmp_path_factory.mktemp(f"pair{number}"), DOMAIN) for number in range(2)]
+
+
+@pytest.fixture
+def mounted(tmp_path, pairs):
+    """A volume as Kubernetes mounts a Secret: a symlink to a directory, which is turned to another."""
+    turn(tmp_path, pairs[0])
+    return tmp_path
+
+
+def turn(directory, pair):
+    """Show another pair, all at once."""
+    made = directory / f"..{time.monotonic_ns()}"
+    made.mkdir()
+    shutil.copy(pair.certificate, made / "tls.crt")
+    shutil.copy(pair.key, made / "tls.key")
+    (directory / "..new").symlink_to(made.name)
+    (directory / "..new").rename(directory / "..data")
+    for name in ("tls.crt", "tls.key"):
+        if not (directory / name).is_symlink():
+            (directory / name).symlink_to(f"..data/{name}")
+
+
+def named(directory):
+    return {"SIGNER_TLS_CERT": str(directory / "tls.crt"), "SIGNER_TLS_KEY": str(directory / "tls.key")}
+
+
+@contextmanager
+def over_tls(directory, **settings):
+    with running(**named(directory), **settings) as process:
+        yield process
+        assert process.stop() == 0
+
+
+def connection_to(process, pair, **options):
+    context = ssl.create_default_context(cafile=pair.ca)
+    # Otherwise OpenSSL would not even offer what is old.
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")
+    for name, value in options.items():
+        setattr(context, name, value)
+    connection = http.client.HTTPSConnection("localhost", urlsplit(process.url).port, timeout=5, context=context)
+    connection.connect()
+    return connection
+
+
+def answer(connection, path="/live"):
+    connection.request("GET", path)
+    response = connection.getresponse()
+    response.read()
+    return response.status
+
+
+def shown(process):
+    """The serial number of the certificate that a new connection is shown."""
+    port = urlsplit(process.url).port
+    return x509.load_pem_x509_certificate(ssl.get_server_certificate(("127.0.0.1", port)).encode()).serial_number
+
+
+def serial(pair):
+    return x509.load_pem_x509_certificate(pair.certificate.read_bytes()).serial_number
+
+
+def test_the_service_serves_over_tls_and_says_so(mounted, pairs):
+    with over_tls(mounted, measured=False) as process:
+        connection = connection_to(process, pairs[0])
+
+        assert process.url.startswith("https://127.0.0.1:")
+        assert (answer(connection), answer(connection, "/AwsAccount")) == (200, 200)
+        assert connection.sock.version() == "TLSv1.3"
+        connection.close()
+
+
+async def test_aiohttp_is_served_too_with_a_body_of_many_records(mounted, pairs):
+    process = await asyncio.to_thread(ServiceProcess, measured=False, **named(mounted), SIGNER_MAX_BODY="1048576")
+    context = ssl.create_default_context(cafile=pairs[0].ca)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:
+        url = process.url.replace("127.0.0.1", "localhost")
+        async with session.put(f"{url}/AwsAccount", json={"id": "a", "x": "y" * 900_000}) as response:
+            status, told = response.status, await response.json()
+        # A page of the service's own origin is one of https.
+        origin = {"Origin": url}
+        async with session.get(f"{url}/live", headers=origin) as response:
+            own = response.status
+        async with session.get(f"{url}/live", headers={"Origin": url.replace("https", "http")}) as response:
+            other = response.status
+    await asyncio.to_thread(process.stop)
+
+    assert (status, told["resourceType"]) == (422, "OperationOutcome")
+    assert (own, other) == (200, 403)
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
+def test_nothing_older_than_tls_1_2_is_spoken(mounted, pairs):
+    with over_tls(mounted, measured=False) as process:
+        connection = connection_to(process, pairs[0], maximum_version=ssl.TLSVersion.TLSv1_2)
+        assert (answer(connection), connection.sock.version()) == (200, "TLSv1.2")
+        connection.close()
+
+        with pytest.raises(ssl.SSLError, match=r"(?i)protocol|version|alert"):
+            connection_to(
+                process, pairs[0], minimum_version=ssl.TLSVersion.TLSv1, maximum_version=ssl.TLSVersion.TLSv1_1
+            )
+
+
+def test_what_is_no_tls_gets_no_answer_and_costs_no_traceback(mounted):
+    with over_tls(mounted, measured=False) as process:
+        before = len(process.log)
+        for garbage in (b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n", b"\x16\x03\x01" + b"\xff" * 400, b""):
+            with socket.create_connection(("127.0.0.1", urlsplit(process.url).port), timeout=5) as connection:
+                connection.sendall(garbage)
+                connection.shutdown(socket.SHUT_WR)
+                assert b"HTTP" not in connection.recv(1000)
+
+        assert not [entry for entry in process.log[before:] if "exc_info" in entry or "level" not in entry]
+
+
+@pytest.mark.heavy
+def test_a_broken_pair_leaves_the_one_before_and_a_new_one_is_followed_with_connections_open(mounted, pairs):
+    with over_tls(mounted) as process:
+        old = connection_to(process, pairs[0])
+        assert answer(old) == 200
+        (mounted / "..data" / "tls.key").write_bytes(pairs[1].key.read_bytes())
+        process.wait_for("cannot be used, and the one before is kept: SIGNER_TLS_KEY")
+        assert shown(process) == serial(pairs[0])
+        turn(mounted, pairs[1])
+        assert eventually(lambda: shown(process) == serial(pairs[1]))
+        new = connection_to(process, pairs[1])
+
+        assert (answer(old), answer(new)) == (200, 200)
+        assert process.wait_for("The TLS certificate has changed, and new connections get it")
+        old.close()
+        new.close()
+
+
+def test_a_broken_pair_is_reported_once(mounted, pairs, caplog):
+    identity = tls.Identity(mounted / "tls.crt", mounted / "tls.key")
+    (mounted / "..data" / "tls.key").write_bytes(pairs[1].key.read_bytes())
+    identity.look()
+    identity.look()
+
+    (record,) = caplog.records
+    assert (record.levelname, "one before is kept" in record.message) == ("WARNING", True)
+
+
+@pytest.mark.heavy
+def test_every_worker_follows(mounted, pairs, redis_url):
+    with over_tls(
+        mounted, measured=False, SIGNER_WORKERS="2", SIGNER_STORE_URL=redis_url, SIGNER_OPS_PORT="0"
+    ) as process:
+        assert process.url.startswith("https://")
+        assert "; operations: http://127.0.0.1:" in process.wait_for("listens on")
+        turn(mounted, pairs[1])
+        told = "The TLS certificate has changed, and new connections get it"
+
+        assert eventually(lambda: process.messages.count(told) == 2)
+        assert {shown(process) for _ in range(20)} == {serial(pairs[1])}
+
+
+def test_the_port_for_operations_stays_plain(mounted):
+    with over_tls(mounted, measured=False, SIGNER_OPS_PORT="0") as process:
+        operations = process.wait_for("operations: ").rpartition("operations: ")[2]
+        connection = http.client.HTTPConnection(urlsplit(operations).netloc, timeout=5)
+
+        assert (operations.startswith("http://"), answer(connection)) == (True, 200)
+        connection.close()
+
+
+def test_a_request_in_flight_is_finished_over_tls(mounted, pairs):
+    process = ServiceProcess(measured=False, **named(mounted))
+    body = json.dumps({"id": "a"}).encode()
+    connection = connection_to(process, pairs[0])
+    connection.putrequest("PUT", "/AwsAccount")
+    connection.putheader("Content-Length", str(len(body)))
+    connection.endheaders(body[:5])
+    time.sleep(0.1)
+    os.kill(process.pid, 15)
+    process.wait_for("Stopping on SIGTERM")
+    connection.send(body[5:])
+
+    assert connection.getresponse().status == 201
+    assert process.stop() == 0
+
+
+def encrypted(pair):
+    key = serialization.load_pem_private_key(pair.key.read_bytes(), None)
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"s3cr3t")
+    )
+
+
+BROKEN = {
+    "no such certificate": (lambda d, _: (d / "tls.crt").unlink(), "SIGNER_TLS_CERT", "No such file"),
+    "no such key": (lambda d, _: (d / "tls.key").unlink(), "SIGNER_TLS_KEY", "No such file"),
+    "a directory": (lambda d, _: swap(d / "tls.crt", Path.mkdir), "SIGNER_TLS_CERT", "no file"),
+    "a pipe": (lambda d, _: swap(d / "tls.key", os.mkfifo), "SIGNER_TLS_KEY", "no file"),
+    "no PEM for a certificate": (lambda d, _: (d / "tls.crt").write_text("x"), "SIGNER_TLS_CERT", "no certificate"),
+    "no PEM for a key": (lambda d, _: (d / "tls.key").write_text("s3cr3t"), "SIGNER_TLS_KEY", "no private key"),
+    "another's key": (lambda d, o: (d / "tls.key").write_bytes(o.key.read_bytes()), "SIGNER_TLS_KEY", "is not that of"),
+    "a key with a password": (lambda d, o: (d / "tls.key").write_bytes(encrypted(o)), "SIGNER_TLS_KEY", "password"),
+    "a key for a certificate": (
+        lambda d, o: (d / "tls.crt").write_bytes(o.key.read_bytes()),
+        "SIGNER_TLS_CERT",
+        "no certificate",
+    ),
+}
+
+
+def swap(path, make):
+    path.unlink()
+    make(path)
+
+
+@pytest.mark.parametrize(("breaks", "variable", "reason"), BROKEN.values(), ids=BROKEN)
+def test_a_pair_that_cannot_be_used_ends_the_start_with_one_line(mounted, pairs, breaks, variable, reason):
+    breaks(mounted, pairs[1])
+    status, (line,) = run_to_end(**named(mounted), SIGNER_PORT="0")
+
+    assert status == 1
+    assert line.startswith(f"s3-signer: {variable} names ")
+    assert reason in line
+    assert "s3cr3t" not in line
+
+
+def test_a_pair_whose_files_are_away_for_a_while_is_kept(mounted, pairs, caplog):
+    caplog.set_level(logging.INFO)
+    identity = tls.Identity(mounted / "tls.crt", mounted / "tls.key")
+    (mounted / "..data").rename(mounted / "away")
+    identity.look()
+    identity.look()
+    (mounted / "away").rename(mounted / "..data")
+    identity.look()
+
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+
+
+def test_what_does_not_change_is_not_loaded_again(mounted, monkeypatch):
+    identity = tls.Identity(mounted / "tls.crt", mounted / "tls.key")
+    monkeypatch.setattr(tls, "_context", None)
+
+    identity.look()
+
+
+def test_a_client_that_closes_its_side_of_tls_is_no_line_in_the_log(mounted, pairs):
+    with over_tls(mounted) as process:
+        connection = connection_to(process, pairs[0])
+        connection.request("GET", "/live")
+        assert connection.getresponse().read()
+        before = len(process.log)
+        # This sends close_notify, and waits for the server's.
+        connection.sock.unwrap().close()
+        assert eventually(lambda: b"200" in over_a_new_connection(process, pairs[0]))
+
+        assert process.log[before:] == []
+
+
+def over_a_new_connection(process, pair):
+    connection = connection_to(process, pair)
+    connection.request("GET", "/live")
+    status = str(connection.getresponse().status).encode()
+    connection.close()
+    return status

@@ -1,0 +1,404 @@
+"""The listing index: in step with the hashes, whoever has written or deleted them."""
+
+import asyncio
+import random
+
+import pytest
+from redis.exceptions import NoPermissionError
+
+from service.stores import index
+from service.stores.index import glob_escaped
+from service.stores.redis import RedisStore
+
+pytestmark = pytest.mark.slow
+
+HANG_SECONDS = 10
+
+
+@pytest.fixture
+async def store(redis_url, monkeypatch):
+    """A store that repairs its index before each listing, however busy the machine is."""
+    monkeypatch.setattr(index, "REST_PER_REPAIR", 0)
+    monkeypatch.setattr(index, "WAIT_SECONDS", HANG_SECONDS)
+    store = RedisStore.at(redis_url)
+    await store.open()
+    yield store
+    await store.close()
+
+
+async def listed(store, kind="AwsAccount"):
+    page = await store.page(kind, offset=0, count=1000)
+    assert page.total == len(page.resources)
+    return [resource.id for resource in page.resources]
+
+
+async def fill(store, *ids):
+    return [await store.replace("AwsAccount", id_, {"id": id_}, expected=None) for id_ in ids]
+
+
+async def test_what_an_operator_creates_is_listed(store, operator):
+    await fill(store, "a", "c")
+    await operator.hset("AwsAccount:b", "id", "b")
+
+    assert await listed(store) == ["a", "b", "c"]
+
+
+async def test_what_an_operator_deletes_is_not_listed(store, operator):
+    await fill(store, "a", "b", "c")
+    await operator.delete("AwsAccount:b")
+
+    assert await listed(store) == ["a", "c"]
+
+
+async def test_after_a_flush_nothing_is_listed(store, operator):
+    await fill(store, "a")
+    await operator.flushall()
+
+    assert await listed(store) == []
+
+
+async def test_a_lost_index_is_made_anew(store, operator):
+    ids = sorted(f"a{n}" for n in range(index.CHUNK + 7))
+    await fill(store, *ids)
+    await operator.delete("_index:AwsAccount")
+
+    assert (await store.page("AwsAccount", offset=200, count=3)).total == len(ids)
+    assert await listed(store) == ids
+
+
+async def test_of_many_entries_without_a_hash_none_is_left(store, operator):
+    await fill(store, "a")
+    await operator.zadd("_index:AwsAccount", dict.fromkeys((f"gone{n}" for n in range(index.CHUNK * 2 + 7)), 0))
+
+    assert await listed(store) == ["a"]
+
+
+async def test_a_key_that_is_no_hash_is_not_listed(store, operator):
+    await fill(store, "a", "b")
+    await operator.set("AwsAccount:a", "surprise")
+    await operator.set("AwsAccount:c", "surprise")
+
+    assert await listed(store) == ["b"]
+
+
+async def test_a_key_that_turns_into_no_hash_after_the_repair_does_not_break_the_listing(store, operator, monkeypatch):
+    await fill(store, "a", "b")
+    await listed(store)
+    monkeypatch.setattr(index.Index, "_repair", lambda *_: asyncio.sleep(0))
+    await operator.set("AwsAccount:a", "surprise")
+    page = await store.page("AwsAccount", offset=0, count=10)
+
+    assert [resource.id for resource in page.resources] == ["b"]
+
+
+@pytest.mark.parametrize("id_", ["a:b", "a b", "-a", "a\n", "a" * 65, "", "ä"])
+async def test_a_key_that_is_no_id_is_not_listed(store, operator, id_):
+    await operator.hset(f"AwsAccount:{id_}", "id", "a")
+
+    assert await listed(store) == []
+
+
+@pytest.mark.parametrize("prefix", ["*", "a?c:", "[ab]:", "back\\slash:", "^-:", "{tag}:"])
+async def test_a_prefix_is_taken_as_it_is(redis_url, operator, prefix):
+    store = RedisStore.at(redis_url, prefix=prefix)
+    await operator.hset(f"{prefix}AwsAccount:mine", "id", "mine")
+    for other in ("anything", "abc:", "a:", "b:", "backslash:", ""):
+        await operator.hset(f"{other}AwsAccount:others", "id", "others")
+    found = await listed(store)
+    await store.close()
+
+    assert found == ["mine"]
+
+
+def test_a_prefix_is_escaped_for_a_glob():
+    assert glob_escaped(r"a*b?[c]\d") == r"a\*b\?\[c\]\\d"
+
+
+async def test_a_repair_is_followed_by_a_rest_in_proportion(redis_url, operator, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(index, "monotonic", lambda: now)
+    store = RedisStore.at(redis_url)
+    scan = store._client.scan
+
+    async def slow_scan(*args, **options):
+        nonlocal now
+        now += 0.01
+        return await scan(*args, **options)
+
+    monkeypatch.setattr(store._client, "scan", slow_scan)
+    found = [await listed(store)]
+    await operator.hset("AwsAccount:a", "id", "a")
+    now += 0.19
+    found.append(await listed(store))
+    now += 0.02
+    found.append(await listed(store))
+    await store.close()
+
+    assert found == [[], [], ["a"]]
+
+
+async def test_listings_at_once_share_a_repair(store, monkeypatch):
+    scans = 0
+    scan = store._client.scan
+
+    async def counted(*args, **options):
+        nonlocal scans
+        scans += 1
+        return await scan(*args, **options)
+
+    monkeypatch.setattr(store._client, "scan", counted)
+    monkeypatch.setattr(index, "REST_PER_REPAIR", 1000)
+    await asyncio.gather(*(listed(store) for _ in range(20)))
+
+    assert scans == 1
+
+
+async def test_an_entry_made_during_a_removal_is_not_lost(store, operator, redis_url, monkeypatch):
+    (seen,) = await fill(store, "a")
+    other, zrem = RedisStore.at(redis_url), store._client.zrem
+
+    async def late_zrem(*args):
+        await fill(other, "a")
+        return await zrem(*args)
+
+    monkeypatch.setattr(store._client, "zrem", late_zrem)
+    await store.remove(seen)
+    await other.close()
+
+    assert await operator.zrange("_index:AwsAccount", 0, -1) == ["a"]
+
+
+async def test_whoever_sees_a_new_hash_finds_its_entry(store, operator, monkeypatch):
+    swap, entries = store._swap, []
+
+    async def swap_and_look(*args):
+        outcome = await swap(*args)
+        entries.extend(await operator.zrange("_index:AwsAccount", 0, -1))
+        return outcome
+
+    monkeypatch.setattr(store, "_swap", swap_and_look)
+    await fill(store, "a")
+
+    assert entries == ["a"]
+
+
+async def test_an_entry_that_a_repair_takes_out_before_its_hash_is_there_is_not_lost(store, operator, monkeypatch):
+    swap, entries = store._swap, []
+
+    async def late_swap(*args):
+        await listed(store)
+        entries.extend(await operator.zrange("_index:AwsAccount", 0, -1))
+        return await swap(*args)
+
+    monkeypatch.setattr(store, "_swap", late_swap)
+    await fill(store, "a")
+
+    assert (entries, await operator.zrange("_index:AwsAccount", 0, -1)) == ([], ["a"])
+
+
+async def test_what_is_deleted_during_a_repair_is_not_listed_again(store, operator, monkeypatch):
+    await operator.hset("AwsAccount:a", "id", "a")
+    scan = store._client.scan
+
+    async def early_scan(*args, **options):
+        found = await scan(*args, **options)
+        await operator.delete("AwsAccount:a")
+        return found
+
+    monkeypatch.setattr(store._client, "scan", early_scan)
+
+    assert await listed(store) == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_races_of_writers_and_removers_lose_no_entry(store, operator, seed):
+    chance = random.Random(seed)  # noqa: S311 - no secret
+
+    async def churn():
+        for _ in range(30):
+            id_ = chance.choice("abc")
+            seen = await store.get("AwsAccount", id_)
+            await (store.remove(seen) if seen else store.replace("AwsAccount", id_, {"id": id_}, expected=None))
+
+    await asyncio.gather(*(churn() for _ in range(20)))
+    there = {key.removeprefix("AwsAccount:") for key in await operator.keys("AwsAccount:*")}
+    entries = set(await operator.zrange("_index:AwsAccount", 0, -1))
+
+    assert there <= entries
+    assert await listed(store) == sorted(there)
+
+
+class TestWithinARest:
+    """Of what a listing has that comes before the next repair."""
+
+    @pytest.fixture
+    async def store(self, store, monkeypatch):
+        monkeypatch.setattr(index, "REST_PER_REPAIR", 1e6)
+        await fill(store, "a")
+        await listed(store)
+        return store
+
+    @pytest.fixture
+    def hasty(self, store, monkeypatch):  # noqa: ARG002 - which sets it first
+        """Listings wait for no repair."""
+        monkeypatch.setattr(index, "WAIT_SECONDS", 0.02)
+
+    @pytest.fixture
+    def held_scan(self, store, monkeypatch):
+        """Set it to let scans go on."""
+        held = asyncio.Event()
+        monkeypatch.setattr(store._client, "scan", held_back(store._client.scan, held))
+        return held
+
+    async def ids(self, store, changed):
+        return [resource.id for resource in await store.all("AwsAccount", changed=changed)]
+
+    @pytest.mark.parametrize("changed", [{"a", "b", "gone", "no id", "none\udcff"}, None])
+    async def test_what_was_renamed_is_listed_if_it_is_said_to_have_changed(self, store, operator, changed):
+        await operator.rename("AwsAccount:a", "AwsAccount:b")
+        untold = await self.ids(store, ())
+
+        assert (untold, await self.ids(store, changed)) == ([], ["b"])
+        assert await self.ids(store, ()) == ["b"]
+
+    async def test_what_is_no_hash_is_not_listed(self, store, operator):
+        await operator.set("AwsAccount:b", "surprise")
+
+        assert await self.ids(store, {"b"}) == ["a"]
+        assert await operator.zscore("_index:AwsAccount", "b") is None
+
+    async def test_what_is_said_to_have_changed_during_a_repair_is_looked_for_anew(self, store, operator, monkeypatch):
+        scan = store._client.scan
+
+        async def passing(*args, **options):
+            answer = await scan(*args, **options)
+            if not held.is_set():
+                begun.set()
+                await held.wait()
+            return answer
+
+        begun, held = asyncio.Event(), asyncio.Event()
+        monkeypatch.setattr(store._client, "scan", passing)
+        early = asyncio.create_task(self.ids(store, None))
+        await begun.wait()
+        await operator.hset("AwsAccount:b", "id", "b")
+        late = asyncio.create_task(self.ids(store, None))
+        await asyncio.sleep(0)
+        held.set()
+        await early
+
+        assert await late == ["a", "b"]
+
+    @pytest.mark.parametrize("command", ["scan", "zmscore", "zadd"])
+    @pytest.mark.usefixtures("hasty")
+    @pytest.mark.slow
+    async def test_a_repair_that_breaks_off_holds_up_no_listing_and_is_made_anew(
+        self, store, operator, monkeypatch, command
+    ):
+        await operator.hset("AwsAccount:b", "id", "b")
+        with monkeypatch.context() as patch:
+            patch.setattr(store._client, command, unreachable)
+            listings = [asyncio.create_task(self.ids(store, None)) for _ in range(5)]
+            meanwhile = await asyncio.gather(*listings)
+            await asyncio.wait({store._index._repairs["AwsAccount"].task})
+        monkeypatch.setattr(index, "WAIT_SECONDS", HANG_SECONDS)
+
+        assert meanwhile == [["a"]] * 5
+        assert await self.ids(store, ()) == ["a", "b"]
+
+    @pytest.mark.parametrize("command", ["scan", "zadd"])
+    @pytest.mark.usefixtures("hasty")
+    async def test_a_repair_that_breaks_off_leaves_no_cached_listing(self, store, operator, monkeypatch, command):
+        relisted = []
+        store._index.relisted = relisted.append
+        await operator.hset("AwsAccount:b", "id", "b")
+        monkeypatch.setattr(store._client, command, unreachable)
+        await self.ids(store, None)
+        await asyncio.wait({store._index._repairs["AwsAccount"].task})
+
+        assert relisted == ["AwsAccount"]
+
+    async def test_after_an_entry_that_could_not_be_made_the_next_listing_is_right(self, store, monkeypatch):
+        with monkeypatch.context() as patch:
+            patch.setattr(store._client, "zadd", unreachable)
+            await fill(store, "b")
+
+        assert await listed(store) == ["a", "b"]
+
+    async def test_after_an_entry_that_could_not_be_dropped_the_next_listing_is_right(self, store, monkeypatch):
+        with monkeypatch.context() as patch:
+            patch.setattr(store._client, "zrem", unreachable)
+            await store.remove(await store.get("AwsAccount", "a"))
+
+        assert await listed(store) == []
+
+    @pytest.mark.usefixtures("hasty")
+    async def test_a_listing_does_not_wait_for_a_long_scan_and_is_right_after_it(self, store, operator, held_scan):
+        relisted = []
+        store._index.relisted = relisted.append
+        await operator.rename("AwsAccount:a", "AwsAccount:b")
+        async with asyncio.timeout(HANG_SECONDS):
+            known = [await self.ids(store, changed) for changed in (None, (), {"b"})]
+        before = list(relisted)
+        held_scan.set()
+        await asyncio.wait({store._index._repairs["AwsAccount"].task})
+
+        assert known == [[], [], ["b"]]
+        assert before == []
+        assert relisted == ["AwsAccount"]
+        assert await listed(store) == ["b"]
+
+    @pytest.mark.usefixtures("hasty", "store")
+    async def test_a_first_listing_takes_the_index_that_others_have_made(self, redis_url, monkeypatch):
+        other = RedisStore.at(redis_url)
+        held = asyncio.Event()
+        monkeypatch.setattr(other._client, "scan", held_back(other._client.scan, held))
+        async with asyncio.timeout(HANG_SECONDS):
+            known = await listed(other)
+        await other.close()
+
+        assert known == ["a"]
+
+    @pytest.mark.usefixtures("hasty", "store")
+    async def test_a_first_listing_waits_for_the_index_where_there_is_none(self, operator, redis_url, monkeypatch):
+        await operator.delete("_index:AwsAccount")
+        other = RedisStore.at(redis_url)
+        held = asyncio.Event()
+        monkeypatch.setattr(other._client, "scan", held_back(other._client.scan, held))
+        listing = asyncio.create_task(listed(other))
+        await asyncio.sleep(4 * index.WAIT_SECONDS)
+        waits = not listing.done()
+        held.set()
+
+        assert waits
+        assert await listing == ["a"]
+        await other.close()
+
+    @pytest.mark.usefixtures("hasty", "held_scan")
+    async def test_a_store_that_closes_ends_a_scan(self, store):
+        await self.ids(store, None)
+        await store.close()
+
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    async def test_where_nothing_may_be_written_the_index_does_as_it_is(self, store, operator, monkeypatch):
+        await operator.hset("AwsAccount:b", "id", "b")
+        monkeypatch.setattr(store._client, "zadd", refused)
+
+        assert [await self.ids(store, changed) for changed in ({"b"}, None)] == [["a"], ["a"]]
+
+
+async def unreachable(*_args, **_options):
+    raise ConnectionError
+
+
+async def refused(*_args, **_options):
+    raise NoPermissionError
+
+
+def held_back(call, event):
+    async def wait_and_call(*args, **options):
+        await event.wait()
+        return await call(*args, **options)
+
+    return wait_and_call

@@ -1,0 +1,74 @@
+"""Long work gives way."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from service.stores import pacing
+from service.stores.pacing import paced
+from service.stores.record import Resource
+from service.stores.redis import RedisStore
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    monkeypatch.setattr(pacing, "HOLD_SECONDS", 0)
+
+
+class Turns:
+    """Counts how often the loop comes round."""
+
+    async def __aenter__(self):
+        self.count = 0
+        self._task = asyncio.create_task(self._run())
+        await asyncio.sleep(0)
+        return self
+
+    async def __aexit__(self, *_):
+        self._task.cancel()
+        await asyncio.wait({self._task})
+
+    async def _run(self):
+        while True:
+            await asyncio.sleep(0)
+            self.count += 1
+
+
+async def test_items_come_in_order():
+    assert [item async for item in paced("abc")] == ["a", "b", "c"]
+
+
+@pytest.mark.usefixtures("hurried")
+async def test_others_have_a_turn_after_each_piece_of_work():
+    async with Turns() as turns:
+        seen = [turns.count async for _ in paced(range(100))]
+
+    assert seen == sorted(set(seen))
+
+
+async def test_work_that_is_short_is_not_interrupted(monkeypatch):
+    monkeypatch.setattr(pacing, "HOLD_SECONDS", 3600)
+    async with Turns() as turns:
+        seen = {turns.count async for _ in paced(range(100))}
+
+    assert seen == {0}
+
+
+@pytest.mark.usefixtures("hurried")
+async def test_listings_at_once_give_way_after_each_of_their_resources(redis_url, monkeypatch):
+    looked_at, verify_digest = [], Resource.verify_digest
+
+    def noted(resource):
+        looked_at.append(turns.count)
+        return verify_digest(resource)
+
+    store = RedisStore.at(redis_url)
+    await asyncio.gather(*(store.replace("AwsAccount", f"a{n}", {"n": "1"}, expected=None) for n in range(200)))
+    monkeypatch.setattr(Resource, "verify_digest", noted)
+    async with Turns() as turns:
+        await asyncio.gather(*(store.page("AwsAccount", offset=0, count=200) for _ in range(5)))
+    await store.close()
+
+    assert len(looked_at) == 5 * 200
+    assert max(Counter(looked_at).values()) == 1

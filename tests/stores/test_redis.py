@@ -1,0 +1,648 @@
+"""Redis as a store: what others may write there, and what a lost answer may not do."""
+
+import asyncio
+import random
+import re
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from service.errors import Invalid, StoreUnavailable
+from service.stores import tracking
+from service.stores.cache import CachedStore
+from service.stores.redis import RedisStore
+from service.stores.store import NothingWritten
+from service.stores.topology import connect
+from service.stores.tracking import Tracker
+
+
+@pytest.fixture
+async def store(redis_url):
+    store = RedisStore.at(redis_url)
+    await store.open()
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def far_store(shared_redis, redis_url):
+    """A store whose answers can get lost."""
+    async with LossyProxy(shared_redis.port) as proxy:
+        store = RedisStore.at(f"redis://127.0.0.1:{proxy.port}")
+        # Redis has the script from here on, so that it is EVALSHA that writes.
+        await store.replace("AwsAccount", "warm", {}, expected=None)
+        yield store, proxy
+        await store.close()
+
+
+class LossyProxy:
+    """Stands between a client and Redis, and ends a connection instead of passing on one request or one answer."""
+
+    def __init__(self, upstream):
+        self._upstream = upstream
+        self._tasks = set()
+        self._word, self._loses_answer, self._meanwhile, self._answer = None, False, None, b""
+
+    async def __aenter__(self):
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1")
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_):
+        self._server.close()
+        await self._server.wait_closed()
+        await asyncio.gather(*self._tasks)
+
+    def lose_request(self, word, meanwhile=None):
+        """Do not pass on the next request with ``word`` in it; do ``meanwhile`` before the client notices."""
+        self._word, self._loses_answer, self._meanwhile = word, False, meanwhile
+
+    def lose_answer(self, word, meanwhile=None):
+        """Pass it on, but not what Redis answers."""
+        self._word, self._loses_answer, self._meanwhile = word, True, meanwhile
+
+    def answer(self, word, text):
+        """Answer the next request with ``word`` in it with ``text``, and do not pass it on."""
+        self.lose_request(word)
+        self._answer = text
+
+    async def _serve(self, reader, writer):
+        self._tasks.add(asyncio.current_task())
+        try:
+            from_redis, to_redis = await asyncio.open_connection("127.0.0.1", self._upstream)
+        except OSError:
+            writer.close()
+            return
+        answers = asyncio.create_task(self._pass_answers(from_redis, writer))
+        while request := await reader.read(65536):
+            if self._word and self._word in request:
+                self._word = None
+                if self._answer:
+                    writer.write(self._answer)
+                    self._answer = b""
+                    continue
+                await self._lose(request, answers, from_redis, to_redis)
+                break
+            to_redis.write(request)
+        answers.cancel()
+        for end in (writer, to_redis):
+            end.close()
+            await end.wait_closed()
+
+    async def _pass_answers(self, from_redis, writer):
+        while answer := await from_redis.read(65536):
+            writer.write(answer)
+
+    async def _lose(self, request, answers, from_redis, to_redis):
+        if self._loses_answer:
+            answers.cancel()
+            await asyncio.sleep(0)
+            to_redis.write(request)
+            await from_redis.read(65536)
+        if self._meanwhile:
+            await self._meanwhile()
+
+
+async def test_a_record_is_a_hash_of_plain_text(redis_url, operator):
+    store = RedisStore.at(redis_url, prefix="s3:")
+    stored = await store.replace("AwsAccount", "a", {"id": "a", "path-style": "true"}, expected=None)
+    await store.close()
+
+    assert await operator.hgetall("s3:AwsAccount:a") == dict(stored.record)
+    assert await operator.hget("s3:AwsAccount:a", "path-style") == "true"
+
+
+async def test_a_record_may_have_very_many_fields(store):
+    fields = {f"field-{n}": "x" * 50 for n in range(5_000)}
+    stored = await store.replace("AwsAccount", "a", fields, expected=None)
+
+    assert await store.replace("AwsAccount", "a", {"id": "a"}, expected=stored)
+    assert (await store.get("AwsAccount", "a")).fields == {"id": "a"}
+
+
+async def test_what_an_operator_changes_gets_a_version_of_its_own(store, operator):
+    seen = await store.replace("AwsAccount", "a", {"id": "a", "region": "us-east-1"}, expected=None)
+    await operator.hset("AwsAccount:a", "region", "eu-west-1")
+    found = await store.get("AwsAccount", "a")
+
+    assert found.fields == {"id": "a", "region": "eu-west-1"}
+    assert found.version > seen.version
+    assert found.meta.created_at == seen.meta.created_at
+    assert found.verify_digest()
+    assert await store.get("AwsAccount", "a") == found
+
+
+@pytest.mark.parametrize("change", ["to one of before", "to one of the future", "away"])
+async def test_a_version_that_an_operator_changes_is_replaced_by_a_new_one(store, operator, change):
+    before = await write_often(store)
+    if change == "away":
+        await operator.hdel("AwsAccount:a", "_version")
+    else:
+        await operator.hset("AwsAccount:a", "_version", before[0] if change == "to one of before" else before[-1] + 9)
+    found = await store.get("AwsAccount", "a")
+
+    assert found.version > max(before)
+    assert found.verify_digest()
+    assert await store.get("AwsAccount", "a") == found
+
+
+async def test_what_an_operator_creates_is_a_resource(store, operator):
+    await operator.hset("AwsAccount:a", mapping={"id": "a", "region": "eu-west-1"})
+    found = await store.get("AwsAccount", "a")
+
+    assert found.fields == {"id": "a", "region": "eu-west-1"}
+    assert found.version > 0
+    assert await operator.zrange("_index:AwsAccount", 0, -1) == ["a"]
+
+
+async def test_what_was_stored_as_judged_is_still_judged_when_it_is_read(store):
+    written = await store.replace("AwsAccount", "a", {"region": "eu-west-1"}, expected=None, validated=True)
+    read = await store.get("AwsAccount", "a")
+
+    assert (written.validated, read.validated) == (True, True)
+
+
+async def test_what_an_operator_changes_is_judged_by_nobody(store, operator):
+    await store.replace("AwsAccount", "a", {"region": "eu-west-1"}, expected=None, validated=True)
+    await operator.hset("AwsAccount:a", "region", "-")
+    reads = [await store.get("AwsAccount", "a") for _ in range(2)]
+
+    assert [read.validated for read in reads] == [False, False]
+
+
+async def test_a_listing_adopts_too(store, operator):
+    await operator.hset("AwsAccount:a", "id", "a")
+    (found,) = (await store.page("AwsAccount", offset=0, count=10)).resources
+
+    assert found.version > 0
+    assert found == await store.get("AwsAccount", "a")
+
+
+async def test_of_many_who_adopt_at_once_all_get_the_same(redis_url, operator):
+    stores = [RedisStore.at(redis_url) for _ in range(3)]
+    await operator.hset("AwsAccount:a", "id", "a")
+    found = await asyncio.gather(*(store.get("AwsAccount", "a") for store in stores for _ in range(10)))
+    for store in stores:
+        await store.close()
+
+    assert len({resource.version for resource in found}) == 1
+
+
+async def test_what_an_operator_changes_meanwhile_is_not_overwritten(store, operator):
+    seen = await store.replace("AwsAccount", "a", {"id": "a"}, expected=None)
+    await operator.hset("AwsAccount:a", "note", "mine")
+
+    assert await store.replace("AwsAccount", "a", {"id": "b"}, expected=seen) is None
+    assert not await store.remove(seen)
+    assert (await store.get("AwsAccount", "a")).fields == {"id": "a", "note": "mine"}
+
+
+async def test_bytes_that_are_no_text_are_kept_as_they_are(store, operator, redis_url):
+    await operator.hset("AwsAccount:a", "host", b"\xff\xfe caf\xe9")
+    found = await store.get("AwsAccount", "a")
+    await store.replace("AwsAccount", "a", {**found.fields, "region": "us-east-1"}, expected=found)
+
+    async with Redis.from_url(redis_url) as raw:
+        assert await raw.hget("AwsAccount:a", "host") == b"\xff\xfe caf\xe9"
+
+
+async def test_a_key_that_is_no_hash_is_told_as_such(store, operator):
+    seen = await store.replace("AwsAccount", "a", {"id": "a"}, expected=None)
+    await operator.set("AwsAccount:a", "surprise")
+
+    for attempt in (
+        store.get("AwsAccount", "a"),
+        store.replace("AwsAccount", "a", {}, expected=None),
+        store.replace("AwsAccount", "a", {}, expected=seen),
+        store.remove(seen),
+    ):
+        with pytest.raises(Invalid, match="AwsAccount/a is no hash"):
+            await attempt
+    assert await operator.get("AwsAccount:a") == "surprise"
+
+
+async def test_prefixes_keep_stores_apart(redis_url):
+    one, two = RedisStore.at(redis_url, prefix="one:"), RedisStore.at(redis_url)
+    await one.replace("AwsAccount", "a", {"id": "a"}, expected=None)
+    await two.replace("AwsAccount", "b", {"id": "b"}, expected=None)
+    found = [
+        [resource.id for resource in (await store.page("AwsAccount", offset=0, count=10)).resources]
+        for store in (one, two)
+    ]
+    unseen = await one.get("AwsAccount", "b")
+    await one.close()
+    await two.close()
+
+    assert found == [["a"], ["b"]]
+    assert unseen is None
+
+
+async def write_often(store, id="a"):
+    """The versions of some writes, one after the other."""
+    seen = await store.get("AwsAccount", id)
+    versions = []
+    for n in range(5):
+        seen = await store.replace("AwsAccount", id, {"n": str(n)}, expected=seen)
+        versions.append(seen.version)
+    return versions
+
+
+@pytest.mark.parametrize("command", ["FLUSHALL", "FLUSHDB", "DEL AwsAccount:a"])
+async def test_no_version_is_used_again_after_everything_was_lost(store, operator, command):
+    before = await write_often(store)
+    await operator.execute_command(*command.split())
+    after = await write_often(store)
+
+    assert sorted({*before, *after}) == [*before, *after]
+
+
+async def test_no_version_is_used_again_after_a_backup_was_restored(store, operator):
+    before = await write_often(store)
+    backup = await operator.hgetall("AwsAccount:a")
+    before += await write_often(store)
+    await operator.delete("AwsAccount:a")
+    await operator.hset("AwsAccount:a", mapping=backup)
+    after = await write_often(store)
+
+    assert sorted({*before, *after}) == [*before, *after]
+
+
+async def test_a_version_is_the_clock_of_redis(store, operator):
+    seconds, microseconds = await operator.time()
+    written = await store.replace("AwsAccount", "a", {}, expected=None)
+
+    assert 0 < written.version - (seconds * 1_000_000 + microseconds) < 3_600_000_000
+    assert await operator.hget("AwsAccount:a", "_version") == str(written.version)
+
+
+@pytest.mark.parametrize("version", [4_102_444_800_000_000, 2**53 - 4])
+async def test_a_version_grows_though_the_clock_is_behind_it(store, operator, version):
+    await store.replace("AwsAccount", "a", {}, expected=None)
+    await operator.hset("AwsAccount:a", "_version", version)
+    seen = await store.get("AwsAccount", "a")
+    after = await store.replace("AwsAccount", "a", {}, expected=seen)
+
+    assert (seen.version, after.version) == (version + 1, version + 2)
+
+
+async def test_a_small_version_of_an_earlier_release_grows(store, operator):
+    await store.replace("AwsAccount", "a", {}, expected=None)
+    await operator.hset("AwsAccount:a", "_version", 7)
+    await operator.hdel("AwsAccount:a", "_versionCopy")
+    await operator.set("_sequence:AwsAccount", 7)
+    seen = await store.get("AwsAccount", "a")
+    after = await store.replace("AwsAccount", "a", {}, expected=seen)
+
+    assert seen.version == 7
+    assert after.version > 7
+
+
+@pytest.mark.parametrize("version", ["9" * 16, str(2**53), "9" * 30, "9" * 5000, "-1", "²", "1e3", ""])
+async def test_a_version_that_is_none_does_not_stand_in_the_way(store, operator, version):
+    await operator.hset(
+        "AwsAccount:a", mapping={"id": "a", "_version": version, "_createdAt": "0001-01-01T00:00+23:00"}
+    )
+    found = await store.get("AwsAccount", "a")
+
+    assert found.version > 0
+    assert await store.replace("AwsAccount", "a", {"id": "a"}, expected=found)
+
+
+async def test_who_may_only_read_can_still_be_served(own_redis):
+    async with Redis.from_url(own_redis.url) as admin:
+        await admin.hset("AwsAccount:a", "id", "a")
+        await admin.zadd("_index:AwsAccount", {"a": 0})
+        await admin.execute_command("ACL", "SETUSER", "reader", "on", ">hush", "~*", "+@read", "-scan", "+@connection")
+    store = RedisStore.at(own_redis.url.replace("//", "//reader:hush@"))
+    await store.open()
+    found = await store.get("AwsAccount", "a")
+    page = await store.page("AwsAccount", offset=0, count=10)
+    with pytest.raises(StoreUnavailable):
+        await store.replace("AwsAccount", "a", {}, expected=found)
+    await store.close()
+
+    assert found.fields == {"id": "a"}
+    assert page.resources == [found]
+
+
+LEAST = re.search("^ACL SETUSER (.+)$", Path("docs/redis.md").read_text(encoding="utf-8"), re.MULTILINE)[1].split()
+
+
+@pytest.fixture
+async def limited(own_redis):
+    """Makes stores with the rights of the documentation, but for one of them."""
+    stores = []
+
+    async def make(but=""):
+        async with Redis.from_url(own_redis.url) as admin:
+            await admin.execute_command("ACL", "SETUSER", *(right for right in LEAST if right != but))
+        url = own_redis.url.replace("//", "//s3-signer:password@")
+        kinds = ["AwsAccount", "Client", "AccessPolicy", "Session"]
+        stores.append(CachedStore(RedisStore.at(url), Tracker.at(url, kinds=kinds), size=10, ttl=60, stale=60))
+        await stores[-1].open()
+        return stores[-1]
+
+    yield make
+    for store in stores:
+        await store.close()
+
+
+async def use(store):
+    """Each thing that a store is used for."""
+    for kind in ("AwsAccount", "Client", "AccessPolicy"):
+        seen = await store.replace(kind, "a", {"n": "1"}, expected=None)
+        seen = await store.replace(kind, "a", {"n": "2", "m": "1"}, expected=seen)
+        seen = await store.replace(kind, "a", {"n": "3"}, expected=seen)
+        assert await store.get(kind, "a") == seen
+        assert (await store.page(kind, offset=0, count=10)).total == 1
+        assert len(await store.all(kind)) == 1
+        assert await store.remove(seen)
+    await store.put_with_ttl("Session", "s", {"client": "x"}, seconds=60)
+    assert await store.remove(await store.get("Session", "s"))
+
+
+async def test_the_rights_that_the_documentation_names_are_enough(limited, caplog):
+    store = await limited()
+    await use(store)
+
+    assert list(store.warnings()) == []
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("right", [word for word in LEAST if word[0] in "+~"])
+@pytest.mark.slow
+async def test_each_right_that_the_documentation_names_is_needed(limited, right, caplog, monkeypatch):
+    caplog.set_level("DEBUG", logger="service.resources")
+    monkeypatch.setattr(tracking, "HEARTBEAT_SECONDS", 0.01)
+    store = await limited(but=right)
+    with suppress(StoreUnavailable, AssertionError):
+        await use(store)
+    await asyncio.sleep(0.1)
+
+    assert "PermissionError" in caplog.text or "refuses" in caplog.text or "No scan is allowed" in caplog.text
+
+
+async def test_a_unix_socket_will_do(shared_redis, redis_url, operator):
+    store = RedisStore.at(f"unix://{shared_redis.socket_path}")
+    await store.open()
+    await store.replace("AwsAccount", "a", {"id": "a"}, expected=None)
+    await store.close()
+
+    assert await operator.exists("AwsAccount:a")
+    assert store.description == f"unix://{shared_redis.socket_path}?db=0"
+
+
+def test_a_description_tells_no_credentials():
+    documented = RedisStore.at("rediss://alice:hush@redis.example:6380/3").description
+
+    assert documented == "rediss://redis.example:6380/3"
+
+
+@pytest.mark.parametrize(
+    "url", ["http://u:hush@h", "h:6379", "redis://u:hush@h:port", "redis://:hush@h?colour=red", ""]
+)
+def test_what_is_no_redis_url_is_refused_without_telling_it(url):
+    with pytest.raises(ValueError, match="not a Redis URL") as refusal:
+        connect(url, connections=1)
+
+    assert "hush" not in str(refusal.value)
+
+
+async def test_a_write_whose_answer_is_lost_is_told_as_done(far_store):
+    store, proxy = far_store
+    proxy.lose_answer(b"EVALSHA")
+    created = await store.replace("AwsAccount", "a", {"n": "1"}, expected=None)
+    proxy.lose_answer(b"EVALSHA")
+    changed = await store.replace("AwsAccount", "a", {"n": "2"}, expected=created)
+
+    assert created.version < changed.version
+    assert await store.get("AwsAccount", "a") == changed
+
+
+async def test_a_write_whose_answer_is_lost_is_done_though_another_has_followed(far_store, store):
+    far, proxy = far_store
+
+    async def follow():
+        await store.replace("AwsAccount", "a", {"n": "2"}, expected=await store.get("AwsAccount", "a"))
+
+    proxy.lose_answer(b"EVALSHA", meanwhile=follow)
+    written = await far.replace("AwsAccount", "a", {"n": "1"}, expected=None)
+
+    follower = await store.get("AwsAccount", "a")
+
+    assert written.fields == {"n": "1"}
+    assert follower.fields == {"n": "2"}
+    # An If-Match with it must not match what has followed.
+    assert 0 < written.version < follower.version
+
+
+async def test_a_write_that_was_lost_is_tried_again(far_store):
+    store, proxy = far_store
+    proxy.lose_request(b"EVALSHA")
+    written = await store.replace("AwsAccount", "a", {"n": "1"}, expected=None)
+
+    assert await store.get("AwsAccount", "a") == written
+
+
+async def test_a_write_that_was_lost_is_a_conflict_if_another_was_first(far_store, store):
+    far, proxy = far_store
+
+    async def precede():
+        await store.replace("AwsAccount", "a", {"n": "2"}, expected=None)
+
+    proxy.lose_request(b"EVALSHA", meanwhile=precede)
+
+    assert await far.replace("AwsAccount", "a", {"n": "1"}, expected=None) is None
+    assert (await store.get("AwsAccount", "a")).fields == {"n": "2"}
+
+
+async def test_a_removal_whose_answer_is_lost_is_told_as_done(far_store):
+    store, proxy = far_store
+    seen = await store.replace("AwsAccount", "a", {"n": "1"}, expected=None)
+    proxy.lose_answer(b"EVALSHA")
+
+    assert await store.remove(seen)
+    assert await store.get("AwsAccount", "a") is None
+
+
+async def test_a_removal_whose_answer_is_lost_leaves_a_newcomer_alone(far_store, store):
+    far, proxy = far_store
+    seen = await far.replace("AwsAccount", "a", {"n": "1"}, expected=None)
+
+    async def create_anew():
+        await store.replace("AwsAccount", "a", {"n": "2"}, expected=None)
+
+    proxy.lose_answer(b"EVALSHA", meanwhile=create_anew)
+
+    assert await far.remove(seen)
+    assert (await store.get("AwsAccount", "a")).fields == {"n": "2"}
+    assert (await store.page("AwsAccount", offset=0, count=0)).total == 2
+
+
+async def test_a_removal_that_was_lost_is_a_conflict_if_another_was_first(far_store, store):
+    far, proxy = far_store
+    seen = await far.replace("AwsAccount", "a", {"n": "1"}, expected=None)
+
+    async def precede():
+        await store.replace("AwsAccount", "a", {"n": "2"}, expected=seen)
+
+    proxy.lose_request(b"EVALSHA", meanwhile=precede)
+
+    assert not await far.remove(seen)
+    assert (await store.get("AwsAccount", "a")).fields == {"n": "2"}
+
+
+async def test_a_lost_probe_is_no_outage(far_store, caplog):
+    store, proxy = far_store
+    proxy.lose_request(b"HELLO")
+    await store.check()
+
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        b"-LOADING Redis is loading the dataset in memory\r\n",
+        b"-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.\r\n",
+        b"-CLUSTERDOWN The cluster is down\r\n",
+    ],
+)
+async def test_a_read_is_tried_again_while_redis_comes_up(far_store, error):
+    store, proxy = far_store
+    proxy.answer(b"HGETALL", error)
+
+    assert await store.get("AwsAccount", "warm")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        b"-LOADING Redis is loading the dataset in memory\r\n",
+        b"-READONLY You can't write against a read only replica.\r\n",
+        b"-NOREPLICAS Not enough good replicas to write.\r\n",
+        b"-UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)\r\n",
+        b"-ERR Error running script (call to f_1): @user_script: 8: -READONLY You can't write against a replica.\r\n",
+    ],
+)
+async def test_a_write_is_tried_again_while_another_server_takes_over(far_store, error):
+    store, proxy = far_store
+    proxy.answer(b"EVALSHA", error)
+
+    assert await store.replace("AwsAccount", "a", {"n": "1"}, expected=None)
+
+
+async def refusal(call):
+    with pytest.raises(StoreUnavailable) as failure:
+        await call
+    return type(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("maxmemory", "1"), ("min-replicas-to-write", "1"), ("replicaof", "127.0.0.1 1")]
+)
+async def test_a_write_that_redis_refuses_has_changed_nothing(own_redis, option, value):
+    store = RedisStore.at(own_redis.url)
+    seen = await store.replace("AwsAccount", "a", {"n": "1"}, expected=None)
+    async with Redis.from_url(own_redis.url) as admin:
+        await (admin.replicaof(*value.split()) if option == "replicaof" else admin.config_set(option, value))
+    outcomes = [
+        await refusal(call)
+        for call in (store.replace("AwsAccount", "a", {"n": "2"}, expected=seen), store.remove(seen))
+        if option != "maxmemory" or call.__name__ == "replace" or call.close()
+    ]
+    await store.close()
+
+    assert set(outcomes) == {NothingWritten}
+
+
+async def test_a_write_to_a_redis_that_is_away_has_changed_nothing(own_redis):
+    store = RedisStore.at(own_redis.url)
+    seen = await store.replace("AwsAccount", "a", {"n": "1"}, expected=None)
+    own_redis.kill()
+    # What is sent before the end of the connection is noticed may have arrived, for all that anybody knows.
+    await asyncio.sleep(0.1)
+    outcomes = [await refusal(store.replace("AwsAccount", "a", {}, expected=seen)), await refusal(store.remove(seen))]
+    await store.close()
+
+    assert outcomes == [NothingWritten, NothingWritten]
+
+
+async def test_a_write_whose_answer_never_comes_may_have_landed(own_redis):
+    store = RedisStore.at(own_redis.url)
+    seen = await store.replace("AwsAccount", "a", {"n": "1"}, expected=None)
+    own_redis.hang()
+    outcome = await refusal(store.replace("AwsAccount", "a", {}, expected=seen))
+    own_redis.resume()
+    await store.close()
+
+    assert outcome is StoreUnavailable
+
+
+async def test_a_write_that_is_lost_before_it_is_refused_may_have_landed(own_redis):
+    """Of several tries, the one with the most doubt counts."""
+    async with LossyProxy(own_redis.port) as proxy:
+        store = RedisStore.at(f"redis://127.0.0.1:{proxy.port}")
+        seen = await store.replace("AwsAccount", "a", {"n": "1"}, expected=None)
+        proxy.lose_answer(b"EVALSHA", meanwhile=lambda: asyncio.to_thread(own_redis.kill))
+        outcome = await refusal(store.replace("AwsAccount", "a", {"n": "2"}, expected=seen))
+        own_redis.start()
+        stored = await store.get("AwsAccount", "a")
+        await store.close()
+
+    assert outcome is StoreUnavailable
+    assert stored.fields == {"n": "2"}
+
+
+async def test_a_write_stands_though_it_cannot_be_listed_yet(far_store, store):
+    far, _ = far_store
+    await far.page("AwsAccount", offset=0, count=10)
+    await store._client.set("_index:Client", "no index")
+
+    assert await far.replace("Client", "c", {"id": "c"}, expected=None)
+
+
+async def test_calls_that_are_cancelled_midway_leave_the_pool_whole(store):
+    for n in range(20):
+        await store.replace("AwsAccount", f"a{n}", {"n": str(n)}, expected=None)
+
+    chance = random.Random(0)  # noqa: S311 - no secret
+
+    async def impatient(n):
+        async with asyncio.timeout(chance.uniform(0, 0.02)):
+            return await store.get("AwsAccount", f"a{n % 20}")
+
+    await asyncio.gather(*(impatient(n) for n in range(1000)), return_exceptions=True)
+    found = [await store.get("AwsAccount", f"a{n}") for n in range(20)]
+
+    assert [resource.fields["n"] for resource in found] == [str(n) for n in range(20)]
+    assert not store._client.connection_pool._in_use_connections
+
+
+async def test_what_another_version_of_the_service_found_valid_is_looked_at_again(store, operator):
+    written = await store.replace("AwsAccount", "a", {"region": "eu-west-1"}, expected=None, validated=True)
+    judged_by, _, digest = written.record["_digest"].partition(":")
+    await operator.hset("AwsAccount:a", "_digest", f"{int(judged_by) - 1}:{digest}")
+    read = await store.get("AwsAccount", "a")
+
+    assert read.validated is False
+    assert read.version == written.version
+
+
+async def test_refused_writes_are_a_warning_until_one_succeeds(own_redis):
+    store = RedisStore.at(own_redis.url)
+    await store.open()
+    async with Redis.from_url(own_redis.url) as operator:
+        await operator.config_set("maxmemory", "1")
+        with pytest.raises(StoreUnavailable):
+            await store.replace("AwsAccount", "a", {}, expected=None)
+        full = [warning for warning in store.warnings() if "Redis refuses" in warning]
+        await operator.config_set("maxmemory", "0")
+        await store.replace("AwsAccount", "a", {}, expected=None)
+    healthy = [warning for warning in store.warnings() if "Redis refuses" in warning]
+    await store.close()
+
+    assert any("compare_and_set" in warning for warning in full)
+    assert healthy == []

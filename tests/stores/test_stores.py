@@ -1,0 +1,388 @@
+"""What every store promises, whichever it is."""
+
+import asyncio
+import random
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from fakeredis import FakeAsyncRedis, FakeServer
+
+from service.stores.cache import CachedStore
+from service.stores.redis import RedisStore
+from service.stores.store import EmbeddedStore, Page
+from service.stores.tracking import Tracker
+
+
+def fake_client(server):
+    return FakeAsyncRedis(server=server, decode_responses=True, encoding_errors="surrogateescape", max_connections=200)
+
+
+@pytest.fixture(params=["embedded", "fakeredis", "redis", "cached"])
+async def store(request):
+    if request.param == "embedded":
+        store = EmbeddedStore()
+    elif request.param == "fakeredis":
+        server = FakeServer()
+        store = RedisStore(fake_client(server), fake_client(server))
+    else:
+        url = request.getfixturevalue("redis_url")
+        store = RedisStore.at(url)
+        if request.param == "cached":
+            tracker = Tracker.at(url, kinds=["AwsAccount", "Session"])
+            store = CachedStore(store, tracker, size=100, ttl=60, stale=60)
+    await store.open()
+    yield store
+    await store.close()
+
+
+async def fill(store, *ids, kind="AwsAccount"):
+    return [await store.replace(kind, id_, {"id": id_, "region": "eu-west-1"}, expected=None) for id_ in ids]
+
+
+async def listed(store, **page):
+    return [resource.id for resource in (await store.page("AwsAccount", **page)).resources]
+
+
+async def test_what_is_stored_is_read_back(store):
+    stored = await store.replace("AwsAccount", "a", {"id": "a", "host": "s3.тест", "region": ""}, expected=None)
+
+    assert await store.get("AwsAccount", "a") == await store.get("AwsAccount", "a", bypass_cache=True) == stored
+    assert stored.fields == {"id": "a", "host": "s3.тест", "region": ""}
+
+
+async def test_what_was_never_stored_is_none(store):
+    await fill(store, "a")
+
+    assert await store.get("AwsAccount", "b") is None
+    assert await store.get("Client", "a") is None
+
+
+async def test_replacing_takes_the_place_of_every_field(store):
+    (seen,) = await fill(store, "a")
+    await store.replace("AwsAccount", "a", {"host": "minio:9000"}, expected=seen)
+
+    assert (await store.get("AwsAccount", "a")).fields == {"host": "minio:9000"}
+
+
+async def test_a_resource_keeps_its_creation_and_moves_its_update(store):
+    (first,) = await fill(store, "a")
+    second = await store.replace("AwsAccount", "a", {"id": "a"}, expected=first)
+
+    assert second.meta.created_at == first.meta.created_at
+    assert second.meta.last_updated > first.meta.last_updated
+
+
+async def test_of_two_writers_who_saw_nothing_one_wins(store):
+    outcomes = await asyncio.gather(
+        *(store.replace("AwsAccount", "a", {"writer": str(n)}, expected=None) for n in range(10))
+    )
+
+    (winner,) = [outcome for outcome in outcomes if outcome]
+    assert await store.get("AwsAccount", "a") == winner
+
+
+async def test_of_two_writers_who_saw_the_same_one_wins(store):
+    (seen,) = await fill(store, "a")
+    outcomes = await asyncio.gather(
+        *(store.replace("AwsAccount", "a", {"writer": str(n)}, expected=seen) for n in range(10))
+    )
+
+    (winner,) = [outcome for outcome in outcomes if outcome]
+    assert await store.get("AwsAccount", "a") == winner
+
+
+async def test_a_rewrite_changes_fields_and_no_version(store):
+    (seen,) = await fill(store, "a")
+    rewritten = await store.rewrite(seen, {"id": "a", "host": "minio:9000"})
+    found = await store.get("AwsAccount", "a")
+
+    assert rewritten
+    assert found.fields == {"id": "a", "host": "minio:9000"}
+    assert found.meta == seen.meta
+    assert found.verify_digest()
+
+
+async def test_what_was_rewritten_can_be_replaced_and_removed(store):
+    (seen,) = await fill(store, "a")
+    await store.rewrite(seen, {"id": "a", "region": "x"})
+    found = await store.get("AwsAccount", "a", bypass_cache=True)
+    replaced = await store.replace("AwsAccount", "a", {"id": "a"}, expected=found)
+
+    assert replaced.version > seen.version
+    assert await store.remove(replaced)
+
+
+async def test_of_rewriters_who_saw_the_same_one_wins(store):
+    (seen,) = await fill(store, "a")
+    outcomes = await asyncio.gather(*(store.rewrite(seen, {"writer": str(n)}) for n in range(10)))
+
+    assert sum(outcomes) == 1
+    assert (await store.get("AwsAccount", "a")).fields == {"writer": str(outcomes.index(True))}
+
+
+async def test_what_has_changed_or_gone_is_not_rewritten(store):
+    (seen,) = await fill(store, "a")
+    changed = await store.replace("AwsAccount", "a", {"id": "a"}, expected=seen)
+    after_change = await store.rewrite(seen, {"id": "b"})
+    await store.remove(changed)
+
+    assert not after_change
+    assert not await store.rewrite(changed, {"id": "b"})
+    assert await store.get("AwsAccount", "a", bypass_cache=True) is None
+
+
+async def test_of_a_writer_and_a_remover_who_saw_the_same_one_wins(store):
+    (seen,) = await fill(store, "a")
+    written, removed = await asyncio.gather(
+        store.replace("AwsAccount", "a", {"region": "us-east-1"}, expected=seen), store.remove(seen)
+    )
+
+    assert bool(written) is not removed
+    assert await store.get("AwsAccount", "a") == written
+
+
+async def test_what_has_changed_is_not_removed(store):
+    (seen,) = await fill(store, "a")
+    changed = await store.replace("AwsAccount", "a", {"id": "a"}, expected=seen)
+
+    assert not await store.remove(seen)
+    assert await store.get("AwsAccount", "a") == changed
+
+
+async def test_what_is_removed_is_gone(store):
+    (seen,) = await fill(store, "a")
+
+    assert await store.remove(seen)
+    assert await store.get("AwsAccount", "a") is None
+    assert await store.page("AwsAccount", offset=0, count=10) == Page(0, [])
+
+
+async def test_what_is_gone_is_not_removed_again(store):
+    (seen,) = await fill(store, "a")
+    await store.remove(seen)
+
+    assert not await store.remove(seen)
+
+
+async def test_what_is_gone_is_not_replaced(store):
+    (seen,) = await fill(store, "a")
+    await store.remove(seen)
+
+    assert await store.replace("AwsAccount", "a", {"id": "a"}, expected=seen) is None
+    assert await store.get("AwsAccount", "a") is None
+
+
+async def test_versions_grow(store):
+    (first,) = await fill(store, "a")
+    second = await store.replace("AwsAccount", "a", {"id": "a"}, expected=first)
+
+    assert 0 < first.version < second.version
+
+
+async def test_versions_grow_beyond_a_deletion(store):
+    (first,) = await fill(store, "a")
+    await store.remove(first)
+    (second,) = await fill(store, "a")
+
+    assert second.version > first.version
+
+
+async def test_the_embedded_store_uses_no_version_again_after_a_restart():
+    before = [await EmbeddedStore().replace("AwsAccount", "a", {}, expected=None) for _ in range(3)]
+    (after,) = await fill(EmbeddedStore(), "a")
+
+    assert max(resource.version for resource in before) < after.version
+
+
+async def test_the_embedded_store_gives_each_write_a_version_though_its_clock_stands_still_or_goes_back():
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    store = EmbeddedStore(clock=lambda: now)
+    (first, second) = await fill(store, "a", "b")
+    now -= timedelta(hours=1)
+    (third,) = await fill(store, "c")
+
+    assert [first.version, second.version, third.version] == [1767225600000000 + n for n in range(3)]
+
+
+@pytest.mark.slow
+async def test_a_hundred_racing_writers_lose_no_update(store):
+    chance = random.Random(0)  # noqa: S311 - no secret
+
+    async def increment():
+        while True:
+            seen = await store.get("AwsAccount", "a")
+            if await store.replace("AwsAccount", "a", {"n": str(int(seen.fields["n"]) + 1)}, expected=seen):
+                return
+            await asyncio.sleep(chance.uniform(0, 0.25))
+
+    await store.replace("AwsAccount", "a", {"n": "0"}, expected=None)
+    await asyncio.gather(*(increment() for _ in range(100)))
+
+    assert (await store.get("AwsAccount", "a")).fields == {"n": "100"}
+
+
+async def test_a_listing_is_ordered_by_the_bytes_of_the_ids(store):
+    ids = ["b", "a", "B", "a.b", "a-b", "a_b", "10", "9", "Z" * 64, "a0"]
+    await fill(store, *ids)
+
+    assert await listed(store, offset=0, count=100) == sorted(ids)
+
+
+async def test_a_page_is_a_part_of_the_listing(store):
+    await fill(store, *"abcdefg")
+
+    assert await listed(store, offset=0, count=3) == ["a", "b", "c"]
+    assert await listed(store, offset=3, count=3) == ["d", "e", "f"]
+    assert await listed(store, offset=6, count=3) == ["g"]
+    assert await listed(store, offset=9, count=3) == []
+
+
+async def test_the_total_counts_all_pages(store):
+    await fill(store, *"abc")
+
+    assert (await store.page("AwsAccount", offset=0, count=0)).total == 3
+    assert (await store.page("AwsAccount", offset=9, count=1)).total == 3
+
+
+async def test_a_page_holds_whole_resources(store):
+    stored = await fill(store, "a", "b")
+
+    assert list((await store.page("AwsAccount", offset=0, count=10)).resources) == stored
+
+
+async def test_kinds_are_listed_apart(store):
+    await fill(store, "a")
+    await fill(store, "b", kind="Client")
+
+    assert await listed(store, offset=0, count=10) == ["a"]
+
+
+async def ids_of_all(store):
+    return [resource.id for resource in await store.all("AwsAccount")]
+
+
+async def test_all_of_a_kind_is_whole_and_in_order(store):
+    stored = await fill(store, "b", "a", "B", "10")
+    await fill(store, "x", kind="Client")
+
+    assert await ids_of_all(store) == ["10", "B", "a", "b"]
+    assert sorted(stored, key=lambda resource: resource.id) == list(await store.all("AwsAccount"))
+
+
+async def test_all_of_nothing_is_nothing(store):
+    assert await ids_of_all(store) == []
+
+
+async def test_all_has_every_change_of_ones_own_at_once(store):
+    told = [await ids_of_all(store)]
+    (seen,) = await fill(store, "a")
+    told.append(await ids_of_all(store))
+    await fill(store, "b")
+    told.append(await ids_of_all(store))
+    await store.replace("AwsAccount", "a", {"region": "x"}, expected=seen)
+    regions = [resource.fields["region"] for resource in await store.all("AwsAccount")]
+    await store.remove(await store.get("AwsAccount", "a"))
+    told.append(await ids_of_all(store))
+
+    assert told == [[], ["a"], ["a", "b"], ["b"]]
+    assert regions == ["x", "eu-west-1"]
+
+
+async def test_all_that_was_told_does_not_change_afterwards(store):
+    await fill(store, "a")
+    told = await store.all("AwsAccount")
+    await fill(store, "b")
+
+    assert [resource.id for resource in told] == ["a"]
+
+
+async def test_a_change_while_all_is_read_leaves_no_old_listing(store):
+    await fill(store, "a")
+    for n in range(20):
+        await asyncio.gather(store.all("AwsAccount"), fill(store, f"b{n}"), store.all("AwsAccount"))
+        assert f"b{n}" in await ids_of_all(store)
+
+
+async def test_what_is_kept_is_found(store):
+    await store.put_with_ttl("Session", "a", {"client": "x", "ends": "1"}, seconds=60)
+    found = await store.get("Session", "a")
+
+    assert found.fields == {"client": "x", "ends": "1"}
+    assert await store.get("Session", "b") is None
+
+
+async def test_what_is_kept_can_be_removed(store):
+    await store.put_with_ttl("Session", "a", {"client": "x"}, seconds=60)
+    removed = await store.remove(await store.get("Session", "a"))
+
+    assert removed
+    assert await store.get("Session", "a") is None
+
+
+async def test_what_was_missed_is_found_once_it_is_kept(store):
+    before = await store.get("Session", "a")
+    await store.put_with_ttl("Session", "a", {"client": "x"}, seconds=60)
+
+    assert before is None
+    assert (await store.get("Session", "a")).fields == {"client": "x"}
+
+
+async def test_an_open_store_can_be_reached(store):
+    await store.check()
+
+    assert await store.reached_within(0)
+    # fakeredis knows no INFO.
+    assert [warning for warning in store.warnings() if "refuses INFO" not in warning] == []
+
+
+async def test_redis_forgets_what_is_kept_by_itself_and_lists_none_of_it(operator, redis_url):
+    store = RedisStore.at(redis_url, prefix="x:")
+    await store.open()
+    await store.put_with_ttl("Session", "a", {"client": "x"}, seconds=60)
+    left = await operator.pttl("x:Session:a")
+    await store.close()
+
+    assert 30_000 < left <= 60_000
+    assert not [key for key in await operator.keys("*") if "index" in key]
+
+
+async def test_a_session_that_redis_has_dropped_is_gone_from_the_cache_too(operator, redis_url):
+    tracker = Tracker.at(redis_url, kinds=["Session"])
+    store = CachedStore(RedisStore.at(redis_url), tracker, size=100, ttl=60, stale=60)
+    await store.open()
+    await store.put_with_ttl("Session", "a", {"client": "x"}, seconds=60)
+    before = await store.get("Session", "a")
+    await operator.delete("Session:a")
+    for _ in range(500):
+        if (after := await store.get("Session", "a")) is None:
+            break
+        await asyncio.sleep(0.01)
+    await store.close()
+
+    assert before
+    assert after is None
+
+
+async def test_the_embedded_store_forgets_what_is_over_when_it_is_given_more():
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    store = EmbeddedStore(clock=lambda: now)
+    for n in range(100):
+        await store.put_with_ttl("Session", f"a{n}", {}, seconds=60)
+        now += timedelta(seconds=n == 49)
+    now += timedelta(seconds=59)
+    await store.put_with_ttl("Session", "b", {}, seconds=60)
+    some = len(store._kinds["Session"])
+    now += timedelta(seconds=1)
+    await store.put_with_ttl("Session", "c", {}, seconds=60)
+
+    assert (some, sorted(store._kinds["Session"])) == (51, ["b", "c"])
+
+
+async def test_the_embedded_store_holds_nothing_of_what_was_kept_and_removed():
+    store = EmbeddedStore()
+    for n in range(100):
+        await store.put_with_ttl("Session", f"a{n}", {}, seconds=60)
+        await store.remove(await store.get("Session", f"a{n}"))
+
+    assert not store._kept
+    assert not store._kinds["Session"]

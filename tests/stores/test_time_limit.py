@@ -1,0 +1,67 @@
+"""A limit counts time in which the loop could have seen an answer."""
+
+import asyncio
+import socket
+import time
+
+import pytest
+
+from service.stores.time_limit import TimeLimit
+
+
+async def test_a_block_that_takes_longer_times_out():
+    began = time.monotonic()
+    with pytest.raises(TimeoutError):
+        async with TimeLimit(0.05):
+            await asyncio.Event().wait()
+
+    assert time.monotonic() - began >= 0.04
+
+
+@pytest.mark.parametrize("seconds", [0, -1])
+async def test_no_time_is_a_timeout(seconds):
+    with pytest.raises(TimeoutError):
+        async with TimeLimit(seconds):
+            await asyncio.Event().wait()
+
+
+async def test_a_block_that_ends_in_time_leaves_nothing_behind():
+    async with TimeLimit(0.01):
+        await asyncio.sleep(0)
+
+    # A timer that is left would cancel this.
+    await asyncio.sleep(0.03)
+
+
+async def test_the_cancellation_of_its_task_stays_one():
+    async def wait():
+        async with TimeLimit(60):
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_another_error_goes_through():
+    with pytest.raises(KeyError):
+        async with TimeLimit(60):
+            raise KeyError
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+async def test_an_answer_that_came_while_the_loop_was_held_up_is_in_time(rounds):
+    near, far = socket.socketpair()
+    with near, far:
+        reader, writer = await asyncio.open_connection(sock=near)
+        far.sendall(b"." * rounds)
+        asyncio.get_running_loop().call_soon(time.sleep, 0.3)
+        async with TimeLimit(0.1):
+            for _ in range(rounds):
+                await asyncio.sleep(0)
+                await reader.readexactly(1)
+        writer.close()
+        await writer.wait_closed()

@@ -1,0 +1,139 @@
+import pytest
+from jsonschema import Draft202012Validator
+from marshmallow import fields, validate
+
+from service.errors import Invalid
+from service.resources.schemas import Flag, Number, ParsedBody, ResourceSchema, Text, WireSchema
+from service.resources.types import AWS_ACCOUNT, ResourceType, Secret
+from service.web.openapi import json_schema
+
+
+class Inner(WireSchema):
+    reference = Text(required=True)
+
+
+class ThingSchema(ResourceSchema):
+    kind = "Thing"
+    together = ("name", "word")
+    id = Text("[a-z]+", "must be lower case", required=True, metadata={"examples": ["x"]})
+    name = Text("[^\\x00\\ud800-\\udfff]*", "must be fit")
+    word = Text()
+    links = fields.List(fields.Nested(Inner))
+    engine = fields.String(validate=validate.OneOf(["allow", "matcho"]))
+    pattern = fields.Dict()
+    whatever = fields.Raw()
+
+
+THING = ResourceType(ThingSchema, model=dict, secrets={"word": Secret("name")})
+
+
+@pytest.mark.parametrize(
+    ("field", "schema"),
+    [
+        (Text(), {"type": "string"}),
+        (Text("[a-z]+", "must be lower case"), {"type": "string", "pattern": "^[a-z]+$", "description": "lower case"}),
+        (Text("(?s:.){0,9}", "must be short"), {"type": "string", "maxLength": 9, "description": "short"}),
+        (Text(metadata={"examples": ["a"]}), {"type": "string", "examples": ["a"]}),
+        (Number(1, 9, load_default=3), {"type": "integer", "minimum": 1, "maximum": 9, "default": 3}),
+        (Number(0, 9, load_default=0), {"type": "integer", "minimum": 0, "maximum": 9, "default": 0}),
+        (Flag(load_default=False), {"type": "boolean", "default": False}),
+        (Flag(), {"type": "boolean"}),
+        (fields.String(validate=validate.OneOf(["a", "b"])), {"type": "string", "enum": ["a", "b"]}),
+        (fields.List(Text()), {"type": "array", "items": {"type": "string"}}),
+        (fields.Dict(), {"type": "object"}),
+        (fields.Raw(), {}),
+    ],
+)
+def test_a_field_is(field, schema):
+    assert json_schema.of_field(field) == schema
+
+
+def test_a_field_need_not_be_there_and_may_be_null_unless_it_is_required():
+    body = json_schema.of_body(ThingSchema)
+
+    assert body["required"] == ["id"]
+    assert body["properties"]["id"]["type"] == "string"
+    assert body["properties"]["word"]["type"] == ["string", "null"]
+    assert body["properties"]["engine"] == {"type": ["string", "null"], "enum": ["allow", "matcho", None]}
+    assert body["properties"]["links"]["items"]["required"] == ["reference"]
+    assert body["additionalProperties"] is False
+
+
+def test_no_pattern_has_a_surrogate_which_not_every_dialect_can_say():
+    assert json_schema.of_field(ThingSchema().fields["name"])["pattern"] == "^[^\\x00]*$"
+
+
+def test_a_resource_is_sent_with_its_secrets_and_read_without():
+    sent, read = json_schema.of_request(THING), json_schema.of_answer(THING)
+
+    assert sent["properties"]["word"]["writeOnly"] is True
+    assert "word" not in read["properties"]
+    assert "null" not in read["properties"]["name"]["type"]
+
+
+def test_the_id_counts_where_it_is_said_to():
+    sent = json_schema.of_request(THING)
+
+    assert sent["properties"]["id"] == {}
+    assert json_schema.with_id(sent, required=True)["required"] == ["id"]
+    assert json_schema.with_id(sent, required=False)["properties"]["id"]["type"] == ["string", "null"]
+
+
+def test_fields_that_come_together_do_so_unless_a_marker_stands_for_one():
+    choices = json_schema.complete(THING, json_schema.of_request(THING))["anyOf"]
+
+    assert [choice.get("required") for choice in choices] == [["name", "word"], ["name", "_word"], None]
+
+
+def test_nothing_is_asked_together_of_a_schema_that_says_nothing():
+    class Single(ResourceSchema):
+        kind = "Single"
+        id = Text(required=True)
+
+    type_ = ResourceType(Single, model=dict, secrets={})
+    body = json_schema.of_request(type_)
+
+    assert json_schema.complete(type_, body) is body
+
+
+def test_an_example_has_the_fields_that_give_one():
+    assert json_schema.example(THING) == {"id": "x"}
+
+
+@pytest.mark.parametrize(
+    ("values", "valid"),
+    [
+        ({"region": "eu-west-1"}, True),
+        ({"region": "RegionOne"}, False),
+        ({"region": "RegionOne", "host": None}, False),
+        ({"region": "RegionOne", "host": "minio"}, True),
+        ({"region": "fips-us-east-1", "host": "minio"}, True),
+        ({"region": "a" * 65, "host": "minio"}, False),
+        ({"region": "a b", "host": "minio"}, False),
+        ({"region": None}, True),
+        ({"session-token": "   "}, True),
+        ({"session-token": "t "}, False),
+        ({"access-key-id": "a", "secret-access-key": "s\u00a0"}, False),
+        ({"access-key-id": "a", "secret-access-key": "\U000e0001s"}, False),
+        ({"access-key-id": "a", "secret-access-key": "\u00e9\U0001d11e"}, True),
+        ({"access-key-id": "a", "secret-access-key": "sealed:s"}, False),
+    ],
+    ids=ascii,
+)
+def test_the_schema_of_an_account_accepts_what_the_service_does(values, valid):
+    schema = json_schema.complete(AWS_ACCOUNT, json_schema.of_request(AWS_ACCOUNT))
+    try:
+        AWS_ACCOUNT.read(ParsedBody({"id": "a", **values}, text=False))
+        accepted = True
+    except Invalid:
+        accepted = False
+
+    assert (Draft202012Validator(schema).is_valid(values), accepted) == (valid, valid)
+
+
+def test_a_pattern_of_alternatives_is_for_the_whole_value():
+    schema = json_schema.of_field(Text("allow|matcho", "must be allow or matcho"))
+
+    assert [Draft202012Validator(schema).is_valid(text) for text in ("allow", "matcho", "allowed", "no matcho")] == [
+        *(True, True, False, False)
+    ]
