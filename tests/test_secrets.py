@@ -43,7 +43,7 @@ def test_a_secret_in_the_log_fails_the_run(tmp_path, workers):
     assert (status, output.count(f"FAILED a secret in the log: {SECRET!r}")) == (pytest.ExitCode.TESTS_FAILED, 1)
 
 
-@pytest.mark.parametrize("workers", ["0", "2"])
+@pytest.mark.parametrize("workers", ["0", pytest.param("2", marks=pytest.mark.heavy)])
 def test_a_run_without_a_secret_passes(tmp_path, workers):
     (tmp_path / "test_other.py").write_text("def test_other():\n    pass\n")
 

@@ -218,7 +218,7 @@ async def test_half_a_request_is_not_waited_for_when_its_client_has_said_all(ech
     writer.write(sent)
     writer.write_eof()
 
-    assert await reader.read() == b""
+    assert await asyncio.wait_for(reader.read(), 20) == b""
     writer.close()
 
 

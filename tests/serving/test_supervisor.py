@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from plugins.redis_server import RedisServer
 from processes import ServiceProcess, read_to_end, run_to_end
 from redis import Redis
 from support.accounts import KEYS
@@ -34,9 +35,23 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="ch
 @pytest.fixture
 def store(own_redis):
     """The URL of a server with one account."""
-    with Redis.from_url(own_redis.url) as client:
+    return with_account(own_redis.url)
+
+
+def with_account(url):
+    with Redis.from_url(url) as client:
         client.hset("AwsAccount:shared", mapping=KEYS)
-    return own_redis.url
+    return url
+
+
+@pytest.fixture(scope="module")
+def both(redis_binary, tmp_path_factory):
+    """Two workers and their port for operations, for all tests that leave them as they are."""
+    server = RedisServer(redis_binary, tmp_path_factory.mktemp("redis"))
+    server.start()
+    with two_workers(measured=False, SIGNER_STORE_URL=with_account(server.url), SIGNER_OPS_PORT="0") as process:
+        yield process
+    server.kill()
 
 
 def parent_of(pid):
@@ -88,42 +103,40 @@ def test_the_start_is_told_once_for_all_workers(store):
     ] == [True] * 5
 
 
-def test_every_worker_serves_and_one_answer_is_the_sum_of_all(store):
-    with two_workers(SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
-        ask = operations_at(process)
-        assert {status_of(process.exchange(SIGN)) for _ in range(50)} == {200}
-        assert eventually(lambda: metric_of(ask, "urls_signed_total") == 50)
-        told = {metric(ask("/metrics"), "urls_signed_total") for _ in range(10)}
+def test_every_worker_serves_and_one_answer_is_the_sum_of_all(both):
+    ask = operations_at(both)
+    before = metric(ask("/metrics"), "urls_signed_total")
+    assert {status_of(both.exchange(SIGN)) for _ in range(50)} == {200}
+    assert eventually(lambda: metric_of(ask, "urls_signed_total") == before + 50)
+    told = {metric(ask("/metrics"), "urls_signed_total") for _ in range(10)}
 
-        assert told == {50}
-        assert metric(ask("/metrics"), "processes") == 2
-
-
-def test_no_worker_dumps_a_core(store):
-    with two_workers(SIGNER_STORE_URL=store) as process:
-        limits = [Path(f"/proc/{pid}/limits").read_text() for pid in [process.pid, *workers(process)]]
-
-        assert len(limits) == 3
-        assert all(re.search(r"^Max core file size +([01]) +\1 ", text, re.MULTILINE) for text in limits)
+    assert told == {before + 50}
+    assert metric(ask("/metrics"), "processes") == 2
 
 
-def test_each_worker_gets_its_share_of_the_connections(store):
-    with two_workers(measured=False, SIGNER_STORE_URL=store) as process:
-        for stopped in workers(process):
-            os.kill(stopped, signal.SIGSTOP)
-            connections = [process.connect() for _ in range(30)]
-            for connection in connections:
-                connection.sendall(SIGN)
-            assert eventually(lambda connections=connections: answered(connections))
-            early = answered(connections)
-            os.kill(stopped, signal.SIGCONT)
-            answers = [status_of(read_to_end(connection)) for connection in connections]
-            for connection in connections:
-                connection.close()
+def test_no_worker_dumps_a_core(both):
+    limits = [Path(f"/proc/{pid}/limits").read_text() for pid in [both.pid, *workers(both)]]
 
-            # Those of the other one are answered, those of the stopped one wait for it.
-            assert 0 < len(early) < 30
-            assert answers == [200] * 30
+    assert len(limits) == 3
+    assert all(re.search(r"^Max core file size +([01]) +\1 ", text, re.MULTILINE) for text in limits)
+
+
+def test_each_worker_gets_its_share_of_the_connections(both):
+    for stopped in workers(both):
+        os.kill(stopped, signal.SIGSTOP)
+        connections = [both.connect() for _ in range(30)]
+        for connection in connections:
+            connection.sendall(SIGN)
+        assert eventually(lambda connections=connections: answered(connections))
+        early = answered(connections)
+        os.kill(stopped, signal.SIGCONT)
+        answers = [status_of(read_to_end(connection)) for connection in connections]
+        for connection in connections:
+            connection.close()
+
+        # Those of the other one are answered, those of the stopped one wait for it.
+        assert 0 < len(early) < 30
+        assert answers == [200] * 30
 
 
 def answered(connections):
@@ -152,6 +165,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_counts_stay(store):
         ]
 
 
+@pytest.mark.heavy
 def test_a_worker_that_ends_loses_no_count(store):
     with two_workers(SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
         before = workers(process)
@@ -163,6 +177,7 @@ def test_a_worker_that_ends_loses_no_count(store):
         assert eventually(lambda: metric_of(operations_at(process), "urls_signed_total") == 30)
 
 
+@pytest.mark.heavy
 def test_a_dead_worker_leaves_nothing_that_counts_as_living(store):
     with two_workers(measured=False, SIGNER_STORE_URL=store) as process:
         (directory,) = metrics_directories(workers(process))
@@ -181,6 +196,7 @@ def metric_of(ask, name):
     return None
 
 
+@pytest.mark.heavy
 def test_the_service_goes_on_while_a_worker_is_replaced(store):
     with two_workers(measured=False, SIGNER_STORE_URL=store) as process:
         os.kill(min(workers(process)), signal.SIGKILL)
@@ -205,7 +221,11 @@ def pauses(process):
     return [float(found[1]) for message in process.messages if (found := re.search(r"starts in (\S+) sec", message))]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.heavy)],
+    ids=lambda number: number.name,
+)
 def test_a_signal_ends_all_workers_after_the_requests_in_flight(store, own_redis, number):
     with two_workers(SIGNER_STORE_URL=store, SIGNER_CACHE_SIZE="0") as process:
         pids = workers(process)

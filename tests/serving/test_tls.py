@@ -243,13 +243,23 @@ def swap(path, make):
 
 
 @pytest.mark.parametrize(("breaks", "variable", "reason"), BROKEN.values(), ids=BROKEN)
-def test_a_pair_that_cannot_be_used_ends_the_start_with_one_line(mounted, pairs, breaks, variable, reason):
+def test_a_pair_that_cannot_be_used_is_refused_with_the_reason(mounted, pairs, breaks, variable, reason):
     breaks(mounted, pairs[1])
+    with pytest.raises(tls.TlsError) as refusal:
+        tls.Identity(mounted / "tls.crt", mounted / "tls.key")
+
+    assert str(refusal.value).startswith(f"{variable} names ")
+    assert reason in str(refusal.value)
+    assert "s3cr3t" not in str(refusal.value)
+
+
+def test_a_pair_that_cannot_be_used_ends_the_start_with_one_line(mounted):
+    (mounted / "tls.key").write_text("s3cr3t")
     status, (line,) = run_to_end(**named(mounted), SIGNER_PORT="0")
 
     assert status == 1
-    assert line.startswith(f"s3-signer: {variable} names ")
-    assert reason in line
+    assert line.startswith("s3-signer: SIGNER_TLS_KEY names ")
+    assert "no private key" in line
     assert "s3cr3t" not in line
 
 

@@ -228,7 +228,7 @@ async def test_a_restart_under_load_loses_no_write_and_makes_no_false_conflict(s
     assert not store._client.connection_pool._in_use_connections
 
 
-@pytest.mark.parametrize("rounds", range(4))
+@pytest.mark.parametrize("rounds", [0, *(pytest.param(rounds, marks=pytest.mark.heavy) for rounds in (1, 2)), 3])
 async def test_a_loop_that_is_held_up_is_no_outage(store, log, monkeypatch, rounds):
     """As by libraries that are loaded at the start on a busy machine, which took half a second and more."""
     monkeypatch.setattr(retry, "FRESH_SECONDS", 0)

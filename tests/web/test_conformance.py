@@ -61,8 +61,8 @@ def _document():
     return made
 
 
-thorough = schemathesis.openapi.from_dict(_document(), config=_config(examples=10, boundaries=True))
-brief = schemathesis.openapi.from_dict(_document(), config=_config(examples=3, boundaries=False))
+thorough = schemathesis.openapi.from_dict(_document(), config=_config(examples=5, boundaries=True))
+brief = schemathesis.openapi.from_dict(_document(), config=_config(examples=2, boundaries=False))
 # The same handlers answer there.
 EXCLUDED = "^/fhir/"
 

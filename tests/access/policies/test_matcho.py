@@ -563,7 +563,7 @@ def decided(pattern, value, request):
         return False
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(patterns, requests)
 @pytest.mark.slow
 def test_requests_are_judged_by_the_rules(pattern, request):
@@ -574,7 +574,7 @@ def test_requests_are_judged_by_the_rules(pattern, request):
     assert (compiled.mismatch(Evaluation(request)) is None) is decision
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(patterns, requests)
 @pytest.mark.slow
 def test_a_request_that_misses_a_condition_does_not_match(pattern, request):

@@ -144,7 +144,7 @@ def group(opening, bodies, chosen, count):
 PAIRS = st.lists(st.recursive(PARTS, grouped, max_leaves=8), min_size=1, max_size=4).map(joined)
 
 
-@settings(max_examples=500)
+@settings(max_examples=250)
 @given(SOURCES, TEXTS)
 @pytest.mark.slow
 def test_a_regex_decides_as_the_engine_does(source, rest):
