@@ -6,16 +6,26 @@ import pytest
 
 # These take longest. They go first, as one that begins last would leave the other processes of a run nothing to do.
 FIRST = [
-    *("tests/test_supervisor.py", "tests/web/test_conformance.py", "tests/test_tls.py", "tests/test_server.py"),
-    *("tests/signing/test_presigner.py", "tests/live/test_two_replicas.py", "tests/resources/test_topology.py"),
-    *("tests/test_rekey.py", "tests/resources/test_reachability.py", "tests/test_secrets.py"),
-    *("tests/test_command_line.py", "tests/live/test_log.py", "tests/web/test_hostile.py"),
+    "tests/serving/test_supervisor.py",
+    "tests/web/test_conformance.py",
+    "tests/serving/test_tls.py",
+    "tests/serving/test_server.py",
+    "tests/signing/test_presigner.py",
+    "tests/live/test_two_replicas.py",
+    "tests/stores/test_topology.py",
+    "tests/commands/test_rekey.py",
+    "tests/stores/test_retry.py",
+    "tests/test_secrets.py",
+    "tests/commands/test_command_line.py",
+    "tests/live/test_log.py",
+    "tests/web/test_hostile.py",
 ]
 
 
 # After hypothesis, which marks its own.
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    assert all((config.rootpath / name).exists() for name in FIRST)
     ranks = {name: rank for rank, name in enumerate(FIRST)}
     items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], len(ranks)))
     # Generating examples is slow work, and slower where each line is traced: examples of our own cover the lines.
