@@ -299,10 +299,9 @@ def _patched(type_: ResourceType, expected: Resource, document: ParsedBody) -> P
     return ParsedBody({**misspelt, **merged}, document.text)
 
 
-def _as_text(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _as_text(entry) for name, entry in value.items()}
-    return str(value).lower() if isinstance(value, bool | int) else value
+def _as_text(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with text for those that the schema types. What is inside of objects and lists, it leaves as it is."""
+    return {name: str(value).lower() if isinstance(value, bool | int) else value for name, value in values.items()}
 
 
 def merge_patch(target: Any, patch: Any) -> Any:

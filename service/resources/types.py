@@ -210,9 +210,12 @@ class ResourceType:
 def _json(text: str) -> Any:
     # An operator may have written anything here: the schema judges it.
     try:
-        return json_text.loads(text.encode())
+        value = json_text.loads(text.encode())
+        # ValueError for NaN, infinities and lone surrogates, which no answer can hold.
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except ValueError:
         return text
+    return value
 
 
 def _unicode(text: str) -> str:

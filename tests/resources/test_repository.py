@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.access.types import ACCESS_POLICY
 from service.errors import Duplicate, Invalid, ResourceNotFound, StoreUnavailable, VersionConflict
 from service.resources import repository as module
 from service.resources.repository import ALWAYS, Precondition, Repository, merge_patch
@@ -258,6 +259,17 @@ async def test_a_patch_leaves_what_it_does_not_name(repository, text):
     patched = await repository.patch(AWS_ACCOUNT, "a", ParsedBody({"path-style": None, "host": "h"}, text))
 
     assert patched.fields == {**fields, "host": "h"}
+
+
+@pytest.mark.parametrize("text", [False, True], ids=["json", "text"])
+async def test_a_patch_leaves_the_types_of_a_pattern(repository, text):
+    matcho = '{"params": {"expiration": 60, "ratio": 1.5}, "body": {"list": [1, true], "nothing": null}}'
+    fields = {"engine": "matcho", "matcho": matcho, "max-expiration": "60"}
+    await repository._store.replace("AccessPolicy", "a", fields, seen=None)
+    patched = await repository.patch(ACCESS_POLICY, "a", Document({"description": "d"}, text))
+
+    assert patched.changed == ("description",)
+    assert patched.fields == {**fields, "description": "d"}
 
 
 # https://www.rfc-editor.org/rfc/rfc7396#appendix-A

@@ -5,7 +5,7 @@ import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from service.access.types import RESOURCE_TYPES
+from service.access.types import ACCESS_POLICY, RESOURCE_TYPES
 from service.errors import Invalid
 from service.resources.repository import Repository
 from service.resources.schemas import MASKED, ParsedBody
@@ -15,6 +15,8 @@ from service.resources.secrets.hashing import Hasher
 from service.resources.types import AWS_ACCOUNT, AwsAccount
 from service.stores.record import Resource, compose
 from service.stores.store import EmbeddedStore, utc_now
+from service.web.formats.json import dump_json
+from service.web.formats.yaml_writer import dump_yaml
 
 FIELDS = {
     "access-key-id": "AKIA",
@@ -60,6 +62,19 @@ def test_what_an_operator_stored_is_represented_as_it_is():
     assert (told["use-ssl"], told["region"], told["host"]) == ("yes", "", "\ufffd")
     assert "nonsense" not in told
     assert json.dumps(told, ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize("value", ["NaN", "-Infinity", "1e999", r'"\ud800"', r'{"\udc00": 1}', "\udcff"])
+@pytest.mark.parametrize("dump", [dump_json, dump_yaml])
+def test_every_answer_can_hold_what_an_operator_stored(value, dump):
+    record = compose(
+        {"engine": "matcho", "matcho": f'{{"params": {value}}}'}, seen=None, version=7, now=utc_now(), mark="m"
+    )
+
+    told = ACCESS_POLICY.represent(Resource("AccessPolicy", "a", record))
+
+    assert dump(told)
+    assert told["matcho"].startswith("{")
 
 
 def test_no_representation_holds_a_secret():
