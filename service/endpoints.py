@@ -136,6 +136,10 @@ def _parse_netloc(netloc: str) -> tuple[str, int | None, bool]:
     """The canonical name, the port, and whether the name is an IP address."""
     # The last colon of [v6] is within the brackets.
     end = netloc.find("]") + 1
+    if not end and netloc.count(":") > 1 and (address := _unbracketed_ipv6(netloc)):
+        raise ValueError(f"must have an IPv6 address in brackets: write {address}")
+    if not end and netloc.startswith("["):
+        raise ValueError("must have a ] behind its IPv6 address")
     name, colon, port = netloc[end:].partition(":")
     if colon and not (_PORT.fullmatch(port) and int(port) <= MAX_PORT):
         raise ValueError(f"must have a port of 1 to {MAX_PORT}, without leading zeros, after its colon")
@@ -158,6 +162,13 @@ def _parse_ipv6(text: str) -> str:
     if address.ipv4_mapped:
         raise ValueError(f"must be an IPv4 address if it stands for one: write {address.ipv4_mapped}")
     return f"[{address.compressed}]"
+
+
+def _unbracketed_ipv6(text: str) -> str | None:
+    try:
+        return _parse_ipv6(f"[{text}]")
+    except ValueError:
+        return None
 
 
 def _parse_ipv4(name: str) -> str:

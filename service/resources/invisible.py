@@ -33,6 +33,12 @@ def invisible_characters(text: str) -> str | None:
     return ", ".join(map(_described, found[:MAX_NAMED])) or None
 
 
+def invisible_hint(text: str) -> str:
+    """The end of a message about a text: the invisible characters that its reader would look for in vain, if any."""
+    culprits = invisible_characters(text)
+    return f"; it has {culprits}" if culprits else ""
+
+
 def _described(character: str) -> str:
     name = _CONTROLS.get(character) or unicodedata.name(character, "CONTROL CHARACTER")
     return f"U+{ord(character):04X} {name}"

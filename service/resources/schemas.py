@@ -15,7 +15,7 @@ from marshmallow import RAISE, Schema, ValidationError, fields, post_load, pre_l
 
 from service.endpoints import AWS_REGION_PATTERN, REGION_PATTERN, check_aws_region, check_region, parse_host
 from service.errors import Invalid, Issue
-from service.resources.invisible import INVISIBLE, invisible_characters
+from service.resources.invisible import INVISIBLE, invisible_hint
 from service.resources.secrets.encryption import SEALED
 from service.resources.suggestions import suggestion
 from service.stores.record import ID
@@ -72,7 +72,7 @@ class WireSchema(Schema):
         Raises:
             Invalid: one issue a fault, all faults at once; ``within`` goes in front of each field's name.
         """
-        if len(data) > len(self.names) + MAX_ISSUES:
+        if self.unknown == RAISE and len(data) > len(self.names) + MAX_ISSUES:
             # marshmallow takes tens of milliseconds to refuse thousands of fields.
             unknown = {name: [self.error_messages["unknown"]] for name in data if name not in self.names}
             raise Invalid(*_issues(self._with_advice(unknown), within))
@@ -107,10 +107,11 @@ class WireSchema(Schema):
         return {**messages, **{name: [f"{problem}{self._advice(name)}"] for name in unknown}}
 
     def _advice(self, name: str) -> str:
+        hint = invisible_hint(name[:MAX_NAME_IN_MESSAGE])
         similar = suggestion(name, [*self.names, *self.query_parameters])
         if similar in self.query_parameters:
-            return f"; {similar} is a query parameter: write ?{similar}=... in the URL"
-        return f"; did you mean {similar}?" if similar else ""
+            return f"{hint}; {similar} is a query parameter: write ?{similar}=... in the URL"
+        return f"{hint}; did you mean {similar}?" if similar else hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,7 @@ class Text(fields.String):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
         if self.rule and not self.rule.fullmatch(text):
-            raise ValidationError(_with_culprits(self.message, text) if self.visible else self.message)
+            raise ValidationError(f"{self.message}{invisible_hint(text)}" if self.visible else self.message)
         return text
 
 
@@ -176,7 +177,7 @@ class Flag(fields.Field[bool]):
             return value
         if getattr(self.root, "text", False) and isinstance(value, str) and value in self.words:
             return self.words[value]
-        raise ValidationError("must be true or false")
+        raise ValidationError(_unquoted("must be true or false", value, self))
 
     def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:
         # What an operator wrote into Redis is shown as it is, even where it is no boolean.
@@ -201,7 +202,7 @@ class Number(fields.Field[int]):
             # JSON does not tell 60.0 from 60.
             number = int(number)
         if type(number) is not int or number not in self.range:
-            raise ValidationError(self.message)
+            raise ValidationError(_unquoted(self.message, value, self))
         return number
 
 
@@ -239,15 +240,15 @@ def _rule(parse: Callable[[str], object]) -> Callable[[str], None]:
         try:
             parse(value)
         except ValueError as error:
-            raise ValidationError(_with_culprits(str(error), value)) from None
+            raise ValidationError(f"{error}{invisible_hint(value)}") from None
 
     return rule
 
 
-def _with_culprits(message: str, text: str) -> str:
-    """The message, with the invisible characters that its reader would look for in vain."""
-    culprits = invisible_characters(text)
-    return f"{message}; it has {culprits}" if culprits else message
+def _unquoted(message: str, value: Any, field: fields.Field[Any]) -> str:
+    """The message, also for who has sent "true" or "60" in JSON."""
+    is_json = not getattr(field.root, "text", False)
+    return f"{message}, without quotes" if is_json and isinstance(value, str) else message
 
 
 # Surrogates are bytes that are not UTF-8 in Redis.

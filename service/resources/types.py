@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from service import json_text
 from service.errors import Issue
+from service.resources.invisible import invisible_hint
 from service.resources.schemas import (
     ID_RULE,
     MASKED,
@@ -149,7 +150,7 @@ class ResourceType:
         if self.is_id(id):
             return []
         name = field or f"{self.kind}.id"
-        return [Issue(f"{name} {ID_RULE}", name)]
+        return [Issue(f"{name} {ID_RULE}{invisible_hint(id)}", name)]
 
     def decode(self, resource: Resource, opened: Mapping[str, str]) -> Any:
         """The stored resource, whose fields are ``opened``, as what is worked with.

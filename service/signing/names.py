@@ -3,6 +3,7 @@
 import re
 
 from service.errors import Issue
+from service.resources.invisible import invisible_hint
 
 MAX_KEY_BYTES = 1024
 
@@ -37,7 +38,8 @@ def _bucket_problem(bucket: str) -> str | None:
     if bucket.startswith("arn:"):
         return "bucket must be a name; an ARN is not supported"
     if not _BUCKET.fullmatch(bucket) or ".." in bucket:
-        return "bucket must be 2 to 255 of A-Z, a-z, 0-9, . _ and -, begin with a letter or digit, and have no .. in it"
+        rule = "bucket must be 2 to 255 of A-Z, a-z, 0-9, . _ and -, begin with a letter or digit, and have no .. in it"
+        return f"{rule}{invisible_hint(bucket)}"
     if bucket.endswith(_DIRECTORY_SUFFIXES):
         return "bucket must not be a directory bucket (--x-s3): it needs a session of its own"
     if bucket.endswith(_OUTPOSTS_SUFFIX) and len(bucket) >= _OUTPOSTS_ALIAS_LENGTH:

@@ -3,7 +3,7 @@
 Sources: https://www.rfc-editor.org/rfc/rfc9110#section-13, https://hl7.org/fhir/http.html#ccreate
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from aiohttp import ETag, hdrs, web
 
@@ -61,34 +61,38 @@ def precondition(request: web.Request) -> Precondition:
     return Precondition(_versions(if_match), exists=True, absent=absent)
 
 
-def conditional_id(request: web.Request) -> str | None:
+def conditional_id(request: web.Request, fields: Collection[str]) -> str | None:
     """Return the id of a conditional create, from ``?_id=x`` or ``If-None-Exist: _id=x``; None for a plain create.
+
+    ``fields`` are those of the body.
 
     Raises:
         InvalidRequest: for another search parameter, or two ids that differ.
     """
     query: Mapping[str, str] = request[CONTEXT].query
-    asked: list[Mapping[str, str]] = [target.reject_unknown_parameters(query, "_id")]
+    asked: list[Mapping[str, str]] = [target.reject_unknown_parameters(query, "_id", fields=fields)]
     asked += [_search(line) for line in request.headers.getall(IF_NONE_EXIST, ())]
     ids = {search["_id"] for search in asked if "_id" in search}
     if len(ids) > 1:
-        raise InvalidRequest("If-None-Exist and the query name different ids")
+        raise InvalidRequest("If-None-Exist and the query name more than one id")
     return ids.pop() if ids else None
 
 
-def replaced_id(request: web.Request) -> str | None:
+def replaced_id(request: web.Request, fields: Collection[str]) -> str | None:
     """Return the id of a conditional update, from ``?_id=x``; None for a plain one.
+
+    ``fields`` are those of the body.
 
     Source: https://hl7.org/fhir/http.html#cond-update
 
     Raises:
         InvalidRequest: for another search parameter.
     """
-    return target.reject_unknown_parameters(request[CONTEXT].query, "_id").get("_id")
+    return target.reject_unknown_parameters(request[CONTEXT].query, "_id", fields=fields).get("_id")
 
 
 def _search(line: str) -> Mapping[str, str]:
-    search = target.query(line.strip().removeprefix("?"))
+    search = target.header_query(line.strip().removeprefix("?"), IF_NONE_EXIST)
     if search.keys() != {"_id"}:
         raise InvalidRequest("If-None-Exist must be _id=<id>; other search parameters are not supported")
     return search

@@ -9,6 +9,7 @@ from urllib.parse import unquote_to_bytes
 from aiohttp import web
 
 from service.errors import InvalidRequest, Issue
+from service.resources.invisible import invisible_hint
 from service.resources.schemas import MAX_ISSUES, MAX_NAME_IN_MESSAGE, MAX_SUGGESTIONS
 from service.resources.suggestions import suggestion
 
@@ -64,7 +65,13 @@ def query(sent: str) -> Mapping[str, str]:
 
 def form(body: bytes) -> Mapping[str, str]:
     """The fields of a form-encoded body. Raises InvalidRequest as ``query`` does."""
-    return _pairs(body.decode("latin-1"), "form", "Form field")
+    # What is no UTF-8 becomes surrogates, which are refused as escapes that are none.
+    return _pairs(body.decode(errors="surrogateescape"), "form", "Form field")
+
+
+def header_query(sent: str, header: str) -> Mapping[str, str]:
+    """The decoded parameters of a header that holds a query. Raises InvalidRequest as ``query`` does."""
+    return _pairs(sent, f"{header} header", f"{header} parameter")
 
 
 # Authenticator use few different queries, such as expiration=43200.
@@ -106,10 +113,13 @@ def reject_unknown_parameters(
 
         def problem(name: str, similar: str | None) -> str:
             advice = f"; did you mean {similar}?" if similar else ""
-            advice = "; it is a field of the body" if name in fields else advice
-            return f"Query parameter {_shown(name)} is not known here{advice}"
+            if similar in fields:
+                advice = f"; {'it' if similar == name else similar} is a field of the body"
+            return f"Query parameter {_shown(name)} is not known here{invisible_hint(_shown(name))}{advice}"
 
-        raise InvalidRequest(*unknown_issues(unknown, [*known, *_EVERY_ROUTES], problem))
+        # Who sends an id where there is a parameter _id means that one.
+        others = [name for name in fields if f"_{name}" not in known]
+        raise InvalidRequest(*unknown_issues(unknown, [*others, *known, *_EVERY_ROUTES], problem))
     return own
 
 

@@ -265,8 +265,8 @@ async def test_a_patch_leaves_what_it_does_not_name(repository, text):
 async def test_a_patch_leaves_the_types_of_a_pattern(repository, text):
     matcho = '{"params": {"expiration": 60, "ratio": 1.5}, "body": {"list": [1, true], "nothing": null}}'
     fields = {"engine": "matcho", "matcho": matcho, "max-expiration": "60"}
-    await repository._store.replace("AccessPolicy", "a", fields, seen=None)
-    patched = await repository.patch(ACCESS_POLICY, "a", Document({"description": "d"}, text))
+    await repository._store.replace("AccessPolicy", "a", fields, expected=None)
+    patched = await repository.patch(ACCESS_POLICY, "a", ParsedBody({"description": "d"}, text))
 
     assert patched.changed == ("description",)
     assert patched.fields == {**fields, "description": "d"}

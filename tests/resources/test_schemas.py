@@ -247,6 +247,32 @@ def test_an_upload_is_told_where_its_expiration_belongs():
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "end"),
+    [
+        ("\u00a0host", "U+00A0 NO-BREAK SPACE; did you mean host?"),
+        ("region\u200b", "U+200B ZERO WIDTH SPACE; did you mean region?"),
+        ("non\tsense", "U+0009 TAB"),
+        ("_id\ufeff", "U+FEFF ZERO WIDTH NO-BREAK SPACE; _id is a query parameter: write ?_id=... in the URL"),
+    ],
+)
+def test_an_invisible_character_in_the_name_of_a_field_is_told(name, end):
+    assert diagnostics({"id": "a", name: "x"}) == [f"AwsAccount.{name} is not known here; it has {end}"]
+
+
+@pytest.mark.parametrize("value", ["true", "false", "yes"])
+def test_a_quoted_boolean_in_json_is_told_to_be_one(value):
+    assert diagnostics({"id": "a", "use-ssl": value}) == ["AwsAccount.use-ssl must be true or false, without quotes"]
+    assert diagnostics({"id": "a", "use-ssl": 1}) == ["AwsAccount.use-ssl must be true or false"]
+
+
+def test_a_quoted_number_in_json_is_told_to_be_one():
+    with pytest.raises(Invalid, match=r"from 1 to 604800, without quotes$"):
+        SigningQuery().read({"expiration": "60"})
+    with pytest.raises(Invalid, match=r"from 1 to 604800$"):
+        SigningQuery(text=True).read({"expiration": "6x"})
+
+
 def test_only_the_first_unknown_fields_are_compared_with_those_that_there_are():
     told = diagnostics({f"path_style{number}": 1 for number in range(20_000)})
 

@@ -171,6 +171,12 @@ def test_an_id_has_a_fault_under_its_name(id_):
     assert [issue.expression for issue in AWS_ACCOUNT.id_faults(id_, "_id")] == ["_id"]
 
 
+def test_an_invisible_character_of_an_id_is_told():
+    (issue,) = AWS_ACCOUNT.id_faults("a\u00a0", "_id")
+
+    assert issue.diagnostics.endswith("begin with a letter or digit; it has U+00A0 NO-BREAK SPACE")
+
+
 def test_secrets_and_their_owners_are_fields_of_the_type():
     for type_ in RESOURCE_TYPES:
         owners = {secret.owner for secret in type_.secrets.values() if secret.owner}

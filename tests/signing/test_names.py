@@ -142,3 +142,9 @@ def test_what_is_told_of_a_lone_surrogate_can_be_encoded():
     issues = name_issues("b\ud800", "\ud800")
 
     assert all(issue.diagnostics.encode() for issue in issues)
+
+
+def test_an_invisible_character_of_a_bucket_is_told():
+    (issue,) = name_issues("bucket\u200b", "key")
+
+    assert issue.diagnostics.endswith("; it has U+200B ZERO WIDTH SPACE")

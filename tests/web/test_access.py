@@ -7,6 +7,7 @@ import json
 import re
 import time
 from itertools import product
+from urllib.parse import urlencode
 
 import pytest
 from aiohttp import hdrs
@@ -23,6 +24,7 @@ from yarl import URL
 from service import app
 from service.errors import Throttled, Unauthenticated
 from service.settings.settings import load
+from service.web import target
 from service.web.context import APP
 from service.web.handlers import health
 from service.web.routing import Guard
@@ -497,6 +499,7 @@ FORM = "application/x-www-form-urlencoded"
     ("data", "content_type"),
     [
         (GRANT, FORM),
+        (GRANT.replace("%C3%BC", "\u00fc"), FORM),
         (json.dumps({"grant_type": "client_credentials", "client_id": "team", "client_secret": SECRET}), None),
         (f"grant_type: client_credentials\nclient_id: team\nclient_secret: '{SECRET}'", "text/yaml"),
     ],
@@ -509,6 +512,17 @@ async def test_a_token_is_asked_for_in_any_format(signer, data, content_type):
     assert answer.status == 200
     assert answer.headers["Cache-Control"] == "no-store"
     assert not told or (told["token_type"], told["expires_in"], len(told["access_token"])) == ("Bearer", 3600, 43)
+
+
+@pytest.mark.parametrize("form", [False, True], ids=["json", "form"])
+async def test_unknown_parameters_of_a_token_request_are_ignored_however_many(signer, form):
+    known = {"grant_type": "client_credentials", "client_id": "team", "client_secret": SECRET}
+    extra = dict.fromkeys([f"p{number}" for number in range(target.MAX_PAIRS - 3 if form else 200)], "x")
+    data = urlencode({**extra, **known}) if form else json.dumps({**extra, **known})
+    headers = {"Content-Type": FORM if form else "application/json"}
+    answer = await signer.ask("POST", "/auth/token", auth=None, data=data, headers=headers)
+
+    assert answer.status == 200
 
 
 @pytest.mark.parametrize(

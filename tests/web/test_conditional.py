@@ -152,3 +152,19 @@ async def test_who_does_not_say_who_they_are_learns_of_no_condition(make_client)
     client = await make_client(SIGNER_ROOT_CLIENT_ID="root", SIGNER_ROOT_CLIENT_SECRET="root-secret-0123456789")
 
     assert (await client.delete("/aws/storage/a/bucket/key", headers=CONDITIONS)).status == 401
+
+
+@pytest.mark.parametrize(
+    ("condition", "told"),
+    [
+        (["_id=a&_id=a"], "If-None-Exist parameter _id is given twice"),
+        (["_id=%"], "Malformed percent-encoding in the If-None-Exist header"),
+        (["_id=a", "_id=b"], "If-None-Exist and the query name more than one id"),
+    ],
+)
+async def test_a_fault_of_a_condition_names_its_header(raw, condition, told):
+    headers = [("If-None-Exist", line) for line in condition]
+    response = await raw("POST", "/AwsAccount", json={}, headers=headers)
+
+    assert response.status == 400
+    assert told in await response.text()

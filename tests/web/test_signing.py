@@ -158,6 +158,13 @@ async def test_a_field_of_the_body_in_the_query_is_told_to_be_one(client, accoun
     assert "filename is not known here; it is a field of the body" in await response.text()
 
 
+async def test_a_download_has_no_body_for_a_field(client, account):
+    response = await client.get(f"{STORAGE}/k?filename=x")
+
+    assert response.status == 400
+    assert "body" not in await response.text()
+
+
 async def test_a_misspelt_query_parameter_is_answered_with_the_right_one(client, account):
     response = await client.get(f"{STORAGE}/k?expires=60")
     similar = await client.get(f"{STORAGE}/k?Expiration=60")

@@ -82,6 +82,17 @@ def test_a_query_is_decoded_as_a_form_and_strictly(raw, parameters):
         assert target.query(target.split(asked)[1]) == parameters
 
 
+@pytest.mark.parametrize("body", [b"a\xc3\xa9=\xe2\x82\xac", b"a%C3%A9=%E2%82%AC"])
+def test_a_form_is_read_as_utf8_with_and_without_escapes(body):
+    assert target.form(body) == {"a\u00e9": "\u20ac"}
+
+
+@pytest.mark.parametrize("body", [b"a=\xe9", b"\xff=a", b"a=\xed\xa0\x80", b"a=%E9"])
+def test_a_form_that_is_no_utf8_is_refused(body):
+    with pytest.raises(InvalidRequest, match="The form is not UTF-8"):
+        target.form(body)
+
+
 def test_a_parameter_that_is_given_twice_is_named():
     with pytest.raises(InvalidRequest) as refusal:
         target.query("a=1&a=2")
@@ -98,6 +109,25 @@ def test_each_unknown_parameter_is_a_fault():
         target.reject_unknown_parameters({"a": "1", "b": "2", "_count": "3"}, "b")
 
     assert [issue.expression for issue in refusal.value.issues] == ["a", "_count"]
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("filename", "; it is a field of the body"),
+        ("fileName", "; filename is a field of the body"),
+        ("id", "; did you mean _id?"),
+        ("_ID", "; did you mean _id?"),
+        ("filename\u00a0", "; it has U+00A0 NO-BREAK SPACE; filename is a field of the body"),
+        ("\u200b_id", "; it has U+200B ZERO WIDTH SPACE; did you mean _id?"),
+        ("nonsense", ""),
+    ],
+)
+def test_an_unknown_parameter_is_answered_with_what_was_meant(name, advice):
+    with pytest.raises(InvalidRequest) as refusal:
+        target.reject_unknown_parameters({name: "1"}, "_id", fields={"id", "filename"})
+
+    assert str(refusal.value) == f"Query parameter {name} is not known here{advice}"
 
 
 def test_of_many_unknown_parameters_some_are_faults_and_few_get_advice(monkeypatch):

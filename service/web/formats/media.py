@@ -33,7 +33,11 @@ _MAX_RANGES = 64  # Header lines, joined, could hold hundreds of thousands.
 # Names of UTF-8, and of the part of it that is ASCII. An empty one names nothing.
 # Source: https://www.iana.org/assignments/character-sets/
 _CHARSETS = frozenset(
-    {"utf-8", "utf8", "utf_8", "csutf8", "us-ascii", "ascii", "csascii", "iso646-us", "ansi_x3.4-1968", ""}
+    {
+        *("", "utf-8", "utf8", "utf_8", "csutf8"),
+        *("us-ascii", "ascii", "csascii", "us", "iso646-us", "iso_646.irv:1991", "iso-ir-6", "ibm367", "cp367"),
+        *("ansi_x3.4-1968", "ansi_x3.4-1986"),
+    }
 )
 _CHARSET = re.compile(r';\s*charset\s*=\s*(?:"([^"]*)"|([^\s;]*))', re.IGNORECASE)
 _RANGE = re.compile(r"[^\s/;,]+/[^\s/;,]+")

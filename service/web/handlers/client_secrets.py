@@ -40,7 +40,7 @@ _OPERATION = "rotate-secret"
 )
 async def rotate(request: web.Request) -> web.Response:
     context = request[CONTEXT]
-    target.reject_unknown_parameters(context.query)
+    target.reject_unknown_parameters(context.query, fields=_ROTATION.typed.names)
     id_ = request.match_info["id"]
     if faults := CLIENT.id_faults(id_):
         raise Invalid(*faults)

@@ -8,6 +8,8 @@ from service.access.callers.authenticator import Principal
 from service.access.policies.evaluation import TooMuchWork
 from service.access.types import ACCESS_POLICY, REQUEST_NAMES, linked_client
 from service.errors import Invalid, Issue, StoreUnavailable
+from service.resources.invisible import invisible_hint
+from service.resources.schemas import MAX_NAME_IN_MESSAGE
 from service.web import target
 from service.web.access import policy_request_method, require_permission
 from service.web.context import CONTEXT
@@ -26,7 +28,7 @@ _TEXTS = frozenset({"request-method", "uri"})
     errors=(StoreUnavailable,),
 )
 async def explain(request: web.Request) -> web.Response:
-    target.reject_unknown_parameters(request[CONTEXT].query)
+    target.reject_unknown_parameters(request[CONTEXT].query, fields=REQUEST_NAMES)
     # Policies see no body that is not valid.
     described_request = _request(request)
     # It tells of all policies, and so is for those who may list them.
@@ -61,7 +63,9 @@ def _request(request: web.Request) -> dict[str, Any]:
 
 
 def _unknown(name: str, similar: str | None) -> str:
-    return f"{name} is no part of a request{f'; did you mean {similar}?' if similar else ''}"
+    shown = name[:MAX_NAME_IN_MESSAGE]
+    advice = f"; did you mean {similar}?" if similar else ""
+    return f"{shown} is no part of a request{invisible_hint(shown)}{advice}"
 
 
 def _caller(request: dict[str, Any]) -> Principal:

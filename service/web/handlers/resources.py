@@ -132,7 +132,7 @@ class ResourceHandlers:
         errors=_VERSION_ERRORS,
     )
     async def put_by_body(self, request: web.Request) -> web.Response:
-        id_ = self._body_id(request, wanted=replaced_id(request))
+        id_ = self._body_id(request, wanted=replaced_id(request, self._type.names))
         if id_ is None:
             raise Invalid(Issue(f"{self._type.kind}.id is missing", f"{self._type.kind}.id"))
         return await self._put(request, id_)
@@ -146,7 +146,7 @@ class ResourceHandlers:
         errors=_VERSION_ERRORS,
     )
     async def put(self, request: web.Request) -> web.Response:
-        target.reject_unknown_parameters(request[CONTEXT].query)
+        target.reject_unknown_parameters(request[CONTEXT].query, fields=self._type.names)
         return await self._put(request, self._id(request))
 
     @_answers(
@@ -161,7 +161,7 @@ class ResourceHandlers:
         errors=(Duplicate, StoreUnavailable),
     )
     async def create(self, request: web.Request) -> web.Response:
-        wanted = conditional_id(request)
+        wanted = conditional_id(request, self._type.names)
         body, generated = self._type.with_generated_secrets(request[CONTEXT].body)
         await self._require(request, self._body_id(request, wanted=wanted))
         if wanted is None:
@@ -180,7 +180,7 @@ class ResourceHandlers:
         errors=(ResourceNotFound, *_VERSION_ERRORS),
     )
     async def patch(self, request: web.Request) -> web.Response:
-        target.reject_unknown_parameters(request[CONTEXT].query)
+        target.reject_unknown_parameters(request[CONTEXT].query, fields=self._type.names)
         id_ = self._id(request)
         await self._require(request, id_)
         context = request[CONTEXT]

@@ -1,6 +1,6 @@
 """Sign a URL to upload, download or delete an object."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache, partial
 from time import time
 from typing import Any, NamedTuple
@@ -93,7 +93,7 @@ async def _sign(
     context = request[CONTEXT]
     app = context.app
     account_id, bucket = request.match_info["account"], request.match_info["bucket"]
-    expires_in, issues = _expiration(context.query)
+    expires_in, issues = _expiration(context.query, _UPLOAD_FIELDS if operation is PUT_OBJECT else ())
     names = name_issues(bucket, key, key_expression=key_field)
     if issues or names or body_issues or not AWS_ACCOUNT.is_id(account_id):
         raise Invalid(*issues, *AWS_ACCOUNT.id_faults(account_id), *names, *body_issues)
@@ -141,10 +141,10 @@ def _filename(body: ParsedBody) -> tuple[str, Sequence[Issue]]:
         return _ANY_KEY, error.issues
 
 
-def _expiration(query: Mapping[str, str]) -> tuple[int, Sequence[Issue]]:
+def _expiration(query: Mapping[str, str], fields: Collection[str]) -> tuple[int, Sequence[Issue]]:
     if not query:
         return DEFAULT_EXPIRATION_SECONDS, ()
-    given = target.reject_unknown_parameters(query, "expiration", fields=_UPLOAD_FIELDS).get("expiration")
+    given = target.reject_unknown_parameters(query, "expiration", fields=fields).get("expiration")
     if given is None:
         return DEFAULT_EXPIRATION_SECONDS, ()
     try:

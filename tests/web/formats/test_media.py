@@ -9,6 +9,13 @@ from service.web.formats.media import answer_type, body_format
 JSON, YAML = "application/json", "text/yaml"
 
 
+# The names of UTF-8 and US-ASCII at https://www.iana.org/assignments/character-sets/
+IANA = [
+    *("UTF-8", "csUTF8", "US-ASCII", "iso-ir-6", "ANSI_X3.4-1968", "ANSI_X3.4-1986", "ISO_646.irv:1991", "ISO646-US"),
+    *("us", "IBM367", "cp367", "csASCII"),
+]
+
+
 @pytest.mark.parametrize(
     ("content_type", "form"),
     [
@@ -38,6 +45,7 @@ JSON, YAML = "application/json", "text/yaml"
         ("application/fhir+json; fhirVersion=4.0", "json"),
         ("application/fhir+json; fhirVersion=4.0; charset=utf-8", "json"),
         ("application/json;", "json"),
+        *((f"application/json; charset={name}", "json") for name in IANA),
         ("application/json" + " " * 8000, "json"),
     ],
 )
