@@ -20,14 +20,17 @@ MAX_ALTERNATIVES = 4
 
 _SHOWN_REASON = 80
 _PREFIX = re.compile(rf"\^[A-Za-z0-9_/-]{{1,{MAX_LENGTH - 1}}}")
-_BEGINNING = re.compile(r"\^([A-Za-z0-9_/-]+)(?![*+?{])")
+# In `ab\Q\E*` and `ab(?i)*`, RE2 repeats the b: an empty quotation and flags are nothing that could be repeated.
+_REPETITION = r"(?:\\Q\\E|\(\?[^():]*\))*[*+?{]"
+_BEGINNING = re.compile(rf"\^([A-Za-z0-9_/-]+)(?!{_REPETITION})")
 _TOKEN = re.compile(
     # What is repeated does not count, as none may be enough: the last character, or the group.
-    r"(?P<text>[A-Za-z0-9_/-]+)(?![*+?{])"
+    rf"(?P<text>[A-Za-z0-9_/-]+)(?!{_REPETITION})"
     r"|\{[0-9,]*\}"
     r"|\[\^?(?:[^]^[\\]|\\.)(?:[^][\\]|\\.)*\]"
     r"|\\(?:[^A-Za-z0-9]|[dDsSwWbBAz])"
-    r"|(?P<open>\((?:\?:|(?!\?)))|(?P<close>\)(?=(?P<repeated>[*+?{]?)))|(?P<or>\|)"
+    r"|(?P<open>\((?:\?:|(?!\?)))"
+    rf"|(?P<close>\)(?=(?P<repeated>{_REPETITION})?))|(?P<or>\|)"
     # Flags, names, and rarer classes and escapes, which may change what follows.
     r"|(?P<unknown>[(\[\\])"
 )

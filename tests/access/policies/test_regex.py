@@ -109,6 +109,8 @@ PARTS = st.text("ab/-2", min_size=1, max_size=3).map(lambda text: (text, text)) 
         (r"\pL", "é"),
         (r"\x41", "A"),
         (r"\Qa*|\E", "a*|"),
+        (r"\Q\E", ""),
+        ("(?-i)", ""),
         ("(?i)a", "A"),
         ("(?P<n>a|b)", "b"),
         ("[^a]", "b"),
@@ -122,7 +124,19 @@ PARTS = st.text("ab/-2", min_size=1, max_size=3).map(lambda text: (text, text)) 
 )
 # What is repeated, and how often.
 COUNTS = st.sampled_from(
-    [("", 1), ("*", 0), ("*", 2), ("+", 2), ("?", 0), ("??", 0), ("{0}", 0), ("{2}", 2), ("{0,1}?", 0)]
+    [
+        ("", 1),
+        ("*", 0),
+        ("*", 2),
+        ("+", 2),
+        ("?", 0),
+        ("??", 0),
+        ("{0}", 0),
+        ("{2}", 2),
+        ("{0,1}?", 0),
+        (r"\Q\E*", 0),
+        ("(?i)?", 0),
+    ]
 )
 
 
@@ -199,6 +213,11 @@ def decides_as_the_engine(source, *texts):
         ("[^]a]b", "", []),
         (r"a\Qb|\E", "", []),
         (r"a\Qb(c\E", "", [("a",)]),
+        (r"ab\Q\E*", "", [("a",)]),
+        (r"^ab\Q\E?c", "a", []),
+        ("ab(?i)?", "", [("a",)]),
+        ("^team(?s)(?-s){0}", "tea", []),
+        (r"(ab)(?s)\Q\E*c", "", []),
         ("^", "", []),
     ],
 )
