@@ -151,6 +151,9 @@ def allowed_host(text: str) -> str:
 
 def _check_spelling(text: str, rest: str) -> None:
     """ValueError where the rule for an account's host would not say what to write here."""
+    if "@" in rest:
+        # What is to be written would be shown with it, and it may be a password.
+        raise ValueError("must have no user info")
     if "*" in rest:
         raise ValueError("must have a * at its front alone, such as *.example.com; leave the list empty for any host")
     if rest.startswith(".") and rest == text:

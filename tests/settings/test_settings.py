@@ -391,6 +391,13 @@ def test_every_entry_that_is_refused_is_named_without_its_password(variable):
     assert "s3cr3t" not in str(told)
 
 
+@pytest.mark.parametrize("entry", ["usér:s3cr3t@minio", ".user:s3cr3t@minio"])
+def test_advice_on_an_allowed_host_has_no_password(entry):
+    (problem,) = problems(SIGNER_ALLOWED_HOSTS=entry)
+
+    assert problem == "SIGNER_ALLOWED_HOSTS has '...@minio', which must have no user info"
+
+
 @pytest.mark.parametrize("variable", ["SIGNER_HOST", "SIGNER_OPS_HOST"])
 def test_an_ipv4_address_in_ipv6_form_is_no_place_to_listen(variable):
     (problem,) = problems(**{variable: "::ffff:127.0.0.1"})
