@@ -59,16 +59,16 @@ class HostRules:
     def _port(self, account: AwsAccount, host: Host) -> int:
         return host.port or DEFAULT_PORTS["https" if self._use_ssl(account.use_ssl, host) else "http"]
 
-    def canonical(self, fields: Mapping[str, str]) -> Mapping[str, str]:
+    def canonical(self, fields: Mapping[str, str]) -> Mapping[str, str] | None:
         """The stored fields of an account, with the same ``host`` and ``use-ssl`` for every spelling of an endpoint.
 
-        They are as they are where they are not valid, as an operator may have written them.
+        None where they are not valid, as an operator may have written them.
         """
         try:
             host = parse_host(fields["host"]) if "host" in fields else None
             secure = self._use_ssl(Flag.words[fields["use-ssl"]] if "use-ssl" in fields else None, host)
         except (KeyError, ValueError):
-            return fields
+            return None
         # What is signed has one slash less at the end of a prefix.
         url = {"host": host.base_url(use_ssl=secure).removesuffix("/")} if host else {}
         return {**fields, **url, "use-ssl": str(secure)}

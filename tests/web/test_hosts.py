@@ -168,13 +168,24 @@ async def test_a_kept_secret_is_not_used_at_an_endpoint_that_looks_alike(call, f
     assert told == f"AwsAccount.secret-access-key must be sent too, as {names} changes"
 
 
-@pytest.mark.parametrize("fields", [{"host": "a b"}, {"host": "s3.example.com", "use-ssl": "yes"}])
-async def test_a_kept_secret_moves_from_no_endpoint_that_an_operator_has_miswritten(call, faults, fields):
+@pytest.mark.parametrize(
+    ("fields", "change"),
+    [
+        ({"host": "a b"}, {"host": "s3.example.com", "use-ssl": False}),
+        ({"host": "s3.example.com", "use-ssl": "yes"}, {"host": "s3.example.com", "use-ssl": False}),
+        # As text, they are what another spelling would be compared by.
+        (
+            {"host": "http://s3.example.com/a/", "use-ssl": "False"},
+            {"host": "http://s3.example.com/a//", "use-ssl": None},
+        ),
+    ],
+)
+async def test_a_kept_secret_moves_from_no_endpoint_that_an_operator_has_miswritten(call, faults, fields, change):
     await call("PUT", "/AwsAccount/a", root=True, json={**KEYS, "path-style": True})
     store = call.client.app[APP].store
     seen = await store.get("AwsAccount", "a", bypass_cache=True)
     await store.replace("AwsAccount", "a", {**seen.fields, **fields}, expected=seen)
-    refused = await call("PATCH", "/AwsAccount/a", json={"host": "s3.example.com", "use-ssl": False})
+    refused = await call("PATCH", "/AwsAccount/a", json=change)
 
     assert await faults(refused, 422) == ("invalid", ["AwsAccount.secret-access-key"])
 

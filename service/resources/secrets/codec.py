@@ -11,8 +11,11 @@ from service.resources.secrets.stored_secret import HashedSecret, StoredSecret
 from service.resources.types import ResourceType, Secret
 from service.stores.record import Resource
 
-Canonical = Callable[[Mapping[str, str]], Mapping[str, str]]
-"""Brings the fields of a resource, as they are stored, into one form for all spellings that mean the same."""
+Canonical = Callable[[Mapping[str, str]], Mapping[str, str] | None]
+"""Brings the fields of a resource, as they are stored, into one form for all spellings that mean the same.
+
+None where they mean nothing.
+"""
 
 _AS_THEY_ARE: Mapping[str, Canonical] = MappingProxyType({})
 
@@ -124,8 +127,10 @@ class SecretCodec:
     ) -> list[str]:
         changed = [name for name in secret.aims if before.get(name) != after.get(name)]
         if changed and (canonical := self._canonical.get(type_.kind)):
-            before, after = canonical(before), canonical(after)
-        return sorted(name for name in changed if before.get(name) != after.get(name))
+            forms = canonical(before), canonical(after)
+            if forms[0] is not None and forms[1] is not None:
+                changed = [name for name in changed if forms[0].get(name) != forms[1].get(name)]
+        return sorted(changed)
 
     def _resealed(self, text: str, **where: str) -> str:
         return self._encryptor.encrypt(self._encryptor.decrypt(text, **where), **where)
