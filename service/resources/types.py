@@ -179,7 +179,8 @@ class ResourceType:
     def represent(self, resource: Resource, *, shown: Mapping[str, str] = NO_TEXTS) -> dict[str, Any]:
         """The resource as plain data for an answer, fields in the schema's order. Secrets are masked, or ``shown``."""
         texts = {name: _unicode(text) for name, text in resource.fields.items()}
-        values: dict[str, Any] = {"id": resource.id, **self._parsed(texts)}
+        # An operator may have stored an id among the fields, and renamed the key since.
+        values: dict[str, Any] = {**self._parsed(texts), "id": resource.id}
         for secret in self.secrets:
             if values.pop(secret, "") and secret not in shown:
                 values[f"_{secret}"] = MASKED

@@ -4,6 +4,7 @@ Pure. The text is ``v2 FINGERPRINT HASH``, and ``EXPIRES FINGERPRINT HASH`` afte
 """
 
 import hashlib
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,8 @@ FORMAT = "v2"
 SECRET_BYTES = 32
 FINGERPRINT_BYTES = 16
 _ONE, _TWO = 3, 6
+# int() has a limit of its own, which differs from interpreter to interpreter.
+_INSTANT = re.compile("[0-9]{1,15}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class StoredSecret:
         if parts[0] != FORMAT or len(parts) not in {_ONE, _TWO}:
             return cls(HashedSecret(hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest(), text))
         current = HashedSecret(parts[1], parts[2])
-        if len(parts) == _ONE or not (parts[3].isascii() and parts[3].isdecimal()):
+        if len(parts) == _ONE or not _INSTANT.fullmatch(parts[3]):
             return cls(current)
         return cls(current, HashedSecret(parts[4], parts[5]), int(parts[3]))
 
