@@ -133,6 +133,11 @@ def is_demotion(error: Exception) -> bool:
     )
 
 
+def is_passing(error: Exception) -> bool:
+    """Whether a server refuses only for now: it is no primary that works, or a script holds it up."""
+    return is_demotion(error) or (isinstance(error, ResponseError) and str(error).startswith("BUSY "))
+
+
 async def inspect(client: Redis, key: str) -> Server:
     """Read keys that begin with ``key``, as the service does, and ask for the role. They need not exist.
 

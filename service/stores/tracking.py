@@ -17,7 +17,7 @@ from redis.exceptions import ConnectionError  # noqa: A004 - as in reachability
 
 from service.stores.retry import LOST, reason
 from service.stores.time_limit import TimeLimit
-from service.stores.topology import connect, run_id_of
+from service.stores.topology import connect, is_passing, run_id_of
 from service.telemetry.metrics import CACHE_LIVE
 
 LOGGER = logging.getLogger(__name__)
@@ -123,10 +123,11 @@ class Tracker:
                 await self._listen(connection)
             except OtherServer:
                 self._on_mismatch()
-            except LOST as error:
-                LOGGER.debug("Redis does not tell of changes: %s", reason(error))
             except Exception as error:  # noqa: BLE001 - an old server, an ACL, a proxy: each says no in its own way
-                self._note_refusal(reason(error))
+                if isinstance(error, LOST) or is_passing(error):
+                    LOGGER.debug("Redis does not tell of changes: %s", reason(error))
+                else:
+                    self._note_refusal(reason(error))
             finally:
                 self._end_watch()
                 await connection.disconnect(nowait=True)

@@ -16,8 +16,6 @@ from service.resources.types import AWS_ACCOUNT, AwsAccount
 from service.stores.record import Resource, compose
 from service.stores.store import EmbeddedStore, utc_now
 from service.web.formats.codec import dump_json, dump_yaml, load_json, load_yaml
-from service.web.formats.json import dump_json
-from service.web.formats.yaml_writer import dump_yaml
 
 FIELDS = {
     "access-key-id": "AKIA",

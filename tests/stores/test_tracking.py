@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 from support.waiting import until
 
 from service.stores import topology, tracking
@@ -235,6 +236,45 @@ async def test_who_is_refused_is_told_once_and_asks_again(make_tracker, own_redi
     assert "There is no cache, as Redis refuses to tell of changes: NoPermissionError" in warnings[0]
     assert "hush" not in caplog.text
     assert tracker.trouble is None
+
+
+async def cut_off_replica(admin):
+    """Make the server a replica of one that is not there, and return what undoes it."""
+    await admin.config_set("replica-serve-stale-data", "no")
+    await admin.replicaof("127.0.0.1", "1")
+
+    async def undo():
+        await admin.replicaof("NO", "ONE")
+
+    return undo
+
+
+async def held_up_by_a_script(admin):
+    await admin.config_set("lua-time-limit", 1)
+    script = asyncio.create_task(admin.eval("while true do end", 0))
+
+    async def undo():
+        await admin.script_kill()
+        with pytest.raises(ResponseError):
+            await script
+
+    return undo
+
+
+@pytest.mark.parametrize("disturb", [cut_off_replica, held_up_by_a_script])
+async def test_a_server_that_refuses_for_now_is_watched_again_soon(
+    make_tracker, own_redis, caplog, monkeypatch, disturb
+):
+    monkeypatch.setattr(tracking, "HEARTBEAT_SECONDS", 0.05)
+    tracker = await make_tracker(own_redis.url)
+    before = tracker.watch
+    async with Redis.from_url(own_redis.url) as admin:
+        undo = await disturb(admin)
+        await until(lambda: not before.live)
+        await undo()
+
+    await until(lambda: tracker.watch.live and tracker.watch is not before)
+    assert "refuses" not in caplog.text
 
 
 async def test_a_watch_ends_when_calls_go_to_another_server(tracker, notes, monkeypatch):
