@@ -3,14 +3,23 @@
 import asyncio
 import random
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from service.errors import DecryptionFailed, Duplicate, Invalid, ResourceNotFound, StoreUnavailable, VersionConflict
-from service.resources.schemas import ParsedBody
+from service.errors import (
+    DecryptionFailed,
+    Duplicate,
+    Invalid,
+    Issue,
+    ResourceNotFound,
+    StoreUnavailable,
+    VersionConflict,
+)
+from service.resources.schemas import MAX_ISSUES, MAX_NAME_IN_MESSAGE, ParsedBody
 from service.resources.secrets.codec import SecretCodec
 from service.resources.types import ResourceType
 from service.stores.record import Resource
@@ -293,6 +302,10 @@ def _patched(type_: ResourceType, expected: Resource, document: ParsedBody) -> P
     for secret in type_.secrets.keys() & patch.keys():
         # A secret that is given, a blank one too, stands for itself.
         patch[f"_{secret}"] = None
+    values = {name: patch[name] for name in patch if name in type_.names and name != "meta"}
+    idle = ((name, path) for name, value in values.items() for path in idle_nulls(base.get(name), value))
+    if faults := [_idle_null(type_, name, path) for name, path in islice(idle, MAX_ISSUES)]:
+        raise Invalid(*faults)
     merged = merge_patch(_as_text(base) if document.text else base, patch)
     # A null removes what is there; for a name that nothing has, it is a misspelling, to be told.
     misspelt = dict.fromkeys(patch.keys() - type_.names - base.keys())
@@ -302,6 +315,30 @@ def _patched(type_: ResourceType, expected: Resource, document: ParsedBody) -> P
 def _as_text(values: Mapping[str, Any]) -> dict[str, Any]:
     """The values with text for those that the schema types. What is inside of objects and lists, it leaves as it is."""
     return {name: str(value).lower() if isinstance(value, bool | int) else value for name, value in values.items()}
+
+
+def _idle_null(type_: ResourceType, name: str, path: str) -> Issue:
+    field_name = f"{type_.kind}.{name}"
+    shown = path if len(path) <= MAX_NAME_IN_MESSAGE else f"{path[:MAX_NAME_IN_MESSAGE]}…"
+    return Issue(
+        f"{field_name} has a null at {shown}, which would remove what is not there;"
+        f" to store a null, send the whole {type_.kind} with PUT",
+        field_name,
+    )
+
+
+def idle_nulls(target: Any, patch: Any) -> Iterator[str]:
+    """The paths of the nulls inside of a merge patch that remove nothing, so that they may have been meant as values.
+
+    A pattern of an AccessPolicy without the null that its author has asked for would match more than they wanted.
+    """
+    if not isinstance(patch, dict):
+        return
+    there = target if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None and there.get(name) is None:
+            yield name
+        yield from (f"{name}.{path}" for path in idle_nulls(there.get(name), value))
 
 
 def merge_patch(target: Any, patch: Any) -> Any:

@@ -281,6 +281,40 @@ async def test_a_stored_link_is_not_dropped(service, faults, method):
     assert (await (await service.ask("GET", "/AccessPolicy/policy", auth=ROOT)).json())["link"] == LINK
 
 
+@pytest.mark.parametrize(
+    ("stored", "patch"),
+    [
+        ({"uri": "/a"}, {"params": {"account": "acme", "key": None}}),
+        ({"params": {"account": "acme"}}, {"params": {"key": None}}),
+        # As it was read, changed and sent back.
+        ({"params": {"account": "acme", "key": None}}, {"params": {"account": "other", "key": None}}),
+        ({"params": "present?", "uri": "/a"}, {"params": {"account": "acme", "key": {"$not": None}}}),
+        ({"uri": "/a"}, {"client": None}),
+    ],
+)
+@pytest.mark.parametrize("media_type", ["application/json", "text/yaml"])
+async def test_a_patch_does_not_lose_the_null_that_a_pattern_asks_for(service, faults, stored, patch, media_type):
+    await service.policy(stored, link=LINK)
+    body = json.dumps({"matcho": patch})
+    headers = {hdrs.CONTENT_TYPE: media_type, hdrs.ACCEPT: "application/json"}
+    answer = await service.ask("PATCH", "/AccessPolicy/policy", auth=ROOT, headers=headers, data=body)
+
+    assert await faults(answer, 422) == ("invalid", ["AccessPolicy.matcho"])
+    assert (await (await service.ask("GET", "/AccessPolicy/policy", auth=ROOT)).json())["matcho"] == stored
+
+
+async def test_a_null_removes_what_a_pattern_has(service):
+    await service.policy({"params": {"account": "acme", "key": "x"}, "uri": {"$enum": ["/a"]}}, link=LINK)
+    patch = {"matcho": {"params": {"key": None}, "uri": None, "client": {"$one-of": [{"id": None}, {"id": "team"}]}}}
+    answer = await service.ask("PATCH", "/AccessPolicy/policy", auth=ROOT, json=patch)
+
+    assert answer.status == 200
+    assert (await answer.json())["matcho"] == {
+        "params": {"account": "acme"},
+        "client": {"$one-of": [{"id": None}, {"id": "team"}]},
+    }
+
+
 async def test_a_policy_that_was_deleted_may_come_back_without_its_link(service):
     await service.policy(PATTERN, link=LINK)
     await service.ask("DELETE", "/AccessPolicy/policy", auth=ROOT)
