@@ -94,6 +94,13 @@ class Repository:
         except (Invalid, DecryptionFailed):
             return None
 
+    async def find_valid(self, type_: ResourceType, id: str) -> Any:
+        """See ``model_if_valid``. None as well where somebody else has stored what is no resource."""
+        try:
+            return self.model_if_valid(type_, await self.find(type_, id))
+        except Invalid:
+            return None
+
     async def all(self, type_: ResourceType) -> Sequence[Resource]:
         """See ``Store.all``."""
         return await self._store.all(type_.kind)

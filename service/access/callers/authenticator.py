@@ -244,8 +244,7 @@ class Authenticator:
         return _client_caller(await self._sessions.find(token))
 
     async def _client(self, id_: str) -> Client | None:
-        stored = await self._repository.find(CLIENT, id_) if CLIENT.is_id(id_) else None
-        client: Client | None = self._repository.model_if_valid(CLIENT, stored)
+        client: Client | None = await self._repository.find_valid(CLIENT, id_) if CLIENT.is_id(id_) else None
         return client
 
     def _key_of(self, id_: str, secret: str, address: str) -> bytes:

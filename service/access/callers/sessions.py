@@ -12,7 +12,7 @@ from time import time
 from typing import NamedTuple
 
 from service.access.types import CLIENT, CLIENT_CREDENTIALS, Client
-from service.errors import TokenOfAnotherClient, Unauthenticated
+from service.errors import Invalid, TokenOfAnotherClient, Unauthenticated
 from service.resources.repository import Repository
 from service.stores.record import Resource
 from service.stores.store import Store
@@ -75,17 +75,16 @@ class Sessions:
 
     async def find(self, token: str) -> str:
         """The id of the token's Client. Raises Unauthenticated, StoreUnavailable."""
-        if len(token) != TOKEN_LENGTH or (stored := await self._store.get(KIND, _hash(token))) is None:
+        if (stored := await self._stored(token)) is None:
             raise Unauthenticated(_INVALID)
         session = _session(stored)
         now = self._clock()
-        client: Client | None = self._repository.model_if_valid(
-            CLIENT, await self._repository.find(CLIENT, session.client)
-        )
+        client: Client | None = await self._repository.find_valid(CLIENT, session.client)
         # A client that was deleted and made anew has another secret, with another fingerprint.
         if (
             client is None
-            or now >= session.ends_at
+            # Nothing is before NaN, either.
+            or not now < session.ends_at
             or CLIENT_CREDENTIALS not in client.grant_types
             or session.proof not in [secret.fingerprint for secret in client.secrets_at(now)]
         ):
@@ -99,13 +98,22 @@ class Sessions:
             TokenOfAnotherClient: for a token that ``client`` may not end.
             StoreUnavailable: if the token may live on.
         """
-        while len(token) == TOKEN_LENGTH and (stored := await self._store.get(KIND, _hash(token), bypass_cache=True)):
+        while stored := await self._stored(token, bypass_cache=True):
             owner = _session(stored).client
             if client not in {owner, None}:
                 raise TokenOfAnotherClient
             if await self._store.remove(stored):
                 return owner
         return None
+
+    async def _stored(self, token: str, *, bypass_cache: bool = False) -> Resource | None:
+        if len(token) != TOKEN_LENGTH:
+            return None
+        try:
+            return await self._store.get(KIND, _hash(token), bypass_cache=bypass_cache)
+        except Invalid:
+            # An operator has stored something else under its key.
+            return None
 
 
 def _session(stored: Resource) -> Session:

@@ -5,7 +5,7 @@ from support.hashes import make_cheap, scrypt_text
 
 from service.access.callers.sessions import TOKEN_LENGTH, Sessions
 from service.access.types import CLIENT
-from service.errors import TokenOfAnotherClient, Unauthenticated
+from service.errors import Invalid, TokenOfAnotherClient, Unauthenticated
 from service.resources.repository import Repository
 from service.resources.schemas import ParsedBody
 from service.resources.secrets.codec import SecretCodec
@@ -231,6 +231,36 @@ async def test_a_session_that_is_not_as_it_was_written_is_nobodys(sessions, stor
     await store.put_with_ttl("Session", hashlib.sha256(token.encode()).hexdigest(), fields, seconds=60)
 
     assert await found(sessions, token) is None
+
+
+async def test_a_session_that_ends_at_no_number_is_nobodys(sessions, store, opened):
+    token = await opened()
+    id_ = hashlib.sha256(token.encode()).hexdigest()
+    session = await store.get("Session", id_)
+    await store.remove(session)
+    await store.keep("Session", id_, {**session.fields, "ends": "nan"}, seconds=60)
+
+    assert await found(sessions, token) is None
+
+
+@pytest.mark.parametrize("kind", ["Session", "Client"])
+async def test_what_is_no_resource_under_the_key_of_a_session_or_client_lets_nobody_in(
+    sessions, store, opened, monkeypatch, kind
+):
+    token = await opened()
+    get = store.get
+
+    async def get_or_refuse(of, id_, *, fresh=False):
+        if of == kind:
+            raise Invalid(f"{of}/{id_} is no hash in Redis")
+        return await get(of, id_, fresh=fresh)
+
+    monkeypatch.setattr(store, "get", get_or_refuse)
+
+    assert await found(sessions, token) is None
+    assert await sessions.revoke(token, client="other" if kind == "Session" else "team") == (
+        None if kind == "Session" else "team"
+    )
 
 
 async def test_a_session_of_the_roots_that_somebody_writes_is_nobodys(sessions, store, opened):
