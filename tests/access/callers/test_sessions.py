@@ -238,7 +238,7 @@ async def test_a_session_that_ends_at_no_number_is_nobodys(sessions, store, open
     id_ = hashlib.sha256(token.encode()).hexdigest()
     session = await store.get("Session", id_)
     await store.remove(session)
-    await store.keep("Session", id_, {**session.fields, "ends": "nan"}, seconds=60)
+    await store.put_with_ttl("Session", id_, {**session.fields, "ends": "nan"}, seconds=60)
 
     assert await found(sessions, token) is None
 
@@ -250,10 +250,10 @@ async def test_what_is_no_resource_under_the_key_of_a_session_or_client_lets_nob
     token = await opened()
     get = store.get
 
-    async def get_or_refuse(of, id_, *, fresh=False):
+    async def get_or_refuse(of, id_, *, bypass_cache=False):
         if of == kind:
             raise Invalid(f"{of}/{id_} is no hash in Redis")
-        return await get(of, id_, fresh=fresh)
+        return await get(of, id_, bypass_cache=bypass_cache)
 
     monkeypatch.setattr(store, "get", get_or_refuse)
 
