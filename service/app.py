@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from service.access.callers.authenticator import Authenticator
+from service.access.callers.credentials import CredentialVerifier
 from service.access.callers.root import Root, RootTokens
-from service.access.callers.sessions import KIND as SESSION
-from service.access.callers.sessions import Sessions
+from service.access.callers.tokens import KIND as SESSION
+from service.access.callers.tokens import AccessTokens
 from service.access.policies.policy_set import Policies
 from service.access.types import RESOURCE_TYPES
 from service.errors import StoreUnavailable
@@ -189,10 +190,10 @@ def _encryptor(settings: Settings) -> Encryptor:
 
 def _access(settings: Settings, store: Store, repository: Repository, hasher: Hasher) -> Access:
     root = Root(settings.root_client_id, settings.root_client_secret)
-    sessions = Sessions(store, repository, seconds=settings.token_seconds)
+    credentials = CredentialVerifier(root, repository, hasher)
+    tokens = AccessTokens(store, repository, seconds=settings.token_seconds)
     root_tokens = RootTokens(root, seconds=settings.token_seconds)
-    callers = Authenticator(root, repository, hasher, sessions, root_tokens, jwt=_jwt(settings))
-    return Access(callers, Policies(repository))
+    return Access(Authenticator(credentials, tokens, root_tokens, jwt=_jwt(settings)), Policies(repository))
 
 
 def _jwt(settings: Settings) -> "JwtVerifier | None":

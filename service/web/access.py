@@ -5,7 +5,7 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from service.access.callers.authenticator import Principal
+from service.access.callers.principals import Principal
 from service.errors import Forbidden, Unauthenticated
 from service.web import target
 from service.web.context import CONTEXT, Access
@@ -24,7 +24,7 @@ async def identify(request: web.Request, access: Access) -> Principal:
     if authorization is None:
         raise challenge(request, Unauthenticated("Credentials are needed: Basic, or a Bearer token"))
     try:
-        return await access.callers.identify(authorization, address=client_address(request))
+        return await access.callers.authenticate(authorization, address=client_address(request))
     except Unauthenticated as error:
         raise challenge(request, error) from None
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from aiohttp import web
 
-from service.access.callers.authenticator import ANONYMOUS, Authenticator, Principal
+from service.access.callers.authenticator import Authenticator
+from service.access.callers.principals import ANONYMOUS, Principal
 from service.access.policies.evaluator import PolicyEvaluator
 from service.access.policies.policy_set import Policies
 from service.resources.repository import Repository

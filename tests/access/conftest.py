@@ -1,10 +1,10 @@
-"""Fixtures of all that ends by its time."""
+"""A clock for everything that expires."""
 
 import pytest
 
 
 class Clock:
-    """A clock that stands still until a test sets it."""
+    """A clock that a test sets."""
 
     now = 1000.0
 

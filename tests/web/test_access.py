@@ -307,7 +307,7 @@ async def lasting_callers(allowed):
         # As aiohttp decodes a header.
         text = authorization.encode(errors="surrogatepass").decode(errors="surrogateescape")
         try:
-            return await callers.identify(text, address="a")
+            return await callers.authenticate(text, address="a")
         except (Unauthenticated, Throttled) as error:
             return "Throttled" if isinstance(error, Throttled) else "Unauthenticated"
 
@@ -452,7 +452,7 @@ async def test_a_token_ends_with_its_time(make_signer):
     tokens = [await signer.token(auth) for auth in (TEAM, ROOT)]
     before = [await signer.status("GET", f"{B}/x", auth=token) for token in tokens]
     callers = signer.client.app[APP].access.callers
-    callers._sessions._clock = callers._root_tokens._clock = lambda: time.time() + 1
+    callers._tokens._clock = callers._root_tokens._clock = lambda: time.time() + 1
 
     assert before == [200, 200]
     assert [await signer.status("GET", f"{B}/x", auth=token) for token in tokens] == [401, 401]

@@ -153,7 +153,7 @@ async def test_tokens_of_the_old_secret_end_with_it(ask):
     new = await token(ask, ("team", shown["secret"]))
     before = [await lets_in(ask, auth) for auth in (f"Bearer {old}", f"Bearer {new}", TEAM)]
     clock = datetime.now(UTC).timestamp() + 601
-    ask.callers._clock = ask.callers._sessions._clock = lambda: clock
+    ask.callers._credentials._clock = ask.callers._tokens._clock = lambda: clock
     after = [await lets_in(ask, auth) for auth in (f"Bearer {old}", f"Bearer {new}", TEAM)]
 
     assert before == [True, True, True]

@@ -1,6 +1,6 @@
 """What requests carry and share."""
 
-from service.access.callers.authenticator import Principal
+from service.access.callers.principals import Principal
 from service.app import create_app
 from service.resources.schemas import ParsedBody
 from service.settings.settings import load

@@ -1,7 +1,7 @@
-"""The root client of the settings, and its access tokens, which no store keeps.
+"""The root client of the settings, and its access tokens, which are not stored.
 
-A token is ``root.`` and base64url of its end, 16 random bytes and an HMAC-SHA256 of both. The key is derived from the
-root secret by argon2id, so every process with that secret accepts the token.
+A token is ``root.`` and base64url of its expiry, 16 random bytes and an HMAC-SHA256 of both. The key is derived from
+the root secret by argon2id, so every process with that secret accepts the token.
 """
 
 import asyncio
@@ -18,28 +18,29 @@ from service.resources.secrets.hashing import derive_key
 PREFIX = "root."
 MAX_SECONDS = 900
 
-# 24 bytes and 32 bytes, in base64url.
+# In base64url, the payload of 24 bytes has 32 characters and the signature of 32 bytes has 43.
 _NONCE_BYTES, _PAYLOAD_LENGTH, _TOKEN_LENGTH = 16, 32, len(PREFIX) + 75
 
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """The client that the settings name."""
+    """The root client."""
 
     id: str
     secret: str = field(repr=False)
 
     def matches(self, id: str, secret: str) -> bool:
-        # Hashes have one length, and so are compared in constant time.
-        given, own = (
-            hashlib.sha256(f"{len(one)}:{one}{two}".encode()).digest()
-            for one, two in ((id, secret), (self.id, self.secret))
+        """Compare an id and a secret in constant time."""
+        # Hashes have equal lengths.
+        given, expected = (
+            hashlib.sha256(f"{len(id_)}:{id_}{secret_}".encode()).digest()
+            for id_, secret_ in ((id, secret), (self.id, self.secret))
         )
-        return hmac.compare_digest(given, own)
+        return hmac.compare_digest(given, expected)
 
 
 class RootTokens:
-    """Issues tokens of ``seconds``, of 15 minutes at most, and verifies those of every process with the same root."""
+    """Issues tokens with a lifetime of ``seconds``, at most 15 minutes, and verifies those of all processes."""
 
     def __init__(self, root: Root, *, seconds: int, clock: Callable[[], float] = time.time) -> None:
         self._root = root
@@ -48,23 +49,24 @@ class RootTokens:
         self._deriving: asyncio.Task[bytes] | None = None
 
     async def issue(self) -> tuple[str, int]:
-        """A new token, and its lifetime in seconds."""
-        ends = int((self._clock() + self._seconds) * 1000)
-        payload = _encode(ends.to_bytes(8) + secrets.token_bytes(_NONCE_BYTES))
-        return f"{PREFIX}{payload}{_signature(await self._key(), payload)}", self._seconds
+        """Return a new token and its lifetime in seconds."""
+        expires_at = int((self._clock() + self._seconds) * 1000)
+        payload = _encode(expires_at.to_bytes(8) + secrets.token_bytes(_NONCE_BYTES))
+        return f"{PREFIX}{payload}{_sign(await self._key(), payload)}", self._seconds
 
     async def verify(self, token: str) -> bool:
-        """Whether it is a token of the root client that has not ended."""
+        """Return whether this is a token of the root client that has not expired."""
         if len(token) != _TOKEN_LENGTH or not token.isascii() or not is_root_token(token):
             return False
-        payload, signature = token[len(PREFIX) :][:_PAYLOAD_LENGTH], token[len(PREFIX) :][_PAYLOAD_LENGTH:]
-        if not hmac.compare_digest(signature, _signature(await self._key(), payload)):
+        content = token.removeprefix(PREFIX)
+        payload, signature = content[:_PAYLOAD_LENGTH], content[_PAYLOAD_LENGTH:]
+        if not hmac.compare_digest(signature, _sign(await self._key(), payload)):
             return False
-        ends = int.from_bytes(base64.urlsafe_b64decode(payload)[:8])
-        return self._clock() * 1000 < ends
+        expires_at = int.from_bytes(base64.urlsafe_b64decode(payload)[:8])
+        return self._clock() * 1000 < expires_at
 
     async def _key(self) -> bytes:
-        # Only processes that see such a token need the key, and each derives it once.
+        # Derived once by each process that issues or verifies a root token.
         if self._deriving is None or _has_failed(self._deriving):
             self._deriving = asyncio.create_task(asyncio.to_thread(self._derive))
         return await asyncio.shield(self._deriving)
@@ -73,16 +75,16 @@ class RootTokens:
         return derive_key(self._root.secret, f"s3-signer root tokens of {self._root.id}")
 
 
+def is_root_token(token: str) -> bool:
+    """Return whether a token has the prefix of root tokens."""
+    return token.startswith(PREFIX)
+
+
 def _has_failed(task: "asyncio.Task[bytes]") -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
 
 
-def is_root_token(token: str) -> bool:
-    """Whether a token claims to be the root client's."""
-    return token.startswith(PREFIX)
-
-
-def _signature(key: bytes, payload: str) -> str:
+def _sign(key: bytes, payload: str) -> str:
     return _encode(hmac.digest(key, payload.encode(), "sha256"))
 
 

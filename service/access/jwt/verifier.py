@@ -18,6 +18,7 @@ from jwt.algorithms import get_default_algorithms
 from service import json_text
 from service.access.jwt.jwk import ALGORITHMS, PublicKey
 from service.access.jwt.jwks import JwksProvider
+from service.errors import Unauthenticated
 
 MAX_LENGTH = 16 * 1024
 MAX_SECONDS = 86_400
@@ -33,12 +34,12 @@ _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 _VERIFIERS = {name: verifier for name, verifier in get_default_algorithms().items() if name in ALGORITHMS}
 
 
-class InvalidToken(Exception):
-    """A token that is not to be believed. ``reason`` is for the log and the caller, and quotes nothing of it."""
+class InvalidToken(Unauthenticated):
+    """A token that is not valid. ``reason`` quotes nothing of the token."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
-        super().__init__(reason)
+        super().__init__(f"The token is not trusted: {reason}")
 
 
 class Header(NamedTuple):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Any, NamedTuple
 
-from service.access.callers.authenticator import Principal
+from service.access.callers.principals import Principal
 from service.access.policies.evaluation import Evaluation, TooMuchWork, UndecidableValue
 from service.access.policies.matchers import PRESENT, Condition, Test
 from service.access.policies.unrestricted import unrestricted_faults

@@ -4,7 +4,7 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from service.access.callers.authenticator import Principal
+from service.access.callers.principals import Principal
 from service.access.policies.evaluation import TooMuchWork
 from service.access.types import ACCESS_POLICY, REQUEST_NAMES, linked_client
 from service.errors import Invalid, Issue, StoreUnavailable

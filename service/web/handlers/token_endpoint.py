@@ -9,7 +9,8 @@ from typing import Any
 from aiohttp import hdrs, web
 from marshmallow import EXCLUDE, pre_load
 
-from service.access.callers.authenticator import Principal, basic_credentials
+from service.access.callers.credentials import parse_basic
+from service.access.callers.principals import Principal
 from service.access.types import CLIENT_CREDENTIALS
 from service.errors import (
     Invalid,
@@ -82,7 +83,7 @@ async def token(request: web.Request) -> web.Response:
         raise UnsupportedGrantType
     try:
         id_, secret = _credentials(request, asked)
-        caller, text, seconds = await access.callers.token(id_, secret, address=client_address(request))
+        caller, text, seconds = await access.callers.issue_token(id_, secret, address=client_address(request))
     except Unauthenticated as error:
         raise challenge(request, error) from None
     _audit(request, caller, caller.name, _ISSUE)
@@ -132,7 +133,7 @@ def _audit(request: web.Request, caller: Principal, resource: str, operation: st
 
 def _credentials(request: web.Request, asked: dict[str, str]) -> tuple[str, str]:
     if (given := authorization_header(request)) is not None:
-        id_, secret = basic_credentials(given)
+        id_, secret = parse_basic(given)
         # Source: https://www.rfc-editor.org/rfc/rfc6749#section-2.3
         if "client_secret" in asked or asked.get("client_id", id_) != id_:
             raise InvalidRequest("Credentials are in the Authorization header and in the body; send one of them")

@@ -7,11 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.hashes import make_cheap
+from support.logins import ROOT_CLIENT
 
 from service.access.callers import root as access_root
 from service.access.callers.root import MAX_SECONDS, PREFIX, Root, RootTokens, is_root_token
-
-OWN = Root("root", "a root secret")
 
 
 @pytest.fixture(autouse=True)
@@ -21,10 +20,10 @@ def cheap_hashes(monkeypatch):
 
 @pytest.fixture
 def tokens(clock):
-    return RootTokens(OWN, seconds=60, clock=clock)
+    return RootTokens(ROOT_CLIENT, seconds=60, clock=clock)
 
 
-async def test_a_token_is_good_until_it_ends(tokens, clock):
+async def test_a_token_is_valid_until_it_expires(tokens, clock):
     token, seconds = await tokens.issue()
     clock.now += 59.99
     before = await tokens.verify(token)
@@ -34,7 +33,7 @@ async def test_a_token_is_good_until_it_ends(tokens, clock):
 
 
 async def test_a_token_lives_fifteen_minutes_at_most(clock):
-    tokens = RootTokens(OWN, seconds=86_400, clock=clock)
+    tokens = RootTokens(ROOT_CLIENT, seconds=86_400, clock=clock)
     token, seconds = await tokens.issue()
     clock.now += MAX_SECONDS
 
@@ -42,19 +41,19 @@ async def test_a_token_lives_fifteen_minutes_at_most(clock):
     assert not await tokens.verify(token)
 
 
-async def test_a_token_is_good_in_every_process_of_that_root(tokens, clock):
+async def test_a_token_is_valid_in_every_process_with_the_same_root(tokens, clock):
     token, _ = await tokens.issue()
-    others = [Root("root", "another secret"), Root("admin", "a root secret"), OWN]
-    good = [await RootTokens(root, seconds=60, clock=clock).verify(token) for root in others]
+    others = [Root("root", "another secret"), Root("admin", "a root secret"), ROOT_CLIENT]
+    valid = [await RootTokens(root, seconds=60, clock=clock).verify(token) for root in others]
 
-    assert good == [False, False, True]
+    assert valid == [False, False, True]
 
 
-async def test_no_two_tokens_are_alike(tokens):
+async def test_tokens_are_unique(tokens):
     assert len({(await tokens.issue())[0] for _ in range(100)}) == 100
 
 
-async def test_a_token_is_neither_a_jwt_nor_a_clients(tokens):
+async def test_a_token_is_distinct_from_jwts_and_client_tokens(tokens):
     token, _ = await tokens.issue()
 
     assert is_root_token(token)
@@ -65,7 +64,7 @@ async def test_a_token_is_neither_a_jwt_nor_a_clients(tokens):
 async def test_a_token_holds_no_fast_function_of_the_secret(tokens):
     token, _ = await tokens.issue()
     payload, signature = token[5:37], token[37:]
-    fast = [OWN.secret.encode(), hashlib.sha256(OWN.secret.encode()).digest(), b"root:a root secret"]
+    fast = [ROOT_CLIENT.secret.encode(), hashlib.sha256(ROOT_CLIENT.secret.encode()).digest(), b"root:a root secret"]
     signatures = [base64.urlsafe_b64encode(hmac.digest(key, payload.encode(), "sha256")).decode()[:43] for key in fast]
 
     assert signature not in signatures
@@ -74,7 +73,7 @@ async def test_a_token_holds_no_fast_function_of_the_secret(tokens):
 
 @given(st.data())
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_no_change_of_a_token_is_believed(tokens, data):
+async def test_a_changed_token_is_refused(tokens, data):
     token, _ = await tokens.issue()
     at = data.draw(st.integers(0, len(token) - 1))
     other = data.draw(st.characters(codec="utf-8") | st.sampled_from("\udcff=-_"))
@@ -87,21 +86,21 @@ async def test_no_change_of_a_token_is_believed(tokens, data):
 @pytest.mark.parametrize(
     "token", ["", PREFIX, PREFIX + "A" * 75, PREFIX + "\u00e4" * 75, PREFIX + "\udcff" * 75, "x" * 10**6]
 )
-async def test_what_is_no_token_is_none(tokens, token):
+async def test_a_malformed_token_is_refused(tokens, token):
     assert not await tokens.verify(token)
 
 
-async def test_the_key_is_derived_once_for_all_who_need_it(tokens, monkeypatch):
+async def test_the_key_is_derived_once(tokens, monkeypatch):
     calls, derive = [], access_root.derive_key
     monkeypatch.setattr(access_root, "derive_key", lambda *given: calls.append(given) or derive(*given))
     await asyncio.gather(*(tokens.issue() for _ in range(10)))
     await tokens.verify("x")
 
     assert len(calls) == 1
-    assert OWN.id in calls[0][1]
+    assert ROOT_CLIENT.id in calls[0][1]
 
 
-async def test_a_key_that_could_not_be_derived_is_tried_again(tokens, monkeypatch):
+async def test_a_failed_derivation_is_retried(tokens, monkeypatch):
     def derive(*_):
         raise MemoryError
 
@@ -117,13 +116,13 @@ async def test_a_key_that_could_not_be_derived_is_tried_again(tokens, monkeypatc
 @pytest.mark.parametrize(
     "secret", ["", "a root secret ", "A root secret", "a root secre", "a root secret\0", "root:a root secret"]
 )
-def test_the_root_is_told_to_the_letter(secret):
-    assert OWN.matches("root", "a root secret")
-    assert not OWN.matches("root", secret)
-    assert not OWN.matches("Root", "a root secret")
+def test_root_matches_only_its_exact_id_and_secret(secret):
+    assert ROOT_CLIENT.matches("root", "a root secret")
+    assert not ROOT_CLIENT.matches("root", secret)
+    assert not ROOT_CLIENT.matches("Root", "a root secret")
 
 
-def test_where_the_id_ends_matters():
+def test_the_boundary_of_id_and_secret_matters():
     assert not Root("ab", "c").matches("a", "bc")
     assert not Root("ab", "c").matches("ab:", "c")
-    assert OWN.secret not in repr(OWN)
+    assert ROOT_CLIENT.secret not in repr(ROOT_CLIENT)

@@ -88,7 +88,7 @@ async def refusal(verifier, token):
         await verifier.verify(token)
     with pytest.raises(InvalidToken) as second:
         await verifier.verify(token)
-    assert first.value.reason == second.value.reason == str(first.value)
+    assert first.value.reason == second.value.reason
     assert first.value.__cause__ is None
     return first.value.reason
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.access.callers.authenticator import Principal
+from service.access.callers.principals import Principal
 from service.access.policies.evaluation import Evaluation
 from service.access.policies.matcho import compile_pattern
 from service.access.policies.policy_set import Policies, PolicySet

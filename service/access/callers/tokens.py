@@ -1,0 +1,139 @@
+"""Opaque access tokens of Clients. The store has their hashes.
+
+A token ends when it expires, when its Client or its Client's secret is removed, or when it is revoked.
+``root.py`` has the tokens of the root client.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Callable
+from math import inf
+from time import time
+from typing import Any, NamedTuple
+
+from cachetools import TTLCache
+
+from service.access.types import CLIENT, CLIENT_CREDENTIALS, Client
+from service.errors import Invalid, TokenOfAnotherClient, Unauthenticated
+from service.resources.repository import Repository
+from service.stores.record import Resource
+from service.stores.store import Store
+
+KIND = "Session"
+TOKEN_BYTES = 32
+# 256 bits in base64url.
+TOKEN_LENGTH = 43
+# Counted by each process. Once its secret is cached, a client can issue tokens at almost no cost.
+MAX_TOKENS_OF_CLIENT = 1000
+
+INVALID_TOKEN = "The token is not valid, or no longer"  # noqa: S105 - a message
+
+
+class IssuedToken(NamedTuple):
+    """The stored data of a token. ``fingerprint`` is that of the secret that the client logged in with."""
+
+    client: str
+    fingerprint: str
+    expires_at: float
+
+
+class AccessTokens:
+    """Issues, verifies and revokes access tokens with a lifetime of ``seconds``."""
+
+    def __init__(
+        self, store: Store, repository: Repository, *, seconds: int, clock: Callable[[], float] = time
+    ) -> None:
+        self._store = store
+        self._repository = repository
+        self._seconds = seconds
+        self._clock = clock
+        self._issued: TTLCache[str, TTLCache[str, None]] = self._table()
+        """The hashes of the tokens of each client, oldest first."""
+
+    async def issue(self, client: str, fingerprint: str) -> tuple[str, int]:
+        """Return a new token and its lifetime in seconds. The client's oldest token ends if there are too many.
+
+        ``fingerprint`` is that of the verified secret, which may have been replaced since.
+        """
+        token = secrets.token_urlsafe(TOKEN_BYTES)
+        id_ = _hash(token)
+        for oldest in self._count(client, id_):
+            if stored := await self._store.get(KIND, oldest, bypass_cache=True):
+                await self._store.remove(stored)
+        fields = {"client": client, "proof": fingerprint, "ends": str(self._clock() + self._seconds)}
+        await self._store.put_with_ttl(KIND, id_, fields, seconds=self._seconds)
+        return token, self._seconds
+
+    def _count(self, client: str, id_: str) -> list[str]:
+        """Count a new token of the client. Return the hashes of its tokens above the limit."""
+        issued = self._issued.get(client) or self._table()
+        # The entry expires with the client's last token.
+        self._issued[client] = issued
+        oldest = [issued.popitem()[0] for _ in range(len(issued) - MAX_TOKENS_OF_CLIENT + 1)]
+        issued[id_] = None
+        return oldest
+
+    def _table(self) -> "TTLCache[str, Any]":
+        return TTLCache(inf, self._seconds, timer=self._clock)
+
+    async def verify(self, token: str) -> str:
+        """Return the id of the token's Client. Raises Unauthenticated, StoreUnavailable."""
+        if (stored := await self._find(token)) is None:
+            raise Unauthenticated(INVALID_TOKEN)
+        issued = _issued_token(stored)
+        now = self._clock()
+        client: Client | None = await self._repository.find_valid(CLIENT, issued.client)
+        # A new Client of the same id has another secret, with another fingerprint.
+        if (
+            client is None
+            # False for NaN too.
+            or not now < issued.expires_at
+            or CLIENT_CREDENTIALS not in client.grant_types
+            or issued.fingerprint not in [secret.fingerprint for secret in client.secrets_at(now)]
+        ):
+            raise Unauthenticated(INVALID_TOKEN)
+        return client.id
+
+    async def revoke(self, token: str, *, client: str | None) -> str | None:
+        """Revoke a token of ``client``, or of any Client for None.
+
+        Returns the id of the token's Client, or None for an unknown token.
+
+        Raises:
+            TokenOfAnotherClient: if ``client`` may not revoke the token.
+            StoreUnavailable: if the token may still be valid.
+        """
+        while stored := await self._find(token, bypass_cache=True):
+            owner = _issued_token(stored).client
+            if client not in {owner, None}:
+                raise TokenOfAnotherClient
+            if await self._store.remove(stored):
+                return owner
+        return None
+
+    async def _find(self, token: str, *, bypass_cache: bool = False) -> Resource | None:
+        if len(token) != TOKEN_LENGTH:
+            return None
+        try:
+            return await self._store.get(KIND, _hash(token), bypass_cache=bypass_cache)
+        except Invalid:
+            # An operator has stored data of another type under its key.
+            return None
+
+
+def _issued_token(stored: Resource) -> IssuedToken:
+    issued: IssuedToken = stored.model or stored.memoize(_decode)
+    return issued
+
+
+def _decode(stored: Resource) -> IssuedToken:
+    fields = stored.fields
+    try:
+        return IssuedToken(fields["client"], fields["proof"], float(fields["ends"]))
+    except (KeyError, ValueError):
+        # Data that this service did not write is an expired token.
+        return IssuedToken("", "", 0)
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode(errors="surrogateescape")).hexdigest()
