@@ -93,7 +93,7 @@ from service.access.jwt.verifier import InvalidToken, JwtVerifier
 from service.access.jwt.jwks import JwksProvider
 from service.access.policies.matchers import text_of
 from service.access.policies.matcho import MalformedPattern, compile_pattern
-from service.access.jwt.jwk import KeySetError, read_key_set
+from service.access.jwt.jwk import JwksError, parse_jwks
 from service.access.types import ACCESS_POLICY
 from service.errors import Invalid, MalformedBody
 from service.stores.record import Resource
@@ -127,7 +127,7 @@ async def outcomes(keys):
             published = json.dumps(PUBLISHED)[:-1] + f', "x": {nested}}}'
             yield depth, [
                 await tried(verifier.verify, token(nested)),
-                plain(read_key_set, published.encode()),
+                plain(parse_jwks, published.encode()),
                 plain(load_json, b'{"x": %s}' % nested.encode()),
                 plain(load_yaml, b'{"x": %s}' % nested.encode()),
             ]
@@ -137,13 +137,13 @@ async def outcomes(keys):
         published = json.dumps(PUBLISHED)[:-1] + f', "x": {number}}}'
         yield length, [
             await tried(verifier.verify, token(number)),
-            plain(read_key_set, published.encode()),
+            plain(parse_jwks, published.encode()),
             plain(load_json, b'{"x": %s}' % number.encode()),
             plain(load_yaml, b'{"x": %s}' % number.encode()),
             text_of(10**length),
         ]
 
-REFUSALS = (InvalidToken, KeySetError, MalformedBody, MalformedPattern, Invalid)
+REFUSALS = (InvalidToken, JwksError, MalformedBody, MalformedPattern, Invalid)
 
 def plain(read, given):
     try:

@@ -1,4 +1,4 @@
-"""Where an issuer's public keys come from, a file or a URL, and how they are kept in step with it."""
+"""The provider of an issuer's public keys: it reads a JWK set from a file or a URL, and refreshes it."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ from typing import Protocol, Self
 from aiohttp import ClientSession, ClientTimeout
 from yarl import URL
 
-from service.access.jwt.jwk import KeySetError, ParsedKeySet, PublicKey, read_key_set
+from service.access.jwt.jwk import JwksError, ParsedJwks, PublicKey, parse_jwks
 
 LOGGER = logging.getLogger(__name__)
 
@@ -22,25 +22,28 @@ MAX_BYTES = 1024 * 1024
 FETCH_SECONDS = 5.0
 RETRY_SECONDS = 10.0
 
-# A few compressed bytes may be a lot of memory.
+# A small compressed body could take much memory.
 HEADERS = {"Accept": "application/jwk-set+json, application/json", "Accept-Encoding": "identity"}
 
 
 class Source(Protocol):
-    """Where a JWK set is read: every ``interval`` seconds, and for an unknown key once in ``pause`` seconds."""
+    """The source of a JWK set.
+
+    It is read every ``interval`` seconds. An unknown kid causes at most one read in ``pause`` seconds.
+    """
 
     name: str
     interval: float
     pause: float
 
     async def read(self) -> bytes:
-        """The set as it is now, at most ``MAX_BYTES`` of it. Raises whatever stands against it."""
+        """Return the current set, of at most ``MAX_BYTES``. Raises any exception."""
 
 
 class FileSource:
-    """A file, which may be replaced, or be a symlink that turns to another, as in a Kubernetes volume.
+    """A file, which may be replaced, or be a symlink that changes, as in a Kubernetes volume.
 
-    Its contents are compared rather than its stamp: that costs no more, once a second, and sees a rewrite in place too.
+    The contents are compared and not the modification time, which a quick rewrite may leave unchanged.
     """
 
     interval = 1.0
@@ -54,17 +57,17 @@ class FileSource:
         return await asyncio.to_thread(self._read)
 
     def _read(self) -> bytes:
-        # To open a pipe would wait for a writer, for ever.
+        # Opening a pipe would block until something writes to it.
         if not stat.S_ISREG(self._path.stat().st_mode):
-            raise KeySetError("it is no file")
+            raise JwksError("it is not a regular file")
         with self._path.open("rb") as file:
             document = file.read(MAX_BYTES + 1)
-        _bound(len(document))
+        _check_size(len(document))
         return document
 
 
 class UrlSource:
-    """A URL, whose user info and query are for its server alone. A redirect is a failure: keys come from here."""
+    """A URL. Its user info and query are not logged, and a redirect is an error, as keys must come from here."""
 
     interval = 300.0
     pause = 10.0
@@ -80,20 +83,19 @@ class UrlSource:
             session.get(self._url, allow_redirects=False) as response,
         ):
             if response.status != HTTPStatus.OK:
-                raise KeySetError(f"it answers {response.status}")
+                raise JwksError(f"it answers {response.status}")
             body = bytearray()
             async for chunk in response.content.iter_any():
                 body += chunk
-                _bound(len(body))
+                _check_size(len(body))
             return bytes(body)
 
 
 class JwksProvider:
-    """An issuer's public keys, in step with their source.
+    """The public keys of an issuer.
 
-    ``generation`` grows whenever they change: what was concluded from older keys does not hold any more. A source that
-    fails leaves them as they are, and is told of once an outage; a well-formed set is taken at its word, an empty one
-    too. A clock counts seconds from anywhere.
+    ``generation`` grows with each change of the keys, which invalidates results of earlier keys. If the source fails,
+    the last keys stay, with one warning for each outage. A valid set replaces them, even if it is empty.
     """
 
     def __init__(self, source: Source, *, clock: Callable[[], float] = monotonic) -> None:
@@ -101,15 +103,15 @@ class JwksProvider:
         self._source = source
         self._clock = clock
         self._document: bytes | None = None
-        self._contents = ParsedKeySet(frozenset(), ())
-        self._trouble: str | None = None
-        self._asked_at = -inf
-        self._look: asyncio.Task[None] | None = None
-        self._keeper: asyncio.Task[None] | None = None
+        self._jwks = ParsedJwks(frozenset(), ())
+        self._error: str | None = None
+        self._last_lookup = -inf
+        self._reading: asyncio.Task[None] | None = None
+        self._refresher: asyncio.Task[None] | None = None
 
     @classmethod
     def at(cls, location: str) -> Self:
-        """The set at an http(s) URL, or in the file of that path. ValueError for any other URL."""
+        """Return the provider for an http(s) URL or the path of a file. Raises ValueError for any other URL."""
         if "://" not in location:
             return cls(FileSource(Path(location)))
         with suppress(ValueError):
@@ -119,81 +121,81 @@ class JwksProvider:
         raise ValueError("must be an http or https URL, or the path of a file")
 
     async def open(self) -> None:
-        """Read it, and begin to keep it. A source that fails is a warning, for it may come back."""
+        """Read the keys and start to refresh them. A failure is logged, as the source may recover."""
         await self._refresh()
-        self._keeper = asyncio.create_task(self._keep())
+        self._refresher = asyncio.create_task(self._refresh_periodically())
 
     async def close(self) -> None:
-        tasks = [task for task in (self._keeper, self._look) if task]
+        tasks = [task for task in (self._refresher, self._reading) if task]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def find(self, kid: str | None) -> Sequence[PublicKey]:
-        """The keys of that name, or all for None. If there are none, after another look, unless one was just had."""
+        """Return the keys with that kid, or all for None. For an unknown kid, read the source unless it just was."""
         found = self._named(kid)
-        if not found and self._may_look():
+        if not found and self._may_read():
             await self._refresh()
             found = self._named(kid)
         return found
 
     def _named(self, kid: str | None) -> Sequence[PublicKey]:
-        return [key for key in self._contents.keys if kid is None or key.kid == kid]
+        return [key for key in self._jwks.keys if kid is None or key.kid == kid]
 
-    def _may_look(self) -> bool:
-        if self._look is not None and not self._look.done():
+    def _may_read(self) -> bool:
+        if self._reading is not None and not self._reading.done():
             return True
         now = self._clock()
-        if now - self._asked_at < self._source.pause:
+        if now - self._last_lookup < self._source.pause:
             return False
-        self._asked_at = now
+        self._last_lookup = now
         return True
 
-    async def _keep(self) -> None:
+    async def _refresh_periodically(self) -> None:
         while True:
             interval = self._source.interval
-            await asyncio.sleep(min(interval, RETRY_SECONDS) if self._trouble else interval)
+            await asyncio.sleep(min(interval, RETRY_SECONDS) if self._error else interval)
             await self._refresh()
 
     async def _refresh(self) -> None:
-        if self._look is None or self._look.done():
-            self._look = asyncio.create_task(self._read())
-        # Of all who wait, one may go away.
-        await asyncio.shield(self._look)
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(self._read())
+        # A cancelled request must not cancel the read of the others.
+        await asyncio.shield(self._reading)
 
     async def _read(self) -> None:
         try:
             document = await self._source.read()
             if document != self._document:
-                self._take(read_key_set(document))
+                self._update(parse_jwks(document))
                 self._document = document
-        except Exception as error:  # noqa: BLE001 - whatever it is, a keeper that dies would keep these keys for ever
-            self._turn(_reason(error))
+        except Exception as error:  # noqa: BLE001 - with any uncaught error, the refresher would end
+            self._set_error(_reason(error))
         else:
-            self._turn(None)
+            self._set_error(None)
 
-    def _take(self, contents: ParsedKeySet) -> None:
-        if contents.complaints and contents.complaints != self._contents.complaints:
-            LOGGER.warning("The JWK set %s: %s", self._source.name, "; ".join(contents.complaints))
-        if contents.keys != self._contents.keys:
+    def _update(self, jwks: ParsedJwks) -> None:
+        if jwks.warnings and jwks.warnings != self._jwks.warnings:
+            LOGGER.warning("The JWK set %s: %s", self._source.name, "; ".join(jwks.warnings))
+        if jwks.keys != self._jwks.keys:
             self.generation += 1
-            LOGGER.info("The JWK set %s has changed: keys in use %d", self._source.name, len(contents.keys))
-        self._contents = contents
+            LOGGER.info("The JWK set %s has changed: keys in use %d", self._source.name, len(jwks.keys))
+        self._jwks = jwks
 
-    def _turn(self, trouble: str | None) -> None:
-        if trouble and not self._trouble:
-            LOGGER.warning("The JWK set %s cannot be read: %s", self._source.name, trouble)
-        if self._trouble and not trouble:
+    def _set_error(self, error: str | None) -> None:
+        if error and not self._error:
+            LOGGER.warning("The JWK set %s cannot be read: %s", self._source.name, error)
+        if self._error and not error:
             LOGGER.info("The JWK set %s can be read again", self._source.name)
-        self._trouble = trouble
+        self._error = error
 
 
-def _bound(size: int) -> None:
+def _check_size(size: int) -> None:
     if size > MAX_BYTES:
-        raise KeySetError(f"it is larger than {MAX_BYTES} bytes")
+        raise JwksError(f"it is larger than {MAX_BYTES} bytes")
 
 
 def _reason(error: Exception) -> str:
-    # Some of aiohttp's own errors quote the URL, with its user info.
-    told = str(error) if isinstance(error, KeySetError | OSError) else ""
-    return told or type(error).__name__
+    # Some errors of aiohttp quote the URL with its user info.
+    message = str(error) if isinstance(error, JwksError | OSError) else ""
+    return message or type(error).__name__

@@ -1,18 +1,19 @@
-"""JWTs of one trusted issuer: which are true, and for how long that is remembered.
+"""Verification of JWTs of one trusted issuer, with a cache of verified tokens.
 
-Source: RFC 7519 for claims, RFC 7515 (section 4) for the header, RFC 8725 for what goes wrong.
+Source: RFC 7519 for claims, RFC 7515 (section 4) for the header, RFC 8725 for attacks.
+PyJWT verifies signatures; docs/adr/0014 lists the checks that it does not make.
 """
 
 import base64
 import json
 import re
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from typing import Any, NamedTuple, NoReturn
 
+from cachetools import LRUCache
 from jwt.algorithms import get_default_algorithms
 
 from service import json_text
@@ -22,15 +23,14 @@ from service.errors import Unauthenticated
 
 MAX_LENGTH = 16 * 1024
 MAX_SECONDS = 86_400
-# For the instants at which a token begins, as its issuer's clock may be ahead. Its end is the end.
+# For nbf and iat, as the issuer's clock may be ahead. There is none for exp.
 LEEWAY_SECONDS = 30
-LAST_INSTANT = 1e12  # What is later is in milliseconds.
+MAX_TIMESTAMP = 1e12  # Larger ones are in milliseconds.
 
-# An issuer signs other things too, with the same keys and claims: logout tokens, security events, DPoP proofs.
+# With the same keys and claims, an issuer also signs logout tokens, security events and DPoP proofs.
 TYPES = frozenset({"jwt", "at+jwt", "jose"})
 
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
-# PyJWT's way with a whole token looks at each letter of it, which takes three times as long as its signature.
 _VERIFIERS = {name: verifier for name, verifier in get_default_algorithms().items() if name in ALGORITHMS}
 
 
@@ -43,30 +43,26 @@ class InvalidToken(Unauthenticated):
 
 
 class Header(NamedTuple):
-    """What a token says of its signature, which is not yet verified."""
+    """The header of a token whose signature is not verified yet."""
 
     alg: str
     kid: str | None
 
 
 class VerifiedToken(NamedTuple):
-    """A token that was found true by the keys of ``generation``, and is until ``exp``."""
+    """The claims of a token that a key of ``generation`` verified. It expires at ``exp``."""
 
     claims: Mapping[str, Any]
     exp: float
     generation: int
 
 
-def looks_like_jwt(token: str) -> bool:
-    """Whether it has the two dots of a JWT, which no opaque token has; ``JwtVerifier`` looks closer."""
-    return token.count(".") == 2  # noqa: PLR2004 - there are three parts
-
-
 class JwtVerifier:
-    """Believes tokens of ``issuer`` for ``audience`` that one of ``keys`` verifies, for ``max_seconds`` at most.
+    """Verifies tokens of ``issuer`` for ``audience`` by ``keys``. Tokens are valid for at most ``max_seconds``.
 
-    Its last ``size`` verdicts, of about 3 KB, are remembered under the token's hash until the token ends or the keys
-    change. A refusal is not: it may be different in a moment. A clock counts seconds since 1970.
+    The ``size`` verified tokens that were used last are cached by their hash, with about 3 KB each, until they expire
+    or the keys change. Invalid tokens are not cached, as a new key may make one valid.
+    ``clock`` returns seconds since 1970.
     """
 
     def __init__(
@@ -84,122 +80,112 @@ class JwtVerifier:
         self._keys = keys
         self._max_seconds = max_seconds
         self._clock = clock
-        self._size = size
-        self._verdicts: OrderedDict[bytes, VerifiedToken] = OrderedDict()
+        self._cache: LRUCache[bytes, VerifiedToken] = LRUCache(size)
 
     async def open(self) -> None:
-        """Begin to keep the keys in step. Never fails because they are away."""
+        """Read the keys and start to refresh them. A failure is logged."""
         await self._keys.open()
 
     async def close(self) -> None:
         await self._keys.close()
 
     async def verify(self, token: str) -> Mapping[str, Any]:
-        """The token's claims, which others are given too and nobody may change.
+        """Return the token's claims, which are shared and must not be changed.
 
         Raises:
-            InvalidToken: for every token that is not to be believed at this instant.
+            InvalidToken: if the token is not valid now.
         """
-        # A header's bytes that are no UTF-8 arrive as surrogates, which cannot be encoded.
+        # Header bytes that are not UTF-8 are surrogates, which cannot be encoded.
         if len(token) > MAX_LENGTH or not token.isascii():
             raise InvalidToken("the token is too long, or not in ASCII")
         digest = sha256(token.encode()).digest()
-        verdict = self._verdicts.get(digest)
-        if verdict is None or verdict.exp <= self._clock() or verdict.generation != self._keys.generation:
-            self._verdicts.pop(digest, None)
-            verdict = await self._judge(token)
-            self._remember(digest, verdict)
-        else:
-            self._verdicts.move_to_end(digest)
-        return verdict.claims
+        verified = self._cache.get(digest)
+        if verified is None or verified.exp <= self._clock() or verified.generation != self._keys.generation:
+            verified = self._cache[digest] = await self._verify(token)
+        return verified.claims
 
-    async def _judge(self, token: str) -> VerifiedToken:
+    async def _verify(self, token: str) -> VerifiedToken:
         if not _COMPACT.fullmatch(token):
-            raise InvalidToken("the token is no JWT")
+            raise InvalidToken("the token is not a JWT")
         signed, _, signature = token.rpartition(".")
-        head, _, payload = signed.partition(".")
-        header = _header(_decode(head))
-        key = _only(await self._keys.find(header.kid), header)
-        # Taken with the key, before anything else may run.
+        encoded_header, _, payload = signed.partition(".")
+        header = _header(_decode(encoded_header))
+        key = _matching_key(await self._keys.find(header.kid), header)
+        # The generation of this key: read before the next await.
         generation = self._keys.generation
         if not _VERIFIERS[header.alg].verify(signed.encode(), key.key, _decode(signature)):
             raise InvalidToken("the token's signature is wrong")
-        claims = _object(_decode(payload))
-        return VerifiedToken(claims, self._check(claims), generation)
+        claims = _json_object(_decode(payload))
+        return VerifiedToken(claims, self._validate(claims), generation)
 
-    def _check(self, claims: Mapping[str, Any]) -> float:
-        """The instant at which the token ends."""
+    def _validate(self, claims: Mapping[str, Any]) -> float:
+        """Return the time at which the token expires. Raises InvalidToken."""
         if claims.get("iss") != self._issuer:
             raise InvalidToken("the token is of another issuer")
         audience = claims.get("aud")
         if self._audience not in (audience if isinstance(audience, list) else [audience]):
             raise InvalidToken("the token is for another audience")
         if not isinstance(claims.get("sub", ""), str):
-            raise InvalidToken("the token's sub is no string")
-        now, exp = self._clock(), _instant(claims, "exp")
+            raise InvalidToken("the token's sub is not a string")
+        now, exp = self._clock(), _timestamp(claims, "exp")
         if "iat" in claims:
-            exp = min(exp, _instant(claims, "iat") + self._max_seconds)
+            exp = min(exp, _timestamp(claims, "iat") + self._max_seconds)
         elif exp > now + self._max_seconds:
             raise InvalidToken(f"the token has no iat, and its exp is more than {self._max_seconds} seconds ahead")
         if exp <= now:
             raise InvalidToken("the token has expired")
-        if any(_instant(claims, name) > now + LEEWAY_SECONDS for name in ("nbf", "iat") if name in claims):
+        if any(_timestamp(claims, name) > now + LEEWAY_SECONDS for name in ("nbf", "iat") if name in claims):
             raise InvalidToken("the token is not valid yet")
         return exp
-
-    def _remember(self, digest: bytes, verdict: VerifiedToken) -> None:
-        self._verdicts[digest] = verdict
-        if len(self._verdicts) > self._size:
-            self._verdicts.popitem(last=False)
 
 
 def _decode(part: str) -> bytes:
     with suppress(ValueError):
-        # As much padding as any length may want; more is no fault.
+        # The decoder ignores superfluous padding.
         data = base64.urlsafe_b64decode(part + "==")
-        # One signature has one spelling: no bits are left over after the last byte.
+        # A token has one spelling only: the bits after the last byte are zero.
         if base64.urlsafe_b64encode(data).decode().rstrip("=") == part:
             return data
-    raise InvalidToken("the token is no JWT")
+    raise InvalidToken("the token is not a JWT")
 
 
 def _header(document: bytes) -> Header:
-    header = _object(document)
+    header = _json_object(document)
     alg, kid, typ = header.get("alg"), header.get("kid"), header.get("typ", "JWT")
     if not isinstance(alg, str) or alg not in ALGORITHMS:
         raise InvalidToken("the token's algorithm is not allowed")
-    # RFC 7797: with b64, what is signed is not what is sent.
+    # With b64 (RFC 7797), the signature covers another payload than the token has.
     if "crit" in header or "b64" in header:
         raise InvalidToken("the token has critical extensions")
     if not isinstance(kid, str | None):
-        raise InvalidToken("the token's kid is no string")
+        raise InvalidToken("the token's kid is not a string")
     if not isinstance(typ, str) or typ.lower().removeprefix("application/") not in TYPES:
         raise InvalidToken("the token is of another type")
     return Header(alg, kid)
 
 
-def _only(keys: Sequence[PublicKey], header: Header) -> PublicKey:
-    fitting = [key for key in keys if header.alg in key.algorithms]
-    if len(fitting) > 1:
-        raise InvalidToken("the token does not tell which of the issuer's keys has signed it")
-    if not fitting:
+def _matching_key(keys: Sequence[PublicKey], header: Header) -> PublicKey:
+    matching = [key for key in keys if header.alg in key.algorithms]
+    if len(matching) > 1:
+        raise InvalidToken("the token matches several keys of the issuer")
+    if not matching:
         raise InvalidToken("the token is not signed by a key of the issuer")
-    return fitting[0]
+    return matching[0]
 
 
-def _instant(claims: Mapping[str, Any], name: str) -> float:
-    instant = claims.get(name)
-    # A boolean is an int too, and 1e999 is read as infinity.
-    if isinstance(instant, bool) or not isinstance(instant, int | float) or abs(instant) > LAST_INSTANT:
-        raise InvalidToken(f"the token's {name} is missing, or no instant")
-    return float(instant)
+def _timestamp(claims: Mapping[str, Any], name: str) -> float:
+    timestamp = claims.get(name)
+    # A boolean is an int, and 1e999 is parsed as infinity.
+    if isinstance(timestamp, bool) or not isinstance(timestamp, int | float) or abs(timestamp) > MAX_TIMESTAMP:
+        raise InvalidToken(f"the token's {name} is missing, or not a timestamp")
+    return float(timestamp)
 
 
-def _object(document: bytes) -> dict[str, Any]:
-    """A JSON object. Of two members of one name, others might read the first where we read the last."""
+def _json_object(document: bytes) -> dict[str, Any]:
+    """Parse a JSON object without duplicate members, of which other parsers might take the first."""
     try:
-        data = json_text.loads(document, object_pairs_hook=_members, parse_constant=_constant)
-        # Claims go into log lines and answers, where a lone surrogate would fail.
+        data = json_text.loads(document, object_pairs_hook=_unique_members, parse_constant=_reject_constant)
+        # A lone surrogate could not be encoded in log lines and responses.
         if b"\\ud" in document or b"\\uD" in document:
             json.dumps(data, ensure_ascii=False).encode()
     except ValueError:
@@ -209,12 +195,12 @@ def _object(document: bytes) -> dict[str, Any]:
     return data
 
 
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise ValueError("duplicate key")
+        raise ValueError("duplicate member")
     return members
 
 
-def _constant(name: str) -> NoReturn:
+def _reject_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")

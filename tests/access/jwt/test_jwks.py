@@ -1,4 +1,4 @@
-"""Keys rotate in a file and behind a real server, which also answers slowly, wrongly, hugely or not at all."""
+"""Keys rotate in a file and on a real server, which also fails in many ways."""
 
 import asyncio
 import gzip
@@ -15,7 +15,7 @@ from live.certificates import make_certificates
 from support.waiting import until
 
 from service.access.jwt import jwks
-from service.access.jwt.jwk import read_key_set
+from service.access.jwt.jwk import parse_jwks
 from service.access.jwt.jwks import MAX_BYTES, FileSource, JwksProvider, UrlSource
 
 LOG = "service.access.jwt.jwks"
@@ -33,12 +33,12 @@ def warnings(log):
 
 
 def own(log):
-    """Without the lines of other loggers, such as asyncio's about a slow machine."""
+    """Return the records of this module, without those of asyncio."""
     return [record for record in log.records if record.name == LOG]
 
 
 @pytest.fixture
-async def make_key_set(clock):
+async def make_provider(clock):
     sets = []
 
     async def make(location, *, opened=True):
@@ -55,7 +55,7 @@ async def make_key_set(clock):
 
 
 class Publisher:
-    """A server of a JWK set: ``answer`` is what it serves, or a coroutine function that makes it."""
+    """A server of a JWK set. ``answer`` is its body, or a coroutine function that returns a response."""
 
     def __init__(self):
         self.answer = key_set(FIRST)
@@ -100,58 +100,58 @@ def file(tmp_path):
     return path
 
 
-async def names(keys):
+async def kids(keys):
     return {key.kid for key in await keys.find(None)}
 
 
-async def test_keys_are_found_by_name(make_key_set, publisher):
+async def test_keys_are_found_by_kid(make_provider, publisher):
     publisher.answer = key_set(FIRST, SECOND)
-    keys = await make_key_set(publisher.url)
+    keys = await make_provider(publisher.url)
 
     assert [key.kid for key in await keys.find("second")] == ["second"]
 
 
-async def test_without_a_name_all_keys_are_found(make_key_set, publisher):
+async def test_without_a_kid_all_keys_are_found(make_provider, publisher):
     publisher.answer = key_set(FIRST, SECOND)
-    keys = await make_key_set(publisher.url)
+    keys = await make_provider(publisher.url)
 
-    assert await names(keys) == {"first", "second"}
+    assert await kids(keys) == {"first", "second"}
 
 
 @pytest.mark.parametrize("kid", ["", "First", "first\0", "../first", "../../dev/null", "first' OR '1'='1", "é", "None"])
-async def test_a_name_is_a_name_and_nothing_more(make_key_set, publisher, kid):
-    keys = await make_key_set(publisher.url)
+async def test_a_kid_is_compared_exactly(make_provider, publisher, kid):
+    keys = await make_provider(publisher.url)
 
     assert await keys.find(kid) == []
 
 
-async def test_an_unknown_name_is_looked_for_at_the_source(make_key_set, publisher):
-    keys = await make_key_set(publisher.url)
+async def test_an_unknown_kid_refreshes_the_keys(make_provider, publisher):
+    keys = await make_provider(publisher.url)
     publisher.answer = key_set(SECOND)
 
     assert [key.kid for key in await keys.find("second")] == ["second"]
     assert await keys.find("first") == []
 
 
-async def test_a_known_name_is_not_asked_for(make_key_set, publisher):
-    keys = await make_key_set(publisher.url)
+async def test_a_known_kid_reads_no_source(make_provider, publisher):
+    keys = await make_provider(publisher.url)
     for _ in range(100):
         await keys.find("first")
 
     assert len(publisher.requests) == 1
 
 
-async def test_names_out_of_the_air_cause_one_fetch(make_key_set, publisher, clock):
-    keys = await make_key_set(publisher.url)
+async def test_many_unknown_kids_cause_one_fetch(make_provider, publisher, clock):
+    keys = await make_provider(publisher.url)
     for n in range(500):
-        await keys.find(f"one after the other {n}")
-    await asyncio.gather(*(keys.find(f"all at once {n}") for n in range(500)))
+        await keys.find(f"sequential {n}")
+    await asyncio.gather(*(keys.find(f"concurrent {n}") for n in range(500)))
 
     assert len(publisher.requests) == 2
 
 
-async def test_an_unknown_name_is_looked_for_again_after_a_pause(make_key_set, publisher, clock):
-    keys = await make_key_set(publisher.url)
+async def test_an_unknown_kid_refreshes_the_keys_again_after_a_pause(make_provider, publisher, clock):
+    keys = await make_provider(publisher.url)
     await keys.find("second")
     publisher.answer = key_set(FIRST, SECOND)
     clock.now += 9.9
@@ -162,8 +162,8 @@ async def test_an_unknown_name_is_looked_for_again_after_a_pause(make_key_set, p
     assert (len(too_soon), len(in_time)) == (0, 1)
 
 
-async def test_all_who_look_at_once_wait_for_one_fetch(make_key_set, publisher):
-    keys = await make_key_set(publisher.url)
+async def test_concurrent_lookups_share_one_fetch(make_provider, publisher):
+    keys = await make_provider(publisher.url)
 
     async def slowly(_):
         await publisher.slow.wait()
@@ -181,8 +181,8 @@ async def test_all_who_look_at_once_wait_for_one_fetch(make_key_set, publisher):
     assert len(publisher.requests) == 2
 
 
-async def test_the_generation_grows_with_each_change_and_with_nothing_else(make_key_set, publisher, clock):
-    keys = await make_key_set(publisher.url)
+async def test_the_generation_grows_only_with_changes(make_provider, publisher, clock):
+    keys = await make_provider(publisher.url)
     generations = [keys.generation]
     for document in (key_set(FIRST) + b" ", key_set(FIRST, FIRST), b"{", key_set(SECOND), key_set(SECOND, FIRST)):
         publisher.answer = document
@@ -193,29 +193,29 @@ async def test_the_generation_grows_with_each_change_and_with_nothing_else(make_
     assert generations == [1, 1, 1, 1, 2, 3]
 
 
-async def test_what_has_not_changed_is_not_taken_apart_again(make_key_set, publisher, clock, monkeypatch):
-    taken = []
-    monkeypatch.setattr(jwks, "read_key_set", lambda document: taken.append(document) or read_key_set(document))
-    keys = await make_key_set(publisher.url)
+async def test_an_unchanged_document_is_not_parsed_again(make_provider, publisher, clock, monkeypatch):
+    parsed = []
+    monkeypatch.setattr(jwks, "parse_jwks", lambda document: parsed.append(document) or parse_jwks(document))
+    keys = await make_provider(publisher.url)
     for _ in range(3):
         clock.now += 10
         await keys.find("unknown")
 
     assert len(publisher.requests) == 4
-    assert len(taken) == 1
+    assert len(parsed) == 1
 
 
-async def test_a_url_is_read_again_without_being_asked_for(make_key_set, publisher, monkeypatch):
+async def test_a_url_is_read_periodically(make_provider, publisher, monkeypatch):
     monkeypatch.setattr(UrlSource, "interval", 0.01)
-    keys = await make_key_set(publisher.url)
+    keys = await make_provider(publisher.url)
     publisher.answer = key_set(SECOND)
     await until(lambda: keys.generation == 2)
 
-    assert await names(keys) == {"second"}
+    assert await kids(keys) == {"second"}
 
 
-async def test_a_key_that_was_withdrawn_is_gone_even_if_it_was_the_last(make_key_set, publisher, log):
-    keys = await make_key_set(publisher.url)
+async def test_a_withdrawn_key_is_removed_even_if_it_is_the_last(make_provider, publisher, log):
+    keys = await make_provider(publisher.url)
     publisher.answer = key_set()
     await keys.find("unknown")
 
@@ -266,42 +266,42 @@ async def absent(_):
     return web.Response(status=404, body=key_set(SECOND))
 
 
-async def no_set(_):
+async def html(_):
     return web.Response(text="<html>Please log in</html>")
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "reason"),
     [
         (redirect, "it answers 302"),
         (absent, "it answers 404"),
         (huge, "it is larger than 1048576 bytes"),
         (endless, "it is larger than 1048576 bytes"),
-        (zipped, "what it holds is no JWK set"),
-        (no_set, "what it holds is no JWK set"),
+        (zipped, "it is not a JWK set"),
+        (html, "it is not a JWK set"),
         (hang_up, "ServerDisconnectedError"),
         (hang, "TimeoutError"),
         (trickle, "TimeoutError"),
     ],
 )
-async def test_a_source_that_fails_leaves_the_keys_and_is_told_once(
-    make_key_set, publisher, log, clock, monkeypatch, answer, told
+async def test_a_failing_source_keeps_the_keys_and_is_logged_once(
+    make_provider, publisher, log, clock, monkeypatch, answer, reason
 ):
-    keys = await make_key_set(publisher.url)
-    if told == "TimeoutError":
+    keys = await make_provider(publisher.url)
+    if reason == "TimeoutError":
         monkeypatch.setattr(jwks, "FETCH_SECONDS", 0.3)
     publisher.answer = answer
     for _ in range(2):
         clock.now += 10
         assert await keys.find("second") == []
 
-    assert await names(keys) == {"first"}
+    assert await kids(keys) == {"first"}
     [warning] = warnings(log)
-    assert warning.removeprefix(f"The JWK set {publisher.url} cannot be read: ").startswith(told)
+    assert warning.removeprefix(f"The JWK set {publisher.url} cannot be read: ").startswith(reason)
 
 
-async def test_the_end_of_an_outage_is_told(make_key_set, publisher, log, clock):
-    keys = await make_key_set(publisher.url)
+async def test_the_end_of_an_outage_is_logged(make_provider, publisher, log, clock):
+    keys = await make_provider(publisher.url)
     for answer in (b"{", key_set(FIRST), b"{"):
         publisher.answer = answer
         clock.now += 10
@@ -309,43 +309,43 @@ async def test_the_end_of_an_outage_is_told(make_key_set, publisher, log, clock)
 
     assert [record.getMessage().removeprefix(f"The JWK set {publisher.url} ") for record in own(log)] == [
         "has changed: keys in use 1",
-        "cannot be read: what it holds is no JWK set",
+        "cannot be read: it is not a JWK set",
         "can be read again",
-        "cannot be read: what it holds is no JWK set",
+        "cannot be read: it is not a JWK set",
     ]
 
 
-async def test_a_server_that_is_away_at_the_start_is_one_warning_and_is_found_later(
-    make_key_set, publisher, log, monkeypatch, unused_tcp_port
+async def test_a_server_that_is_unavailable_at_the_start_is_one_warning_and_is_retried(
+    make_provider, publisher, log, monkeypatch, unused_tcp_port
 ):
     monkeypatch.setattr(jwks, "RETRY_SECONDS", 0.01)
-    keys = await make_key_set(f"http://127.0.0.1:{unused_tcp_port}/jwks")
-    absent = await names(keys)
+    keys = await make_provider(f"http://127.0.0.1:{unused_tcp_port}/jwks")
+    absent = await kids(keys)
     await asyncio.sleep(0.05)
     async with publisher.served(port=unused_tcp_port):
         await until(lambda: keys.generation == 1)
 
     assert not absent
-    assert await names(keys) == {"first"}
+    assert await kids(keys) == {"first"}
     [warning] = warnings(log)
     assert f"cannot be read: Cannot connect to host 127.0.0.1:{unused_tcp_port}" in warning
 
 
-async def test_a_server_whose_certificate_nobody_trusts_is_not_believed(make_key_set, publisher, log, tmp_path):
+async def test_a_server_with_an_untrusted_certificate_is_refused(make_provider, publisher, log, tmp_path):
     files = make_certificates(tmp_path, "issuer.example")
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(files.certificate, files.key)
     async with publisher.served(tls=tls):
-        keys = await make_key_set(publisher.url)
+        keys = await make_provider(publisher.url)
 
     assert publisher.url.startswith("https:")
-    assert await names(keys) == set()
+    assert await kids(keys) == set()
     assert "CERTIFICATE_VERIFY_FAILED" in warnings(log)[0]
 
 
-async def test_user_info_and_query_reach_the_server_and_no_log(make_key_set, publisher, log, clock):
+async def test_user_info_and_query_are_sent_but_not_logged(make_provider, publisher, log, clock):
     url = publisher.url.replace("http://", "http://user:hunter2@") + "?token=hunter3"
-    keys = await make_key_set(url)
+    keys = await make_provider(url)
     for answer in (b"{", redirect, hang_up, key_set()):
         publisher.answer = answer
         clock.now += 10
@@ -357,64 +357,64 @@ async def test_user_info_and_query_reach_the_server_and_no_log(make_key_set, pub
     assert "hunter" not in log.text
 
 
-async def test_an_error_that_quotes_the_url_is_told_by_its_name_alone(make_key_set, publisher, log):
+async def test_an_error_that_quotes_the_url_is_logged_by_its_class(make_provider, publisher, log):
     async def garbled(request):
         request.transport.write(b"HTTP/1.1 200 user:hunter2\r\nContent-Length: hunter2\r\n\r\n")
         request.transport.close()
         return web.Response()
 
     publisher.answer = garbled
-    await make_key_set(publisher.url)
+    await make_provider(publisher.url)
 
     assert warnings(log) == [f"The JWK set {publisher.url} cannot be read: ClientResponseError"]
 
 
-async def test_complaints_are_told_when_they_change(make_key_set, publisher, log, clock):
+async def test_warnings_are_logged_when_they_change(make_provider, publisher, log, clock):
     bad = {"kty": "oct", "kid": "bad", "k": "c2VjcmV0"}
-    keys = await make_key_set(publisher.url)
+    keys = await make_provider(publisher.url)
     for document in (key_set(FIRST, bad), key_set(bad, FIRST), key_set(FIRST, bad, SECOND)):
         publisher.answer = document
         clock.now += 10
         await keys.find("unknown")
 
     assert warnings(log) == [
-        f"The JWK set {publisher.url}: key 'bad' is ignored, as it gives away its private part",
+        f"The JWK set {publisher.url}: key 'bad' is ignored, as it contains its private part",
     ]
 
 
-async def test_a_rewritten_file_is_read_again_without_being_asked_for(make_key_set, file, fast):
-    keys = await make_key_set(file)
+async def test_a_rewritten_file_is_read_periodically(make_provider, file, fast):
+    keys = await make_provider(file)
     file.write_bytes(key_set(SECOND))
     await until(lambda: keys.generation == 2)
 
-    assert await names(keys) == {"second"}
+    assert await kids(keys) == {"second"}
 
 
-async def test_an_unknown_name_is_looked_for_in_the_file_at_once(make_key_set, file):
-    keys = await make_key_set(file)
+async def test_an_unknown_kid_reads_the_file(make_provider, file):
+    keys = await make_provider(file)
     file.write_bytes(key_set(SECOND))
 
     assert len(await keys.find("second")) == 1
 
 
-async def test_names_out_of_the_air_cause_one_look_into_a_file(make_key_set, file, monkeypatch):
-    keys = await make_key_set(file)
-    looks = []
+async def test_many_unknown_kids_cause_one_read_of_a_file(make_provider, file, monkeypatch):
+    keys = await make_provider(file)
+    reads = []
     read = FileSource._read
-    monkeypatch.setattr(FileSource, "_read", lambda source: looks.append(1) or read(source))
+    monkeypatch.setattr(FileSource, "_read", lambda source: reads.append(1) or read(source))
     for n in range(500):
         await keys.find(f"kid {n}")
 
-    assert len(looks) == 1
+    assert len(reads) == 1
 
 
-async def test_a_kubernetes_volume_turns_its_symlink(make_key_set, tmp_path):
+async def test_a_changed_symlink_is_followed(make_provider, tmp_path):
     for version, key in (("..v1", FIRST), ("..v2", SECOND)):
         (tmp_path / version).mkdir()
         (tmp_path / version / "jwks.json").write_bytes(key_set(key))
     (tmp_path / "..data").symlink_to("..v1")
     (tmp_path / "jwks.json").symlink_to("..data/jwks.json")
-    keys = await make_key_set(tmp_path / "jwks.json")
+    keys = await make_provider(tmp_path / "jwks.json")
     (tmp_path / "..data_tmp").symlink_to("..v2")
     (tmp_path / "..data_tmp").rename(tmp_path / "..data")
 
@@ -422,12 +422,10 @@ async def test_a_kubernetes_volume_turns_its_symlink(make_key_set, tmp_path):
     assert await keys.find("first") == []
 
 
-async def test_a_file_that_is_absent_at_the_start_is_one_warning_and_is_read_when_it_is_there(
-    make_key_set, tmp_path, log, fast
-):
+async def test_a_missing_file_is_one_warning_and_is_read_later(make_provider, tmp_path, log, fast):
     path = tmp_path / "jwks.json"
-    keys = await make_key_set(path)
-    absent = await names(keys)
+    keys = await make_provider(path)
+    absent = await kids(keys)
     await asyncio.sleep(0.05)
     path.write_bytes(key_set(FIRST))
     await until(lambda: keys.generation == 1)
@@ -438,8 +436,8 @@ async def test_a_file_that_is_absent_at_the_start_is_one_warning_and_is_read_whe
 
 
 @pytest.mark.parametrize("contents", [None, b"", b"{", key_set(SECOND) + b" " * MAX_BYTES])
-async def test_a_file_that_goes_wrong_leaves_the_keys_and_is_told_once(make_key_set, file, log, fast, contents):
-    keys = await make_key_set(file)
+async def test_an_invalid_file_keeps_the_keys_and_is_logged_once(make_provider, file, log, fast, contents):
+    keys = await make_provider(file)
     if contents is None:
         file.unlink()
     else:
@@ -447,15 +445,15 @@ async def test_a_file_that_goes_wrong_leaves_the_keys_and_is_told_once(make_key_
     await until(lambda: warnings(log))
     await asyncio.sleep(0.05)
 
-    assert await names(keys) == {"first"}
+    assert await kids(keys) == {"first"}
     assert len(warnings(log)) == 1
 
 
 @pytest.mark.parametrize("path", ["/dev/zero", "/", "/dev/null"])
-async def test_what_is_no_file_is_not_waited_for(make_key_set, log, path):
-    keys = await make_key_set(Path(path))
+async def test_only_a_regular_file_is_read(make_provider, log, path):
+    keys = await make_provider(Path(path))
 
-    assert warnings(log) == [f"The JWK set {path} cannot be read: it is no file"]
+    assert warnings(log) == [f"The JWK set {path} cannot be read: it is not a regular file"]
     assert not keys.generation
 
 
@@ -465,9 +463,9 @@ def test_a_url_of_another_scheme_or_without_a_host_is_refused(location):
         JwksProvider.at(location)
 
 
-async def test_closing_ends_a_fetch_on_its_way(make_key_set, publisher, monkeypatch):
+async def test_closing_cancels_a_fetch(make_provider, publisher, monkeypatch):
     monkeypatch.setattr(jwks, "FETCH_SECONDS", 3600)
-    keys = await make_key_set(publisher.url)
+    keys = await make_provider(publisher.url)
     publisher.answer = hang
     waiting = asyncio.create_task(keys.find("second"))
     await until(lambda: len(publisher.requests) == 2)
@@ -478,8 +476,8 @@ async def test_closing_ends_a_fetch_on_its_way(make_key_set, publisher, monkeypa
         await waiting
 
 
-async def test_what_was_never_opened_can_be_closed(make_key_set, publisher):
-    keys = await make_key_set(publisher.url, opened=False)
+async def test_a_provider_that_was_not_opened_can_be_closed(make_provider, publisher):
+    keys = await make_provider(publisher.url, opened=False)
     await keys.close()
 
     assert not publisher.requests

@@ -1,4 +1,4 @@
-"""Tokens are believed or not, one trap at a time; the keys are made here and published in a file."""
+"""Valid tokens are accepted and attacks are refused. The keys are generated here and published in a file."""
 
 import asyncio
 import base64
@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from issuer import SigningKey, compact, encode, key_set
 
-from service.access.jwt import verifier as access_jwt
+from service.access.jwt import verifier as verifier_module
 from service.access.jwt.jwk import ALGORITHMS
 from service.access.jwt.jwks import FileSource, JwksProvider
-from service.access.jwt.verifier import MAX_LENGTH, MAX_SECONDS, InvalidToken, JwtVerifier, looks_like_jwt
+from service.access.jwt.verifier import MAX_LENGTH, MAX_SECONDS, InvalidToken, JwtVerifier
 
 NOW = 1_750_000_000
 ISSUER = "https://kubernetes.default.svc.cluster.local"
@@ -29,7 +29,7 @@ FIRST, SECOND, CURVE = SigningKey("first"), SigningKey("second"), SigningKey("cu
 STRANGER = SigningKey("stranger")
 PEM = FIRST.private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
-# As a projected volume of `serviceAccountToken` holds it, Kubernetes 1.30.
+# A projected `serviceAccountToken` of Kubernetes 1.30.
 PROJECTED = {
     "aud": [AUDIENCE, ISSUER],
     "exp": NOW + 3607,
@@ -75,15 +75,15 @@ def verifier(keys, clock):
 
 @pytest.fixture
 def verifications(monkeypatch):
-    """Every token that was judged, rather than its verdict remembered."""
+    """The tokens that were verified, without cache hits."""
     seen = []
-    judge = JwtVerifier._judge
-    monkeypatch.setattr(JwtVerifier, "_judge", lambda verifier, token: seen.append(token) or judge(verifier, token))
+    verify = JwtVerifier._verify
+    monkeypatch.setattr(JwtVerifier, "_verify", lambda verifier, token: seen.append(token) or verify(verifier, token))
     return seen
 
 
 async def refusal(verifier, token):
-    """Why the token is not believed. Twice, for nothing may change by having asked."""
+    """Return why the token is refused, twice: the first refusal must change nothing."""
     with pytest.raises(InvalidToken) as first:
         await verifier.verify(token)
     with pytest.raises(InvalidToken) as second:
@@ -94,7 +94,7 @@ async def refusal(verifier, token):
 
 
 def claims(**changes):
-    """Those of a projected token, with changes; None leaves one out."""
+    """Return the claims of a projected token with changes. None removes a claim."""
     return {name: value for name, value in {**PROJECTED, **changes}.items() if value is not None}
 
 
@@ -107,7 +107,7 @@ def parts(token):
     return token.split(".")
 
 
-async def test_a_projected_service_account_token_is_believed(verifier):
+async def test_a_projected_service_account_token_is_valid(verifier):
     token = FIRST.token(PROJECTED, typ=None)
 
     assert await verifier.verify(token) == PROJECTED
@@ -115,26 +115,26 @@ async def test_a_projected_service_account_token_is_believed(verifier):
 
 @pytest.mark.parametrize("alg", sorted(ALGORITHMS))
 @pytest.mark.slow
-async def test_each_asymmetric_algorithm_is_believed(file, keys, verifier, alg):
+async def test_each_asymmetric_algorithm_is_accepted(file, keys, verifier, alg):
     key = SigningKey(alg, alg)
     file.write_bytes(key_set(key))
 
     assert await verifier.verify(key.token(PROJECTED)) == PROJECTED
 
 
-async def test_what_pyjwt_makes_is_believed(verifier):
+async def test_a_token_of_pyjwt_is_valid(verifier):
     token = jwt.encode(PROJECTED, FIRST.private, algorithm="RS256", headers={"kid": "first"})
 
     assert await verifier.verify(token) == PROJECTED
 
 
 @pytest.mark.parametrize("typ", [None, "JWT", "jwt", "at+jwt", "application/at+JWT", "JOSE"])
-async def test_types_of_tokens_that_callers_show_are_believed(verifier, typ):
+async def test_types_of_access_tokens_are_accepted(verifier, typ):
     assert await verifier.verify(FIRST.token(PROJECTED, typ=typ)) == PROJECTED
 
 
 @pytest.mark.parametrize("aud", [AUDIENCE, [AUDIENCE], ["other", AUDIENCE]])
-async def test_the_audience_is_one_or_one_of_a_list(verifier, aud):
+async def test_the_audience_may_be_in_a_list(verifier, aud):
     assert await verifier.verify(FIRST.token(claims(aud=aud))) == claims(aud=aud)
 
 
@@ -151,7 +151,7 @@ async def test_the_audience_is_one_or_one_of_a_list(verifier, aud):
         {"iat": NOW - MAX_SECONDS + 1},
     ],
 )
-async def test_instants_are_believed_up_to_their_bounds(verifier, change):
+async def test_timestamps_are_accepted_up_to_their_bounds(verifier, change):
     assert await verifier.verify(FIRST.token(claims(**change))) == claims(**change)
 
 
@@ -168,11 +168,11 @@ async def test_a_number_in_claims_may_be_as_long_as_in_a_body(verifier):
     assert await verifier.verify(FIRST.token(claims(a=number))) == claims(a=number)
 
 
-async def test_a_token_without_a_kid_is_believed_where_one_key_fits(verifier):
+async def test_a_token_without_a_kid_is_valid_if_one_key_matches(verifier):
     assert await verifier.verify(CURVE.token(PROJECTED, kid=None)) == PROJECTED
 
 
-NO_JWT = "the token is no JWT"
+NOT_A_JWT = "the token is not a JWT"
 NOT_ALLOWED = "the token's algorithm is not allowed"
 NO_KEY = "the token is not signed by a key of the issuer"
 WRONG = "the token's signature is wrong"
@@ -184,19 +184,19 @@ EXPIRED = "the token has expired"
 NOT_YET = "the token is not valid yet"
 TOO_LONG = "the token is too long, or not in ASCII"
 TOO_FAR = f"the token has no iat, and its exp is more than {MAX_SECONDS} seconds ahead"
-NO_EXP = "the token's exp is missing, or no instant"
-NO_NBF = "the token's nbf is missing, or no instant"
-NO_SUB = "the token's sub is no string"
+NO_EXP = "the token's exp is missing, or not a timestamp"
+NO_NBF = "the token's nbf is missing, or not a timestamp"
+NO_SUB = "the token's sub is not a string"
 CRITICAL = "the token has critical extensions"
-NO_KID = "the token's kid is no string"
+NO_KID = "the token's kid is not a string"
 
 TRUE = FIRST.token(PROJECTED)
 HEADER, PAYLOAD, SIGNATURE = parts(TRUE)
 SIGNED = base64.urlsafe_b64decode(SIGNATURE + "==")
 CURVED = CURVE.token(PROJECTED).rpartition(".")[0]
 
-TRAPS = {
-    # Without a key, or with one that everybody knows.
+ATTACKS = {
+    # Without a key, or with a public one.
     "alg none": (f"{compact({'alg': 'none', 'kid': 'first'})}.{PAYLOAD}.", NOT_ALLOWED),
     "alg none in capitals": (f"{compact({'alg': 'NONE', 'kid': 'first'})}.{PAYLOAD}.", NOT_ALLOWED),
     "alg none with a signature": (f"{compact({'alg': 'none', 'kid': 'first'})}.{PAYLOAD}.{SIGNATURE}", NOT_ALLOWED),
@@ -208,7 +208,7 @@ TRAPS = {
     "the modulus as a secret": (with_secret(FIRST.public_jwk["n"].encode()), NOT_ALLOWED),
     "the PEM as a secret for RS256": (with_secret(PEM, "RS256"), WRONG),
     "no signature": (f"{HEADER}.{PAYLOAD}.", WRONG),
-    # A header that picks its own key.
+    # A header that chooses its key.
     "an embedded key": (STRANGER.token(PROJECTED, kid="first", jwk=STRANGER.public_jwk), WRONG),
     "an embedded key alone": (STRANGER.token(PROJECTED, jwk=STRANGER.public_jwk), NO_KEY),
     "a key by jku": (STRANGER.token(PROJECTED, jku="http://127.0.0.1:1/jwks"), NO_KEY),
@@ -220,7 +220,7 @@ TRAPS = {
     "the algorithm of another key's kind": (FIRST.token(PROJECTED, alg="ES256"), NO_KEY),
     "no kid where two keys fit": (
         FIRST.token(PROJECTED, kid=None),
-        "the token does not tell which of the issuer's keys has signed it",
+        "the token matches several keys of the issuer",
     ),
     "an unknown kid": (FIRST.token(PROJECTED, kid="third"), NO_KEY),
     "a kid that is a path": (FIRST.token(PROJECTED, kid="../../../../dev/null"), NO_KEY),
@@ -238,16 +238,16 @@ TRAPS = {
     "a logout token": (FIRST.token(PROJECTED, typ="logout+jwt"), OTHER_TYPE),
     "a proof of possession": (FIRST.token(PROJECTED, typ="application/dpop+jwt"), OTHER_TYPE),
     "a typ that is a list": (FIRST.token(PROJECTED, typ=["JWT"]), OTHER_TYPE),
-    # Taken apart and put together.
+    # Changed parts.
     "a truncated signature": (f"{HEADER}.{PAYLOAD}.{encode(SIGNED[:-1])}", WRONG),
     "a longer signature": (f"{HEADER}.{PAYLOAD}.{encode(SIGNED + bytes(1))}", WRONG),
     "another header": (f"{compact({'kid': 'first', 'alg': 'RS256'})}.{PAYLOAD}.{SIGNATURE}", WRONG),
     "another payload": (f"{HEADER}.{compact(claims(sub='root'))}.{SIGNATURE}", WRONG),
     "another token's signature": (f"{HEADER}.{PAYLOAD}.{parts(FIRST.token(claims(sub='root')))[2]}", WRONG),
-    "other bits after the last": (TRUE[:-1] + {"A": "B", "Q": "R", "g": "h", "w": "x"}[TRUE[-1]], NO_JWT),
+    "other bits after the last": (TRUE[:-1] + {"A": "B", "Q": "R", "g": "h", "w": "x"}[TRUE[-1]], NOT_A_JWT),
     "an all-zero ECDSA signature": (f"{CURVED}.{encode(bytes(64))}", WRONG),
     "an ECDSA signature in DER": (f"{CURVED}.{encode(CURVE.private.sign(CURVED.encode(), ECDSA(SHA256())))}", WRONG),
-    # Whose, for whom.
+    # Issuer and audience.
     "another issuer": (FIRST.token(claims(iss="https://evil.example")), OTHER_ISSUER),
     "the issuer with a slash": (FIRST.token(claims(iss=ISSUER + "/")), OTHER_ISSUER),
     "the issuer in a list": (FIRST.token(claims(iss=[ISSUER])), OTHER_ISSUER),
@@ -260,7 +260,7 @@ TRAPS = {
     "no audience": (FIRST.token(claims(aud=None)), OTHER_AUDIENCE),
     "no audiences": (FIRST.token(claims(aud=[])), OTHER_AUDIENCE),
     "a subject that is a number": (FIRST.token(claims(sub=5)), NO_SUB),
-    # When.
+    # Times.
     "expired": (FIRST.token(claims(exp=NOW - 1)), EXPIRED),
     "expired just now": (FIRST.token(claims(exp=NOW)), EXPIRED),
     "not valid before a minute": (FIRST.token(claims(nbf=NOW + 60)), NOT_YET),
@@ -278,7 +278,7 @@ TRAPS = {
     "an end without end": (FIRST.token(claims(exp=float("inf"))), NO_JSON),
     "a beginning that is null": (FIRST.token(b'{"nbf": null, ' + json.dumps(claims(nbf=None))[1:].encode()), NO_NBF),
     "a beginning that is text": (FIRST.token(claims(nbf="0")), NO_NBF),
-    # What is not what it should be made of.
+    # Malformed JSON.
     "two audiences under one name": (FIRST.token(json.dumps(PROJECTED)[:-1].encode() + b', "aud": "x"}'), NO_JSON),
     "two names within a claim": (
         FIRST.token(json.dumps(PROJECTED)[:-1].encode() + b', "a": {"b": 1, "b": 2}}'),
@@ -310,34 +310,34 @@ TRAPS = {
     "a header that is a list": (FIRST.sign([], PROJECTED), NO_JSON),
     "a header that is no JSON": (FIRST.sign(b"alg: RS256", PROJECTED), NO_JSON),
     "a header too deep": (FIRST.sign(b"[" * 5000, PROJECTED), NO_JSON),
-    "a header of one letter": (f"e.{PAYLOAD}.{SIGNATURE}", NO_JWT),
-    "nothing": ("", NO_JWT),
-    "two dots": ("..", NO_JWT),
-    "no dots": ("A" * 43, NO_JWT),
-    "one dot": (f"{HEADER}.{PAYLOAD}", NO_JWT),
-    "five parts": (f"{TRUE}.{HEADER}.{PAYLOAD}", NO_JWT),
-    "padding": (TRUE + "=", NO_JWT),
-    "the other base64": (f"{HEADER}.{PAYLOAD}.{SIGNATURE[:-2]}+/", NO_JWT),
-    "a line end": (TRUE + "\n", NO_JWT),
-    "a space before": (" " + TRUE, NO_JWT),
-    "Bearer": ("Bearer " + TRUE, NO_JWT),
+    "a header of one letter": (f"e.{PAYLOAD}.{SIGNATURE}", NOT_A_JWT),
+    "nothing": ("", NOT_A_JWT),
+    "two dots": ("..", NOT_A_JWT),
+    "no dots": ("A" * 43, NOT_A_JWT),
+    "one dot": (f"{HEADER}.{PAYLOAD}", NOT_A_JWT),
+    "five parts": (f"{TRUE}.{HEADER}.{PAYLOAD}", NOT_A_JWT),
+    "padding": (TRUE + "=", NOT_A_JWT),
+    "the other base64": (f"{HEADER}.{PAYLOAD}.{SIGNATURE[:-2]}+/", NOT_A_JWT),
+    "a line end": (TRUE + "\n", NOT_A_JWT),
+    "a space before": (" " + TRUE, NOT_A_JWT),
+    "Bearer": ("Bearer " + TRUE, NOT_A_JWT),
     "letters of other scripts": (TRUE + "é", TOO_LONG),
     "a byte that was no UTF-8": (TRUE + "\udcff", TOO_LONG),
     "too long": (TRUE + "A" * MAX_LENGTH, TOO_LONG),
 }
 
 
-@pytest.mark.parametrize("trap", TRAPS)
+@pytest.mark.parametrize("attack", ATTACKS)
 @pytest.mark.slow
-async def test_a_trap_is_not_believed(verifier, trap):
-    token, reason = TRAPS[trap]
+async def test_an_attack_is_refused(verifier, attack):
+    token, reason = ATTACKS[attack]
 
     assert await refusal(verifier, token) == reason
-    assert not verifier._verdicts
+    assert not verifier._cache
 
 
-async def test_a_token_may_be_so_long_and_no_longer(verifier, monkeypatch):
-    monkeypatch.setattr(access_jwt, "MAX_LENGTH", len(TRUE))
+async def test_the_length_of_a_token_is_limited(verifier, monkeypatch):
+    monkeypatch.setattr(verifier_module, "MAX_LENGTH", len(TRUE))
     longer = FIRST.token(claims(sub=PROJECTED["sub"] + "s"))
 
     assert await verifier.verify(TRUE) == PROJECTED
@@ -345,29 +345,28 @@ async def test_a_token_may_be_so_long_and_no_longer(verifier, monkeypatch):
 
 
 def test_a_refusal_quotes_nothing_of_its_token():
-    assert {reason for _, reason in TRAPS.values()} == {
+    assert {reason for _, reason in ATTACKS.values()} == {
         value for name, value in globals().items() if name.isupper() and str(value).startswith("the token")
-    } | {"the token does not tell which of the issuer's keys has signed it"}
+    } | {"the token matches several keys of the issuer"}
 
 
-async def test_a_verdict_is_remembered(verifier, verifications):
+async def test_a_verified_token_is_cached(verifier, verifications):
     first, second = await verifier.verify(TRUE), await verifier.verify(TRUE)
 
     assert first == second == PROJECTED
     assert len(verifications) == 1
 
 
-async def test_a_remembered_verdict_ends_with_its_token(verifier, clock):
+async def test_a_cached_token_expires(verifier, clock):
     await verifier.verify(TRUE)
     clock.now = PROJECTED["exp"] - 0.001
     await verifier.verify(TRUE)
     clock.now = float(PROJECTED["exp"])
 
     assert await refusal(verifier, TRUE) == EXPIRED
-    assert not verifier._verdicts
 
 
-async def test_a_remembered_verdict_ends_with_its_key(file, monkeypatch, clock):
+async def test_a_withdrawn_key_invalidates_cached_tokens(file, monkeypatch, clock):
     monkeypatch.setattr(FileSource, "interval", 0.01)
     keys = JwksProvider.at(str(file))
     await keys.open()
@@ -375,14 +374,14 @@ async def test_a_remembered_verdict_ends_with_its_key(file, monkeypatch, clock):
     await verifier.verify(TRUE)
     file.write_bytes(key_set(SECOND))
     async with asyncio.timeout(5):
-        while keys.generation == 1:  # noqa: ASYNC110 - it is the file that is waited for
+        while keys.generation == 1:  # noqa: ASYNC110 - the file is polled
             await asyncio.sleep(0.01)
     await keys.close()
 
     assert await refusal(verifier, TRUE) == NO_KEY
 
 
-async def test_a_verdict_by_a_key_that_was_replaced_under_its_name_ends(verifier, file):
+async def test_a_key_replaced_under_its_kid_invalidates_cached_tokens(verifier, file):
     await verifier.verify(TRUE)
     file.write_bytes(key_set({**SECOND.public_jwk, "kid": "first"}))
     await refusal(verifier, FIRST.token(PROJECTED, kid="unknown"))
@@ -390,7 +389,7 @@ async def test_a_verdict_by_a_key_that_was_replaced_under_its_name_ends(verifier
     assert await refusal(verifier, TRUE) == WRONG
 
 
-async def test_a_token_outlives_changes_of_other_keys(verifier, file, verifications):
+async def test_a_token_stays_valid_when_other_keys_change(verifier, file, verifications):
     await verifier.verify(TRUE)
     file.write_bytes(key_set(FIRST))
     await refusal(verifier, FIRST.token(PROJECTED, kid="unknown"))
@@ -399,24 +398,24 @@ async def test_a_token_outlives_changes_of_other_keys(verifier, file, verificati
     assert verifications.count(TRUE) == 2
 
 
-async def test_only_so_many_verdicts_are_remembered_the_last_used(keys, clock, verifications):
+async def test_the_cache_evicts_the_least_recently_used_token(keys, clock, verifications):
     verifier = JwtVerifier(ISSUER, AUDIENCE, keys, clock=clock, size=2)
     one, two, three = (CURVE.token(claims(jti=str(n))) for n in range(3))
     for token in (one, two, one, three, one, two):
         await verifier.verify(token)
 
     assert verifications == [one, two, three, two]
-    assert len(verifier._verdicts) == 2
+    assert len(verifier._cache) == 2
 
 
-async def test_a_remembered_verdict_holds_nothing_of_the_token_itself(verifier):
+async def test_the_cache_does_not_hold_tokens(verifier):
     await verifier.verify(TRUE)
 
-    assert list(verifier._verdicts) == [sha256(TRUE.encode()).digest()]
-    assert SIGNATURE not in repr(verifier._verdicts)
+    assert list(verifier._cache) == [sha256(TRUE.encode()).digest()]
+    assert SIGNATURE not in repr(verifier._cache)
 
 
-async def test_a_refusal_is_not_remembered(verifier, clock):
+async def test_an_invalid_token_is_not_cached(verifier, clock):
     token = FIRST.token(claims(nbf=NOW + 60))
     await refusal(verifier, token)
     clock.now += 60
@@ -424,32 +423,32 @@ async def test_a_refusal_is_not_remembered(verifier, clock):
     assert await verifier.verify(token) == claims(nbf=NOW + 60)
 
 
-async def test_a_key_that_comes_is_believed_at_once(verifier, file):
+async def test_a_new_key_is_accepted_immediately(verifier, file):
     token = STRANGER.token(PROJECTED)
     file.write_bytes(key_set(FIRST, STRANGER))
 
     assert await verifier.verify(token) == PROJECTED
 
 
-async def test_a_thousand_unknown_kids_cause_one_look(verifier, monkeypatch):
-    looks = []
+async def test_a_thousand_unknown_kids_cause_one_read(verifier, monkeypatch):
+    reads = []
     read = FileSource._read
-    monkeypatch.setattr(FileSource, "_read", lambda source: looks.append(1) or read(source))
+    monkeypatch.setattr(FileSource, "_read", lambda source: reads.append(1) or read(source))
     monkeypatch.setattr(FileSource, "pause", 60.0)
     tokens = [f"{compact({'alg': 'RS256', 'kid': f'kid {n}'})}.{PAYLOAD}.{SIGNATURE}" for n in range(1000)]
-    # Those that come together share a look; those that come later must have none.
+    # Concurrent tokens share a read; later ones cause none.
     results = await asyncio.gather(*map(verifier.verify, tokens[:500]), return_exceptions=True)
     for token in tokens[500:]:
         results += await asyncio.gather(verifier.verify(token), return_exceptions=True)
 
     assert {result.reason for result in results} == {NO_KEY}
-    assert len(looks) == 1
+    assert len(reads) == 1
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 @pytest.mark.slow
-async def test_no_change_of_a_token_is_believed_or_breaks(verifier, data):
+async def test_a_changed_token_is_refused_without_a_crash(verifier, data):
     alphabet = string.ascii_letters + string.digits + "-_.=+ é\0"
     begin = data.draw(st.integers(0, len(TRUE)))
     end = data.draw(st.integers(begin, min(begin + 5, len(TRUE))))
@@ -469,7 +468,7 @@ async def test_no_change_of_a_token_is_believed_or_breaks(verifier, data):
     st.sampled_from(["alg", "kid", "typ", "crit", "b64"]),
     st.sampled_from(["iss", "aud", "exp", "nbf", "iat", "sub", "jti"]),
 )
-async def test_no_header_or_claim_breaks_what_reads_it(verifier, value, member, claim):
+async def test_no_header_or_claim_causes_a_crash(verifier, value, member, claim):
     for token in (
         CURVE.sign({"alg": "ES256", "kid": "curve", member: value}, PROJECTED),
         CURVE.token({**PROJECTED, claim: value}),
@@ -480,22 +479,12 @@ async def test_no_header_or_claim_breaks_what_reads_it(verifier, value, member, 
             assert error.reason.startswith("the token")  # noqa: PT017 - either is right
 
 
-@pytest.mark.parametrize("token", [TRUE, TRAPS["alg none"][0], "a.b.c"])
-def test_three_parts_look_like_a_jwt(token):
-    assert looks_like_jwt(token)
-
-
-@pytest.mark.parametrize("token", ["", encode(bytes(32)), "a.b", "a.b.c.d", "a.b.c.d.e"])
-def test_an_opaque_token_does_not(token):
-    assert not looks_like_jwt(token)
-
-
-async def test_a_token_ends_with_the_longest_life_that_is_allowed(keys, clock):
+async def test_a_token_expires_after_the_maximum_lifetime(keys, clock):
     verifier = JwtVerifier(ISSUER, AUDIENCE, keys, max_seconds=600, clock=clock)
     token = FIRST.token(claims(exp=NOW + 10 * MAX_SECONDS))
     clock.now += 599
-    believed = await verifier.verify(token)
+    accepted = await verifier.verify(token)
     clock.now += 1
 
-    assert believed
+    assert accepted
     assert await refusal(verifier, token) == EXPIRED
