@@ -91,7 +91,7 @@ from pathlib import Path
 from issuer import SigningKey, key_set
 from service.access.jwt.verifier import InvalidToken, JwtVerifier
 from service.access.jwt.jwks import JwksProvider
-from service.access.policies.matchers import text_of
+from service.access.policies.matchers import scalar_text
 from service.access.policies.matcho import MalformedPattern, compile_pattern
 from service.access.jwt.jwk import JwksError, parse_jwks
 from service.access.types import ACCESS_POLICY
@@ -140,7 +140,7 @@ async def outcomes(keys):
             plain(parse_jwks, published.encode()),
             plain(load_json, b'{"x": %s}' % number.encode()),
             plain(load_yaml, b'{"x": %s}' % number.encode()),
-            text_of(10**length),
+            scalar_text(10**length),
         ]
 
 REFUSALS = (InvalidToken, JwksError, MalformedBody, MalformedPattern, Invalid)

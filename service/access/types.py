@@ -1,4 +1,4 @@
-"""The resources that access is made of: Client and AccessPolicy.
+"""The resource types of access control: Client and AccessPolicy.
 
 Sources: https://docs.aidbox.app/security/authorization/access-policies, https://docs.aidbox.app/reference/system-resources-reference
 """
@@ -13,7 +13,7 @@ from typing import Any
 from marshmallow import ValidationError, fields, validates_schema
 
 from service.access.policies.evaluation import Evaluation
-from service.access.policies.matchers import text_of
+from service.access.policies.matchers import scalar_text
 from service.access.policies.matcho import MAX_INSTRUCTIONS, MalformedPattern, Pattern, PatternFault, compile_pattern
 from service.access.policies.unrestricted import unrestricted_faults
 from service.errors import Issue
@@ -35,21 +35,23 @@ GRANT_TYPES = (BASIC, CLIENT_CREDENTIALS)
 ALLOW, MATCHO = "allow", "matcho"
 MAX_LINKS = 1000
 
-# What a pattern may look at: a misspelt name would be missing from every request, and so pass under nil? or $not.
+# The parts of a request. A misspelt name would always be nil, and so match under nil? or $not.
 REQUEST_NAMES = frozenset({"request-method", "uri", "params", "client", "jwt", "headers", "body"})
 
 MIN_SECRET = 16
-# How long the secret before a new one stays valid.
+# How long the previous secret stays valid after a rotation.
 PREVIOUS_SECONDS, MAX_PREVIOUS_SECONDS = 86_400, 604_800
 
 _SECRET_RULE = "must be 16 to 512 visible characters of Unicode, with spaces only inside"  # noqa: S105 - a message
-_DROPPED_LINK = "the stored policy has one, and without it this would be for every caller; delete it to begin anew"
+_DROPPED_LINK = (
+    "the stored policy has one, and without it this would be for every caller; to remove it, delete the policy"
+)
 _DESCRIPTION_RULE = "must be at most 1024 characters, none of them a control character"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Client:
-    """Somebody who may call."""
+    """A client of the service, with its secret and grant types."""
 
     id: str
     secret: StoredSecret | None = field(default=None, repr=False)
@@ -57,14 +59,15 @@ class Client:
     description: str | None = None
 
     def secrets_at(self, instant: float) -> Sequence[HashedSecret]:
-        """The hashes of its secrets that are valid at ``instant``, in seconds since 1970."""
+        """Return the hashes of its secrets that are valid at ``instant``, in seconds since 1970."""
         return self.secret.valid_at(instant) if self.secret else ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccessPolicy:
-    """What some callers may do. ``link`` has the ids of the clients it is for; none means every caller.
+    """A rule that allows requests.
 
+    ``link`` has the ids of the Clients that it applies to; if empty, it applies to every principal.
     ``pattern`` is None for the engine ``allow``. ``max_expiration`` is in seconds.
     """
 
@@ -75,13 +78,13 @@ class AccessPolicy:
     max_expiration: int | None = None
 
     def allows(self, evaluation: Evaluation) -> bool:
-        """Whether it allows the request. Raises TooMuchWork."""
+        """Return whether the policy allows the request. Raises TooMuchWork and TooMuchTime."""
         if self.pattern and not self.pattern.matches(evaluation):
             return False
-        return self.max_expiration is None or _ends_within(evaluation.request, self.max_expiration)
+        return self.max_expiration is None or _expires_within(evaluation.request, self.max_expiration)
 
     def mismatch(self, evaluation: Evaluation) -> str | None:
-        """Why it does not allow the request, None if it does. Raises TooMuchWork."""
+        """Return why the policy does not allow the request, or None if it does. Raises TooMuchWork."""
         if self.pattern and (mismatch := self.pattern.mismatch(evaluation)):
             return mismatch
         if self.allows(evaluation):
@@ -89,18 +92,18 @@ class AccessPolicy:
         return f"params.expiration is more than max-expiration, {self.max_expiration}"
 
 
-def _ends_within(request: Mapping[str, Any], seconds: int) -> bool:
-    """Whether the request asks for at most so many seconds, or for none: nothing is signed then."""
+def _expires_within(request: Mapping[str, Any], seconds: int) -> bool:
+    """Return whether the request's expiration is at most ``seconds``. It has none if it signs nothing."""
     params = request.get("params")
     expiration = params.get("expiration") if isinstance(params, Mapping) else None
     if expiration is None:
         return True
-    text = text_of(expiration) or ""
+    text = scalar_text(expiration) or ""
     return re.fullmatch("[0-9]{1,12}", text) is not None and int(text) <= seconds
 
 
 class GrantTypes(fields.Field[Sequence[str]]):
-    """A list of ways to log in."""
+    """A list of grant types."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Sequence[str]:
         del attr, data, kwargs
@@ -114,7 +117,7 @@ class Links(fields.Field[Sequence[Mapping[str, str]]]):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Sequence[Mapping[str, str]]:
         del attr, data, kwargs
-        # Who takes the last link out of a list does not mean everybody, which is what no list means.
+        # An empty list is refused: a policy without a link applies to every principal.
         if not isinstance(value, list) or not 0 < len(value) <= MAX_LINKS or None in map(linked_client, value):
             raise ValidationError(
                 f"must be a list of 1 to {MAX_LINKS} references, each {{reference: Client/id}} "
@@ -124,10 +127,7 @@ class Links(fields.Field[Sequence[Mapping[str, str]]]):
 
 
 class Matcho(fields.Field[Any]):
-    """A pattern, which is compiled once to see that it is one.
-
-    ``max_instructions`` is ``compile_pattern``'s.
-    """
+    """A pattern, validated by compiling it with ``max_instructions``."""
 
     def __init__(self, max_instructions: float) -> None:
         super().__init__(
@@ -143,13 +143,13 @@ class Matcho(fields.Field[Any]):
             raise ValidationError(_messages(error.faults)) from None
         if unknown := sorted(pattern.names - REQUEST_NAMES):
             raise ValidationError(
-                f"looks at {', '.join(unknown)}, which no request has; it has {', '.join(sorted(REQUEST_NAMES))}"
+                f"has the unknown names {', '.join(unknown)}; a request has {', '.join(sorted(REQUEST_NAMES))}"
             )
         return value
 
 
 def secret_field() -> Text:
-    """A secret that somebody chooses for a Client."""
+    """Return the field of a chosen secret."""
     return Text(
         metadata={"examples": ["<secret-of-16-characters>"]},
         rule=rf"(?! )(?:{VISIBLE}| ){{{MIN_SECRET - 1},511}}{VISIBLE}",
@@ -163,7 +163,7 @@ def _messages(faults: Sequence[PatternFault]) -> list[str]:
 
 
 class ClientSchema(ResourceSchema):
-    """Who may call, and how."""
+    """A client of the service, with its secret and grant types."""
 
     kind = "Client"
     id = Text(ID.pattern, ID_RULE, visible=True, required=True, metadata={"examples": ["my-client"]})
@@ -177,7 +177,7 @@ class ClientSchema(ResourceSchema):
 
 
 class StoredAccessPolicySchema(ResourceSchema):
-    """A policy as it may be in the store, where earlier versions kept some that a request may no longer have."""
+    """A stored policy. Earlier versions stored some that today's rules refuse."""
 
     kind = "AccessPolicy"
     id = Text(ID.pattern, ID_RULE, visible=True, required=True, metadata={"examples": ["my-policy"]})
@@ -201,16 +201,16 @@ class StoredAccessPolicySchema(ResourceSchema):
     description = Text(r"[^\x00-\x1f\x7f]{0,1024}", _DESCRIPTION_RULE)
 
     @validates_schema(skip_on_field_errors=False, pass_original=True)
-    def _pattern_goes_with_its_engine(self, data: Mapping[str, Any], original: Mapping[str, Any], **_: Any) -> None:
+    def _validate_engine(self, data: Mapping[str, Any], original: Mapping[str, Any], **_: Any) -> None:
         given = original.get("matcho") is not None
         if data.get("engine") == MATCHO and not given:
-            raise ValidationError("is missing; the engine matcho judges by it", "matcho")
+            raise ValidationError("is missing; the engine matcho needs it", "matcho")
         if data.get("engine") == ALLOW and given:
-            raise ValidationError("is not looked at by the engine allow; leave it out", "matcho")
+            raise ValidationError("is not used by the engine allow; leave it out", "matcho")
 
 
 class AccessPolicySchema(StoredAccessPolicySchema):
-    """What callers may do. The first policy that passes allows; without one, nothing is allowed."""
+    """A rule that allows requests. A request that no policy allows is denied."""
 
     matcho = Matcho(MAX_INSTRUCTIONS)
     conditions = (
@@ -223,18 +223,18 @@ class AccessPolicySchema(StoredAccessPolicySchema):
     )
 
     @validates_schema(skip_on_field_errors=False, pass_original=True)
-    def _allow_has_a_link(self, data: Mapping[str, Any], original: Mapping[str, Any], **_: Any) -> None:
+    def _validate_link(self, data: Mapping[str, Any], original: Mapping[str, Any], **_: Any) -> None:
         if data.get("engine") == ALLOW and original.get("link") is None:
-            raise ValidationError("is missing; the engine allow lets its callers do everything, so name them", "link")
+            raise ValidationError("is missing; the engine allow permits every request, so name its clients", "link")
 
     @validates_schema(skip_on_field_errors=False)
-    def _pattern_restricts(self, data: Mapping[str, Any], **_: Any) -> None:
+    def _validate_restriction(self, data: Mapping[str, Any], **_: Any) -> None:
         if faults := unrestricted_faults(data["matcho"]) if "matcho" in data else ():
             raise ValidationError(_messages(faults), "matcho")
 
 
 async def link_issues(values: Mapping[str, Any], stored: Resource | None, exists: Exists) -> Sequence[Issue]:
-    """The faults of a policy's link that depend on what is stored: the policy before this change, and the Clients."""
+    """Return the faults of a policy's link, compared to the stored policy and the stored Clients."""
     field_name = f"{AccessPolicySchema.kind}.link"
     if "link" not in values:
         dropped = stored is not None and stored.fields.get("link")
@@ -243,13 +243,13 @@ async def link_issues(values: Mapping[str, Any], stored: Resource | None, exists
     found = await asyncio.gather(*(exists(ClientSchema.kind, client) for client in clients))
     return [
         Issue(f"{field_name} names Client/{client}, which does not exist; store it first, or leave it out", field_name)
-        for client, is_there in zip(clients, found, strict=True)
-        if not is_there
+        for client, is_found in zip(clients, found, strict=True)
+        if not is_found
     ]
 
 
 def linked_client(link: Any) -> str | None:
-    """The id of the Client that a link refers to; None if it is no such link."""
+    """Return the id of the Client that a link refers to, or None if the link is malformed."""
     if not isinstance(link, dict):
         return None
     if link.keys() == {"reference"}:

@@ -69,7 +69,7 @@ async def require_permission(request: web.Request, params: Mapping[str, Any]) ->
     if access is None or context.caller.unlimited:
         return
     context.params = params
-    rules = await access.policies.of(context.caller)
+    rules = await access.policies.for_principal(context.caller)
     context.policy = await access.judge.first_match(rules, _policy_request(request, params, rules.names))
     if context.policy is None:
         raise Forbidden(_FORBIDDEN)

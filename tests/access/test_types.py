@@ -11,7 +11,7 @@ LINK = [{"reference": "Client/x"}]
 
 
 def faults(type_, values, *, text=False):
-    """Where each fault is; empty for none."""
+    """Return the path of each fault."""
     try:
         type_.read(ParsedBody({"id": "a", **values}, text))
     except Invalid as error:
@@ -41,7 +41,7 @@ def faults(type_, values, *, text=False):
         (None, None),
     ],
 )
-def test_a_link_refers_to_a_client_or_to_nothing(link, client):
+def test_a_link_refers_to_a_client_or_is_malformed(link, client):
     assert linked_client(link) == client
 
 
@@ -66,7 +66,7 @@ def test_a_link_refers_to_a_client_or_to_nothing(link, client):
         ({"resourceType": "AwsAccount"}, ["Client.resourceType"]),
     ],
 )
-def test_a_client(values, wrong):
+def test_the_faults_of_a_client(values, wrong):
     assert faults(CLIENT, values) == wrong
 
 
@@ -102,17 +102,17 @@ def test_a_client(values, wrong):
         ({"engine": "allow", "link": [{"reference": "Client/x"}] * (MAX_LINKS + 1)}, ["AccessPolicy.link"]),
     ],
 )
-def test_a_policy(values, wrong):
+def test_the_faults_of_a_policy(values, wrong):
     assert faults(ACCESS_POLICY, values) == wrong
 
 
-def test_a_pattern_is_told_where_it_is_wrong():
+def test_a_fault_of_a_pattern_has_its_path():
     with pytest.raises(Invalid, match=r"AccessPolicy\.matcho .*; this is at params\.key"):
         ACCESS_POLICY.read(ParsedBody({"id": "a", "engine": "matcho", "matcho": {"params": {"key": "#("}}}, text=False))
 
 
 @pytest.mark.parametrize("text", [False, True])
-def test_a_policy_comes_back_from_the_store_as_it_was(text):
+def test_a_policy_round_trips_through_the_store(text):
     pattern = {"params": {"account": "a", "expiration": "60" if text else 60, "key": None}}
     values = {"id": "a", "engine": "matcho", "matcho": pattern, "link": LINK, "max-expiration": "60" if text else 60}
     fields = ACCESS_POLICY.fields(ACCESS_POLICY.read(ParsedBody(values, text)))
@@ -125,7 +125,7 @@ def test_a_policy_comes_back_from_the_store_as_it_was(text):
     assert policy.allows(Evaluation({"params": {"account": "a", "expiration": 60}}))
 
 
-def test_a_client_comes_back_from_the_store_without_its_secret():
+def test_a_stored_client_does_not_show_its_secret():
     fields = CLIENT.fields(
         CLIENT.read(ParsedBody({"id": "a", "secret": "hush" * 4, "grant_types": ["basic"]}, text=False))
     )
@@ -137,7 +137,7 @@ def test_a_client_comes_back_from_the_store_without_its_secret():
     assert "hush" not in str(CLIENT.represent(resource))
 
 
-def test_the_same_grant_twice_is_one():
+def test_duplicate_grant_types_are_removed():
     assert CLIENT.read(ParsedBody({"id": "a", "grant_types": ["basic", "basic"]}, text=False))["grant_types"] == [
         "basic"
     ]

@@ -1,4 +1,4 @@
-"""The evaluation of one request by any number of patterns, with its limits. Pure: knows no policy and no HTTP."""
+"""The evaluation of one request by any number of patterns, with its limits. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,91 +8,91 @@ from typing import Any
 
 from service.access.policies.regex import Program
 
-# Time is linear, but a regular expression whose program is large takes 1 s for so much text.
+# Time is linear, but a large program takes 1 s for a value of this size.
 MAX_VALUE_BYTES = 8 * 1024
 MAX_SEARCHED_BYTES = 256 * 1024
-# A second of Python, for elements that no regular expression is searched in.
+# One second in Python, without regular expressions.
 MAX_ELEMENTS = 1_000_000
-# An instruction of a program takes at most so long for a byte: 21 ns were measured for the worst of 3,000 programs that
-# are made to be slow. Nearly all programs take a thousandth of that, which nobody can know before.
+# An upper bound for one instruction and byte: 21 ns were measured for the worst of 3,000 programs made to be slow.
+# Most programs take a thousandth of it, but their time cannot be known in advance.
 INSTRUCTION_SECONDS = 20e-9
 
 
 class UndecidableValue(Exception):
-    """A value that no regular expression is applied to. ``at`` is where the pattern asks for it."""
+    """A value that no regular expression is applied to. ``path`` is the expression's place in the pattern."""
 
-    def __init__(self, at: str, problem: str) -> None:
-        super().__init__(f"{at} cannot be decided: the value {problem}")
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"{path} cannot be decided: the value {problem}")
 
 
 class TooMuchWork(Exception):
-    """The policies would search too much text, or look at too many list elements, for one request."""
+    """The policies would search too much text, or read too many list elements, for one request."""
 
-    def __init__(self, what: str) -> None:
-        super().__init__(f"the policies would {what} for it")
+    def __init__(self, work: str) -> None:
+        super().__init__(f"the policies would {work} for it")
 
 
 class TooMuchTime(Exception):
-    """The evaluation may take longer than it was given. This says nothing of the request."""
+    """The evaluation may exceed its time limit. This is no decision."""
 
 
 @dataclass(slots=True)
 class Evaluation:
-    """One request, and what was found in it: each regular expression searches a text once, whoever asks for it.
+    """One request and the state of its evaluation. ``seconds`` is the time limit.
 
-    ``seconds`` is how long the evaluation may take.
+    Results of searches are shared: each regular expression searches a text once.
     """
 
     request: Mapping[str, Any]
     seconds: float = inf
-    _end: float = field(init=False)
-    _remaining: int = field(default=MAX_SEARCHED_BYTES, init=False)
+    _deadline: float = field(init=False)
+    _bytes_left: int = field(default=MAX_SEARCHED_BYTES, init=False)
     _elements: int = field(default=0, init=False)
     _found: dict[tuple[str, str], bool] = field(default_factory=dict, init=False)
-    texts: dict[int, frozenset[str]] = field(default_factory=dict, init=False)
+    list_texts: dict[int, frozenset[str]] = field(default_factory=dict, init=False)
     """The texts of the scalars in lists of the request, by the ``id()`` of the list."""
 
     def __post_init__(self) -> None:
-        self._end = perf_counter() + self.seconds
+        self._deadline = perf_counter() + self.seconds
 
     def check_time(self, needed: float = 0.0) -> None:
-        """Raise TooMuchTime unless as many seconds as are ``needed`` are left."""
-        if perf_counter() + needed > self._end:
+        """Raise TooMuchTime if fewer than ``needed`` seconds are left."""
+        if perf_counter() + needed > self._deadline:
             raise TooMuchTime
 
-    def visit(self, elements: int) -> None:
-        """Count list elements that are looked at. Raises TooMuchWork beyond MAX_ELEMENTS."""
+    def count_elements(self, elements: int) -> None:
+        """Count list elements that will be read. Raises TooMuchWork above MAX_ELEMENTS."""
         self._elements += elements
         if self._elements > MAX_ELEMENTS:
             raise TooMuchWork(f"look at more than {MAX_ELEMENTS} list elements")
 
     def search(self, source: str, program: Program, text: str) -> bool:
-        """Whether ``program``, the regular expression ``source``, finds something in ``text``, which has been checked.
+        """Return whether ``program``, compiled from ``source``, matches ``text``. See ``check_text``.
 
         Raises:
-            TooMuchWork: with this text, it would be too much for one request.
-            TooMuchTime: see ``check_time``.
+            TooMuchWork: if the request has too much text to search.
+            TooMuchTime: if the search might exceed the time limit.
         """
         key = source, text
         found = self._found.get(key)
         if found is None:
             encoded = text.encode()
-            self._remaining -= len(encoded)
-            if self._remaining < 0:
+            self._bytes_left -= len(encoded)
+            if self._bytes_left < 0:
                 raise TooMuchWork(f"search more than {MAX_SEARCHED_BYTES} bytes by regular expressions")
             self.check_time(len(encoded) * program.instructions * INSTRUCTION_SECONDS)
             found = self._found[key] = program.find(encoded) is not None
         return found
 
 
-def check_text(text: str, at: str) -> None:
+def check_text(text: str, path: str) -> None:
     """Raise UndecidableValue unless a regular expression can be applied to ``text``."""
     if len(text) > MAX_VALUE_BYTES:
-        raise UndecidableValue(at, f"is longer than {MAX_VALUE_BYTES} bytes")
+        raise UndecidableValue(path, f"is longer than {MAX_VALUE_BYTES} bytes")
     try:
         encoded = text.encode()
     except UnicodeEncodeError:
-        # A header keeps the bytes that are not UTF-8 as surrogates.
-        raise UndecidableValue(at, "is not UTF-8") from None
+        # Header bytes that are not UTF-8 are surrogates.
+        raise UndecidableValue(path, "is not UTF-8") from None
     if len(encoded) > MAX_VALUE_BYTES:
-        raise UndecidableValue(at, f"is longer than {MAX_VALUE_BYTES} bytes")
+        raise UndecidableValue(path, f"is longer than {MAX_VALUE_BYTES} bytes")

@@ -1,4 +1,4 @@
-"""Requests are judged by policies: on the event loop if that is short for certain, otherwise in a thread."""
+"""The evaluation of policies: on the event loop if it is certainly short, otherwise in a thread."""
 
 import asyncio
 import logging
@@ -12,9 +12,9 @@ from service.errors import Overloaded
 
 LOGGER = logging.getLogger(__name__)
 
-# A request may be judged twice before it lets others have their turn, and the loop is to be held for 20 ms at most.
+# A request may be evaluated twice in a row, and may hold the event loop for 20 ms.
 LOOP_SECONDS = 0.005
-# More would take the processor from the loop.
+# More threads would take the processor from the event loop.
 THREADS = 1
 MAX_WAITING = 32
 
@@ -22,7 +22,7 @@ _T = TypeVar("_T")
 
 
 class PolicyEvaluator:
-    """Judges requests without holding the event loop for long. Where a request is judged makes no difference to it."""
+    """Evaluates policies without blocking the event loop. The decision does not depend on where it is made."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(THREADS, "policies")
@@ -31,43 +31,40 @@ class PolicyEvaluator:
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def first_match(self, rules: PolicySet, request: Mapping[str, Any]) -> str | None:
-        """The id of the first policy that lets ``request`` pass; None if none does, or if it would take too much text.
+    async def first_match(self, policies: PolicySet, request: Mapping[str, Any]) -> str | None:
+        """Return the id of the first policy that allows ``request``. None if none does, or if it has too much text.
 
         Raises:
-            Overloaded: if it takes long, and too many others that do are waiting.
+            Overloaded: if the evaluation is long, and too many others are waiting.
         """
         try:
-            return await self._first_match(rules, request)
+            try:
+                return policies.first_match(request, seconds=LOOP_SECONDS)
+            except TooMuchTime:
+                return await self._run_in_thread(lambda: policies.first_match(request))
         except TooMuchWork as error:
             LOGGER.warning("A request is denied, as %s", error)
             return None
 
-    async def explained(self, rules: PolicySet, request: Mapping[str, Any]) -> tuple[str | None, Mapping[str, str]]:
-        """The same id, and why each policy does not let the request pass where none does.
+    async def explain(self, policies: PolicySet, request: Mapping[str, Any]) -> tuple[str | None, Mapping[str, str]]:
+        """Return the id of the first policy that allows ``request``, or None and the mismatch of each policy.
 
         Raises:
-            TooMuchWork: the request is denied for this reason.
-            Overloaded: as for ``first_match``.
+            TooMuchWork: the reason why the request is denied.
+            Overloaded: see ``first_match``.
         """
 
         def explain() -> tuple[str | None, Mapping[str, str]]:
-            policy = rules.first_match(request)
-            return policy, {} if policy is not None else rules.mismatches(request)
+            policy = policies.first_match(request)
+            return policy, {} if policy is not None else policies.mismatches(request)
 
-        return await self._elsewhere(explain)
+        return await self._run_in_thread(explain)
 
-    async def _first_match(self, rules: PolicySet, request: Mapping[str, Any]) -> str | None:
-        try:
-            return rules.first_match(request, seconds=LOOP_SECONDS)
-        except TooMuchTime:
-            return await self._elsewhere(lambda: rules.first_match(request))
-
-    async def _elsewhere(self, judge: Callable[[], _T]) -> _T:
+    async def _run_in_thread(self, evaluate: Callable[[], _T]) -> _T:
         if self._waiting >= MAX_WAITING:
             raise Overloaded
         self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, judge)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, evaluate)
         finally:
             self._waiting -= 1

@@ -1,7 +1,7 @@
-"""What a pattern can ask of a value, each a function made once. Pure: knows no grammar, no policy, no HTTP.
+"""The matchers that patterns are compiled to, each with a predicate. Pure.
 
-Values are plain data: mappings of any class, and lists, str, int, float, bool and None. What is anything else is
-present, and matches nothing that asks for more.
+Values are plain data: mappings of any class, lists, str, int, float, bool and None. A value of another class is
+present, and matches nothing else.
 """
 
 import json
@@ -13,81 +13,76 @@ from service import json_text
 from service.access.policies.evaluation import MAX_VALUE_BYTES, Evaluation, check_text
 from service.access.policies.regex import Regex
 
-_SHOWN = 64
-_TOO_LARGE = 10**json_text.MAX_NUMBER
+_MAX_SHOWN = 64
+_MIN_LONG_INT = 10**json_text.MAX_NUMBER
 _LITERAL = "literal"
 _PREFIX_COST, _REGEX_COST = 2, 16
 
-Test = Callable[[Any, Evaluation], bool]
+Predicate = Callable[[Any, Evaluation], bool]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Matcher:
-    """``test`` says whether a value matches; ``complaint`` follows the name of a value that does not.
+    """A predicate on a value, ``test``, and the explanation of a mismatch.
 
-    A test raises what ``Evaluation`` raises.
-
-    ``parts`` are asked of what is inside a value of the class ``container``. Two matchers of one ``identity`` match
-    the same values, of which nil is none; ``cost`` is the time of a test, compared to that of a literal.
+    ``failure`` follows the path of a value that does not match. ``parts`` are the matchers of items, for a value of
+    the class ``container``. Matchers with one ``identity`` match the same values, and not nil; ``cost`` is the time
+    of a test, compared to a literal. A test raises the exceptions of ``Evaluation``.
     """
 
-    test: Test
-    complaint: str
+    test: Predicate
+    failure: str
     parts: tuple[tuple[str | int, "Matcher"], ...] = ()
     container: type | tuple[()] = ()
     identity: tuple[str, str] | None = None
     cost: int = 1
 
-    def mismatch(self, value: Any, evaluation: Evaluation, at: str = "") -> str | None:
-        """Where ``value``, found at the path ``at``, first fails, without a word of what it is. None if it does not.
+    def mismatch(self, value: Any, evaluation: Evaluation, path: str = "") -> str | None:
+        """Return the path of the first mismatch in ``value`` and the reason, without the value. None if it matches.
 
-        Raises as ``test`` does.
+        Raises the exceptions of ``test``.
         """
         if self.test(value, evaluation):
             return None
         parts = self.parts if isinstance(value, self.container) else ()
-        inside = (part.mismatch(_item(value, name), evaluation, within(at, name)) for name, part in parts)
-        return next(filter(None, inside), f"{at or 'the request'} {self.complaint}")
+        mismatches = (part.mismatch(_item(value, name), evaluation, join_path(path, name)) for name, part in parts)
+        return next(filter(None, mismatches), f"{path or 'the request'} {self.failure}")
 
 
 class Condition(NamedTuple):
-    """What a request must meet for a pattern to match: the value at ``path`` matches.
-
-    Conditions of one ``key`` are the same.
-    """
+    """A necessary condition of a pattern: the value at ``path`` matches. Equal conditions have one ``key``."""
 
     path: tuple[str, ...]
     matcher: Matcher
     key: str
 
 
-def conditions(matcher: Matcher, path: tuple[str, ...] = ()) -> Iterator[Condition]:
-    """What a value must meet to match, as far as that can be said of single parts; ``path`` is where it is found."""
+def necessary_conditions(matcher: Matcher, path: tuple[str, ...] = ()) -> Iterator[Condition]:
+    """Return conditions without which the value at ``path`` does not match. They need not be sufficient."""
     for name, part in matcher.parts:
         if isinstance(name, str):
             inner = (*path, name)
-            yield from [_condition(inner, part)] if part.identity else conditions(part, inner)
+            if part.identity:
+                yield Condition(inner, part, json.dumps([inner, part.identity]))
+            else:
+                yield from necessary_conditions(part, inner)
 
 
-def _condition(path: tuple[str, ...], matcher: Matcher) -> Condition:
-    return Condition(path, matcher, json.dumps([path, matcher.identity]))
-
-
-def within(at: str, name: str | int) -> str:
-    """The path of an item of what is at ``at``: ``params.key``, ``body.items[0]``."""
+def join_path(path: str, name: str | int) -> str:
+    """Return the path of an item: ``params.key``, ``body.items[0]``."""
     if isinstance(name, int):
-        return f"{at}[{name}]"
-    return f"{at}.{name}" if at else name
+        return f"{path}[{name}]"
+    return f"{path}.{name}" if path else name
 
 
-def text_of(value: Any) -> str | None:
-    """What a scalar is compared by: YAML carries every scalar as text, so text it is. None for what is no scalar."""
+def scalar_text(value: Any) -> str | None:
+    """Return the text that a scalar is compared by, as in YAML every scalar is text. None for other values."""
     if isinstance(value, str):
         return value
     if value is True or value is False:
         return "true" if value else "false"
     if isinstance(value, int):
-        return str(value) if abs(value) < _TOO_LARGE else None
+        return str(value) if abs(value) < _MIN_LONG_INT else None
     return str(value) if isinstance(value, float) else None
 
 
@@ -95,31 +90,31 @@ def literal(text: str) -> Matcher:
     def test(value: Any, _: Evaluation) -> bool:
         if type(value) is str:
             return value == text
-        return text_of(value) == text
+        return scalar_text(value) == text
 
-    return Matcher(test, f"is not {shown(text)}", identity=(_LITERAL, text))
+    return Matcher(test, f"is not {truncate(text)}", identity=(_LITERAL, text))
 
 
 def enumeration(texts: Collection[str]) -> Matcher:
     allowed = frozenset(texts)
-    return Matcher(lambda value, _: text_of(value) in allowed, f"is none of {shown(', '.join(texts))}")
+    return Matcher(lambda value, _: scalar_text(value) in allowed, f"is none of {truncate(', '.join(texts))}")
 
 
-def regex(regex: Regex, at: str) -> Matcher:
-    """Text in which ``regex`` is found; ``at`` is where the pattern has it."""
-    source, beginning, needs, program = regex
+def regex(regex: Regex, path: str) -> Matcher:
+    """Return a matcher for text in which ``regex`` is found. ``path`` is its place in the pattern."""
+    source, prefix, required, program = regex
 
     def test(value: Any, evaluation: Evaluation) -> bool:
-        text = value if type(value) is str else text_of(value)
+        text = value if type(value) is str else scalar_text(value)
         if text is None:
             return False
         if len(text) > MAX_VALUE_BYTES or not text.isascii():
-            check_text(text, at)
-        # The engine takes ten times as long to say that plain text is missing.
-        if not text.startswith(beginning):
+            check_text(text, path)
+        # The engine takes ten times as long to find that plain text is missing.
+        if not text.startswith(prefix):
             return False
-        for texts in needs:
-            for plain in texts:
+        for alternatives in required:
+            for plain in alternatives:
                 if plain in text:
                     break
             else:
@@ -127,33 +122,36 @@ def regex(regex: Regex, at: str) -> Matcher:
         return program is None or evaluation.search(source, program, text)
 
     cost = _PREFIX_COST if program is None else _REGEX_COST
-    return Matcher(test, f"does not match #{shown(source)}", identity=("regex", source), cost=cost)
+    return Matcher(test, f"does not match #{truncate(source)}", identity=("regex", source), cost=cost)
 
 
-def same_as(path: tuple[str, ...]) -> Matcher:
+def equals_path(path: tuple[str, ...]) -> Matcher:
+    """Return a matcher for the scalar that the request has at ``path``."""
+
     def test(value: Any, evaluation: Evaluation) -> bool:
-        text = text_of(value)
+        text = scalar_text(value)
         if text is None:
             return False
-        found: Any = evaluation.request
+        other: Any = evaluation.request
         for name in path:
-            if not isinstance(found, Mapping):
+            if not isinstance(other, Mapping):
                 return False
-            found = found.get(name)
-        return text_of(found) == text
+            other = other.get(name)
+        return scalar_text(other) == text
 
-    return Matcher(test, f"is not what .{shown('.'.join(path))} is")
+    return Matcher(test, f"is not what .{truncate('.'.join(path))} is")
 
 
 def mapping(parts: tuple[tuple[str, Matcher], ...], *, exhaustive: bool = False) -> Matcher:
-    """A mapping whose entries match. ``exhaustive`` asks for all of them, even if the first one does not match.
+    """Return a matcher for a mapping whose entries match.
 
-    Under an operator everything is asked for: a value that no regex can decide must be found in any order.
+    ``exhaustive`` tests all entries even after a mismatch. This is needed under an operator: an undecidable value must
+    be found in any order of the entries.
     """
     tests = tuple((name, part.test) for name, part in parts)
 
     def test(value: Any, evaluation: Evaluation) -> bool:
-        # The abstract class takes five times as long to ask for, and nearly all are dicts.
+        # Nearly all values are dicts, and isinstance() with the abstract class takes five times as long.
         if type(value) is not dict and not isinstance(value, Mapping):
             return False
         if exhaustive:
@@ -167,8 +165,8 @@ def mapping(parts: tuple[tuple[str, Matcher], ...], *, exhaustive: bool = False)
     return Matcher(test, "is not a mapping", parts, Mapping)
 
 
-def beginning(parts: tuple[Matcher, ...]) -> Matcher:
-    """A list that begins so; what it has no element for is asked of None."""
+def list_prefix(parts: tuple[Matcher, ...]) -> Matcher:
+    """Return a matcher for a list whose first items match. A missing item is nil."""
 
     def test(value: Any, evaluation: Evaluation) -> bool:
         if not isinstance(value, list):
@@ -179,7 +177,7 @@ def beginning(parts: tuple[Matcher, ...]) -> Matcher:
     return Matcher(test, "is not a list", tuple(enumerate(parts)), list)
 
 
-def either(parts: tuple[Matcher, ...]) -> Matcher:
+def one_of(parts: tuple[Matcher, ...]) -> Matcher:
     tests = tuple(part.test for part in parts)
 
     def test(value: Any, evaluation: Evaluation) -> bool:
@@ -189,45 +187,39 @@ def either(parts: tuple[Matcher, ...]) -> Matcher:
     return Matcher(test, "matches none of what $one-of lists")
 
 
-def negated(part: Matcher) -> Matcher:
+def negation(part: Matcher) -> Matcher:
     test = part.test
     return Matcher(lambda value, evaluation: not test(value, evaluation), "matches what $not excludes")
 
 
-def containing(part: Matcher) -> Matcher:
-    complaint = "is not a list with an element that $contains asks for"
+def contains(part: Matcher) -> Matcher:
+    failure = "is not a list with an element that $contains asks for"
     if part.identity and part.identity[0] == _LITERAL:
         text = part.identity[1]
         return Matcher(
-            lambda value, evaluation: isinstance(value, list) and text in _texts(value, evaluation), complaint
+            lambda value, evaluation: isinstance(value, list) and text in _list_texts(value, evaluation), failure
         )
 
     def test(value: Any, evaluation: Evaluation) -> bool:
-        if not isinstance(value, list):
-            return False
-        results = _each(part, value, evaluation)
-        return any(results)
+        return isinstance(value, list) and any(_test_each(part, value, evaluation))
 
-    return Matcher(test, complaint)
+    return Matcher(test, failure)
 
 
-def _texts(value: list[Any], evaluation: Evaluation) -> frozenset[str]:
-    """The texts of the scalars in a list. A thousand policies may ask for one group each, of a caller in a thousand."""
-    found = evaluation.texts.get(id(value))
+def _list_texts(value: list[Any], evaluation: Evaluation) -> frozenset[str]:
+    """Return the texts of the scalars in a list, once for all patterns: a thousand may each ask for one group."""
+    found = evaluation.list_texts.get(id(value))
     if found is None:
-        texts = (text_of(element) for element in value)
-        found = evaluation.texts[id(value)] = frozenset(text for text in texts if text is not None)
+        texts = (scalar_text(element) for element in value)
+        found = evaluation.list_texts[id(value)] = frozenset(text for text in texts if text is not None)
     return found
 
 
 def every(part: Matcher) -> Matcher:
-    """A list all of whose elements match. One that has none vouches for nothing, and does not."""
+    """Return a matcher for a list of matching elements. An empty list does not match."""
 
     def test(value: Any, evaluation: Evaluation) -> bool:
-        if not isinstance(value, list):
-            return False
-        results = _each(part, value, evaluation)
-        return bool(results) and all(results)
+        return isinstance(value, list) and bool(value) and all(_test_each(part, value, evaluation))
 
     return Matcher(test, "is not a list whose elements are all what $every asks for")
 
@@ -237,14 +229,14 @@ PRESENT = Matcher(lambda value, _: value is not None, "is nil")
 NOT_BLANK = Matcher(lambda value, _: isinstance(value, str) and bool(value.strip()), "is blank, or no text")
 
 
-def shown(text: str) -> str:
-    """As much of a pattern's text as a message can bear."""
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+def truncate(text: str) -> str:
+    """Return the beginning of a pattern's text, for a message."""
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
 
 
-def _each(part: Matcher, items: list[Any], evaluation: Evaluation) -> list[bool]:
+def _test_each(part: Matcher, items: list[Any], evaluation: Evaluation) -> list[bool]:
     results = []
-    evaluation.visit(len(items))
+    evaluation.count_elements(len(items))
     for item in items:
         # A list may be as long as a body.
         evaluation.check_time()

@@ -1,26 +1,26 @@
-"""matcho, Aidbox's language of patterns: compiled once, judged in microseconds. Pure: no policy, no HTTP.
+"""matcho, the pattern language of Aidbox, compiled to matchers. Pure.
 
 Source: https://docs.aidbox.app/reference/matcho-dsl-reference
 
 ===================== ==============================================================================================
-a mapping             a mapping in which every name's pattern matches; what is missing is nil. Never nil itself
-a list                a list that begins so; what is missing is nil
-``text``, 5, true     a scalar of that text, to the letter: a body in YAML makes no difference between 5 and ``'5'``
+a mapping             a mapping whose entries match the patterns of their names. A missing entry is nil
+a list                a list whose first items match. A missing item is nil
+``text``, 5, true     a scalar with exactly this text: in YAML, 5 and ``'5'`` are equal
 null, ``nil?``        nil
 ``present?``          anything but nil
-``not-blank?``        text with something else than white space
-``#regex``            a scalar in whose text it is found, see ``regex``
-``.path.to``          the same scalar as in the request there; never nil, a mapping or a list
-``$enum: […]``        one of these scalars, literally: so is written what begins with # or . or ends in ?
+``not-blank?``        text that is not only white space
+``#regex``            a scalar in whose text the regular expression is found, see ``regex``
+``.path.to``          a scalar equal to the request's at this path
+``$enum: […]``        one of these scalars, which may begin with # or . or end in ?
 ``$one-of: […]``      one of these patterns
-``$not: …``           whatever does not match, what is missing too: ``jwt: {$not: {sub: eve}}`` lets in who has no jwt
+``$not: …``           a value that does not match, or nil: ``jwt: {$not: {sub: eve}}`` allows requests without jwt
 ``$contains: …``      a list with an element that matches
 ``$every: …``         a list of elements that all match, at least one
 ===================== ==============================================================================================
 
-An operator stands alone in its mapping. What is none of these is refused, and so is a pattern that would judge the
-request without looking into it, such as ``{}``. Where Aidbox leaves something open, the answer is the one that denies:
-a value that a regular expression cannot decide, see ``evaluation``, makes the whole pattern not match, under $not too.
+A mapping with an operator has no other name. Other patterns are refused, and so is a pattern that does not depend on
+the request, such as ``{}``. Where Aidbox's documentation is ambiguous, the stricter meaning is taken. If a regular
+expression cannot decide about a value (see ``evaluation``), the whole pattern does not match, even under $not.
 """
 
 import re
@@ -30,17 +30,17 @@ from typing import Any, NamedTuple, TypeVar
 
 from service.access.policies import matchers
 from service.access.policies.evaluation import Evaluation, UndecidableValue
-from service.access.policies.matchers import Condition, Matcher, shown, text_of, within
-from service.access.policies.regex import compile_regex, is_prefix
+from service.access.policies.matchers import Condition, Matcher, join_path, scalar_text, truncate
+from service.access.policies.regex import compile_regex, is_plain_prefix
 
 MAX_DEPTH = 16
 MAX_NODES = 1000
-# Those that need the engine, each of which has its memory and its time; see `regex`.
+# Regular expressions that need the engine, each with the memory and time of `regex`.
 MAX_REGEXES = 32
-# Of the programs of all of them: 1,000 take up to 1.5 ms to compile. `[^/]{1,255}` has 2,300.
+# The sum of all programs. 1,000 instructions take up to 1.5 ms to compile; `[^/]{1,255}` has 2,300.
 MAX_INSTRUCTIONS = 6000
-# It takes so long to see that a program would be too large.
-_REFUSED_INSTRUCTIONS = 600
+# The cost of a source that is refused: finding that its program is too large takes as long.
+_REFUSED_SOURCE_COST = 600
 
 _T = TypeVar("_T")
 _Compile = Callable[[object, str], _T]
@@ -51,20 +51,20 @@ _INSTRUCTIONS_RULE = (
     f"must be a smaller regular expression: those of a pattern have at most {MAX_INSTRUCTIONS} instructions together, "
     "and what is repeated counts each time"
 )
-_PATH_RULE = "a path: names of A-Z a-z 0-9 - _ /, each after a dot"
-_PATH = re.compile(r"(\.[A-Za-z0-9_/-]+)+")
+_REFERENCE_RULE = "a path: names of A-Z a-z 0-9 - _ /, each after a dot"
+_REFERENCE = re.compile(r"(\.[A-Za-z0-9_/-]+)+")
 _WORDS = {"present?": matchers.PRESENT, "nil?": matchers.NIL, "not-blank?": matchers.NOT_BLANK}
 
 
 class PatternFault(NamedTuple):
-    """``path`` is where in the pattern, ``""`` for the whole; ``problem`` completes a sentence that it begins."""
+    """A fault at ``path`` of a pattern, ``""`` for the whole. ``problem`` completes a sentence that begins with it."""
 
     path: str
     problem: str
 
 
 class MalformedPattern(ValueError):
-    """No pattern of matcho, with all its faults at once."""
+    """An invalid pattern, with all its faults."""
 
     def __init__(self, *faults: PatternFault) -> None:
         self.faults = faults
@@ -73,9 +73,10 @@ class MalformedPattern(ValueError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pattern:
-    """A compiled pattern. ``names`` are the request's that it looks at: nobody need build the others.
+    """A compiled pattern.
 
-    A request that does not meet each of the ``conditions`` does not match. There may be more to match than these.
+    ``names`` are the parts of a request that it reads; the others may be missing.
+    The ``conditions`` are necessary for a match, but may not be sufficient.
     """
 
     names: frozenset[str]
@@ -83,42 +84,41 @@ class Pattern:
     _root: Matcher = field(repr=False)
 
     def matches(self, evaluation: Evaluation) -> bool:
-        """Whether the request is what the pattern asks for. Raises TooMuchWork alone, whatever the request holds."""
+        """Return whether the request matches. Raises TooMuchWork and TooMuchTime, and nothing else."""
         try:
             return self._root.test(evaluation.request, evaluation)
         except UndecidableValue:
             return False
 
     def mismatch(self, evaluation: Evaluation) -> str | None:
-        """Where the request first fails, None if it matches: ``params.key does not match #^team-a/``.
+        """Return the first mismatch, such as ``params.key does not match #^team-a/``. None if the request matches.
 
-        It quotes the pattern, so it is for those who may read that, and never what the request holds.
-        Raises as ``matches`` does.
+        The text quotes the pattern, and never the request. Raises the exceptions of ``matches``.
         """
         try:
             return self._root.mismatch(evaluation.request, evaluation)
-        except UndecidableValue as undecidable:
-            return str(undecidable)
+        except UndecidableValue as error:
+            return str(error)
 
 
 def compile_pattern(pattern: object, *, max_instructions: float = MAX_INSTRUCTIONS) -> Pattern:
-    """A pattern from plain data: mappings, lists, str, int, float, bool and None.
+    """Compile a pattern of plain data: mappings, lists, str, int, float, bool and None.
 
-    ``max_instructions`` bounds the programs of its regular expressions together, and so the time that this takes.
+    ``max_instructions`` bounds the sum of all programs of regular expressions, and with it the time of compilation.
 
     Raises:
-        MalformedPattern: it is none, or is too large.
+        MalformedPattern: if it is invalid or too large.
     """
     _check_size(pattern)
     compiler = _Compiler(max_instructions)
-    root = compiler.whole(pattern, "")
+    root = compiler.compile_request(pattern, "")
     if compiler.faults:
         raise MalformedPattern(*compiler.faults)
-    return Pattern(frozenset(compiler.names), tuple(matchers.conditions(root)), root)
+    return Pattern(frozenset(compiler.names), tuple(matchers.necessary_conditions(root)), root)
 
 
 def _check_size(pattern: object) -> None:
-    """Before anything that recurses."""
+    """Limit the size without recursion, before the compiler recurses."""
     nodes, level = 1, [pattern]
     for _ in range(MAX_DEPTH):
         level = [child for node in level for child in _children(node)]
@@ -136,7 +136,7 @@ def _children(node: object) -> list[object]:
 
 
 class _Compiler:
-    """Patterns to matchers; it gathers faults, and makes a stand-in where there is one."""
+    """Compiles patterns to matchers and collects their faults. The matcher of a faulty pattern is a placeholder."""
 
     def __init__(self, max_instructions: float) -> None:
         self.faults: list[PatternFault] = []
@@ -144,122 +144,124 @@ class _Compiler:
         self._regexes = 0
         self._instructions_left = max_instructions
         self._operators = 0
-        """How many operators the pattern that is being compiled stands under."""
+        """The number of operators around the pattern that is being compiled."""
 
-    def whole(self, pattern: object, at: str) -> Matcher:
-        """What judges the request itself."""
+    def compile_request(self, pattern: object, path: str) -> Matcher:
+        """Compile a pattern of the request."""
         if not isinstance(pattern, Mapping):
-            return self._refuse(at, "must be a mapping, for the request is one")
+            return self._reject(path, "must be a mapping, as the request is one")
         if not pattern:
-            return self._refuse(at, "must not be empty: the engine that lets everybody in is allow")
+            return self._reject(path, "must not be empty; use the engine allow for a policy without conditions")
         if not _operators(pattern):
             self.names.update(pattern)
-        return self._mapping(pattern, at, self.whole)
+        return self._mapping(pattern, path, self.compile_request)
 
-    def part(self, pattern: object, at: str) -> Matcher:
-        """What judges something in the request."""
+    def compile_value(self, pattern: object, path: str) -> Matcher:
+        """Compile a pattern of a value in the request."""
         if isinstance(pattern, Mapping):
-            return self._mapping(pattern, at, self.part)
+            return self._mapping(pattern, path, self.compile_value)
         if isinstance(pattern, list):
-            return matchers.beginning(self._list(pattern, at, self.part))
+            return matchers.list_prefix(self._list(pattern, path, self.compile_value))
         if isinstance(pattern, str):
-            return self._string(pattern, at)
-        return matchers.NIL if pattern is None else matchers.literal(self._text(pattern, at))
+            return self._string(pattern, path)
+        return matchers.NIL if pattern is None else matchers.literal(self._text(pattern, path))
 
-    def _mapping(self, pattern: Mapping[Any, object], at: str, again: _Compile[Matcher]) -> Matcher:
+    def _mapping(self, pattern: Mapping[Any, object], path: str, compile_operand: _Compile[Matcher]) -> Matcher:
         if operators := _operators(pattern):
-            return self._operator(operators, pattern, at, again)
+            return self._operator(operators, pattern, path, compile_operand)
         parts = []
         for name, part in pattern.items():
             if isinstance(name, str) and _is_unicode(name):
-                parts.append((name, self.part(part, within(at, name))))
+                parts.append((name, self.compile_value(part, join_path(path, name))))
             else:
-                self._refuse(at, "must have names of Unicode text")
+                self._reject(path, "must have names of Unicode text")
         return matchers.mapping(tuple(parts), exhaustive=self._operators > 0)
 
     def _operator(
-        self, operators: list[str], pattern: Mapping[Any, object], at: str, again: _Compile[Matcher]
+        self, operators: list[str], pattern: Mapping[Any, object], path: str, compile_operand: _Compile[Matcher]
     ) -> Matcher:
-        """``again`` compiles a pattern for the same value as the operator's."""
+        """``compile_operand`` compiles a pattern for the value that the operator is applied to."""
         for name in operators:
             if name not in _OPERATORS:
-                return self._refuse(at, f"must not have {shown(name)!a}: the operators are {', '.join(_OPERATORS)}")
+                return self._reject(
+                    path, f"must not have {truncate(name)!a}: the operators are {', '.join(_OPERATORS)}"
+                )
         name = operators[0]
         if len(pattern) > 1:
-            return self._refuse(at, f"must have nothing beside {name}")
+            return self._reject(path, f"must have nothing beside {name}")
         self._operators += 1
-        matcher = self._operation(name, pattern[name], within(at, name), again)
+        matcher = self._operation(name, pattern[name], join_path(path, name), compile_operand)
         self._operators -= 1
         return matcher
 
-    def _operation(self, name: str, operand: object, at: str, again: _Compile[Matcher]) -> Matcher:
+    def _operation(self, name: str, operand: object, path: str, compile_operand: _Compile[Matcher]) -> Matcher:
         if name == "$not":
-            return matchers.negated(again(operand, at))
+            return matchers.negation(compile_operand(operand, path))
         if name == "$one-of":
-            return matchers.either(self._list(operand, at, again, at_least=1))
-        if again == self.whole:
-            return self._refuse(at, "must stand under a name: the request is a mapping, no scalar and no list")
+            return matchers.one_of(self._list(operand, path, compile_operand, min_items=1))
+        if compile_operand == self.compile_request:
+            return self._reject(path, "must be under a name: the request is a mapping, not a scalar or a list")
         if name == "$enum":
-            return matchers.enumeration(self._list(operand, at, self._text, at_least=1))
-        part = self.part(operand, at)
-        return matchers.containing(part) if name == "$contains" else matchers.every(part)
+            return matchers.enumeration(self._list(operand, path, self._text, min_items=1))
+        part = self.compile_value(operand, path)
+        return matchers.contains(part) if name == "$contains" else matchers.every(part)
 
-    def _list(self, items: object, at: str, compiled: _Compile[_T], *, at_least: int = 0) -> tuple[_T, ...]:
-        if not isinstance(items, list) or len(items) < at_least:
-            self._refuse(at, "must be a list with at least one item")
+    def _list(self, items: object, path: str, compile_item: _Compile[_T], *, min_items: int = 0) -> tuple[_T, ...]:
+        if not isinstance(items, list) or len(items) < min_items:
+            self._reject(path, "must be a list with at least one item")
             return ()
-        return tuple(compiled(item, within(at, index)) for index, item in enumerate(items))
+        return tuple(compile_item(item, join_path(path, index)) for index, item in enumerate(items))
 
-    def _string(self, pattern: str, at: str) -> Matcher:
+    def _string(self, pattern: str, path: str) -> Matcher:
         if not _is_unicode(pattern):
-            return self._refuse(at, _SCALAR_RULE)
+            return self._reject(path, _SCALAR_RULE)
         if pattern in _WORDS:
             return _WORDS[pattern]
         if pattern.startswith("#"):
-            return self._regex(pattern[1:], at)
+            return self._regex(pattern[1:], path)
         if pattern.startswith("."):
-            return self._path(pattern, at)
+            return self._reference(pattern, path)
         if pattern.rstrip().endswith("?"):
-            # Misspelt, it would be text that nobody sends; within $not, it would let everybody in.
-            return self._refuse(at, f"must be one of {', '.join(_WORDS)} if it ends in ?; $enum takes other text")
+            # A misspelt word would match no request, and under $not every request.
+            return self._reject(path, f"must be one of {', '.join(_WORDS)} if it ends in ?; $enum takes other text")
         return matchers.literal(pattern)
 
-    def _text(self, scalar: object, at: str) -> str:
-        text = text_of(scalar)
+    def _text(self, scalar: object, path: str) -> str:
+        text = scalar_text(scalar)
         if text is None or not _is_unicode(text):
-            self._refuse(at, _SCALAR_RULE)
+            self._reject(path, _SCALAR_RULE)
         return text or ""
 
-    def _path(self, pattern: str, at: str) -> Matcher:
-        if not _PATH.fullmatch(pattern):
-            return self._refuse(at, f"must be {_PATH_RULE}, if it begins with a dot; $enum takes other text")
-        path = tuple(pattern[1:].split("."))
-        self.names.add(path[0])
-        return matchers.same_as(path)
+    def _reference(self, reference: str, path: str) -> Matcher:
+        if not _REFERENCE.fullmatch(reference):
+            return self._reject(path, f"must be {_REFERENCE_RULE}, if it begins with a dot; $enum takes other text")
+        names = tuple(reference[1:].split("."))
+        self.names.add(names[0])
+        return matchers.equals_path(names)
 
-    def _regex(self, source: str, at: str) -> Matcher:
-        if not is_prefix(source) and (limit := self._limit()):
-            return self._refuse(at, limit)
+    def _regex(self, source: str, path: str) -> Matcher:
+        if not is_plain_prefix(source) and (problem := self._count_regex()):
+            return self._reject(path, problem)
         try:
             regex = compile_regex(source)
         except ValueError as error:
-            self._instructions_left -= _REFUSED_INSTRUCTIONS
-            return self._refuse(at, str(error))
+            self._instructions_left -= _REFUSED_SOURCE_COST
+            return self._reject(path, str(error))
         if regex.program:
             self._instructions_left -= regex.program.instructions
             if self._instructions_left < 0:
-                return self._refuse(at, _INSTRUCTIONS_RULE)
-        return matchers.regex(regex, at)
+                return self._reject(path, _INSTRUCTIONS_RULE)
+        return matchers.regex(regex, path)
 
-    def _limit(self) -> str | None:
-        """Why there can be no further regular expression that needs the engine."""
+    def _count_regex(self) -> str | None:
+        """Count a regular expression that needs the engine. Return the problem if there are too many."""
         self._regexes += 1
         if self._regexes > MAX_REGEXES:
-            return f"must do without a regular expression: a pattern has at most {MAX_REGEXES}"
+            return f"must not be a regular expression: a pattern has at most {MAX_REGEXES}"
         return _INSTRUCTIONS_RULE if self._instructions_left < 0 else None
 
-    def _refuse(self, at: str, problem: str) -> Matcher:
-        self.faults.append(PatternFault(at, problem))
+    def _reject(self, path: str, problem: str) -> Matcher:
+        self.faults.append(PatternFault(path, problem))
         return matchers.NIL
 
 
@@ -268,7 +270,7 @@ def _operators(pattern: Mapping[Any, object]) -> list[str]:
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether it can be told to anybody: a lone surrogate cannot be encoded."""
+    """Return whether the text can be encoded: it has no lone surrogate."""
     try:
         text.encode()
     except UnicodeEncodeError:

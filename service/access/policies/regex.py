@@ -1,7 +1,7 @@
-"""Regular expressions whose time is linear, searched in UTF-8. Pure.
+"""Regular expressions in linear time, which search UTF-8. Pure.
 
-Syntax: https://github.com/google/re2/wiki/Syntax. ``$`` is the end of the text, not a newline before it, and ``.``
-is no newline. A message completes a sentence that begins with the field's name.
+Syntax: https://github.com/google/re2/wiki/Syntax. ``$`` is the end of the text and not before a final newline, and
+``.`` does not match a newline. A message completes a sentence that begins with the field's name.
 """
 
 import re
@@ -9,39 +9,39 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 MAX_LENGTH = 1024
-# For a program and what it remembers of the texts it has seen. `[^/]{1,255}` fits twice, `.{1000}` does not; what
-# fits takes 10 ms to compile and 1 s for 8 KiB of text at the very worst, and mostly microseconds.
+# For a program and its cache. `[^/]{1,255}` fits twice, `.{1000}` does not. A program that fits takes 10 ms to
+# compile, and for 8 KiB of text 1 s at worst, mostly microseconds.
 MAX_MEMORY_BYTES = 128 * 1024
 
-# So that neither finding plain text in an expression, nor looking for it in a long value, takes as long as the engine.
+# With these limits, extracting plain text and searching for it takes less time than the engine.
 MAX_TOKENS = 100
-MAX_NEEDS = 4
+MAX_REQUIRED = 4
 MAX_ALTERNATIVES = 4
 
-_SHOWN_REASON = 80
-_PREFIX = re.compile(rf"\^[A-Za-z0-9_/-]{{1,{MAX_LENGTH - 1}}}")
-# In `ab\Q\E*` and `ab(?i)*`, RE2 repeats the b: an empty quotation and flags are nothing that could be repeated.
-_REPETITION = r"(?:\\Q\\E|\(\?[^():]*\))*[*+?{]"
-_BEGINNING = re.compile(rf"\^([A-Za-z0-9_/-]+)(?!{_REPETITION})")
+_MAX_REASON_LENGTH = 80
+_PLAIN_PREFIX = re.compile(rf"\^[A-Za-z0-9_/-]{{1,{MAX_LENGTH - 1}}}")
+# In `ab\Q\E*` and `ab(?i)*`, RE2 repeats the b, not the empty quotation or the flags.
+_QUANTIFIER = r"(?:\\Q\\E|\(\?[^():]*\))*[*+?{]"
+_ANCHORED_TEXT = re.compile(rf"\^([A-Za-z0-9_/-]+)(?!{_QUANTIFIER})")
 _TOKEN = re.compile(
-    # What is repeated does not count, as none may be enough: the last character, or the group.
-    rf"(?P<text>[A-Za-z0-9_/-]+)(?!{_REPETITION})"
+    # Without the repeated character or group before a quantifier, which may occur zero times.
+    rf"(?P<text>[A-Za-z0-9_/-]+)(?!{_QUANTIFIER})"
     r"|\{[0-9,]*\}"
     r"|\[\^?(?:[^]^[\\]|\\.)(?:[^][\\]|\\.)*\]"
     r"|\\(?:[^A-Za-z0-9]|[dDsSwWbBAz])"
     r"|(?P<open>\((?:\?:|(?!\?)))"
-    rf"|(?P<close>\)(?=(?P<repeated>{_REPETITION})?))|(?P<or>\|)"
-    # Flags, names, and rarer classes and escapes, which may change what follows.
+    rf"|(?P<close>\)(?=(?P<repeated>{_QUANTIFIER})?))|(?P<or>\|)"
+    # Flags, names, and rare classes and escapes, which may change the meaning of the rest.
     r"|(?P<unknown>[(\[\\])"
 )
 
-_Need = tuple[str, ...]
+Alternatives = tuple[str, ...]
 
 
 class Program(NamedTuple):
-    """What RE2 makes of a regular expression.
+    """A program of RE2.
 
-    ``find`` searches UTF-8; its result is None if the text does not match. At worst it does each of the
+    ``find`` searches UTF-8; its result is None if the text does not match. At worst it runs each of the
     ``instructions`` for each byte. It releases the interpreter's lock.
     """
 
@@ -52,39 +52,40 @@ class Program(NamedTuple):
 class Regex(NamedTuple):
     """A regular expression that is searched in text.
 
-    Every text that matches begins with ``beginning``, and holds one of the texts of each of the ``needs``.
-    ``program`` decides about the texts that do; None if there is no more to find.
+    Each match begins with ``prefix``, and contains at least one text of each of the ``required`` alternatives.
+    ``program`` decides about texts that do; None if no more is required.
     """
 
     source: str
-    beginning: str
-    needs: tuple[_Need, ...]
+    prefix: str
+    required: tuple[Alternatives, ...]
     program: Program | None
 
 
-def is_prefix(source: str) -> bool:
-    """Whether it is ``^plain/text``, which most policies ask for and which needs no engine."""
-    return _PREFIX.fullmatch(source) is not None
+def is_plain_prefix(source: str) -> bool:
+    """Return whether this is ``^plain/text``, the most common expression, which needs no engine."""
+    return _PLAIN_PREFIX.fullmatch(source) is not None
 
 
 def compile_regex(source: str) -> Regex:
-    """A regular expression from its source.
+    """Return the regular expression of a source.
 
     Raises:
         ValueError: see ``compile_program``.
     """
-    if is_prefix(source):
+    if is_plain_prefix(source):
         return Regex(source, source[1:], (), None)
-    program, needs = compile_program(source), _needs(source)
-    begins = _BEGINNING.match(source)
-    # If it is an alternative, it is needed together with others.
-    beginning = needs.pop(0)[0] if begins and needs[:1] == [(begins[1],)] else ""
-    return Regex(source, beginning, tuple(sorted(needs, key=_shortest, reverse=True)[:MAX_NEEDS]), program)
+    program, required = compile_program(source), _required_texts(source)
+    anchored = _ANCHORED_TEXT.match(source)
+    # The anchored text is not a prefix of all matches if it is one of several alternatives.
+    prefix = required.pop(0)[0] if anchored and required[:1] == [(anchored[1],)] else ""
+    return Regex(source, prefix, tuple(sorted(required, key=_shortest, reverse=True)[:MAX_REQUIRED]), program)
 
 
-def _needs(source: str) -> list[_Need]:
-    # The alternatives of the whole, and of each group that is open.
-    groups: list[list[list[_Need]]] = [[[]]]
+def _required_texts(source: str) -> list[Alternatives]:
+    """Return plain texts that each match contains, as far as the expression is understood."""
+    # For the expression and each open group, the required texts of each branch.
+    groups: list[list[list[Alternatives]]] = [[[]]]
     for number, token in enumerate(_TOKEN.finditer(source)):
         if token["unknown"] or number == MAX_TOKENS:
             return [] if "|" in source else groups[0][0]
@@ -95,30 +96,30 @@ def _needs(source: str) -> list[_Need]:
         elif token["open"]:
             groups.append([[]])
         elif token["close"]:
-            needs = _of_any(groups.pop())
+            required = _merge_branches(groups.pop())
             if not token["repeated"]:
-                groups[-1][-1] += needs
-    return _of_any(groups[0])
+                groups[-1][-1] += required
+    return _merge_branches(groups[0])
 
 
-def _of_any(alternatives: list[list[_Need]]) -> list[_Need]:
-    if len(alternatives) == 1:
-        return alternatives[0]
-    texts = [text for needs in alternatives for text in max(needs, key=_shortest, default=())]
-    return [tuple(texts)] if all(alternatives) and len(texts) <= MAX_ALTERNATIVES else []
+def _merge_branches(branches: list[list[Alternatives]]) -> list[Alternatives]:
+    if len(branches) == 1:
+        return branches[0]
+    texts = [text for required in branches for text in max(required, key=_shortest, default=())]
+    return [tuple(texts)] if all(branches) and len(texts) <= MAX_ALTERNATIVES else []
 
 
-def _shortest(need: _Need) -> int:
-    return min(map(len, need))
+def _shortest(alternatives: Alternatives) -> int:
+    return min(map(len, alternatives))
 
 
 def compile_program(source: str) -> Program:
-    """The program that searches ``source``.
+    """Return the program that searches ``source``.
 
     Raises:
-        ValueError: it is empty, too long, or nothing that RE2 takes: lookaround, a backreference, too much memory.
+        ValueError: if it is empty or too long, or if RE2 refuses it: lookaround, a backreference, too much memory.
     """
-    # A service whose policies have no regular expression does without the library.
+    # Services without such policies do not load the library.
     import re2  # type: ignore[import-untyped] # it has no types # noqa: PLC0415
 
     if not 0 < len(source) <= MAX_LENGTH:
@@ -126,11 +127,11 @@ def compile_program(source: str) -> Program:
     options = re2.Options()
     options.log_errors = False
     options.max_mem = MAX_MEMORY_BYTES
-    # Whether it is there is all that is asked; finding where its groups are takes several times as long.
+    # Locating groups takes several times as long.
     options.never_capture = True
     try:
         compiled = re2.compile(source.encode(), options)
     except re2.error as error:
-        reason = error.args[0].decode(errors="replace")
-        raise ValueError(f"must be a regular expression that RE2 takes; it says: {reason[:_SHOWN_REASON]}") from None
+        reason = error.args[0].decode(errors="replace")[:_MAX_REASON_LENGTH]
+        raise ValueError(f"must be a regular expression that RE2 takes; it says: {reason}") from None
     return Program(compiled.search, compiled.programsize)

@@ -1,11 +1,11 @@
-"""Patterns that restrict nothing: such a policy may be stored only with the engine that says so, ``allow``. Pure."""
+"""Patterns that restrict nothing. A policy without conditions must use the engine ``allow`` instead. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from service.access.policies.matchers import within
+from service.access.policies.matchers import join_path
 from service.access.policies.matcho import PatternFault
 
-# Every request has them.
+# Every request has these parts.
 _TEXTS = frozenset({"request-method", "uri"})
 _PRESENT = _TEXTS | {"params", "headers", "body"}
 
@@ -14,31 +14,31 @@ _UNRESTRICTED = "matches every request; name what a request must have, or use th
 
 
 def unrestricted_faults(pattern: object) -> Sequence[PatternFault]:
-    """What of a valid pattern matches everything: an empty mapping anywhere, and a pattern that every request matches.
+    """Return the faults of a valid pattern that matches too much: empty mappings, or a match of every request.
 
-    A pattern is found to do so where it asks for nothing but the presence of what every request has.
+    A pattern matches every request if it only asks for the presence of parts that every request has.
     """
-    if empty := [PatternFault(at, _EMPTY) for at in _empty_mappings(pattern, "")]:
+    if empty := [PatternFault(path, _EMPTY) for path in _empty_mappings(pattern, "")]:
         return empty
     return [PatternFault("", _UNRESTRICTED)] if _of_request(pattern) else []
 
 
-def _empty_mappings(pattern: object, at: str) -> Iterator[str]:
+def _empty_mappings(pattern: object, path: str) -> Iterator[str]:
     if isinstance(pattern, Mapping):
         if not pattern:
-            yield at
+            yield path
         for name, part in pattern.items():
-            yield from _empty_mappings(part, within(at, name))
+            yield from _empty_mappings(part, join_path(path, name))
     elif isinstance(pattern, list):
         for index, part in enumerate(pattern):
-            yield from _empty_mappings(part, within(at, index))
+            yield from _empty_mappings(part, join_path(path, index))
 
 
 def _of_request(pattern: object) -> bool | None:
-    """Whether a pattern of the request matches always (True) or never (False); None if that depends on the request."""
+    """Return True if the pattern matches every request, False if none, and None if it depends on the request."""
     match pattern:
         case {"$not": inner}:
-            return _opposite(_of_request(inner))
+            return _not(_of_request(inner))
         case {"$one-of": [*choices]}:
             return _any([_of_request(choice) for choice in choices])
         case Mapping():
@@ -47,7 +47,7 @@ def _of_request(pattern: object) -> bool | None:
 
 
 def _of_part(pattern: object, name: str) -> bool | None:
-    """The same for a pattern of a part that every request has."""
+    """Return the same for a pattern of a part that every request has."""
     match pattern:
         case "present?":
             return True
@@ -56,19 +56,19 @@ def _of_part(pattern: object, name: str) -> bool | None:
         case "not-blank?":
             return name in _TEXTS
         case {"$not": inner}:
-            return _opposite(_of_part(inner, name))
+            return _not(_of_part(inner, name))
         case {"$one-of": [*choices]}:
             return _any([_of_part(choice, name) for choice in choices])
     return None
 
 
-def _opposite(known: bool | None) -> bool | None:  # noqa: FBT001 - the value of a pattern
-    return None if known is None else not known
+def _not(decision: bool | None) -> bool | None:  # noqa: FBT001 - a decision of three values
+    return None if decision is None else not decision
 
 
-def _any(known: Sequence[bool | None]) -> bool | None:
-    return True if True in known else None if None in known else False
+def _any(decisions: Sequence[bool | None]) -> bool | None:
+    return True if True in decisions else None if None in decisions else False
 
 
-def _all(known: Sequence[bool | None]) -> bool | None:
-    return False if False in known else None if None in known else True
+def _all(decisions: Sequence[bool | None]) -> bool | None:
+    return False if False in decisions else None if None in decisions else True

@@ -36,9 +36,9 @@ async def explain(request: web.Request) -> web.Response:
     access = request[CONTEXT].app.access
     if access is None:
         return render(request, {"allowed": True, "reason": "Nobody is asked for credentials here"})
-    rules = await access.policies.of(_caller(described_request))
+    rules = await access.policies.for_principal(_caller(described_request))
     try:
-        policy, mismatches = await access.judge.explained(rules, described_request)
+        policy, mismatches = await access.judge.explain(rules, described_request)
     except TooMuchWork as error:
         return render(request, {"allowed": False, "reason": f"It is denied, as {error}"})
     if policy is not None:

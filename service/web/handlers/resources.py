@@ -92,7 +92,11 @@ class ResourceHandlers:
     @staticmethod
     async def _policies_read_body(request: web.Request) -> bool:
         access, caller = request[CONTEXT].app.access, request[CONTEXT].caller
-        return access is not None and not caller.unlimited and "body" in (await access.policies.of(caller)).names
+        return (
+            access is not None
+            and not caller.unlimited
+            and "body" in (await access.policies.for_principal(caller)).names
+        )
 
     def _check_body(self, request: web.Request, id: str | None) -> None:
         """Raise Invalid for a body that is not valid, whatever is stored. A policy must see none of these.

@@ -9,7 +9,7 @@ from service.access.types import AccessPolicy
 
 
 class Engine:
-    """Finds something in every text, and counts how often it is asked."""
+    """Matches every text and counts its searches."""
 
     def __init__(self):
         self.searches = 0
@@ -24,7 +24,7 @@ def engine():
     return Engine()
 
 
-def test_a_search_that_may_take_too_long_is_not_begun(engine):
+def test_a_search_that_may_take_too_long_is_not_started(engine):
     small, large = Program(engine.find, 1), Program(engine.find, 1_000_000_000)
     evaluation = Evaluation({}, seconds=60)
 
@@ -34,7 +34,7 @@ def test_a_search_that_may_take_too_long_is_not_begun(engine):
     assert engine.searches == 1
 
 
-def test_a_text_that_has_been_searched_is_not_searched_again(engine):
+def test_the_result_of_a_search_is_reused(engine):
     evaluation = Evaluation({}, seconds=60)
     found = [evaluation.search("x", Program(engine.find, instructions), "a" * 1000) for instructions in (1, 10**9)]
 
@@ -42,26 +42,26 @@ def test_a_text_that_has_been_searched_is_not_searched_again(engine):
     assert engine.searches == 1
 
 
-def test_without_a_limit_every_search_is_made(engine):
+def test_without_a_time_limit_every_search_is_made(engine):
     assert Evaluation({}).search("large", Program(engine.find, 1_000_000_000), "a" * 8000)
 
 
 @pytest.mark.parametrize("operator", ["$every", "$contains"])
-def test_the_elements_of_a_list_take_time(operator):
+def test_the_time_limit_is_checked_for_each_element(operator):
     pattern = compile_pattern({"body": {"names": {operator: "#a"}}})
-    asked = {"body": {"names": ["a"] * 1000}}
+    request = {"body": {"names": ["a"] * 1000}}
 
     with pytest.raises(TooMuchTime):
-        pattern.matches(Evaluation(asked, seconds=0))
-    assert pattern.matches(Evaluation(asked))
+        pattern.matches(Evaluation(request, seconds=0))
+    assert pattern.matches(Evaluation(request))
 
 
-def test_each_policy_takes_time():
-    rules = PolicySet([AccessPolicy(id="a", engine="matcho", pattern=compile_pattern({"uri": "/x"}))])
+def test_the_time_limit_is_checked_for_each_policy():
+    policies = PolicySet([AccessPolicy(id="a", engine="matcho", pattern=compile_pattern({"uri": "/x"}))])
 
     with pytest.raises(TooMuchTime):
-        rules.first_match({"uri": "/x"}, seconds=0)
-    assert rules.first_match({"uri": "/x"}, seconds=60) == "a"
+        policies.first_match({"uri": "/x"}, seconds=0)
+    assert policies.first_match({"uri": "/x"}, seconds=60) == "a"
 
 
 class CountedList(list):
@@ -72,7 +72,7 @@ class CountedList(list):
         return super().__iter__()
 
 
-def test_a_list_is_read_once_for_all_who_ask_for_a_text_in_it():
+def test_the_texts_of_a_list_are_read_once():
     groups = CountedList(f"group-{number}" for number in range(2000))
     evaluation = Evaluation({"jwt": {"groups": groups}})
     patterns = [compile_pattern({"jwt": {"groups": {"$contains": f"group-{number}"}}}) for number in range(1000, 3000)]
@@ -82,7 +82,7 @@ def test_a_list_is_read_once_for_all_who_ask_for_a_text_in_it():
 
 
 @pytest.mark.parametrize("operator", ["$contains", "$every"])
-def test_so_many_list_elements_are_looked_at(monkeypatch, operator):
+def test_the_number_of_list_elements_is_limited(monkeypatch, operator):
     monkeypatch.setattr(evaluation_module, "MAX_ELEMENTS", 10)
     pattern = compile_pattern({"body": {"x": {operator: "#a"}}})
     evaluation = Evaluation({"body": {"x": ["b"] * 6}})

@@ -18,8 +18,8 @@ LONG = "a" * 1000
 LOOP = threading.current_thread()
 
 
-class Recorded(PolicySet):
-    """Policies that know by which threads they were asked, and wait for ``go_on`` in any but the loop's."""
+class RecordedSet(PolicySet):
+    """Policies that record the threads of their evaluations, and wait for ``go_on`` in any but the loop's."""
 
     def __init__(self, *patterns):
         super().__init__(
@@ -40,10 +40,10 @@ class Recorded(PolicySet):
 
 
 @pytest.fixture
-async def judge():
-    judge = PolicyEvaluator()
-    yield judge
-    judge.close()
+async def evaluator():
+    evaluator = PolicyEvaluator()
+    yield evaluator
+    evaluator.close()
 
 
 def request(**params):
@@ -51,86 +51,86 @@ def request(**params):
 
 
 @pytest.mark.parametrize("key", ["a", "a/"])
-async def test_what_is_short_is_judged_on_the_loop(judge, key):
-    rules = Recorded({"params": {"key": COSTLY}})
-    policy = await judge.first_match(rules, request(key=key))
+async def test_a_short_evaluation_runs_on_the_loop(evaluator, key):
+    policies = RecordedSet({"params": {"key": COSTLY}})
+    policy = await evaluator.first_match(policies, request(key=key))
 
-    assert policy == rules.first_match(request(key=key))
-    assert set(rules.threads) == {LOOP}
+    assert policy == policies.first_match(request(key=key))
+    assert set(policies.threads) == {LOOP}
 
 
 @pytest.mark.parametrize("key", [LONG, f"{LONG}/"])
-async def test_what_may_take_long_is_judged_in_a_thread(judge, key):
-    rules = Recorded({"params": {"key": COSTLY}})
-    policy = await judge.first_match(rules, request(key=key))
+async def test_a_long_evaluation_runs_in_a_thread(evaluator, key):
+    policies = RecordedSet({"params": {"key": COSTLY}})
+    policy = await evaluator.first_match(policies, request(key=key))
 
-    assert policy == PolicySet(rules.policies).first_match(request(key=key))
-    assert [thread is LOOP for thread in rules.threads] == [True, False]
+    assert policy == PolicySet(policies.policies).first_match(request(key=key))
+    assert [thread is LOOP for thread in policies.threads] == [True, False]
 
 
 @given(st.text("a/", max_size=3), st.sampled_from([1, 500]))
-def test_the_decision_is_the_same_wherever_it_is_made(text, times):
-    rules = Recorded({"params": {"key": {"$not": COSTLY}}}, {"params": {"key": "#^[^a]{1,200}[a/]{1,200}$"}})
+def test_the_decision_does_not_depend_on_the_thread(text, times):
+    policies = RecordedSet({"params": {"key": {"$not": COSTLY}}}, {"params": {"key": "#^[^a]{1,200}[a/]{1,200}$"}})
     asked = request(key=text * times)
 
     async def first_match():
-        judge = PolicyEvaluator()
+        evaluator = PolicyEvaluator()
         try:
-            return await judge.first_match(rules, asked)
+            return await evaluator.first_match(policies, asked)
         finally:
-            judge.close()
+            evaluator.close()
 
-    assert asyncio.run(first_match()) == PolicySet(rules.policies).first_match(asked)
+    assert asyncio.run(first_match()) == PolicySet(policies.policies).first_match(asked)
 
 
-async def test_the_loop_goes_on_while_a_thread_judges(judge):
-    rules = Recorded({"params": {"key": COSTLY}})
-    rules.go_on.clear()
-    waiting = asyncio.create_task(judge.first_match(rules, request(key=LONG)))
+async def test_the_loop_is_not_blocked_by_the_thread(evaluator):
+    policies = RecordedSet({"params": {"key": COSTLY}})
+    policies.go_on.clear()
+    waiting = asyncio.create_task(evaluator.first_match(policies, request(key=LONG)))
     await asyncio.sleep(0.01)
-    others = [await judge.first_match(rules, request(key="a")) for _ in range(10)]
+    others = [await evaluator.first_match(policies, request(key="a")) for _ in range(10)]
     is_waiting = not waiting.done()
-    rules.go_on.set()
+    policies.go_on.set()
 
     assert (others, is_waiting) == (["policy-0"] * 10, True)
     assert await waiting == "policy-0"
 
 
-async def test_an_explanation_is_made_in_a_thread(judge):
-    rules = Recorded({"params": {"key": "x"}})
+async def test_an_explanation_is_made_in_a_thread(evaluator):
+    policies = RecordedSet({"params": {"key": "x"}})
 
-    assert await judge.explained(rules, request(key="x")) == ("policy-0", {})
-    assert await judge.explained(rules, request(key="y")) == (None, {"policy-0": "params.key is not x"})
-    assert LOOP not in rules.threads
+    assert await evaluator.explain(policies, request(key="x")) == ("policy-0", {})
+    assert await evaluator.explain(policies, request(key="y")) == (None, {"policy-0": "params.key is not x"})
+    assert LOOP not in policies.threads
 
 
-async def test_so_many_wait_at_most_and_afterwards_there_is_room_again(judge):
-    rules = Recorded({"params": {"key": COSTLY}})
-    rules.go_on.clear()
-    waiting = [asyncio.create_task(judge.first_match(rules, request(key=LONG))) for _ in range(MAX_WAITING)]
+async def test_the_number_of_waiting_evaluations_is_limited(evaluator):
+    policies = RecordedSet({"params": {"key": COSTLY}})
+    policies.go_on.clear()
+    waiting = [asyncio.create_task(evaluator.first_match(policies, request(key=LONG))) for _ in range(MAX_WAITING)]
     await asyncio.sleep(0.01)
-    for judged in (judge.first_match, judge.explained):
+    for evaluate in (evaluator.first_match, evaluator.explain):
         with pytest.raises(Overloaded):
-            await asyncio.wait_for(judged(rules, request(key=LONG)), 5)
-    short = await judge.first_match(rules, request(key="a"))
-    rules.go_on.set()
+            await asyncio.wait_for(evaluate(policies, request(key=LONG)), 5)
+    short = await evaluator.first_match(policies, request(key="a"))
+    policies.go_on.set()
 
     assert short == "policy-0"
     assert await asyncio.gather(*waiting) == ["policy-0"] * MAX_WAITING
-    assert await judge.first_match(rules, request(key=LONG)) == "policy-0"
+    assert await evaluator.first_match(policies, request(key=LONG)) == "policy-0"
 
 
-async def test_a_thread_searches_no_more_text_than_the_loop(judge, caplog):
+async def test_the_thread_has_the_same_limits_as_the_loop(evaluator, caplog):
     length = 8000
     params = {f"a{number}": f"{number:04}".ljust(length, "a") for number in range(MAX_SEARCHED_BYTES // length + 1)}
     costly = [{"params": {name: "#[^/]{99}[/]$"}} for name in params]
-    rules = Recorded(*costly, {"params": {"a0": "present?"}})
+    policies = RecordedSet(*costly, {"params": {"a0": "present?"}})
 
     with caplog.at_level(logging.WARNING):
-        assert await judge.first_match(rules, request(**params)) is None
+        assert await evaluator.first_match(policies, request(**params)) is None
     assert "A request is denied, as the policies would search" in caplog.text
-    assert LOOP is not rules.threads[-1]
+    assert LOOP is not policies.threads[-1]
     with pytest.raises(TooMuchWork):
-        await judge.explained(rules, request(**params))
+        await evaluator.explain(policies, request(**params))
     params.pop("a1")
-    assert await judge.first_match(rules, request(**params)) == f"policy-{len(costly)}"
+    assert await evaluator.first_match(policies, request(**params)) == f"policy-{len(costly)}"

@@ -4,7 +4,7 @@ import pytest
 
 from service.access.policies import matchers
 from service.access.policies.evaluation import Evaluation, UndecidableValue
-from service.access.policies.matchers import NIL, NOT_BLANK, PRESENT, literal, mapping, regex, text_of, within
+from service.access.policies.matchers import NIL, NOT_BLANK, PRESENT, join_path, literal, mapping, regex, scalar_text
 from service.access.policies.regex import compile_regex
 
 
@@ -35,25 +35,25 @@ from service.access.policies.regex import compile_regex
     ],
 )
 def test_a_scalar_is_compared_by_its_text(value, text):
-    assert text_of(value) == text
+    assert scalar_text(value) == text
 
 
-def test_any_class_of_mapping_is_one():
+def test_every_class_of_mapping_matches():
     assert mapping((("a", literal("b")),)).test(MappingProxyType({"a": "b"}), Evaluation({}))
 
 
-def test_what_is_no_plain_data_is_present_and_nothing_else():
+def test_a_value_of_another_class_is_only_present():
     strange = object()
 
     assert PRESENT.test(strange, Evaluation({}))
     assert not any(
         matcher.test(strange, Evaluation({}))
-        for matcher in (NIL, NOT_BLANK, literal(str(strange)), mapping(()), matchers.beginning(()))
+        for matcher in (NIL, NOT_BLANK, literal(str(strange)), mapping(()), matchers.list_prefix(()))
     )
 
 
 def test_a_path_has_names_and_indices():
-    assert within(within(within("", "body"), "items"), 0) == "body.items[0]"
+    assert join_path(join_path(join_path("", "body"), "items"), 0) == "body.items[0]"
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_a_path_has_names_and_indices():
     ],
 )
 @pytest.mark.parametrize("source", ["x.y", "^x"])
-def test_a_value_that_no_regex_can_decide_is_not_searched(source, value, problem):
+def test_an_undecidable_value_is_not_searched(source, value, problem):
     with pytest.raises(UndecidableValue, match=rf"^headers\.x cannot be decided: the value {problem}$"):
         regex(compile_regex(source), "headers.x").test(value, Evaluation({}))
 
@@ -76,7 +76,7 @@ def test_a_value_of_the_largest_size_is_searched(value):
     assert regex(compile_regex("..$"), "key").test(value, Evaluation({}))
 
 
-def test_a_message_shows_the_beginning_of_a_long_pattern():
+def test_a_message_truncates_a_long_pattern():
     complaint = literal("a" * 1000).mismatch("b", Evaluation({}), "key")
 
     assert complaint == f"key is not {'a' * 64}…"

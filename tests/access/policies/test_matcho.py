@@ -147,7 +147,7 @@ REQUEST = {
         ({"body": {"tags": {"$every": "anything"}}}, False),
         ({"params": {"$every": "present?"}}, False),
         ({"absent": {"$every": "nil?"}}, False),
-        # what looks like an operator, and is a name that no request has
+        # names that only look like operators
         ({"request-method": {"enum": ["get"]}}, False),
         ({"request-method": {" $enum": ["get"]}}, False),
         ({"request-method": {"＄enum": ["get"]}}, False),  # noqa: RUF001 - a full-width dollar
@@ -157,7 +157,7 @@ REQUEST = {
         ({"params.account": "acct"}, False),
     ],
 )
-def test_a_request_is_judged(pattern, decision):
+def test_a_pattern_matches_a_request(pattern, decision):
     compiled = compile_pattern(pattern)
 
     assert compiled.matches(Evaluation(REQUEST)) is decision
@@ -196,7 +196,7 @@ def test_a_request_is_judged(pattern, decision):
         ("None", None, False),
     ],
 )
-def test_a_key_is_not_taken_for_another(pattern, key, decision):
+def test_similar_keys_are_distinguished(pattern, key, decision):
     assert compile_pattern({"params": {"key": pattern}}).matches(Evaluation({"params": {"key": key}})) is decision
 
 
@@ -211,9 +211,9 @@ def test_a_key_is_not_taken_for_another(pattern, key, decision):
         ({"$one-of": ["present?"]}, "$one-of[0]", "must be a mapping"),
         ({"$not": "nil?"}, "$not", "must be a mapping"),
         ({"$not": {"$not": {}}}, "$not.$not", "must not be empty"),
-        ({"$enum": ["a"]}, "$enum", "must stand under a name"),
-        ({"$not": {"$contains": "a"}}, "$not.$contains", "must stand under a name"),
-        ({"$every": "a"}, "$every", "must stand under a name"),
+        ({"$enum": ["a"]}, "$enum", "must be under a name"),
+        ({"$not": {"$contains": "a"}}, "$not.$contains", "must be under a name"),
+        ({"$every": "a"}, "$every", "must be under a name"),
         ({"a": "#"}, "a", "must have a regular expression of 1 to 1024 characters"),
         ({"a": "#" + "x" * 1025}, "a", "must have a regular expression of 1 to 1024 characters"),
         ({"a": "#^" + "x" * 1024}, "a", "must have a regular expression of 1 to 1024 characters"),
@@ -259,7 +259,7 @@ def test_a_key_is_not_taken_for_another(pattern, key, decision):
         ({"a": 10**5000}, "a", "must be Unicode text"),
     ],
 )
-def test_what_is_no_pattern_is_refused_where_it_is_wrong(pattern, path, problem):
+def test_an_invalid_pattern_is_refused_with_the_path(pattern, path, problem):
     with pytest.raises(MalformedPattern) as caught:
         compile_pattern(pattern)
 
@@ -269,7 +269,7 @@ def test_what_is_no_pattern_is_refused_where_it_is_wrong(pattern, path, problem)
     assert fault.problem.encode()
 
 
-def test_all_faults_are_told_at_once():
+def test_all_faults_are_reported():
     pattern = {"a": "#(", "b": {"$size": 1}, "c": {"$one-of": ["x?", {"d": "..", "e": "fine"}]}}
 
     with pytest.raises(MalformedPattern, match=r"a must .*; b must .*; c\.\$one-of\[0\] must ") as caught:
@@ -293,17 +293,17 @@ def nested(depth, *, by=dict):
     return pattern
 
 
-def test_a_pattern_is_as_deep_as_a_body():
+def test_a_pattern_may_be_as_deep_as_a_body():
     assert compile_pattern(nested(MAX_DEPTH)).matches(Evaluation(nested(MAX_DEPTH)))
 
 
 @pytest.mark.parametrize("pattern", [nested(MAX_DEPTH + 1), nested(9, by=list), nested(100_000)])
-def test_a_pattern_is_no_deeper(pattern):
+def test_the_depth_of_a_pattern_is_limited(pattern):
     with pytest.raises(MalformedPattern, match="must be nested at most 16 deep"):
         compile_pattern(pattern)
 
 
-def test_a_pattern_that_holds_itself_is_too_deep():
+def test_a_cyclic_pattern_is_too_deep():
     pattern = {}
     pattern["a"] = pattern
 
@@ -311,8 +311,8 @@ def test_a_pattern_that_holds_itself_is_too_deep():
         compile_pattern(pattern)
 
 
-def test_a_pattern_has_so_many_nodes():
-    # The pattern itself, what $enum names, and the items.
+def test_the_nodes_of_a_pattern_are_limited():
+    # The pattern, the operand of $enum, and the items.
     pattern = {"a": {"$enum": ["b"] * (MAX_NODES - 3)}}
     larger = {"a": {"$enum": ["b"] * (MAX_NODES - 2)}}
 
@@ -321,7 +321,7 @@ def test_a_pattern_has_so_many_nodes():
         compile_pattern(larger)
 
 
-def test_a_pattern_has_so_many_regular_expressions_beside_plain_prefixes():
+def test_the_regular_expressions_of_a_pattern_are_limited():
     pattern = {f"a{number}": "#x." for number in range(MAX_REGEXES)}
     pattern |= {f"b{number}": "#^x" for number in range(MAX_REGEXES)}
 
@@ -330,7 +330,7 @@ def test_a_pattern_has_so_many_regular_expressions_beside_plain_prefixes():
         compile_pattern(pattern | {"c": "#y."})
 
 
-def test_the_regular_expressions_of_a_pattern_are_so_large_together():
+def test_the_instructions_of_a_pattern_are_limited():
     pattern = {"a": "#[^/]{1,255}a$", "b": "#[^/]{1,255}b$"}
 
     assert isinstance(compile_pattern(pattern), Pattern)
@@ -340,7 +340,7 @@ def test_the_regular_expressions_of_a_pattern_are_so_large_together():
     assert isinstance(compile_pattern(pattern | {"c": "#[^/]{1,255}c$"}, max_instructions=inf), Pattern)
 
 
-def test_few_programs_that_are_too_large_are_tried():
+def test_only_some_oversized_programs_are_compiled():
     with pytest.raises(MalformedPattern) as caught:
         compile_pattern({f"a{number:02}": rf"#\pL{{1000}}{number}" for number in range(MAX_REGEXES)})
     problems = [fault.problem for fault in caught.value.faults]
@@ -350,7 +350,7 @@ def test_few_programs_that_are_too_large_are_tried():
 
 
 @pytest.mark.parametrize(
-    ("pattern", "told"),
+    ("pattern", "mismatch"),
     [
         ({"request-method": "put"}, "request-method is not put"),
         ({"request-method": "get", "params": {"key": "#^team-b/"}}, "params.key does not match #^team-b/"),
@@ -370,8 +370,8 @@ def test_few_programs_that_are_too_large_are_tried():
         ({"body": {"tags": {"$every": "a"}}}, "body.tags is not a list whose elements are all what $every asks for"),
     ],
 )
-def test_a_mismatch_tells_where_and_what_was_asked_for(pattern, told):
-    assert compile_pattern(pattern).mismatch(Evaluation(REQUEST)) == told
+def test_a_mismatch_has_the_path_and_the_pattern(pattern, mismatch):
+    assert compile_pattern(pattern).mismatch(Evaluation(REQUEST)) == mismatch
 
 
 LONG, NOT_UTF_8 = "a" * 8193, "adm\udcffin"
@@ -391,7 +391,7 @@ LONG, NOT_UTF_8 = "a" * 8193, "adm\udcffin"
     ],
 )
 @pytest.mark.parametrize("value", [LONG, NOT_UTF_8], ids=["too long", "not UTF-8"])
-def test_a_value_that_no_regex_can_decide_makes_the_whole_policy_not_match(pattern, value):
+def test_with_an_undecidable_value_the_whole_pattern_does_not_match(pattern, value):
     compiled = compile_pattern({"$one-of": [{"uri": "/x"}, {"headers": {"x": pattern}}]})
     evaluation = Evaluation({"uri": "/x", "headers": {"x": value}})
 
@@ -411,19 +411,19 @@ def test_a_value_that_no_regex_can_decide_makes_the_whole_policy_not_match(patte
         {"list": {"$not": ["#a", "#b"]}},
     ],
 )
-def test_such_a_value_is_found_in_any_order(part):
+def test_an_undecidable_value_is_found_in_any_order(part):
     request = {"headers": {"a": "1", "b": LONG, "list": ["z", LONG]}}
 
     assert not compile_pattern({"headers": part}).matches(Evaluation(request))
 
 
-def test_a_value_that_no_regex_asks_for_may_be_anything():
+def test_other_values_may_be_undecidable():
     pattern = compile_pattern({"headers": {"a": "#1", "b": {"$not": "x"}, "c": "present?"}})
 
     assert pattern.matches(Evaluation({"headers": {"a": "1", "b": LONG, "c": NOT_UTF_8}}))
 
 
-def test_a_pattern_has_the_conditions_that_a_request_must_meet():
+def test_a_pattern_has_its_necessary_conditions():
     pattern = compile_pattern(
         {
             "request-method": "get",
@@ -452,15 +452,15 @@ def test_a_pattern_has_the_conditions_that_a_request_must_meet():
         ({"params": {"a": {"$enum": [".jwt.sub"]}}}, {"params"}),
     ],
 )
-def test_a_pattern_tells_what_it_looks_at(pattern, names):
+def test_a_pattern_has_the_names_that_it_reads(pattern, names):
     assert compile_pattern(pattern).names == names
 
 
-def test_a_pattern_does_not_show_what_it_asks_for():
+def test_the_repr_of_a_pattern_has_no_values():
     assert "hunter2" not in repr(compile_pattern({"headers": {"x-key": "hunter2"}}))
 
 
-# What RE2 finds, in Python's own words.
+# Regular expressions of RE2 with their equivalents in Python.
 REGEXES = {
     "#^a": r"\Aa",
     "#b$": r"b\Z",
@@ -502,7 +502,7 @@ patterns = st.recursive(st.dictionaries(st.sampled_from(NAMES), parts, min_size=
 
 
 def written(scalar):
-    """The text of a scalar as JSON writes it."""
+    """Return the text of a scalar in JSON."""
     return scalar if isinstance(scalar, str) else json.dumps(scalar)
 
 
@@ -517,27 +517,27 @@ def at(path, value):
 
 
 class Undecidable(Exception):
-    """A regular expression is asked about a value that is not UTF-8."""
+    """A regular expression is applied to a value that is not UTF-8."""
 
 
-def judged(pattern, value, request):  # noqa: C901, PLR0911, PLR0912 - the rules, one after another
-    """The rules as the documentation has them, without a thought of speed. Raises Undecidable."""
+def holds(pattern, value, request):  # noqa: C901, PLR0911, PLR0912 - one branch for each rule
+    """Evaluate a pattern by the documented rules. Raises Undecidable."""
     if isinstance(pattern, list):
         padded = [*value, *[None] * len(pattern)] if isinstance(value, list) else None
-        return padded is not None and all([judged(p, v, request) for p, v in zip(pattern, padded, strict=False)])  # noqa: C419
+        return padded is not None and all([holds(p, v, request) for p, v in zip(pattern, padded, strict=False)])  # noqa: C419
     if isinstance(pattern, dict):
         match pattern:
             case {"$enum": items}:
                 return is_scalar(value) and written(value) in [written(item) for item in items]
             case {"$one-of": items}:
-                return any([judged(item, value, request) for item in items])  # noqa: C419
+                return any([holds(item, value, request) for item in items])  # noqa: C419
             case {"$not": inner}:
-                return not judged(inner, value, request)
+                return not holds(inner, value, request)
             case {"$contains": inner}:
-                return isinstance(value, list) and any([judged(inner, item, request) for item in value])  # noqa: C419
+                return isinstance(value, list) and any([holds(inner, item, request) for item in value])  # noqa: C419
             case {"$every": inner}:
-                return isinstance(value, list) and value != [] and all([judged(inner, item, request) for item in value])  # noqa: C419
-        return isinstance(value, dict) and all([judged(p, value.get(name), request) for name, p in pattern.items()])  # noqa: C419
+                return isinstance(value, list) and value != [] and all([holds(inner, item, request) for item in value])  # noqa: C419
+        return isinstance(value, dict) and all([holds(p, value.get(name), request) for name, p in pattern.items()])  # noqa: C419
     if pattern is None or pattern == "nil?":
         return value is None
     if pattern == "present?":
@@ -556,9 +556,9 @@ def judged(pattern, value, request):  # noqa: C901, PLR0911, PLR0912 - the rules
     return written(pattern) == written(value)
 
 
-def decided(pattern, value, request):
+def decide(pattern, value, request):
     try:
-        return judged(pattern, value, request)
+        return holds(pattern, value, request)
     except Undecidable:
         return False
 
@@ -566,10 +566,10 @@ def decided(pattern, value, request):
 @settings(max_examples=150, deadline=None)
 @given(patterns, requests)
 @pytest.mark.slow
-def test_requests_are_judged_by_the_rules(pattern, request):
+def test_requests_are_evaluated_by_the_documented_rules(pattern, request):
     compiled = compile_pattern(pattern)
 
-    decision = decided(pattern, request, request)
+    decision = decide(pattern, request, request)
     assert compiled.matches(Evaluation(request)) is decision
     assert (compiled.mismatch(Evaluation(request)) is None) is decision
 
@@ -577,7 +577,7 @@ def test_requests_are_judged_by_the_rules(pattern, request):
 @settings(max_examples=100, deadline=None)
 @given(patterns, requests)
 @pytest.mark.slow
-def test_a_request_that_misses_a_condition_does_not_match(pattern, request):
+def test_conditions_are_necessary(pattern, request):
     compiled, evaluation = compile_pattern(pattern), Evaluation(request)
 
     for path, matcher, _ in compiled.conditions:
@@ -589,21 +589,21 @@ def test_a_request_that_misses_a_condition_does_not_match(pattern, request):
 
 @settings(max_examples=100, deadline=None)
 @given(patterns, requests, st.dictionaries(st.sampled_from(NAMES), values))
-def test_a_decision_depends_on_the_names_alone(pattern, request, others):
+def test_a_decision_depends_only_on_the_names(pattern, request, others):
     compiled = compile_pattern(pattern)
-    seen = {name: value for name, value in request.items() if name in compiled.names}
-    unseen = {name: value for name, value in others.items() if name not in compiled.names}
+    read = {name: value for name, value in request.items() if name in compiled.names}
+    unread = {name: value for name, value in others.items() if name not in compiled.names}
 
-    decisions = {compiled.matches(Evaluation(each)) for each in (seen, request, seen | unseen)}
+    decisions = {compiled.matches(Evaluation(each)) for each in (read, request, read | unread)}
     assert len(decisions) == 1
 
 
 @settings(max_examples=100, deadline=None)
 @given(parts, values)
-def test_what_stands_under_a_name_is_judged_by_the_rules(part, value):
+def test_values_are_evaluated_by_the_documented_rules(part, value):
     request = {"a": value}
 
-    assert compile_pattern({"a": part}).matches(Evaluation(request)) is decided(part, value, request)
+    assert compile_pattern({"a": part}).matches(Evaluation(request)) is decide(part, value, request)
 
 
 MARKS = ["$not", "$enum", "$one-of", "$contains", "$every", "$x", "#(", "#a+", "..", ".a.b", "presnt?", "nil?"]
@@ -629,14 +629,14 @@ anything = st.recursive(
 
 @settings(max_examples=150, deadline=None)
 @given(anything)
-def test_whatever_is_compiled_is_a_pattern_or_malformed(data):
+def test_any_data_is_a_pattern_or_malformed(data):
     with contextlib.suppress(MalformedPattern):
         assert isinstance(compile_pattern(data), Pattern)
 
 
 @settings(max_examples=100, deadline=None)
 @given(patterns, st.dictionaries(st.text() | st.sampled_from(NAMES), anything))
-def test_whatever_is_asked_for_is_judged(pattern, request):
+def test_any_request_is_evaluated(pattern, request):
     compiled = compile_pattern(pattern)
 
     assert compiled.matches(Evaluation(request)) is (compiled.mismatch(Evaluation(request)) is None)

@@ -39,8 +39,8 @@ def write(store):
             texts["matcho"] = json.dumps(pattern)
         if link is not None:
             texts["link"] = json.dumps([{"reference": f"Client/{name}"} for name in link])
-        seen = await store.get("AccessPolicy", id_)
-        return await store.replace("AccessPolicy", id_, texts, expected=seen)
+        stored = await store.get("AccessPolicy", id_)
+        return await store.replace("AccessPolicy", id_, texts, expected=stored)
 
     return write
 
@@ -49,55 +49,56 @@ def request(**params):
     return {"request-method": "get", "params": params}
 
 
-async def test_the_first_policy_that_passes_allows(policies, write):
+async def test_the_first_matching_policy_allows(policies, write):
     await write("b", {"params": {"key": "present?"}})
     await write("a", {"params": {"key": "x"}})
     await write("c")
-    rules = await policies.of(TEAM)
+    policy_set = await policies.for_principal(TEAM)
 
-    assert [rules.first_match(request(key=key)) for key in ("x", "y", None)] == ["a", "b", "c"]
+    assert [policy_set.first_match(request(key=key)) for key in ("x", "y", None)] == ["a", "b", "c"]
 
 
 async def test_without_a_policy_nothing_is_allowed(policies):
-    rules = await policies.of(TEAM)
+    policy_set = await policies.for_principal(TEAM)
 
-    assert (rules.first_match(request()), rules.names, rules.mismatches(request())) == (None, frozenset(), {})
+    assert policy_set.first_match(request()) is None
+    assert (policy_set.names, policy_set.mismatches(request())) == (frozenset(), {})
 
 
-async def test_a_caller_has_the_policies_that_link_to_it_and_to_nobody(policies, write):
+async def test_a_client_has_the_policies_with_its_link_and_those_without_a_link(policies, write):
     await write("everybody", {"params": {}, "uri": "x"})
     await write("teams", {"jwt": "present?"}, ["team", "other"])
     await write("others", link=["other"])
 
-    assert [policy.id for policy in (await policies.of(TEAM)).policies] == ["everybody", "teams"]
-    assert [policy.id for policy in (await policies.of(JWT)).policies] == ["everybody"]
-    assert (await policies.of(TEAM)).names == {"params", "uri", "jwt"}
-    assert (await policies.of(JWT)).names == {"params", "uri"}
+    assert [policy.id for policy in (await policies.for_principal(TEAM)).policies] == ["everybody", "teams"]
+    assert [policy.id for policy in (await policies.for_principal(JWT)).policies] == ["everybody"]
+    assert (await policies.for_principal(TEAM)).names == {"params", "uri", "jwt"}
+    assert (await policies.for_principal(JWT)).names == {"params", "uri"}
 
 
-async def test_a_caller_without_a_client_is_linked_to_by_none(policies, write):
+async def test_a_principal_without_a_client_has_no_linked_policies(policies, write):
     await write("none", link=["None"])
 
-    assert not (await policies.of(JWT)).policies
+    assert not (await policies.for_principal(JWT)).policies
 
 
-async def test_callers_to_whom_no_policy_links_share_their_rules(policies, write):
+async def test_principals_without_linked_policies_share_a_set(policies, write):
     await write("everybody", {"params": {}})
     await write("teams", link=["team"])
-    rules = [await policies.of(Principal("documented", f"c{n}")) for n in range(100)]
+    sets = [await policies.for_principal(Principal("documented", f"c{n}")) for n in range(100)]
 
-    assert {id(each) for each in rules} == {id(await policies.of(JWT))}
-    assert await policies.of(TEAM) is not rules[0]
+    assert {id(each) for each in sets} == {id(await policies.for_principal(JWT))}
+    assert await policies.for_principal(TEAM) is not sets[0]
 
 
-async def test_a_store_that_is_away_at_the_start_has_its_warning_later(policies, store, write, monkeypatch, caplog):
+async def test_the_warning_is_delayed_while_the_store_is_unavailable(policies, store, write, monkeypatch, caplog):
     await write("old")
-    with monkeypatch.context() as away:
-        away.setattr(store, "all", unavailable)
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "all", unavailable)
         await policies.open()
     before = caplog.messages.copy()
     for _ in range(2):
-        await policies.of(TEAM)
+        await policies.for_principal(TEAM)
         await write("older")
 
     assert before == []
@@ -105,10 +106,10 @@ async def test_a_store_that_is_away_at_the_start_has_its_warning_later(policies,
 
 
 async def unavailable(_):
-    raise StoreUnavailable("away")
+    raise StoreUnavailable("unavailable")
 
 
-async def test_a_long_list_of_policies_is_cut(policies, write, caplog):
+async def test_a_long_list_of_policies_is_truncated(policies, write, caplog):
     for number in range(105):
         await write(f"p{number:03}")
     await policies.open()
@@ -134,18 +135,18 @@ KEYS = ["#^x/", "#x.y", "#[a-z]{2}", "#[a-z/]+y", "#(x|é)[/y]+", "#(?i)X|-", "x
     ),
     st.sampled_from(["x/y", "xzy", "-y", "é", "éy/x", "x/y\udcff", "x/y" * 3000, None]),
 )
-def test_the_order_of_conditions_changes_no_decision(patterns, key):
-    listed = [
+def test_prefilters_change_no_decision(patterns, key):
+    policies = [
         AccessPolicy(id=str(number), engine="matcho", pattern=compile_pattern(pattern))
         for number, pattern in enumerate(patterns)
     ]
     asked = request(account="a", key=key)
-    first = next((policy.id for policy in listed if policy.pattern.matches(Evaluation(asked))), None)
+    first = next((policy.id for policy in policies if policy.pattern.matches(Evaluation(asked))), None)
 
-    assert PolicySet(listed).first_match(asked) == first
+    assert PolicySet(policies).first_match(asked) == first
 
 
-def test_a_text_without_the_plain_text_of_a_regex_is_not_searched():
+def test_a_text_without_the_required_text_of_a_regex_is_not_searched():
     policies = [
         AccessPolicy(
             id=str(number), engine="matcho", pattern=compile_pattern({"params": {"key": f"#[a-z]+-{number}/"}})
@@ -154,26 +155,26 @@ def test_a_text_without_the_plain_text_of_a_regex_is_not_searched():
     ]
     text = "a" * 1000
 
-    # All of them together could not search so much.
+    # If all were searched, the text would exceed the limit.
     assert PolicySet(policies).first_match(request(key=f"{text}-0/")) is None
     assert PolicySet(policies).first_match(request(key=f"{text}-1500/")) == "1500"
 
 
-async def test_mismatches_tell_of_each_policy_why(policies, write):
+async def test_mismatches_explain_each_policy(policies, write):
     await write("a", {"params": {"key": "x"}})
     await write("b", {"params": {"account": "y"}})
 
-    assert (await policies.of(TEAM)).mismatches(request(key="z", account="z")) == {
+    assert (await policies.for_principal(TEAM)).mismatches(request(key="z", account="z")) == {
         "a": "params.key is not x",
         "b": "params.account is not y",
     }
 
 
-@pytest.mark.parametrize("change", ["made", "changed", "deleted", "linked away"])
-async def test_a_change_counts_at_once(policies, store, write, change):
+@pytest.mark.parametrize("change", ["created", "changed", "deleted", "linked away"])
+async def test_a_change_takes_effect_immediately(policies, store, write, change):
     first = await write("a", {"params": {"key": "x"}})
-    before = [(await policies.of(TEAM)).first_match(request(key=key)) for key in "xy"]
-    if change == "made":
+    before = [(await policies.for_principal(TEAM)).first_match(request(key=key)) for key in "xy"]
+    if change == "created":
         await write("b", {"params": {"key": "y"}})
     elif change == "changed":
         await write("a", {"params": {"key": "y"}})
@@ -181,17 +182,17 @@ async def test_a_change_counts_at_once(policies, store, write, change):
         await store.remove(first)
     else:
         await write("a", {"params": {"key": "x"}}, ["other"])
-    after = [(await policies.of(TEAM)).first_match(request(key=key)) for key in "xy"]
+    after = [(await policies.for_principal(TEAM)).first_match(request(key=key)) for key in "xy"]
 
     assert before == ["a", None]
-    assert after == {"made": ["a", "b"], "changed": [None, "a"]}.get(change, [None, None])
+    assert after == {"created": ["a", "b"], "changed": [None, "a"]}.get(change, [None, None])
 
 
-async def test_policies_that_have_not_changed_are_not_compiled_again(policies, store, write, monkeypatch):
+async def test_unchanged_policies_are_not_compiled_again(policies, store, write, monkeypatch):
     await write("a", {"params": {"key": "#^x$"}})
-    first = await policies.of(TEAM)
+    first = await policies.for_principal(TEAM)
     monkeypatch.setattr("service.access.types.compile_pattern", None)
-    # Read anew, as from a store without a cache.
+    # Equal resources of another identity, as from a store without a cache.
     (stored,) = await store.all("AccessPolicy")
     again = type(stored)(stored.kind, stored.id, dict(stored.record))
 
@@ -200,7 +201,7 @@ async def test_policies_that_have_not_changed_are_not_compiled_again(policies, s
 
     monkeypatch.setattr(store, "all", read_again)
 
-    assert await policies.of(TEAM) is first
+    assert await policies.for_principal(TEAM) is first
 
 
 @pytest.mark.parametrize(
@@ -218,15 +219,15 @@ async def test_policies_that_have_not_changed_are_not_compiled_again(policies, s
         {"misspelt": "x"},
     ],
 )
-async def test_what_is_no_policy_allows_nothing_and_hides_no_other(policies, write, fields):
+async def test_an_invalid_stored_policy_is_ignored(policies, write, fields):
     await write("broken", **fields)
     await write("whole", {"params": {"key": "x"}})
-    rules = await policies.of(TEAM)
+    policy_set = await policies.for_principal(TEAM)
 
-    assert [policy.id for policy in rules.policies] == ["whole"]
+    assert [policy.id for policy in policy_set.policies] == ["whole"]
 
 
-async def test_a_policy_that_says_what_it_is_counts(policies, write):
+async def test_a_stored_policy_may_have_its_resource_type(policies, write):
     await write("a", resourceType="AccessPolicy", meta="{}")
 
-    assert (await policies.of(TEAM)).first_match(request()) == "a"
+    assert (await policies.for_principal(TEAM)).first_match(request()) == "a"

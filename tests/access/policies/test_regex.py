@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from service.access.policies.evaluation import Evaluation
 from service.access.policies.matchers import regex
-from service.access.policies.regex import MAX_LENGTH, compile_program, compile_regex, is_prefix
+from service.access.policies.regex import MAX_LENGTH, compile_program, compile_regex, is_plain_prefix
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_regex_is_searched(source, text, there):
         ("\ud800", "surrogates"),
     ],
 )
-def test_a_regex_is_refused_with_its_reason_and_without_a_word_on_the_console(source, reason, capfd):
+def test_an_invalid_regex_is_refused_with_a_reason_and_no_output(source, reason, capfd):
     with pytest.raises(ValueError, match=reason):
         compile_program(source)
 
@@ -59,20 +59,20 @@ def test_a_regex_is_refused_with_its_reason_and_without_a_word_on_the_console(so
 
 
 @pytest.mark.parametrize("source", ["(a+)+$", "^(a|a)*$", "(a*)*b", "(.*)*x"])
-def test_a_regex_that_would_backtrack_for_ages_ends(source):
-    # Who backtracks takes longer than there is time.
+def test_a_regex_does_not_backtrack(source):
+    # A backtracking engine would exceed the time limit of the test.
     assert not compile_program(source).find(b"a" * 5000 + b"!")
 
 
-def test_others_run_while_the_engine_searches():
+def test_the_engine_releases_the_interpreter_lock():
     find = compile_program("[^/]{1,255}$").find
 
-    # However long a search is that keeps the interpreter's lock, there are one or two.
+    # A search that keeps the lock leaves one or two turns, however long it is.
     assert any(turns_during(find, b"a" * size + b"/") > 10 for size in (50_000, 200_000, 800_000))
 
 
 def turns_during(find, text):
-    """How many turns this thread has while another one searches."""
+    """Return how often this thread runs while another one searches."""
     started, turns = threading.Event(), 0
 
     def search():
@@ -88,13 +88,13 @@ def turns_during(find, text):
     return turns
 
 
-# Characters of plain text, and of everything that can make it optional.
+# Plain text, and characters that can make it optional.
 SOURCES = st.text(r"ab/-_^$.*+?{}02,|()[]\\i:Q", min_size=1, max_size=8) | st.from_regex(
     r"\^?[ab/]{1,3}([*+?]|\{0,2\}|[.][*])?[ab(|)]{0,3}", fullmatch=True
 )
 TEXTS = st.text("ab/-02^\n", max_size=6) | st.text(st.characters(codec="utf-8"), max_size=6)
 
-# Regular expressions, each with a text that matches.
+# Regular expressions, each with a matching text.
 PARTS = st.text("ab/-2", min_size=1, max_size=3).map(lambda text: (text, text)) | st.sampled_from(
     [
         (".", "é"),
@@ -122,7 +122,7 @@ PARTS = st.text("ab/-2", min_size=1, max_size=3).map(lambda text: (text, text)) 
         ("[[:alpha:](]", "a"),
     ]
 )
-# What is repeated, and how often.
+# Quantifiers, each with an allowed number of repetitions.
 COUNTS = st.sampled_from(
     [
         ("", 1),
@@ -161,19 +161,19 @@ PAIRS = st.lists(st.recursive(PARTS, grouped, max_leaves=8), min_size=1, max_siz
 @settings(max_examples=250)
 @given(SOURCES, TEXTS)
 @pytest.mark.slow
-def test_a_regex_decides_as_the_engine_does(source, rest):
-    decides_as_the_engine(source, rest, source.lstrip("^") + rest, rest + source.lstrip("^"))
+def test_required_texts_change_no_decision_on_any_text(source, rest):
+    assert_same_as_engine(source, rest, source.lstrip("^") + rest, rest + source.lstrip("^"))
 
 
 @settings(max_examples=500)
 @given(st.lists(PAIRS, min_size=1, max_size=2), st.sampled_from(["", "^"]), TEXTS)
 @pytest.mark.slow
-def test_a_regex_finds_what_the_engine_finds(pairs, anchor, rest):
+def test_required_texts_change_no_decision_on_a_match(pairs, anchor, rest):
     source = anchor + "|".join(source for source, _ in pairs)
-    decides_as_the_engine(source, rest, *(found for _, text in pairs for found in (text, text + rest, rest + text)))
+    assert_same_as_engine(source, rest, *(found for _, text in pairs for found in (text, text + rest, rest + text)))
 
 
-def decides_as_the_engine(source, *texts):
+def assert_same_as_engine(source, *texts):
     try:
         reference = compile_program(source).find
     except ValueError:
@@ -185,7 +185,7 @@ def decides_as_the_engine(source, *texts):
 
 
 @pytest.mark.parametrize(
-    ("source", "beginning", "needs"),
+    ("source", "prefix", "required"),
     [
         ("a", "", [("a",)]),
         ("^team-1/", "team-1/", []),
@@ -221,26 +221,26 @@ def decides_as_the_engine(source, *texts):
         ("^", "", []),
     ],
 )
-def test_a_regex_needs_plain_text_that_every_match_holds(source, beginning, needs):
+def test_required_texts_are_extracted(source, prefix, required):
     compiled = compile_regex(source)
 
-    assert (compiled.beginning, list(compiled.needs)) == (beginning, needs)
+    assert (compiled.prefix, list(compiled.required)) == (prefix, required)
 
 
 @pytest.mark.parametrize("source", ["^a", "^a/b-c_1"])
 def test_a_plain_prefix_needs_no_engine(source):
-    assert is_prefix(source)
+    assert is_plain_prefix(source)
     assert compile_regex(source).program is None
 
 
 @pytest.mark.parametrize(
     "source", ["a", "^", "^a$", "^a.b", "^a|b", "^a*", "^a\n", "^é", "a^b", r"^\d", "^" + "a" * MAX_LENGTH]
 )
-def test_anything_more_than_a_prefix_is_for_the_engine(source):
-    assert not is_prefix(source)
+def test_any_other_regex_needs_the_engine(source):
+    assert not is_plain_prefix(source)
 
 
-def test_the_engine_is_imported_when_a_regex_needs_it():
+def test_the_engine_is_imported_when_it_is_needed():
     script = """
 import sys
 from service.access.policies.matcho import compile_pattern
