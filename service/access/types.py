@@ -112,40 +112,30 @@ class GrantTypes(fields.Field[Sequence[str]]):
         return list(dict.fromkeys(value))
 
 
-class Links(fields.Field[Sequence[Mapping[str, str]]]):
-    """A list of references to Clients, as ``{reference: Client/x}`` or ``{id: x, resourceType: Client}``."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Sequence[Mapping[str, str]]:
-        del attr, data, kwargs
-        # An empty list is refused: a policy without a link applies to every principal.
-        if not isinstance(value, list) or not 0 < len(value) <= MAX_LINKS or None in map(linked_client, value):
-            raise ValidationError(
-                f"must be a list of 1 to {MAX_LINKS} references, each {{reference: Client/id}} "
-                "or {id: id, resourceType: Client}; without one, the policy is for every caller"
-            )
-        return value
-
-
-class Matcho(fields.Field[Any]):
-    """A pattern, validated by compiling it with ``max_instructions``."""
-
-    def __init__(self, max_instructions: float) -> None:
-        super().__init__(
-            metadata={"type": "object", "description": "a pattern", "examples": [{"params": {"key": "#^team-a/"}}]}
+def _validate_links(value: Any) -> None:
+    # An empty list is refused: a policy without a link applies to every principal.
+    if not isinstance(value, list) or not 0 < len(value) <= MAX_LINKS or None in map(linked_client, value):
+        raise ValidationError(
+            f"must be a list of 1 to {MAX_LINKS} references, each {{reference: Client/id}} "
+            "or {id: id, resourceType: Client}; without one, the policy is for every caller"
         )
-        self._max_instructions = max_instructions
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
-        del attr, data, kwargs
+
+def _pattern_field(max_instructions: float) -> fields.Raw:
+    """Return a field that validates a pattern by compiling it."""
+
+    def validate(value: Any) -> None:
         try:
-            pattern = compile_pattern(value, max_instructions=self._max_instructions)
+            pattern = compile_pattern(value, max_instructions=max_instructions)
         except MalformedPattern as error:
             raise ValidationError(_messages(error.faults)) from None
         if unknown := sorted(pattern.names - REQUEST_NAMES):
             raise ValidationError(
                 f"has the unknown names {', '.join(unknown)}; a request has {', '.join(sorted(REQUEST_NAMES))}"
             )
-        return value
+
+    examples = [{"params": {"key": "#^team-a/"}}]
+    return fields.Raw(validate=validate, metadata={"type": "object", "description": "a pattern", "examples": examples})
 
 
 def secret_field() -> Text:
@@ -182,15 +172,16 @@ class StoredAccessPolicySchema(ResourceSchema):
     kind = "AccessPolicy"
     id = Text(ID.pattern, ID_RULE, visible=True, required=True, metadata={"examples": ["my-policy"]})
     engine = Text("allow|matcho", "must be allow or matcho", required=True, metadata={"examples": [MATCHO]})
-    matcho = Matcho(inf)
-    link = Links(
+    matcho = _pattern_field(inf)
+    link = fields.Raw(
+        validate=_validate_links,
         metadata={
             "type": "array",
             "minItems": 1,
             "maxItems": MAX_LINKS,
             "items": {"type": "object"},
             "examples": [[{"reference": "Client/my-client"}]],
-        }
+        },
     )
     max_expiration = Number(
         1,
@@ -212,7 +203,7 @@ class StoredAccessPolicySchema(ResourceSchema):
 class AccessPolicySchema(StoredAccessPolicySchema):
     """A rule that allows requests. A request that no policy allows is denied."""
 
-    matcho = Matcho(MAX_INSTRUCTIONS)
+    matcho = _pattern_field(MAX_INSTRUCTIONS)
     conditions = (
         {
             "anyOf": [

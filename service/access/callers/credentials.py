@@ -89,7 +89,8 @@ class CredentialVerifier:
             StoreUnavailable: if the Client cannot be read.
         """
         # The root client must be able to log in while the store is unavailable, and guesses at its secret must count.
-        client = None if id_ == self._root.id else await self._find_client(id_)
+        may_be_stored = id_ != self._root.id and CLIENT.is_id(id_)
+        client: Client | None = await self._repository.find_valid(CLIENT, id_) if may_be_stored else None
         hashes = client.secrets_at(self._clock()) if client else ()
         key = self._cache_key(id_, secret, address)
         verified = self._cache.get(key)
@@ -102,10 +103,6 @@ class CredentialVerifier:
         if verified is not ROOT_CREDENTIAL and (client is None or grant not in client.grant_types):
             raise GrantNotAllowed(grant)
         return verified
-
-    async def _find_client(self, id_: str) -> Client | None:
-        client: Client | None = await self._repository.find_valid(CLIENT, id_) if CLIENT.is_id(id_) else None
-        return client
 
     def _cache_key(self, id_: str, secret: str, address: str) -> bytes:
         # With the network in the key, a guesser elsewhere learns nothing from cache hits.

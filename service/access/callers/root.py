@@ -46,7 +46,8 @@ class RootTokens:
         self._root = root
         self._seconds = min(seconds, MAX_SECONDS)
         self._clock = clock
-        self._deriving: asyncio.Task[bytes] | None = None
+        self._lock = asyncio.Lock()
+        self._derived: bytes | None = None
 
     async def issue(self) -> tuple[str, int]:
         """Return a new token and its lifetime in seconds."""
@@ -66,22 +67,17 @@ class RootTokens:
         return self._clock() * 1000 < expires_at
 
     async def _key(self) -> bytes:
-        # Derived once by each process that issues or verifies a root token.
-        if self._deriving is None or _has_failed(self._deriving):
-            self._deriving = asyncio.create_task(asyncio.to_thread(self._derive))
-        return await asyncio.shield(self._deriving)
-
-    def _derive(self) -> bytes:
-        return derive_key(self._root.secret, f"s3-signer root tokens of {self._root.id}")
+        # Derived once, by a process that issues or verifies a root token.
+        async with self._lock:
+            if self._derived is None:
+                purpose = f"s3-signer root tokens of {self._root.id}"
+                self._derived = await asyncio.to_thread(derive_key, self._root.secret, purpose)
+            return self._derived
 
 
 def is_root_token(token: str) -> bool:
     """Return whether a token has the prefix of root tokens."""
     return token.startswith(PREFIX)
-
-
-def _has_failed(task: "asyncio.Task[bytes]") -> bool:
-    return task.done() and (task.cancelled() or task.exception() is not None)
 
 
 def _sign(key: bytes, payload: str) -> str:

@@ -42,13 +42,6 @@ class InvalidToken(Unauthenticated):
         super().__init__(f"The token is not trusted: {reason}")
 
 
-class Header(NamedTuple):
-    """The header of a token whose signature is not verified yet."""
-
-    alg: str
-    kid: str | None
-
-
 class VerifiedToken(NamedTuple):
     """The claims of a token that a key of ``generation`` verified. It expires at ``exp``."""
 
@@ -109,11 +102,11 @@ class JwtVerifier:
             raise InvalidToken("the token is not a JWT")
         signed, _, signature = token.rpartition(".")
         encoded_header, _, payload = signed.partition(".")
-        header = _header(_decode(encoded_header))
-        key = _matching_key(await self._keys.find(header.kid), header)
+        alg, kid = _algorithm_and_key_id(_json_object(_decode(encoded_header)))
+        key = _matching_key(await self._keys.find(kid), alg)
         # The generation of this key: read before the next await.
         generation = self._keys.generation
-        if not _VERIFIERS[header.alg].verify(signed.encode(), key.key, _decode(signature)):
+        if not _VERIFIERS[alg].verify(signed.encode(), key.key, _decode(signature)):
             raise InvalidToken("the token's signature is wrong")
         claims = _json_object(_decode(payload))
         return VerifiedToken(claims, self._validate(claims), generation)
@@ -149,8 +142,7 @@ def _decode(part: str) -> bytes:
     raise InvalidToken("the token is not a JWT")
 
 
-def _header(document: bytes) -> Header:
-    header = _json_object(document)
+def _algorithm_and_key_id(header: Mapping[str, Any]) -> tuple[str, str | None]:
     alg, kid, typ = header.get("alg"), header.get("kid"), header.get("typ", "JWT")
     if not isinstance(alg, str) or alg not in ALGORITHMS:
         raise InvalidToken("the token's algorithm is not allowed")
@@ -161,11 +153,11 @@ def _header(document: bytes) -> Header:
         raise InvalidToken("the token's kid is not a string")
     if not isinstance(typ, str) or typ.lower().removeprefix("application/") not in TYPES:
         raise InvalidToken("the token is of another type")
-    return Header(alg, kid)
+    return alg, kid
 
 
-def _matching_key(keys: Sequence[PublicKey], header: Header) -> PublicKey:
-    matching = [key for key in keys if header.alg in key.algorithms]
+def _matching_key(keys: Sequence[PublicKey], alg: str) -> PublicKey:
+    matching = [key for key in keys if alg in key.algorithms]
     if len(matching) > 1:
         raise InvalidToken("the token matches several keys of the issuer")
     if not matching:

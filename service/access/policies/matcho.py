@@ -52,6 +52,7 @@ _INSTRUCTIONS_RULE = (
     "and what is repeated counts each time"
 )
 _REFERENCE_RULE = "a path: names of A-Z a-z 0-9 - _ /, each after a dot"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _REFERENCE = re.compile(r"(\.[A-Za-z0-9_/-]+)+")
 _WORDS = {"present?": matchers.PRESENT, "nil?": matchers.NIL, "not-blank?": matchers.NOT_BLANK}
 
@@ -270,9 +271,5 @@ def _operators(pattern: Mapping[Any, object]) -> list[str]:
 
 
 def _is_unicode(text: str) -> bool:
-    """Return whether the text can be encoded: it has no lone surrogate."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    """Return whether the text has no lone surrogate, which cannot be encoded."""
+    return not _SURROGATE.search(text)

@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from math import inf
 from typing import Any, NamedTuple
 
@@ -81,10 +82,8 @@ class Policies:
 
         If the store is unavailable, the first request that reaches it logs the warning.
         """
-        try:
+        with suppress(StoreUnavailable):
             self._update(await self._repository.all(ACCESS_POLICY))
-        except StoreUnavailable:
-            return
 
     async def for_principal(self, principal: Principal) -> PolicySet:
         """Return the policies of a principal. Raises StoreUnavailable."""
