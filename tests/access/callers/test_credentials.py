@@ -368,7 +368,7 @@ async def test_a_known_client_logs_in_from_an_address_at_its_limit(authenticator
     await outcome(authenticator, basic("team", SECRET))
     for n in range(MAX_OF_ADDRESS):
         await outcome(authenticator, basic(f"other-{n}", "x"))
-    # A cache hit for the old secret would not be limited anyway.
+    # The new secret is not cached.
     await write(secret="another secret, longer")
 
     assert await outcome(authenticator, basic("stranger", "x")) == "Throttled"

@@ -1,33 +1,15 @@
 import hashlib
 
 import pytest
-from support.hashes import make_cheap, scrypt_text
+from support.hashes import scrypt_text
+from support.logins import SECRET
 
 from service.access.callers.tokens import TOKEN_LENGTH, AccessTokens
 from service.access.types import CLIENT
 from service.errors import Invalid, TokenOfAnotherClient, Unauthenticated
-from service.resources.repository import Repository
 from service.resources.schemas import ParsedBody
-from service.resources.secrets.codec import SecretCodec
-from service.resources.secrets.encryption import Encryptor
-from service.resources.secrets.hashing import Hasher
-from service.stores.store import EmbeddedStore
 
-SECRET = "hush, sixteen letters"
 GRANTS = ["client_credentials"]
-
-
-@pytest.fixture
-def store():
-    return EmbeddedStore()
-
-
-@pytest.fixture
-def repository(store, monkeypatch):
-    make_cheap(monkeypatch)
-    hasher = Hasher()
-    yield Repository(store, SecretCodec(Encryptor(), hasher))
-    hasher.close()
 
 
 @pytest.fixture
