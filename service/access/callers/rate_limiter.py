@@ -71,9 +71,11 @@ class LoginRateLimiter:
         for key, limit, window in attempt:
             window.failures -= 1
             if self._full.get(key) is window and window.failures < limit:
-                self._counting[key] = self._full.pop(key)
+                # The window may end at any moment, so this must not require the entry.
+                self._full.pop(key, None)
+                self._counting[key] = window
             if self._counting.get(key) is window and not window.failures:
-                del self._counting[key]
+                self._counting.pop(key, None)
 
     def remember(self, client: str, address: str) -> None:
         """Note a successful login of a client from an address."""

@@ -150,6 +150,18 @@ def test_a_refund_lifts_the_limit(limiter):
     assert (bool(before), retry_after(limiter)) == (True, None)
 
 
+@pytest.mark.parametrize("failures", [1, MAX_OF_PAIR])
+@pytest.mark.parametrize("reads", range(1, 9))
+def test_a_window_may_end_during_a_refund(failures, reads):
+    times = [1000.0]
+    limiter = LoginRateLimiter(lambda: times.pop(0) if len(times) > 1 else times[0])
+    attempts = [limiter.acquire("a", "here") for _ in range(failures)]
+    times[:] = [1059.9] * reads + [1060.0]
+    limiter.refund(attempts[0])
+
+    assert retry_after(limiter) is None
+
+
 def test_a_counter_at_its_limit_expires_with_its_window(limiter, clock):
     fail(limiter, MAX_OF_PAIR)
     clock.now += WINDOW_SECONDS
