@@ -1,6 +1,7 @@
 """Patterns that restrict nothing. A policy without conditions must use the engine ``allow`` instead. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 from service.access.policies.matchers import join_path
 from service.access.policies.matcho import PatternFault
@@ -20,7 +21,7 @@ def unrestricted_faults(pattern: object) -> Sequence[PatternFault]:
     """
     if empty := [PatternFault(path, _EMPTY) for path in _empty_mappings(pattern, "")]:
         return empty
-    return [PatternFault("", _UNRESTRICTED)] if _of_request(pattern) else []
+    return [PatternFault("", _UNRESTRICTED)] if _decide(pattern, _decide_request) else []
 
 
 def _empty_mappings(pattern: object, path: str) -> Iterator[str]:
@@ -34,20 +35,28 @@ def _empty_mappings(pattern: object, path: str) -> Iterator[str]:
             yield from _empty_mappings(part, join_path(path, index))
 
 
-def _of_request(pattern: object) -> bool | None:
-    """Return True if the pattern matches every request, False if none, and None if it depends on the request."""
+def _decide(pattern: object, decide_operand: Callable[[object], bool | None]) -> bool | None:
+    """Return True if every request matches, False if none does, and None if it depends on the request."""
     match pattern:
         case {"$not": inner}:
-            return _not(_of_request(inner))
+            decision = _decide(inner, decide_operand)
+            return None if decision is None else not decision
         case {"$one-of": [*choices]}:
-            return _any([_of_request(choice) for choice in choices])
-        case Mapping():
-            return _all([_of_part(part, name) if name in _PRESENT else None for name, part in pattern.items()])
-    return None
+            decisions = [_decide(choice, decide_operand) for choice in choices]
+            return True if True in decisions else None if None in decisions else False
+    return decide_operand(pattern)
 
 
-def _of_part(pattern: object, name: str) -> bool | None:
-    """Return the same for a pattern of a part that every request has."""
+def _decide_request(pattern: object) -> bool | None:
+    if not isinstance(pattern, Mapping):
+        return None
+    decisions = [
+        _decide(part, partial(_decide_part, name)) if name in _PRESENT else None for name, part in pattern.items()
+    ]
+    return False if False in decisions else None if None in decisions else True
+
+
+def _decide_part(name: str, pattern: object) -> bool | None:
     match pattern:
         case "present?":
             return True
@@ -55,20 +64,4 @@ def _of_part(pattern: object, name: str) -> bool | None:
             return False
         case "not-blank?":
             return name in _TEXTS
-        case {"$not": inner}:
-            return _not(_of_part(inner, name))
-        case {"$one-of": [*choices]}:
-            return _any([_of_part(choice, name) for choice in choices])
     return None
-
-
-def _not(decision: bool | None) -> bool | None:  # noqa: FBT001 - a decision of three values
-    return None if decision is None else not decision
-
-
-def _any(decisions: Sequence[bool | None]) -> bool | None:
-    return True if True in decisions else None if None in decisions else False
-
-
-def _all(decisions: Sequence[bool | None]) -> bool | None:
-    return False if False in decisions else None if None in decisions else True
