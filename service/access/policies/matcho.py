@@ -13,7 +13,7 @@ null, ``nil?``        nil
 ``.path.to``          a scalar equal to the request's at this path
 ``$enum: […]``        one of these scalars, which may begin with # or . or end in ?
 ``$one-of: […]``      one of these patterns
-``$not: …``           a value that does not match, or nil: ``jwt: {$not: {sub: eve}}`` allows requests without jwt
+``$not: …``           anything that does not match: ``jwt: {$not: {sub: eve}}`` also matches a request without jwt
 ``$contains: …``      a list with an element that matches
 ``$every: …``         a list of elements that all match, at least one
 ===================== ==============================================================================================
@@ -51,7 +51,9 @@ _INSTRUCTIONS_RULE = (
     f"must be a smaller regular expression: those of a pattern have at most {MAX_INSTRUCTIONS} instructions together, "
     "and what is repeated counts each time"
 )
-_REFERENCE_RULE = "a path: names of A-Z a-z 0-9 - _ /, each after a dot"
+_REFERENCE_RULE = (
+    "must be a path: names of A-Z a-z 0-9 - _ /, each after a dot, if it begins with a dot; $enum takes other text"
+)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _REFERENCE = re.compile(r"(\.[A-Za-z0-9_/-]+)+")
 _WORDS = {"present?": matchers.PRESENT, "nil?": matchers.NIL, "not-blank?": matchers.NOT_BLANK}
@@ -235,14 +237,18 @@ class _Compiler:
 
     def _reference(self, reference: str, path: str) -> Matcher:
         if not _REFERENCE.fullmatch(reference):
-            return self._reject(path, f"must be {_REFERENCE_RULE}, if it begins with a dot; $enum takes other text")
+            return self._reject(path, _REFERENCE_RULE)
         names = tuple(reference[1:].split("."))
         self.names.add(names[0])
         return matchers.equals_path(names)
 
     def _regex(self, source: str, path: str) -> Matcher:
-        if not is_plain_prefix(source) and (problem := self._count_regex()):
-            return self._reject(path, problem)
+        if not is_plain_prefix(source):
+            self._regexes += 1
+            if self._regexes > MAX_REGEXES:
+                return self._reject(path, f"must not be a regular expression: a pattern has at most {MAX_REGEXES}")
+            if self._instructions_left < 0:
+                return self._reject(path, _INSTRUCTIONS_RULE)
         try:
             regex = compile_regex(source)
         except ValueError as error:
@@ -253,13 +259,6 @@ class _Compiler:
             if self._instructions_left < 0:
                 return self._reject(path, _INSTRUCTIONS_RULE)
         return matchers.regex(regex, path)
-
-    def _count_regex(self) -> str | None:
-        """Count a regular expression that needs the engine. Return the problem if there are too many."""
-        self._regexes += 1
-        if self._regexes > MAX_REGEXES:
-            return f"must not be a regular expression: a pattern has at most {MAX_REGEXES}"
-        return _INSTRUCTIONS_RULE if self._instructions_left < 0 else None
 
     def _reject(self, path: str, problem: str) -> Matcher:
         self.faults.append(PatternFault(path, problem))
