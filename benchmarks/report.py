@@ -25,33 +25,32 @@ INTRODUCTION = """\
 
 Made by `make bench`, or `python -m benchmarks`; not written by hand.
 
-Absolute figures depend on the machine, so each is compared with a figure measured beside it in the same run. Both
-sides take turns, of a fifth of a second under load, because a shared machine changes its pace from second to second.
-Where a bar is near, both sides are started several times; the table shows medians over the starts.
+Absolute figures depend on the machine, so each figure is compared with one measured in the same run. Both sides run
+in turns of a fifth of a second under load, because the speed of a shared machine changes from second to second. If a
+figure is near its bar, both sides are started several times. The table shows medians over the starts.
 
-CPU is the user and system time of the server's processes over the requests that they served. wrk sends the requests
-over 32 connections, kept alive unless a row says otherwise. The service runs as it ships, with default settings
-unless a row says otherwise. Each signed URL is compared with aiobotocore's before the clock starts. Any answer but
-2xx fails the run.
+CPU is the user and system time of the server's processes, divided by the number of requests. wrk sends the requests
+over 32 connections. The connections are kept alive and the service has default settings, unless a row says otherwise.
+Before the measurement, each signed URL is compared with aiobotocore's. Any answer other than 2xx fails the run.
 
-The bare handler is one in an aiohttp application with one middleware. It gets the same requests as the service, on a
-route with the same variables, and answers a constant of the same size with as many headers. Until November 2026 it
-answered `/`, which takes aiohttp some 9 % less.
+The bare handler is a handler in an aiohttp application with one middleware. It gets the same requests as the service,
+on a route with the same variables. It answers a constant of the same size, with the same number of headers. Until
+November 2026 it answered `/`, which takes aiohttp about 9 % less.
 
 wrk cannot send requests over unix sockets, so a generator of our own (benchmarks/steady.py) loads both sides of that
 row.
 
-The longest hold of the event loop is the time that the slowest of small requests takes beside a large one. They are
-sent one after another over a connection of their own. What such a request takes undisturbed is shown beside it.
+The longest hold of the event loop is the duration of the slowest small request beside a large one. The small requests
+are sent one after another over a separate connection. The duration without the large request is shown beside it.
 
-Two workers have a core each where there are four. On fewer cores they take turns as well. Without turns, the figure
-would show how fast a core's caches are filled again: two bare handlers on one core take 13 to 20 % more CPU than one.
+With four or more cores, two workers have a core each. On fewer cores they run in turns as well. Without turns, the
+figure would mostly measure cold caches: two bare handlers on one core take 13 to 20 % more CPU than one.
 
-p50 and p99 are measured by hey, at 70 % of the peak that wrk has found just before. Its workers send in step, so an
-answer waits for others of the same step; a bare handler shows about the same ratio.
+hey measures p50 and p99, at 70 % of the peak that wrk has found just before. The workers of hey send at the same time,
+so an answer waits for others; a bare handler shows about the same ratio.
 
-Beside hostile clients, hey holds a fixed rate over 8 connections. Halves of 400 bodies have arrived by then, and
-eight more connections send forms of 8 KiB that take long to read, each as soon as the last one is answered.
+Beside hostile clients, hey holds a fixed rate over 8 connections. Halves of 400 bodies have arrived by then. Eight more
+connections send forms of 8 KiB that take long to read, one after another.
 """
 
 

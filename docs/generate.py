@@ -1,4 +1,4 @@
-"""Writes the reference pages that are made from declarations; a test holds that they are up to date."""
+"""Write the reference pages from the declarations in the code. A test checks that they are up to date."""
 
 from pathlib import Path
 
@@ -12,10 +12,11 @@ CONFIGURATION = """\
 
 Made by `make docs` from `service/settings/settings.py`.
 
-Settings are environment variables; one that is empty or blank counts as not set. A wrong value stops the start with
-one line that names it; a `SIGNER_*` variable that is none of these is a warning in the log. A setting that may hold a
-secret can be read from a file instead: the variable with `_FILE` behind its name says which. Such a file must not be
-empty.
+Settings are environment variables. An empty or blank variable counts as not set. If a value is wrong, the service does
+not start, and prints one line that names the variable. An unknown `SIGNER_*` variable is a warning in the log.
+
+A secret can be read from a file instead. The table names a `_FILE` variable for each such setting; set it to the path
+of the file. The file must not be empty.
 
 | variable | default | meaning |
 | --- | --- | --- |
@@ -25,13 +26,13 @@ empty.
 STORE_URLS = """
 ## URL of a Redis
 
-`redis://user:password@host:port/db`, where user, password, port and db may be left out. `rediss://` is the same over
+The URL is `redis://user:password@host:port/db`. User, password, port and db are optional. `rediss://` is the same over
 TLS, and `unix://user:password@/run/redis.sock?db=0` is a socket. In a user or password, write `: / ? # [ ] @ %` as
-`%3A %2F %3F %23 %5B %5D %40 %25`. A password without a user has its colon: `redis://:password@host`. The default port
+`%3A %2F %3F %23 %5B %5D %40 %25`. A password without a user needs its colon: `redis://:password@host`. The default port
 is 6379, and the default database is 0.
 
-Options follow a `?`, with `&` between them, and mean what redis-py says of them. Any other option stops the start, and
-so does a certificate file that cannot be loaded. The service sets options for timeouts and pools itself.
+Options follow a `?`, with `&` between them, and have the same meaning as in redis-py. With any other option, or with a
+certificate file that cannot be loaded, the service does not start. It sets options for timeouts and pools itself.
 
 | option | value |
 | --- | --- |
@@ -39,7 +40,7 @@ so does a certificate file that cannot be loaded. The service sets options for t
 
 
 def configuration() -> str:
-    """The page on settings."""
+    """Return the page on settings."""
     rows = []
     for variable, (_, declaration) in settings.declarations().items():
         default = f"`{declaration.default}`" if declaration.default else ""
@@ -51,7 +52,7 @@ def configuration() -> str:
 def _store_urls() -> str:
     options = {**store_url.OPTIONS, **store_url.TCP_OPTIONS, **store_url.TLS_OPTIONS}
     notes = dict.fromkeys(store_url.TCP_OPTIONS, "not for `unix://`") | dict.fromkeys(
-        store_url.TLS_OPTIONS, "for `rediss://` alone"
+        store_url.TLS_OPTIONS, "only for `rediss://`"
     )
     rows = [
         f"| `{name}` | {'; '.join(filter(None, (rule, notes.get(name))))} |\n" for name, (_, rule) in options.items()
@@ -64,10 +65,9 @@ METRICS = """\
 
 Made by `make docs` from `service/telemetry/metrics.py`.
 
-`GET /metrics` answers in Prometheus' text format, or in OpenMetrics where `Accept` asks for it, with the sums over all
-worker processes; what the others have counted is told a tenth of a second later. With `SIGNER_OPS_PORT` it is on that
-port alone. A worker that is started anew counts on where the one before it ended. What the HTTP parser itself refuses
-is not counted.
+`GET /metrics` answers in the text format of Prometheus, or in OpenMetrics if `Accept` requests it. It has the sums over
+all worker processes; the counts of other workers lag by 0.1 seconds. With `SIGNER_OPS_PORT` it is only on that port. A
+restarted worker continues the counts of its predecessor. Requests that the HTTP parser refuses are not counted.
 
 | metric | kind | meaning | labels |
 | --- | --- | --- | --- |
@@ -75,7 +75,7 @@ is not counted.
 
 
 def metrics_page() -> str:
-    """The page on metrics."""
+    """Return the page on metrics."""
     rows = []
     for family in metrics.TABLE:
         labels = "; ".join(f"`{name}`: {meaning}" for name, meaning in family.labels.items())
