@@ -33,7 +33,7 @@ test-heavy: $(STAMP) ## the tests that need tools or minutes: S3 servers, a brow
 coverage: $(STAMP) ## the tests of make test, with branch coverage, which takes half as long again
 	@$(PYTEST) -m "not heavy" --cov --cov-report=term --cov-fail-under=95 $(PYTEST_ARGS)
 
-lint: $(STAMP) ## style, imports between the rooms
+lint: $(STAMP) ## style, and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
