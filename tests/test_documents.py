@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -36,6 +37,8 @@ def test_a_generated_page_is_what_the_declarations_say(page):
     made = subprocess.run(
         [sys.executable, "-c", f"import generate; print(generate.PAGES[{page!r}](), end='')"],
         cwd=ROOT / "docs",
+        # The package beside these pages, also in a second working copy.
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=True,
@@ -66,6 +69,25 @@ def test_links_between_the_documents_lead_somewhere():
         for page in pages
         for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
         if "://" not in link and not (page.parent / link).exists()
+    ]
+
+    assert broken == []
+
+
+def headings(page):
+    """The anchors of a page's headings, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in re.findall("(?m)^#+ (.+)$", text)}
+
+
+def test_links_to_a_heading_name_one_that_exists():
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+
+    broken = [
+        f"{page.name}: {file}#{anchor}"
+        for page in pages
+        for file, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text(encoding="utf-8"))
+        if anchor not in headings(page.parent / file if file else page)
     ]
 
     assert broken == []
