@@ -28,7 +28,8 @@ from service.resources.secrets.hashing import Hasher
 from service.resources.types import AWS_ACCOUNT
 from service.settings.settings import Settings, SettingsError, load
 from service.signing.presigner import Presigner
-from service.stores.store import EmbeddedStore, Store
+from service.stores.memory import EmbeddedStore
+from service.stores.store import Store
 from service.telemetry import metrics
 from service.telemetry.audit import AuditLog
 from service.web import access_log

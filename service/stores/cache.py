@@ -184,13 +184,13 @@ class CachedStore:
         self._listed.clear()
         self._readings.clear()
 
-    def moved(self, run_id: str | None) -> None:
+    def server_changed(self, run_id: str | None) -> None:
         self._tracker.expect(run_id)
 
     def mismatched(self) -> None:
         self._inner.recheck_server()
 
-    def relisted(self, kind: str) -> None:
+    def listing_changed(self, kind: str) -> None:
         self._drop(_key(kind, ALL))
 
     async def _find(self, key: str) -> Any:

@@ -60,7 +60,8 @@ class Index:
 
     The two cannot be written at once (in a Cluster they live on different nodes), so a writer comes here after the
     hash, and before a new one as well. A crash in between, or an operator's ``redis-cli``, leaves the two out of step.
-    A scan repairs that. No listing waits long for one, so ``relisted`` is called with the kind that it has changed.
+    A scan repairs that. No listing waits long for one, so ``listing_changed`` is called with the
+    kind that it has changed.
     """
 
     def __init__(self, client: Redis, reach: CircuitBreaker, prefix: str) -> None:
@@ -68,7 +69,7 @@ class Index:
         self._reach = reach
         self._prefix = prefix
         self._repairs: dict[str, Repairs] = defaultdict(Repairs)
-        self.relisted: Callable[[str], None] = lambda _: None
+        self.listing_changed: Callable[[str], None] = lambda _: None
 
     async def put(self, kind: str, ids: Sequence[str]) -> None:
         """Add ids whose hashes are written. Never fails: the write stands whether it is listed yet or not."""
@@ -146,7 +147,7 @@ class Index:
             except StoreUnavailable as error:
                 repairs.failure = error
                 # A listing made meanwhile may lack what the scan would have found.
-                self.relisted(kind)
+                self.listing_changed(kind)
                 return
             repairs.took, repairs.finished = monotonic() - began, True
             if not repairs.outdated:
@@ -169,7 +170,7 @@ class Index:
                 changed |= await self._drop_vanished(kind)
         finally:
             if changed:
-                self.relisted(kind)
+                self.listing_changed(kind)
 
     async def _add_missing(self, kind: str, ids: Sequence[str]) -> bool:
         """Whether any was missing."""

@@ -129,8 +129,8 @@ class RedisStore:
         return await self._reach.reached_within(seconds)
 
     def listen(self, listener: StoreListener) -> None:
-        self._reach.moved = listener.moved
-        self._index.relisted = listener.relisted
+        self._reach.server_changed = listener.server_changed
+        self._index.listing_changed = listener.listing_changed
 
     def recheck_server(self) -> None:
         self._reach.recheck_server()

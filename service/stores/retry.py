@@ -58,8 +58,8 @@ class CircuitBreaker:
     It reads keys that begin with ``key``.
 
     ``arrivals`` notes where the connections of ``pool`` and ``probe`` end. When a new one ends at another server than
-    those before, all of them are made anew. ``moved`` is called with "" before that, and after it with the run id, or
-    None where the user may not ask.
+    those before, all of them are made anew. ``server_changed`` is called with "" before that, and
+    after it with the run id, or None where the user may not ask.
     """
 
     def __init__(self, pool: ConnectionPool, probe: Redis, name: str, key: str, arrivals: Arrivals) -> None:
@@ -69,7 +69,7 @@ class CircuitBreaker:
         self._key = key
         self._arrivals = arrivals
         arrivals.on_change = self._on_arrival
-        self.moved: Callable[[str | None], None] = lambda _: None
+        self.server_changed: Callable[[str | None], None] = lambda _: None
         self._run_id: str | None = None
         """The server at which all connections are known to end."""
 
@@ -234,7 +234,7 @@ class CircuitBreaker:
         if server.run_id is None or server.run_id != self._run_id:
             await reconnect(self._pool)
             self._run_id = server.run_id
-            self.moved(server.run_id)
+            self.server_changed(server.run_id)
         return server
 
     async def _look_as_before(self) -> Server | None:
@@ -249,7 +249,7 @@ class CircuitBreaker:
         self._suspicion.set()
         if self._run_id is not None:
             # Other connections end at another server: nothing that was read is known to be true.
-            self.moved("")
+            self.server_changed("")
 
     def _note(self, server: Server) -> None:
         known = self.warnings()

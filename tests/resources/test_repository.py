@@ -15,8 +15,9 @@ from service.resources.secrets.codec import SecretCodec
 from service.resources.secrets.encryption import Encryptor
 from service.resources.secrets.hashing import Hasher
 from service.resources.types import AWS_ACCOUNT
+from service.stores.memory import EmbeddedStore
 from service.stores.record import Resource, compose
-from service.stores.store import EmbeddedStore, utc_now
+from service.stores.store import utc_now
 
 
 class RacyStore(EmbeddedStore):

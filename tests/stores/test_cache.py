@@ -7,7 +7,8 @@ import pytest
 
 from service.errors import StoreUnavailable
 from service.stores.cache import ALL, HASTE_SECONDS, CachedStore
-from service.stores.store import EmbeddedStore, NothingWritten
+from service.stores.memory import EmbeddedStore
+from service.stores.store import NothingWritten
 from service.stores.tracking import OFF, Watch
 from service.telemetry.metrics import CACHE_HITS, CACHE_INVALIDATIONS, CACHE_MISSES
 
@@ -530,7 +531,7 @@ async def test_in_an_outage_a_reader_that_goes_away_does_not_end_the_read_of_oth
 
 
 async def test_the_tracker_follows_the_store_to_another_server(cache, inner, tracker):
-    inner.listener.moved("run id")
+    inner.listener.server_changed("run id")
 
     assert tracker.expected == "run id"
 
@@ -544,7 +545,7 @@ async def test_the_store_is_looked_for_anew_when_the_tracker_ends_elsewhere(cach
 async def test_a_listing_that_an_index_has_repaired_is_read_again(cache, inner, write):
     await ids_of_all(cache)
     await write("one", told=False)
-    inner.listener.relisted(KIND)
+    inner.listener.listing_changed(KIND)
 
     assert await ids_of_all(cache) == "a"
 
@@ -553,7 +554,7 @@ async def test_a_listing_under_way_while_an_index_is_repaired_is_not_kept(cache,
     inner.hold()
     early = await begun(ids_of_all(cache))
     await write("one", told=False)
-    inner.listener.relisted(KIND)
+    inner.listener.listing_changed(KIND)
     inner.release()
 
     assert (await early, await ids_of_all(cache)) == ("", "a")

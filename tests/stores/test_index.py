@@ -309,14 +309,14 @@ class TestWithinARest:
     @pytest.mark.parametrize("command", ["scan", "zadd"])
     @pytest.mark.usefixtures("hasty")
     async def test_a_repair_that_breaks_off_leaves_no_cached_listing(self, store, operator, monkeypatch, command):
-        relisted = []
-        store._index.relisted = relisted.append
+        listing_changed = []
+        store._index.listing_changed = listing_changed.append
         await operator.hset("AwsAccount:b", "id", "b")
         monkeypatch.setattr(store._client, command, unreachable)
         await self.ids(store, None)
         await asyncio.wait({store._index._repairs["AwsAccount"].task})
 
-        assert relisted == ["AwsAccount"]
+        assert listing_changed == ["AwsAccount"]
 
     async def test_after_an_entry_that_could_not_be_made_the_next_listing_is_right(self, store, monkeypatch):
         with monkeypatch.context() as patch:
@@ -334,18 +334,18 @@ class TestWithinARest:
 
     @pytest.mark.usefixtures("hasty")
     async def test_a_listing_does_not_wait_for_a_long_scan_and_is_right_after_it(self, store, operator, held_scan):
-        relisted = []
-        store._index.relisted = relisted.append
+        listing_changed = []
+        store._index.listing_changed = listing_changed.append
         await operator.rename("AwsAccount:a", "AwsAccount:b")
         async with asyncio.timeout(HANG_SECONDS):
             known = [await self.ids(store, changed) for changed in (None, (), {"b"})]
-        before = list(relisted)
+        before = list(listing_changed)
         held_scan.set()
         await asyncio.wait({store._index._repairs["AwsAccount"].task})
 
         assert known == [[], [], ["b"]]
         assert before == []
-        assert relisted == ["AwsAccount"]
+        assert listing_changed == ["AwsAccount"]
         assert await listed(store) == ["b"]
 
     @pytest.mark.usefixtures("hasty", "store")

@@ -1,4 +1,4 @@
-"""What every store promises, whichever it is."""
+"""The contract of every store."""
 
 import asyncio
 import random
@@ -8,8 +8,9 @@ import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
 
 from service.stores.cache import CachedStore
+from service.stores.memory import EmbeddedStore
 from service.stores.redis import RedisStore
-from service.stores.store import EmbeddedStore, Page
+from service.stores.store import Page
 from service.stores.tracking import Tracker
 
 
@@ -43,28 +44,28 @@ async def listed(store, **page):
     return [resource.id for resource in (await store.page("AwsAccount", **page)).resources]
 
 
-async def test_what_is_stored_is_read_back(store):
+async def test_get_returns_the_stored_resource(store):
     stored = await store.replace("AwsAccount", "a", {"id": "a", "host": "s3.тест", "region": ""}, expected=None)
 
     assert await store.get("AwsAccount", "a") == await store.get("AwsAccount", "a", bypass_cache=True) == stored
     assert stored.fields == {"id": "a", "host": "s3.тест", "region": ""}
 
 
-async def test_what_was_never_stored_is_none(store):
+async def test_get_returns_none_for_an_unknown_resource(store):
     await fill(store, "a")
 
     assert await store.get("AwsAccount", "b") is None
     assert await store.get("Client", "a") is None
 
 
-async def test_replacing_takes_the_place_of_every_field(store):
+async def test_replace_replaces_every_field(store):
     (seen,) = await fill(store, "a")
     await store.replace("AwsAccount", "a", {"host": "minio:9000"}, expected=seen)
 
     assert (await store.get("AwsAccount", "a")).fields == {"host": "minio:9000"}
 
 
-async def test_a_resource_keeps_its_creation_and_moves_its_update(store):
+async def test_replace_keeps_the_creation_time_and_changes_the_update_time(store):
     (first,) = await fill(store, "a")
     second = await store.replace("AwsAccount", "a", {"id": "a"}, expected=first)
 
@@ -72,7 +73,7 @@ async def test_a_resource_keeps_its_creation_and_moves_its_update(store):
     assert second.meta.last_updated > first.meta.last_updated
 
 
-async def test_of_two_writers_who_saw_nothing_one_wins(store):
+async def test_one_of_several_concurrent_creations_succeeds(store):
     outcomes = await asyncio.gather(
         *(store.replace("AwsAccount", "a", {"writer": str(n)}, expected=None) for n in range(10))
     )
@@ -81,7 +82,7 @@ async def test_of_two_writers_who_saw_nothing_one_wins(store):
     assert await store.get("AwsAccount", "a") == winner
 
 
-async def test_of_two_writers_who_saw_the_same_one_wins(store):
+async def test_one_of_several_concurrent_replacements_succeeds(store):
     (seen,) = await fill(store, "a")
     outcomes = await asyncio.gather(
         *(store.replace("AwsAccount", "a", {"writer": str(n)}, expected=seen) for n in range(10))
@@ -91,7 +92,7 @@ async def test_of_two_writers_who_saw_the_same_one_wins(store):
     assert await store.get("AwsAccount", "a") == winner
 
 
-async def test_a_rewrite_changes_fields_and_no_version(store):
+async def test_rewrite_changes_the_fields_and_keeps_the_version(store):
     (seen,) = await fill(store, "a")
     rewritten = await store.rewrite(seen, {"id": "a", "host": "minio:9000"})
     found = await store.get("AwsAccount", "a")
@@ -102,7 +103,7 @@ async def test_a_rewrite_changes_fields_and_no_version(store):
     assert found.verify_digest()
 
 
-async def test_what_was_rewritten_can_be_replaced_and_removed(store):
+async def test_a_rewritten_resource_can_be_replaced_and_removed(store):
     (seen,) = await fill(store, "a")
     await store.rewrite(seen, {"id": "a", "region": "x"})
     found = await store.get("AwsAccount", "a", bypass_cache=True)
@@ -112,7 +113,7 @@ async def test_what_was_rewritten_can_be_replaced_and_removed(store):
     assert await store.remove(replaced)
 
 
-async def test_of_rewriters_who_saw_the_same_one_wins(store):
+async def test_one_of_several_concurrent_rewrites_succeeds(store):
     (seen,) = await fill(store, "a")
     outcomes = await asyncio.gather(*(store.rewrite(seen, {"writer": str(n)}) for n in range(10)))
 
@@ -120,7 +121,7 @@ async def test_of_rewriters_who_saw_the_same_one_wins(store):
     assert (await store.get("AwsAccount", "a")).fields == {"writer": str(outcomes.index(True))}
 
 
-async def test_what_has_changed_or_gone_is_not_rewritten(store):
+async def test_rewrite_refuses_a_changed_or_removed_resource(store):
     (seen,) = await fill(store, "a")
     changed = await store.replace("AwsAccount", "a", {"id": "a"}, expected=seen)
     after_change = await store.rewrite(seen, {"id": "b"})
@@ -131,7 +132,7 @@ async def test_what_has_changed_or_gone_is_not_rewritten(store):
     assert await store.get("AwsAccount", "a", bypass_cache=True) is None
 
 
-async def test_of_a_writer_and_a_remover_who_saw_the_same_one_wins(store):
+async def test_one_of_a_concurrent_replacement_and_removal_succeeds(store):
     (seen,) = await fill(store, "a")
     written, removed = await asyncio.gather(
         store.replace("AwsAccount", "a", {"region": "us-east-1"}, expected=seen), store.remove(seen)
@@ -141,7 +142,7 @@ async def test_of_a_writer_and_a_remover_who_saw_the_same_one_wins(store):
     assert await store.get("AwsAccount", "a") == written
 
 
-async def test_what_has_changed_is_not_removed(store):
+async def test_remove_refuses_a_changed_resource(store):
     (seen,) = await fill(store, "a")
     changed = await store.replace("AwsAccount", "a", {"id": "a"}, expected=seen)
 
@@ -149,7 +150,7 @@ async def test_what_has_changed_is_not_removed(store):
     assert await store.get("AwsAccount", "a") == changed
 
 
-async def test_what_is_removed_is_gone(store):
+async def test_a_removed_resource_is_neither_read_nor_listed(store):
     (seen,) = await fill(store, "a")
 
     assert await store.remove(seen)
@@ -157,14 +158,14 @@ async def test_what_is_removed_is_gone(store):
     assert await store.page("AwsAccount", offset=0, count=10) == Page(0, [])
 
 
-async def test_what_is_gone_is_not_removed_again(store):
+async def test_remove_refuses_a_removed_resource(store):
     (seen,) = await fill(store, "a")
     await store.remove(seen)
 
     assert not await store.remove(seen)
 
 
-async def test_what_is_gone_is_not_replaced(store):
+async def test_replace_refuses_a_removed_resource(store):
     (seen,) = await fill(store, "a")
     await store.remove(seen)
 
@@ -172,14 +173,14 @@ async def test_what_is_gone_is_not_replaced(store):
     assert await store.get("AwsAccount", "a") is None
 
 
-async def test_versions_grow(store):
+async def test_versions_increase(store):
     (first,) = await fill(store, "a")
     second = await store.replace("AwsAccount", "a", {"id": "a"}, expected=first)
 
     assert 0 < first.version < second.version
 
 
-async def test_versions_grow_beyond_a_deletion(store):
+async def test_versions_increase_across_a_deletion(store):
     (first,) = await fill(store, "a")
     await store.remove(first)
     (second,) = await fill(store, "a")
@@ -187,14 +188,14 @@ async def test_versions_grow_beyond_a_deletion(store):
     assert second.version > first.version
 
 
-async def test_the_embedded_store_uses_no_version_again_after_a_restart():
+async def test_the_embedded_store_does_not_reuse_versions_after_a_restart():
     before = [await EmbeddedStore().replace("AwsAccount", "a", {}, expected=None) for _ in range(3)]
     (after,) = await fill(EmbeddedStore(), "a")
 
     assert max(resource.version for resource in before) < after.version
 
 
-async def test_the_embedded_store_gives_each_write_a_version_though_its_clock_stands_still_or_goes_back():
+async def test_versions_of_the_embedded_store_increase_if_its_clock_stops_or_goes_back():
     now = datetime(2026, 1, 1, tzinfo=UTC)
     store = EmbeddedStore(clock=lambda: now)
     (first, second) = await fill(store, "a", "b")
@@ -205,7 +206,7 @@ async def test_the_embedded_store_gives_each_write_a_version_though_its_clock_st
 
 
 @pytest.mark.slow
-async def test_a_hundred_racing_writers_lose_no_update(store):
+async def test_a_hundred_concurrent_writers_lose_no_update(store):
     chance = random.Random(0)  # noqa: S311 - no secret
 
     async def increment():
@@ -228,7 +229,7 @@ async def test_a_listing_is_ordered_by_the_bytes_of_the_ids(store):
     assert await listed(store, offset=0, count=100) == sorted(ids)
 
 
-async def test_a_page_is_a_part_of_the_listing(store):
+async def test_a_page_is_a_slice_of_the_listing(store):
     await fill(store, *"abcdefg")
 
     assert await listed(store, offset=0, count=3) == ["a", "b", "c"]
@@ -244,13 +245,13 @@ async def test_the_total_counts_all_pages(store):
     assert (await store.page("AwsAccount", offset=9, count=1)).total == 3
 
 
-async def test_a_page_holds_whole_resources(store):
+async def test_a_page_contains_complete_resources(store):
     stored = await fill(store, "a", "b")
 
     assert list((await store.page("AwsAccount", offset=0, count=10)).resources) == stored
 
 
-async def test_kinds_are_listed_apart(store):
+async def test_a_listing_contains_one_kind(store):
     await fill(store, "a")
     await fill(store, "b", kind="Client")
 
@@ -261,7 +262,7 @@ async def ids_of_all(store):
     return [resource.id for resource in await store.all("AwsAccount")]
 
 
-async def test_all_of_a_kind_is_whole_and_in_order(store):
+async def test_all_returns_every_resource_of_a_kind_in_order(store):
     stored = await fill(store, "b", "a", "B", "10")
     await fill(store, "x", kind="Client")
 
@@ -269,41 +270,41 @@ async def test_all_of_a_kind_is_whole_and_in_order(store):
     assert sorted(stored, key=lambda resource: resource.id) == list(await store.all("AwsAccount"))
 
 
-async def test_all_of_nothing_is_nothing(store):
+async def test_all_returns_an_empty_listing_for_an_empty_store(store):
     assert await ids_of_all(store) == []
 
 
-async def test_all_has_every_change_of_ones_own_at_once(store):
-    told = [await ids_of_all(store)]
+async def test_all_contains_own_changes_immediately(store):
+    listings = [await ids_of_all(store)]
     (seen,) = await fill(store, "a")
-    told.append(await ids_of_all(store))
+    listings.append(await ids_of_all(store))
     await fill(store, "b")
-    told.append(await ids_of_all(store))
+    listings.append(await ids_of_all(store))
     await store.replace("AwsAccount", "a", {"region": "x"}, expected=seen)
     regions = [resource.fields["region"] for resource in await store.all("AwsAccount")]
     await store.remove(await store.get("AwsAccount", "a"))
-    told.append(await ids_of_all(store))
+    listings.append(await ids_of_all(store))
 
-    assert told == [[], ["a"], ["a", "b"], ["b"]]
+    assert listings == [[], ["a"], ["a", "b"], ["b"]]
     assert regions == ["x", "eu-west-1"]
 
 
-async def test_all_that_was_told_does_not_change_afterwards(store):
+async def test_a_returned_listing_does_not_change(store):
     await fill(store, "a")
-    told = await store.all("AwsAccount")
+    listing = await store.all("AwsAccount")
     await fill(store, "b")
 
-    assert [resource.id for resource in told] == ["a"]
+    assert [resource.id for resource in listing] == ["a"]
 
 
-async def test_a_change_while_all_is_read_leaves_no_old_listing(store):
+async def test_a_change_during_a_listing_leaves_no_stale_listing(store):
     await fill(store, "a")
     for n in range(20):
         await asyncio.gather(store.all("AwsAccount"), fill(store, f"b{n}"), store.all("AwsAccount"))
         assert f"b{n}" in await ids_of_all(store)
 
 
-async def test_what_is_kept_is_found(store):
+async def test_get_returns_a_resource_with_a_time_to_live(store):
     await store.put_with_ttl("Session", "a", {"client": "x", "ends": "1"}, seconds=60)
     found = await store.get("Session", "a")
 
@@ -311,7 +312,7 @@ async def test_what_is_kept_is_found(store):
     assert await store.get("Session", "b") is None
 
 
-async def test_what_is_kept_can_be_removed(store):
+async def test_a_resource_with_a_time_to_live_can_be_removed(store):
     await store.put_with_ttl("Session", "a", {"client": "x"}, seconds=60)
     removed = await store.remove(await store.get("Session", "a"))
 
@@ -319,7 +320,7 @@ async def test_what_is_kept_can_be_removed(store):
     assert await store.get("Session", "a") is None
 
 
-async def test_what_was_missed_is_found_once_it_is_kept(store):
+async def test_put_with_ttl_replaces_a_cached_miss(store):
     before = await store.get("Session", "a")
     await store.put_with_ttl("Session", "a", {"client": "x"}, seconds=60)
 
@@ -327,15 +328,15 @@ async def test_what_was_missed_is_found_once_it_is_kept(store):
     assert (await store.get("Session", "a")).fields == {"client": "x"}
 
 
-async def test_an_open_store_can_be_reached(store):
+async def test_an_open_store_is_reachable(store):
     await store.check()
 
     assert await store.reached_within(0)
-    # fakeredis knows no INFO.
+    # fakeredis does not implement INFO.
     assert [warning for warning in store.warnings() if "refuses INFO" not in warning] == []
 
 
-async def test_redis_forgets_what_is_kept_by_itself_and_lists_none_of_it(operator, redis_url):
+async def test_redis_expires_a_resource_with_a_time_to_live_and_does_not_list_it(operator, redis_url):
     store = RedisStore.at(redis_url, prefix="x:")
     await store.open()
     await store.put_with_ttl("Session", "a", {"client": "x"}, seconds=60)
@@ -346,7 +347,7 @@ async def test_redis_forgets_what_is_kept_by_itself_and_lists_none_of_it(operato
     assert not [key for key in await operator.keys("*") if "index" in key]
 
 
-async def test_a_session_that_redis_has_dropped_is_gone_from_the_cache_too(operator, redis_url):
+async def test_a_session_deleted_in_redis_leaves_the_cache(operator, redis_url):
     tracker = Tracker.at(redis_url, kinds=["Session"])
     store = CachedStore(RedisStore.at(redis_url), tracker, size=100, ttl=60, stale=60)
     await store.open()
@@ -363,7 +364,7 @@ async def test_a_session_that_redis_has_dropped_is_gone_from_the_cache_too(opera
     assert after is None
 
 
-async def test_the_embedded_store_forgets_what_is_over_when_it_is_given_more():
+async def test_the_embedded_store_deletes_expired_resources_on_the_next_write():
     now = datetime(2026, 1, 1, tzinfo=UTC)
     store = EmbeddedStore(clock=lambda: now)
     for n in range(100):
@@ -378,11 +379,11 @@ async def test_the_embedded_store_forgets_what_is_over_when_it_is_given_more():
     assert (some, sorted(store._kinds["Session"])) == (51, ["b", "c"])
 
 
-async def test_the_embedded_store_holds_nothing_of_what_was_kept_and_removed():
+async def test_the_embedded_store_keeps_no_expiry_of_removed_resources():
     store = EmbeddedStore()
     for n in range(100):
         await store.put_with_ttl("Session", f"a{n}", {}, seconds=60)
         await store.remove(await store.get("Session", f"a{n}"))
 
-    assert not store._kept
+    assert not store._expiries
     assert not store._kinds["Session"]

@@ -272,10 +272,10 @@ class Reports:
     def __init__(self):
         self.moves = []
 
-    def moved(self, run_id):
+    def server_changed(self, run_id):
         self.moves.append(run_id)
 
-    def relisted(self, kind):
+    def listing_changed(self, kind):
         """Of no interest."""
 
     async def end_with(self, run_id):

@@ -17,7 +17,7 @@ YAML = {"Content-Type": "text/yaml"}
 @pytest.fixture(autouse=True)
 def versions_from_one(monkeypatch):
     """Count versions from 1, where the clock would give microseconds."""
-    monkeypatch.setattr("service.stores.store.microseconds", lambda _: 0)
+    monkeypatch.setattr("service.stores.memory.microseconds", lambda _: 0)
 
 
 async def signs(client, id_="my-account"):

@@ -10,7 +10,7 @@ from service.resources.repository import Repository
 from service.resources.schemas import ParsedBody
 from service.resources.secrets.codec import SecretCodec
 from service.resources.secrets.encryption import Encryptor
-from service.stores.store import EmbeddedStore
+from service.stores.memory import EmbeddedStore
 
 
 @pytest.fixture

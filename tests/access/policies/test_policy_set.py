@@ -14,7 +14,7 @@ from service.resources.repository import Repository
 from service.resources.secrets.codec import SecretCodec
 from service.resources.secrets.encryption import Encryptor
 from service.resources.secrets.hashing import Hasher
-from service.stores.store import EmbeddedStore
+from service.stores.memory import EmbeddedStore
 
 TEAM, JWT = Principal("Client/team", "team"), Principal("jwt:x", jwt={"sub": "x"})
 

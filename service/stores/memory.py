@@ -1,0 +1,111 @@
+"""The store embedded in the process: resources live in dicts and end with the process."""
+
+import secrets
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import takewhile
+
+from service.stores.record import Resource, compose, rewrite
+from service.stores.store import Clock, Page, StoreListener, utc_now
+
+
+def microseconds(instant: datetime) -> int:
+    """Return the microseconds since 1970, as Redis' TIME counts them."""
+    return (instant - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)
+
+
+class EmbeddedStore:
+    """Keeps resources in this process."""
+
+    networked = False
+    description = "memory"
+
+    def __init__(self, clock: Clock = utc_now) -> None:
+        self._clock = clock
+        self._version = 0
+        self._kinds: dict[str, dict[str, Resource]] = {}
+        self._expiries: dict[tuple[str, str], datetime] = {}
+        """Expiry of resources with a time to live, by kind and id, in the order of their writes."""
+
+        self._listings: dict[str, Sequence[Resource]] = {}
+
+    async def get(self, kind: str, id: str, *, bypass_cache: bool = False) -> Resource | None:
+        del bypass_cache
+        return self._kinds.get(kind, {}).get(id)
+
+    async def replace(
+        self, kind: str, id: str, fields: Mapping[str, str], *, expected: Resource | None, validated: bool = False
+    ) -> Resource | None:
+        if self._kinds.get(kind, {}).get(id) is not expected:
+            return None
+        now = self._clock()
+        # An earlier process may have used any version up to its last microsecond.
+        self._version = max(self._version + 1, microseconds(now))
+        write_id = secrets.token_hex(8)
+        record = compose(
+            fields, expected=expected, version=self._version, now=now, write_id=write_id, validated=validated
+        )
+        return self._put(Resource(kind, id, record, validated=validated))
+
+    async def rewrite(self, expected: Resource, fields: Mapping[str, str]) -> bool:
+        if not self._is_stored(expected):
+            return False
+        self._put(Resource(expected.kind, expected.id, rewrite(expected, fields), validated=expected.validated))
+        return True
+
+    async def all(self, kind: str, *, changed: Collection[str] | None = ()) -> Sequence[Resource]:
+        del changed
+        if kind not in self._listings:
+            resources = self._kinds.get(kind, {})
+            self._listings[kind] = tuple(resources[id_] for id_ in sorted(resources))
+        return self._listings[kind]
+
+    async def put_with_ttl(self, kind: str, id: str, fields: Mapping[str, str], *, seconds: int) -> None:
+        now = self._clock()
+        # A long time to live delays the removal of later entries. This is harmless, because readers check the expiry.
+        for expired in [*takewhile(lambda key: self._expiries[key] <= now, self._expiries)]:
+            del self._expiries[expired], self._kinds[expired[0]][expired[1]]
+        await self.replace(kind, id, fields, expected=None)
+        self._expiries[kind, id] = now + timedelta(seconds=seconds)
+
+    async def remove(self, expected: Resource) -> bool:
+        if not self._is_stored(expected):
+            return False
+        del self._kinds[expected.kind][expected.id]
+        self._expiries.pop((expected.kind, expected.id), None)
+        self._listings.pop(expected.kind, None)
+        return True
+
+    async def page(self, kind: str, *, offset: int, count: int) -> Page:
+        resources = await self.all(kind)
+        return Page(len(resources), list(resources[offset : offset + count]))
+
+    async def check(self) -> None:
+        """Do nothing: the store is always available."""
+
+    async def reached_within(self, seconds: float) -> bool:
+        del seconds
+        return True
+
+    def listen(self, listener: StoreListener) -> None:
+        """Do nothing: the store has no events."""
+
+    def recheck_server(self) -> None:
+        """Do nothing: the store has no server."""
+
+    def warnings(self) -> Sequence[str]:
+        return ()
+
+    async def open(self) -> None:
+        """Do nothing: the store has no connections."""
+
+    async def close(self) -> None:
+        """Do nothing: the store has no connections."""
+
+    def _is_stored(self, expected: Resource) -> bool:
+        return self._kinds.get(expected.kind, {}).get(expected.id) is expected
+
+    def _put(self, resource: Resource) -> Resource:
+        self._kinds.setdefault(resource.kind, {})[resource.id] = resource
+        self._listings.pop(resource.kind, None)
+        return resource
