@@ -11,7 +11,7 @@ from service.errors import StoreUnavailable
 from service.stores.record import Resource
 from service.stores.single_flight import CANCELLED, SingleFlight
 from service.stores.store import NothingWritten, Page, Store, StoreListener
-from service.stores.tracking import OFF, Tracker, Watch
+from service.stores.tracking import NO_SESSION, Tracker, TrackingSession
 from service.telemetry.metrics import CACHE_HITS, CACHE_INVALIDATIONS, CACHE_MISSES
 
 # A store that has just gone away is hoped for as long as a restart takes; who has something to show need not wait.
@@ -31,7 +31,7 @@ class Entry:
 
     __slots__ = ("era", "found", "read_at", "watch")
 
-    def __init__(self, found: Any, read_at: float, watch: Watch) -> None:
+    def __init__(self, found: Any, read_at: float, watch: TrackingSession) -> None:
         self.found = found
         self.read_at = read_at
         self.watch = watch
@@ -52,7 +52,7 @@ class Listed:
 
     __slots__ = ("told", "watch", "whole")
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: TrackingSession) -> None:
         self.watch = watch
         self.told: dict[str, object] = {}
         self.whole = False
@@ -158,8 +158,8 @@ class CachedStore:
         self._inner.recheck_server()
 
     def warnings(self) -> Sequence[str]:
-        trouble = self._tracker.trouble
-        return [*self._inner.warnings(), *([f"The cache is off: {trouble}"] if trouble else [])]
+        reason = self._tracker.degraded_reason
+        return [*self._inner.warnings(), *([f"The cache is off: {reason}"] if reason else [])]
 
     async def open(self) -> None:
         self._inner.listen(self)
@@ -185,9 +185,9 @@ class CachedStore:
         self._readings.clear()
 
     def server_changed(self, run_id: str | None) -> None:
-        self._tracker.expect(run_id)
+        self._tracker.expect_server(run_id)
 
-    def mismatched(self) -> None:
+    def server_mismatched(self) -> None:
         self._inner.recheck_server()
 
     def listing_changed(self, kind: str) -> None:
@@ -239,7 +239,7 @@ class CachedStore:
 
     async def _read(self, key: str) -> Any:
         kind, _, id_ = key.partition(":")
-        watch = self._tracker.watch if kind in self._tracker.kinds else OFF
+        watch = self._tracker.session if kind in self._tracker.kinds else NO_SESSION
         now = self._clock()
         if now - self._read_at > TOGETHER_SECONDS:
             self._read_at = now
@@ -258,7 +258,7 @@ class CachedStore:
             self._keep(key, Entry(found, read_at, watch))
         return found
 
-    async def _list(self, kind: str, watch: Watch) -> Sequence[Resource]:
+    async def _list(self, kind: str, watch: TrackingSession) -> Sequence[Resource]:
         """All of a kind, with those that an operator has just written, which an index need not have yet."""
         listed = self._listed.get(kind)
         if listed is None or listed.watch is not watch:

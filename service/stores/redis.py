@@ -18,7 +18,7 @@ from service.stores.pacing import paced
 from service.stores.record import VERSION, VERSION_COPY, WRITES, Record, Resource, compose, rewrite
 from service.stores.retry import CONNECTIONS, CircuitBreaker, WrongType
 from service.stores.store import Clock, Page, StoreListener, utc_now
-from service.stores.topology import Arrivals, connect, is_demotion
+from service.stores.topology import ServerIdentity, connect, is_demotion
 
 # Reads of one listing that go together. A listing gives way to others after each.
 CHUNK = 50
@@ -41,23 +41,23 @@ class RedisStore:
         *,
         prefix: str = "",
         clock: Clock = utc_now,
-        arrivals: Arrivals | None = None,
+        identity: ServerIdentity | None = None,
     ) -> None:
         self._client = client
         self._prefix = prefix
         self._clock = clock
         self.description = _description(client)
         key = self._key(PROBE_KIND, "")
-        self._reach = CircuitBreaker(client.connection_pool, probe, self.description, key, arrivals or Arrivals())
+        self._reach = CircuitBreaker(client.connection_pool, probe, self.description, key, identity or ServerIdentity())
         self._index = Index(client, self._reach, prefix)
         self._reads = BatchLoader(self._read_each)
         self._listing = asyncio.Lock()
 
     @classmethod
     def at(cls, url: str, *, prefix: str = "") -> Self:
-        arrivals = Arrivals()
-        client = connect(url, connections=CONNECTIONS, arrivals=arrivals)
-        return cls(client, connect(url, connections=1, arrivals=arrivals), prefix=prefix, arrivals=arrivals)
+        identity = ServerIdentity()
+        client = connect(url, connections=CONNECTIONS, identity=identity)
+        return cls(client, connect(url, connections=1, identity=identity), prefix=prefix, identity=identity)
 
     async def get(self, kind: str, id: str, *, bypass_cache: bool = False) -> Resource | None:
         del bypass_cache

@@ -19,7 +19,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.errors import StoreUnavailable
 from service.stores.time_limit import TimeLimit
-from service.stores.topology import Arrivals, Server, inspect, is_demotion, reconnect
+from service.stores.topology import Server, ServerIdentity, inspect, is_demotion, reconnect
 from service.telemetry.metrics import STORE_CALLS, STORE_ERRORS
 
 LOGGER = logging.getLogger(__name__)
@@ -57,18 +57,18 @@ class CircuitBreaker:
     the log one line a change. ``probe`` has a connection of its own, because a pool that is merely busy is no outage.
     It reads keys that begin with ``key``.
 
-    ``arrivals`` notes where the connections of ``pool`` and ``probe`` end. When a new one ends at another server than
+    ``identity`` notes where the connections of ``pool`` and ``probe`` end. When a new one ends at another server than
     those before, all of them are made anew. ``server_changed`` is called with "" before that, and
     after it with the run id, or None where the user may not ask.
     """
 
-    def __init__(self, pool: ConnectionPool, probe: Redis, name: str, key: str, arrivals: Arrivals) -> None:
+    def __init__(self, pool: ConnectionPool, probe: Redis, name: str, key: str, identity: ServerIdentity) -> None:
         self._pool = pool
         self._probe_client = probe
         self._name = name
         self._key = key
-        self._arrivals = arrivals
-        arrivals.on_change = self._on_arrival
+        self._identity = identity
+        identity.on_change = self._on_arrival
         self.server_changed: Callable[[str | None], None] = lambda _: None
         self._run_id: str | None = None
         """The server at which all connections are known to end."""
@@ -241,7 +241,7 @@ class CircuitBreaker:
         """The server at the end of the probe's connection; None if the address may lead to a better one."""
         with suppress(RedisError, OSError, RuntimeError):
             server = await inspect(self._probe_client, self._key)
-            if server.is_primary and server.run_id == self._arrivals.run_id:
+            if server.is_primary and server.run_id == self._identity.run_id:
                 return server
         return None
 

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from service.stores.tracking import Watch
+from service.stores.tracking import TrackingSession
 
 # In place of an answer: who made the read has gone away, and one of those who wait makes it anew.
 CANCELLED = object()
@@ -14,7 +14,7 @@ class InFlightRead:
 
     __slots__ = ("key", "waiting", "watch")
 
-    def __init__(self, key: str, watch: Watch) -> None:
+    def __init__(self, key: str, watch: TrackingSession) -> None:
         self.key = key
         self.watch = watch
         self.waiting: list[asyncio.Future[Any]] = []
@@ -38,7 +38,7 @@ class SingleFlight:
         # Without a live watch, what it has expected may have been changed before.
         return reading if reading and reading.watch.live else None
 
-    def begin(self, key: str, watch: Watch) -> InFlightRead:
+    def begin(self, key: str, watch: TrackingSession) -> InFlightRead:
         reading = self._under_way[key] = InFlightRead(key, watch)
         return reading
 

@@ -1,4 +1,4 @@
-"""Which Redis server the connections end at, what it can do, and how to leave it for the one the address names now."""
+"""The Redis server behind an address: connect, identify and inspect it, and reconnect after the address has moved."""
 
 import re
 from collections.abc import Callable
@@ -19,10 +19,10 @@ from redis.exceptions import (
 )
 
 HEALTH_CHECK_SECONDS = 15
-# Longer than callers wait: their limits tell a slow server from a loop that was held up, redis-py's does not.
+# Longer than the limits of callers, which do not count time in which the event loop was blocked; redis-py's limit does.
 CONNECT_SECONDS = 2.0
 
-# Enough that no node of a Cluster holds all of them by chance.
+# Many keys, so that no single node of a Cluster owns the slots of all of them.
 PROBE_KEYS = 16
 
 _DEMOTED = re.compile(r"\b(READONLY|UNBLOCKED|NOREPLICAS)\b")
@@ -35,7 +35,7 @@ class UnusableServer(RedisError):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server that can be read from. ``run_id`` and ``eviction`` are None where the user may not ask INFO."""
+    """A server with readable accounts. ``run_id`` and ``eviction`` are None if the user may not call INFO."""
 
     run_id: str | None
     is_primary: bool
@@ -43,13 +43,13 @@ class Server:
 
     @property
     def warnings(self) -> list[str]:
-        """What an operator should change, in sentences."""
+        """Sentences about what an operator should change."""
         found = []
         if not self.is_primary:
             found.append("Redis is a replica, so every change is refused; give the address of its primary")
         if self.run_id is None:
             found.append(
-                "Redis refuses INFO, so neither its eviction policy nor a failover to another server can be expected; "
+                "Redis refuses INFO, so its eviction policy and a failover to another server go unnoticed; "
                 "allow it with ACL SETUSER … +info"
             )
         if self.eviction and self.eviction.startswith("allkeys"):
@@ -60,44 +60,47 @@ class Server:
         return found
 
 
-class Arrivals:
-    """Notes the server that each new connection ends at. ``on_change`` is called when it is another than before."""
+class ServerIdentity:
+    """The ``run_id`` of the server that the newest connection reached. ``on_change`` is called when it changes."""
 
     def __init__(self) -> None:
         self.run_id: str | None = None
         self.on_change: Callable[[], None] = lambda: None
 
-    async def greet(self, connection: AbstractConnection) -> None:
-        """Log in, and ask which server this is. For ``redis_connect_func`` of a pool."""
+    async def on_connect(self, connection: AbstractConnection) -> None:
+        """Log in and read the server's run id. For ``redis_connect_func`` of a pool."""
         await connection.on_connect()
-        run_id = await run_id_of(connection)
+        run_id = await read_run_id(connection)
         if run_id and run_id != self.run_id:
             self.run_id = run_id
             self.on_change()
 
 
-def connect(url: str, *, connections: int, arrivals: Arrivals | None = None) -> Redis:
-    """A client for ``redis://``, ``rediss://`` or ``unix://``. Raises ``ValueError``, without the URL, for any other.
+def connect(url: str, *, connections: int, identity: ServerIdentity | None = None) -> Redis:
+    """Return a client for ``redis://``, ``rediss://`` or ``unix://``.
 
-    It does not try again by itself: a writer must know whether an earlier try may have landed.
+    The client does not retry, because a writer must know whether an earlier attempt may have been executed.
+
+    Raises:
+        ValueError: any other URL; the message does not contain it.
     """
     try:
         pool = ConnectionPool.from_url(
             url,
             max_connections=connections,
-            # A time for each try is kept outside: redis-py would make a task of every command that it sends.
+            # Callers limit the time of each attempt; redis-py would create a task for each command.
             socket_timeout=None,
             socket_connect_timeout=CONNECT_SECONDS,
             health_check_interval=HEALTH_CHECK_SECONDS,
             retry=Retry(NoBackoff(), 0),
-            # RESP3's handshake needs Redis 6 and asks for maintenance pushes; nothing here wants either.
+            # RESP3 would subscribe to maintenance pushes, which the service does not use.
             protocol=2,
             decode_responses=True,
-            # Text that an operator writes need not be UTF-8: it must be read, compared and written back unchanged.
+            # An operator can write bytes that are not UTF-8. They must be read, compared and written back unchanged.
             encoding_errors="surrogateescape",
-            redis_connect_func=arrivals.greet if arrivals else None,
+            redis_connect_func=identity.on_connect if identity else None,
         )
-        # redis-py checks the options of the URL when it makes a connection, which would be at the first request.
+        # redis-py checks the options of the URL when it makes a connection. Fail now, not at the first request.
         pool.make_connection()  # type: ignore[no-untyped-call]
     except (ValueError, TypeError, AttributeError):
         raise ValueError("not a Redis URL (redis://, rediss:// or unix://)") from None
@@ -105,17 +108,17 @@ def connect(url: str, *, connections: int, arrivals: Arrivals | None = None) -> 
 
 
 async def reconnect(pool: ConnectionPool) -> None:
-    """Leave every connection: idle ones now, the others once their command is answered."""
+    """Close idle connections now, and connections in use after their command."""
     await pool.update_active_connections_for_reconnect()  # type: ignore[no-untyped-call]
     idle, _ = (count for count, _ in pool.get_connection_count())
-    # Taken out of the pool one by one, none of them can be in use while it is closed.
+    # A connection taken from the pool cannot be in use while it is closed.
     for connection in [pool.get_available_connection() for _ in range(idle)]:  # type: ignore[no-untyped-call]
         await connection.disconnect(nowait=True)
         await pool.release(connection)
 
 
-async def run_id_of(connection: AbstractConnection) -> str | None:
-    """The identity of the server process at the other end; None where the user may not ask."""
+async def read_run_id(connection: AbstractConnection) -> str | None:
+    """Return the run id of the server process; None if the user may not call INFO."""
     await connection.send_command("INFO", "server")
     try:
         text = await connection.read_response()
@@ -126,25 +129,25 @@ async def run_id_of(connection: AbstractConnection) -> str | None:
 
 
 def is_demotion(error: Exception) -> bool:
-    """Whether a server refuses because it is, or has become, no primary that works: another may be."""
-    # Older servers put the code of an error in a script behind "Error running script".
+    """Return whether the error means that this server is no working primary, so that another may be."""
+    # In errors of scripts, older servers put the code behind "Error running script".
     return isinstance(error, ReadOnlyError | ClusterDownError) or (
         isinstance(error, ResponseError) and _DEMOTED.search(str(error)) is not None
     )
 
 
-def is_passing(error: Exception) -> bool:
-    """Whether a server refuses only for now: it is no primary that works, or a script holds it up."""
+def is_temporary(error: Exception) -> bool:
+    """Return whether a server refuses for a while only: it is no working primary, or it runs a slow script."""
     return is_demotion(error) or (isinstance(error, ResponseError) and str(error).startswith("BUSY "))
 
 
 async def inspect(client: Redis, key: str) -> Server:
-    """Read keys that begin with ``key``, as the service does, and ask for the role. They need not exist.
+    """Read some keys that begin with ``key``, which need not exist, and the role of the server.
 
-    HELLO tells the role and is open to every user.
+    HELLO returns the role to every user.
 
     Raises:
-        UnusableServer: says in a sentence why accounts cannot be read here.
+        UnusableServer: accounts cannot be read here; the message is a sentence.
         RedisError: any other failure.
     """
     async with client.pipeline(transaction=False) as pipe:
@@ -157,21 +160,21 @@ async def inspect(client: Redis, key: str) -> Server:
     _check_mode(hello)
     _check_reads(key, reads)
     return Server(
-        run_id=_text(server, "run_id"),
+        run_id=_info_value(server, "run_id"),
         is_primary=_is_primary(hello, replication),
-        eviction=_text(memory, "maxmemory_policy"),
+        eviction=_info_value(memory, "maxmemory_policy"),
     )
 
 
 def _check_mode(hello: Any) -> None:
-    if _facts(hello).get("mode") == "sentinel":
+    if _hello_fields(hello).get("mode") == "sentinel":
         raise UnusableServer("this is a Sentinel, which keeps no accounts; give the address of the Redis primary")
 
 
 def _check_reads(key: str, reads: list[Any]) -> None:
     for answer in reads:
         if isinstance(answer, AskError):
-            # MovedError is one of them.
+            # MovedError is a subclass.
             raise UnusableServer("this is one node of a Cluster and has only a part of the keys")
         if isinstance(answer, NoPermissionError):
             raise UnusableServer(f"this user may not read the keys {key}* with HGETALL: {answer}")
@@ -180,26 +183,26 @@ def _check_reads(key: str, reads: list[Any]) -> None:
 
 
 def _is_primary(hello: Any, replication: Any) -> bool:
-    role = _facts(hello).get("role") or _text(replication, "role")
+    role = _hello_fields(hello).get("role") or _info_value(replication, "role")
     if role is None:
-        raise UnusableServer(f"the server does not tell its role, as it refuses HELLO and INFO: {hello}")
+        raise UnusableServer(f"the server hides its role, because it refuses HELLO and INFO: {hello}")
     if role == "master":
         return True
-    link = _text(replication, "master_link_status")
+    link = _info_value(replication, "master_link_status")
     if link is None:
-        raise UnusableServer("this is a replica, and only INFO tells if it is in sync; allow it with +info")
+        raise UnusableServer("this is a replica, and only INFO shows whether it is in sync; allow it with +info")
     if link != "up":
         raise UnusableServer(f"this is a replica that is not in sync with its primary (link {link})")
     return False
 
 
-def _facts(hello: Any) -> dict[str, Any]:
-    """HELLO's answer, which RESP2 has as names and values in turn."""
+def _hello_fields(hello: Any) -> dict[str, Any]:
+    """Return HELLO's answer as a dict; RESP2 sends a list of alternating names and values."""
     if isinstance(hello, list):
         return dict(zip(hello[::2], hello[1::2], strict=False))
     return hello if isinstance(hello, dict) else {}
 
 
-def _text(facts: Any, name: str) -> str | None:
-    """A value of INFO; None where INFO was refused or does not have it."""
+def _info_value(facts: Any, name: str) -> str | None:
+    """Return a value of INFO; None if INFO was refused or lacks it."""
     return str(facts[name]) if isinstance(facts, dict) and name in facts else None

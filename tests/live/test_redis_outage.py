@@ -95,7 +95,7 @@ def test_where_tracking_is_refused_every_read_is_true_and_health_warns(make_call
     assert statuses == [201, 200, 404]
     assert health["status"] == "warn"
     assert health["checks"]["store"]["status"] == "warn"
-    assert "The cache is off: Redis refuses to tell of changes" in health["checks"]["store"]["output"]
+    assert "The cache is off: Redis refuses client tracking" in health["checks"]["store"]["output"]
 
 
 @pytest.mark.parametrize("size", ["0", "10"])

@@ -9,7 +9,7 @@ from service.errors import StoreUnavailable
 from service.stores.cache import ALL, HASTE_SECONDS, CachedStore
 from service.stores.memory import EmbeddedStore
 from service.stores.store import NothingWritten
-from service.stores.tracking import OFF, Watch
+from service.stores.tracking import NO_SESSION, TrackingSession
 from service.telemetry.metrics import CACHE_HITS, CACHE_INVALIDATIONS, CACHE_MISSES
 
 KIND = "AwsAccount"
@@ -74,8 +74,8 @@ class SlowStore(EmbeddedStore):
 
 class CuedTracker:
     kinds = frozenset({KIND})
-    trouble = None
-    watch = OFF
+    degraded_reason = None
+    session = NO_SESSION
 
     async def open(self, listener):
         self.listener = listener
@@ -84,14 +84,14 @@ class CuedTracker:
     async def close(self):
         self.end()
 
-    def expect(self, run_id):
+    def expect_server(self, run_id):
         self.expected = run_id
 
     def begin(self):
-        self.watch = Watch(live=True, confirmed_at=now())
+        self.session = TrackingSession(live=True, confirmed_at=now())
 
     def end(self):
-        self.watch.live = False
+        self.session.live = False
 
 
 class Clock:
@@ -537,7 +537,7 @@ async def test_the_tracker_follows_the_store_to_another_server(cache, inner, tra
 
 
 async def test_the_store_is_looked_for_anew_when_the_tracker_ends_elsewhere(cache, inner, tracker):
-    tracker.listener.mismatched()
+    tracker.listener.server_mismatched()
 
     assert inner.looked_anew
 
@@ -591,7 +591,7 @@ async def test_in_an_outage_the_time_counts_from_when_the_server_was_last_heard(
 ):
     await write("one")
     await region(cache)
-    tracker.watch.confirmed_at = now.seconds + 50
+    tracker.session.confirmed_at = now.seconds + 50
     tracker.end()
     inner.away = True
     monkeypatch.setattr(now, "seconds", now.seconds + 50 + STALE)
@@ -696,7 +696,7 @@ async def test_a_slow_store_is_no_outage(cache, inner, tracker, write):
 
 async def test_a_cache_that_is_off_is_a_warning(cache, tracker):
     healthy = cache.warnings()
-    tracker.trouble = "Redis refuses"
+    tracker.degraded_reason = "Redis refuses"
 
     assert list(healthy) == []
     assert list(cache.warnings()) == ["The cache is off: Redis refuses"]

@@ -438,7 +438,7 @@ class TestAServer:
         async with await asyncio.start_server(serve, "127.0.0.1") as server:
             problem = await unusable(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
 
-        assert "does not tell its role" in problem
+        assert "hides its role" in problem
 
     async def test_a_key_of_another_type_is_no_hindrance(self, own_redis, own_admin):
         await own_admin.set("AwsAccount:-0", "surprise")
