@@ -1,4 +1,4 @@
-"""Reads that are asked for while another is on its way, made as one."""
+"""Combines concurrent reads into batches."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -7,57 +7,60 @@ from typing import Generic, TypeVar
 K = TypeVar("K")
 V = TypeVar("V")
 
-# A batch holds up those in it for as long as all its answers take to read.
-MOST = 100
-# A batch costs as much as ten of its reads, so what comes while one is on its way waits for its end; but no longer than
-# a Redis nearby takes, for that one may be stuck.
-PATIENCE_SECONDS = 0.002
+# The first read of a batch waits for all of its answers.
+MAX_BATCH = 100
+# A batch costs as much as ten single reads, so reads wait for the end of a running batch. The limit is the time of a
+# round trip to a nearby Redis, because the running batch may hang.
+MAX_WAIT_SECONDS = 0.002
 
 
 class BatchLoader(Generic[K, V]):
-    """Gathers keys until the loop comes round and the batch before is through, and asks ``read_all`` for all at once.
+    """Collects keys until the next turn of the event loop and the end of the running batch, and loads them together.
 
-    ``read_all`` answers in the order of the keys; an exception in its place is raised for that key alone, one that it
-    raises for each.
+    ``load_all`` returns a value for each key in order; an exception among them is raised for that key only. An
+    exception raised by ``load_all`` is raised for all keys.
     """
 
-    def __init__(self, read_all: Callable[[Sequence[K]], Awaitable[Sequence[V | Exception]]]) -> None:
-        self._read_all = read_all
-        self._waiting: list[tuple[K, asyncio.Future[V]]] = []
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._sending: asyncio.Handle | None = None
+    def __init__(self, load_all: Callable[[Sequence[K]], Awaitable[Sequence[V | Exception]]]) -> None:
+        self._load_all = load_all
+        self._pending: list[tuple[K, asyncio.Future[V]]] = []
+        self._running: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.Handle | None = None
 
-    def read(self, key: K) -> asyncio.Future[V]:
+    def load(self, key: K) -> asyncio.Future[V]:
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[V] = loop.create_future()
-        if not self._waiting:
-            self._sending = loop.call_later(PATIENCE_SECONDS, self._send) if self._tasks else loop.call_soon(self._send)
-        self._waiting.append((key, answer))
-        return answer
-
-    def _send(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for start in range(0, len(waiting), MOST):
-            task = asyncio.create_task(self._exchange(waiting[start : start + MOST]))
-            self._tasks.add(task)
-            task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if self._waiting and self._sending:
-            self._sending.cancel()
-            self._send()
-
-    async def _exchange(self, waiting: Sequence[tuple[K, asyncio.Future[V]]]) -> None:
-        try:
-            answers = await self._read_all([key for key, _ in waiting])
-        except Exception as error:  # noqa: BLE001 - it is told to everybody who waits
-            answers = [error] * len(waiting)
-        for (_, waiter), answer in zip(waiting, answers, strict=True):
-            if waiter.done():
-                # Whoever asked has gone away.
-                continue
-            if isinstance(answer, Exception):
-                waiter.set_exception(answer)
+        future: asyncio.Future[V] = loop.create_future()
+        if not self._pending:
+            if self._running:
+                self._timer = loop.call_later(MAX_WAIT_SECONDS, self._start)
             else:
-                waiter.set_result(answer)
+                self._timer = loop.call_soon(self._start)
+        self._pending.append((key, future))
+        return future
+
+    def _start(self) -> None:
+        pending, self._pending = self._pending, []
+        for start in range(0, len(pending), MAX_BATCH):
+            task = asyncio.create_task(self._load_batch(pending[start : start + MAX_BATCH]))
+            self._running.add(task)
+            task.add_done_callback(self._on_done)
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if self._pending and self._timer:
+            self._timer.cancel()
+            self._start()
+
+    async def _load_batch(self, batch: Sequence[tuple[K, asyncio.Future[V]]]) -> None:
+        try:
+            values = await self._load_all([key for key, _ in batch])
+        except Exception as error:  # noqa: BLE001 - raised in every caller
+            values = [error] * len(batch)
+        for (_, future), value in zip(batch, values, strict=True):
+            if future.done():
+                # The caller was cancelled.
+                continue
+            if isinstance(value, Exception):
+                future.set_exception(value)
+            else:
+                future.set_result(value)

@@ -1,21 +1,22 @@
-"""The one way in which a hash in Redis changes: whole, if it is as expected, under a version that Redis gives."""
+"""Compare and set: a Lua script replaces a hash in Redis if it still holds what the writer expects."""
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 
 from redis.asyncio import Redis
 from redis.exceptions import BusyLoadingError, NoScriptError, OutOfMemoryError, RedisError
 
 from service.errors import StoreUnavailable
+from service.stores.failures import WrongType, is_demotion
 from service.stores.record import VERSION, VERSION_COPY
-from service.stores.retry import CircuitBreaker, WrongType
+from service.stores.retry import CircuitBreaker
 from service.stores.store import NothingWritten
-from service.stores.topology import is_demotion
 
-# The new fields go in before the old ones go out, and nothing is deleted whole: were one command refused half way
-# (an ACL, say), what was there is still there. A hash without fields is gone by itself.
-# ARGV: the least version, or "" for the same one; the number of expected fields, and each with its text; the new fields
-# with theirs.
+# The script sets new fields before it deletes old ones, and never deletes the key. So a command that Redis refuses
+# halfway, because of an ACL for example, loses no data. Redis removes a hash without fields.
+# ARGV: the least new version, or "" to keep the version; the number of expected fields; the expected fields, each with
+# its text; the new fields, each with its text.
 COMPARE_AND_SET = """
 local expected = tonumber(ARGV[2])
 if redis.call('HLEN', KEYS[1]) ~= expected then return '' end
@@ -42,66 +43,60 @@ return version
 """
 COMPARE_AND_SET_SHA = hashlib.sha1(COMPARE_AND_SET.encode(), usedforsecurity=False).hexdigest()
 
-# Redis checks these before the first write of a script.
-UNWRITTEN = (OutOfMemoryError, NoScriptError, BusyLoadingError)
+# Redis raises these errors before the first write of a script.
+NOT_EXECUTED = (OutOfMemoryError, NoScriptError, BusyLoadingError)
 
 
-async def swap(
+async def swap_hash(
     client: Redis,
-    reach: CircuitBreaker,
+    breaker: CircuitBreaker,
     key: str,
     old: Mapping[str, str],
     new: Mapping[str, str],
     *,
     same_version: bool = False,
 ) -> tuple[str, bool]:
-    """Put the record ``new`` in place of ``old``, under a version that is not below the one in ``new``.
+    """Replace the record ``old`` by ``new``, under the version in ``new`` or a higher one.
 
-    With ``same_version``, the version stays as it is. Returns the new version ("0" for the same), or "" where something
-    else was stored; and whether an earlier try may have been first.
+    Returns the new version ("0" with ``same_version``), or "" if the key holds another record; and whether an earlier
+    attempt, whose answer was lost, may have replaced it.
 
     Raises:
-        WrongType: where the key is no hash.
-        NothingWritten: where no try can have changed anything.
-        StoreUnavailable: where one may have.
+        WrongType: the key does not hold a hash.
+        NothingWritten: no attempt can have changed the hash.
+        StoreUnavailable: an attempt may have changed the hash.
     """
-    least = "" if same_version else new.get(VERSION, "0")
-    arguments = [least, str(len(old)), *_flat(old), *_flat(new, but=(VERSION, VERSION_COPY))]
-    doubts = 0
+    least_version = "" if same_version else new.get(VERSION, "0")
+    fields = {name: text for name, text in new.items() if name not in (VERSION, VERSION_COPY)}
+    arguments = [least_version, str(len(old)), *chain(*old.items()), *chain(*fields.items())]
+    in_doubt = 0
 
     async def compare_and_set() -> str:
-        nonlocal doubts
-        # A connection that cannot be made has written nothing, so it is made before.
+        nonlocal in_doubt
+        # Connect first: an attempt that fails to connect has written nothing.
         async with client.client() as connection:
-            doubts += 1
+            in_doubt += 1
             try:
                 version = await _run_script(connection, key, arguments)
             except RedisError as error:
-                doubts -= isinstance(error, UNWRITTEN) or is_demotion(error)
+                in_doubt -= isinstance(error, NOT_EXECUTED) or is_demotion(error)
                 raise
-            doubts -= 1
+            in_doubt -= 1
             return version
 
     try:
-        return await reach.call(compare_and_set), doubts > 0
+        return await breaker.call(compare_and_set), in_doubt > 0
     except WrongType:
         raise
     except StoreUnavailable as error:
-        if doubts:
+        if in_doubt:
             raise
         raise NothingWritten(*error.issues) from None
 
 
 async def _run_script(client: Redis, key: str, arguments: Sequence[str]) -> str:
     try:
-        answer: str = await client.evalsha(COMPARE_AND_SET_SHA, 1, key, *arguments)
+        version: str = await client.evalsha(COMPARE_AND_SET_SHA, 1, key, *arguments)
     except NoScriptError:
-        answer = await client.eval(COMPARE_AND_SET, 1, key, *arguments)
-    return answer
-
-
-def _flat(record: Mapping[str, str], *, but: Collection[str] = ()) -> Iterator[str]:
-    for name, text in record.items():
-        if name not in but:
-            yield name
-            yield text
+        version = await client.eval(COMPARE_AND_SET, 1, key, *arguments)
+    return version

@@ -1,4 +1,4 @@
-"""The ids of each kind in byte order, as a sorted set beside the hashes, and its repair by a scan of them."""
+"""The ids of each kind in byte order: a sorted set beside the hashes, repaired by a scan of the hashes."""
 
 import asyncio
 import logging
@@ -14,90 +14,89 @@ from typing import cast
 from redis.asyncio import Redis
 
 from service.errors import StoreUnavailable
+from service.stores.failures import Refused
 from service.stores.record import ID
-from service.stores.retry import CircuitBreaker, Refused
+from service.stores.retry import CircuitBreaker
 
 LOGGER = logging.getLogger(__name__)
 
 CHUNK = 250
 
-# A repair takes at most this part of the time: a small store is exact at every listing, 80,000 keys cost five percent.
-# Beside that, one is made whenever anything may have changed.
-REST_PER_REPAIR = 20
+# Repairs take at most this part of the time, as far as listings cause them. A scan of 80,000 keys takes five percent.
+PAUSE_PER_REPAIR = 20
 
-# A listing waits so long for a repair, which is enough in a small store. After that it takes the index as it is.
+# A listing waits this long for a repair, which is enough in a small store. Then it uses the index as it is.
 WAIT_SECONDS = 0.1
-SOON = -inf
+NOW = -inf
 
 
 @dataclass(slots=True)
-class Repairs:
-    """The repairs of one kind's index, which ``task`` makes one after the other."""
+class RepairState:
+    """Repairs of one kind's index. ``task`` runs them one after another."""
 
-    needed: bool = True
-    """Whether one is asked for that has not begun."""
+    requested: bool = True
+    """Whether a requested repair has not started."""
 
-    due: float = SOON
-    """When a listing asks for the next."""
+    due: float = NOW
+    """When the next listing starts a repair."""
 
-    took: float = 0
-    """Seconds of the last one that was finished."""
+    seconds: float = 0
+    """Duration of the last finished repair."""
 
     finished: bool = False
-    """Whether any was."""
+    """Whether any repair has finished."""
 
     outdated: bool = False
-    """Whether a write has failed since the last one began."""
+    """Whether an update of the index has failed since the last repair started."""
 
     failure: StoreUnavailable | None = None
-    """Why the last one broke off, if it did."""
+    """Why the last repair failed, if it did."""
 
     task: "asyncio.Task[None] | None" = None
 
 
 class Index:
-    """Lists ids without a scan. The index may lag behind the hashes, which alone are the truth.
+    """Lists ids without a scan. The hashes are authoritative; the index may lag behind them.
 
-    The two cannot be written at once (in a Cluster they live on different nodes), so a writer comes here after the
-    hash, and before a new one as well. A crash in between, or an operator's ``redis-cli``, leaves the two out of step.
-    A scan repairs that. No listing waits long for one, so ``listing_changed`` is called with the
-    kind that it has changed.
+    Hash and index cannot be written atomically, because in a Cluster they live on different nodes. A crash between the
+    two writes, or an edit with ``redis-cli``, leaves a difference that a scan repairs. Listings do not wait for a long
+    scan, so ``listing_changed`` is called with the kind after a repair has changed the index.
     """
 
-    def __init__(self, client: Redis, reach: CircuitBreaker, prefix: str) -> None:
+    def __init__(self, client: Redis, breaker: CircuitBreaker, prefix: str) -> None:
         self._client = client
-        self._reach = reach
+        self._breaker = breaker
         self._prefix = prefix
-        self._repairs: dict[str, Repairs] = defaultdict(Repairs)
+        self._repairs: dict[str, RepairState] = defaultdict(RepairState)
         self.listing_changed: Callable[[str], None] = lambda _: None
 
-    async def put(self, kind: str, ids: Sequence[str]) -> None:
-        """Add ids whose hashes are written. Never fails: the write stands whether it is listed yet or not."""
+    async def add(self, kind: str, ids: Sequence[str]) -> None:
+        """Add ids of written hashes. A failure requests a repair and is not raised, because the write is complete."""
         try:
-            await self._reach.call(self._client.zadd, self._key(kind), dict.fromkeys(ids, 0))
+            await self._breaker.call(self._client.zadd, self._key(kind), dict.fromkeys(ids, 0))
         except StoreUnavailable:
-            self._repairs[kind].due, self._repairs[kind].outdated = SOON, True
+            self._on_failed_update(kind)
 
-    async def drop(self, kind: str, ids: Sequence[str]) -> None:
-        """Take out ids whose hashes have been deleted. Never fails, for the same reason."""
+    async def remove(self, kind: str, ids: Sequence[str]) -> None:
+        """Remove ids of deleted hashes. A failure requests a repair and is not raised, as in ``add``."""
         try:
-            await self._reach.call(self._client.zrem, self._key(kind), *ids)
-            # Who has created a hash anew in the meantime has listed it too, and may just have lost that entry.
-            if anew := await self._hashes_among(kind, ids):
-                await self.put(kind, anew)
+            await self._breaker.call(self._client.zrem, self._key(kind), *ids)
+            # Another writer may have recreated a hash and added its id just before the removal.
+            if recreated := await self._hashes_among(kind, ids):
+                await self.add(kind, recreated)
         except StoreUnavailable:
-            self._repairs[kind].due, self._repairs[kind].outdated = SOON, True
+            self._on_failed_update(kind)
 
-    async def renew(self, kind: str, changed: Collection[str] | None) -> None:
-        """See to it that those of the ids ``changed`` that have hashes are in the next listing; None for any."""
+    async def include(self, kind: str, changed: Collection[str] | None) -> None:
+        """Ensure that the next listing contains the ids in ``changed`` that have hashes; None stands for all ids."""
         if changed is None:
-            self._repairs[kind].needed = True
+            self._repairs[kind].requested = True
         elif ids := [id_ for id_ in changed if ID.fullmatch(id_)]:
-            with _as_far_as_allowed(kind):
+            with _refusals_ignored(kind):
                 await self._add_missing(kind, ids)
 
     async def page(self, kind: str, *, offset: int, count: int) -> tuple[int, list[str]]:
-        """How many there are, and at most ``count`` ids after the first ``offset``."""
+        """Return the number of ids, and at most ``count`` ids after the first ``offset``; -1 stands for all."""
         await self._repair_if_due(kind)
 
         async def page() -> tuple[int, list[str]]:
@@ -107,98 +106,101 @@ class Index:
                 total, ids = await pipe.execute()
             return total, ids
 
-        return await self._reach.call(page)
-
-    def _key(self, kind: str) -> str:
-        return f"{self._prefix}_index:{kind}"
+        return await self._breaker.call(page)
 
     async def close(self) -> None:
-        """End repairs that are under way."""
-        tasks = [repairs.task for repairs in self._repairs.values() if repairs.task]
+        """Cancel running repairs."""
+        tasks = [state.task for state in self._repairs.values() if state.task]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _repair_if_due(self, kind: str) -> None:
-        """Begin a repair where one is due, and give it the time that it takes in a small store."""
-        repairs = self._repairs[kind]
-        if not repairs.needed and monotonic() < repairs.due:
-            return
-        if repairs.task is None or repairs.task.done():
-            repairs.needed = True
-            repairs.task = asyncio.create_task(self._repair_while_needed(kind, repairs))
-        wait: float | None = WAIT_SECONDS if repairs.took < WAIT_SECONDS else 0
-        if not repairs.finished and not await self._reach.call(self._client.zcard, self._key(kind)):
-            # There is no index yet to list from.
-            wait = None
-        done, _ = await asyncio.wait({repairs.task}, timeout=wait)
-        if done and repairs.failure:
-            # Each request raises an error of its own.
-            raise StoreUnavailable(*repairs.failure.issues)
+    def _key(self, kind: str) -> str:
+        return f"{self._prefix}_index:{kind}"
 
-    async def _repair_while_needed(self, kind: str, repairs: Repairs) -> None:
-        # One that is asked for during another may be about keys that the other has passed already.
-        while repairs.needed:
-            repairs.needed, repairs.due, repairs.outdated, repairs.failure = False, SOON, False, None
-            began = monotonic()
+    def _on_failed_update(self, kind: str) -> None:
+        self._repairs[kind].due, self._repairs[kind].outdated = NOW, True
+
+    async def _repair_if_due(self, kind: str) -> None:
+        """Start a repair if one is due, and wait for it as long as a small store needs."""
+        state = self._repairs[kind]
+        if not state.requested and monotonic() < state.due:
+            return
+        if state.task is None or state.task.done():
+            state.requested = True
+            state.task = asyncio.create_task(self._repair_while_requested(kind, state))
+        timeout: float | None = WAIT_SECONDS if state.seconds < WAIT_SECONDS else 0
+        if not state.finished and not await self._breaker.call(self._client.zcard, self._key(kind)):
+            # Without an index there is nothing to list, so wait for the whole scan.
+            timeout = None
+        done, _ = await asyncio.wait({state.task}, timeout=timeout)
+        if done and state.failure:
+            # Requests must not share one exception object.
+            raise StoreUnavailable(*state.failure.issues)
+
+    async def _repair_while_requested(self, kind: str, state: RepairState) -> None:
+        # A request during a repair may concern keys that the scan has already passed, so repair again.
+        while state.requested:
+            state.requested, state.due, state.outdated, state.failure = False, NOW, False, None
+            started = monotonic()
             try:
-                with _as_far_as_allowed(kind):
+                with _refusals_ignored(kind):
                     await self._repair(kind)
             except StoreUnavailable as error:
-                repairs.failure = error
-                # A listing made meanwhile may lack what the scan would have found.
+                state.failure = error
+                # Listings made during the scan may lack ids that it would have added.
                 self.listing_changed(kind)
                 return
-            repairs.took, repairs.finished = monotonic() - began, True
-            if not repairs.outdated:
-                repairs.due = monotonic() + REST_PER_REPAIR * repairs.took
+            state.seconds, state.finished = monotonic() - started, True
+            if not state.outdated:
+                state.due = monotonic() + PAUSE_PER_REPAIR * state.seconds
 
     async def _repair(self, kind: str) -> None:
         start = f"{self._prefix}{kind}:"
         found, cursor, changed = 0, 0, False
         try:
             while True:
-                cursor, keys = await self._reach.call(
-                    self._client.scan, cursor, match=f"{glob_escaped(start)}*", count=CHUNK, _type="hash"
+                cursor, keys = await self._breaker.call(
+                    self._client.scan, cursor, match=f"{escape_glob(start)}*", count=CHUNK, _type="hash"
                 )
                 ids = [id_ for key in cast("list[str]", keys) if ID.fullmatch(id_ := key[len(start) :])]
                 found += len(ids)
                 changed |= await self._add_missing(kind, ids)
                 if not cursor:
                     break
-            if await self._reach.call(self._client.zcard, self._key(kind)) > found:
-                changed |= await self._drop_vanished(kind)
+            if await self._breaker.call(self._client.zcard, self._key(kind)) > found:
+                changed |= await self._remove_all_without_hash(kind)
         finally:
             if changed:
                 self.listing_changed(kind)
 
     async def _add_missing(self, kind: str, ids: Sequence[str]) -> bool:
-        """Whether any was missing."""
+        """Add those ids that the index lacks. Return whether there were any."""
         if not ids:
             return False
-        scores = await self._reach.call(self._client.zmscore, self._key(kind), list(ids))
+        scores = await self._breaker.call(self._client.zmscore, self._key(kind), list(ids))
         missing = [id_ for id_, score in zip(ids, scores, strict=True) if score is None]
         if missing:
-            await self._reach.call(self._client.zadd, self._key(kind), dict.fromkeys(missing, 0))
-            # One that was deleted since the scan saw it has just been listed again.
-            await self._drop_absent(kind, missing)
+            await self._breaker.call(self._client.zadd, self._key(kind), dict.fromkeys(missing, 0))
+            # A hash may have been deleted since the scan.
+            await self._remove_without_hash(kind, missing)
         return bool(missing)
 
-    async def _drop_vanished(self, kind: str) -> bool:
-        """Whether any had vanished."""
-        after, dropped = "-", False
-        while listed := await self._reach.call(self._client.zrangebylex, self._key(kind), after, "+", 0, CHUNK):
-            ids = cast("list[str]", listed)
-            dropped |= await self._drop_absent(kind, ids)
+    async def _remove_all_without_hash(self, kind: str) -> bool:
+        """Remove every id without a hash from the index. Return whether there were any."""
+        after, removed = "-", False
+        while page := await self._breaker.call(self._client.zrangebylex, self._key(kind), after, "+", 0, CHUNK):
+            ids = cast("list[str]", page)
+            removed |= await self._remove_without_hash(kind, ids)
             after = f"({ids[-1]}"
-        return dropped
+        return removed
 
-    async def _drop_absent(self, kind: str, ids: Sequence[str]) -> bool:
-        """Whether any was absent."""
-        there = set(await self._hashes_among(kind, ids))
-        if absent := [id_ for id_ in ids if id_ not in there]:
-            await self.drop(kind, absent)
-        return bool(absent)
+    async def _remove_without_hash(self, kind: str, ids: Sequence[str]) -> bool:
+        """Remove those ids that have no hash. Return whether there were any."""
+        existing = set(await self._hashes_among(kind, ids))
+        if gone := [id_ for id_ in ids if id_ not in existing]:
+            await self.remove(kind, gone)
+        return bool(gone)
 
     async def _hashes_among(self, kind: str, ids: Sequence[str]) -> list[str]:
         async def type_each() -> list[str]:
@@ -207,17 +209,17 @@ class Index:
                     pipe.type(f"{self._prefix}{kind}:{id_}")
                 return await pipe.execute()
 
-        types = await self._reach.call(type_each)
+        types = await self._breaker.call(type_each)
         return [id_ for id_, type_ in zip(ids, types, strict=True) if type_ == "hash"]
 
 
 @contextmanager
-def _as_far_as_allowed(kind: str) -> Iterator[None]:
+def _refusals_ignored(kind: str) -> Iterator[None]:
     try:
         yield
     except Refused:
-        LOGGER.debug("No scan is allowed, or nothing may be written: the index of %s must do as it is", kind)
+        LOGGER.debug("The index of %s cannot be repaired, because Redis refuses a scan or a write", kind)
 
 
-def glob_escaped(text: str) -> str:
+def escape_glob(text: str) -> str:
     return re.sub(r"([\\*?\[\]])", r"\\\1", text)

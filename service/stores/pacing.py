@@ -1,4 +1,4 @@
-"""Work on many items that lets the event loop serve others in between."""
+"""Iteration over many items that yields to the event loop in between."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
@@ -7,14 +7,14 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-HOLD_SECONDS = 0.002
+MAX_BLOCK_SECONDS = 0.002
 
 
 async def paced(items: Iterable[T]) -> AsyncIterator[T]:
-    """Yield the items, and let the loop run whenever the caller has worked on them for ``HOLD_SECONDS``."""
-    began = perf_counter()
+    """Yield the items, and run the event loop whenever the caller has worked for ``MAX_BLOCK_SECONDS``."""
+    started = perf_counter()
     for item in items:
         yield item
-        if perf_counter() - began > HOLD_SECONDS:
+        if perf_counter() - started > MAX_BLOCK_SECONDS:
             await asyncio.sleep(0)
-            began = perf_counter()
+            started = perf_counter()

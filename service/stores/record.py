@@ -1,4 +1,4 @@
-"""What a resource is: a kind, an id, and the flat record of text that every store keeps."""
+"""A resource: a kind, an id, and the flat record of text fields that every store keeps."""
 
 import hashlib
 import re
@@ -12,25 +12,25 @@ from typing import Any
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """The syntax of the id of a resource."""
 
-# The service's own fields of a record begin with an underscore; all others are a resource's, under their wire names.
+# Fields of the service begin with an underscore. All others belong to the resource, under their wire names.
 VERSION, CREATED, UPDATED, DIGEST, WRITES = "_version", "_createdAt", "_lastUpdated", "_digest", "_writes"
-# The version again. If the two differ, somebody has changed the version, which may have been used before.
+# A copy of the version. If the two differ, another program has changed the version, perhaps to one used before.
 VERSION_COPY = "_versionCopy"
 
-# A writer whose answer was lost looks for its own write_id; this many later writers may have come between.
-WRITES_REMEMBERED = 8
+# A writer whose answer was lost looks for its write id, which survives this many later writes.
+RECENT_WRITES = 8
 
-# In front of the digest of fields that a schema has found valid; to be raised when one becomes stricter.
+# Prefix of the digest of fields that a schema has accepted. Increase it when a schema becomes stricter.
 VALIDATED = "2:"
 
 # The largest whole number that Lua in Redis, and JSON in most clients, hold exactly: microseconds until the year 2255.
-# Counting on from a larger one that an operator wrote would give the same version again and again.
+# Adding one to a larger version, written by an operator, would yield the same version again.
 LARGEST_VERSION = 2**53 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """``version_id`` grows and is never used twice for an id; instants are in UTC."""
+    """``version_id`` increases with each write and is never reused for an id. Times are in UTC."""
 
     version_id: str
     created_at: datetime
@@ -38,12 +38,12 @@ class Meta:
 
 
 class Record(Mapping[str, str]):
-    """Text by name in less than half the space of a dict, for who keeps many that have the same names."""
+    """A mapping in less than half the memory of a dict, if many records share their field names."""
 
     __slots__ = ("_names", "_texts")
 
     def __init__(self, record: Mapping[str, str]) -> None:
-        self._names = _shared(tuple(record))
+        self._names = _intern(tuple(record))
         self._texts = tuple(record.values())
 
     def __getitem__(self, name: str) -> str:
@@ -63,63 +63,68 @@ class Record(Mapping[str, str]):
 
 
 @lru_cache(maxsize=256)
-def _shared(names: tuple[str, ...]) -> tuple[str, ...]:
+def _intern(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
 @dataclass(slots=True)
 class Resource:
-    """A stored resource. ``record`` is exactly what the store holds, so that a writer can say what it has expected."""
+    """A stored resource. ``record`` equals the stored fields, so that a writer can pass it as expected."""
 
     kind: str
     id: str
     record: Mapping[str, str] = field(repr=False)
     validated: bool = field(default=False, compare=False)
-    """Whether the fields are known to be valid without another look."""
+    """Whether a schema is known to accept the fields."""
 
     model: Any = field(default=None, init=False, repr=False, compare=False)
-    """What ``remember`` has made of it."""
+    """The result of ``memoize``."""
 
     changed: tuple[str, ...] = field(default=(), init=False, repr=False, compare=False)
-    """The names of the fields that changed, on what a write returns."""
+    """The names of the fields that a write changed, on the resource that the write returns."""
 
-    # Made anew each time: a cached resource is asked for them once, and would hold them as long as it lives.
+    # Not memoized: a cached resource needs its fields once, and would keep them in memory.
     @property
     def fields(self) -> dict[str, str]:
-        """The resource's own fields: wire name to text."""
+        """Texts by wire name, without the fields of the service."""
         return {name: text for name, text in self.record.items() if name[:1] != "_"}
 
     @property
     def meta(self) -> Meta:
-        return Meta(str(self.version), _instant(self.record.get(CREATED)), _instant(self.record.get(UPDATED)))
+        return Meta(str(self.version), _parse_time(self.record.get(CREATED)), _parse_time(self.record.get(UPDATED)))
 
     def memoize(self, decode: Callable[["Resource"], Any]) -> Any:
-        """Keep what ``decode`` makes of this resource, as a record never changes."""
+        """Return and keep the result of ``decode``. It stays correct, because a record never changes."""
         self.model = decode(self)
         return self.model
 
     @property
     def version(self) -> int:
-        # An operator may have written anything here.
+        # An operator may have written any text.
         text = self.record.get(VERSION, "")
         if len(text) > len(str(LARGEST_VERSION)) or not text.isascii() or not text.isdecimal():
             return 0
         version = int(text)
         return version if version < LARGEST_VERSION else 0
 
-    def verify_digest(self) -> bool:
-        """Whether the version and the fields are as the service wrote them, and so as valid as they were then.
+    @property
+    def write_ids(self) -> list[str]:
+        """The ids of the last writes, newest first."""
+        return self.record.get(WRITES, "").split()
 
-        An operator's ``redis-cli HSET`` makes this false.
+    def verify_digest(self) -> bool:
+        """Return whether the service wrote the version and the fields. Sets ``validated`` if it accepted them, too.
+
+        An edit with ``redis-cli HSET`` makes this false.
         """
         version = self.record.get(VERSION)
         if self.record.get(VERSION_COPY, version) != version:
             return False
-        judged_by, colon, known = self.record.get(DIGEST, "").rpartition(":")
-        if known != digest(self.fields):
+        validated_by, colon, expected = self.record.get(DIGEST, "").rpartition(":")
+        if expected != digest(self.fields):
             return False
-        # Another version of the service may have found valid what this one does not.
-        self.validated = judged_by + colon == VALIDATED
+        # Another version of the service may have accepted fields that this version rejects.
+        self.validated = validated_by + colon == VALIDATED
         return True
 
 
@@ -132,36 +137,36 @@ def compose(
     write_id: str,
     validated: bool = False,
 ) -> dict[str, str]:
-    """Return the record that replaces ``expected``; it holds ``write_id`` so that the writer can find its write."""
-    instant = now.astimezone(UTC).isoformat(timespec="microseconds")
-    created = expected.record.get(CREATED, instant) if expected else instant
-    write_ids = [write_id, *(expected.record.get(WRITES, "").split() if expected else ())][:WRITES_REMEMBERED]
+    """Return the record that replaces ``expected``. It contains ``write_id``, so that the writer can find its write."""
+    timestamp = now.astimezone(UTC).isoformat(timespec="microseconds")
+    created = expected.record.get(CREATED, timestamp) if expected else timestamp
+    write_ids = [write_id, *(expected.write_ids if expected else ())][:RECENT_WRITES]
     return {
         **fields,
         VERSION: str(version),
         VERSION_COPY: str(version),
         CREATED: created,
-        UPDATED: instant,
+        UPDATED: timestamp,
         DIGEST: f"{VALIDATED}{digest(fields)}" if validated else digest(fields),
         WRITES: " ".join(write_ids),
     }
 
 
 def rewrite(expected: Resource, fields: Mapping[str, str]) -> dict[str, str]:
-    """The record that replaces ``expected`` under the same version, with other text for fields that nobody can read."""
+    """Return the record that replaces ``expected`` under the same version."""
     validated = VALIDATED if expected.validated else ""
     own = {name: text for name, text in expected.record.items() if name[:1] == "_"}
     return {**fields, **own, DIGEST: f"{validated}{digest(fields)}"}
 
 
 def digest(fields: Mapping[str, str]) -> str:
-    # As JSON, which an encoder takes nearly twice as long to write.
+    # This is JSON. A JSON encoder takes nearly twice as long.
     pairs = ",".join([f"[{quoted(name)},{quoted(text)}]" for name, text in sorted(fields.items())])
     return hashlib.sha256(f"[{pairs}]".encode()).hexdigest()[:32]
 
 
-def _instant(text: str | None) -> datetime:
-    # An operator may have written anything, or nothing, here.
+def _parse_time(text: str | None) -> datetime:
+    # An operator may have written any text, or deleted the field.
     try:
         return datetime.fromisoformat(text or "").astimezone(UTC)
     except (ValueError, OverflowError):

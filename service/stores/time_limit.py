@@ -1,4 +1,4 @@
-"""How long another program may take to answer, in time during which this one could have noticed."""
+"""A time-out that does not count time in which the event loop was blocked."""
 
 import asyncio
 from types import TracebackType
@@ -9,12 +9,12 @@ TICKS = 10
 class TimeLimit:
     """Raise TimeoutError in a block that takes longer than ``seconds``, as ``asyncio.timeout`` does.
 
-    Time during which the event loop was held up does not count: the answer may have come, and nobody could look.
-    A start that loads libraries, on a machine without a free core, holds it up for a second.
+    While the event loop is blocked, an answer may have arrived that the program could not read. Loading libraries at
+    the start blocks the loop for a second on a machine without a free core.
     """
 
     def __init__(self, seconds: float) -> None:
-        # A timer that is late counts as one tick, however late it is. The next one comes after what has arrived.
+        # A late timer counts as one tick, however late it is. The next tick comes after received data is processed.
         self._tick_seconds = max(seconds, 0) / TICKS
         self._ticks_left = TICKS
         self._timeout = asyncio.timeout(None)

@@ -11,9 +11,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     AskError,
-    ClusterDownError,
     NoPermissionError,
-    ReadOnlyError,
     RedisError,
     ResponseError,
 )
@@ -25,7 +23,6 @@ CONNECT_SECONDS = 2.0
 # Many keys, so that no single node of a Cluster owns the slots of all of them.
 PROBE_KEYS = 16
 
-_DEMOTED = re.compile(r"\b(READONLY|UNBLOCKED|NOREPLICAS)\b")
 _RUN_ID = re.compile(r"^run_id:(\S+)", re.MULTILINE)
 
 
@@ -126,19 +123,6 @@ async def read_run_id(connection: AbstractConnection) -> str | None:
         return None
     found = _RUN_ID.search(text) if isinstance(text, str) else None
     return found[1] if found else None
-
-
-def is_demotion(error: Exception) -> bool:
-    """Return whether the error means that this server is no working primary, so that another may be."""
-    # In errors of scripts, older servers put the code behind "Error running script".
-    return isinstance(error, ReadOnlyError | ClusterDownError) or (
-        isinstance(error, ResponseError) and _DEMOTED.search(str(error)) is not None
-    )
-
-
-def is_temporary(error: Exception) -> bool:
-    """Return whether a server refuses for a while only: it is no working primary, or it runs a slow script."""
-    return is_demotion(error) or (isinstance(error, ResponseError) and str(error).startswith("BUSY "))
 
 
 async def inspect(client: Redis, key: str) -> Server:

@@ -13,11 +13,11 @@ from typing import Any, Protocol, Self
 
 from redis.asyncio import ConnectionPool
 from redis.asyncio.connection import AbstractConnection, DefaultParser
-from redis.exceptions import ConnectionError  # noqa: A004 - as in retry
+from redis.exceptions import ConnectionError  # noqa: A004 - as in failures
 
-from service.stores.retry import LOST, reason
+from service.stores.failures import LOST, is_temporary, reason
 from service.stores.time_limit import TimeLimit
-from service.stores.topology import connect, is_temporary, read_run_id
+from service.stores.topology import connect, read_run_id
 from service.telemetry.metrics import CACHE_LIVE
 
 LOGGER = logging.getLogger(__name__)

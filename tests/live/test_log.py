@@ -42,7 +42,7 @@ def live_through_everything(service, redis, admin):
     answers.append(send(account, "PUT", json.dumps(KEYS).encode(), JSON))
     redis.kill()
     answers.append(send(account, "PUT", json.dumps(KEYS).encode(), JSON))
-    service.wait_for("is away")
+    service.wait_for("is unavailable")
     return [answer.status for answer in answers]
 
 

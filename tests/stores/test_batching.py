@@ -1,80 +1,80 @@
-"""What is read together, and what becomes of each who asked."""
+"""Batches of concurrent reads."""
 
 import asyncio
 
 import pytest
 
-from service.stores.batching import MOST, BatchLoader
+from service.stores.batching import MAX_BATCH, BatchLoader
 
 
 @pytest.fixture
-def asked():
+def loaded():
     return []
 
 
 @pytest.fixture
-def batches(asked):
-    async def read_all(keys):
-        asked.append(list(keys))
+def loader(loaded):
+    async def load_all(keys):
+        loaded.append(list(keys))
         await asyncio.sleep(0)
-        if "stuck" in keys:
+        if "hangs" in keys:
             await asyncio.Event().wait()
         if "all fail" in keys:
             raise ValueError("all")
         return [KeyError(key) if key == "fails" else key.upper() for key in keys]
 
-    return BatchLoader(read_all)
+    return BatchLoader(load_all)
 
 
-async def test_what_is_asked_for_in_one_turn_is_read_at_once(batches, asked):
-    answers = await asyncio.gather(batches.read("a"), batches.read("b"), batches.read("a"))
+async def test_reads_in_one_turn_of_the_loop_are_one_batch(loader, loaded):
+    values = await asyncio.gather(loader.load("a"), loader.load("b"), loader.load("a"))
 
-    assert answers == ["A", "B", "A"]
-    assert asked == [["a", "b", "a"]]
+    assert values == ["A", "B", "A"]
+    assert loaded == [["a", "b", "a"]]
 
 
-async def test_what_is_asked_for_while_a_batch_is_on_its_way_is_read_together_after_it(batches, asked):
-    first = batches.read("a")
+async def test_reads_during_a_batch_wait_for_its_end(loader, loaded):
+    first = loader.load("a")
     await asyncio.sleep(0)
-    second = batches.read("b")
+    second = loader.load("b")
     await asyncio.sleep(0)
-    third = batches.read("c")
+    third = loader.load("c")
 
     assert await asyncio.gather(first, second, third) == ["A", "B", "C"]
-    assert asked == [["a"], ["b", "c"]]
+    assert loaded == [["a"], ["b", "c"]]
 
 
-async def test_a_batch_that_is_stuck_holds_up_nobody_for_good(batches):
-    stuck = batches.read("stuck")
+async def test_a_hanging_batch_does_not_block_later_reads(loader):
+    hanging = loader.load("hangs")
     await asyncio.sleep(0)
 
     async with asyncio.timeout(5):
-        assert await batches.read("b") == "B"
-    assert not stuck.done()
-    stuck.cancel()
+        assert await loader.load("b") == "B"
+    assert not hanging.done()
+    hanging.cancel()
 
 
-async def test_a_fault_of_one_is_told_to_that_one(batches):
-    answers = await asyncio.gather(batches.read("a"), batches.read("fails"), return_exceptions=True)
+async def test_an_error_of_one_key_is_raised_for_that_key(loader):
+    values = await asyncio.gather(loader.load("a"), loader.load("fails"), return_exceptions=True)
 
-    assert answers[0] == "A"
-    assert isinstance(answers[1], KeyError)
-
-
-async def test_a_fault_of_all_is_told_to_each(batches):
-    answers = await asyncio.gather(batches.read("a"), batches.read("all fail"), return_exceptions=True)
-
-    assert [str(answer) for answer in answers] == ["all", "all"]
+    assert values[0] == "A"
+    assert isinstance(values[1], KeyError)
 
 
-async def test_who_goes_away_takes_nobody_along(batches):
-    first, second = batches.read("a"), batches.read("b")
+async def test_an_error_of_the_batch_is_raised_for_every_key(loader):
+    values = await asyncio.gather(loader.load("a"), loader.load("all fail"), return_exceptions=True)
+
+    assert [str(answer) for answer in values] == ["all", "all"]
+
+
+async def test_a_cancelled_read_does_not_cancel_others(loader):
+    first, second = loader.load("a"), loader.load("b")
     first.cancel()
 
     assert await second == "B"
 
 
-async def test_a_batch_has_an_end(batches, asked):
-    await asyncio.gather(*(batches.read(str(number)) for number in range(MOST + 1)))
+async def test_a_batch_has_a_maximum_size(loader, loaded):
+    await asyncio.gather(*(loader.load(str(number)) for number in range(MAX_BATCH + 1)))
 
-    assert [len(keys) for keys in asked] == [MOST, 1]
+    assert [len(keys) for keys in loaded] == [MAX_BATCH, 1]

@@ -1,4 +1,4 @@
-"""The listing index: in step with the hashes, whoever has written or deleted them."""
+"""The listing index: agreement with the hashes after writes by the service and by operators."""
 
 import asyncio
 import random
@@ -7,7 +7,7 @@ import pytest
 from redis.exceptions import NoPermissionError
 
 from service.stores import index
-from service.stores.index import glob_escaped
+from service.stores.index import escape_glob
 from service.stores.redis import RedisStore
 
 pytestmark = pytest.mark.slow
@@ -17,8 +17,8 @@ HANG_SECONDS = 10
 
 @pytest.fixture
 async def store(redis_url, monkeypatch):
-    """A store that repairs its index before each listing, however busy the machine is."""
-    monkeypatch.setattr(index, "REST_PER_REPAIR", 0)
+    """A store that repairs its index completely before each listing, even on a busy machine."""
+    monkeypatch.setattr(index, "PAUSE_PER_REPAIR", 0)
     monkeypatch.setattr(index, "WAIT_SECONDS", HANG_SECONDS)
     store = RedisStore.at(redis_url)
     await store.open()
@@ -36,28 +36,28 @@ async def fill(store, *ids):
     return [await store.replace("AwsAccount", id_, {"id": id_}, expected=None) for id_ in ids]
 
 
-async def test_what_an_operator_creates_is_listed(store, operator):
+async def test_a_hash_created_by_an_operator_is_listed(store, operator):
     await fill(store, "a", "c")
     await operator.hset("AwsAccount:b", "id", "b")
 
     assert await listed(store) == ["a", "b", "c"]
 
 
-async def test_what_an_operator_deletes_is_not_listed(store, operator):
+async def test_a_hash_deleted_by_an_operator_is_not_listed(store, operator):
     await fill(store, "a", "b", "c")
     await operator.delete("AwsAccount:b")
 
     assert await listed(store) == ["a", "c"]
 
 
-async def test_after_a_flush_nothing_is_listed(store, operator):
+async def test_a_listing_after_a_flush_is_empty(store, operator):
     await fill(store, "a")
     await operator.flushall()
 
     assert await listed(store) == []
 
 
-async def test_a_lost_index_is_made_anew(store, operator):
+async def test_a_deleted_index_is_rebuilt(store, operator):
     ids = sorted(f"a{n}" for n in range(index.CHUNK + 7))
     await fill(store, *ids)
     await operator.delete("_index:AwsAccount")
@@ -66,7 +66,7 @@ async def test_a_lost_index_is_made_anew(store, operator):
     assert await listed(store) == ids
 
 
-async def test_of_many_entries_without_a_hash_none_is_left(store, operator):
+async def test_all_of_many_ids_without_a_hash_are_removed(store, operator):
     await fill(store, "a")
     await operator.zadd("_index:AwsAccount", dict.fromkeys((f"gone{n}" for n in range(index.CHUNK * 2 + 7)), 0))
 
@@ -81,7 +81,7 @@ async def test_a_key_that_is_no_hash_is_not_listed(store, operator):
     assert await listed(store) == ["b"]
 
 
-async def test_a_key_that_turns_into_no_hash_after_the_repair_does_not_break_the_listing(store, operator, monkeypatch):
+async def test_a_key_that_becomes_no_hash_after_the_repair_is_not_listed(store, operator, monkeypatch):
     await fill(store, "a", "b")
     await listed(store)
     monkeypatch.setattr(index.Index, "_repair", lambda *_: asyncio.sleep(0))
@@ -92,14 +92,14 @@ async def test_a_key_that_turns_into_no_hash_after_the_repair_does_not_break_the
 
 
 @pytest.mark.parametrize("id_", ["a:b", "a b", "-a", "a\n", "a" * 65, "", "ä"])
-async def test_a_key_that_is_no_id_is_not_listed(store, operator, id_):
+async def test_a_key_with_an_invalid_id_is_not_listed(store, operator, id_):
     await operator.hset(f"AwsAccount:{id_}", "id", "a")
 
     assert await listed(store) == []
 
 
 @pytest.mark.parametrize("prefix", ["*", "a?c:", "[ab]:", "back\\slash:", "^-:", "{tag}:"])
-async def test_a_prefix_is_taken_as_it_is(redis_url, operator, prefix):
+async def test_a_prefix_is_no_glob_pattern(redis_url, operator, prefix):
     store = RedisStore.at(redis_url, prefix=prefix)
     await operator.hset(f"{prefix}AwsAccount:mine", "id", "mine")
     for other in ("anything", "abc:", "a:", "b:", "backslash:", ""):
@@ -111,10 +111,10 @@ async def test_a_prefix_is_taken_as_it_is(redis_url, operator, prefix):
 
 
 def test_a_prefix_is_escaped_for_a_glob():
-    assert glob_escaped(r"a*b?[c]\d") == r"a\*b\?\[c\]\\d"
+    assert escape_glob(r"a*b?[c]\d") == r"a\*b\?\[c\]\\d"
 
 
-async def test_a_repair_is_followed_by_a_rest_in_proportion(redis_url, operator, monkeypatch):
+async def test_the_pause_after_a_repair_is_proportional_to_its_duration(redis_url, operator, monkeypatch):
     now = 0.0
     monkeypatch.setattr(index, "monotonic", lambda: now)
     store = RedisStore.at(redis_url)
@@ -137,7 +137,7 @@ async def test_a_repair_is_followed_by_a_rest_in_proportion(redis_url, operator,
     assert found == [[], [], ["a"]]
 
 
-async def test_listings_at_once_share_a_repair(store, monkeypatch):
+async def test_concurrent_listings_share_a_repair(store, monkeypatch):
     scans = 0
     scan = store._client.scan
 
@@ -147,13 +147,13 @@ async def test_listings_at_once_share_a_repair(store, monkeypatch):
         return await scan(*args, **options)
 
     monkeypatch.setattr(store._client, "scan", counted)
-    monkeypatch.setattr(index, "REST_PER_REPAIR", 1000)
+    monkeypatch.setattr(index, "PAUSE_PER_REPAIR", 1000)
     await asyncio.gather(*(listed(store) for _ in range(20)))
 
     assert scans == 1
 
 
-async def test_an_entry_made_during_a_removal_is_not_lost(store, operator, redis_url, monkeypatch):
+async def test_an_id_added_during_a_removal_is_not_lost(store, operator, redis_url, monkeypatch):
     (seen,) = await fill(store, "a")
     other, zrem = RedisStore.at(redis_url), store._client.zrem
 
@@ -168,21 +168,21 @@ async def test_an_entry_made_during_a_removal_is_not_lost(store, operator, redis
     assert await operator.zrange("_index:AwsAccount", 0, -1) == ["a"]
 
 
-async def test_whoever_sees_a_new_hash_finds_its_entry(store, operator, monkeypatch):
+async def test_the_index_contains_an_id_before_its_hash_exists(store, operator, monkeypatch):
     swap, entries = store._swap, []
 
-    async def swap_and_look(*args):
+    async def swap_and_read(*args):
         outcome = await swap(*args)
         entries.extend(await operator.zrange("_index:AwsAccount", 0, -1))
         return outcome
 
-    monkeypatch.setattr(store, "_swap", swap_and_look)
+    monkeypatch.setattr(store, "_swap", swap_and_read)
     await fill(store, "a")
 
     assert entries == ["a"]
 
 
-async def test_an_entry_that_a_repair_takes_out_before_its_hash_is_there_is_not_lost(store, operator, monkeypatch):
+async def test_an_id_that_a_repair_removes_before_its_hash_exists_is_not_lost(store, operator, monkeypatch):
     swap, entries = store._swap, []
 
     async def late_swap(*args):
@@ -196,7 +196,7 @@ async def test_an_entry_that_a_repair_takes_out_before_its_hash_is_there_is_not_
     assert (entries, await operator.zrange("_index:AwsAccount", 0, -1)) == ([], ["a"])
 
 
-async def test_what_is_deleted_during_a_repair_is_not_listed_again(store, operator, monkeypatch):
+async def test_a_hash_deleted_during_a_repair_is_not_listed(store, operator, monkeypatch):
     await operator.hset("AwsAccount:a", "id", "a")
     scan = store._client.scan
 
@@ -211,63 +211,63 @@ async def test_what_is_deleted_during_a_repair_is_not_listed_again(store, operat
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_races_of_writers_and_removers_lose_no_entry(store, operator, seed):
-    chance = random.Random(seed)  # noqa: S311 - no secret
+async def test_concurrent_writes_and_removals_lose_no_id(store, operator, seed):
+    rng = random.Random(seed)  # noqa: S311 - no secret
 
     async def churn():
         for _ in range(30):
-            id_ = chance.choice("abc")
+            id_ = rng.choice("abc")
             seen = await store.get("AwsAccount", id_)
             await (store.remove(seen) if seen else store.replace("AwsAccount", id_, {"id": id_}, expected=None))
 
     await asyncio.gather(*(churn() for _ in range(20)))
-    there = {key.removeprefix("AwsAccount:") for key in await operator.keys("AwsAccount:*")}
+    existing = {key.removeprefix("AwsAccount:") for key in await operator.keys("AwsAccount:*")}
     entries = set(await operator.zrange("_index:AwsAccount", 0, -1))
 
-    assert there <= entries
-    assert await listed(store) == sorted(there)
+    assert existing <= entries
+    assert await listed(store) == sorted(existing)
 
 
-class TestWithinARest:
-    """Of what a listing has that comes before the next repair."""
+class TestBetweenRepairs:
+    """Listings before the next repair is due."""
 
     @pytest.fixture
     async def store(self, store, monkeypatch):
-        monkeypatch.setattr(index, "REST_PER_REPAIR", 1e6)
+        monkeypatch.setattr(index, "PAUSE_PER_REPAIR", 1e6)
         await fill(store, "a")
         await listed(store)
         return store
 
     @pytest.fixture
-    def hasty(self, store, monkeypatch):  # noqa: ARG002 - which sets it first
-        """Listings wait for no repair."""
+    def no_wait(self, store, monkeypatch):  # noqa: ARG002 - store sets it first
+        """Listings do not wait for a repair."""
         monkeypatch.setattr(index, "WAIT_SECONDS", 0.02)
 
     @pytest.fixture
     def held_scan(self, store, monkeypatch):
-        """Set it to let scans go on."""
+        """Set the event to continue scans."""
         held = asyncio.Event()
-        monkeypatch.setattr(store._client, "scan", held_back(store._client.scan, held))
+        monkeypatch.setattr(store._client, "scan", delayed_until_set(store._client.scan, held))
         return held
 
     async def ids(self, store, changed):
         return [resource.id for resource in await store.all("AwsAccount", changed=changed)]
 
     @pytest.mark.parametrize("changed", [{"a", "b", "gone", "no id", "none\udcff"}, None])
-    async def test_what_was_renamed_is_listed_if_it_is_said_to_have_changed(self, store, operator, changed):
+    async def test_a_renamed_hash_is_listed_if_its_id_is_passed_as_changed(self, store, operator, changed):
         await operator.rename("AwsAccount:a", "AwsAccount:b")
-        untold = await self.ids(store, ())
+        unreported = await self.ids(store, ())
 
-        assert (untold, await self.ids(store, changed)) == ([], ["b"])
+        assert (unreported, await self.ids(store, changed)) == ([], ["b"])
         assert await self.ids(store, ()) == ["b"]
 
-    async def test_what_is_no_hash_is_not_listed(self, store, operator):
+    async def test_a_changed_key_that_is_no_hash_is_not_listed(self, store, operator):
         await operator.set("AwsAccount:b", "surprise")
 
         assert await self.ids(store, {"b"}) == ["a"]
         assert await operator.zscore("_index:AwsAccount", "b") is None
 
-    async def test_what_is_said_to_have_changed_during_a_repair_is_looked_for_anew(self, store, operator, monkeypatch):
+    async def test_a_change_during_a_repair_causes_another_repair(self, store, operator, monkeypatch):
         scan = store._client.scan
 
         async def passing(*args, **options):
@@ -290,11 +290,9 @@ class TestWithinARest:
         assert await late == ["a", "b"]
 
     @pytest.mark.parametrize("command", ["scan", "zmscore", "zadd"])
-    @pytest.mark.usefixtures("hasty")
+    @pytest.mark.usefixtures("no_wait")
     @pytest.mark.slow
-    async def test_a_repair_that_breaks_off_holds_up_no_listing_and_is_made_anew(
-        self, store, operator, monkeypatch, command
-    ):
+    async def test_a_failed_repair_delays_no_listing_and_is_repeated(self, store, operator, monkeypatch, command):
         await operator.hset("AwsAccount:b", "id", "b")
         with monkeypatch.context() as patch:
             patch.setattr(store._client, command, unreachable)
@@ -307,64 +305,64 @@ class TestWithinARest:
         assert await self.ids(store, ()) == ["a", "b"]
 
     @pytest.mark.parametrize("command", ["scan", "zadd"])
-    @pytest.mark.usefixtures("hasty")
-    async def test_a_repair_that_breaks_off_leaves_no_cached_listing(self, store, operator, monkeypatch, command):
-        listing_changed = []
-        store._index.listing_changed = listing_changed.append
+    @pytest.mark.usefixtures("no_wait")
+    async def test_a_failed_repair_invalidates_cached_listings(self, store, operator, monkeypatch, command):
+        notified = []
+        store._index.listing_changed = notified.append
         await operator.hset("AwsAccount:b", "id", "b")
         monkeypatch.setattr(store._client, command, unreachable)
         await self.ids(store, None)
         await asyncio.wait({store._index._repairs["AwsAccount"].task})
 
-        assert listing_changed == ["AwsAccount"]
+        assert notified == ["AwsAccount"]
 
-    async def test_after_an_entry_that_could_not_be_made_the_next_listing_is_right(self, store, monkeypatch):
+    async def test_the_next_listing_is_correct_after_an_id_could_not_be_added(self, store, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(store._client, "zadd", unreachable)
             await fill(store, "b")
 
         assert await listed(store) == ["a", "b"]
 
-    async def test_after_an_entry_that_could_not_be_dropped_the_next_listing_is_right(self, store, monkeypatch):
+    async def test_the_next_listing_is_correct_after_an_id_could_not_be_removed(self, store, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(store._client, "zrem", unreachable)
             await store.remove(await store.get("AwsAccount", "a"))
 
         assert await listed(store) == []
 
-    @pytest.mark.usefixtures("hasty")
-    async def test_a_listing_does_not_wait_for_a_long_scan_and_is_right_after_it(self, store, operator, held_scan):
-        listing_changed = []
-        store._index.listing_changed = listing_changed.append
+    @pytest.mark.usefixtures("no_wait")
+    async def test_a_listing_does_not_wait_for_a_long_scan_and_is_correct_after_it(self, store, operator, held_scan):
+        notified = []
+        store._index.listing_changed = notified.append
         await operator.rename("AwsAccount:a", "AwsAccount:b")
         async with asyncio.timeout(HANG_SECONDS):
             known = [await self.ids(store, changed) for changed in (None, (), {"b"})]
-        before = list(listing_changed)
+        before = list(notified)
         held_scan.set()
         await asyncio.wait({store._index._repairs["AwsAccount"].task})
 
         assert known == [[], [], ["b"]]
         assert before == []
-        assert listing_changed == ["AwsAccount"]
+        assert notified == ["AwsAccount"]
         assert await listed(store) == ["b"]
 
-    @pytest.mark.usefixtures("hasty", "store")
-    async def test_a_first_listing_takes_the_index_that_others_have_made(self, redis_url, monkeypatch):
+    @pytest.mark.usefixtures("no_wait", "store")
+    async def test_a_first_listing_uses_the_index_of_other_processes(self, redis_url, monkeypatch):
         other = RedisStore.at(redis_url)
         held = asyncio.Event()
-        monkeypatch.setattr(other._client, "scan", held_back(other._client.scan, held))
+        monkeypatch.setattr(other._client, "scan", delayed_until_set(other._client.scan, held))
         async with asyncio.timeout(HANG_SECONDS):
             known = await listed(other)
         await other.close()
 
         assert known == ["a"]
 
-    @pytest.mark.usefixtures("hasty", "store")
-    async def test_a_first_listing_waits_for_the_index_where_there_is_none(self, operator, redis_url, monkeypatch):
+    @pytest.mark.usefixtures("no_wait", "store")
+    async def test_a_first_listing_waits_for_a_scan_if_there_is_no_index(self, operator, redis_url, monkeypatch):
         await operator.delete("_index:AwsAccount")
         other = RedisStore.at(redis_url)
         held = asyncio.Event()
-        monkeypatch.setattr(other._client, "scan", held_back(other._client.scan, held))
+        monkeypatch.setattr(other._client, "scan", delayed_until_set(other._client.scan, held))
         listing = asyncio.create_task(listed(other))
         await asyncio.sleep(4 * index.WAIT_SECONDS)
         waits = not listing.done()
@@ -374,14 +372,14 @@ class TestWithinARest:
         assert await listing == ["a"]
         await other.close()
 
-    @pytest.mark.usefixtures("hasty", "held_scan")
-    async def test_a_store_that_closes_ends_a_scan(self, store):
+    @pytest.mark.usefixtures("no_wait", "held_scan")
+    async def test_a_closed_store_cancels_its_scan(self, store):
         await self.ids(store, None)
         await store.close()
 
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
-    async def test_where_nothing_may_be_written_the_index_does_as_it_is(self, store, operator, monkeypatch):
+    async def test_listings_use_the_index_as_it_is_if_redis_refuses_writes(self, store, operator, monkeypatch):
         await operator.hset("AwsAccount:b", "id", "b")
         monkeypatch.setattr(store._client, "zadd", refused)
 
@@ -396,7 +394,7 @@ async def refused(*_args, **_options):
     raise NoPermissionError
 
 
-def held_back(call, event):
+def delayed_until_set(call, event):
     async def wait_and_call(*args, **options):
         await event.wait()
         return await call(*args, **options)

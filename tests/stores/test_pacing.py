@@ -1,4 +1,4 @@
-"""Long work gives way."""
+"""Long iterations yield to the event loop."""
 
 import asyncio
 from collections import Counter
@@ -12,12 +12,12 @@ from service.stores.redis import RedisStore
 
 
 @pytest.fixture
-def hurried(monkeypatch):
-    monkeypatch.setattr(pacing, "HOLD_SECONDS", 0)
+def yields_always(monkeypatch):
+    monkeypatch.setattr(pacing, "MAX_BLOCK_SECONDS", 0)
 
 
 class Turns:
-    """Counts how often the loop comes round."""
+    """Counts the turns of the event loop."""
 
     async def __aenter__(self):
         self.count = 0
@@ -39,36 +39,36 @@ async def test_items_come_in_order():
     assert [item async for item in paced("abc")] == ["a", "b", "c"]
 
 
-@pytest.mark.usefixtures("hurried")
-async def test_others_have_a_turn_after_each_piece_of_work():
+@pytest.mark.usefixtures("yields_always")
+async def test_the_loop_runs_after_each_long_item():
     async with Turns() as turns:
         seen = [turns.count async for _ in paced(range(100))]
 
     assert seen == sorted(set(seen))
 
 
-async def test_work_that_is_short_is_not_interrupted(monkeypatch):
-    monkeypatch.setattr(pacing, "HOLD_SECONDS", 3600)
+async def test_the_loop_does_not_run_between_short_items(monkeypatch):
+    monkeypatch.setattr(pacing, "MAX_BLOCK_SECONDS", 3600)
     async with Turns() as turns:
         seen = {turns.count async for _ in paced(range(100))}
 
     assert seen == {0}
 
 
-@pytest.mark.usefixtures("hurried")
-async def test_listings_at_once_give_way_after_each_of_their_resources(redis_url, monkeypatch):
-    looked_at, verify_digest = [], Resource.verify_digest
+@pytest.mark.usefixtures("yields_always")
+async def test_concurrent_listings_yield_after_each_resource(redis_url, monkeypatch):
+    verified_at, verify_digest = [], Resource.verify_digest
 
-    def noted(resource):
-        looked_at.append(turns.count)
+    def recorded(resource):
+        verified_at.append(turns.count)
         return verify_digest(resource)
 
     store = RedisStore.at(redis_url)
     await asyncio.gather(*(store.replace("AwsAccount", f"a{n}", {"n": "1"}, expected=None) for n in range(200)))
-    monkeypatch.setattr(Resource, "verify_digest", noted)
+    monkeypatch.setattr(Resource, "verify_digest", recorded)
     async with Turns() as turns:
         await asyncio.gather(*(store.page("AwsAccount", offset=0, count=200) for _ in range(5)))
     await store.close()
 
-    assert len(looked_at) == 5 * 200
-    assert max(Counter(looked_at).values()) == 1
+    assert len(verified_at) == 5 * 200
+    assert max(Counter(verified_at).values()) == 1

@@ -1,4 +1,4 @@
-"""Redis as a store: what others may write there, and what a lost answer may not do."""
+"""Redis as a store: edits by operators, permissions, and lost or refused commands."""
 
 import asyncio
 import random
@@ -28,17 +28,17 @@ async def store(redis_url):
 
 @pytest.fixture
 async def far_store(shared_redis, redis_url):
-    """A store whose answers can get lost."""
+    """A store whose answers can be lost."""
     async with LossyProxy(shared_redis.port) as proxy:
         store = RedisStore.at(f"redis://127.0.0.1:{proxy.port}")
-        # Redis has the script from here on, so that it is EVALSHA that writes.
+        # Load the script, so that later writes use EVALSHA.
         await store.replace("AwsAccount", "warm", {}, expected=None)
         yield store, proxy
         await store.close()
 
 
 class LossyProxy:
-    """Stands between a client and Redis, and ends a connection instead of passing on one request or one answer."""
+    """A proxy between client and Redis that can drop one request or one answer and then closes the connection."""
 
     def __init__(self, upstream):
         self._upstream = upstream
@@ -56,15 +56,15 @@ class LossyProxy:
         await asyncio.gather(*self._tasks)
 
     def lose_request(self, word, meanwhile=None):
-        """Do not pass on the next request with ``word`` in it; do ``meanwhile`` before the client notices."""
+        """Drop the next request that contains ``word``, after a call of ``meanwhile``."""
         self._word, self._loses_answer, self._meanwhile = word, False, meanwhile
 
     def lose_answer(self, word, meanwhile=None):
-        """Pass it on, but not what Redis answers."""
+        """Pass on the next request that contains ``word``, and drop the answer."""
         self._word, self._loses_answer, self._meanwhile = word, True, meanwhile
 
     def answer(self, word, text):
-        """Answer the next request with ``word`` in it with ``text``, and do not pass it on."""
+        """Answer the next request that contains ``word`` with ``text``, and do not pass it on."""
         self.lose_request(word)
         self._answer = text
 
@@ -122,7 +122,7 @@ async def test_a_record_may_have_very_many_fields(store):
     assert (await store.get("AwsAccount", "a")).fields == {"id": "a"}
 
 
-async def test_what_an_operator_changes_gets_a_version_of_its_own(store, operator):
+async def test_an_external_edit_gets_a_new_version(store, operator):
     seen = await store.replace("AwsAccount", "a", {"id": "a", "region": "us-east-1"}, expected=None)
     await operator.hset("AwsAccount:a", "region", "eu-west-1")
     found = await store.get("AwsAccount", "a")
@@ -135,7 +135,7 @@ async def test_what_an_operator_changes_gets_a_version_of_its_own(store, operato
 
 
 @pytest.mark.parametrize("change", ["to one of before", "to one of the future", "away"])
-async def test_a_version_that_an_operator_changes_is_replaced_by_a_new_one(store, operator, change):
+async def test_an_externally_edited_version_is_replaced(store, operator, change):
     before = await write_often(store)
     if change == "away":
         await operator.hdel("AwsAccount:a", "_version")
@@ -148,7 +148,7 @@ async def test_a_version_that_an_operator_changes_is_replaced_by_a_new_one(store
     assert await store.get("AwsAccount", "a") == found
 
 
-async def test_what_an_operator_creates_is_a_resource(store, operator):
+async def test_a_hash_created_by_an_operator_is_a_resource(store, operator):
     await operator.hset("AwsAccount:a", mapping={"id": "a", "region": "eu-west-1"})
     found = await store.get("AwsAccount", "a")
 
@@ -157,14 +157,14 @@ async def test_what_an_operator_creates_is_a_resource(store, operator):
     assert await operator.zrange("_index:AwsAccount", 0, -1) == ["a"]
 
 
-async def test_what_was_stored_as_judged_is_still_judged_when_it_is_read(store):
+async def test_a_resource_stored_as_validated_is_read_as_validated(store):
     written = await store.replace("AwsAccount", "a", {"region": "eu-west-1"}, expected=None, validated=True)
     read = await store.get("AwsAccount", "a")
 
     assert (written.validated, read.validated) == (True, True)
 
 
-async def test_what_an_operator_changes_is_judged_by_nobody(store, operator):
+async def test_an_external_edit_is_not_validated(store, operator):
     await store.replace("AwsAccount", "a", {"region": "eu-west-1"}, expected=None, validated=True)
     await operator.hset("AwsAccount:a", "region", "-")
     reads = [await store.get("AwsAccount", "a") for _ in range(2)]
@@ -172,7 +172,7 @@ async def test_what_an_operator_changes_is_judged_by_nobody(store, operator):
     assert [read.validated for read in reads] == [False, False]
 
 
-async def test_a_listing_adopts_too(store, operator):
+async def test_a_listing_adopts_external_edits(store, operator):
     await operator.hset("AwsAccount:a", "id", "a")
     (found,) = (await store.page("AwsAccount", offset=0, count=10)).resources
 
@@ -180,7 +180,7 @@ async def test_a_listing_adopts_too(store, operator):
     assert found == await store.get("AwsAccount", "a")
 
 
-async def test_of_many_who_adopt_at_once_all_get_the_same(redis_url, operator):
+async def test_concurrent_adoptions_yield_one_version(redis_url, operator):
     stores = [RedisStore.at(redis_url) for _ in range(3)]
     await operator.hset("AwsAccount:a", "id", "a")
     found = await asyncio.gather(*(store.get("AwsAccount", "a") for store in stores for _ in range(10)))
@@ -190,7 +190,7 @@ async def test_of_many_who_adopt_at_once_all_get_the_same(redis_url, operator):
     assert len({resource.version for resource in found}) == 1
 
 
-async def test_what_an_operator_changes_meanwhile_is_not_overwritten(store, operator):
+async def test_a_write_does_not_overwrite_a_concurrent_external_edit(store, operator):
     seen = await store.replace("AwsAccount", "a", {"id": "a"}, expected=None)
     await operator.hset("AwsAccount:a", "note", "mine")
 
@@ -199,7 +199,7 @@ async def test_what_an_operator_changes_meanwhile_is_not_overwritten(store, oper
     assert (await store.get("AwsAccount", "a")).fields == {"id": "a", "note": "mine"}
 
 
-async def test_bytes_that_are_no_text_are_kept_as_they_are(store, operator, redis_url):
+async def test_bytes_that_are_not_utf8_are_preserved(store, operator, redis_url):
     await operator.hset("AwsAccount:a", "host", b"\xff\xfe caf\xe9")
     found = await store.get("AwsAccount", "a")
     await store.replace("AwsAccount", "a", {**found.fields, "region": "us-east-1"}, expected=found)
@@ -208,7 +208,7 @@ async def test_bytes_that_are_no_text_are_kept_as_they_are(store, operator, redi
         assert await raw.hget("AwsAccount:a", "host") == b"\xff\xfe caf\xe9"
 
 
-async def test_a_key_that_is_no_hash_is_told_as_such(store, operator):
+async def test_a_key_that_is_no_hash_is_invalid(store, operator):
     seen = await store.replace("AwsAccount", "a", {"id": "a"}, expected=None)
     await operator.set("AwsAccount:a", "surprise")
 
@@ -223,7 +223,7 @@ async def test_a_key_that_is_no_hash_is_told_as_such(store, operator):
     assert await operator.get("AwsAccount:a") == "surprise"
 
 
-async def test_prefixes_keep_stores_apart(redis_url):
+async def test_prefixes_separate_stores(redis_url):
     one, two = RedisStore.at(redis_url, prefix="one:"), RedisStore.at(redis_url)
     await one.replace("AwsAccount", "a", {"id": "a"}, expected=None)
     await two.replace("AwsAccount", "b", {"id": "b"}, expected=None)
@@ -240,7 +240,7 @@ async def test_prefixes_keep_stores_apart(redis_url):
 
 
 async def write_often(store, id="a"):
-    """The versions of some writes, one after the other."""
+    """Return the versions of five successive writes."""
     seen = await store.get("AwsAccount", id)
     versions = []
     for n in range(5):
@@ -250,7 +250,7 @@ async def write_often(store, id="a"):
 
 
 @pytest.mark.parametrize("command", ["FLUSHALL", "FLUSHDB", "DEL AwsAccount:a"])
-async def test_no_version_is_used_again_after_everything_was_lost(store, operator, command):
+async def test_no_version_is_reused_after_a_loss_of_all_data(store, operator, command):
     before = await write_often(store)
     await operator.execute_command(*command.split())
     after = await write_often(store)
@@ -258,7 +258,7 @@ async def test_no_version_is_used_again_after_everything_was_lost(store, operato
     assert sorted({*before, *after}) == [*before, *after]
 
 
-async def test_no_version_is_used_again_after_a_backup_was_restored(store, operator):
+async def test_no_version_is_reused_after_the_restore_of_a_backup(store, operator):
     before = await write_often(store)
     backup = await operator.hgetall("AwsAccount:a")
     before += await write_often(store)
@@ -278,7 +278,7 @@ async def test_a_version_is_the_clock_of_redis(store, operator):
 
 
 @pytest.mark.parametrize("version", [4_102_444_800_000_000, 2**53 - 4])
-async def test_a_version_grows_though_the_clock_is_behind_it(store, operator, version):
+async def test_a_version_increases_if_the_clock_is_behind_it(store, operator, version):
     await store.replace("AwsAccount", "a", {}, expected=None)
     await operator.hset("AwsAccount:a", "_version", version)
     seen = await store.get("AwsAccount", "a")
@@ -287,7 +287,7 @@ async def test_a_version_grows_though_the_clock_is_behind_it(store, operator, ve
     assert (seen.version, after.version) == (version + 1, version + 2)
 
 
-async def test_a_small_version_of_an_earlier_release_grows(store, operator):
+async def test_a_small_version_of_an_earlier_release_increases(store, operator):
     await store.replace("AwsAccount", "a", {}, expected=None)
     await operator.hset("AwsAccount:a", "_version", 7)
     await operator.hdel("AwsAccount:a", "_versionCopy")
@@ -300,7 +300,7 @@ async def test_a_small_version_of_an_earlier_release_grows(store, operator):
 
 
 @pytest.mark.parametrize("version", ["9" * 16, str(2**53), "9" * 30, "9" * 5000, "-1", "²", "1e3", ""])
-async def test_a_version_that_is_none_does_not_stand_in_the_way(store, operator, version):
+async def test_an_invalid_version_is_replaced(store, operator, version):
     await operator.hset(
         "AwsAccount:a", mapping={"id": "a", "_version": version, "_createdAt": "0001-01-01T00:00+23:00"}
     )
@@ -310,7 +310,7 @@ async def test_a_version_that_is_none_does_not_stand_in_the_way(store, operator,
     assert await store.replace("AwsAccount", "a", {"id": "a"}, expected=found)
 
 
-async def test_who_may_only_read_can_still_be_served(own_redis):
+async def test_a_user_with_read_access_alone_can_read_and_list(own_redis):
     async with Redis.from_url(own_redis.url) as admin:
         await admin.hset("AwsAccount:a", "id", "a")
         await admin.zadd("_index:AwsAccount", {"a": 0})
@@ -327,17 +327,17 @@ async def test_who_may_only_read_can_still_be_served(own_redis):
     assert page.resources == [found]
 
 
-LEAST = re.search("^ACL SETUSER (.+)$", Path("docs/redis.md").read_text(encoding="utf-8"), re.MULTILINE)[1].split()
+RIGHTS = re.search("^ACL SETUSER (.+)$", Path("docs/redis.md").read_text(encoding="utf-8"), re.MULTILINE)[1].split()
 
 
 @pytest.fixture
 async def limited(own_redis):
-    """Makes stores with the rights of the documentation, but for one of them."""
+    """Makes stores with the documented rights, except for one."""
     stores = []
 
     async def make(but=""):
         async with Redis.from_url(own_redis.url) as admin:
-            await admin.execute_command("ACL", "SETUSER", *(right for right in LEAST if right != but))
+            await admin.execute_command("ACL", "SETUSER", *(right for right in RIGHTS if right != but))
         url = own_redis.url.replace("//", "//s3-signer:password@")
         kinds = ["AwsAccount", "Client", "AccessPolicy", "Session"]
         stores.append(CachedStore(RedisStore.at(url), Tracker.at(url, kinds=kinds), size=10, ttl=60, stale=60))
@@ -350,7 +350,7 @@ async def limited(own_redis):
 
 
 async def use(store):
-    """Each thing that a store is used for."""
+    """Call every operation of a store."""
     for kind in ("AwsAccount", "Client", "AccessPolicy"):
         seen = await store.replace(kind, "a", {"n": "1"}, expected=None)
         seen = await store.replace(kind, "a", {"n": "2", "m": "1"}, expected=seen)
@@ -363,7 +363,7 @@ async def use(store):
     assert await store.remove(await store.get("Session", "s"))
 
 
-async def test_the_rights_that_the_documentation_names_are_enough(limited, caplog):
+async def test_the_documented_rights_are_sufficient(limited, caplog):
     store = await limited()
     await use(store)
 
@@ -371,20 +371,20 @@ async def test_the_rights_that_the_documentation_names_are_enough(limited, caplo
     assert caplog.text == ""
 
 
-@pytest.mark.parametrize("right", [word for word in LEAST if word[0] in "+~"])
+@pytest.mark.parametrize("right", [word for word in RIGHTS if word[0] in "+~"])
 @pytest.mark.slow
-async def test_each_right_that_the_documentation_names_is_needed(limited, right, caplog, monkeypatch):
-    caplog.set_level("DEBUG", logger="service.resources")
+async def test_each_documented_right_is_necessary(limited, right, caplog, monkeypatch):
+    caplog.set_level("DEBUG", logger="service.stores")
     monkeypatch.setattr(tracking, "HEARTBEAT_SECONDS", 0.01)
     store = await limited(but=right)
     with suppress(StoreUnavailable, AssertionError):
         await use(store)
     await asyncio.sleep(0.1)
 
-    assert "PermissionError" in caplog.text or "refuses" in caplog.text or "No scan is allowed" in caplog.text
+    assert "PermissionError" in caplog.text or "refuses" in caplog.text
 
 
-async def test_a_unix_socket_will_do(shared_redis, redis_url, operator):
+async def test_a_store_on_a_unix_socket(shared_redis, redis_url, operator):
     store = RedisStore.at(f"unix://{shared_redis.socket_path}")
     await store.open()
     await store.replace("AwsAccount", "a", {"id": "a"}, expected=None)
@@ -394,23 +394,23 @@ async def test_a_unix_socket_will_do(shared_redis, redis_url, operator):
     assert store.description == f"unix://{shared_redis.socket_path}?db=0"
 
 
-def test_a_description_tells_no_credentials():
-    documented = RedisStore.at("rediss://alice:hush@redis.example:6380/3").description
+def test_a_description_contains_no_credentials():
+    description = RedisStore.at("rediss://alice:hush@redis.example:6380/3").description
 
-    assert documented == "rediss://redis.example:6380/3"
+    assert description == "rediss://redis.example:6380/3"
 
 
 @pytest.mark.parametrize(
     "url", ["http://u:hush@h", "h:6379", "redis://u:hush@h:port", "redis://:hush@h?colour=red", ""]
 )
-def test_what_is_no_redis_url_is_refused_without_telling_it(url):
+def test_an_invalid_url_is_refused_without_repeating_it(url):
     with pytest.raises(ValueError, match="not a Redis URL") as refusal:
         connect(url, connections=1)
 
     assert "hush" not in str(refusal.value)
 
 
-async def test_a_write_whose_answer_is_lost_is_told_as_done(far_store):
+async def test_a_write_whose_answer_is_lost_succeeds(far_store):
     store, proxy = far_store
     proxy.lose_answer(b"EVALSHA")
     created = await store.replace("AwsAccount", "a", {"n": "1"}, expected=None)
@@ -421,7 +421,7 @@ async def test_a_write_whose_answer_is_lost_is_told_as_done(far_store):
     assert await store.get("AwsAccount", "a") == changed
 
 
-async def test_a_write_whose_answer_is_lost_is_done_though_another_has_followed(far_store, store):
+async def test_a_write_whose_answer_is_lost_succeeds_although_another_followed(far_store, store):
     far, proxy = far_store
 
     async def follow():
@@ -434,11 +434,11 @@ async def test_a_write_whose_answer_is_lost_is_done_though_another_has_followed(
 
     assert written.fields == {"n": "1"}
     assert follower.fields == {"n": "2"}
-    # An If-Match with it must not match what has followed.
+    # An If-Match with this version must not match the later write.
     assert 0 < written.version < follower.version
 
 
-async def test_a_write_that_was_lost_is_tried_again(far_store):
+async def test_a_lost_write_is_retried(far_store):
     store, proxy = far_store
     proxy.lose_request(b"EVALSHA")
     written = await store.replace("AwsAccount", "a", {"n": "1"}, expected=None)
@@ -446,7 +446,7 @@ async def test_a_write_that_was_lost_is_tried_again(far_store):
     assert await store.get("AwsAccount", "a") == written
 
 
-async def test_a_write_that_was_lost_is_a_conflict_if_another_was_first(far_store, store):
+async def test_a_lost_write_is_a_conflict_if_another_writer_was_first(far_store, store):
     far, proxy = far_store
 
     async def precede():
@@ -458,7 +458,7 @@ async def test_a_write_that_was_lost_is_a_conflict_if_another_was_first(far_stor
     assert (await store.get("AwsAccount", "a")).fields == {"n": "2"}
 
 
-async def test_a_removal_whose_answer_is_lost_is_told_as_done(far_store):
+async def test_a_removal_whose_answer_is_lost_succeeds(far_store):
     store, proxy = far_store
     seen = await store.replace("AwsAccount", "a", {"n": "1"}, expected=None)
     proxy.lose_answer(b"EVALSHA")
@@ -467,21 +467,21 @@ async def test_a_removal_whose_answer_is_lost_is_told_as_done(far_store):
     assert await store.get("AwsAccount", "a") is None
 
 
-async def test_a_removal_whose_answer_is_lost_leaves_a_newcomer_alone(far_store, store):
+async def test_a_removal_whose_answer_is_lost_keeps_a_recreated_resource(far_store, store):
     far, proxy = far_store
     seen = await far.replace("AwsAccount", "a", {"n": "1"}, expected=None)
 
-    async def create_anew():
+    async def recreate():
         await store.replace("AwsAccount", "a", {"n": "2"}, expected=None)
 
-    proxy.lose_answer(b"EVALSHA", meanwhile=create_anew)
+    proxy.lose_answer(b"EVALSHA", meanwhile=recreate)
 
     assert await far.remove(seen)
     assert (await store.get("AwsAccount", "a")).fields == {"n": "2"}
     assert (await store.page("AwsAccount", offset=0, count=0)).total == 2
 
 
-async def test_a_removal_that_was_lost_is_a_conflict_if_another_was_first(far_store, store):
+async def test_a_lost_removal_is_a_conflict_if_another_writer_was_first(far_store, store):
     far, proxy = far_store
     seen = await far.replace("AwsAccount", "a", {"n": "1"}, expected=None)
 
@@ -510,7 +510,7 @@ async def test_a_lost_probe_is_no_outage(far_store, caplog):
         b"-CLUSTERDOWN The cluster is down\r\n",
     ],
 )
-async def test_a_read_is_tried_again_while_redis_comes_up(far_store, error):
+async def test_a_read_is_retried_while_redis_starts(far_store, error):
     store, proxy = far_store
     proxy.answer(b"HGETALL", error)
 
@@ -527,7 +527,7 @@ async def test_a_read_is_tried_again_while_redis_comes_up(far_store, error):
         b"-ERR Error running script (call to f_1): @user_script: 8: -READONLY You can't write against a replica.\r\n",
     ],
 )
-async def test_a_write_is_tried_again_while_another_server_takes_over(far_store, error):
+async def test_a_write_is_retried_during_a_failover(far_store, error):
     store, proxy = far_store
     proxy.answer(b"EVALSHA", error)
 
@@ -543,7 +543,7 @@ async def refusal(call):
 @pytest.mark.parametrize(
     ("option", "value"), [("maxmemory", "1"), ("min-replicas-to-write", "1"), ("replicaof", "127.0.0.1 1")]
 )
-async def test_a_write_that_redis_refuses_has_changed_nothing(own_redis, option, value):
+async def test_a_refused_write_changes_nothing(own_redis, option, value):
     store = RedisStore.at(own_redis.url)
     seen = await store.replace("AwsAccount", "a", {"n": "1"}, expected=None)
     async with Redis.from_url(own_redis.url) as admin:
@@ -558,11 +558,11 @@ async def test_a_write_that_redis_refuses_has_changed_nothing(own_redis, option,
     assert set(outcomes) == {NothingWritten}
 
 
-async def test_a_write_to_a_redis_that_is_away_has_changed_nothing(own_redis):
+async def test_a_write_to_an_unavailable_redis_changes_nothing(own_redis):
     store = RedisStore.at(own_redis.url)
     seen = await store.replace("AwsAccount", "a", {"n": "1"}, expected=None)
     own_redis.kill()
-    # What is sent before the end of the connection is noticed may have arrived, for all that anybody knows.
+    # Until the client notices the end of the connection, it must assume that a command has arrived.
     await asyncio.sleep(0.1)
     outcomes = [await refusal(store.replace("AwsAccount", "a", {}, expected=seen)), await refusal(store.remove(seen))]
     await store.close()
@@ -570,7 +570,7 @@ async def test_a_write_to_a_redis_that_is_away_has_changed_nothing(own_redis):
     assert outcomes == [NothingWritten, NothingWritten]
 
 
-async def test_a_write_whose_answer_never_comes_may_have_landed(own_redis):
+async def test_a_write_without_an_answer_may_have_been_executed(own_redis):
     store = RedisStore.at(own_redis.url)
     seen = await store.replace("AwsAccount", "a", {"n": "1"}, expected=None)
     own_redis.hang()
@@ -581,8 +581,8 @@ async def test_a_write_whose_answer_never_comes_may_have_landed(own_redis):
     assert outcome is StoreUnavailable
 
 
-async def test_a_write_that_is_lost_before_it_is_refused_may_have_landed(own_redis):
-    """Of several tries, the one with the most doubt counts."""
+async def test_a_lost_write_that_is_then_refused_may_have_been_executed(own_redis):
+    """One doubtful attempt of several is enough."""
     async with LossyProxy(own_redis.port) as proxy:
         store = RedisStore.at(f"redis://127.0.0.1:{proxy.port}")
         seen = await store.replace("AwsAccount", "a", {"n": "1"}, expected=None)
@@ -596,7 +596,7 @@ async def test_a_write_that_is_lost_before_it_is_refused_may_have_landed(own_red
     assert stored.fields == {"n": "2"}
 
 
-async def test_a_write_stands_though_it_cannot_be_listed_yet(far_store, store):
+async def test_a_write_succeeds_although_the_index_cannot_be_updated(far_store, store):
     far, _ = far_store
     await far.page("AwsAccount", offset=0, count=10)
     await store._client.set("_index:Client", "no index")
@@ -604,34 +604,35 @@ async def test_a_write_stands_though_it_cannot_be_listed_yet(far_store, store):
     assert await far.replace("Client", "c", {"id": "c"}, expected=None)
 
 
-async def test_calls_that_are_cancelled_midway_leave_the_pool_whole(store):
+async def test_cancelled_calls_return_their_connections(store):
     for n in range(20):
         await store.replace("AwsAccount", f"a{n}", {"n": str(n)}, expected=None)
 
-    chance = random.Random(0)  # noqa: S311 - no secret
+    rng = random.Random(0)  # noqa: S311 - no secret
 
-    async def impatient(n):
-        async with asyncio.timeout(chance.uniform(0, 0.02)):
+    async def get_and_cancel(n):
+        async with asyncio.timeout(rng.uniform(0, 0.02)):
             return await store.get("AwsAccount", f"a{n % 20}")
 
-    await asyncio.gather(*(impatient(n) for n in range(1000)), return_exceptions=True)
+    await asyncio.gather(*(get_and_cancel(n) for n in range(1000)), return_exceptions=True)
     found = [await store.get("AwsAccount", f"a{n}") for n in range(20)]
 
     assert [resource.fields["n"] for resource in found] == [str(n) for n in range(20)]
-    assert not store._client.connection_pool._in_use_connections
+    _, (in_use, _) = store._client.connection_pool.get_connection_count()
+    assert in_use == 0
 
 
-async def test_what_another_version_of_the_service_found_valid_is_looked_at_again(store, operator):
+async def test_a_resource_validated_by_another_version_is_not_validated(store, operator):
     written = await store.replace("AwsAccount", "a", {"region": "eu-west-1"}, expected=None, validated=True)
-    judged_by, _, digest = written.record["_digest"].partition(":")
-    await operator.hset("AwsAccount:a", "_digest", f"{int(judged_by) - 1}:{digest}")
+    validated_by, _, digest = written.record["_digest"].partition(":")
+    await operator.hset("AwsAccount:a", "_digest", f"{int(validated_by) - 1}:{digest}")
     read = await store.get("AwsAccount", "a")
 
     assert read.validated is False
     assert read.version == written.version
 
 
-async def test_refused_writes_are_a_warning_until_one_succeeds(own_redis):
+async def test_refused_writes_cause_a_warning_until_a_write_succeeds(own_redis):
     store = RedisStore.at(own_redis.url)
     await store.open()
     async with Redis.from_url(own_redis.url) as operator:

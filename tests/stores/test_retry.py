@@ -1,4 +1,4 @@
-"""Redis comes and goes: what callers are told, what the log says, and how soon it mends."""
+"""Outages of Redis: errors, log lines, retries and recovery."""
 
 import asyncio
 import logging
@@ -10,15 +10,16 @@ from redis.asyncio import Redis
 from support.waiting import until
 
 from service.errors import StoreUnavailable
-from service.stores import retry
+from service.stores import health
+from service.stores.failures import reason
 from service.stores.redis import RedisStore
-from service.stores.retry import CONNECTIONS, DEADLINE_SECONDS, PATIENCE_SECONDS, reason
+from service.stores.retry import CONNECTIONS, DEADLINE_SECONDS, OPEN_AFTER_SECONDS
 
 pytestmark = pytest.mark.slow
 
 HANG_SECONDS = 10
 
-LOG = "service.stores.retry"
+LOGGERS = ("service.stores.health", "service.stores.retry")
 
 
 @pytest.fixture
@@ -32,12 +33,13 @@ async def store(own_redis):
 
 @pytest.fixture(autouse=True)
 def log(caplog):
-    caplog.set_level(logging.INFO, logger=LOG)
+    for name in LOGGERS:
+        caplog.set_level(logging.INFO, logger=name)
     return caplog
 
 
-def told(log):
-    return [(record.levelname, record.getMessage()) for record in log.records if record.name == LOG]
+def messages(log):
+    return [(record.levelname, record.getMessage()) for record in log.records if record.name in LOGGERS]
 
 
 async def answers(store):
@@ -48,61 +50,64 @@ async def answers(store):
     return True
 
 
+def connections_in_use(store):
+    _, (in_use, _) = store._client.connection_pool.get_connection_count()
+    return in_use
+
+
 async def fails(call):
     async with asyncio.timeout(HANG_SECONDS):
         with pytest.raises(StoreUnavailable):
             await call
 
 
-async def fails_at_once(store, monkeypatch):
-    """Without as much as asking Redis."""
-
-    async def hgetall(_):
-        raise AssertionError("Redis was asked")
+async def fails_without_a_call(store, monkeypatch):
+    def pipeline(**_):
+        raise AssertionError("Redis was called")
 
     with monkeypatch.context() as patch:
-        patch.setattr(store._client, "hgetall", hgetall)
+        patch.setattr(store._client, "pipeline", pipeline)
         await fails(store.get("AwsAccount", "a"))
 
 
-async def test_a_server_that_is_absent_at_the_start_is_told_once(own_redis, log, monkeypatch):
+async def test_a_server_that_is_unavailable_at_the_start_is_logged_once(own_redis, log, monkeypatch):
     own_redis.kill()
     store = RedisStore.at(own_redis.url)
     await store.open()
-    first = told(log)
+    first = messages(log)
     await fails(store.get("AwsAccount", "a"))
-    await fails_at_once(store, monkeypatch)
+    await fails_without_a_call(store, monkeypatch)
     await fails(store.check())
     own_redis.start()
     await until(lambda: answers(store))
     await store.check()
     await store.close()
 
-    assert first == told(log)[:1]
-    assert [level for level, _ in told(log)] == ["WARNING", "INFO"]
-    assert f"redis://127.0.0.1:{own_redis.port}/0 is away: ConnectionError" in first[0][1]
+    assert first == messages(log)[:1]
+    assert [level for level, _ in messages(log)] == ["WARNING", "INFO"]
+    assert f"redis://127.0.0.1:{own_redis.port}/0 is unavailable: ConnectionError" in first[0][1]
 
 
-async def test_an_outage_is_one_line_and_its_end_another(store, own_redis, log, monkeypatch):
+async def test_the_log_has_a_line_for_the_start_and_the_end_of_an_outage(store, own_redis, log, monkeypatch):
     await asyncio.gather(*(store.get("AwsAccount", "a") for _ in range(50)))
     own_redis.kill()
     await asyncio.gather(*(fails(store.get("AwsAccount", "a")) for _ in range(100)))
-    await fails_at_once(store, monkeypatch)
+    await fails_without_a_call(store, monkeypatch)
     await fails(store.check())
     own_redis.start()
     await until(lambda: answers(store))
 
-    assert [level for level, _ in told(log)] == ["WARNING", "INFO"]
+    assert [level for level, _ in messages(log)] == ["WARNING", "INFO"]
 
 
-async def test_an_outage_that_nobody_met_is_seen_by_a_check(store, own_redis):
+async def test_a_check_detects_an_outage_without_calls(store, own_redis):
     own_redis.kill()
     await asyncio.sleep(1.01)
 
     await fails(store.check())
 
 
-async def test_a_short_restart_is_not_noticed_by_a_caller(store, own_redis, log):
+async def test_calls_succeed_during_a_short_restart(store, own_redis, log):
     await asyncio.gather(*(store.get("AwsAccount", "a") for _ in range(60)))
     own_redis.kill()
     calls = [asyncio.create_task(store.replace("AwsAccount", f"a{n}", {}, expected=None)) for n in range(50)]
@@ -111,33 +116,33 @@ async def test_a_short_restart_is_not_noticed_by_a_caller(store, own_redis, log)
     assert all(await asyncio.gather(*calls))
 
 
-async def test_idle_connections_from_before_a_restart_are_replaced(store, own_redis, log):
+async def test_idle_connections_are_replaced_after_a_restart(store, own_redis, log):
     await asyncio.gather(*(store.get("AwsAccount", "a") for _ in range(60)))
     own_redis.restart()
     await asyncio.gather(*(store.get("AwsAccount", "a") for _ in range(200)))
 
-    assert told(log) == []
+    assert messages(log) == []
 
 
 @pytest.mark.heavy
-async def test_a_hung_server_holds_nobody_for_long(store, own_redis, log, monkeypatch):
+async def test_a_hung_server_delays_no_caller_beyond_the_deadline(store, own_redis, log, monkeypatch):
     await store.get("AwsAccount", "a")
     own_redis.hang()
     calls = [store.get("AwsAccount", "a"), store.replace("AwsAccount", "a", {}, expected=None)]
     calls += [store.page("AwsAccount", offset=0, count=1)]
     await asyncio.gather(*(fails(call) for call in calls))
-    await asyncio.sleep(PATIENCE_SECONDS)
-    await fails_at_once(store, monkeypatch)
-    # However long ago its last PING was, what is known to be away is not waited for.
-    store._reach._probed_at = 0
+    await asyncio.sleep(OPEN_AFTER_SECONDS)
+    await fails_without_a_call(store, monkeypatch)
+    # Even long after the last probe, a check does not wait for an unavailable server.
+    store._monitor._probed_at = 0
     await fails(store.check())
     own_redis.resume()
     await until(lambda: answers(store))
 
-    assert [level for level, _ in told(log)] == ["WARNING", "INFO"]
+    assert [level for level, _ in messages(log)] == ["WARNING", "INFO"]
 
 
-async def test_a_store_on_a_hung_server_opens_and_closes_in_time(own_redis):
+async def test_a_store_opens_and_closes_in_time_on_a_hung_server(own_redis):
     own_redis.hang()
     store = RedisStore.at(own_redis.url)
     async with asyncio.timeout(HANG_SECONDS):
@@ -148,17 +153,17 @@ async def test_a_store_on_a_hung_server_opens_and_closes_in_time(own_redis):
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_a_close_whose_cancellation_is_lost_ends_all_the_same(store, monkeypatch):
-    asked = asyncio.Event()
+async def test_a_close_ends_although_its_cancellation_is_lost(store, monkeypatch):
+    started = asyncio.Event()
 
     async def inspect(*_):
-        asked.set()
+        started.set()
         with suppress(asyncio.CancelledError):
             await asyncio.sleep(HANG_SECONDS)
 
-    monkeypatch.setattr(retry, "inspect", inspect)
-    store._reach._suspicion.set()
-    await asked.wait()
+    monkeypatch.setattr(health, "inspect", inspect)
+    store._monitor.request_probe()
+    await started.wait()
     await asyncio.wait({closing := asyncio.create_task(store.close())}, timeout=HANG_SECONDS / 2)
 
     assert closing.done()
@@ -173,10 +178,10 @@ async def test_a_busy_pool_is_not_an_outage(store, log):
     await store.check()
 
     assert await answers(store)
-    assert told(log) == []
+    assert messages(log) == []
 
 
-async def test_who_comes_first_is_served_first(store):
+async def test_callers_are_served_in_order(store):
     async def greedy():
         for _ in range(20):
             await store.get("AwsAccount", "a")
@@ -192,7 +197,7 @@ async def test_who_comes_first_is_served_first(store):
     assert served.index(True) < 3 * CONNECTIONS
 
 
-async def test_a_restart_under_load_loses_no_write_and_makes_no_false_conflict(store, own_redis):
+async def test_a_restart_under_load_causes_no_lost_write_and_no_false_conflict(store, own_redis):
     ids = [f"a{n}" for n in range(100)]
     acknowledged, unknown, over = dict.fromkeys(ids, 0), dict.fromkeys(ids, 0), asyncio.Event()
     await asyncio.gather(*(store.replace("AwsAccount", id_, {"n": "0"}, expected=None) for id_ in ids))
@@ -225,26 +230,26 @@ async def test_a_restart_under_load_loses_no_write_and_makes_no_false_conflict(s
     written = {id_: int((await store.get("AwsAccount", id_)).fields["n"]) for id_ in ids}
 
     assert all(acknowledged[id_] <= written[id_] <= acknowledged[id_] + unknown[id_] for id_ in ids)
-    assert not store._client.connection_pool._in_use_connections
+    assert connections_in_use(store) == 0
 
 
 @pytest.mark.parametrize("rounds", [0, *(pytest.param(rounds, marks=pytest.mark.heavy) for rounds in (1, 2)), 3])
-async def test_a_loop_that_is_held_up_is_no_outage(store, log, monkeypatch, rounds):
-    """As by libraries that are loaded at the start on a busy machine, which took half a second and more."""
-    monkeypatch.setattr(retry, "FRESH_SECONDS", 0)
+async def test_a_blocked_event_loop_is_no_outage(store, log, monkeypatch, rounds):
+    """Loading libraries at the start took half a second and more on a busy machine."""
+    monkeypatch.setattr(health, "FRESH_SECONDS", 0)
     for _ in range(2):
-        look = asyncio.create_task(store.check())
+        check = asyncio.create_task(store.check())
         calls = [asyncio.create_task(store.get("AwsAccount", str(number))) for number in range(3)]
         for _ in range(rounds):
             await asyncio.sleep(0)
-        time.sleep(DEADLINE_SECONDS + 0.2)  # noqa: ASYNC251 - that is the fault
-        await look
+        time.sleep(DEADLINE_SECONDS + 0.2)  # noqa: ASYNC251 - blocks the loop
+        await check
 
         assert await asyncio.gather(*calls) == [None] * 3
-    assert told(log) == []
+    assert messages(log) == []
 
 
-async def test_what_redis_refuses_is_no_outage_and_told_once(store, own_redis, log):
+async def test_a_refused_command_is_no_outage_and_is_logged_once(store, own_redis, log):
     async with Redis.from_url(own_redis.url) as admin:
         await admin.config_set("maxmemory", "1")
         for n in range(3):
@@ -252,12 +257,12 @@ async def test_what_redis_refuses_is_no_outage_and_told_once(store, own_redis, l
                 await store.replace("AwsAccount", f"a{n}", {}, expected=None)
     await store.check()
 
-    ((level, message),) = told(log)
+    ((level, message),) = messages(log)
     assert level == "WARNING"
     assert "refuses commands: OutOfMemoryError" in message
 
 
-async def test_a_wrong_password_is_told_but_not_which(own_redis, log):
+async def test_a_wrong_password_is_logged_without_the_password(own_redis, log):
     store = RedisStore.at(own_redis.url.replace("//", "//alice:hush@"))
     await store.open()
     with pytest.raises(StoreUnavailable) as refusal:
@@ -268,13 +273,13 @@ async def test_a_wrong_password_is_told_but_not_which(own_redis, log):
     assert "hush" not in log.text + str(refusal.value) + str(refusal.value.__cause__)
 
 
-def test_a_reason_does_not_repeat_what_was_sent():
+def test_a_reason_does_not_contain_the_sent_arguments():
     assert reason(Exception("unknown command 'HELLO', with args beginning with: '3' 'AUTH' 'hush'")) == (
         "Exception: unknown command 'HELLO'"
     )
 
 
-async def test_a_closed_store_has_let_go_of_every_connection(own_redis):
+async def test_a_closed_store_has_no_connections(own_redis):
     store = RedisStore.at(own_redis.url)
     await store.open()
     await asyncio.gather(*(store.get("AwsAccount", "a") for _ in range(50)))

@@ -1,4 +1,4 @@
-"""A limit counts time in which the loop could have seen an answer."""
+"""Time-outs that do not count a blocked event loop."""
 
 import asyncio
 import socket
@@ -10,30 +10,30 @@ from service.stores.time_limit import TimeLimit
 
 
 async def test_a_block_that_takes_longer_times_out():
-    began = time.monotonic()
+    started = time.monotonic()
     with pytest.raises(TimeoutError):
         async with TimeLimit(0.05):
             await asyncio.Event().wait()
 
-    assert time.monotonic() - began >= 0.04
+    assert time.monotonic() - started >= 0.04
 
 
 @pytest.mark.parametrize("seconds", [0, -1])
-async def test_no_time_is_a_timeout(seconds):
+async def test_a_limit_of_zero_times_out(seconds):
     with pytest.raises(TimeoutError):
         async with TimeLimit(seconds):
             await asyncio.Event().wait()
 
 
-async def test_a_block_that_ends_in_time_leaves_nothing_behind():
+async def test_a_block_that_ends_in_time_leaves_no_timer():
     async with TimeLimit(0.01):
         await asyncio.sleep(0)
 
-    # A timer that is left would cancel this.
+    # A remaining timer would cancel this.
     await asyncio.sleep(0.03)
 
 
-async def test_the_cancellation_of_its_task_stays_one():
+async def test_a_cancellation_is_passed_on():
     async def wait():
         async with TimeLimit(60):
             await asyncio.Event().wait()
@@ -46,14 +46,14 @@ async def test_the_cancellation_of_its_task_stays_one():
         await task
 
 
-async def test_another_error_goes_through():
+async def test_an_error_is_passed_on():
     with pytest.raises(KeyError):
         async with TimeLimit(60):
             raise KeyError
 
 
 @pytest.mark.parametrize("rounds", [1, 3])
-async def test_an_answer_that_came_while_the_loop_was_held_up_is_in_time(rounds):
+async def test_an_answer_that_arrives_while_the_loop_is_blocked_is_in_time(rounds):
     near, far = socket.socketpair()
     with near, far:
         reader, writer = await asyncio.open_connection(sock=near)

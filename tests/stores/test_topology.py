@@ -1,4 +1,4 @@
-"""The address leads to another server, or to one that cannot serve: what is noticed, and what callers see of it."""
+"""Addresses that move to another server, and servers that cannot be used."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ KIND = "AwsAccount"
 
 
 class Switch:
-    """A TCP proxy in front of several servers. Connections stay with the server that they were made to."""
+    """A TCP proxy in front of several servers. An open connection stays with its server."""
 
     def __init__(self, *servers):
         self._ports = [server.port for server in servers]
@@ -42,11 +42,11 @@ class Switch:
         await self._listener.wait_closed()
 
     def turn_to(self, server):
-        """Lead new connections to ``server``, and leave those that are open where they are."""
+        """Connect new clients to ``server``; open connections stay."""
         self._target = server.port
 
     def cut(self, *, but=()):
-        """End every connection, but those that have sent one of the words ``but``."""
+        """Close every connection, except those that have sent one of the words ``but``."""
         for writer, sent in list(self._ends.items()):
             if not any(word in sent for word in but):
                 writer.transport.abort()
@@ -115,7 +115,7 @@ def admin(server):
 
 
 async def follow(server, primary):
-    """Make ``server`` a replica of ``primary``, and wait until it has what that has."""
+    """Make ``server`` a replica of ``primary``, and wait until they are in sync."""
     async with admin(server) as client:
         await client.replicaof("127.0.0.1", primary.port)
         async with asyncio.timeout(HANG_SECONDS):
@@ -131,7 +131,7 @@ async def promote(server, demoted):
 
 async def until(condition):
     async with asyncio.timeout(HANG_SECONDS):
-        while not await condition():  # noqa: ASYNC110 - it is the server that is waited for
+        while not await condition():  # noqa: ASYNC110 - the server sets no event
             await asyncio.sleep(0.01)
 
 
@@ -145,8 +145,8 @@ async def region(store, id="a"):
     return found and found.fields["region"]
 
 
-class TestAnAddressThatMoves:
-    async def test_a_write_goes_to_the_new_primary_though_old_connections_are_open(self, store, switch, pair):
+class TestMovedAddress:
+    async def test_writes_follow_the_address_although_old_connections_are_open(self, store, switch, pair):
         one, two = pair
         await asyncio.gather(*(put(store, "old", f"a{n}") for n in range(20)))
         switch.turn_to(two)
@@ -158,7 +158,7 @@ class TestAnAddressThatMoves:
         assert all(written)
         assert stored == "new"
 
-    async def test_a_session_goes_to_the_new_primary_too(self, store, switch, pair):
+    async def test_a_write_with_a_time_to_live_follows_the_address(self, store, switch, pair):
         one, two = pair
         await put(store, "old")
         switch.turn_to(two)
@@ -167,7 +167,7 @@ class TestAnAddressThatMoves:
 
         assert (await store.get("Session", "s")).fields == {"client": "x"}
 
-    async def test_a_read_goes_to_the_new_primary_though_the_old_one_serves_nothing(self, store, switch, pair):
+    async def test_reads_follow_the_address_if_the_old_server_refuses_them(self, store, switch, pair):
         one, two = pair
         await asyncio.gather(*(put(store, "old", f"a{n}") for n in range(20)))
         switch.turn_to(two)
@@ -179,7 +179,7 @@ class TestAnAddressThatMoves:
 
         assert await asyncio.gather(*(region(store, f"a{n}") for n in range(20))) == ["old"] * 20
 
-    async def test_a_primary_that_has_lost_its_replicas_is_left(self, store, switch, pair):
+    async def test_a_write_leaves_a_primary_without_replicas(self, store, switch, pair):
         one, two = pair
         await put(store, "old")
         switch.turn_to(two)
@@ -193,7 +193,7 @@ class TestAnAddressThatMoves:
         assert await put(store, "new")
 
     @pytest.mark.slow
-    async def test_a_demotion_that_no_caller_meets_is_seen_by_a_check(self, store, switch, pair):
+    async def test_a_check_detects_a_demotion_without_calls(self, store, switch, pair):
         one, two = pair
         switch.turn_to(two)
         await promote(two, demoted=one)
@@ -202,7 +202,7 @@ class TestAnAddressThatMoves:
 
         assert list(store.warnings()) == []
 
-    async def test_a_write_that_is_refused_everywhere_is_refused_soon(self, store, pair):
+    async def test_a_write_fails_soon_if_every_server_refuses_it(self, store, pair):
         one, two = pair
         await put(store, "old")
         await promote(two, demoted=one)
@@ -215,12 +215,10 @@ class TestAnAddressThatMoves:
         assert await region(store) == "old"
         assert await store.reached_within(0)
 
-    async def test_the_change_is_reported_at_once_and_again_when_every_connection_has_followed(
-        self, store, switch, pair
-    ):
+    async def test_a_listener_is_notified_when_the_move_starts_and_ends(self, store, switch, pair):
         _, two = pair
-        reports = Reports()
-        store.listen(reports)
+        listener = RecordingListener()
+        store.listen(listener)
         switch.turn_to(two)
         async with admin(two) as client:
             await client.replicaof("NO", "ONE")
@@ -228,11 +226,11 @@ class TestAnAddressThatMoves:
         switch.cut()
         await store.get(KIND, "a")
 
-        await until(lambda: reports.end_with(run_id))
-        assert reports.moves == ["", run_id]
+        await until(lambda: listener.end_with(run_id))
+        assert listener.run_ids == ["", run_id]
 
     @pytest.mark.slow
-    async def test_what_the_old_server_held_is_not_served_from_the_cache(self, cache, switch, pair):
+    async def test_the_cache_does_not_serve_data_of_the_old_server(self, cache, switch, pair):
         _, two = pair
         await put(cache, "old")
         await until(lambda: is_cached(cache))
@@ -240,7 +238,7 @@ class TestAnAddressThatMoves:
         async with admin(two) as client:
             await client.replicaof("NO", "ONE")
             await client.hset("AwsAccount:a", "region", "new")
-        # Only the tracking connection stays where it was.
+        # Only the tracking connection stays with the old server.
         switch.cut(but=[b"TRACKING"])
         await cache.get(KIND, "unknown")
         await until(lambda: reads(cache, "new"))
@@ -250,7 +248,7 @@ class TestAnAddressThatMoves:
 
         await until(lambda: reads(cache, "newer"))
 
-    async def test_a_tracking_connection_that_moves_first_takes_the_others_along(self, cache, switch, pair):
+    async def test_other_connections_follow_the_tracking_connection(self, cache, switch, pair):
         _, two = pair
         await put(cache, "old")
         await until(lambda: is_cached(cache))
@@ -266,20 +264,20 @@ class TestAnAddressThatMoves:
         await until(lambda: is_cached(cache))
 
 
-class Reports:
-    """A listener that notes where a store has moved to."""
+class RecordingListener:
+    """Records the servers that a store has moved to."""
 
     def __init__(self):
-        self.moves = []
+        self.run_ids = []
 
     def server_changed(self, run_id):
-        self.moves.append(run_id)
+        self.run_ids.append(run_id)
 
     def listing_changed(self, kind):
-        """Of no interest."""
+        """Ignore it."""
 
     async def end_with(self, run_id):
-        return self.moves[-1:] == [run_id]
+        return self.run_ids[-1:] == [run_id]
 
 
 async def refuses_writes(client):
@@ -321,7 +319,7 @@ async def unusable(url, prefix=""):
 
 @pytest.fixture
 async def cluster_node(redis_binary, tmp_path):
-    """One of two nodes, each with some of the slots."""
+    """One of two nodes, each with half of the slots."""
     nodes = []
     for slots in (("0", "8000"), ("8001", "16383")):
         directory = tmp_path / slots[0]
@@ -351,8 +349,8 @@ async def own_admin(own_redis):
         yield client
 
 
-class TestAServer:
-    async def test_that_is_a_primary_can_be_used(self, own_redis):
+class TestInspect:
+    async def test_a_primary_is_usable(self, own_redis):
         client = connect(own_redis.url, connections=1)
         server = await inspect(client, "AwsAccount:")
         await client.aclose()
@@ -369,12 +367,12 @@ class TestAServer:
             (["+ping", "~*"], "may not read the keys x:AwsAccount:* with HGETALL"),
         ],
     )
-    async def test_whose_user_may_not_read_accounts_is_no_store(self, own_redis, own_admin, rights, problem):
+    async def test_a_server_whose_user_may_not_read_accounts_is_refused(self, own_redis, own_admin, rights, problem):
         await own_admin.execute_command("ACL", "SETUSER", "limited", "on", ">hush", *rights)
 
         assert problem in await unusable(own_redis.url.replace("//", "//limited:hush@"), prefix="x:")
 
-    async def test_tells_its_role_to_a_user_who_may_read_accounts_and_nothing_else(self, own_redis, own_admin):
+    async def test_the_role_is_known_to_a_user_with_read_access_alone(self, own_redis, own_admin):
         await own_admin.execute_command("ACL", "SETUSER", "limited", "on", ">hush", "~AwsAccount:*", "+hgetall")
         client = connect(own_redis.url.replace("//", "//limited:hush@"), connections=1)
         server = await inspect(client, "AwsAccount:")
@@ -383,10 +381,10 @@ class TestAServer:
         assert (server.is_primary, server.run_id) == (True, None)
         assert ["allow it with ACL SETUSER … +info" in warning for warning in server.warnings] == [True]
 
-    async def test_that_is_one_node_of_a_cluster_is_no_store(self, cluster_node):
+    async def test_a_node_of_a_cluster_is_refused(self, cluster_node):
         assert "one node of a Cluster" in await unusable(cluster_node.url)
 
-    async def test_that_is_one_node_of_a_cluster_is_not_reached(self, cluster_node):
+    async def test_a_store_on_a_node_of_a_cluster_is_unavailable(self, cluster_node):
         store = RedisStore.at(cluster_node.url)
         await store.open()
         ready = await store.reached_within(3600)
@@ -394,7 +392,7 @@ class TestAServer:
 
         assert not ready
 
-    async def test_that_is_a_sentinel_is_no_store(self, redis_binary, tmp_path):
+    async def test_a_sentinel_is_refused(self, redis_binary, tmp_path):
         (tmp_path / "sentinel.conf").write_text("")
         server = RedisServer(redis_binary, tmp_path, "--sentinel", config=tmp_path / "sentinel.conf")
         server.start()
@@ -408,7 +406,7 @@ class TestAServer:
 
         assert "not in sync with its primary (link down)" in await unusable(own_redis.url)
 
-    async def test_that_is_a_replica_can_be_read_and_warns(self, pair):
+    async def test_a_replica_is_usable_with_a_warning(self, pair):
         _, two = pair
         client = connect(two.url, connections=1)
         server = await inspect(client, "AwsAccount:")
@@ -417,14 +415,14 @@ class TestAServer:
         assert not server.is_primary
         assert "is a replica" in server.warnings[0]
 
-    async def test_that_is_a_replica_must_tell_if_it_is_in_sync(self, pair):
+    async def test_a_replica_that_hides_its_sync_state_is_refused(self, pair):
         _, two = pair
         async with admin(two) as client:
             await client.execute_command("ACL", "SETUSER", "limited", "on", ">hush", "~*", "+hgetall")
 
         assert "allow it with +info" in await unusable(two.url.replace("//", "//limited:hush@"))
 
-    async def test_that_tells_no_role_is_no_store(self):
+    async def test_a_server_that_hides_its_role_is_refused(self):
         async def serve(reader, writer):
             while request := await reader.read(65536):
                 writer.write(b"".join(answer(command) for command in request.split(b"*")[1:]))
@@ -440,7 +438,7 @@ class TestAServer:
 
         assert "hides its role" in problem
 
-    async def test_a_key_of_another_type_is_no_hindrance(self, own_redis, own_admin):
+    async def test_a_probed_key_of_another_type_is_ignored(self, own_redis, own_admin):
         await own_admin.set("AwsAccount:-0", "surprise")
         client = connect(own_redis.url, connections=1)
         server = await inspect(client, "AwsAccount:")
@@ -451,7 +449,7 @@ class TestAServer:
 
 class TestEviction:
     @pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-lfu", "allkeys-random"])
-    async def test_of_any_key_is_a_warning_at_the_start_and_until_it_is_changed(
+    async def test_eviction_of_all_keys_is_a_warning_until_the_policy_changes(
         self, own_redis, own_admin, caplog, policy
     ):
         await own_admin.config_set("maxmemory-policy", policy)
@@ -461,14 +459,14 @@ class TestEviction:
         log = [(record.levelno, record.getMessage()) for record in caplog.records]
         await own_admin.config_set("maxmemory-policy", "noeviction")
         store.recheck_server()
-        await until(lambda: is_calm(store))
+        await until(lambda: has_no_warnings(store))
         await store.close()
 
         assert [f"maxmemory-policy {policy}" in warning for warning in before] == [True]
         assert log == [(logging.WARNING, f"The account store {store.description}: {before[0]}")]
 
     @pytest.mark.parametrize("policy", ["noeviction", "volatile-lru", "volatile-ttl"])
-    async def test_of_sessions_alone_is_none(self, own_redis, own_admin, policy):
+    async def test_eviction_of_volatile_keys_is_no_warning(self, own_redis, own_admin, policy):
         await own_admin.config_set("maxmemory-policy", policy)
         store = RedisStore.at(own_redis.url)
         await store.open()
@@ -478,12 +476,12 @@ class TestEviction:
         assert warnings == []
 
 
-async def is_calm(store):
+async def has_no_warnings(store):
     return not store.warnings()
 
 
 class TestReadiness:
-    async def test_begins_when_the_store_is_reached_first(self, own_redis):
+    async def test_readiness_begins_with_the_first_successful_probe(self, own_redis):
         own_redis.kill()
         store = RedisStore.at(own_redis.url)
         await store.open()
@@ -494,7 +492,7 @@ class TestReadiness:
 
         assert not before
 
-    async def test_lasts_for_a_while_in_an_outage(self, own_redis):
+    async def test_readiness_lasts_for_the_given_time_in_an_outage(self, own_redis):
         store = RedisStore.at(own_redis.url)
         await store.open()
         own_redis.kill()

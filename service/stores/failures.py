@@ -1,0 +1,54 @@
+"""Failures of Redis: which errors mean a lost connection, a demoted server or a refused command."""
+
+import re
+
+from redis.exceptions import (
+    ClusterDownError,
+    ConnectionError,  # noqa: A004 - it is no OSError, and both mean a lost connection
+    ReadOnlyError,
+    ResponseError,
+)
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from service.errors import StoreUnavailable
+
+# uvloop raises a bare RuntimeError for a write to a transport that has just closed (MagicStack/uvloop#506).
+LOST = (ConnectionError, RedisTimeoutError, OSError, RuntimeError)
+
+_DEMOTED = re.compile(r"\b(READONLY|UNBLOCKED|NOREPLICAS)\b")
+
+
+class Refused(StoreUnavailable):
+    """Redis answers with an error: its memory is full, it is a replica, or the user lacks a permission."""
+
+
+class WrongType(Refused):
+    """The key holds a value that is not a hash, which another program has written."""
+
+
+def unreachable() -> StoreUnavailable:
+    return StoreUnavailable("The account store cannot be reached")
+
+
+def is_demotion(error: Exception) -> bool:
+    """Return whether the error means that this server is no working primary, so that another may be."""
+    # In errors of scripts, older servers put the code behind "Error running script".
+    return isinstance(error, ReadOnlyError | ClusterDownError) or (
+        isinstance(error, ResponseError) and _DEMOTED.search(str(error)) is not None
+    )
+
+
+def is_temporary(error: Exception) -> bool:
+    """Return whether a server refuses for a while only: it is no working primary, or it runs a slow script."""
+    return is_demotion(error) or (isinstance(error, ResponseError) and str(error).startswith("BUSY "))
+
+
+def is_wrong_type(error: Exception) -> bool:
+    # Redis 7 begins the message with WRONGTYPE; in errors of scripts, older servers put it later.
+    return isinstance(error, ResponseError) and "WRONGTYPE" in str(error)
+
+
+def reason(error: Exception) -> str:
+    """Return the error in one line, without the arguments that Redis repeats, which may include a password."""
+    message = str(error).partition(", with args")[0]
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__

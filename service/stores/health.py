@@ -1,0 +1,180 @@
+"""The health of Redis: periodic probes find out whether it is available and which server its address leads to."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from math import inf
+from time import monotonic
+
+from redis.asyncio import ConnectionPool, Redis
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from service.errors import StoreUnavailable
+from service.stores.failures import reason, unreachable
+from service.stores.time_limit import TimeLimit
+from service.stores.topology import Server, ServerIdentity, inspect, reconnect
+
+LOGGER = logging.getLogger(__name__)
+
+PROBE_SECONDS = 0.5
+PROBE_INTERVAL_SECONDS, OUTAGE_PROBE_INTERVAL_SECONDS = 5.0, 0.5
+FRESH_SECONDS = 1.0
+RECONNECT_SECONDS = 1.0
+
+
+class HealthMonitor:
+    """Decides by its own probes alone whether Redis is available.
+
+    Failed calls only request a probe. So the state has one writer, and the log one line for each change. ``client`` has
+    a connection of its own, because a busy pool is no outage. Probes read keys that begin with ``key``.
+
+    ``identity`` observes the connections of ``pool`` and ``client``. When a new connection reaches another server, all
+    connections are replaced. ``server_changed`` is called with "" before that, and with the new run id after it (None
+    if the user may not read it).
+    """
+
+    def __init__(self, pool: ConnectionPool, client: Redis, *, name: str, key: str, identity: ServerIdentity) -> None:
+        self._pool = pool
+        self._client = client
+        self._name = name
+        self._key = key
+        self._identity = identity
+        identity.on_change = self._on_identity_change
+        self.server_changed: Callable[[str | None], None] = lambda _: None
+        self._run_id: str | None = None
+        """The server that all connections lead to."""
+
+        self._server: Server | None = None
+        self._unavailable_since = inf
+        self._probed_at = self._available_at = self._reconnected_at = -inf
+        self._probe_lock = asyncio.Lock()
+        self._probe_requested = asyncio.Event()
+        self._recheck = False
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_available(self) -> bool:
+        return self._unavailable_since == inf
+
+    @property
+    def unavailable_seconds(self) -> float:
+        """Duration of the current outage; negative if there is none."""
+        return monotonic() - self._unavailable_since
+
+    async def check(self) -> None:
+        """Raise ``StoreUnavailable`` unless a probe succeeded within the last second, or succeeds now.
+
+        Fails immediately during an outage, in which Redis is probed twice a second.
+        """
+        if self.is_available and monotonic() - self._probed_at > FRESH_SECONDS:
+            await self._probe()
+        if not self.is_available:
+            raise unreachable()
+
+    async def reached_within(self, seconds: float) -> bool:
+        """Return whether ``check`` succeeds, or a probe succeeded within the last ``seconds``."""
+        with suppress(StoreUnavailable):
+            await self.check()
+            return True
+        return monotonic() - self._available_at <= seconds
+
+    def warnings(self) -> Sequence[str]:
+        return self._server.warnings if self._server else ()
+
+    def request_probe(self) -> None:
+        self._probe_requested.set()
+
+    def recheck_server(self) -> None:
+        """Request a probe on a new connection, which finds the server that the address leads to."""
+        self._recheck = True
+        self.request_probe()
+
+    async def reconnect(self) -> None:
+        """Replace all connections, because the address may lead to another server by now; at most once a second."""
+        if monotonic() - self._reconnected_at > RECONNECT_SECONDS:
+            self._reconnected_at = monotonic()
+            self.recheck_server()
+            await reconnect(self._pool)
+
+    async def open(self) -> None:
+        await self._probe()
+        self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        while self._task and not self._task.done():
+            # Before Python 3.12, asyncio.wait_for may lose a cancellation.
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=PROBE_SECONDS)
+        with suppress(RedisTimeoutError):
+            await self._client.aclose()
+
+    async def _run(self) -> None:
+        while True:
+            # In an outage, requests must not cause probes without a pause.
+            due = self._probe_requested.wait() if self.is_available else asyncio.sleep(OUTAGE_PROBE_INTERVAL_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PROBE_INTERVAL_SECONDS):
+                    await due
+            self._probe_requested.clear()
+            await self._probe()
+            if self._server and not self._server.is_primary:
+                # Nor must writes that a replica refuses.
+                await asyncio.sleep(OUTAGE_PROBE_INTERVAL_SECONDS)
+
+    async def _probe(self) -> None:
+        async with self._probe_lock:
+            started = monotonic()
+            try:
+                async with TimeLimit(PROBE_SECONDS):
+                    server = await self._find_server()
+            except Exception as error:  # noqa: BLE001 - any error ends the probe, and none may end the monitor
+                self._set_unavailable(reason(error), since=started)
+            else:
+                self._set_available(server)
+            self._probed_at = monotonic()
+
+    async def _find_server(self) -> Server:
+        """Return the server that the address leads to, after all connections lead to it."""
+        recheck, self._recheck = self._recheck, False
+        server = None if recheck else await self._inspect_current()
+        if server is None:
+            await reconnect(self._client.connection_pool)
+            server = await inspect(self._client, self._key)
+        elif server.run_id == self._run_id:
+            return server
+        if server.run_id is None or server.run_id != self._run_id:
+            await reconnect(self._pool)
+            self._run_id = server.run_id
+            self.server_changed(server.run_id)
+        return server
+
+    async def _inspect_current(self) -> Server | None:
+        """Return the server of the existing connection; None if the address may lead to a better one."""
+        with suppress(RedisError, OSError, RuntimeError):
+            server = await inspect(self._client, self._key)
+            if server.is_primary and server.run_id == self._identity.run_id:
+                return server
+        return None
+
+    def _on_identity_change(self) -> None:
+        self.request_probe()
+        if self._run_id is not None:
+            # Connections lead to different servers, so earlier reads may be out of date.
+            self.server_changed("")
+
+    def _set_available(self, server: Server) -> None:
+        for warning in server.warnings:
+            if warning not in self.warnings():
+                LOGGER.warning("The account store %s: %s", self._name, warning)
+        self._server = server
+        self._available_at = monotonic()
+        if not self.is_available:
+            LOGGER.info("The account store %s is available again", self._name)
+            self._unavailable_since = inf
+
+    def _set_unavailable(self, why: str, *, since: float) -> None:
+        if self.is_available:
+            LOGGER.warning("The account store %s is unavailable: %s", self._name, why)
+            self._unavailable_since = since
