@@ -1,12 +1,13 @@
-"""What the cache tells, and when it asks: with a store and a tracker that do things on cue."""
+"""Hits, misses, invalidations and outages of the cache, with a controlled store and tracker."""
 
 import asyncio
 import gc
 
 import pytest
+from support.metrics import value_of
 
 from service.errors import StoreUnavailable
-from service.stores.cache import ALL, HASTE_SECONDS, CachedStore
+from service.stores.cache import ALL, STALE_WAIT_SECONDS, CachedStore
 from service.stores.memory import EmbeddedStore
 from service.stores.store import NothingWritten
 from service.stores.tracking import NO_SESSION, TrackingSession
@@ -17,12 +18,12 @@ SIZE, TTL, STALE = 3, 60, 20
 
 
 class SlowStore(EmbeddedStore):
-    """Counts the reads; while it is held, an answer is what was there when it was asked, and comes on release."""
+    """Counts reads. While it is held, reads get the value of their start and end at the release."""
 
     def __init__(self):
         super().__init__()
         self.reads = 0
-        self.away = self.hoping = self.closed = False
+        self.unavailable = self.hangs = self.closed = False
         self._open = asyncio.Event()
         self._open.set()
 
@@ -34,33 +35,33 @@ class SlowStore(EmbeddedStore):
 
     async def get(self, kind, id, *, bypass_cache=False):
         self.reads += 1
-        if self.away:
-            await asyncio.sleep(3600 if self.hoping else 0)
-            raise StoreUnavailable("away")
+        if self.unavailable:
+            await asyncio.sleep(3600 if self.hangs else 0)
+            raise StoreUnavailable("unavailable")
         found = await super().get(kind, id, bypass_cache=bypass_cache)
         await self._open.wait()
-        if self.away:
-            raise StoreUnavailable("away")
+        if self.unavailable:
+            raise StoreUnavailable("unavailable")
         return found
 
     async def all(self, kind, *, changed=()):
         self.reads += 1
-        if self.away:
-            raise StoreUnavailable("away")
+        if self.unavailable:
+            raise StoreUnavailable("unavailable")
         found = await super().all(kind, changed=changed)
         await self._open.wait()
         return found
 
     async def replace(self, kind, id, fields, *, expected, validated=False):
-        if self.away:
-            raise StoreUnavailable("away")
+        if self.unavailable:
+            raise StoreUnavailable("unavailable")
         stored = await super().replace(kind, id, fields, expected=expected, validated=validated)
         await self._open.wait()
         return stored
 
     async def check(self):
-        if self.away:
-            raise StoreUnavailable("away")
+        if self.unavailable:
+            raise StoreUnavailable("unavailable")
 
     async def close(self):
         self.closed = True
@@ -69,28 +70,28 @@ class SlowStore(EmbeddedStore):
         self.listener = listener
 
     def recheck_server(self):
-        self.looked_anew = True
+        self.rechecked = True
 
 
-class CuedTracker:
+class FakeTracker:
     kinds = frozenset({KIND})
     degraded_reason = None
     session = NO_SESSION
 
     async def open(self, listener):
         self.listener = listener
-        self.begin()
+        self.start_session()
 
     async def close(self):
-        self.end()
+        self.end_session()
 
     def expect_server(self, run_id):
-        self.expected = run_id
+        self.expected_run_id = run_id
 
-    def begin(self):
+    def start_session(self):
         self.session = TrackingSession(live=True, confirmed_at=now())
 
-    def end(self):
+    def end_session(self):
         self.session.live = False
 
 
@@ -111,7 +112,7 @@ def inner():
 
 @pytest.fixture
 def tracker():
-    return CuedTracker()
+    return FakeTracker()
 
 
 @pytest.fixture
@@ -126,13 +127,13 @@ async def cache(inner, tracker):
 
 @pytest.fixture
 async def write(inner, tracker):
-    """Somebody else's write, of which the tracker tells unless it is told not to."""
+    """A write by another program, which the tracker reports by default."""
 
-    async def write(text, id="a", *, told=True):
+    async def write(text, id="a", *, reported=True):
         fields = {"region": text}
         inner._kinds.setdefault(KIND, {}).pop(id, None)
         await EmbeddedStore.replace(inner, KIND, id, fields, expected=None)
-        if told:
+        if reported:
             tracker.listener.changed(KIND, id)
 
     return write
@@ -148,19 +149,19 @@ async def ids_of_all(cache):
 
 
 async def is_cached(cache, inner, id="a"):
-    """Whether a read is answered without the inner store; it is cached afterwards."""
+    """Return whether a read does not reach the inner store. Afterwards the resource is cached."""
     before = inner.reads
     await (cache.all(KIND) if id == ALL else cache.get(KIND, id))
     return inner.reads == before
 
 
-async def begun(call):
+async def started(call):
     task = asyncio.create_task(call)
     await asyncio.sleep(0.001)
     return task
 
 
-async def test_what_was_read_is_not_asked_for_again(cache, inner, write):
+async def test_a_cached_resource_is_not_read_again(cache, inner, write):
     await write("one")
     first, second = await cache.get(KIND, "a"), await cache.get(KIND, "a")
 
@@ -176,19 +177,19 @@ async def test_a_resource_is_cached_until_it_changes(cache, inner, write):
     assert [*cached, await is_cached(cache, inner)] == [False, True, False]
 
 
-@pytest.mark.parametrize("why", ["not told", "too old"])
+@pytest.mark.parametrize("why", ["no session", "too old"])
 async def test_an_entry_that_may_be_stale_is_read_again(cache, inner, tracker, write, monkeypatch, why):
     await write("one")
     await cache.get(KIND, "a")
-    if why == "not told":
-        tracker.end()
+    if why == "no session":
+        tracker.end_session()
     else:
         monkeypatch.setattr(now, "seconds", now.seconds + TTL + 1)
 
     assert not await is_cached(cache, inner)
 
 
-async def test_absence_is_remembered_and_told_of_too(cache, inner, write):
+async def test_a_negative_entry_is_cached_until_the_resource_is_created(cache, inner, write):
     before = [await region(cache), await region(cache)]
     reads = inner.reads
     await write("one")
@@ -197,7 +198,7 @@ async def test_absence_is_remembered_and_told_of_too(cache, inner, write):
     assert await region(cache) == "one"
 
 
-async def test_absence_is_remembered_in_a_full_cache_too(cache, inner, write):
+async def test_a_full_cache_has_room_for_negative_entries(cache, inner, write):
     for id_ in "abcd":
         await write("one", id_)
         await region(cache, id_)
@@ -207,39 +208,39 @@ async def test_absence_is_remembered_in_a_full_cache_too(cache, inner, write):
     assert inner.reads == len("abcdx")
 
 
-async def test_of_what_does_not_exist_little_is_remembered(cache):
+async def test_the_number_of_negative_entries_is_bounded(cache):
     for n in range(10):
         await cache.get(KIND, f"x{n}")
 
-    assert len(cache._absences) == 1
+    assert len(cache._negative_entries) == 1
 
 
-async def test_in_an_outage_no_absence_is_told_of_what_has_been_there_since(cache, inner, tracker, write):
-    absent = await region(cache)
-    tracker.end()
-    await write("one", told=False)
+async def test_a_read_resource_replaces_its_negative_entry(cache, inner, tracker, write):
+    before = await region(cache)
+    tracker.end_session()
+    await write("one", reported=False)
     await region(cache)
-    tracker.begin()
+    tracker.start_session()
     cache.changed(KIND, "a")
-    inner.away = True
+    inner.unavailable = True
 
-    assert absent is None
+    assert before is None
     with pytest.raises(StoreUnavailable):
         await region(cache)
 
 
-@pytest.mark.parametrize("asked", ["abcxyz", "xyzabc", "abxyxc"])
-async def test_what_does_not_exist_displaces_nothing_that_does(cache, inner, write, asked):
+@pytest.mark.parametrize("ids", ["abcxyz", "xyzabc", "abxyxc"])
+async def test_negative_entries_displace_no_resource(cache, inner, write, ids):
     for id_ in "abc":
         await write("one", id_)
-    for id_ in asked:
+    for id_ in ids:
         await cache.get(KIND, id_)
 
     assert [await is_cached(cache, inner, id_) for id_ in "abc"] == [True] * 3
     assert len(cache._entries) == SIZE
 
 
-async def test_what_is_told_of_is_read_again(cache, write):
+async def test_a_changed_resource_is_read_again(cache, write):
     await write("one")
     await region(cache)
     await write("two")
@@ -247,16 +248,16 @@ async def test_what_is_told_of_is_read_again(cache, write):
     assert await region(cache) == "two"
 
 
-async def test_a_flush_forgets_all(cache, inner, write):
+async def test_a_flush_invalidates_all_entries(cache, inner, write):
     for id_ in "ab":
         await region(cache, id_)
-        await write("one", id_, told=False)
+        await write("one", id_, reported=False)
     cache.flushed()
 
     assert [await region(cache, id_) for id_ in "ab"] == ["one", "one"]
 
 
-async def test_misses_at_the_same_time_are_one_read(cache, inner, write):
+async def test_concurrent_misses_share_one_read(cache, inner, write):
     await write("one")
     found = await asyncio.gather(*(region(cache) for _ in range(50)))
 
@@ -265,23 +266,23 @@ async def test_misses_at_the_same_time_are_one_read(cache, inner, write):
 
 
 @pytest.mark.parametrize("how", ["changed", "flushed"])
-async def test_a_read_that_a_change_has_overtaken_is_not_kept(cache, inner, write, how):
+async def test_a_read_overlapping_a_change_is_not_cached(cache, inner, write, how):
     await write("old")
     inner.hold()
-    early = await begun(region(cache))
-    await write("new", told=False)
+    early = await started(region(cache))
+    await write("new", reported=False)
     cache.changed(KIND, "a") if how == "changed" else cache.flushed()
-    late = await begun(region(cache))
+    late = await started(region(cache))
     inner.release()
 
     assert [await early, await late, await region(cache)] == ["old", "new", "new"]
     assert inner.reads == 2
 
 
-async def test_an_overtaken_read_that_ends_last_does_not_take_the_place_of_a_later_one(cache, inner, write):
+async def test_an_invalidated_read_that_ends_last_does_not_replace_a_later_one(cache, inner, write):
     await write("old")
     inner.hold()
-    early = await begun(region(cache))
+    early = await started(region(cache))
     slow, inner._open = inner._open, asyncio.Event()
     inner._open.set()
     await write("new")
@@ -291,7 +292,7 @@ async def test_an_overtaken_read_that_ends_last_does_not_take_the_place_of_a_lat
     assert [late, await early, await region(cache)] == ["new", "old", "new"]
 
 
-async def test_a_change_of_one_leaves_the_others(cache, inner, write):
+async def test_a_change_invalidates_no_other_resource(cache, inner, write):
     await region(cache, "b")
     await write("one", "a")
     await region(cache, "b")
@@ -299,25 +300,25 @@ async def test_a_change_of_one_leaves_the_others(cache, inner, write):
     assert inner.reads == 1
 
 
-async def test_a_reader_that_goes_away_takes_nobody_along(cache, inner, write):
+async def test_a_cancelled_reader_does_not_cancel_others(cache, inner, write):
     await write("one")
     inner.hold()
-    first, second, third, fourth = [await begun(region(cache)) for _ in range(4)]
+    first, second, third, fourth = [await started(region(cache)) for _ in range(4)]
     first.cancel()
     third.cancel()
     await asyncio.sleep(0)
     inner.release()
 
     assert [await second, await fourth] == ["one", "one"]
-    # The one that went away was the one that had asked.
+    # The first reader was cancelled during its read, so the second reads again.
     assert inner.reads == 2
 
 
-async def test_a_failure_is_told_to_all_who_wait(cache, inner):
+async def test_a_failure_is_raised_in_every_waiting_reader(cache, inner):
     inner.hold()
-    readers = [await begun(region(cache)) for _ in range(3)]
+    readers = [await started(region(cache)) for _ in range(3)]
     readers[1].cancel()
-    inner.away = True
+    inner.unavailable = True
     inner.release()
 
     outcomes = await asyncio.gather(*readers, return_exceptions=True)
@@ -326,33 +327,33 @@ async def test_a_failure_is_told_to_all_who_wait(cache, inner):
 
 
 @pytest.mark.filterwarnings("error")
-async def test_a_read_that_fails_when_nobody_waits_is_no_complaint(cache, inner, tracker, write, caplog):
+async def test_a_failed_read_without_waiting_readers_logs_nothing(cache, inner, tracker, write, caplog):
     await write("one")
     await region(cache)
-    tracker.end()
+    tracker.end_session()
     inner.hold()
-    reader = await begun(region(cache))
-    inner.away = True
-    told = await reader
+    reader = await started(region(cache))
+    inner.unavailable = True
+    served = await reader
     inner.release()
     await asyncio.sleep(0.01)
     gc.collect()
 
-    assert told == "one"
+    assert served == "one"
     assert caplog.text == ""
 
 
-async def test_a_failure_is_not_remembered(cache, inner, write):
+async def test_a_failure_is_not_cached(cache, inner, write):
     await write("one")
-    inner.away = True
+    inner.unavailable = True
     with pytest.raises(StoreUnavailable):
         await region(cache)
-    inner.away = False
+    inner.unavailable = False
 
     assert await region(cache) == "one"
 
 
-async def test_the_least_recently_used_goes_first(cache, inner, write):
+async def test_the_least_recently_used_entry_is_evicted_first(cache, inner, write):
     for id_ in "abcd":
         await write("one", id_)
     for id_ in "abcad":
@@ -368,10 +369,10 @@ async def test_the_least_recently_used_goes_first(cache, inner, write):
     assert len(cache._entries) == SIZE
 
 
-async def test_nothing_is_kept_for_longer_than_its_time(cache, write, monkeypatch):
+async def test_an_entry_expires_after_its_time_to_live(cache, write, monkeypatch):
     await write("one")
     await region(cache)
-    await write("two", told=False)
+    await write("two", reported=False)
     monkeypatch.setattr(now, "seconds", now.seconds + TTL)
     within = await region(cache)
     monkeypatch.setattr(now, "seconds", now.seconds + 0.1)
@@ -379,59 +380,59 @@ async def test_nothing_is_kept_for_longer_than_its_time(cache, write, monkeypatc
     assert (within, await region(cache)) == ("one", "two")
 
 
-async def test_while_changes_are_not_told_every_read_goes_through(cache, tracker, write):
-    tracker.end()
+async def test_every_read_reaches_the_store_without_a_session(cache, tracker, write):
+    tracker.end_session()
     seen = []
     for text in ("one", "two", "three"):
-        await write(text, told=False)
+        await write(text, reported=False)
         seen.append(await region(cache))
 
     assert seen == ["one", "two", "three"]
 
 
-async def test_while_changes_are_not_told_nobody_is_answered_with_an_earlier_read(cache, inner, tracker, write):
-    tracker.end()
-    await write("old", told=False)
+async def test_reads_are_not_shared_without_a_session(cache, inner, tracker, write):
+    tracker.end_session()
+    await write("old", reported=False)
     inner.hold()
-    early = await begun(region(cache))
-    await write("new", told=False)
-    late = await begun(region(cache))
+    early = await started(region(cache))
+    await write("new", reported=False)
+    late = await started(region(cache))
     inner.release()
 
     assert [await early, await late] == ["old", "new"]
 
 
-async def test_what_was_read_before_the_connection_was_lost_is_read_again_after(cache, tracker, write):
+async def test_entries_of_an_earlier_session_are_read_again(cache, tracker, write):
     await write("one")
     await region(cache)
-    tracker.end()
-    await write("two", told=False)
-    tracker.begin()
+    tracker.end_session()
+    await write("two", reported=False)
+    tracker.start_session()
 
     assert await region(cache) == "two"
 
 
-async def test_what_was_asked_before_a_connection_is_no_hit_on_it(cache, inner, tracker, write):
-    tracker.end()
-    await write("old", told=False)
+async def test_a_read_that_started_before_a_session_is_no_hit_in_it(cache, inner, tracker, write):
+    tracker.end_session()
+    await write("old", reported=False)
     inner.hold()
-    early = await begun(region(cache))
-    await write("new", told=False)
-    tracker.begin()
-    late = await begun(region(cache))
+    early = await started(region(cache))
+    await write("new", reported=False)
+    tracker.start_session()
+    late = await started(region(cache))
     inner.release()
 
     assert [await early, await late, await region(cache)] == ["old", "new", "new"]
 
 
-async def test_a_kind_that_is_not_tracked_is_read_each_time(cache, inner):
+async def test_an_untracked_kind_is_not_cached(cache, inner):
     for _ in range(3):
         await cache.get("Client", "c")
 
     assert inner.reads == 3
 
 
-async def test_a_writer_sees_its_write_at_once(cache, inner):
+async def test_a_writer_reads_its_own_write(cache, inner):
     seen = await cache.get(KIND, "a")
     for text in ("one", "two"):
         seen = await cache.replace(KIND, "a", {"region": text}, expected=seen)
@@ -441,24 +442,24 @@ async def test_a_writer_sees_its_write_at_once(cache, inner):
     assert await region(cache) is None
 
 
-async def test_a_read_that_a_write_has_overtaken_is_not_kept(cache, inner, write):
+async def test_a_read_overlapping_an_own_write_is_not_cached(cache, inner, write):
     inner.hold()
-    early = await begun(region(cache))
-    writer = await begun(cache.replace(KIND, "a", {"region": "new"}, expected=None))
+    early = await started(region(cache))
+    writer = await started(cache.replace(KIND, "a", {"region": "new"}, expected=None))
     inner.release()
     await writer
 
     assert [await early, await region(cache)] == [None, "new"]
 
 
-async def test_a_write_that_may_have_landed_is_read_again(cache, inner, write, monkeypatch):
-    async def land_and_fail(*_, **__):
-        await write("two", told=False)
+async def test_a_write_that_may_have_been_executed_invalidates_the_entry(cache, inner, write, monkeypatch):
+    async def write_and_fail(*_, **__):
+        await write("two", reported=False)
         raise StoreUnavailable("lost")
 
     await write("one")
     seen = await cache.get(KIND, "a")
-    monkeypatch.setattr(inner, "replace", land_and_fail)
+    monkeypatch.setattr(inner, "replace", write_and_fail)
     with pytest.raises(StoreUnavailable):
         await cache.replace(KIND, "a", {}, expected=seen)
 
@@ -466,7 +467,7 @@ async def test_a_write_that_may_have_landed_is_read_again(cache, inner, write, m
 
 
 @pytest.mark.parametrize("call", ["replace", "remove", "put_with_ttl"])
-async def test_a_write_that_has_changed_nothing_leaves_what_was_read(cache, inner, tracker, write, monkeypatch, call):
+async def test_a_write_that_changed_nothing_keeps_the_entry(cache, inner, tracker, write, monkeypatch, call):
     async def fail(*_, **__):
         raise NothingWritten("refused")
 
@@ -481,47 +482,47 @@ async def test_a_write_that_has_changed_nothing_leaves_what_was_read(cache, inne
             if call == "remove"
             else cache.put_with_ttl(KIND, "a", {}, seconds=60)
         )
-    tracker.end()
-    inner.away = True
+    tracker.end_session()
+    inner.unavailable = True
 
     assert await region(cache) == "one"
 
 
 @pytest.mark.parametrize("call", ["remove", "put_with_ttl"])
-async def test_any_write_that_may_have_landed_is_read_again(cache, inner, write, monkeypatch, call):
-    async def land_and_fail(*_, **__):
-        await write("two", told=False)
+async def test_any_write_that_may_have_been_executed_invalidates_the_entry(cache, inner, write, monkeypatch, call):
+    async def write_and_fail(*_, **__):
+        await write("two", reported=False)
         raise StoreUnavailable("lost")
 
     await write("one")
     seen = await cache.get(KIND, "a")
-    monkeypatch.setattr(inner, call, land_and_fail)
+    monkeypatch.setattr(inner, call, write_and_fail)
     with pytest.raises(StoreUnavailable):
         await (cache.remove(seen) if call == "remove" else cache.put_with_ttl(KIND, "a", {}, seconds=60))
 
     assert await region(cache) == "two"
 
 
-async def test_after_a_deletion_that_nobody_told_of_an_outage_does_not_bring_it_back(cache, inner, tracker, write):
+async def test_an_outage_does_not_bring_back_a_resource_read_as_deleted(cache, inner, tracker, write):
     await write("one")
     before = await region(cache)
-    tracker.end()
+    tracker.end_session()
     await EmbeddedStore.remove(inner, await EmbeddedStore.get(inner, KIND, "a"))
     absent = await region(cache)
-    inner.away = True
+    inner.unavailable = True
 
     assert (before, absent, await region(cache)) == ("one", None, None)
 
 
-async def test_in_an_outage_a_reader_that_goes_away_does_not_end_the_read_of_others(cache, inner, tracker, write):
+async def test_a_cancelled_reader_with_a_stale_entry_does_not_cancel_others(cache, inner, tracker, write):
     await write("one")
     await region(cache)
-    tracker.end()
-    tracker.begin()
+    tracker.end_session()
+    tracker.start_session()
     inner.hold()
-    first, second = await begun(region(cache)), await begun(region(cache))
-    # By now they wait for the read itself.
-    await asyncio.sleep(2 * HASTE_SECONDS)
+    first, second = await started(region(cache)), await started(region(cache))
+    # After this time both wait for the read.
+    await asyncio.sleep(2 * STALE_WAIT_SECONDS)
     first.cancel()
     await asyncio.sleep(0)
     inner.release()
@@ -533,116 +534,112 @@ async def test_in_an_outage_a_reader_that_goes_away_does_not_end_the_read_of_oth
 async def test_the_tracker_follows_the_store_to_another_server(cache, inner, tracker):
     inner.listener.server_changed("run id")
 
-    assert tracker.expected == "run id"
+    assert tracker.expected_run_id == "run id"
 
 
-async def test_the_store_is_looked_for_anew_when_the_tracker_ends_elsewhere(cache, inner, tracker):
+async def test_the_store_rechecks_its_server_after_a_mismatch(cache, inner, tracker):
     tracker.listener.server_mismatched()
 
-    assert inner.looked_anew
+    assert inner.rechecked
 
 
-async def test_a_listing_that_an_index_has_repaired_is_read_again(cache, inner, write):
+async def test_a_listing_is_read_again_after_a_repair_of_the_index(cache, inner, write):
     await ids_of_all(cache)
-    await write("one", told=False)
+    await write("one", reported=False)
     inner.listener.listing_changed(KIND)
 
     assert await ids_of_all(cache) == "a"
 
 
-async def test_a_listing_under_way_while_an_index_is_repaired_is_not_kept(cache, inner, write):
+async def test_a_listing_overlapping_a_repair_of_the_index_is_not_cached(cache, inner, write):
     inner.hold()
-    early = await begun(ids_of_all(cache))
-    await write("one", told=False)
+    early = await started(ids_of_all(cache))
+    await write("one", reported=False)
     inner.listener.listing_changed(KIND)
     inner.release()
 
     assert (await early, await ids_of_all(cache)) == ("", "a")
 
 
-async def test_what_a_change_is_decided_on_is_read_past_the_cache(cache, write):
+async def test_a_read_can_bypass_the_cache(cache, write):
     await write("one")
     await region(cache)
-    await write("two", told=False)
+    await write("two", reported=False)
 
     assert await region(cache, bypass_cache=True) == "two"
 
 
-async def test_in_an_outage_what_was_read_lately_is_still_told(cache, inner, tracker, write, monkeypatch):
+async def test_an_outage_serves_stale_entries_for_a_while(cache, inner, tracker, write, monkeypatch):
     await write("one")
     monkeypatch.setattr(now, "seconds", now.seconds + 5)
     known, unknown = await region(cache), await region(cache, "b")
-    tracker.end()
-    inner.away = True
+    tracker.end_session()
+    inner.unavailable = True
     monkeypatch.setattr(now, "seconds", now.seconds + STALE)
-    told = await region(cache), await region(cache, "b")
+    served = await region(cache), await region(cache, "b")
     monkeypatch.setattr(now, "seconds", now.seconds + 0.1)
 
-    assert told == (known, unknown) == ("one", None)
-    # Known to be away, it was not even asked.
+    assert served == (known, unknown) == ("one", None)
+    # Reads in a known outage do not reach the store.
     assert inner.reads == 2
     for id_ in "ab":
         with pytest.raises(StoreUnavailable):
             await region(cache, id_)
 
 
-async def test_in_an_outage_the_time_counts_from_when_the_server_was_last_heard(
-    cache, inner, tracker, write, monkeypatch
-):
+async def test_the_stale_time_starts_with_the_last_message_of_the_server(cache, inner, tracker, write, monkeypatch):
     await write("one")
     await region(cache)
     tracker.session.confirmed_at = now.seconds + 50
-    tracker.end()
-    inner.away = True
+    tracker.end_session()
+    inner.unavailable = True
     monkeypatch.setattr(now, "seconds", now.seconds + 50 + STALE)
-    told = await region(cache)
+    served = await region(cache)
     monkeypatch.setattr(now, "seconds", now.seconds + 0.1)
 
-    assert told == "one"
+    assert served == "one"
     with pytest.raises(StoreUnavailable):
         await region(cache)
 
 
-async def test_what_a_later_connection_has_heard_confirms_nothing_from_before(
-    cache, inner, tracker, write, monkeypatch
-):
+async def test_a_later_session_does_not_confirm_earlier_entries(cache, inner, tracker, write, monkeypatch):
     await write("one")
     await region(cache)
-    tracker.end()
+    tracker.end_session()
     monkeypatch.setattr(now, "seconds", now.seconds + STALE + 0.1)
-    tracker.begin()
-    tracker.end()
-    inner.away = True
+    tracker.start_session()
+    tracker.end_session()
+    inner.unavailable = True
 
     with pytest.raises(StoreUnavailable):
         await region(cache)
 
 
-async def test_what_was_read_while_changes_were_not_told_serves_an_outage(cache, inner, tracker, write):
-    tracker.end()
+async def test_an_outage_serves_entries_read_without_a_session(cache, inner, tracker, write):
+    tracker.end_session()
     await write("one")
     await region(cache)
-    inner.away = True
+    inner.unavailable = True
 
     assert await region(cache) == "one"
 
 
-async def test_in_an_outage_what_was_told_of_is_not_told(cache, inner, tracker, write):
+async def test_an_outage_serves_no_invalidated_entry(cache, inner, tracker, write):
     await write("one")
     await region(cache)
     await write("two")
-    tracker.end()
-    inner.away = True
+    tracker.end_session()
+    inner.unavailable = True
 
     with pytest.raises(StoreUnavailable):
         await region(cache)
 
 
-async def test_in_an_outage_nothing_new_is_told(cache, inner, tracker, write):
+async def test_calls_that_need_the_store_fail_in_an_outage(cache, inner, tracker, write):
     await write("one")
     seen = await cache.get(KIND, "a")
-    tracker.end()
-    inner.away = True
+    tracker.end_session()
+    inner.unavailable = True
 
     for call in (
         region(cache, "b"),
@@ -654,38 +651,38 @@ async def test_in_an_outage_nothing_new_is_told(cache, inner, tracker, write):
             await call
 
 
-async def test_without_a_time_for_it_an_outage_is_one_at_once(inner, tracker):
+async def test_an_outage_serves_nothing_if_the_stale_time_is_zero(inner, tracker):
     cache = CachedStore(inner, tracker, size=SIZE, ttl=TTL, stale=0, clock=now)
     await cache.open()
     await cache.get(KIND, "a")
-    tracker.end()
-    inner.away = True
+    tracker.end_session()
+    inner.unavailable = True
 
     with pytest.raises(StoreUnavailable):
         await cache.get(KIND, "a")
     await cache.close()
 
 
-async def test_who_is_told_what_is_known_does_not_wait_for_a_store_that_hopes(cache, inner, tracker, write):
+async def test_a_reader_with_a_stale_entry_does_not_wait_for_a_hanging_store(cache, inner, tracker, write):
     await write("one")
     await region(cache)
-    tracker.end()
+    tracker.end_session()
     inner.hold()
-    reader = await begun(region(cache))
-    inner.away = inner.hoping = True
+    reader = await started(region(cache))
+    inner.unavailable = inner.hangs = True
     async with asyncio.timeout(5):
-        told = [await reader, await region(cache)]
+        served = [await reader, await region(cache)]
 
-    assert told == ["one", "one"]
+    assert served == ["one", "one"]
 
 
-async def test_a_slow_store_is_no_outage(cache, inner, tracker, write):
+async def test_a_reader_with_a_stale_entry_waits_for_a_slow_store(cache, inner, tracker, write):
     await write("one")
     await region(cache)
-    tracker.end()
-    await write("two", told=False)
+    tracker.end_session()
+    await write("two", reported=False)
     inner.hold()
-    reader = await begun(region(cache))
+    reader = await started(region(cache))
     await asyncio.sleep(0.2)
     waits = not reader.done()
     inner.release()
@@ -694,7 +691,7 @@ async def test_a_slow_store_is_no_outage(cache, inner, tracker, write):
     assert await reader == "two"
 
 
-async def test_a_cache_that_is_off_is_a_warning(cache, tracker):
+async def test_a_degraded_tracker_is_a_warning(cache, tracker):
     healthy = cache.warnings()
     tracker.degraded_reason = "Redis refuses"
 
@@ -702,9 +699,9 @@ async def test_a_cache_that_is_off_is_a_warning(cache, tracker):
     assert list(cache.warnings()) == ["The cache is off: Redis refuses"]
 
 
-async def test_what_the_cache_does_is_counted(cache, write):
+async def test_hits_misses_and_invalidations_are_counted(cache, write):
     def counts():
-        return [metric._value.get() for metric in (CACHE_HITS, CACHE_MISSES, CACHE_INVALIDATIONS)]
+        return [value_of(metric) for metric in (CACHE_HITS, CACHE_MISSES, CACHE_INVALIDATIONS)]
 
     before = counts()
     for _ in range(3):
@@ -718,18 +715,18 @@ async def test_what_the_cache_does_is_counted(cache, write):
     await write("three", "c")
     cache.flushed()
 
-    # The absence of a, and the listing; what was there and what was not at the flush.
+    # Invalidated: the negative entry of a, the listing, and at the flush a and the negative entry of b.
     assert [after - old for old, after in zip(before, counts(), strict=True)] == [3, 4, 4]
 
 
-async def test_a_cache_that_closes_lets_go_of_reads_that_go_on_for_the_next_time(inner, tracker, write):
+async def test_closing_the_cache_cancels_its_reads(inner, tracker, write):
     cache = CachedStore(inner, tracker, size=SIZE, ttl=TTL, stale=STALE, clock=now)
     await cache.open()
     await write("one")
     await cache.get(KIND, "a")
-    tracker.end()
+    tracker.end_session()
     inner.hold()
-    reader = await begun(cache.get(KIND, "a"))
+    reader = await started(cache.get(KIND, "a"))
     await cache.close()
 
     assert inner.closed
@@ -737,7 +734,7 @@ async def test_a_cache_that_closes_lets_go_of_reads_that_go_on_for_the_next_time
         await reader
 
 
-async def test_a_listing_is_read_once(cache, inner, write):
+async def test_a_listing_is_cached(cache, inner, write):
     await write("one")
     listed = [await ids_of_all(cache) for _ in range(3)]
 
@@ -745,27 +742,27 @@ async def test_a_listing_is_read_once(cache, inner, write):
 
 
 @pytest.mark.parametrize("how", ["changed", "flushed"])
-async def test_a_listing_ends_with_a_change_of_any_of_its_kind(cache, write, how):
+async def test_a_change_invalidates_the_listing_of_its_kind(cache, write, how):
     await write("one")
-    told = [await ids_of_all(cache)]
-    await write("two", "b", told=False)
-    told.append(await ids_of_all(cache))
+    served = [await ids_of_all(cache)]
+    await write("two", "b", reported=False)
+    served.append(await ids_of_all(cache))
     cache.changed(KIND, "b") if how == "changed" else cache.flushed()
 
-    assert [*told, await ids_of_all(cache)] == ["a", "a", "ab"]
+    assert [*served, await ids_of_all(cache)] == ["a", "a", "ab"]
 
 
-async def test_a_listing_ends_with_a_write_of_ones_own(cache, write):
+async def test_an_own_write_invalidates_the_listing(cache, write):
     await write("one")
     await ids_of_all(cache)
     await cache.replace(KIND, "b", {"region": "x"}, expected=None)
-    told = [await ids_of_all(cache)]
+    served = [await ids_of_all(cache)]
     await cache.remove(await cache.get(KIND, "a", bypass_cache=True))
 
-    assert [*told, await ids_of_all(cache)] == ["ab", "b"]
+    assert [*served, await ids_of_all(cache)] == ["ab", "b"]
 
 
-async def test_a_change_of_another_kind_leaves_a_listing(cache, inner, write):
+async def test_a_change_of_another_kind_keeps_the_listing(cache, inner, write):
     await write("one")
     await ids_of_all(cache)
     cache.changed("Client", "a")
@@ -774,13 +771,13 @@ async def test_a_change_of_another_kind_leaves_a_listing(cache, inner, write):
 
 
 @pytest.mark.parametrize("how", ["changed", "flushed"])
-async def test_a_listing_that_a_change_has_overtaken_is_not_kept(cache, inner, write, how):
+async def test_a_listing_overlapping_a_change_is_not_cached(cache, inner, write, how):
     await write("one")
     inner.hold()
-    early = await begun(ids_of_all(cache))
-    await write("two", "b", told=False)
+    early = await started(ids_of_all(cache))
+    await write("two", "b", reported=False)
     cache.changed(KIND, "b") if how == "changed" else cache.flushed()
-    late = await begun(ids_of_all(cache))
+    late = await started(ids_of_all(cache))
     inner.release()
 
     assert [await early, await late, await ids_of_all(cache)] == ["a", "ab", "ab"]
@@ -789,20 +786,20 @@ async def test_a_listing_that_a_change_has_overtaken_is_not_kept(cache, inner, w
 async def test_a_listing_that_may_be_stale_is_read_again(cache, inner, tracker, write, monkeypatch):
     await write("one")
     await ids_of_all(cache)
-    tracker.end()
+    tracker.end_session()
     untracked = await is_cached(cache, inner, ALL)
-    tracker.begin()
+    tracker.start_session()
     await ids_of_all(cache)
     monkeypatch.setattr(now, "seconds", now.seconds + TTL + 1)
 
     assert (untracked, await is_cached(cache, inner, ALL)) == (False, False)
 
 
-async def test_an_outage_leaves_a_listing_for_a_while(cache, inner, tracker, write, monkeypatch):
+async def test_an_outage_serves_a_stale_listing_for_a_while(cache, inner, tracker, write, monkeypatch):
     await write("one")
     await ids_of_all(cache)
-    inner.away = True
-    tracker.end()
+    inner.unavailable = True
+    tracker.end_session()
     within = await ids_of_all(cache)
     monkeypatch.setattr(now, "seconds", now.seconds + STALE + 1)
 
@@ -811,7 +808,7 @@ async def test_an_outage_leaves_a_listing_for_a_while(cache, inner, tracker, wri
         await ids_of_all(cache)
 
 
-async def test_what_is_kept_takes_the_place_of_its_absence(cache):
+async def test_put_with_ttl_invalidates_the_negative_entry(cache):
     before = await cache.get(KIND, "a")
     await cache.put_with_ttl(KIND, "a", {"region": "x"}, seconds=60)
 
@@ -819,7 +816,7 @@ async def test_what_is_kept_takes_the_place_of_its_absence(cache):
 
 
 class LaggingStore(SlowStore):
-    """Lists what it was told to look for, as an index that is mended by that alone."""
+    """A store whose index receives only the ids that listings pass as changed."""
 
     def __init__(self):
         super().__init__()
@@ -831,14 +828,14 @@ class LaggingStore(SlowStore):
         return [resource for resource in found if resource.id in self.indexed]
 
 
-class TestOfAnIndexThatLags:
-    async def overtaken(self, cache, inner, write, *, by):
-        """A listing that looks for a, and is about to end when a change of ``by`` is told."""
+class TestLaggingIndex:
+    async def listing_overlapping_a_change(self, cache, inner, write, *, of):
+        """Start a listing that checks a, and report a change of ``of`` before it ends."""
         await ids_of_all(cache)
         await write("one", "a")
         inner.hold()
-        listing = await begun(ids_of_all(cache))
-        await write("two", by)
+        listing = await started(ids_of_all(cache))
+        await write("two", of)
         inner.release()
         return listing
 
@@ -846,55 +843,55 @@ class TestOfAnIndexThatLags:
     def inner(self):
         return LaggingStore()
 
-    async def test_a_listing_has_each_that_was_told_of(self, cache, write):
-        told = [await ids_of_all(cache)]
+    async def test_a_listing_contains_each_reported_id(self, cache, write):
+        served = [await ids_of_all(cache)]
         for id_ in "ab":
             await write("one", id_)
-        told.append(await ids_of_all(cache))
+        served.append(await ids_of_all(cache))
 
-        assert told == ["", "ab"]
+        assert served == ["", "ab"]
 
-    async def test_a_listing_has_what_was_changed_while_nobody_watched(self, cache, tracker, write):
-        told = [await ids_of_all(cache)]
-        tracker.end()
-        await write("one", told=False)
-        tracker.begin()
-        told.append(await ids_of_all(cache))
+    async def test_a_listing_contains_changes_between_sessions(self, cache, tracker, write):
+        served = [await ids_of_all(cache)]
+        tracker.end_session()
+        await write("one", reported=False)
+        tracker.start_session()
+        served.append(await ids_of_all(cache))
 
-        assert told == ["", "a"]
+        assert served == ["", "a"]
 
-    async def test_a_listing_has_what_was_told_to_one_that_is_on_its_way(self, cache, inner, write):
-        early = await self.overtaken(cache, inner, write, by="b")
+    async def test_a_listing_contains_changes_reported_during_the_previous_listing(self, cache, inner, write):
+        early = await self.listing_overlapping_a_change(cache, inner, write, of="b")
 
         assert await ids_of_all(cache) == "ab"
         assert await early == "a"
 
-    async def test_what_is_told_again_during_a_listing_is_looked_for_again(self, cache, inner, write):
-        early = await self.overtaken(cache, inner, write, by="a")
+    async def test_an_id_reported_again_during_a_listing_is_checked_again(self, cache, inner, write):
+        early = await self.listing_overlapping_a_change(cache, inner, write, of="a")
         await early
         inner.indexed.clear()
 
         assert await ids_of_all(cache) == "a"
 
-    async def test_after_a_flush_anything_may_be_new(self, cache, write):
+    async def test_a_listing_after_a_flush_checks_all_ids(self, cache, write):
         await ids_of_all(cache)
-        await write("one", told=False)
+        await write("one", reported=False)
         cache.flushed()
 
         assert await ids_of_all(cache) == "a"
 
-    async def test_what_was_told_of_in_an_outage_is_not_forgotten(self, cache, inner, write):
+    async def test_a_failed_listing_keeps_the_reported_ids(self, cache, inner, write):
         await ids_of_all(cache)
         await write("one")
-        inner.away = True
+        inner.unavailable = True
         with pytest.raises(StoreUnavailable):
             await cache.all(KIND)
-        inner.away = False
+        inner.unavailable = False
 
         assert await ids_of_all(cache) == "a"
 
-    async def test_nothing_is_noted_of_a_kind_that_nobody_lists(self, cache, write):
+    async def test_reported_ids_of_unlisted_kinds_are_not_stored(self, cache, write):
         for n in range(10):
             await write("one", f"a{n}")
 
-        assert cache._listed == {}
+        assert cache._listings._dirty == {}

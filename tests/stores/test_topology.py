@@ -7,6 +7,7 @@ from contextlib import suppress
 import pytest
 from plugins.redis_server import RedisServer, free_port
 from redis.asyncio import Redis
+from support.metrics import value_of
 
 from service.errors import StoreUnavailable
 from service.stores.cache import CachedStore
@@ -295,9 +296,9 @@ async def warns(store, text):
 
 async def is_cached(cache):
     await cache.get(KIND, "a")
-    before = CACHE_HITS._value.get()
+    before = value_of(CACHE_HITS)
     await cache.get(KIND, "a")
-    return CACHE_HITS._value.get() > before
+    return value_of(CACHE_HITS) > before
 
 
 async def reads(cache, text):

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
+from support.metrics import value_of
 from support.waiting import until
 
 from service.stores import topology, tracking
@@ -186,17 +187,17 @@ async def test_a_hung_server_ends_the_session(make_tracker, own_redis, monkeypat
     monkeypatch.setattr(tracking, "HEARTBEAT_SECONDS", 0.2)
     tracker = await make_tracker(own_redis.url)
     session = tracker.session
-    gauge = [CACHE_LIVE._value.get()]
+    gauge = [value_of(CACHE_LIVE)]
     own_redis.hang()
     await until(lambda: not session.live)
     degraded_reason = tracker.degraded_reason
-    gauge += [CACHE_LIVE._value.get()]
+    gauge += [value_of(CACHE_LIVE)]
     own_redis.resume()
     await until(lambda: tracker.session.live)
 
     assert degraded_reason == "Redis sends no invalidations at the moment"
     assert tracker.degraded_reason is None
-    assert [*gauge, CACHE_LIVE._value.get()] == [1, 0, 1]
+    assert [*gauge, value_of(CACHE_LIVE)] == [1, 0, 1]
 
 
 async def test_a_hung_server_does_not_block_the_start(make_tracker, own_redis):

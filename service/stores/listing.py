@@ -1,0 +1,50 @@
+"""Listings for the cache, which contain every reported change although the index of the store may lag behind."""
+
+from collections.abc import Sequence
+
+from service.stores.record import Resource
+from service.stores.store import Store
+from service.stores.tracking import TrackingSession
+
+
+class DirtyIds:
+    """The ids of one kind that were reported as changed during ``session`` and are not yet in a listing.
+
+    Each id has a token that identifies its last report. ``complete`` is true after the first listing of the session.
+    """
+
+    __slots__ = ("complete", "session", "tokens")
+
+    def __init__(self, session: TrackingSession) -> None:
+        self.session = session
+        self.tokens: dict[str, object] = {}
+        self.complete = False
+
+
+class ListingReader:
+    """Reads all resources of a kind, and has the store check the ids that changed since the last listing."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._dirty: dict[str, DirtyIds] = {}
+
+    def changed(self, kind: str, id: str) -> None:
+        if kind in self._dirty:
+            self._dirty[kind].tokens[id] = object()
+
+    def flushed(self) -> None:
+        self._dirty.clear()
+
+    async def read(self, kind: str, session: TrackingSession) -> Sequence[Resource]:
+        dirty = self._dirty.get(kind)
+        if dirty is None or dirty.session is not session:
+            # Changes between two sessions were not reported.
+            dirty = self._dirty[kind] = DirtyIds(session)
+        tokens = dirty.tokens.copy()
+        resources = await self._store.all(kind, changed=tokens.keys() if dirty.complete else None)
+        dirty.complete = True
+        for id_, token in tokens.items():
+            # An id that changed again during the read stays dirty.
+            if dirty.tokens.get(id_) is token:
+                del dirty.tokens[id_]
+        return resources
