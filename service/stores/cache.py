@@ -4,6 +4,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
@@ -13,7 +14,7 @@ from service.errors import StoreUnavailable
 from service.stores.listing import ListingReader
 from service.stores.record import Resource
 from service.stores.single_flight import SingleFlight
-from service.stores.store import NothingWritten, Page, Store, StoreListener
+from service.stores.store import NothingWritten, Page, RemoteStore
 from service.stores.tracking import NO_SESSION, Tracker, TrackingSession
 from service.telemetry.metrics import CACHE_HITS, CACHE_INVALIDATIONS, CACHE_MISSES
 
@@ -27,15 +28,13 @@ SIZE_PER_NEGATIVE_ENTRY = 10
 ALL = ""
 
 
+@dataclass(slots=True, eq=False)
 class Entry:
     """The result of a read that started at ``read_at`` during ``session``: a resource, None, or a listing."""
 
-    __slots__ = ("read_at", "session", "value")
-
-    def __init__(self, value: Any, read_at: float, session: TrackingSession) -> None:
-        self.value = value
-        self.read_at = read_at
-        self.session = session
+    value: Any
+    read_at: float
+    session: TrackingSession
 
     @property
     def confirmed_at(self) -> float:
@@ -59,7 +58,7 @@ class CachedStore:
 
     def __init__(
         self,
-        inner: Store,
+        inner: RemoteStore,
         tracker: Tracker,
         *,
         size: int,
@@ -123,12 +122,6 @@ class CachedStore:
 
     async def reached_within(self, seconds: float) -> bool:
         return await self._inner.reached_within(seconds)
-
-    def listen(self, listener: StoreListener) -> None:
-        self._inner.listen(listener)
-
-    def recheck_server(self) -> None:
-        self._inner.recheck_server()
 
     def warnings(self) -> Sequence[str]:
         reason = self._tracker.degraded_reason

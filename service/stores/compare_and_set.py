@@ -95,6 +95,7 @@ async def swap_hash(
 
 
 async def _run_script(client: Redis, key: str, arguments: Sequence[str]) -> str:
+    # redis-py's Script would need the right to SCRIPT LOAD.
     try:
         version: str = await client.evalsha(COMPARE_AND_SET_SHA, 1, key, *arguments)
     except NoScriptError:

@@ -43,11 +43,6 @@ def is_temporary(error: Exception) -> bool:
     return is_demotion(error) or (isinstance(error, ResponseError) and str(error).startswith("BUSY "))
 
 
-def is_wrong_type(error: Exception) -> bool:
-    # Redis 7 begins the message with WRONGTYPE; in errors of scripts, older servers put it later.
-    return isinstance(error, ResponseError) and "WRONGTYPE" in str(error)
-
-
 def reason(error: Exception) -> str:
     """Return the error in one line, without the arguments that Redis repeats, which may include a password."""
     message = str(error).partition(", with args")[0]

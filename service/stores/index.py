@@ -35,23 +35,15 @@ class RepairState:
     """Repairs of one kind's index. ``task`` runs them one after another."""
 
     requested: bool = True
-    """Whether a requested repair has not started."""
-
+    # When the next listing starts a repair.
     due: float = NOW
-    """When the next listing starts a repair."""
-
+    # Duration of the last finished repair.
     seconds: float = 0
-    """Duration of the last finished repair."""
-
     finished: bool = False
-    """Whether any repair has finished."""
-
+    # Whether an update of the index has failed since the last repair started.
     outdated: bool = False
-    """Whether an update of the index has failed since the last repair started."""
-
+    # Why the last repair failed, if it did.
     failure: StoreUnavailable | None = None
-    """Why the last repair failed, if it did."""
-
     task: "asyncio.Task[None] | None" = None
 
 

@@ -1,24 +1,23 @@
 """Listings for the cache, which contain every reported change although the index of the store may lag behind."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from service.stores.record import Resource
 from service.stores.store import Store
 from service.stores.tracking import TrackingSession
 
 
+@dataclass(slots=True, eq=False)
 class DirtyIds:
     """The ids of one kind that were reported as changed during ``session`` and are not yet in a listing.
 
     Each id has a token that identifies its last report. ``complete`` is true after the first listing of the session.
     """
 
-    __slots__ = ("complete", "session", "tokens")
-
-    def __init__(self, session: TrackingSession) -> None:
-        self.session = session
-        self.tokens: dict[str, object] = {}
-        self.complete = False
+    session: TrackingSession
+    tokens: dict[str, object] = field(default_factory=dict)
+    complete: bool = False
 
 
 class ListingReader:

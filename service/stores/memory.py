@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 
 from service.stores.record import Resource, compose, rewrite
-from service.stores.store import Clock, Page, StoreListener, utc_now
+from service.stores.store import Clock, Page, utc_now
 
 
 def microseconds(instant: datetime) -> int:
@@ -86,12 +86,6 @@ class EmbeddedStore:
     async def reached_within(self, seconds: float) -> bool:
         del seconds
         return True
-
-    def listen(self, listener: StoreListener) -> None:
-        """Do nothing: the store has no events."""
-
-    def recheck_server(self) -> None:
-        """Do nothing: the store has no server."""
 
     def warnings(self) -> Sequence[str]:
         return ()

@@ -8,9 +8,9 @@ from time import monotonic, perf_counter
 from typing import ParamSpec, TypeVar
 
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
-from service.stores.failures import LOST, Refused, WrongType, is_demotion, is_wrong_type, reason, unreachable
+from service.stores.failures import LOST, Refused, WrongType, is_demotion, reason, unreachable
 from service.stores.health import HealthMonitor
 from service.stores.time_limit import TimeLimit
 from service.telemetry.metrics import STORE_CALLS, STORE_ERRORS
@@ -72,7 +72,8 @@ class CircuitBreaker:
     def refused(self, command: str, error: RedisError) -> Refused:
         """Return the exception to raise for an error reply of Redis, after counting and logging it."""
         STORE_ERRORS[command, "refused"].inc()
-        if is_wrong_type(error):
+        # Redis 7 begins the message with WRONGTYPE; in errors of scripts, older servers put it later.
+        if isinstance(error, ResponseError) and "WRONGTYPE" in str(error):
             return WrongType("The account store holds something else under this key")
         self._refusals[command] = reason(error)
         kind = type(error).__name__

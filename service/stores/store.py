@@ -90,12 +90,6 @@ class Store(Protocol):
     async def reached_within(self, seconds: float) -> bool:
         """Return whether resources can be read now, or could be read in the last ``seconds``."""
 
-    def listen(self, listener: StoreListener) -> None:
-        """Send events to ``listener`` from now on."""
-
-    def recheck_server(self) -> None:
-        """Check soon whether the store's address leads to another server."""
-
     def warnings(self) -> Sequence[str]:
         """Return sentences about what an operator should change, although resources can be read."""
 
@@ -104,3 +98,13 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Release connections and end background tasks."""
+
+
+class RemoteStore(Store, Protocol):
+    """A store on a server, whose address may lead to another server later."""
+
+    def listen(self, listener: StoreListener) -> None:
+        """Send events to ``listener`` from now on."""
+
+    def recheck_server(self) -> None:
+        """Check soon whether the address leads to another server."""

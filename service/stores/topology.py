@@ -141,18 +141,21 @@ async def inspect(client: Redis, key: str) -> Server:
         for number in range(PROBE_KEYS):
             pipe.hgetall(f"{key}-{number}")
         hello, server, replication, memory, *reads = await pipe.execute(raise_on_error=False)
-    _check_mode(hello)
+    # RESP2 sends a list of alternating names and values.
+    fields = dict(zip(hello[::2], hello[1::2], strict=False)) if isinstance(hello, list) else {}
+    if fields.get("mode") == "sentinel":
+        raise UnusableServer("this is a Sentinel, which keeps no accounts; give the address of the Redis primary")
     _check_reads(key, reads)
+    role = fields.get("role") or _info_value(replication, "role")
+    if role is None:
+        raise UnusableServer(f"the server hides its role, because it refuses HELLO and INFO: {hello}")
+    if role != "master":
+        _check_sync(replication)
     return Server(
         run_id=_info_value(server, "run_id"),
-        is_primary=_is_primary(hello, replication),
+        is_primary=role == "master",
         eviction=_info_value(memory, "maxmemory_policy"),
     )
-
-
-def _check_mode(hello: Any) -> None:
-    if _hello_fields(hello).get("mode") == "sentinel":
-        raise UnusableServer("this is a Sentinel, which keeps no accounts; give the address of the Redis primary")
 
 
 def _check_reads(key: str, reads: list[Any]) -> None:
@@ -166,25 +169,12 @@ def _check_reads(key: str, reads: list[Any]) -> None:
             raise answer
 
 
-def _is_primary(hello: Any, replication: Any) -> bool:
-    role = _hello_fields(hello).get("role") or _info_value(replication, "role")
-    if role is None:
-        raise UnusableServer(f"the server hides its role, because it refuses HELLO and INFO: {hello}")
-    if role == "master":
-        return True
+def _check_sync(replication: Any) -> None:
     link = _info_value(replication, "master_link_status")
     if link is None:
         raise UnusableServer("this is a replica, and only INFO shows whether it is in sync; allow it with +info")
     if link != "up":
         raise UnusableServer(f"this is a replica that is not in sync with its primary (link {link})")
-    return False
-
-
-def _hello_fields(hello: Any) -> dict[str, Any]:
-    """Return HELLO's answer as a dict; RESP2 sends a list of alternating names and values."""
-    if isinstance(hello, list):
-        return dict(zip(hello[::2], hello[1::2], strict=False))
-    return hello if isinstance(hello, dict) else {}
 
 
 def _info_value(facts: Any, name: str) -> str | None:

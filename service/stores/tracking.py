@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from math import inf
 from time import monotonic
 from typing import Any, Protocol, Self
@@ -31,17 +32,15 @@ REFUSED_SECONDS = 60.0
 MAX_MISMATCHES = 10
 
 
+@dataclass(slots=True, eq=False, kw_only=True)
 class TrackingSession:
     """One uninterrupted tracking connection. While it is ``live``, Redis reports every change.
 
     ``confirmed_at`` is the time of the last message from the server, in monotonic seconds.
     """
 
-    __slots__ = ("confirmed_at", "live")
-
-    def __init__(self, *, live: bool, confirmed_at: float = -inf) -> None:
-        self.live = live
-        self.confirmed_at = confirmed_at
+    live: bool
+    confirmed_at: float = -inf
 
 
 NO_SESSION = TrackingSession(live=False)
