@@ -223,5 +223,5 @@ def make_store(settings: Settings) -> Store:
     if not settings.cache_size:
         return store
     kinds = [*(type_.kind for type_ in RESOURCE_TYPES), SESSION]
-    tracker = Tracker.at(settings.store_url, kinds=kinds, prefix=settings.key_prefix)
+    tracker = Tracker(settings.store_url, kinds=kinds, prefix=settings.key_prefix)
     return CachedStore(store, tracker, size=settings.cache_size, ttl=settings.cache_ttl, stale=settings.stale_seconds)

@@ -19,7 +19,7 @@ from service.stores.index import Index
 from service.stores.pacing import paced
 from service.stores.record import VERSION, VERSION_COPY, Record, Resource, compose, rewrite
 from service.stores.retry import CONNECTIONS, CircuitBreaker
-from service.stores.store import Clock, Page, StoreListener, utc_now
+from service.stores.store import Page, StoreListener, utc_now
 from service.stores.topology import ServerIdentity, connect
 
 # Reads of a listing in one pipeline.
@@ -37,17 +37,10 @@ class RedisStore:
     networked = True
 
     def __init__(
-        self,
-        client: Redis,
-        probe: Redis,
-        *,
-        prefix: str = "",
-        clock: Clock = utc_now,
-        identity: ServerIdentity | None = None,
+        self, client: Redis, probe: Redis, *, prefix: str = "", identity: ServerIdentity | None = None
     ) -> None:
         self._client = client
         self._prefix = prefix
-        self._clock = clock
         self.description = _description(client)
         self._monitor = HealthMonitor(
             client.connection_pool,
@@ -82,7 +75,7 @@ class RedisStore:
         # The script chooses the version, because it knows that no other writer has used it.
         least_version = expected.version + 1 if expected else 1
         record = compose(
-            fields, expected=expected, version=least_version, now=self._clock(), write_id=write_id, validated=validated
+            fields, expected=expected, version=least_version, now=utc_now(), write_id=write_id, validated=validated
         )
         version, in_doubt = await self._swap(kind, id, expected.record if expected else {}, record)
         if not version and in_doubt:
@@ -107,7 +100,7 @@ class RedisStore:
     async def put_with_ttl(self, kind: str, id: str, fields: Mapping[str, str], *, seconds: int) -> None:
         write_id = secrets.token_hex(8)
         record: dict[Any, Any] = compose(
-            fields, expected=None, version=1, now=self._clock(), write_id=write_id, validated=True
+            fields, expected=None, version=1, now=utc_now(), write_id=write_id, validated=True
         )
 
         # Metrics show this name.

@@ -10,9 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from time import monotonic
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
-from redis.asyncio import ConnectionPool
 from redis.asyncio.connection import AbstractConnection, DefaultParser
 from redis.exceptions import ConnectionError  # noqa: A004 - as in failures
 
@@ -69,10 +68,10 @@ class Tracker:
     A value read during a live session is current until the listener is notified or the session ends.
     """
 
-    def __init__(self, pool: ConnectionPool, *, kinds: Iterable[str], prefix: str = "") -> None:
+    def __init__(self, url: str, *, kinds: Iterable[str], prefix: str = "") -> None:
         self.kinds = frozenset(kinds)
         self.session = NO_SESSION
-        self._pool = pool
+        self._pool = connect(url, connections=1).connection_pool
         self._prefix = prefix
         self._listener: InvalidationListener | None = None
         self._refusal: str | None = None
@@ -81,10 +80,6 @@ class Tracker:
         self._mismatches = 0
         self._first_attempt = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-
-    @classmethod
-    def at(cls, url: str, *, kinds: Iterable[str], prefix: str = "") -> Self:
-        return cls(connect(url, connections=1).connection_pool, kinds=kinds, prefix=prefix)
 
     @property
     def degraded_reason(self) -> str | None:

@@ -340,7 +340,7 @@ async def limited(own_redis):
             await admin.execute_command("ACL", "SETUSER", *(right for right in RIGHTS if right != but))
         url = own_redis.url.replace("//", "//s3-signer:password@")
         kinds = ["AwsAccount", "Client", "AccessPolicy", "Session"]
-        stores.append(CachedStore(RedisStore.at(url), Tracker.at(url, kinds=kinds), size=10, ttl=60, stale=60))
+        stores.append(CachedStore(RedisStore.at(url), Tracker(url, kinds=kinds), size=10, ttl=60, stale=60))
         await stores[-1].open()
         return stores[-1]
 

@@ -29,7 +29,7 @@ async def store(request):
         url = request.getfixturevalue("redis_url")
         store = RedisStore.at(url)
         if request.param == "cached":
-            tracker = Tracker.at(url, kinds=["AwsAccount", "Session"])
+            tracker = Tracker(url, kinds=["AwsAccount", "Session"])
             store = CachedStore(store, tracker, size=100, ttl=60, stale=60)
     await store.open()
     yield store
@@ -348,7 +348,7 @@ async def test_redis_expires_a_resource_with_a_time_to_live_and_does_not_list_it
 
 
 async def test_a_session_deleted_in_redis_leaves_the_cache(operator, redis_url):
-    tracker = Tracker.at(redis_url, kinds=["Session"])
+    tracker = Tracker(redis_url, kinds=["Session"])
     store = CachedStore(RedisStore.at(redis_url), tracker, size=100, ttl=60, stale=60)
     await store.open()
     await store.put_with_ttl("Session", "a", {"client": "x"}, seconds=60)

@@ -104,7 +104,7 @@ async def store(switch):
 
 @pytest.fixture
 async def cache(switch):
-    tracker = Tracker.at(switch.url, kinds=[KIND])
+    tracker = Tracker(switch.url, kinds=[KIND])
     cache = CachedStore(RedisStore.at(switch.url), tracker, size=10, ttl=3600, stale=3600)
     await cache.open()
     yield cache

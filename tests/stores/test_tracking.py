@@ -46,7 +46,7 @@ async def make_tracker(listener):
     trackers = []
 
     async def make(url, **options):
-        tracker = Tracker.at(url, kinds=[KIND, "Client"], **options)
+        tracker = Tracker(url, kinds=[KIND, "Client"], **options)
         trackers.append(tracker)
         await tracker.open(listener)
         return tracker
@@ -335,7 +335,7 @@ async def test_a_server_without_resp3_is_reported_as_a_refusal(make_tracker, cap
 
 async def test_a_process_sees_the_writes_of_another_process(redis_url):
     stores = [
-        CachedStore(RedisStore.at(redis_url), Tracker.at(redis_url, kinds=[KIND]), size=10, ttl=60, stale=0)
+        CachedStore(RedisStore.at(redis_url), Tracker(redis_url, kinds=[KIND]), size=10, ttl=60, stale=0)
         for _ in range(2)
     ]
     one, two = stores
