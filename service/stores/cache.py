@@ -181,12 +181,10 @@ class CachedStore:
     async def _load(self, key: str) -> Any:
         """Return the stored value, or that of the stale entry if the store is unavailable."""
         CACHE_MISSES.inc()
-        if not self._stale_entry(key):
-            return await self._read(key)
         try:
-            return await self._read_or_fail_fast(key)
+            return await (self._read_or_fail_fast(key) if self._stale_entry(key) else self._read(key))
         except StoreUnavailable:
-            # A change may have invalidated the entry during the read.
+            # Look again, because the entry may have changed during the read.
             if entry := self._stale_entry(key):
                 return entry.value
             raise

@@ -1,4 +1,4 @@
-"""The Store protocol: what every place that keeps resources can do."""
+"""The Store protocol: reads, writes and listings of resources."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass

@@ -180,7 +180,7 @@ class Tracker:
         raise OtherServer
 
     async def _on_push(self, push: list[Any]) -> list[Any]:
-        """Pass on ``["invalidate", keys]``, where None for the keys means all. ``read_response`` returns the result."""
+        """Pass on ``["invalidate", keys]``; None stands for all keys. ``read_response`` returns the result."""
         if (listener := self._listener) is None:
             return push
         if push[1] is None:

@@ -624,6 +624,20 @@ async def test_an_outage_serves_entries_read_without_a_session(cache, inner, tra
     assert await region(cache) == "one"
 
 
+async def test_an_outage_serves_an_entry_that_was_read_in_the_meantime(cache, inner, tracker, write):
+    tracker.end_session()
+    await write("one")
+    inner.hold()
+    early = await started(region(cache))
+    slow, inner._open = inner._open, asyncio.Event()
+    inner._open.set()
+    late = await region(cache)
+    inner.unavailable = True
+    slow.set()
+
+    assert (late, await early) == ("one", "one")
+
+
 async def test_an_outage_serves_no_invalidated_entry(cache, inner, tracker, write):
     await write("one")
     await region(cache)
