@@ -26,7 +26,7 @@ from service.resources.secrets.codec import SecretCodec
 from service.resources.secrets.encryption import Encryptor
 from service.resources.secrets.hashing import Hasher
 from service.resources.types import AWS_ACCOUNT
-from service.settings.settings import Settings, SettingsError, load
+from service.settings import Settings, SettingsError, load
 from service.signing.presigner import Presigner
 from service.stores.memory import EmbeddedStore
 from service.stores.store import Store

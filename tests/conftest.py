@@ -13,7 +13,7 @@ from watching import WATCH, traced
 from yarl import URL
 
 from service.app import create_app
-from service.settings.settings import load
+from service.settings import load
 from service.signing.presigner import Presigner
 from service.telemetry.audit import AuditLog
 

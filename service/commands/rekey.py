@@ -1,4 +1,4 @@
-"""``python -m service rekey``: seal every secret in the store with the key that seals now, while others serve."""
+"""``python -m service rekey``: re-encrypt every secret in the store with the first key, while other processes serve."""
 
 import asyncio
 import logging
@@ -6,38 +6,43 @@ from typing import NamedTuple
 
 from service.access.types import RESOURCE_TYPES
 from service.app import make_repository, make_store
+from service.commands import output
 from service.errors import ServiceError, StoreUnavailable
 from service.resources.repository import Repository
 from service.resources.types import ResourceType
 from service.serving.listening import StartError
-from service.settings.settings import Settings
+from service.settings import Settings
 
-PAGE = 250
+PAGE_SIZE = 250
 
 logger = logging.getLogger(__name__)
 
 
 class Count(NamedTuple):
-    """How many resources were sealed anew, and how many could not be."""
+    """Numbers of resources."""
 
-    sealed: int
+    reencrypted: int
     failed: int
 
 
-def run(settings: Settings) -> Count:
-    """Seal all. What cannot be sealed is logged, and left as it is.
+def run(settings: Settings) -> int:
+    """Re-encrypt all secrets and print the counts. Log and skip resources that cannot be decrypted.
+
+    Returns 1 if a resource was skipped, else 0.
 
     Raises:
-        StartError: where there is no key, no store that outlives this process, or it cannot be reached.
+        StartError: if there is no key, if the store is in memory, or if Redis is unavailable.
     """
     if not settings.encryption_keys_file:
-        raise StartError("SIGNER_ENCRYPTION_KEYS_FILE is not set, and so there is no key to seal with")
+        raise StartError("SIGNER_ENCRYPTION_KEYS_FILE is not set, so there is no key to encrypt with")
     if settings.store_url == "memory://":
-        raise StartError("SIGNER_STORE_URL is memory://, where nothing is stored that could be sealed")
+        raise StartError("SIGNER_STORE_URL is memory://, which holds nothing to re-encrypt")
     try:
-        return asyncio.run(_rekey(settings))
+        count = asyncio.run(_rekey(settings))
     except StoreUnavailable as error:
-        raise StartError(f"{error}; what was sealed until then stays sealed, and rekey may be run again") from None
+        raise StartError(f"{error}; some secrets may be re-encrypted already, and rekey may be run again") from None
+    status = output.print_line(f"re-encrypted: {count.reencrypted}, failed: {count.failed}")
+    return 1 if count.failed else status
 
 
 async def _rekey(settings: Settings) -> Count:
@@ -48,27 +53,27 @@ async def _rekey(settings: Settings) -> Count:
         counts = [await _rekey_type(repository, type_) for type_ in RESOURCE_TYPES if type_.secrets]
     finally:
         await store.close()
-    return Count(sum(count.sealed for count in counts), sum(count.failed for count in counts))
+    return Count(sum(count.reencrypted for count in counts), sum(count.failed for count in counts))
 
 
 async def _rekey_type(repository: Repository, type_: ResourceType) -> Count:
-    sealed = 0
-    # Where others delete meanwhile, a page may begin too late: only one that finds nothing to do is the last.
-    while (count := await _once(repository, type_)).sealed:
-        sealed += count.sealed
-    return Count(sealed, count.failed)
+    reencrypted = 0
+    # Concurrent deletions shift pages, so passes repeat until one finds nothing to re-encrypt.
+    while (count := await _rekey_once(repository, type_)).reencrypted:
+        reencrypted += count.reencrypted
+    return Count(reencrypted, count.failed)
 
 
-async def _once(repository: Repository, type_: ResourceType) -> Count:
-    sealed = failed = offset = 0
-    while resources := (await repository.page(type_, offset=offset, count=PAGE)).resources:
+async def _rekey_once(repository: Repository, type_: ResourceType) -> Count:
+    reencrypted = failed = offset = 0
+    while resources := (await repository.page(type_, offset=offset, count=PAGE_SIZE)).resources:
         for resource in resources:
             try:
-                sealed += await repository.reencrypt(type_, resource.id)
+                reencrypted += await repository.reencrypt(type_, resource.id)
             except StoreUnavailable:
                 raise
             except ServiceError as error:
-                logger.error("%s/%s is left as it is: %s", type_.kind, resource.id, error)  # noqa: TRY400 - it says all
+                logger.error("%s/%s is unchanged: %s", type_.kind, resource.id, error)  # noqa: TRY400 - expected errors
                 failed += 1
-        offset += PAGE
-    return Count(sealed, failed)
+        offset += PAGE_SIZE
+    return Count(reencrypted, failed)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import service
-from service.settings.settings import Settings
+from service.settings import Settings
 
 # What the system takes for the address of a family.
 Address = tuple[Any, ...]

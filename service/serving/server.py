@@ -17,7 +17,7 @@ from service.app import HANDLER_ARGS, create_app, create_operations_app
 from service.serving import connections, listening
 from service.serving.connections import Connection, Listener
 from service.serving.listening import BoundSockets, StartError
-from service.settings.settings import Settings, SettingsError
+from service.settings import Settings, SettingsError
 from service.stores.store import Store
 from service.web.context import APP
 

@@ -19,7 +19,7 @@ from typing import NoReturn
 from service.serving import listening, worker_process
 from service.serving.listening import BoundSockets, StartError
 from service.serving.worker_process import BEAT, FAILED, SERVES
-from service.settings.settings import Settings
+from service.settings import Settings
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service.serving.listening import BoundSockets
-from service.settings.settings import Settings
+from service.settings import Settings
 
 if TYPE_CHECKING:
     from service.stores.store import Store

@@ -1,4 +1,4 @@
-"""Which text browsers send as the Origin of a web page. Pure.
+"""Validation of web origins, as browsers send them in the Origin header.
 
 A message completes a sentence that begins with the entry.
 
@@ -22,25 +22,25 @@ from service.endpoints import (
 
 _URL = re.compile(r"(?P<scheme>https?)://(?P<netloc>[^/\\?#]*).*", re.IGNORECASE | re.DOTALL)
 _SERVER = re.compile(r"(?P<host>\[[^\]]*\]|[^:]*)(?::(?P<port>[0-9]{0,9}))?")
-_NOT_ONE_SITE = "must name one site: there are no wildcards, and null is sent for pages of any site"
-# Unlike an account's host, a page's may have underscores and a last dot: browsers keep both.
+_NOT_ONE_ORIGIN = "must name one site: there are no wildcards, and null is sent for pages of any site"
+# Unlike the host of an account, an origin may have underscores and a final dot; browsers send both.
 _LABEL = re.compile(r"[a-z0-9_-]{1,63}")
 
 
 def check_origin(text: str) -> None:
-    """ValueError for a text that no browser sends as an origin; the message has the right spelling where there is one.
+    """Raise ValueError for a text that no browser sends as an origin, with the right spelling if there is one.
 
-    ``null`` and ``*`` are refused: they would stand for pages of any site.
+    ``null`` and ``*`` are refused because they would match pages of any site.
     """
     if text in {"*", "null"}:
-        raise ValueError(_NOT_ONE_SITE)
-    sent = _as_sent(text)
-    if text != sent:
-        raise ValueError(f"is not what browsers send: write {sent}")
+        raise ValueError(_NOT_ONE_ORIGIN)
+    origin = _serialize(text)
+    if text != origin:
+        raise ValueError(f"is not what browsers send: write {origin}")
 
 
 def ascii_name(name: str) -> str | None:
-    """A host name as browsers send it, with its international labels in their xn-- form; None if it has no such form.
+    """Return a host name with its international labels in their xn-- form, or None if it has no such form.
 
     Source: https://www.unicode.org/reports/tr46/
     """
@@ -50,8 +50,8 @@ def ascii_name(name: str) -> str | None:
         return None
 
 
-def _as_sent(text: str) -> str:
-    """The origin of the page at a URL."""
+def _serialize(text: str) -> str:
+    """Return the origin of a URL as browsers send it."""
     url = _URL.fullmatch(text)
     if url is None:
         raise ValueError("must be an origin such as https://app.example.com")
@@ -63,14 +63,14 @@ def _as_sent(text: str) -> str:
     if not 1 <= port <= MAX_PORT:
         raise ValueError(f"must have a port of 1 to {MAX_PORT}, or none")
     shown_port = "" if port == DEFAULT_PORTS[scheme] else f":{port}"
-    return f"{scheme}://{_host_as_sent(server['host'])}{shown_port}"
+    return f"{scheme}://{_serialize_host(server['host'])}{shown_port}"
 
 
-def _host_as_sent(host: str) -> str:
+def _serialize_host(host: str) -> str:
     if host.startswith("["):
-        return f"[{_ipv6_as_sent(host[1:-1])}]"
+        return f"[{_serialize_ipv6(host[1:-1])}]"
     if "*" in host:
-        raise ValueError(_NOT_ONE_SITE)
+        raise ValueError(_NOT_ONE_ORIGIN)
     name = (ascii_name(host) or "").lower()
     if ends_in_number(name):
         address = rewritten_ipv4(name)
@@ -79,11 +79,11 @@ def _host_as_sent(host: str) -> str:
         return address
     labels = name.removesuffix(".").split(".")
     if len(name) > MAX_NAME_LENGTH or not all(_LABEL.fullmatch(label) and is_readable_label(label) for label in labels):
-        raise ValueError("must have a host name that browsers take: write an international name in its xn-- form")
+        raise ValueError("must have a host name that browsers accept: write an international name in its xn-- form")
     return name
 
 
-def _ipv6_as_sent(text: str) -> str:
+def _serialize_ipv6(text: str) -> str:
     try:
         address = IPv6Address(text)
     except ValueError:
@@ -91,7 +91,7 @@ def _ipv6_as_sent(text: str) -> str:
     if address is None or address.scope_id is not None:
         raise ValueError("must have an IPv6 address, without a zone, between its brackets")
     if address.ipv4_mapped:
-        # Python writes the last 32 bits as IPv4 from 3.13 on, which no browser does.
+        # From 3.13 on, Python writes the last 32 bits as IPv4; browsers do not.
         high, low = divmod(int(address.ipv4_mapped), 1 << 16)
         return f"::ffff:{high:x}:{low:x}"
     return address.compressed

@@ -1,7 +1,7 @@
-"""From the text of an environment variable to a value: marshmallow fields and rules, with messages for operators.
+"""Marshmallow fields and validators for the text of environment variables, with messages for operators.
 
-A message completes a sentence that begins with the variable's name. Of values, it repeats hosts, addresses and origins
-alone, without user info.
+A message completes a sentence that begins with the variable's name. It quotes only hosts, addresses and origins,
+without user info.
 """
 
 import re
@@ -14,20 +14,20 @@ from marshmallow import ValidationError, fields, validate
 from service.endpoints import ends_in_number, parse_host
 from service.settings.origins import ascii_name, check_origin
 
-SHORTEST_ROOT_SECRET = 16
+MIN_ROOT_SECRET = 16
 AWS = "aws"
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
-_SUFFIX = "*."
-_MAX_SHOWN = 100
-_MAPPED = IPv6Network("::ffff:0:0/96")
+_WILDCARD = "*."
+_MAX_QUOTED = 100
+_IPV4_MAPPED = IPv6Network("::ffff:0:0/96")
 
 
 class WholeNumber(fields.Integer):
     default_error_messages = {"invalid": "must be a whole number"}
 
     def _deserialize(self, value: str, attr: str | None, data: Any, **kwargs: Any) -> int:
-        # int() takes '8_080', ' 8080' and other scripts' digits too.
+        # int() also accepts '8_080', ' 8080' and digits of other scripts.
         if not re.fullmatch("[0-9]{1,12}", value):
             raise self.make_error("invalid")
         return super()._deserialize(value, attr, data, **kwargs) or 0
@@ -71,20 +71,20 @@ class WordList(fields.List[str]):
 
 
 class Entry(fields.String):
-    """An entry of a list, which ``read`` turns into its canonical form. It raises ValueError with the rule."""
+    """An entry of a list; ``canonicalize`` returns its canonical form, or raises ValueError with the rule."""
 
-    def __init__(self, read: Callable[[str], str]) -> None:
+    def __init__(self, canonicalize: Callable[[str], str]) -> None:
         super().__init__()
-        self._read = read
+        self._canonicalize = canonicalize
 
     def _deserialize(self, value: str, attr: str | None, data: Any, **kwargs: Any) -> str:
         del attr, data, kwargs
         try:
             if any(map(str.isspace, value)):
                 raise ValueError("must have no space in it: separate entries by commas")  # noqa: TRY301 - one message
-            return self._read(value)
+            return self._canonicalize(value)
         except ValueError as rule:
-            raise ValidationError(f"has {_shown(value)}, which {rule}") from None
+            raise ValidationError(f"has {_quote(value)}, which {rule}") from None
 
 
 def number(at_least: int, at_most: int) -> fields.Field[int]:
@@ -102,19 +102,19 @@ def choice(*words: str) -> fields.Field[str]:
 
 
 def root_secret(secret: str) -> None:
-    if 0 < len(secret) < SHORTEST_ROOT_SECRET:
-        raise ValidationError(f"must be at least {SHORTEST_ROOT_SECRET} characters; openssl rand -base64 32 makes one")
+    if 0 < len(secret) < MIN_ROOT_SECRET:
+        raise ValidationError(f"must be at least {MIN_ROOT_SECRET} characters; openssl rand -base64 32 makes one")
     if not secret.isprintable() or secret != secret.strip():
         raise ValidationError("must have no invisible character, and no space at an end: it was pasted with one")
 
 
 def listening_host(host: str) -> None:
     if is_ip_address(host):
-        mapped = _mapped(host)
+        mapped = _embedded_ipv4(host)
         if mapped:
-            # A socket for IPv6 alone, as ours are, cannot have such an address.
+            # Our IPv6 sockets have IPV6_V6ONLY, and cannot bind such an address.
             raise ValidationError(f"must be an IPv4 address if it stands for one: write {mapped}")
-    # The system would read 127.1 or 0x7f000001 as an address.
+    # The system's resolver would read 127.1 or 0x7f000001 as an address.
     elif not _HOST_NAME.fullmatch(host) or ends_in_number(host):
         raise ValidationError(
             "must be a host name, or an IP address such as 127.0.0.1 or ::1, without scheme, brackets and port"
@@ -130,16 +130,16 @@ def is_ip_address(text: str) -> bool:
 
 
 def allowed_host(text: str) -> str:
-    """``aws``, ``*.name``, or a host with or without a port, as ``parse_host`` makes it canonical."""
+    """Return the canonical form of ``aws``, ``*.name``, or a host with or without a port."""
     if text.lower() == AWS:
         return AWS
-    is_suffix = text.startswith(_SUFFIX)
-    rest = text.removeprefix(_SUFFIX)
-    _check_spelling(text, rest)
-    # Whatever a suffix ends, must be a host.
+    is_suffix = text.startswith(_WILDCARD)
+    rest = text.removeprefix(_WILDCARD)
+    _check_common_mistakes(text, rest)
+    # A suffix must complete a valid host name.
     host = parse_host(f"x.{rest}" if is_suffix else rest)
     if is_suffix:
-        suffix = f"{_SUFFIX}{host.name.removeprefix('x.')}"
+        suffix = f"{_WILDCARD}{host.name.removeprefix('x.')}"
         if host.port:
             raise ValueError(f"must have no port behind a suffix: write {suffix}, which is for every port")
         return suffix
@@ -149,10 +149,10 @@ def allowed_host(text: str) -> str:
     return canonical
 
 
-def _check_spelling(text: str, rest: str) -> None:
-    """ValueError where the rule for an account's host would not say what to write here."""
+def _check_common_mistakes(text: str, rest: str) -> None:
+    """Raise ValueError for mistakes for which ``parse_host`` would give no advice that fits a list."""
     if "@" in rest:
-        # What is to be written would be shown with it, and it may be a password.
+        # The advice would repeat the text, which may hold a password.
         raise ValueError("must have no user info")
     if "*" in rest:
         raise ValueError("must have a * at its front alone, such as *.example.com; leave the list empty for any host")
@@ -164,25 +164,27 @@ def _check_spelling(text: str, rest: str) -> None:
     if written := None if name.isascii() else ascii_name(name):
         raise ValueError(f"must be ASCII: write {text.replace(name, written)}")
     if rest.count(":") > 1 and is_ip_address(rest):
-        raise ValueError(f"must be in brackets as an IPv6 address: write {_mapped(rest) or f'[{ip_address(rest)}]'}")
+        raise ValueError(
+            f"must be in brackets as an IPv6 address: write {_embedded_ipv4(rest) or f'[{ip_address(rest)}]'}"
+        )
 
 
 def origin(text: str) -> str:
-    """An origin as browsers send it."""
+    """Return an origin if it is spelt as browsers send it."""
     check_origin(text)
     return text
 
 
 def proxy(text: str) -> str:
-    """``unix``, an address or a network. Connections and headers never have an IPv4 address in IPv6 form."""
+    """Return ``unix``, an address or a network. IPv4-mapped IPv6 addresses are refused: no peer has one."""
     if text == "unix":
         return text
     try:
         network = ip_network(text)
     except ValueError:
-        raise ValueError(_proxy_rule(text)) from None
-    if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
-        ipv4 = IPv4Network((int(network.network_address) & 0xFFFF_FFFF, network.prefixlen - _MAPPED.prefixlen))
+        raise ValueError(_proxy_advice(text)) from None
+    if isinstance(network, IPv6Network) and network.subnet_of(_IPV4_MAPPED):
+        ipv4 = IPv4Network((int(network.network_address) & 0xFFFF_FFFF, network.prefixlen - _IPV4_MAPPED.prefixlen))
         if ipv4.prefixlen:
             raise ValueError(f"must be IPv4 if it stands for it: write {_short(ipv4)}")
         network = ipv4
@@ -191,7 +193,7 @@ def proxy(text: str) -> str:
     return text
 
 
-def _proxy_rule(text: str) -> str:
+def _proxy_advice(text: str) -> str:
     try:
         network = ip_network(text, strict=False)
     except ValueError:
@@ -203,15 +205,14 @@ def _short(network: IPv4Network) -> str:
     return str(network.network_address if network.prefixlen == network.max_prefixlen else network)
 
 
-def _mapped(address: str) -> str | None:
-    """The IPv4 address that an IPv6 address stands for."""
+def _embedded_ipv4(address: str) -> str | None:
+    """Return the IPv4 address in an IPv4-mapped IPv6 address, or None."""
     parsed = ip_address(address)
     return str(parsed.ipv4_mapped) if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped else None
 
 
-def _shown(entry: str) -> str:
-    """An entry in one line. What stands before an @ may be a password."""
-    hidden, at, rest = entry.rpartition("@")
-    del hidden
+def _quote(entry: str) -> str:
+    """Quote an entry in one line, without the text before an @, which may be a password."""
+    _, at, rest = entry.rpartition("@")
     text = f"...@{rest}" if at else entry
-    return repr(text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}...")
+    return repr(text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}...")

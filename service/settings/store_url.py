@@ -1,7 +1,7 @@
-"""Which URL names a store: one that redis-py reads as it was meant, and does not refuse at the first connection.
+"""Validation of store URLs: redis-py reads a valid URL as intended, and accepts its options when it connects.
 
-A message completes a sentence that begins with the setting's name. It never repeats a part of the URL, which may be a
-piece of the password.
+A message completes a sentence that begins with the setting's name. It quotes no part of the URL, because a badly
+escaped URL can have a piece of the password anywhere.
 
 Sources: https://www.rfc-editor.org/rfc/rfc3986, https://redis.readthedocs.io/en/stable/connections.html
 """
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 SCHEMES: Final = ("memory", "redis", "rediss", "unix")
 MAX_PORT = 65535
-# Bytes of a socket's path on Linux, without the NUL behind it.
+# Bytes of a socket's path on Linux, without the final NUL.
 MAX_SOCKET_PATH = 107
 
 _BOOLEAN = ("(?i:true|yes|1|false|no|0)", "true or false")
 _ANYTHING = ("(?s:.+)", "")
-# What each option must be: a pattern, and its description.
+# Pattern and description of the value of each option.
 OPTIONS: Final[Mapping[str, tuple[str, str]]] = {
     "db": ("[0-9]{1,9}", "the number of a database"),
     "username": _ANYTHING,
@@ -47,8 +47,8 @@ TLS_OPTIONS: Final[Mapping[str, tuple[str, str]]] = {
     "ssl_include_verify_flags": _ANYTHING,
     "ssl_exclude_verify_flags": _ANYTHING,
 }
-# Options of redis-py that would overrule what the service relies on.
-_OWN = frozenset(
+# Options of redis-py that the service sets itself.
+_RESERVED = frozenset(
     {
         *("decode_responses", "encoding", "encoding_errors", "health_check_interval", "legacy_responses"),
         *("max_connections", "protocol", "retry_on_error", "retry_on_timeout"),
@@ -61,7 +61,7 @@ _ADVICE = "in a user or password, write : / ? # [ ] @ % as %3A %2F %3F %23 %5B %
 
 
 def check_store_url(url: str) -> None:
-    """Raise ValidationError for anything but ``memory://`` and a URL of one Redis."""
+    """Raise ValidationError unless the URL is ``memory://`` or that of one Redis."""
     _check_characters(url)
     scheme = url.partition("://")[0].lower() if "://" in url else ""
     if scheme not in SCHEMES:
@@ -113,7 +113,7 @@ def _check_server(parts: SplitResult) -> None:
         if found["v6"]:
             IPv6Address(unquote(found["v6"]))
         else:
-            # The resolver does so too, and has no good word for a name that fails.
+            # The resolver encodes names in the same way, but its error has no useful message.
             found["name"].encode("idna")
     except ValueError:
         raise ValidationError("names a host that is no name and no address") from None
@@ -141,7 +141,7 @@ def _check_user(parts: SplitResult, options: Mapping[str, str]) -> None:
     if (parts.username and "username" in options) or (parts.password and "password" in options):
         raise ValidationError("gives a user or password twice, before the host and as an option")
     if (parts.username or options.get("username")) and not (parts.password or options.get("password")):
-        # Other clients take a word alone for the password, redis-py for the user.
+        # Other clients read a single word as the password, redis-py as the user.
         raise ValidationError("names a user without a password; a password alone is written redis://:password@host")
 
 
@@ -153,7 +153,7 @@ def _options(parts: SplitResult) -> dict[str, str]:
     options: dict[str, str] = {}
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if name not in allowed:
-            raise ValidationError(_refused_option(name, allowed))
+            raise ValidationError(_unknown_option(name, allowed))
         pattern, rule = allowed[name]
         if not re.fullmatch(pattern, value):
             raise ValidationError(f"has {name}, which must be {rule or 'more than nothing'}")
@@ -163,20 +163,19 @@ def _options(parts: SplitResult) -> dict[str, str]:
     return options
 
 
-def _refused_option(name: str, allowed: Mapping[str, object]) -> str:
-    if name in _OWN:
+def _unknown_option(name: str, allowed: Mapping[str, object]) -> str:
+    if name in _RESERVED:
         return f"must not have {name}, which the service sets itself"
     if name in TLS_OPTIONS:
         return f"must not have {name}, which is for rediss:// alone"
-    # Behind a ? that should have been an escape, the name would be a piece of the password.
+    # The message has no name: after an unescaped ? it would be a piece of the password.
     return f"must have no options but {', '.join(allowed)}; {_ADVICE}"
 
 
 def _check_tls(options: Mapping[str, str]) -> None:
-    # A service without TLS does without the library.
-    import ssl  # noqa: PLC0415
+    import ssl  # noqa: PLC0415 - a service without TLS never loads it
 
-    # As redis-py makes it at the first connection.
+    # redis-py creates the same context when it connects.
     context = ssl.create_default_context()
     for name in ("ssl_include_verify_flags", "ssl_exclude_verify_flags"):
         flags = re.sub(r"[\[\] ]", "", options.get(name, "")).split(",")
@@ -190,7 +189,7 @@ def _check_tls(options: Mapping[str, str]) -> None:
 
 
 def _load_certificates(context: "ssl.SSLContext", options: Mapping[str, str]) -> None:
-    # Without a password, OpenSSL would ask the terminal for that of the key.
+    # Without this callback, OpenSSL would prompt for the password of an encrypted key.
     password = options.get("ssl_password") or (lambda: "")
     if certificate := options.get("ssl_certfile"):
         key = options.get("ssl_keyfile")
@@ -204,7 +203,7 @@ def _load_certificates(context: "ssl.SSLContext", options: Mapping[str, str]) ->
 
 
 def _try(name: str, load: Callable[[], object]) -> None:
-    import ssl  # noqa: PLC0415 - see above
+    import ssl  # noqa: PLC0415 - a service without TLS never loads it
 
     try:
         load()

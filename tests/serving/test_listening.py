@@ -13,7 +13,7 @@ import pytest
 
 from service.serving import listening
 from service.serving.listening import StartError, refusal
-from service.settings.settings import load
+from service.settings import load
 
 PROJECT = Path(__file__).parents[2]
 UNPRIVILEGED = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
@@ -22,7 +22,7 @@ UNPRIVILEGED = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 AS_NOBODY = """
 import encodings.idna, os, sys  # the first is loaded late, by which time nobody may read it
 from service.serving import listening
-from service.settings.settings import load
+from service.settings import load
 if os.geteuid() == 0:
     os.setgid(65534)
     os.setuid(65534)

@@ -22,7 +22,7 @@ from support.service import running
 from support.waiting import eventually
 
 from service.serving import supervisor, worker_process
-from service.settings.settings import load
+from service.settings import load
 
 CLOSE = b"Host: localhost\r\nConnection: close\r\n\r\n"
 SIGN = b"GET /aws/storage/shared/bucket/k HTTP/1.1\r\n" + CLOSE

@@ -1,7 +1,8 @@
 import pytest
 
-from service.settings import settings
-from service.settings.settings import SettingsError, declarations, load, unknown
+from service.settings import SettingsError, load
+from service.settings.environment import unknown_variables
+from service.settings.settings import PREFIX, declarations
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - whether that is refused is the point
 
@@ -526,7 +527,7 @@ def test_a_twin_without_a_word_is_not_set(tmp_path, blank):
 def test_only_what_holds_a_secret_has_a_file_twin():
     twins = {f"{variable}_FILE": "x" for variable in declarations()}
 
-    assert set(twins) - set(unknown(twins)) == {"SIGNER_STORE_URL_FILE", "SIGNER_ROOT_CLIENT_SECRET_FILE"}
+    assert set(twins) - set(unknown_variables(twins)) == {"SIGNER_STORE_URL_FILE", "SIGNER_ROOT_CLIENT_SECRET_FILE"}
 
 
 def test_an_unknown_variable_of_ours_is_told_and_does_not_stop_the_start():
@@ -539,7 +540,7 @@ def test_an_unknown_variable_of_ours_is_told_and_does_not_stop_the_start():
         "SIGNER_PORT": "1",
     }
 
-    assert unknown(environ) == ["SIGNER_", "SIGNER_PROT", "SIGNER_port"]
+    assert unknown_variables(environ) == ["SIGNER_", "SIGNER_PROT", "SIGNER_port"]
     assert load(environ).port == 1
 
 
@@ -608,6 +609,6 @@ def test_contradictions_are_told_at_once_too():
 
 def test_every_declaration_says_what_it_means_and_takes_its_own_default():
     for variable, (name, declaration) in declarations().items():
-        assert variable == f"{settings.PREFIX}{name.upper()}"
+        assert variable == f"{PREFIX}{name.upper()}"
         assert declaration.meaning.endswith(".")
         assert load({variable: declaration.default}) == load({})

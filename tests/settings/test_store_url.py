@@ -10,7 +10,7 @@ from live.certificates import make_certificates
 from marshmallow import ValidationError
 from redis.asyncio import ConnectionPool
 
-from service.settings.settings import SettingsError, load
+from service.settings import SettingsError, load
 from service.settings.store_url import check_store_url
 
 SECRET = "s3cr3t"

@@ -23,7 +23,7 @@ from yarl import URL
 
 from service import app
 from service.errors import Throttled, Unauthenticated
-from service.settings.settings import load
+from service.settings import load
 from service.web import target
 from service.web.context import APP
 from service.web.handlers import health

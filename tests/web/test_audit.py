@@ -8,7 +8,7 @@ from aiohttp import encode_basic_auth
 from support.accounts import ACCOUNT, KEYS
 
 from service.app import create_app
-from service.settings.settings import load
+from service.settings import load
 from service.telemetry.audit import AuditLog
 
 ROOT = {"SIGNER_ROOT_CLIENT_ID": "root", "SIGNER_ROOT_CLIENT_SECRET": "a root secret, long enough"}

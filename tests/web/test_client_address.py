@@ -8,7 +8,7 @@ from multidict import CIMultiDict
 from support.accounts import ACCOUNT
 
 from service.app import create_app
-from service.settings.settings import load
+from service.settings import load
 
 ROOT = {"SIGNER_ROOT_CLIENT_ID": "root", "SIGNER_ROOT_CLIENT_SECRET": "a root secret, long enough"}
 SIGN = "/aws/storage/my-account/bucket/key"

@@ -6,7 +6,7 @@ import pytest
 from support.accounts import KEYS
 
 from service import app
-from service.settings import settings
+from service.settings import load
 from service.web.routing import Route
 
 DATE = "Fri, 24 May 2013 00:00:00 GMT"
@@ -41,7 +41,7 @@ def refused_on(route):
     )
 
 
-ROUTES = app.routes(settings.load({}))
+ROUTES = app.routes(load({}))
 REFUSED = [
     pytest.param(method, re.sub(r"{(\w+)}", lambda found: VALUES[found[1]], route.pattern), name)
     for route in ROUTES

@@ -20,7 +20,7 @@ from watching import WATCH
 
 from service import app
 from service.access.types import RESOURCE_TYPES
-from service.settings import settings
+from service.settings import load
 from service.web.handlers import pages
 
 pytestmark = pytest.mark.slow
@@ -54,7 +54,7 @@ schemathesis.openapi.format("s3-host", st.sampled_from(["s3.amazonaws.com", "min
 
 def _document():
     """The document, with one body of each format in the place of all media types."""
-    made = json.loads(pages.document(app.routes(settings.load({})), "json"))
+    made = json.loads(pages.document(app.routes(load({})), "json"))
     for operation in [operation for path in made["paths"].values() for operation in path.values()]:
         if content := operation.get("requestBody", {}).get("content"):
             operation["requestBody"]["content"] = {name: content[name] for name in ("application/json", "text/yaml")}

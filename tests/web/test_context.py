@@ -3,7 +3,7 @@
 from service.access.callers.principals import Principal
 from service.app import create_app
 from service.resources.schemas import ParsedBody
-from service.settings.settings import load
+from service.settings import load
 from service.web.context import APP, RequestContext
 from service.web.routing import UNMATCHED_ROUTE
 

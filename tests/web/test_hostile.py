@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from service import app
-from service.settings.settings import load
+from service.settings import load
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from service.app import create_app, create_operations_app
 from service.errors import StoreUnavailable
-from service.settings.settings import load
+from service.settings import load
 from service.stores.redis import RedisStore
 from service.telemetry import metrics
 from service.web.context import APP

@@ -12,7 +12,7 @@ from support.accounts import KEYS
 
 from service.access.policies.evaluation import MAX_SEARCHED_BYTES, MAX_VALUE_BYTES
 from service.app import create_app
-from service.settings.settings import load
+from service.settings import load
 from service.stores.memory import EmbeddedStore
 
 ROOT_SECRET, SECRET = "a root secret, long enough", "a secret of the team"

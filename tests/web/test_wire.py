@@ -6,7 +6,7 @@ import pytest
 from aiohttp import ServerDisconnectedError, web
 
 from service.app import create_app
-from service.settings.settings import load
+from service.settings import load
 
 
 def exchange(service, target="/live", version="1.1", *, close=True, method="GET"):

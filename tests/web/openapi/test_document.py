@@ -20,13 +20,13 @@ from service import app
 from service.access.types import RESOURCE_TYPES
 from service.errors import Invalid
 from service.resources.types import AWS_ACCOUNT
-from service.settings import settings
+from service.settings import load
 from service.web.formats.media import BODIES
 from service.web.handlers import pages
 from service.web.openapi import components
 from service.web.routing import Guard
 
-ROUTES = app.routes(settings.load({}))
+ROUTES = app.routes(load({}))
 DOCUMENT = json.loads(pages.document(ROUTES, "json"))
 SCHEMAS = DOCUMENT["components"]["schemas"]
 OPERATIONS = [
@@ -86,7 +86,7 @@ def test_the_routes_are_those_that_the_service_answers_on(service):
 
 
 def test_without_metrics_on_the_main_port_the_document_has_none():
-    made = json.loads(pages.document(app.routes(settings.load({"SIGNER_OPS_PORT": "1"})), "json"))
+    made = json.loads(pages.document(app.routes(load({"SIGNER_OPS_PORT": "1"})), "json"))
 
     assert DOCUMENT["paths"].keys() - made["paths"].keys() == {"/metrics"}
 

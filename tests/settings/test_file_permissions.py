@@ -1,8 +1,8 @@
 import pytest
 from processes import ServiceProcess
 
-from service.settings.secret_files import in_container, warnings
-from service.settings.settings import secret_files, trusted_files
+from service.settings.environment import secret_files, trusted_files
+from service.settings.file_permissions import in_container, warnings
 
 
 @pytest.fixture
@@ -114,8 +114,8 @@ def test_the_start_warns_of_such_a_file(secret):
     secret.chmod(0o644)
     code = """
 from service import __main__
-from service.settings import secret_files
-secret_files.in_container = lambda _: False
+from service.settings import file_permissions
+file_permissions.in_container = lambda _: False
 __main__.main()
 """
     keys = secret.with_name("keys")

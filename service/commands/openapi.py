@@ -1,0 +1,11 @@
+"""``python -m service openapi``: print the OpenAPI document."""
+
+from service import app
+from service.commands import output
+from service.settings import Settings
+from service.web.handlers import pages
+
+
+def run(settings: Settings) -> int:
+    """Print the document for these settings as JSON, and return the exit status."""
+    return output.print_line(pages.document(app.routes(settings), "json").decode())

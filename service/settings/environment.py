@@ -1,0 +1,95 @@
+"""Reads settings from environment variables. No other module reads the environment for them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from marshmallow import ValidationError
+
+from service.settings.consistency import contradictions
+from service.settings.settings import FILE_SUFFIX, PREFIX, Declaration, Settings, declarations
+
+
+class SettingsError(Exception):
+    """Settings that the service cannot start with; ``problems`` has one sentence for each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("; ".join(problems))
+
+
+def load(environ: Mapping[str, str]) -> Settings:
+    """Return the settings from environment variables.
+
+    Raises:
+        SettingsError: with all problems; no message contains the value of a secret.
+    """
+    problems: list[str] = []
+    values: dict[str, Any] = {}
+    for variable, (name, declaration) in declarations().items():
+        try:
+            text = _read_text(environ, variable, declaration)
+            values[name] = declaration.parser.deserialize(text, name)
+        except ValidationError as error:
+            problems += [f"{variable} {message}" for message in _flatten(error.messages)]
+    if problems:
+        raise SettingsError(problems)
+    settings = Settings(**values)
+    if problems := contradictions(settings):
+        raise SettingsError(problems)
+    return settings
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Return the variables with our prefix that are no settings, most likely misspelt ones."""
+    known = {*declarations(), *_file_variables()}
+    return sorted(variable for variable in environ if variable.startswith(PREFIX) and variable not in known)
+
+
+def secret_files(environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the variables that name a file with a secret, each with the path."""
+    variables = [*_file_variables(), f"{PREFIX}ENCRYPTION_KEYS_FILE", f"{PREFIX}TLS_KEY"]
+    return [(variable, path) for variable in variables if (path := _get(environ, variable))]
+
+
+def trusted_files(environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the variables that name a public file whose content grants access, each with the path."""
+    variable = f"{PREFIX}JWT_JWKS"
+    path = _get(environ, variable)
+    return [(variable, path)] if path and "://" not in path else []
+
+
+def _file_variables() -> list[str]:
+    return [f"{variable}{FILE_SUFFIX}" for variable, (_, declaration) in declarations().items() if declaration.secret]
+
+
+def _read_text(environ: Mapping[str, str], variable: str, declaration: Declaration) -> str:
+    text = _get(environ, variable)
+    file_variable = f"{variable}{FILE_SUFFIX}"
+    path = _get(environ, file_variable) if declaration.secret else ""
+    if not path:
+        return text or declaration.default
+    if text:
+        raise ValidationError(f"and {file_variable} are both set; keep one")
+    try:
+        content = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        # The message has no path: an operator may have set this variable to the secret itself.
+        raise ValidationError(f"cannot be read from the file that {file_variable} names: {reason}") from None
+    if not content:
+        # The default, such as accounts in memory, would hide the mistake.
+        raise ValidationError(f"cannot be read from the file that {file_variable} names: it is empty")
+    return content
+
+
+def _get(environ: Mapping[str, str], variable: str) -> str:
+    """Return the value, or "" for a blank one: templates write blanks for values that they do not have."""
+    text = environ.get(variable, "")
+    return "" if text.isspace() else text
+
+
+def _flatten(messages: Any) -> list[str]:
+    if isinstance(messages, dict):
+        return [text for nested in messages.values() for text in _flatten(nested)]
+    return [str(message) for message in messages]
