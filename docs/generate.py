@@ -65,9 +65,9 @@ METRICS = """\
 
 Made by `make docs` from `service/telemetry/metrics.py`.
 
-`GET /metrics` answers in the text format of Prometheus, or in OpenMetrics if `Accept` requests it. It has the sums over
-all worker processes; the counts of other workers lag by 0.1 seconds. With `SIGNER_OPS_PORT` it is only on that port. A
-restarted worker continues the counts of its predecessor. Requests that the HTTP parser refuses are not counted.
+`GET /metrics` returns the text format of Prometheus, or OpenMetrics if `Accept` names it. It has the sums over all
+worker processes. With `SIGNER_OPS_PORT`, only that port serves it. A restarted worker continues the counts of its
+predecessor. Requests that the HTTP parser refuses are not counted.
 
 | metric | kind | meaning | labels |
 | --- | --- | --- | --- |

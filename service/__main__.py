@@ -11,7 +11,7 @@ import service
 from service.commands import output
 from service.serving.listening import StartError
 from service.settings import SettingsError, environment, file_permissions, load
-from service.telemetry import logs
+from service.telemetry import logs, multiprocess
 
 EXIT_FAILURE = 1
 EXIT_SETTINGS = 2
@@ -42,6 +42,7 @@ def _run(arguments: list[str] | None) -> int:
     with output.standard_output():
         command = _parser().parse_args(arguments).command or "serve"
     _disable_core_dumps()
+    multiprocess.disable()
     try:
         settings = load(os.environ)
         logs.configure(level=settings.log_level, form=settings.log_format)

@@ -1,4 +1,4 @@
-"""Where the service listens: its sockets, bound before anything else is started, and how they are told."""
+"""The sockets that the service listens on, bound before anything else starts, and their errors and log lines."""
 
 import errno
 import logging
@@ -13,14 +13,14 @@ from typing import Any
 import service
 from service.settings import Settings
 
-# What the system takes for the address of a family.
 Address = tuple[Any, ...]
+"""An address as the socket module represents it; its shape depends on the family."""
 
 logger = logging.getLogger(__name__)
 
-# A machine without IPv6 says one or the other.
-_ABSENT = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
-_OTHER_ADVICE = "Choose another place with {variable}"
+# A machine without IPv6 reports one of these.
+_NO_SUCH_FAMILY = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+_DEFAULT_ADVICE = "Choose another place with {variable}"
 _IN_USE_ADVICE = "Stop what is there, or choose another place with {variable}"
 _FILES_ADVICE = "Raise the limit of open files (ulimit -n)"
 _NAME_ADVICE = "Set {host_variable} to a name that resolves here, or to an address without brackets and port"
@@ -51,23 +51,23 @@ _PATH_ADVICE = {
 }
 
 
-class UnresolvableHost(OSError):
-    """A text that cannot be a host's name, so that no resolver is asked."""
+class InvalidHostName(OSError):
+    """A text that no resolver accepts as a host name."""
 
 
 class StartError(Exception):
-    """Why the service cannot start, in one sentence that says what to do."""
+    """The service cannot start. The message has the reason, and advice for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
 class BoundSockets:
-    """Sockets that are bound and do not listen yet: where requests come in, and where operators ask (often nowhere)."""
+    """Sockets that are bound and do not listen yet: for requests, and for operators if they have their own port."""
 
     main: list[socket.socket]
     ops: list[socket.socket]
 
     def siblings(self) -> "BoundSockets":
-        """Sockets on the same addresses for another process; all of them must have been bound as ``shared``."""
+        """Return sockets on the same addresses for another process; these must have been bound as ``shared``."""
         return BoundSockets([_sibling(bound) for bound in self.main], [_sibling(bound) for bound in self.ops])
 
     def close(self) -> None:
@@ -76,10 +76,10 @@ class BoundSockets:
 
 
 def bind(settings: Settings, *, shared: bool = False) -> BoundSockets:
-    """Bind what the settings name; ``shared`` by several processes of this service, and by nobody else.
+    """Bind the addresses in the settings; ``shared`` lets several processes of this service bind them.
 
     Raises:
-        StartError: where that cannot be.
+        StartError: if an address cannot be bound.
     """
     if settings.socket:
         main = [_bind_path(Path(settings.socket), settings.socket_mode)]
@@ -94,67 +94,69 @@ def bind(settings: Settings, *, shared: bool = False) -> BoundSockets:
         raise
 
 
-def announce(settings: Settings, listening: BoundSockets, *, store: str, networked: bool) -> None:
-    """Tell in one line where the service listens, and its risks in warnings; ``store`` is where accounts are kept."""
+def announce(settings: Settings, sockets: BoundSockets, *, store: str, networked: bool) -> None:
+    """Log the addresses and a warning for each risky setting; ``store`` describes the store."""
     logger.info(
         "s3-signer %s listens on %s; store: %s; authentication: %s%s%s",
         service.__version__,
-        _address(listening.main[0], "https" if settings.tls_cert else "http"),
+        _address(sockets.main[0], "https" if settings.tls_cert else "http"),
         store,
         "none" if settings.is_open else "clients and tokens",
-        f"; operations: {_address(listening.ops[0])}" if listening.ops else "",
+        f"; operations: {_address(sockets.ops[0])}" if sockets.ops else "",
         f"; workers: {settings.workers}" if settings.workers > 1 else "",
     )
     if not networked:
-        logger.warning("Accounts are kept in memory alone and forgotten at the end; set SIGNER_STORE_URL to keep them")
+        logger.warning("Accounts are kept only in memory, until the process ends; set SIGNER_STORE_URL to keep them")
     if networked and not settings.encryption_keys_file:
-        logger.warning("Secrets are stored as they are; set SIGNER_ENCRYPTION_KEYS_FILE to seal them")
+        logger.warning("Secrets are stored unencrypted; set SIGNER_ENCRYPTION_KEYS_FILE to encrypt them")
     if settings.jwt_jwks.lower().startswith("http:"):
-        logger.warning("SIGNER_JWT_JWKS is an http URL, and whoever can change its answer can be anybody; use https")
+        logger.warning(
+            "SIGNER_JWT_JWKS is an http URL: anyone who can tamper with the response can forge tokens; use https"
+        )
     if not settings.is_open:
         return
-    who = "everybody who reaches it" if settings.auth == "none" else "everybody on this machine"
-    logger.warning("No authentication: %s can sign with every account", who)
+    people = "everybody who reaches it" if settings.auth == "none" else "everybody on this machine"
+    logger.warning("No authentication: %s can sign with every account", people)
 
 
-def refusal(place: str, error: OSError, variable: str, *, host_variable: str = "SIGNER_HOST") -> StartError:
-    """Why the service cannot listen at ``place``, with advice that fits; ``variable`` is what names the place."""
+def bind_error(address: str, error: OSError, variable: str, *, host_variable: str = "SIGNER_HOST") -> StartError:
+    """Return an error that explains why ``address``, the value of ``variable``, cannot be bound, with advice."""
     known = error.errno and not isinstance(error, socket.gaierror)
     reason = os.strerror(error.errno) if known and error.errno else error.strerror or str(error)
-    advice = _NAME_ADVICE if isinstance(error, socket.gaierror | UnresolvableHost) else _ADVICE.get(error.errno or 0)
-    advice = (advice or _OTHER_ADVICE).format(variable=variable, host_variable=host_variable)
-    return StartError(f"Cannot listen on {place}: {reason}. {advice}")
+    advice = _NAME_ADVICE if isinstance(error, socket.gaierror | InvalidHostName) else _ADVICE.get(error.errno or 0)
+    advice = (advice or _DEFAULT_ADVICE).format(variable=variable, host_variable=host_variable)
+    return StartError(f"Cannot listen on {address}: {reason}. {advice}")
 
 
 def _bind_host(host: str, port: int, variable: str, *, shared: bool) -> list[socket.socket]:
     bound: list[socket.socket] = []
-    absent: OSError | None = None
+    unsupported: OSError | None = None
     try:
-        for family, address in _resolved(host, port):
+        for family, address in _resolve(host, port):
             try:
                 bound.append(_bind_shared(family, address) if shared else _bind(family, address))
             except OSError as error:
-                # localhost is often two addresses, of which a container has one.
-                if error.errno not in _ABSENT:
+                # localhost often resolves to two addresses, and many containers have only one of them.
+                if error.errno not in _NO_SUCH_FAMILY:
                     raise
-                absent = error
-        if absent and not bound:
-            raise absent
+                unsupported = error
+        if unsupported and not bound:
+            raise unsupported
     except OSError as error:
         for one in bound:
             one.close()
         host_variable = variable.replace("PORT", "HOST")
-        raise refusal(_place(host, port), error, variable, host_variable=host_variable) from None
+        raise bind_error(_host_and_port(host, port), error, variable, host_variable=host_variable) from None
     return bound
 
 
-def _resolved(host: str, port: int) -> Iterator[tuple[int, Address]]:
+def _resolve(host: str, port: int) -> Iterator[tuple[int, Address]]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except UnicodeError:
-        # Of an empty part, such as in `a..b`, or one of more than 63 characters.
-        raise UnresolvableHost("This cannot be a host's name") from None
-    # A hosts file may name an address twice.
+        # A label is empty, as in `a..b`, or has more than 63 characters.
+        raise InvalidHostName("This cannot be a host's name") from None
+    # A hosts file may contain an address twice.
     yield from dict.fromkeys((family, address) for family, _, _, _, address in found)
 
 
@@ -174,49 +176,49 @@ def _bind(family: int, address: Address, *options: int) -> socket.socket:
 
 def _bind_shared(family: int, address: Address) -> socket.socket:
     if address[1]:
-        # With SO_REUSEPORT another s3-signer of this user could share the port, and take half of the requests.
+        # With SO_REUSEPORT alone, a second s3-signer of this user would share the port and take half of the requests.
         _bind(family, address).close()
     return _bind(family, address, socket.SO_REUSEPORT)
 
 
 def _sibling(bound: socket.socket) -> socket.socket:
-    # There is no SO_REUSEPORT for paths: all processes accept from one socket.
+    # Unix sockets have no SO_REUSEPORT, so all processes accept from one socket.
     return bound if bound.family == socket.AF_UNIX else _bind(bound.family, bound.getsockname(), socket.SO_REUSEPORT)
 
 
 def _bind_path(path: Path, mode: int) -> socket.socket:
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    # Nobody may connect between the socket's making and its mode, so it is made with that mode.
+    # The umask sets the mode at creation, so other users cannot connect before a chmod.
     umask = os.umask(0o777 & ~mode)
     try:
-        _clear(path)
+        _remove_stale_socket(path)
         made.bind(str(path))
     except OSError as error:
         made.close()
-        raise _path_refusal(path, error) from None
+        raise _path_error(path, error) from None
     finally:
         os.umask(umask)
     return made
 
 
-def _path_refusal(path: Path, error: OSError) -> StartError:
+def _path_error(path: Path, error: OSError) -> StartError:
     number = error.errno
     if number is None:
-        # Python's own error for a path that does not fit, with no number of the system.
+        # Python raises an error without a number for a path that is too long.
         number = errno.ENAMETOOLONG
     elif number == errno.EADDRINUSE and not path.is_socket():
         number = errno.EISDIR if path.is_dir() else errno.EEXIST
-    reason, advice = os.strerror(number), _PATH_ADVICE.get(number, _OTHER_ADVICE)
+    reason, advice = os.strerror(number), _PATH_ADVICE.get(number, _DEFAULT_ADVICE)
     return StartError(f"Cannot listen on {path}: {reason}. {advice.format(variable='SIGNER_SOCKET')}")
 
 
-def _clear(path: Path) -> None:
-    """Remove a stale socket. One that somebody serves on is taken."""
+def _remove_stale_socket(path: Path) -> None:
+    """Remove a socket that no process listens on. Raises OSError if a process may."""
     if not path.exists() or not stat.S_ISSOCK(path.stat().st_mode):
         return
     with socket.socket(socket.AF_UNIX) as probe:
         probe.setblocking(False)  # noqa: FBT003 - the standard library's
-        # Any other answer, such as a refusal of the right to ask, says that the socket may be in use.
+        # Any other result, such as a missing permission, means that the socket may be in use.
         if probe.connect_ex(str(path)) != errno.ECONNREFUSED:
             raise OSError(errno.EADDRINUSE, "")
     path.unlink()
@@ -225,8 +227,8 @@ def _clear(path: Path) -> None:
 def _address(bound: socket.socket, scheme: str = "http") -> str:
     if bound.family == socket.AF_UNIX:
         return f"unix:{bound.getsockname()}"
-    return f"{scheme}://{_place(*bound.getsockname()[:2])}"
+    return f"{scheme}://{_host_and_port(*bound.getsockname()[:2])}"
 
 
-def _place(host: str, port: int) -> str:
+def _host_and_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

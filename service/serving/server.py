@@ -1,4 +1,4 @@
-"""A process that serves: its applications, what stops it, and how it ends without losing a request."""
+"""A process that serves: starts the applications, waits for a signal, and drains without losing a request."""
 
 import asyncio
 import contextlib
@@ -24,13 +24,13 @@ from service.web.context import APP
 if TYPE_CHECKING:
     import ssl
 
-    from service.serving.tls import Identity
+    from service.serving.tls import ServerCertificate
 
 logger = logging.getLogger(__name__)
 
-# Requests in progress at the end get this time to finish, and the same time again to be cancelled.
+# Requests in progress at shutdown get this time to finish, and the same time again after their cancellation.
 SHUTDOWN_SECONDS = 5.0
-# A connection that was accepted last gets this time to send its first request.
+# Connections that are accepted during shutdown get this time to send their first request.
 FIRST_REQUEST_SECONDS = 1.0
 POLL_SECONDS = 0.02
 
@@ -39,22 +39,22 @@ def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
-        StartError: if it cannot begin to.
+        StartError: if the process cannot serve.
     """
-    with contextlib.closing(listening.bind(settings)) as places:
+    with contextlib.closing(listening.bind(settings)) as sockets:
 
-        def began(store: Store) -> None:
-            listening.announce(settings, places, store=store.description, networked=store.networked)
+        def on_ready(store: Store) -> None:
+            listening.announce(settings, sockets, store=store.description, networked=store.networked)
 
-        serve(settings, places, began=began)
+        serve(settings, sockets, on_ready=on_ready)
 
 
 def serve(
-    settings: Settings, places: BoundSockets, *, began: Callable[[Store], None], parent: socket.socket | None = None
+    settings: Settings, sockets: BoundSockets, *, on_ready: Callable[[Store], None], parent: socket.socket | None = None
 ) -> None:
-    """Serve at ``places`` until SIGTERM, SIGINT, or the end of ``parent``'s end of the line.
+    """Serve on ``sockets`` until SIGTERM, SIGINT, or until the other end of ``parent`` is closed.
 
-    ``began`` is called when requests can come. Raises ``StartError`` if they never can.
+    Calls ``on_ready`` when connections are accepted. Raises ``StartError`` if they cannot be.
     """
     if aiohttp.http_parser.HttpRequestParser is aiohttp.http_parser.HttpRequestParserPy:
         raise StartError(
@@ -62,37 +62,37 @@ def serve(
             "install a wheel of aiohttp for this platform and unset AIOHTTP_NO_EXTENSIONS"
         )
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(settings, places, began, parent))
+        runner.run(_serve(settings, sockets, on_ready, parent))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
-        import uvloop  # noqa: PLC0415 - there is none for every platform
+        import uvloop  # noqa: PLC0415 - not available on every platform
     except ImportError:
         return None
     return uvloop.new_event_loop
 
 
 async def _serve(
-    settings: Settings, places: BoundSockets, began: Callable[[Store], None], parent: socket.socket | None
+    settings: Settings, sockets: BoundSockets, on_ready: Callable[[Store], None], parent: socket.socket | None
 ) -> None:
-    stop = _stop_signals(parent)
-    # The operations port is closed last, so that operators can ask until the last request is answered.
+    stopped = _stop_event(parent)
+    # The operations port closes last, so that probes and metrics are available while requests finish.
     async with contextlib.AsyncExitStack() as ops_stack, contextlib.AsyncExitStack() as stack:
         app = _app(settings)
         runner = await _runner(stack, app)
-        identity = _identity(settings)
+        certificate = _server_certificate(settings)
         await app[APP].presigner.prepare()
-        if identity:
-            followed = asyncio.create_task(identity.follow())
-            stack.callback(followed.cancel)
-        listeners = await _listen(stack, runner, places.main, settings, identity.context if identity else None)
-        if places.ops:
-            # Kubelets ask there by the pod's address, which no certificate names.
-            await _listen(ops_stack, await _runner(ops_stack, create_operations_app(app)), places.ops, settings, None)
-        _tune_collector()
-        began(app[APP].store)
-        logger.info("Stopping on %s", await stop)
+        if certificate:
+            watcher = asyncio.create_task(certificate.watch())
+            stack.callback(watcher.cancel)
+        listeners = await _listen(stack, runner, sockets.main, settings, certificate.context if certificate else None)
+        if sockets.ops:
+            # No TLS: kubelets connect to the pod's address, which no certificate names.
+            await _listen(ops_stack, await _runner(ops_stack, create_operations_app(app)), sockets.ops, settings, None)
+        _tune_garbage_collector()
+        on_ready(app[APP].store)
+        logger.info("Stopping on %s", await stopped)
         await _drain(app, runner, listeners, settings.drain_seconds)
     logger.info("Stopped")
 
@@ -104,22 +104,22 @@ def _app(settings: Settings) -> web.Application:
         raise StartError("; ".join(error.problems)) from None
 
 
-def _tune_collector() -> None:
-    # A full collection of all that is loaded by now would stop requests for 50 ms.
+def _tune_garbage_collector() -> None:
+    # A full collection of all loaded modules would block requests for 50 ms.
     gc.collect()
     gc.freeze()
-    # The default, 700 new objects, is reached every few requests.
+    # The default of 700 new objects is reached every few requests.
     gc.set_threshold(5_000)
 
 
-def _identity(settings: Settings) -> "Identity | None":
+def _server_certificate(settings: Settings) -> "ServerCertificate | None":
     if not settings.tls_cert:
         return None
-    # Who has TLS elsewhere need not load it.
+    # Imported on demand, because most deployments terminate TLS in a proxy.
     from service.serving import tls  # noqa: PLC0415
 
     try:
-        return tls.Identity(Path(settings.tls_cert), Path(settings.tls_key))
+        return tls.ServerCertificate(Path(settings.tls_cert), Path(settings.tls_key))
     except tls.TlsError as error:
         raise StartError(str(error)) from None
 
@@ -143,7 +143,7 @@ async def _listen(
     settings: Settings,
     context: "ssl.SSLContext | None",
 ) -> list[Listener]:
-    """Accept connections. Raises ``StartError`` where another process has begun to listen on the same address."""
+    """Accept connections. Raises ``StartError`` if another process listens on the address by now."""
     limit = connections.connection_limit(settings.max_connections)
     listeners = []
     for bound in sockets:
@@ -154,35 +154,36 @@ async def _listen(
         try:
             await listener.start()
         except OSError as error:
-            raise listening.refusal(str(bound.getsockname()), error, "SIGNER_PORT or SIGNER_SOCKET") from None
+            raise listening.bind_error(str(bound.getsockname()), error, "SIGNER_PORT or SIGNER_SOCKET") from None
         listeners.append(listener)
     return listeners
 
 
-def _stop_signals(parent: socket.socket | None) -> asyncio.Future[str]:
+def _stop_event(parent: socket.socket | None) -> asyncio.Future[str]:
+    """Return a future that gets the reason to stop: a signal's name, or the end of the parent process."""
     loop = asyncio.get_running_loop()
-    stop: asyncio.Future[str] = loop.create_future()
+    stopped: asyncio.Future[str] = loop.create_future()
 
-    def begin(name: str) -> None:
-        if not stop.done():
-            stop.set_result(name)
+    def stop(reason: str) -> None:
+        if not stopped.done():
+            stopped.set_result(reason)
 
-    def lose(parent: socket.socket) -> None:
-        # The parent sends nothing on it: it can be read when the other end is closed.
+    def on_parent_end(parent: socket.socket) -> None:
+        # The parent never sends, so the socket is readable only when the other end is closed.
         loop.remove_reader(parent)
-        begin("the end of its parent process")
+        stop("the end of its parent process")
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, begin, number.name)
+        loop.add_signal_handler(number, stop, number.name)
     if parent:
-        loop.add_reader(parent, lose, parent)
-    return stop
+        loop.add_reader(parent, on_parent_end, parent)
+    return stopped
 
 
 async def _drain(app: web.Application, runner: web.AppRunner, listeners: Sequence[Listener], seconds: float) -> None:
     """Keep serving for ``seconds`` while ``/ready`` fails, then finish the requests in progress.
 
-    aiohttp's own shutdown stops reading bodies that are still arriving.
+    aiohttp's shutdown comes after this, because it stops reading incomplete bodies.
     """
     state = app[APP].state
     state.draining = True
@@ -200,5 +201,5 @@ def _connections(runner: web.AppRunner) -> list[Connection]:
 async def _wait_while(condition: Callable[[], bool], seconds: float) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            while condition():  # noqa: ASYNC110 - an event would cost every request
+            while condition():  # noqa: ASYNC110 - an event would slow down every request
                 await asyncio.sleep(POLL_SECONDS)

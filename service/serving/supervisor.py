@@ -1,4 +1,4 @@
-"""The parent of several processes that serve: starts them, replaces one that dies or hangs, and ends after the last."""
+"""The parent of several worker processes: starts them, replaces those that die or hang, ends after the last one."""
 
 import logging
 import os
@@ -18,246 +18,247 @@ from typing import NoReturn
 
 from service.serving import listening, worker_process
 from service.serving.listening import BoundSockets, StartError
-from service.serving.worker_process import BEAT, FAILED, SERVES
+from service.serving.worker_process import FAILED, HEARTBEAT, READY
 from service.settings import Settings
+from service.telemetry import multiprocess
 
 logger = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# A worker that dies again and again must not take a core to do it.
-SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 5.0
-# One that has served for so long starts anew with the shortest pause.
-STEADY_SECONDS = 30.0
-# A worker takes twice server.SHUTDOWN_SECONDS to end, after draining.
+# The delay before a restart doubles with each failure, so that a crash loop does not use up a core.
+MIN_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.1, 5.0
+# A worker that has served for this long restarts with the shortest delay.
+BACKOFF_RESET_SECONDS = 30.0
+# After draining, a worker ends within twice server.SHUTDOWN_SECONDS.
 KILL_SECONDS = 15.0
 
-# A worker that is silent for so many beats is killed. Ten seconds are more than any request may hold the event loop, on
-# a machine with too much to do.
-MISSED_BEATS = 10
-# Before the first beat it imports what serves, reads the key set and looks for Redis.
-STARTING_BEATS = 60
+# Ten seconds: longer than a request may block the event loop, even on an overloaded machine.
+MAX_MISSED_HEARTBEATS = 10
+# Before its first heartbeat a worker imports the server, fetches the key set and connects to Redis.
+MAX_MISSED_AT_START = 60
 
 EXITED, UNRESPONSIVE = "exited", "unresponsive"
 
 
 @dataclass(slots=True)
 class Worker:
-    """One place among the workers, and the process in it.
+    """A worker process, or the time at which the next one starts in its place."""
 
-    ``line`` leads to that process: what it says of its start and its beats come here, and if one end is gone the other
-    sees it. ``missed`` counts the beats that did not come; ``replaces`` is why the process before it had to go.
-    """
-
-    number: int
     pid: int = 0
-    line: socket.socket | None = None
-    said: bytes = b""
-    began: float = 0.0
-    pause: float = 0.0
-    due: float = inf
-    missed: int = 0
-    replaces: str = ""
+    channel: socket.socket | None = None
+    """Our end of the control channel; None while no process runs. A process sees the other one end by it."""
+
+    message: bytes = b""
+    """Bytes received from the process, without trailing heartbeats."""
+
+    started_at: float = 0.0
+    backoff: float = 0.0
+    start_at: float = inf
+    missed_heartbeats: int = 0
+    restart_reason: str = ""
+    """Why the previous process ended, as a label of the metric; empty for the first one."""
 
 
 def run(settings: Settings) -> None:
     """Supervise ``settings.workers`` processes until SIGTERM or SIGINT.
 
     Raises:
-        StartError: if one of them cannot begin to serve.
+        StartError: if a worker fails before all of them have been ready once.
     """
-    with closing(listening.bind(settings, shared=True)) as places:
-        directory = _directory()
+    with closing(listening.bind(settings, shared=True)) as sockets:
+        directory = _metrics_directory()
         try:
-            Supervisor(settings, places, directory).run()
+            multiprocess.enable(directory)
+            Supervisor(settings, sockets, directory).run()
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 
 
 class Supervisor:
-    """Keeps the workers. It loads none of what serves, and has no loop and no thread, so that it may fork at any time.
+    """Forks and watches the workers.
 
-    Workers are forked, not spawned: settings with their secrets, sockets and log come along as they are, by no command
-    line, environment or search path; and as nothing that serves is loaded yet, they share nothing else.
+    It imports none of the server and has no event loop and no thread, so that it can fork at any time. A forked worker
+    inherits settings, secrets, sockets and logging, which a spawned one would need passed to it.
     """
 
-    def __init__(self, settings: Settings, places: BoundSockets, directory: Path) -> None:
+    def __init__(self, settings: Settings, sockets: BoundSockets, directory: Path) -> None:
         self._settings = settings
-        self._places = places
+        self._sockets = sockets
         self._directory = directory
-        self._workers = [Worker(number) for number in range(settings.workers)]
-        self._serving = False
+        self._workers = [Worker() for _ in range(settings.workers)]
+        self._is_ready = False
         self._kill_at: float | None = None
         self._check_at = monotonic()
-        self._wake, self._waker = socket.socketpair()
+        self._signal_reader, self._signal_writer = socket.socketpair()
 
     def run(self) -> None:
-        with self._signals():
+        with self._handle_signals():
             for worker in self._workers:
                 self._start(worker)
             try:
-                while self._kill_at is None or any(worker.line for worker in self._workers):
-                    self._turn()
+                while self._kill_at is None or any(worker.channel for worker in self._workers):
+                    self._wait_for_event()
             finally:
-                # Not one is left, but where the start has failed.
-                self._end_all(signal.SIGKILL)
+                # Workers are left only if the start failed.
+                self._signal_all(signal.SIGKILL)
         logger.info("Stopped")
 
-    def _turn(self) -> None:
-        """Wait for something to happen, and see to it."""
-        lines = {worker.line: worker for worker in self._workers if worker.line}
-        next_due = min(self._kill_at or inf, self._check_at, *(worker.due for worker in self._workers))
-        readable, _, _ = select.select([self._wake, *lines], [], [], max(0.0, next_due - monotonic()))
-        for line in readable:
-            if line is self._wake:
-                self._forward(signal.Signals(self._wake.recv(1)[0]))
+    def _wait_for_event(self) -> None:
+        channels = {worker.channel: worker for worker in self._workers if worker.channel}
+        deadline = min(self._kill_at or inf, self._check_at, *(worker.start_at for worker in self._workers))
+        readable, _, _ = select.select([self._signal_reader, *channels], [], [], max(0.0, deadline - monotonic()))
+        for reader in readable:
+            if reader is self._signal_reader:
+                self._stop(signal.Signals(self._signal_reader.recv(1)[0]))
             else:
-                self._hear(lines[line])
+                self._on_message(channels[reader])
         if self._kill_at is not None and monotonic() >= self._kill_at:
-            logger.error("Workers that do not end are killed")
+            logger.error("Killing the workers that have not ended in time")
             self._kill_at = inf
-            self._end_all(signal.SIGKILL)
+            self._signal_all(signal.SIGKILL)
         if monotonic() >= self._check_at:
-            self._kill_silent()
+            self._kill_unresponsive()
         for worker in self._workers:
-            if monotonic() >= worker.due:
+            if monotonic() >= worker.start_at:
                 self._start(worker)
 
-    def _kill_silent(self) -> None:
-        """Count a beat for each worker, and kill those that have missed too many.
+    def _kill_unresponsive(self) -> None:
+        """Count a missed heartbeat for each worker, and kill workers with too many. Messages reset the count.
 
-        It is called after all beats were heard. Beats are counted rather than seconds: where all processes were stopped
-        for a while, as a container may be, the parent was too, and nobody has missed anything.
+        Heartbeats are counted instead of seconds because all processes may be suspended together, as in a container.
         """
-        self._check_at = monotonic() + worker_process.BEAT_SECONDS
+        self._check_at = monotonic() + worker_process.HEARTBEAT_SECONDS
         for worker in self._workers:
-            if not worker.line:
+            if not worker.channel:
                 continue
-            worker.missed += 1
-            most = MISSED_BEATS if worker.said else STARTING_BEATS
-            if worker.missed == most:
-                worker.replaces = UNRESPONSIVE
-                seconds = most * worker_process.BEAT_SECONDS
+            worker.missed_heartbeats += 1
+            limit = MAX_MISSED_HEARTBEATS if worker.message else MAX_MISSED_AT_START
+            if worker.missed_heartbeats == limit:
+                worker.restart_reason = UNRESPONSIVE
+                seconds = limit * worker_process.HEARTBEAT_SECONDS
                 logger.error("Worker process %d has not answered for %.0f seconds and is killed", worker.pid, seconds)
                 os.kill(worker.pid, signal.SIGKILL)
 
     @contextmanager
-    def _signals(self) -> Iterator[None]:
-        # Python writes the number of each signal into this socket, and select() wakes up.
-        self._waker.setblocking(False)  # noqa: FBT003 - the standard library's
-        signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
-        before = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
+    def _handle_signals(self) -> Iterator[None]:
+        # Python writes the number of each signal to this socket, which wakes select().
+        self._signal_writer.setblocking(False)  # noqa: FBT003 - the standard library's
+        signal.set_wakeup_fd(self._signal_writer.fileno(), warn_on_full_buffer=False)
+        previous = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
         try:
             yield
         finally:
             signal.set_wakeup_fd(-1)
-            for number, handler in before.items():
+            for number, handler in previous.items():
                 signal.signal(number, handler)
-            self._wake.close()
-            self._waker.close()
+            self._signal_reader.close()
+            self._signal_writer.close()
 
-    def _forward(self, number: signal.Signals) -> None:
+    def _stop(self, number: signal.Signals) -> None:
         if self._kill_at is None:
             logger.info("Stopping on %s", number.name)
             self._kill_at = monotonic() + self._settings.drain_seconds + KILL_SECONDS
         for worker in self._workers:
-            worker.due = inf
-        self._end_all(number)
+            worker.start_at = inf
+        self._signal_all(number)
 
-    def _end_all(self, number: signal.Signals) -> None:
+    def _signal_all(self, number: signal.Signals) -> None:
         for worker in self._workers:
-            if worker.line:
+            if worker.channel:
                 os.kill(worker.pid, number)
 
-    def _hear(self, worker: Worker) -> None:
-        said = worker.line.recv(4096) if worker.line else b""
-        worker.said = (worker.said + said).rstrip(BEAT)
-        worker.missed = 0
-        if not said:
-            self._bury(worker)
-        elif not self._serving and all(each.said.startswith(SERVES) for each in self._workers):
-            self._serving = True
-            store = worker.said.removeprefix(SERVES).decode()
-            listening.announce(self._settings, self._places, store=store, networked=True)
+    def _on_message(self, worker: Worker) -> None:
+        received = worker.channel.recv(4096) if worker.channel else b""
+        worker.message = (worker.message + received).rstrip(HEARTBEAT)
+        worker.missed_heartbeats = 0
+        if not received:
+            self._reap(worker)
+        elif not self._is_ready and all(each.message.startswith(READY) for each in self._workers):
+            self._is_ready = True
+            store = worker.message.removeprefix(READY).decode()
+            listening.announce(self._settings, self._sockets, store=store, networked=True)
 
-    def _bury(self, worker: Worker) -> None:
+    def _reap(self, worker: Worker) -> None:
+        """Collect a process that has ended, and schedule its replacement."""
         _, status = os.waitpid(worker.pid, 0)
-        if worker.line:
-            worker.line.close()
-        worker.line = None
+        if worker.channel:
+            worker.channel.close()
+        worker.channel = None
         if self._kill_at is not None:
             return
-        self._forget(worker)
-        why = worker.said.removeprefix(FAILED).decode() if worker.said.startswith(FAILED) else _told(status)
-        if not self._serving:
-            raise StartError(why if worker.said.startswith(FAILED) else f"A worker process {why} before it served")
-        worker.replaces = worker.replaces or EXITED
-        steady = monotonic() - worker.began > STEADY_SECONDS
-        worker.pause = SHORTEST_PAUSE_SECONDS if steady else _next(worker.pause)
-        worker.due = monotonic() + worker.pause
-        logger.warning("Worker process %d %s; another starts in %.1f seconds", worker.pid, why, worker.pause)
-
-    def _forget(self, worker: Worker) -> None:
-        # Loaded when the first one dies, if ever.
-        from service.telemetry import multiprocess  # noqa: PLC0415
-
-        multiprocess.forget(self._directory, worker.number)
+        multiprocess.mark_dead(self._directory, worker.pid)
+        has_reported = worker.message.startswith(FAILED)
+        reason = worker.message.removeprefix(FAILED).decode() if has_reported else _exit_reason(status)
+        if not self._is_ready:
+            raise StartError(reason if has_reported else f"A worker process {reason} before it served")
+        worker.restart_reason = worker.restart_reason or EXITED
+        has_been_stable = monotonic() - worker.started_at > BACKOFF_RESET_SECONDS
+        worker.backoff = MIN_BACKOFF_SECONDS if has_been_stable else _next_backoff(worker.backoff)
+        worker.start_at = monotonic() + worker.backoff
+        logger.warning("Worker process %d %s; another starts in %.1f seconds", worker.pid, reason, worker.backoff)
 
     def _start(self, worker: Worker) -> None:
         ours, theirs = socket.socketpair()
-        # A signal for the child must not be taken by what it has inherited of our handlers.
+        # The child must not handle a signal with the handlers that it inherits.
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         pid = os.fork()
         if pid == 0:
             ours.close()
-            self._become(worker, theirs)
-        worker.pid, worker.line, worker.said, worker.began, worker.due = pid, ours, b"", monotonic(), inf
-        worker.missed, worker.replaces = 0, ""
+            self._run_worker(worker, theirs)
+        worker.pid, worker.channel, worker.message = pid, ours, b""
+        worker.started_at, worker.start_at = monotonic(), inf
+        worker.missed_heartbeats, worker.restart_reason = 0, ""
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         theirs.close()
 
-    def _become(self, worker: Worker, line: socket.socket) -> NoReturn:
-        """Serve, in the child, and end it without a way back into what the parent was doing."""
+    def _run_worker(self, worker: Worker, channel: socket.socket) -> NoReturn:
+        """Serve in the child process and exit; the child never returns into the parent's loop."""
         status = 1
         try:
-            self._let_go()
-            worker_process.work(
-                self._settings, self._places, self._directory, line, number=worker.number, replaces=worker.replaces
+            self._release_inherited()
+            worker_process.run(
+                self._settings,
+                self._sockets,
+                self._directory,
+                channel,
+                predecessor=worker.pid,
+                restart_reason=worker.restart_reason,
             )
             status = 0
         except StartError as error:
-            line.sendall(FAILED + str(error).encode())
+            channel.sendall(FAILED + str(error).encode())
         except BaseException:
             logger.exception("A worker process failed")
         finally:
             sys.stderr.flush()
             os._exit(status)
 
-    def _let_go(self) -> None:
+    def _release_inherited(self) -> None:
         signal.set_wakeup_fd(-1)
         for number in SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        self._wake.close()
-        self._waker.close()
-        # While a worker holds the line of another, that one does not see the parent end until this one has drained.
+        self._signal_reader.close()
+        self._signal_writer.close()
+        # An open copy of another worker's channel would hide the end of the parent from that worker.
         for other in self._workers:
-            if other.line:
-                other.line.close()
+            if other.channel:
+                other.channel.close()
 
 
-def _directory() -> Path:
-    # Memory is always writable, where a container's root may not be, and no write waits for a disk.
-    memory = "/dev/shm"  # noqa: S108 - mkdtemp makes a directory of our own in it
+def _metrics_directory() -> Path:
+    # Memory is always writable, unlike the root of many containers, and writes do not wait for a disk.
+    memory = "/dev/shm"  # noqa: S108 - mkdtemp makes a private directory in it
     try:
         return Path(tempfile.mkdtemp(prefix="s3-signer-", dir=memory if os.access(memory, os.W_OK) else None))
     except OSError as error:
         raise StartError(f"SIGNER_WORKERS above 1 needs a temporary directory: {error.strerror}; set TMPDIR") from None
 
 
-def _next(pause: float) -> float:
-    return min(max(2 * pause, SHORTEST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
+def _next_backoff(backoff: float) -> float:
+    return min(max(2 * backoff, MIN_BACKOFF_SECONDS), MAX_BACKOFF_SECONDS)
 
 
-def _told(status: int) -> str:
+def _exit_reason(status: int) -> str:
     code = os.waitstatus_to_exitcode(status)
     return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"

@@ -1,4 +1,4 @@
-"""TLS of our own: a certificate and its key from two files, followed when the files change."""
+"""The server's TLS certificate and key, reloaded when their files change."""
 
 import asyncio
 import hashlib
@@ -13,39 +13,39 @@ POLL_SECONDS = 2.0
 
 
 class TlsError(Exception):
-    """Why a certificate and key cannot be used; the sentence names the setting at fault, and quotes nothing."""
+    """A certificate or key that cannot be used. The message names the setting at fault and quotes no content."""
 
 
-class Identity:
-    """Who the service is to its clients: ``context`` shows the newest pair that was whole to each new connection.
+class ServerCertificate:
+    """A certificate with its key; ``context`` presents the newest valid pair to each new connection.
 
-    A pair that cannot be used is told of once, and leaves the one before it in place. Contents are compared rather than
-    stamps: a Kubernetes volume turns a symlink, and a rewrite in place shows as well.
+    An invalid pair is logged once, and the previous pair stays in use. Contents are compared instead of modification
+    times, because a Kubernetes volume changes a symlink.
     """
 
     def __init__(self, certificate: Path, key: Path) -> None:
         """Load the pair. Raises ``TlsError``."""
         self._certificate = certificate
         self._key = key
-        self._digest = self._read()
-        self.context = self._current = _context(certificate, key)
-        # Loading into a context in use would take its certificate away where the new key turns out to be another's.
-        self.context.sni_callback = self._show
+        self._digest = self._read_digest()
+        self.context = self._current = _load_context(certificate, key)
+        # A failed load into a context in use would leave it with the new certificate and without its key.
+        self.context.sni_callback = self._select_context
 
-    async def follow(self) -> None:
-        """Look at the files from time to time, for ever."""
+    async def watch(self) -> None:
+        """Reload the pair after changes, until cancelled."""
         while True:
             await asyncio.sleep(POLL_SECONDS)
-            await asyncio.to_thread(self.look)
+            await asyncio.to_thread(self.reload)
 
-    def look(self) -> None:
-        """Take what is in the files by now, if that is something else and can be used."""
+    def reload(self) -> None:
+        """Load the pair if its files have changed."""
         digest = b""
         try:
-            digest = self._read()
+            digest = self._read_digest()
             if digest == self._digest:
                 return
-            self._current = _context(self._certificate, self._key)
+            self._current = _load_context(self._certificate, self._key)
         except TlsError as error:
             if digest != self._digest:
                 logger.warning("The new TLS certificate cannot be used, and the one before is kept: %s", error)
@@ -53,18 +53,18 @@ class Identity:
             logger.info("The TLS certificate has changed, and new connections get it")
         self._digest = digest
 
-    def _show(self, connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
-        # Called for every handshake, whether it names a server or not.
+    def _select_context(self, connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+        # OpenSSL calls this for every handshake, with or without a server name.
         del name, context
         connection.context = self._current
 
-    def _read(self) -> bytes:
+    def _read_digest(self) -> bytes:
         return _digest(self._certificate, "SIGNER_TLS_CERT") + _digest(self._key, "SIGNER_TLS_KEY")
 
 
 def _digest(path: Path, variable: str) -> bytes:
     try:
-        # To open a pipe would wait for a writer, for ever.
+        # Opening a pipe would wait for a writer without a limit.
         if not stat.S_ISREG(path.stat().st_mode):
             raise TlsError(f"{variable} names no file")
         return hashlib.sha256(path.read_bytes()).digest()
@@ -73,21 +73,21 @@ def _digest(path: Path, variable: str) -> bytes:
         raise TlsError(f"{variable} names a file that cannot be read: {reason}") from None
 
 
-def _context(certificate: Path, key: Path) -> ssl.SSLContext:
+def _load_context(certificate: Path, key: Path) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # In TLS 1.2 a client could ask for one handshake after another on one connection.
+    # In TLS 1.2, a client could request handshakes repeatedly on one connection.
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["http/1.1"])
     try:
-        # Of a key with a password, OpenSSL would ask the terminal for it.
+        # Without this callback, OpenSSL would prompt for the password of an encrypted key.
         context.load_cert_chain(certificate, key, password=lambda: "")
     except OSError as error:
-        raise TlsError(_fault(certificate, error)) from None
+        raise TlsError(_load_problem(certificate, error)) from None
     return context
 
 
-def _fault(certificate: Path, error: OSError) -> str:
+def _load_problem(certificate: Path, error: OSError) -> str:
     if isinstance(error, ssl.SSLError) and error.reason == "KEY_VALUES_MISMATCH":
         return "SIGNER_TLS_KEY names a key that is not that of the certificate in SIGNER_TLS_CERT"
     try:

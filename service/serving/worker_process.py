@@ -1,9 +1,10 @@
-"""One of several processes that serve: what it says to its parent, over the line between them.
+"""One of several worker processes, and its messages to the parent over the control channel, a socket pair.
 
-It says ``SERVES`` and where accounts are kept once requests can come, or ``FAILED`` and why they cannot; and then a
-``BEAT`` again and again, from its event loop.
+The first message is ``READY`` with the store's description, or ``FAILED`` with the reason. Then the event loop sends a
+``HEARTBEAT`` each second.
 """
 
+import asyncio
 import logging
 import shutil
 import socket
@@ -13,67 +14,74 @@ from typing import TYPE_CHECKING
 
 from service.serving.listening import BoundSockets
 from service.settings import Settings
+from service.telemetry import multiprocess
 
 if TYPE_CHECKING:
     from service.stores.store import Store
 
 logger = logging.getLogger(__name__)
 
-SERVES, FAILED, BEAT = b"+", b"-", b"\n"
-BEAT_SECONDS = 1.0
+READY, FAILED, HEARTBEAT = b"+", b"-", b"\n"
+HEARTBEAT_SECONDS = 1.0
 
 
-def work(
-    settings: Settings, places: BoundSockets, directory: Path, line: socket.socket, *, number: int, replaces: str
+def run(
+    settings: Settings,
+    sockets: BoundSockets,
+    directory: Path,
+    channel: socket.socket,
+    *,
+    predecessor: int,
+    restart_reason: str,
 ) -> None:
-    """Serve at ``places`` until a signal or the end of the parent.
+    """Serve until a signal or the end of the parent.
 
-    ``directory`` keeps the metrics of all workers, of which this is the one of that ``number``; ``replaces`` says why
-    its predecessor had to go, if there was one. Raises ``StartError`` if it cannot begin to serve.
+    Args:
+        settings: As loaded by the parent.
+        sockets: Bound by the parent; this process binds its own to the same addresses.
+        directory: Metrics of all workers.
+        channel: This process' end of the control channel.
+        predecessor: Id of the process that this one replaces; 0 if it replaces none.
+        restart_reason: Why that process ended; empty if there was none.
+
+    Raises:
+        StartError: if it cannot serve.
     """
-    from service.telemetry import multiprocess  # noqa: PLC0415
-
-    multiprocess.share(directory, number)
-    # They declare metrics, and so come after these have been given their place.
+    multiprocess.take_over(directory, predecessor)
+    # These imports declare metrics, which must find the predecessor's files.
     from service.serving import server  # noqa: PLC0415
     from service.telemetry import metrics  # noqa: PLC0415
 
-    if replaces:
-        metrics.WORKER_RESTARTS[replaces,].inc()
+    if restart_reason:
+        metrics.WORKER_RESTARTS[restart_reason,].inc()
 
-    # The parent tells of start and end, once for all.
+    # The parent logs start and stop once for all workers.
     logging.getLogger(server.__name__).setLevel(logging.WARNING)
 
-    def began(store: "Store") -> None:
-        line.sendall(SERVES + store.description.encode())
-        _beat(line)
+    def on_ready(store: "Store") -> None:
+        channel.sendall(READY + store.description.encode())
+        _send_heartbeat(channel)
 
-    try:
-        server.serve(settings, places.siblings(), began=began, parent=line)
-    finally:
-        multiprocess.flush()
-    if _is_gone(line):
+    server.serve(settings, sockets.siblings(), on_ready=on_ready, parent=channel)
+    if _is_closed(channel):
         logger.warning("Stopped, as the parent process is gone")
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _beat(line: socket.socket) -> None:
-    """Tell the parent again and again that the event loop, which calls this, runs."""
-    import asyncio  # noqa: PLC0415 - the parent has no loop
-
+def _send_heartbeat(channel: socket.socket) -> None:
     try:
-        line.send(BEAT, socket.MSG_DONTWAIT)
+        channel.send(HEARTBEAT, socket.MSG_DONTWAIT)
     except BlockingIOError:
-        # The parent is stopped, and has enough to read.
+        # The parent is suspended and has unread heartbeats.
         pass
     except OSError:
-        # The parent is gone, and the server ends.
+        # The parent is gone, and the server stops.
         return
-    asyncio.get_running_loop().call_later(BEAT_SECONDS, _beat, line)
+    asyncio.get_running_loop().call_later(HEARTBEAT_SECONDS, _send_heartbeat, channel)
 
 
-def _is_gone(line: socket.socket) -> bool:
-    line.setblocking(False)  # noqa: FBT003 - the standard library's
+def _is_closed(channel: socket.socket) -> bool:
+    channel.setblocking(False)  # noqa: FBT003 - the standard library's
     with suppress(BlockingIOError):
-        return not line.recv(1)
+        return not channel.recv(1)
     return False

@@ -1,81 +1,53 @@
-"""Where metrics are kept: in this process, or in files from which any worker process can tell the sum."""
+"""Metrics of several worker processes, by prometheus_client's multiprocess mode: one set of files for each process id.
 
-import asyncio
+The library chooses its mode when it is imported, so `enable` and `disable` run before any import of it.
+"""
+
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, values
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
 
-# What a worker has counted is told by the others so much later, and lost if it is killed meanwhile.
-BEHIND_SECONDS = 0.1
-
-_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 
-_counted: set[Any] = set()
-"""What counts, and is not in its file yet."""
+def enable(directory: Path) -> None:
+    """Write the metrics of this process and of its children to ``directory``."""
+    os.environ[VARIABLE] = str(directory)
 
 
-class OwnValue(values.MutexValue):
-    """A number that only this process' event loop counts, and so without a lock."""
-
-    def inc(self, amount: float) -> None:
-        self._value += amount
-
-
-# The variable may be there for another program, and must not make a process that runs alone write files.
-values.ValueClass = OwnValue
+def disable() -> None:
+    """Keep metrics in memory, even if the environment of another program names a directory."""
+    for name in (VARIABLE, VARIABLE.lower()):
+        os.environ.pop(name, None)
 
 
-def share(directory: Path, worker: int) -> None:
-    """Keep all metrics that are declared from now on in ``directory``, beside those of the other workers.
+def take_over(directory: Path, predecessor: int) -> None:
+    """Continue the counts of the dead process ``predecessor``; call it before this process declares a metric.
 
-    Files are named by ``worker``, not by process id: another process in a dead one's place counts on where that ended,
-    and a crash loop leaves no trail of files.
+    Without this, each restart of a worker would add files to the directory and time to each scrape.
     """
-    os.environ[_VARIABLE] = str(directory)
-    kept: Any = values.MultiProcessValue(worker.__index__)  # type: ignore[no-untyped-call]
-
-    class SharedValue(kept):  # type: ignore[misc] # the library makes the class at run time
-        """A number that goes into its file a moment later: a write takes ten times as long as counting."""
-
-        def inc(self, amount: float) -> None:
-            self._value += amount
-            is_first = not _counted
-            _counted.add(self)
-            if is_first:
-                _write_soon()
-
-    values.ValueClass = SharedValue
+    for file in directory.glob(f"*_{predecessor}.db"):
+        kind = file.name.removesuffix(f"_{predecessor}.db")
+        file.rename(directory / f"{kind}_{os.getpid()}.db")
 
 
-def _write_soon() -> None:
-    try:
-        asyncio.get_running_loop().call_later(BEHIND_SECONDS, flush)
-    except RuntimeError:
-        # There is no loop yet, or none any more.
-        flush()
+def mark_dead(directory: Path, pid: int) -> None:
+    """Remove the gauges of a dead process, such as its share of the number of processes. Its counts stay."""
+    from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415 - see the module's docstring
+
+    mark_process_dead(pid, str(directory))  # type: ignore[no-untyped-call]
 
 
-def flush() -> None:
-    """Put into files what was counted, as who ends must."""
-    for value in _counted:
-        value.set(value.get())
-    _counted.clear()
-
-
-def forget(directory: Path, worker: int) -> None:
-    """Drop what is true of living workers alone; what the dead one has counted stays."""
-    mark_process_dead(worker, str(directory))  # type: ignore[no-untyped-call]
-
-
-def source(own: CollectorRegistry) -> CollectorRegistry:
-    """The registry to show: ``own``, or one that sums over all workers."""
-    if values.ValueClass is OwnValue:
+def all_processes(own: "CollectorRegistry") -> "CollectorRegistry":
+    """Return a registry with the sums over all processes; ``own`` if this process is the only one."""
+    if VARIABLE not in os.environ:
         return own
-    flush()
+    from prometheus_client import CollectorRegistry  # noqa: PLC0415
+    from prometheus_client.multiprocess import MultiProcessCollector  # noqa: PLC0415
+
     summed = CollectorRegistry()
     MultiProcessCollector(summed)  # type: ignore[no-untyped-call]
     return summed

@@ -72,7 +72,7 @@ def closed(connection):
 
 
 @pytest.mark.heavy
-def test_two_hundred_slow_heads_are_gone_in_time_and_others_served(strict):
+def test_slow_heads_are_closed_in_time_and_other_clients_are_served(strict):
     with ExitStack() as stack:
         silent, partial, in_a_header, second = (
             [stack.enter_context(strict.connect()) for _ in range(50)] for _ in range(4)
@@ -103,7 +103,7 @@ async def echo(serve):
 
 
 @pytest.mark.parametrize("before", [b"", GET, PUT.replace(b"PUT /AwsAccount", b"GET /x") + b"x" * 100])
-async def test_a_head_has_so_many_bytes_at_most(echo, before):
+async def test_a_head_above_the_limit_gets_a_431(echo, before):
     reader, writer = await asyncio.open_connection("127.0.0.1", echo)
     writer.write(before)
     if before:
@@ -120,7 +120,7 @@ async def test_a_head_has_so_many_bytes_at_most(echo, before):
     writer.close()
 
 
-async def test_a_head_that_is_not_too_long_is_read_however_it_arrives(echo):
+async def test_a_head_below_the_limit_is_read_in_any_pieces(echo):
     reader, writer = await asyncio.open_connection("127.0.0.1", echo)
     for _ in range(3):
         head = b"GET /x HTTP/1.1\r\nHost: localhost\r\n" + b"".join(
@@ -136,7 +136,7 @@ async def test_a_head_that_is_not_too_long_is_read_however_it_arrives(echo):
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-async def test_the_bytes_of_bodies_are_no_head(echo, chunked):
+async def test_bytes_of_bodies_do_not_count_as_head(echo, chunked):
     piece, times = b"x" * 50_000, 8
     head = b"GET /x HTTP/1.1\r\nHost: localhost\r\n"
     head += b"Transfer-Encoding: chunked\r\n\r\n" if chunked else b"Content-Length: %d\r\n\r\n" % (len(piece) * times)
@@ -152,7 +152,7 @@ async def test_the_bytes_of_bodies_are_no_head(echo, chunked):
     writer.close()
 
 
-async def test_many_requests_that_come_at_once_are_no_head(echo):
+async def test_pipelined_requests_do_not_count_as_one_head(echo):
     reader, writer = await asyncio.open_connection("127.0.0.1", echo)
     writer.write(GET * 5000 + LAST)
     answers = await asyncio.wait_for(reader.read(), 20)
@@ -161,17 +161,17 @@ async def test_many_requests_that_come_at_once_are_no_head(echo):
     writer.close()
 
 
-async def test_a_first_request_has_less_time_than_the_next(serve, monkeypatch):
+async def test_only_the_first_request_has_the_head_time_limit(serve, monkeypatch):
     async def handler(request):
         return web.Response()
 
-    over, expect_first = [], connections.Connection._expect_first
+    over, expect_first = [], connections.Connection._on_head_timeout
     monkeypatch.setattr(connections, "HEAD_SECONDS", 0.05)
 
     def note(connection):
         over.append(connection)
 
-    monkeypatch.setattr(connections.Connection, "_expect_first", note)
+    monkeypatch.setattr(connections.Connection, "_on_head_timeout", note)
     port = await serve(handler)
     (first, silent), (second, asking) = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
     asking.write(GET)
@@ -187,7 +187,7 @@ async def test_a_first_request_has_less_time_than_the_next(serve, monkeypatch):
     asking.close()
 
 
-def test_who_only_listens_is_answered_in_full_and_in_order(service):
+def test_a_half_closed_client_gets_all_responses_in_order(service):
     with service.connect() as connection:
         connection.sendall(GET * 20 + PUT.replace(b"100", b"2") + b"{}" + GET)
         connection.shutdown(socket.SHUT_WR)
@@ -195,7 +195,7 @@ def test_who_only_listens_is_answered_in_full_and_in_order(service):
         assert statuses(read_to_end(connection)) == [200] * 20 + [422, 200]
 
 
-async def test_who_only_listens_waits_for_an_answer_that_takes_time(serve):
+async def test_a_half_closed_client_gets_a_slow_response(serve):
     async def handler(request):
         await asyncio.sleep(0.2)
         return web.Response(text=request.path)
@@ -212,7 +212,7 @@ async def test_who_only_listens_waits_for_an_answer_that_takes_time(serve):
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /li", b"GET /live HTTP/1.1\r\nHost: localhost\r\n"])
-async def test_half_a_request_is_not_waited_for_when_its_client_has_said_all(echo, monkeypatch, sent):
+async def test_an_incomplete_head_of_a_half_closed_client_closes_the_connection(echo, monkeypatch, sent):
     monkeypatch.setattr(connections, "HEAD_SECONDS", 3600)
     reader, writer = await asyncio.open_connection("127.0.0.1", echo)
     writer.write(sent)
@@ -229,7 +229,7 @@ CHUNKED = PUT.replace(b"Content-Length: 100", b"Transfer-Encoding: chunked")
     "sent", [PUT + b"{", PUT, CHUNKED + b"5\r\n{}", CHUNKED + b"2\r\n{}\r\n", CHUNKED + b"2\r\n{}\r\n0\r\n"]
 )
 @pytest.mark.parametrize("pause", [0, 0.1])
-def test_half_a_body_is_refused_at_once_when_its_client_has_said_all(service, sent, pause):
+def test_an_incomplete_body_of_a_half_closed_client_is_rejected_at_once(service, sent, pause):
     before = len(service.log)
     with service.connect() as connection:
         connection.sendall(GET + sent)
@@ -245,7 +245,7 @@ def test_half_a_body_is_refused_at_once_when_its_client_has_said_all(service, se
     assert service.log[before:] == []
 
 
-async def test_connections_above_the_most_are_told_so_and_room_is_found_again(serve, caplog):
+async def test_connections_above_the_limit_get_a_503_until_others_close(serve, caplog):
     async def handler(request):
         return web.Response()
 
@@ -270,7 +270,7 @@ async def test_connections_above_the_most_are_told_so_and_room_is_found_again(se
 
     await until(has_room)
     assert [record.message for record in caplog.records] == [
-        "There are 2 connections; further ones are refused until some end"
+        "The limit of 2 connections is reached; new connections are rejected until some close"
     ]
     full_again = await asyncio.open_connection("127.0.0.1", port)
 
@@ -280,7 +280,7 @@ async def test_connections_above_the_most_are_told_so_and_room_is_found_again(se
         opened.close()
 
 
-async def test_the_timer_of_the_first_head_ends_with_its_connection(serve, monkeypatch):
+async def test_the_head_timer_is_cancelled_when_the_connection_closes(serve, monkeypatch):
     made, connection_made = [], connections.Connection.connection_made
     monkeypatch.setattr(connections, "HEAD_SECONDS", 3600)
 
@@ -303,17 +303,17 @@ async def test_the_timer_of_the_first_head_ends_with_its_connection(serve, monke
 
 
 @pytest.mark.parametrize(("files", "most"), [(100, 36), (10, 1), (2000, 1000), (resource.RLIM_INFINITY, 1000)])
-def test_files_are_left_for_the_store(monkeypatch, files, most):
+def test_the_connection_limit_leaves_file_descriptors_for_the_store(monkeypatch, files, most):
     monkeypatch.setattr(resource, "getrlimit", lambda _: (files, resource.RLIM_INFINITY))
 
     assert connections.connection_limit(1000) == most
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the system has no such option")
-def test_a_client_that_does_not_read_is_dropped_by_the_system(monkeypatch):
+def test_the_kernel_drops_a_client_that_does_not_read(monkeypatch):
     monkeypatch.setattr(connections, "UNREAD_SECONDS", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        connections.limit_unread(listener)
+        connections.drop_stalled_clients(listener)
         with socket.create_connection(listener.getsockname()) as client:
             accepted, _ = listener.accept()
             with accepted:

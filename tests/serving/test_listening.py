@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from service.serving import listening
-from service.serving.listening import StartError, refusal
+from service.serving.listening import StartError, bind_error
 from service.settings import load
 
 PROJECT = Path(__file__).parents[2]
@@ -67,7 +67,7 @@ def dangling(path):
         ("x" * 300, None, "File name too long. A socket's path has at most 107 bytes; choose a shorter one"),
     ],
 )
-def test_the_advice_on_a_path_fits(tmp_path, place, make, told):
+def test_a_path_that_cannot_be_bound_gets_fitting_advice(tmp_path, place, make, told):
     if make:
         make(tmp_path / "s")
     left = sorted(tmp_path.iterdir())
@@ -79,7 +79,7 @@ def test_the_advice_on_a_path_fits(tmp_path, place, make, told):
 @pytest.mark.parametrize(
     "kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET], ids=lambda kind: kind.name
 )
-def test_a_socket_in_use_is_left_alone_whatever_its_kind(tmp_path, kind):
+def test_a_socket_in_use_of_any_kind_is_not_replaced(tmp_path, kind):
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX, kind) as used:
         used.bind(str(path))
@@ -94,7 +94,7 @@ def test_a_socket_in_use_is_left_alone_whatever_its_kind(tmp_path, kind):
     assert path.is_socket()
 
 
-def test_a_directory_that_may_not_be_written_is_told(tmp_path):
+def test_a_directory_without_write_permission_gets_fitting_advice(tmp_path):
     # pytest's own directories are for their user alone.
     told = refused_as_nobody(f"SIGNER_SOCKET={tmp_path}/s")
 
@@ -106,7 +106,7 @@ def test_a_directory_that_may_not_be_written_is_told(tmp_path):
 @pytest.mark.skipif(
     not UNPRIVILEGED.exists() or int(UNPRIVILEGED.read_text()) <= 81, reason="any user may take port 81 here"
 )
-def test_a_port_that_takes_a_right_is_told():
+def test_a_privileged_port_gets_fitting_advice():
     told = refused_as_nobody("SIGNER_PORT=81")
 
     assert told.startswith(
@@ -133,14 +133,14 @@ def test_a_port_that_takes_a_right_is_told():
         ("a" * 64, "a" * 64, r"This cannot be a host's name. Set {} to a name that resolves here"),
     ],
 )
-def test_the_advice_on_an_address_fits(variable, host, place, told):
+def test_an_address_that_cannot_be_bound_gets_fitting_advice(variable, host, place, told):
     other = {"SIGNER_OPS_PORT": "0"} if "OPS" in variable else {}
     found = refused(SIGNER_PORT="0", **{variable: host}, **other)
 
     assert re.fullmatch(rf"Cannot listen on {re.escape(place)}:0: {told.format(variable)}.*", found)
 
 
-def test_the_advice_on_a_taken_port_is_to_free_it_or_to_take_another():
+def test_a_port_in_use_gets_fitting_advice():
     with closing(listening.bind(load({"SIGNER_PORT": "0"}))) as places:
         _, port = places.main[0].getsockname()
         places.main[0].listen()
@@ -164,13 +164,13 @@ def test_the_advice_on_a_taken_port_is_to_free_it_or_to_take_another():
         (errno.ENOBUFS, "Choose another place with SIGNER_PORT"),
     ],
 )
-def test_the_advice_on_what_is_hard_to_provoke_fits(number, told):
-    error = refusal("[::1]:80", OSError(number, os.strerror(number)), "SIGNER_PORT")
+def test_rare_errors_get_fitting_advice(number, told):
+    error = bind_error("[::1]:80", OSError(number, os.strerror(number)), "SIGNER_PORT")
 
     assert str(error) == f"Cannot listen on [::1]:80: {os.strerror(number)}. {told}"
 
 
-def test_a_machine_without_ipv6_listens_on_the_other_address_of_a_name(monkeypatch):
+def test_without_ipv6_a_name_is_bound_on_ipv4(monkeypatch):
     made = socket.socket
 
     def without_ipv6(family=socket.AF_INET, *others):

@@ -35,7 +35,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def test_the_start_is_told_in_one_line_and_the_risks_in_warnings(service):
+def test_the_start_is_one_log_line_and_a_warning_for_each_risk(service):
     warnings = [entry["message"] for entry in service.log if entry.get("level") == "WARNING"]
 
     assert re.fullmatch(
@@ -44,20 +44,20 @@ def test_the_start_is_told_in_one_line_and_the_risks_in_warnings(service):
     )
     assert service.wait_for("No authentication: everybody on this machine can sign with every account")
     assert eventually(lambda: len([entry for entry in service.log if entry.get("level") == "WARNING"]) >= 2), warnings
-    assert service.wait_for("Accounts are kept in memory alone")
+    assert service.wait_for("Accounts are kept only in memory")
 
 
-def test_whoever_reaches_it_is_told_where_others_can():
+def test_an_open_address_without_authentication_is_a_warning():
     with running(SIGNER_HOST="0.0.0.0", SIGNER_AUTH="none", SIGNER_PROT="1") as process:  # noqa: S104
         assert process.wait_for("No authentication: everybody who reaches it can sign with every account")
         assert process.wait_for("SIGNER_PROT is no setting of this version and does nothing")
 
 
 @pytest.mark.parametrize(("url", "warned"), [("http://127.0.0.1:9/jwks", True), ("https://127.0.0.1:9/jwks", False)])
-def test_a_key_set_that_anybody_on_the_way_can_change_is_a_warning(url, warned):
+def test_a_key_set_over_http_is_a_warning(url, warned):
     jwt = {"SIGNER_JWT_ISSUER": "i", "SIGNER_JWT_AUDIENCE": "a", "SIGNER_JWT_JWKS": url}
     with running(SIGNER_ROOT_CLIENT_ID="root", SIGNER_ROOT_CLIENT_SECRET="a root secret, long", **jwt) as process:
-        process.wait_for("Accounts are kept in memory alone")
+        process.wait_for("Accounts are kept only in memory")
         process.stop()
 
         assert any("SIGNER_JWT_JWKS is an http URL" in message for message in process.messages) is warned
@@ -72,7 +72,7 @@ def test_the_service_serves(service):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_a_signal_ends_the_service_after_the_request_in_flight(number):
+def test_on_a_signal_the_service_finishes_requests_and_ends(number):
     body = json.dumps({"id": "a", **KEYS}).encode()
     with running() as process, process.connect() as upload, process.connect() as idle:
         upload.sendall(b"PUT /AwsAccount HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body))
@@ -127,14 +127,14 @@ def test_a_wrong_setting_ends_the_start_with_one_line(settings, told):
 
 
 @pytest.mark.skipif(not Path("/proc/self/limits").exists(), reason="limits are read from Linux' /proc")
-def test_no_core_is_dumped(service):
+def test_core_dumps_are_disabled(service):
     limits = Path(f"/proc/{service.pid}/limits").read_text()
 
     # 1, or 0 where whoever started it has allowed no more.
     assert re.search(r"^Max core file size +([01]) +\1 ", limits, re.MULTILINE)
 
 
-def test_the_command_line_tells_its_version_and_help():
+def test_the_command_line_prints_version_and_help():
     made = [
         subprocess.run([sys.executable, "-m", "service", option], capture_output=True, text=True, check=True).stdout
         for option in ("--version", "--help")
@@ -145,7 +145,7 @@ def test_the_command_line_tells_its_version_and_help():
 
 
 @pytest.mark.parametrize("mode", ["0600", "0666"])
-def test_a_unix_socket_has_its_mode_and_takes_the_place_of_a_stale_one(tmp_path, mode):
+def test_a_unix_socket_has_its_mode_and_replaces_a_stale_one(tmp_path, mode):
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(path))
@@ -156,7 +156,7 @@ def test_a_unix_socket_has_its_mode_and_takes_the_place_of_a_stale_one(tmp_path,
         assert stat.S_IMODE(path.stat().st_mode) == int(mode, 8)
 
 
-def test_a_socket_that_is_served_on_is_not_taken(tmp_path):
+def test_a_socket_in_use_is_not_replaced(tmp_path):
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX) as live:
         live.bind(str(path))
@@ -170,7 +170,7 @@ def test_a_socket_that_is_served_on_is_not_taken(tmp_path):
 
 
 @pytest.mark.parametrize("place", ["nope/s", "file", "x" * 200])
-def test_a_socket_that_cannot_be_made_ends_the_start_with_one_line(tmp_path, place):
+def test_a_socket_that_cannot_be_created_ends_the_start_with_one_line(tmp_path, place):
     (tmp_path / "file").write_text("precious")
     status, (line,) = run_to_end(SIGNER_SOCKET=str(tmp_path / place))
 
@@ -201,7 +201,7 @@ GARBAGE = {
 
 
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
-def test_garbage_is_refused_and_the_process_lives(service, garbage):
+def test_malformed_requests_are_rejected_and_the_process_keeps_serving(service, garbage):
     before = len(service.log)
     status, _, _ = parsed(service.exchange(garbage))
 
@@ -222,14 +222,14 @@ def test_garbage_is_refused_and_the_process_lives(service, garbage):
         (1, 1, 126, 400),
     ],
 )
-def test_a_head_is_as_large_as_it_is_documented(service, target, value, fields, status):
+def test_heads_up_to_the_documented_limits_are_accepted(service, target, value, fields, status):
     lines = [b"GET /%s HTTP/1.1" % (b"a" * (target - 1)), b"X: %s" % (b"a" * value), *[b"Y: z"] * fields]
 
     assert parsed(service.exchange(b"\r\n".join([*lines, CLOSE]) + b"\r\n"))[0] == status
 
 
 @pytest.mark.parametrize("line", [b"GET / HTTP/1.1\r\nX", b"G@T / HTTP/1.1"], ids=["header", "method"])
-def test_a_refused_request_is_one_line_in_the_log(service, line):
+def test_a_rejected_request_is_one_log_line(service, line):
     before = len(service.log)
     service.exchange(line + b"\r\n\r\n")
 
@@ -261,7 +261,7 @@ def test_a_refused_request_is_one_line_in_the_log(service, line):
         (b"GET /live HTTP/1.0", 200),
     ],
 )
-def test_a_target_in_any_form_is_answered(service, request_line, status):
+def test_every_form_of_target_gets_a_response(service, request_line, status):
     told, headers, body = parsed(service.exchange(request_line + b"\r\n" + CLOSE + b"\r\n"))
 
     assert told == status
@@ -279,7 +279,7 @@ def test_an_absolute_target_names_the_same_account(service):
     assert (status, "/%2525//?" in json.loads(answer)["url"]) == (200, True)
 
 
-def test_what_a_parser_refuses_is_quoted_in_no_log_and_no_answer(service):
+def test_rejected_requests_are_not_quoted_in_logs_and_responses(service):
     before = len(service.log)
     heads = [b"Authorization Basic s3cr3t", b"Authorization: Basic s3cr3t\x00", b"X: " + b"s3cr3t" * 9000]
     answers = [service.exchange(b"GET / HTTP/1.1\r\n" + head + b"\r\n\r\n") for head in heads]
@@ -302,7 +302,7 @@ def test_pipelined_requests_are_answered_in_order(service):
     assert b"HTTP/1.1 404 Not Found" in answer
 
 
-def test_what_stands_behind_a_body_is_the_next_request(service):
+def test_bytes_after_a_body_are_the_next_request(service):
     first = b"POST /AwsAccount HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"
     unread = b"GET /live HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nGET /"
     answer = service.exchange(first + unread + b"GET /nope HTTP/1.1\r\n" + CLOSE + b"\r\n")
@@ -310,7 +310,7 @@ def test_what_stands_behind_a_body_is_the_next_request(service):
     assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"201", b"200", b"404"]
 
 
-def test_a_client_that_goes_away_in_its_body_leaves_no_trace(service):
+def test_a_client_that_disconnects_during_its_body_logs_nothing(service):
     before = len(service.log)
     for _ in range(3):
         with service.connect() as connection:
@@ -363,7 +363,7 @@ def test_chunks_over_the_limit_are_refused(service):
     )
 
 
-def test_expect_continue_is_met(service):
+def test_expect_100_continue_gets_a_100(service):
     body = json.dumps({"id": "expecting", **KEYS}).encode()
     with service.connect() as connection:
         connection.sendall(
@@ -374,7 +374,7 @@ def test_expect_continue_is_met(service):
         assert parsed(read_to_end(connection))[0] == 201
 
 
-def test_a_body_that_will_be_refused_is_not_asked_for(service):
+def test_a_body_that_is_too_large_gets_no_100(service):
     with service.connect() as connection:
         connection.sendall(
             b"PUT /AwsAccount HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2000000\r\n" + CLOSE + b"\r\n"
@@ -383,13 +383,13 @@ def test_a_body_that_will_be_refused_is_not_asked_for(service):
         assert connection.recv(12) == b"HTTP/1.1 413"
 
 
-def test_an_expectation_that_is_none_of_https_is_ignored(service):
+def test_an_unknown_expectation_is_ignored(service):
     status, _, _ = parsed(service.exchange(b"GET /live HTTP/1.1\r\nExpect: miracles\r\n" + CLOSE + b"\r\n"))
 
     assert status == 200
 
 
-def test_a_secret_goes_nowhere_but_into_the_store(service):
+def test_a_secret_is_in_no_response_and_no_log_line(service):
     body = json.dumps({"id": "quiet", **KEYS}).encode()
     connection = http.client.HTTPConnection(service.url.removeprefix("http://"))
     told = []
@@ -446,7 +446,7 @@ def ask_until_refused(address, answered, lost):
         (answered if answer.startswith(b"HTTP/1.1 200") else lost).append(answer)
 
 
-def test_a_connection_accepted_last_may_still_send_its_first_request():
+def test_a_connection_accepted_before_shutdown_may_send_its_first_request():
     with running() as process, process.connect() as connection:
         # The service has accepted it once it answers one that came later.
         process.exchange(b"GET /live HTTP/1.1\r\n" + CLOSE + b"\r\n")

@@ -86,7 +86,7 @@ def metric(text, name):
     return sum(float(value) for value in re.findall(rf"^s3_signer_{name}(?:{{.*}})? (\S+)$", text, re.MULTILINE))
 
 
-def test_the_start_is_told_once_for_all_workers(store):
+def test_the_start_is_logged_once_for_all_workers(store):
     with two_workers(SIGNER_STORE_URL=store) as process:
         assert len(workers(process)) == 2
         assert re.search(r"listens on \S+; store: redis://\S+; authentication: none; workers: 2$", process.messages[0])
@@ -96,25 +96,25 @@ def test_the_start_is_told_once_for_all_workers(store):
     assert [
         bool(re.match(start, message))
         for start, message in zip(
-            ["s3-signer ", "Secrets are stored as they are", "No authentication", "Stopping on SIGTERM", "Stopped"],
+            ["s3-signer ", "Secrets are stored unencrypted", "No authentication", "Stopping on SIGTERM", "Stopped"],
             process.messages,
             strict=True,
         )
     ] == [True] * 5
 
 
-def test_every_worker_serves_and_one_answer_is_the_sum_of_all(both):
+def test_every_worker_serves_and_metrics_are_the_sum_of_all(both):
     ask = operations_at(both)
     before = metric(ask("/metrics"), "urls_signed_total")
     assert {status_of(both.exchange(SIGN)) for _ in range(50)} == {200}
     assert eventually(lambda: metric_of(ask, "urls_signed_total") == before + 50)
-    told = {metric(ask("/metrics"), "urls_signed_total") for _ in range(10)}
+    counts = {metric(ask("/metrics"), "urls_signed_total") for _ in range(10)}
 
-    assert told == {before + 50}
+    assert counts == {before + 50}
     assert metric(ask("/metrics"), "processes") == 2
 
 
-def test_no_worker_dumps_a_core(both):
+def test_no_worker_writes_a_core_dump(both):
     limits = [Path(f"/proc/{pid}/limits").read_text() for pid in [both.pid, *workers(both)]]
 
     assert len(limits) == 3
@@ -144,7 +144,7 @@ def answered(connections):
     return readable
 
 
-def test_a_worker_that_is_killed_is_replaced_and_its_counts_stay(store):
+def test_a_killed_worker_is_replaced_and_its_counts_stay(store):
     with two_workers(SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
         ask = operations_at(process)
         assert {status_of(process.exchange(SIGN)) for _ in range(30)} == {200}
@@ -157,7 +157,6 @@ def test_a_worker_that_is_killed_is_replaced_and_its_counts_stay(store):
         assert eventually(lambda: status_of(process.exchange(SIGN)) == 200)
 
         assert not before & after
-        # The others hear of it a tenth of a second later.
         assert eventually(lambda: metric_of(ask, "urls_signed_total") >= 31)
         lines = [message for message in process.messages if "Worker process" in message]
         assert sorted(lines) == [
@@ -166,7 +165,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_counts_stay(store):
 
 
 @pytest.mark.heavy
-def test_a_worker_that_ends_loses_no_count(store):
+def test_a_worker_that_ends_loses_no_counts(store):
     with two_workers(SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
         before = workers(process)
         assert {status_of(process.exchange(SIGN)) for _ in range(30)} == {200}
@@ -178,16 +177,21 @@ def test_a_worker_that_ends_loses_no_count(store):
 
 
 @pytest.mark.heavy
-def test_a_dead_worker_leaves_nothing_that_counts_as_living(store):
+def test_the_files_of_dead_workers_are_removed_or_taken_over(store):
     with two_workers(measured=False, SIGNER_STORE_URL=store) as process:
         (directory,) = metrics_directories(workers(process))
-        # Nobody but the parent of the dead would remove a kind of gauge that no worker has.
-        left = directory / "gauge_liveall_0.db"
-        left.touch()
-        for pid in workers(process):
+        for pid in (dead := workers(process)):
+            # Workers have no gauge of this mode, so only the parent can remove the file.
+            (directory / f"gauge_liveall_{pid}.db").touch()
             os.kill(pid, signal.SIGKILL)
 
-        assert eventually(lambda: not left.exists())
+        assert eventually(lambda: not any((directory / f"gauge_liveall_{pid}.db").exists() for pid in dead))
+        assert eventually(lambda: len(workers(process) - dead) == 2)
+        assert eventually(lambda: pids_of_files(directory) == {str(pid) for pid in workers(process)})
+
+
+def pids_of_files(directory):
+    return {path.stem.rpartition("_")[2] for path in directory.iterdir()}
 
 
 def metric_of(ask, name):
@@ -197,7 +201,7 @@ def metric_of(ask, name):
 
 
 @pytest.mark.heavy
-def test_the_service_goes_on_while_a_worker_is_replaced(store):
+def test_the_service_keeps_serving_while_a_worker_is_replaced(store):
     with two_workers(measured=False, SIGNER_STORE_URL=store) as process:
         os.kill(min(workers(process)), signal.SIGKILL)
         process.wait_for("another starts")
@@ -207,7 +211,7 @@ def test_the_service_goes_on_while_a_worker_is_replaced(store):
 
 
 @pytest.mark.heavy
-def test_a_worker_that_dies_again_and_again_is_started_less_and_less_often(store):
+def test_the_restart_delay_doubles_with_each_failure(store):
     with two_workers(measured=False, SIGNER_STORE_URL=store) as process:
         for number in range(1, 4):
             assert eventually(lambda: len(workers(process)) == 2)
@@ -226,7 +230,7 @@ def pauses(process):
     [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.heavy)],
     ids=lambda number: number.name,
 )
-def test_a_signal_ends_all_workers_after_the_requests_in_flight(store, own_redis, number):
+def test_on_a_signal_all_workers_finish_their_requests_and_end(store, own_redis, number):
     with two_workers(SIGNER_STORE_URL=store, SIGNER_CACHE_SIZE="0") as process:
         pids = workers(process)
         own_redis.hang()
@@ -282,7 +286,7 @@ def metrics_directories(pids):
     }
 
 
-def test_the_metrics_are_kept_where_nobody_else_looks_and_gone_at_the_end(store):
+def test_the_metrics_directory_is_private_and_removed_at_the_end(store):
     with two_workers(measured=False, SIGNER_STORE_URL=store) as process:
         (directory,) = metrics_directories(workers(process))
         mode = stat.S_IMODE(directory.stat().st_mode)
@@ -291,7 +295,7 @@ def test_the_metrics_are_kept_where_nobody_else_looks_and_gone_at_the_end(store)
         assert (mode, directory.exists()) == (0o700, False)
 
 
-def test_a_service_alone_has_no_child_and_no_file(store):
+def test_a_single_process_has_no_child_and_no_metrics_files(store):
     process = ServiceProcess(measured=False, SIGNER_STORE_URL=store)
     alone = workers(process), metrics_directories({process.pid})
     process.stop()
@@ -315,13 +319,13 @@ def test_a_taken_port_ends_the_start_with_one_line(store):
             assert line.endswith(variable)
 
 
-def test_what_no_worker_can_start_with_ends_the_start_with_one_line(store):
+def test_a_failure_of_all_workers_ends_the_start_with_one_line(store):
     status, (line,) = run_to_end(SIGNER_STORE_URL=store, SIGNER_PORT="0", SIGNER_WORKERS="2", AIOHTTP_NO_EXTENSIONS="1")
 
     assert (status, "without its C parser" in line) == (1, True)
 
 
-def test_accounts_in_memory_are_for_one_worker():
+def test_several_workers_cannot_keep_accounts_in_memory():
     status, (line,) = run_to_end(SIGNER_WORKERS="2")
 
     assert status == 2
@@ -345,13 +349,13 @@ def test_workers_share_a_unix_socket(store, tmp_path):
         assert process.stop() == 0
 
 
-# Beats come five times as often as in service, and two seconds of silence are enough.
+# Heartbeats every 0.2 s, so that a worker is unresponsive after two seconds.
 IMPATIENT = """
 import signal, sys, time
-from service import supervisor, worker_process
+from service.serving import supervisor, worker_process
 from service.__main__ import main
-worker_process.BEAT_SECONDS, supervisor.MISSED_BEATS = 0.2, 10
-# A worker whose event loop does not run, but which is alive.
+worker_process.HEARTBEAT_SECONDS, supervisor.MAX_MISSED_HEARTBEATS = 0.2, 10
+# Blocks the event loop of a worker.
 signal.signal(signal.SIGUSR1, lambda *_: time.sleep(600))
 sys.exit(main(["serve"]))
 """
@@ -365,7 +369,7 @@ def silent(process):
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGUSR1], ids=["stopped", "hung"])
 @pytest.mark.heavy
-def test_a_worker_that_does_not_answer_is_replaced(store, number):
+def test_an_unresponsive_worker_is_replaced(store, number):
     with two_workers(measured=False, code=IMPATIENT, SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
         before = workers(process)
         stopped = min(before)
@@ -402,7 +406,7 @@ def test_restarts_are_counted_by_reason(store):
 
 
 @pytest.mark.heavy
-def test_a_worker_that_is_busy_for_a_while_is_left_alone(store):
+def test_a_worker_that_is_busy_for_a_short_time_is_not_killed(store):
     with two_workers(measured=False, code=IMPATIENT, SIGNER_STORE_URL=store) as process:
         before = workers(process)
         for _ in range(2):
@@ -418,7 +422,7 @@ def test_a_worker_that_is_busy_for_a_while_is_left_alone(store):
 
 
 @pytest.mark.heavy
-def test_while_draining_a_worker_that_is_busy_finishes_its_requests(store):
+def test_while_draining_a_busy_worker_finishes_its_requests(store):
     with two_workers(measured=False, code=IMPATIENT, SIGNER_STORE_URL=store, SIGNER_DRAIN_SECONDS="1") as process:
         pids = workers(process)
         connections = [process.connect(seconds=20) for _ in range(8)]
@@ -444,7 +448,7 @@ def test_while_draining_a_worker_that_is_busy_finishes_its_requests(store):
 
 
 @pytest.mark.heavy
-def test_a_worker_that_does_not_answer_does_not_hold_up_the_end(store):
+def test_unresponsive_workers_do_not_delay_the_end(store):
     settings = {"SIGNER_STORE_URL": store, "SIGNER_DRAIN_SECONDS": "300"}
     with two_workers(measured=False, code=IMPATIENT, **settings) as process:
         for pid in workers(process):
@@ -456,7 +460,7 @@ def test_a_worker_that_does_not_answer_does_not_hold_up_the_end(store):
 
 
 @pytest.mark.heavy
-def test_processes_that_were_all_stopped_go_on(store):
+def test_processes_that_were_all_suspended_continue(store):
     with two_workers(measured=False, code=IMPATIENT, SIGNER_STORE_URL=store) as process:
         pids = workers(process)
         for pid in (process.pid, *pids):
@@ -473,7 +477,7 @@ def test_processes_that_were_all_stopped_go_on(store):
 
 
 @pytest.mark.heavy
-def test_a_parent_that_was_stopped_hears_what_it_has_missed(store):
+def test_a_parent_that_was_suspended_reads_the_heartbeats_it_has_missed(store):
     with two_workers(measured=False, code=IMPATIENT, SIGNER_STORE_URL=store) as process:
         pids = workers(process)
         os.kill(process.pid, signal.SIGSTOP)
@@ -485,14 +489,14 @@ def test_a_parent_that_was_stopped_hears_what_it_has_missed(store):
 
 
 @pytest.mark.timeout(20)
-async def test_a_parent_that_does_not_read_holds_up_no_worker(monkeypatch):
-    monkeypatch.setattr(worker_process, "BEAT_SECONDS", 0.01)
-    parent, line = socket.socketpair()
-    with parent, line:
+async def test_a_worker_continues_while_its_parent_does_not_read(monkeypatch):
+    monkeypatch.setattr(worker_process, "HEARTBEAT_SECONDS", 0.01)
+    parent, channel = socket.socketpair()
+    with parent, channel:
         with suppress(BlockingIOError):
             while True:
-                line.send(b"+" * 4096, socket.MSG_DONTWAIT)
-        worker_process._beat(line)
+                channel.send(b"+" * 4096, socket.MSG_DONTWAIT)
+        worker_process._send_heartbeat(channel)
         await asyncio.sleep(0.05)
         parent.settimeout(0)
         with suppress(BlockingIOError):
@@ -500,34 +504,36 @@ async def test_a_parent_that_does_not_read_holds_up_no_worker(monkeypatch):
                 pass
         beats = await asyncio.get_running_loop().sock_recv(parent, 65536)
 
-        assert set(beats) == set(worker_process.BEAT)
+        assert set(beats) == set(worker_process.HEARTBEAT)
 
 
-async def test_beats_end_with_the_parent(monkeypatch, caplog):
-    monkeypatch.setattr(worker_process, "BEAT_SECONDS", 0.01)
-    parent, line = socket.socketpair()
-    with line:
+async def test_heartbeats_stop_when_the_parent_is_gone(monkeypatch, caplog):
+    monkeypatch.setattr(worker_process, "HEARTBEAT_SECONDS", 0.01)
+    parent, channel = socket.socketpair()
+    with channel:
         parent.close()
-        worker_process._beat(line)
+        worker_process._send_heartbeat(channel)
         await asyncio.sleep(0.05)
 
     assert caplog.text == ""
 
 
-@pytest.mark.parametrize(("said", "most"), [(b"+redis://h", supervisor.MISSED_BEATS), (b"", supervisor.STARTING_BEATS)])
-def test_a_worker_that_is_starting_has_more_time(tmp_path, caplog, said, most):
+@pytest.mark.parametrize(
+    ("message", "limit"), [(b"+redis://h", supervisor.MAX_MISSED_HEARTBEATS), (b"", supervisor.MAX_MISSED_AT_START)]
+)
+def test_a_worker_that_is_starting_may_miss_more_heartbeats(tmp_path, caplog, message, limit):
     parent = supervisor.Supervisor(load({}), None, tmp_path)
     ours, theirs = socket.socketpair()
     with ours, theirs, subprocess.Popen(["sleep", "600"]) as process:
         (worker,) = parent._workers
-        worker.pid, worker.line, worker.said = process.pid, ours, said
-        for _ in range(most - 1):
-            parent._kill_silent()
+        worker.pid, worker.channel, worker.message = process.pid, ours, message
+        for _ in range(limit - 1):
+            parent._kill_unresponsive()
         assert (process.poll(), caplog.messages) == (None, [])
         for _ in range(5):
-            parent._kill_silent()
+            parent._kill_unresponsive()
 
         assert process.wait() == -signal.SIGKILL
-        assert caplog.messages == [f"Worker process {process.pid} has not answered for {most} seconds and is killed"]
-    parent._wake.close()
-    parent._waker.close()
+        assert caplog.messages == [f"Worker process {process.pid} has not answered for {limit} seconds and is killed"]
+    parent._signal_reader.close()
+    parent._signal_writer.close()

@@ -92,7 +92,7 @@ def serial(pair):
     return x509.load_pem_x509_certificate(pair.certificate.read_bytes()).serial_number
 
 
-def test_the_service_serves_over_tls_and_says_so(mounted, pairs):
+def test_the_service_serves_over_tls_and_logs_an_https_url(mounted, pairs):
     with over_tls(mounted, measured=False) as process:
         connection = connection_to(process, pairs[0])
 
@@ -102,7 +102,7 @@ def test_the_service_serves_over_tls_and_says_so(mounted, pairs):
         connection.close()
 
 
-async def test_aiohttp_is_served_too_with_a_body_of_many_records(mounted, pairs):
+async def test_aiohttp_clients_can_send_a_body_of_many_tls_records(mounted, pairs):
     process = await asyncio.to_thread(ServiceProcess, measured=False, **named(mounted), SIGNER_MAX_BODY="1048576")
     context = ssl.create_default_context(cafile=pairs[0].ca)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:
@@ -122,7 +122,7 @@ async def test_aiohttp_is_served_too_with_a_body_of_many_records(mounted, pairs)
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
-def test_nothing_older_than_tls_1_2_is_spoken(mounted, pairs):
+def test_tls_1_1_and_older_are_refused(mounted, pairs):
     with over_tls(mounted, measured=False) as process:
         connection = connection_to(process, pairs[0], maximum_version=ssl.TLSVersion.TLSv1_2)
         assert (answer(connection), connection.sock.version()) == (200, "TLSv1.2")
@@ -134,7 +134,7 @@ def test_nothing_older_than_tls_1_2_is_spoken(mounted, pairs):
             )
 
 
-def test_what_is_no_tls_gets_no_answer_and_costs_no_traceback(mounted):
+def test_plain_http_on_the_tls_port_gets_no_response_and_logs_no_traceback(mounted):
     with over_tls(mounted, measured=False) as process:
         before = len(process.log)
         for garbage in (b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n", b"\x16\x03\x01" + b"\xff" * 400, b""):
@@ -147,7 +147,7 @@ def test_what_is_no_tls_gets_no_answer_and_costs_no_traceback(mounted):
 
 
 @pytest.mark.heavy
-def test_a_broken_pair_leaves_the_one_before_and_a_new_one_is_followed_with_connections_open(mounted, pairs):
+def test_an_invalid_pair_is_ignored_and_a_new_pair_is_loaded_with_connections_open(mounted, pairs):
     with over_tls(mounted) as process:
         old = connection_to(process, pairs[0])
         assert answer(old) == 200
@@ -164,18 +164,18 @@ def test_a_broken_pair_leaves_the_one_before_and_a_new_one_is_followed_with_conn
         new.close()
 
 
-def test_a_broken_pair_is_reported_once(mounted, pairs, caplog):
-    identity = tls.Identity(mounted / "tls.crt", mounted / "tls.key")
+def test_an_invalid_pair_is_logged_once(mounted, pairs, caplog):
+    certificate = tls.ServerCertificate(mounted / "tls.crt", mounted / "tls.key")
     (mounted / "..data" / "tls.key").write_bytes(pairs[1].key.read_bytes())
-    identity.look()
-    identity.look()
+    certificate.reload()
+    certificate.reload()
 
     (record,) = caplog.records
     assert (record.levelname, "one before is kept" in record.message) == ("WARNING", True)
 
 
 @pytest.mark.heavy
-def test_every_worker_follows(mounted, pairs, redis_url):
+def test_every_worker_reloads_the_pair(mounted, pairs, redis_url):
     with over_tls(
         mounted, measured=False, SIGNER_WORKERS="2", SIGNER_STORE_URL=redis_url, SIGNER_OPS_PORT="0"
     ) as process:
@@ -188,7 +188,7 @@ def test_every_worker_follows(mounted, pairs, redis_url):
         assert {shown(process) for _ in range(20)} == {serial(pairs[1])}
 
 
-def test_the_port_for_operations_stays_plain(mounted):
+def test_the_operations_port_has_no_tls(mounted):
     with over_tls(mounted, measured=False, SIGNER_OPS_PORT="0") as process:
         operations = process.wait_for("operations: ").rpartition("operations: ")[2]
         connection = http.client.HTTPConnection(urlsplit(operations).netloc, timeout=5)
@@ -197,7 +197,7 @@ def test_the_port_for_operations_stays_plain(mounted):
         connection.close()
 
 
-def test_a_request_in_flight_is_finished_over_tls(mounted, pairs):
+def test_a_request_in_progress_is_finished_over_tls(mounted, pairs):
     process = ServiceProcess(measured=False, **named(mounted))
     body = json.dumps({"id": "a"}).encode()
     connection = connection_to(process, pairs[0])
@@ -243,17 +243,17 @@ def swap(path, make):
 
 
 @pytest.mark.parametrize(("breaks", "variable", "reason"), BROKEN.values(), ids=BROKEN)
-def test_a_pair_that_cannot_be_used_is_refused_with_the_reason(mounted, pairs, breaks, variable, reason):
+def test_an_invalid_pair_is_refused_with_the_reason(mounted, pairs, breaks, variable, reason):
     breaks(mounted, pairs[1])
     with pytest.raises(tls.TlsError) as refusal:
-        tls.Identity(mounted / "tls.crt", mounted / "tls.key")
+        tls.ServerCertificate(mounted / "tls.crt", mounted / "tls.key")
 
     assert str(refusal.value).startswith(f"{variable} names ")
     assert reason in str(refusal.value)
     assert "s3cr3t" not in str(refusal.value)
 
 
-def test_a_pair_that_cannot_be_used_ends_the_start_with_one_line(mounted):
+def test_an_invalid_pair_ends_the_start_with_one_line(mounted):
     (mounted / "tls.key").write_text("s3cr3t")
     status, (line,) = run_to_end(**named(mounted), SIGNER_PORT="0")
 
@@ -263,26 +263,26 @@ def test_a_pair_that_cannot_be_used_ends_the_start_with_one_line(mounted):
     assert "s3cr3t" not in line
 
 
-def test_a_pair_whose_files_are_away_for_a_while_is_kept(mounted, pairs, caplog):
+def test_a_pair_stays_in_use_while_its_files_are_missing(mounted, pairs, caplog):
     caplog.set_level(logging.INFO)
-    identity = tls.Identity(mounted / "tls.crt", mounted / "tls.key")
+    certificate = tls.ServerCertificate(mounted / "tls.crt", mounted / "tls.key")
     (mounted / "..data").rename(mounted / "away")
-    identity.look()
-    identity.look()
+    certificate.reload()
+    certificate.reload()
     (mounted / "away").rename(mounted / "..data")
-    identity.look()
+    certificate.reload()
 
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
 
-def test_what_does_not_change_is_not_loaded_again(mounted, monkeypatch):
-    identity = tls.Identity(mounted / "tls.crt", mounted / "tls.key")
-    monkeypatch.setattr(tls, "_context", None)
+def test_unchanged_files_are_not_loaded_again(mounted, monkeypatch):
+    certificate = tls.ServerCertificate(mounted / "tls.crt", mounted / "tls.key")
+    monkeypatch.setattr(tls, "_load_context", None)
 
-    identity.look()
+    certificate.reload()
 
 
-def test_a_client_that_closes_its_side_of_tls_is_no_line_in_the_log(mounted, pairs):
+def test_a_client_that_sends_close_notify_logs_nothing(mounted, pairs):
     with over_tls(mounted) as process:
         connection = connection_to(process, pairs[0])
         connection.request("GET", "/live")

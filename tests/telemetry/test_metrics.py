@@ -1,4 +1,4 @@
-"""The table of metrics, how it is shown, and how several processes share it."""
+"""Declarations of metrics, the exposition formats, and sums over several processes."""
 
 import os
 import re
@@ -10,12 +10,12 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
-from service.telemetry import metrics
+from service.telemetry import metrics, multiprocess
 
 ROOT = Path(__file__).parent.parent.parent
 
 
-def test_every_metric_is_named_as_prometheus_advises():
+def test_metric_names_follow_the_conventions_of_prometheus():
     names = [family.name for family in metrics.TABLE]
 
     assert len(set(names)) == len(names) >= 10
@@ -27,7 +27,7 @@ def test_every_metric_is_named_as_prometheus_advises():
         assert all(family.labels.values())
 
 
-def test_every_metric_that_is_shown_is_in_the_table():
+def test_the_table_declares_every_metric_that_is_shown():
     text, _ = metrics.exposition("")
     shown = {family.name for family in read_text(text.decode())}
 
@@ -47,36 +47,41 @@ def test_every_metric_that_is_shown_is_in_the_table():
         ),
     ],
 )
-def test_a_scraper_gets_a_format_that_it_knows(accept, read, content_type):
+def test_accept_chooses_the_exposition_format(accept, read, content_type):
     metrics.SIGNED["get_object",].inc()
-    text, told = metrics.exposition(accept)
+    text, media_type = metrics.exposition(accept)
 
-    assert told == content_type
+    assert media_type == content_type
     assert list(read(text.decode()))
 
 
-def test_children_are_kept():
+def test_a_family_returns_the_same_child_for_the_same_labels():
     assert metrics.REQUESTS["/live", "GET", 200] is metrics.REQUESTS["/live", "GET", 200]
     assert metrics.CACHE_LIVE is not None
 
 
 WORKER = """
-import sys
+import os, sys
 from pathlib import Path
 from service.telemetry import multiprocess
-multiprocess.share(Path(sys.argv[1]), int(sys.argv[2]))
+directory = Path(sys.argv[1])
+multiprocess.enable(directory)
+multiprocess.take_over(directory, int(sys.argv[2]))
 from service.telemetry import metrics
 metrics.describe("")
 metrics.SIGNED["get_object",].inc()
 metrics.REQUESTS["/live", "GET", 200].observe(0.1)
 metrics.CACHE_LIVE.set(int(sys.argv[3]))
-if sys.argv[4:] == ["forget"]:
-    multiprocess.forget(Path(sys.argv[1]), 0)
+for pid in sys.argv[4:]:
+    multiprocess.mark_dead(directory, int(pid))
+print(os.getpid(), file=sys.stderr)
 sys.stdout.buffer.write(metrics.exposition("")[0])
 """
+NO_PREDECESSOR = "0"
 
 
 def run(code, *arguments, **environ):
+    """Return the samples that a process shows, and its process id."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code, *arguments],
         env={**os.environ, **environ},
@@ -85,18 +90,19 @@ def run(code, *arguments, **environ):
         text=True,
         check=True,
     )
-    return {
+    samples = {
         (sample.name, sample.labels.get("le")): sample.value
         for family in read_text(done.stdout)
         for sample in family.samples
     }
+    return samples, done.stderr.split()[0]
 
 
-def test_workers_are_summed_and_one_in_the_place_of_another_counts_on(tmp_path):
-    run(WORKER, str(tmp_path), "0", "1")
-    run(WORKER, str(tmp_path), "1", "0")
+def test_workers_are_summed_and_a_replacement_continues_the_counts(tmp_path):
+    _, first = run(WORKER, str(tmp_path), NO_PREDECESSOR, "1")
+    run(WORKER, str(tmp_path), NO_PREDECESSOR, "0")
     files = len(list(tmp_path.iterdir()))
-    summed = run(WORKER, str(tmp_path), "0", "1")
+    summed, _ = run(WORKER, str(tmp_path), first, "1")
 
     assert summed["s3_signer_urls_signed_total", None] == 3
     assert summed["s3_signer_request_duration_seconds_count", None] == 3
@@ -108,18 +114,30 @@ def test_workers_are_summed_and_one_in_the_place_of_another_counts_on(tmp_path):
     assert len(list(tmp_path.iterdir())) == files
 
 
-def test_what_is_true_of_the_living_alone_ends_with_a_worker(tmp_path):
-    run(WORKER, str(tmp_path), "0", "0")
-    summed = run(WORKER, str(tmp_path), "1", "1", "forget")
+def test_the_gauges_of_a_dead_worker_are_removed_and_its_counts_stay(tmp_path):
+    _, dead = run(WORKER, str(tmp_path), NO_PREDECESSOR, "0")
+    summed, _ = run(WORKER, str(tmp_path), NO_PREDECESSOR, "1", dead)
 
     assert summed["s3_signer_processes", None] == 1
     assert summed["s3_signer_cache_live", None] == 1
     assert summed["s3_signer_urls_signed_total", None] == 2
 
 
-def test_a_process_alone_writes_no_files_whatever_its_environment_says(tmp_path):
-    alone = "import sys; from service.telemetry import metrics; metrics.describe(''); "
-    shown = run(f"{alone} sys.stdout.buffer.write(metrics.exposition('')[0])", PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
+def test_a_scrape_survives_the_renaming_of_a_dead_workers_files(tmp_path, monkeypatch):
+    monkeypatch.setenv(multiprocess.VARIABLE, str(tmp_path))
+    listings = iter([[str(tmp_path / "counter_1.db")], []])
+    monkeypatch.setattr("glob.glob", lambda _: next(listings))
+
+    assert metrics.exposition("")[0] == b""
+
+
+def test_a_single_process_writes_no_files_even_if_its_environment_names_a_directory(tmp_path):
+    single = (
+        "import sys; print(1, file=sys.stderr); from service.telemetry import multiprocess; multiprocess.disable(); "
+        "from service.telemetry import metrics; metrics.describe(''); "
+        "sys.stdout.buffer.write(metrics.exposition('')[0])"
+    )
+    shown, _ = run(single, PROMETHEUS_MULTIPROC_DIR=str(tmp_path), prometheus_multiproc_dir=str(tmp_path))
 
     assert shown["s3_signer_processes", None] == 1
     assert list(tmp_path.iterdir()) == []
