@@ -36,13 +36,13 @@ def unread():
     [(["openapi"], False), (["openapi"], True), (["--help"], False), (["--version"], False), (["serve", "-h"], False)],
     ids=str,
 )
-def test_a_command_whose_reader_is_gone_ends_without_a_word(unread, arguments, unbuffered):
+def test_a_command_with_a_closed_pipe_prints_no_error(unread, arguments, unbuffered):
     _, told = run(arguments, stdout=unread, unbuffered=unbuffered)
 
     assert told == ""
 
 
-def test_head_gets_what_it_asks_for(tmp_path):
+def test_output_can_be_piped_to_head(tmp_path):
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", f"{sys.executable} -m service openapi | head -c 10"],
         env=clean_environment(),
@@ -54,7 +54,7 @@ def test_head_gets_what_it_asks_for(tmp_path):
     assert (done.stdout, done.stderr) == ('{"openapi"', "")
 
 
-def test_rekey_whose_reader_is_gone_ends_without_a_word(unread, redis_url, tmp_path):
+def test_rekey_with_a_closed_pipe_prints_no_traceback(unread, redis_url, tmp_path):
     keys = tmp_path / "keys"
     keys.write_text("k1: " + "A" * 43 + "=\n")
     _, told = run(["rekey"], stdout=unread, SIGNER_STORE_URL=redis_url, SIGNER_ENCRYPTION_KEYS_FILE=str(keys))
@@ -63,14 +63,14 @@ def test_rekey_whose_reader_is_gone_ends_without_a_word(unread, redis_url, tmp_p
     assert "Broken pipe" not in told
 
 
-def test_a_full_disk_is_told_in_one_line():
+def test_a_full_disk_is_reported_in_one_line():
     with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device, no path to keep
         status, told = run(["openapi"], stdout=full)
 
     assert (status, told) == (1, "s3-signer: Cannot write to standard output: No space left on device\n")
 
 
-def test_a_closed_standard_output_is_told_in_one_line():
+def test_a_closed_standard_output_is_reported_in_one_line():
     done = subprocess.run(
         ["bash", "-c", f"{sys.executable} -m service openapi >&-"],
         env=clean_environment(),
@@ -85,7 +85,7 @@ def test_a_closed_standard_output_is_told_in_one_line():
 @pytest.mark.parametrize(("arguments", "settings"), [([], {"SIGNER_PORT": "x"}), (["nonsense"], {})])
 @pytest.mark.parametrize("closed", ["2>&-", "2>/dev/full"])
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_wrong_start_has_its_status_where_standard_error_cannot_be_written(arguments, settings, closed, unbuffered):
+def test_the_exit_status_does_not_depend_on_standard_error(arguments, settings, closed, unbuffered):
     done = subprocess.run(
         ["bash", "-c", f"{sys.executable} -m service {' '.join(arguments)} {closed}"],
         env={**clean_environment(), **settings, "PYTHONUNBUFFERED": unbuffered},
@@ -96,7 +96,7 @@ def test_a_wrong_start_has_its_status_where_standard_error_cannot_be_written(arg
     assert done.returncode == 2
 
 
-def test_an_unknown_command_is_told_with_those_that_there_are():
+def test_an_unknown_command_is_reported_with_the_known_ones():
     status, lines = run_to_end("nonsense")
 
     assert status == 2

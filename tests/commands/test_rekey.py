@@ -45,7 +45,7 @@ def stored(operator, id_="a"):
 
 
 @pytest.mark.heavy
-def test_a_key_is_changed_while_the_service_signs(redis_url, operator, key_file):
+def test_a_key_is_rotated_while_the_service_signs(redis_url, operator, key_file):
     process = ServiceProcess(SIGNER_STORE_URL=redis_url, SIGNER_ENCRYPTION_KEYS_FILE=key_file("old"))
     assert ask(process, "PUT", "/AwsAccount/a", KEYS)[0] == 201
     before = stored(operator)
@@ -63,7 +63,7 @@ def test_a_key_is_changed_while_the_service_signs(redis_url, operator, key_file)
     assert SECRET not in str(operator.hgetall("AwsAccount:a"))
 
 
-def test_what_was_stored_unsealed_is_sealed(redis_url, operator, key_file):
+def test_an_unencrypted_secret_is_encrypted(redis_url, operator, key_file):
     operator.hset("AwsAccount:a", mapping=KEYS)
     status, _ = run_to_end("rekey", SIGNER_STORE_URL=redis_url, SIGNER_ENCRYPTION_KEYS_FILE=key_file("k1"))
 
@@ -71,7 +71,7 @@ def test_what_was_stored_unsealed_is_sealed(redis_url, operator, key_file):
     assert stored(operator).startswith("sealed:v1:k1:")
 
 
-def test_what_no_key_opens_is_named_and_left_as_it_is(redis_url, operator, key_file):
+def test_a_secret_without_its_key_is_reported_and_unchanged(redis_url, operator, key_file):
     operator.hset("AwsAccount:a", mapping={**KEYS, "secret-access-key": "sealed:v1:lost:AAAA"})
     status, lines = run_to_end("rekey", SIGNER_STORE_URL=redis_url, SIGNER_ENCRYPTION_KEYS_FILE=key_file("k1"))
 
@@ -89,7 +89,7 @@ def test_what_no_key_opens_is_named_and_left_as_it_is(redis_url, operator, key_f
         ({"SIGNER_ENCRYPTION_KEYS_FILE": "/nope", "SIGNER_STORE_URL": "redis://127.0.0.1:1"}, "cannot be read"),
     ],
 )
-def test_what_rekey_needs_is_told_in_one_line(settings, told, key_file):
+def test_a_missing_requirement_is_reported_in_one_line(settings, told, key_file):
     if settings.get("SIGNER_ENCRYPTION_KEYS_FILE") == "here":
         settings = {"SIGNER_ENCRYPTION_KEYS_FILE": key_file("k1")}
     status, lines = run_to_end("rekey", **settings)
@@ -98,7 +98,7 @@ def test_what_rekey_needs_is_told_in_one_line(settings, told, key_file):
     assert told in lines[-1]
 
 
-def test_a_secret_that_was_moved_is_refused_in_words_that_name_the_key(redis_url, operator, key_file):
+def test_a_secret_copied_to_another_field_or_account_does_not_decrypt(redis_url, operator, key_file):
     process = ServiceProcess(SIGNER_STORE_URL=redis_url, SIGNER_ENCRYPTION_KEYS_FILE=key_file("k1"))
     ask(process, "PUT", "/AwsAccount/a", {**KEYS, "session-token": "t0k3n"})
     record = operator.hgetall("AwsAccount:a")
@@ -113,7 +113,7 @@ def test_a_secret_that_was_moved_is_refused_in_words_that_name_the_key(redis_url
     assert SECRET not in str(answers)
 
 
-def test_a_kept_secret_is_sealed_with_the_key_that_seals_now(redis_url, operator, key_file):
+def test_an_update_encrypts_unchanged_secrets_with_the_current_key(redis_url, operator, key_file):
     operator.hset("AwsAccount:a", mapping=KEYS)
     process = ServiceProcess(SIGNER_STORE_URL=redis_url, SIGNER_ENCRYPTION_KEYS_FILE=key_file("k1"))
     status, _ = ask(process, "PATCH", "/AwsAccount/a", {"region": "eu-west-1"})
@@ -123,7 +123,7 @@ def test_a_kept_secret_is_sealed_with_the_key_that_seals_now(redis_url, operator
     assert stored(operator).startswith("sealed:v1:k1:")
 
 
-def test_an_account_may_not_be_given_what_looks_sealed(service):
+def test_a_client_cannot_send_an_encrypted_secret(service):
     status, body = ask(service, "PUT", "/AwsAccount/sealed", {**KEYS, "secret-access-key": "sealed:v1:k:x"})
 
     assert status == 422

@@ -29,14 +29,14 @@ def test_a_file_that_others_can_read_or_change_is_a_warning(secret, mode, verb):
     assert [text.partition(";")[0] for text in found] == ([expected] if verb else [])
 
 
-def test_a_link_is_judged_by_the_file_that_it_leads_to(secret, tmp_path):
+def test_a_link_has_the_permissions_of_its_target(secret, tmp_path):
     secret.chmod(0o644)
     (tmp_path / "link").symlink_to(secret)
 
     assert warnings([("X", str(tmp_path / "link"))])
 
 
-def test_a_file_in_a_directory_that_others_cannot_enter_is_no_warning(tmp_path):
+def test_a_file_in_a_private_directory_is_no_warning(tmp_path):
     (tmp_path / "private").mkdir(mode=0o700)
     path = tmp_path / "private" / "secret"
     path.touch(mode=0o644)
@@ -47,7 +47,7 @@ def test_a_file_in_a_directory_that_others_cannot_enter_is_no_warning(tmp_path):
 @pytest.mark.parametrize(
     ("mode", "verb"), [(0o711, "read"), (0o731, "read"), (0o713, "change"), (0o1777, "read"), (0o777, "change")]
 )
-def test_a_file_that_others_can_replace_is_one_that_they_can_change(secret, tmp_path, mode, verb):
+def test_a_file_that_others_can_replace_counts_as_one_that_they_can_change(secret, tmp_path, mode, verb):
     (tmp_path / "etc").mkdir()
     path = secret.rename(tmp_path / "etc" / "secret")
     path.chmod(0o644)
@@ -64,24 +64,24 @@ def test_a_key_set_that_others_can_change_is_a_warning(secret, mode, warned):
     assert [text.partition(" names")[0] for text in warnings([], files)] == ["SIGNER_JWT_JWKS"] * warned
 
 
-def test_a_key_set_at_a_url_is_no_file():
+def test_a_key_set_at_a_url_is_not_checked():
     assert not trusted_files({"SIGNER_JWT_JWKS": "https://issuer.example/keys"})
     assert not trusted_files({})
 
 
 @pytest.mark.parametrize("name", ["absent", ".", "a\0b"])
-def test_what_is_no_file_is_no_warning(tmp_path, name):
+def test_a_path_that_is_no_file_is_no_warning(tmp_path, name):
     assert not warnings([("X", f"{tmp_path}/{name}")])
 
 
-def test_no_warning_shows_the_path(secret):
+def test_warnings_do_not_contain_the_path(secret):
     secret.chmod(0o644)
 
     assert str(secret) not in str(warnings([("X", str(secret))]))
 
 
 @pytest.mark.parametrize("mark", [".dockerenv", "run/.containerenv"])
-def test_a_container_is_known_by_its_mark(tmp_path, mark):
+def test_a_container_is_recognised_by_its_file(tmp_path, mark):
     before = in_container({}, tmp_path)
     (tmp_path / mark).parent.mkdir(exist_ok=True)
     (tmp_path / mark).touch()
@@ -90,12 +90,12 @@ def test_a_container_is_known_by_its_mark(tmp_path, mark):
 
 
 @pytest.mark.parametrize("variable", ["container", "KUBERNETES_SERVICE_HOST"])
-def test_a_container_is_known_by_its_variables(tmp_path, variable):
+def test_a_container_is_recognised_by_its_variables(tmp_path, variable):
     assert in_container({variable: "x"}, tmp_path)
     assert not in_container({variable: ""}, tmp_path)
 
 
-def test_every_setting_that_names_a_file_with_a_secret_is_looked_at():
+def test_every_setting_that_names_a_file_with_a_secret_is_checked():
     environ = {
         "SIGNER_ROOT_CLIENT_SECRET_FILE": "/a",
         "SIGNER_STORE_URL_FILE": "/b",
@@ -109,7 +109,7 @@ def test_every_setting_that_names_a_file_with_a_secret_is_looked_at():
     assert secret_files({"SIGNER_TLS_KEY": " "}) == []
 
 
-def test_the_start_warns_of_such_a_file(secret):
+def test_the_start_logs_the_warnings(secret):
     secret.write_text("a root secret, long enough")
     secret.chmod(0o644)
     code = """

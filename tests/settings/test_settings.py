@@ -18,7 +18,7 @@ def problems(**environ):
     return refusal.value.problems
 
 
-def test_without_any_variable_everything_has_its_default():
+def test_without_variables_every_setting_has_its_default():
     loaded = load({})
 
     assert (loaded.host, loaded.port, loaded.socket, loaded.socket_mode) == ("127.0.0.1", 8080, "", 0o660)
@@ -245,7 +245,7 @@ def test_an_allowed_host_is_read_as_the_host_of_an_account_is(entry, read):
     ],
     ids=lambda text: ascii(text[:40]),
 )
-def test_an_allowed_host_that_no_account_can_have_is_refused(entry, advice):
+def test_an_invalid_allowed_host_is_refused_with_advice(entry, advice):
     (problem,) = problems(SIGNER_ALLOWED_HOSTS=f"first,{entry}")
 
     assert problem.startswith(f"SIGNER_ALLOWED_HOSTS has {repr(entry)[:100]}")
@@ -269,7 +269,7 @@ def test_an_allowed_host_that_no_account_can_have_is_refused(entry, advice):
         "https://a.example:80",
     ],
 )
-def test_an_origin_that_browsers_send_is_taken_as_it_is(origin):
+def test_an_origin_as_browsers_send_it_is_accepted(origin):
     assert load({"SIGNER_CORS_ORIGINS": f"https://first,{origin}"}).cors_origins == ("https://first", origin)
 
 
@@ -302,7 +302,7 @@ def test_an_origin_that_browsers_send_is_taken_as_it_is(origin):
         ("https://a。example", "https://a.example"),
     ],
 )
-def test_an_origin_that_browsers_write_otherwise_is_refused_with_their_spelling(entry, sent):
+def test_an_origin_in_another_spelling_is_refused_with_the_spelling_of_browsers(entry, sent):
     (problem,) = problems(SIGNER_CORS_ORIGINS=f"https://first,{entry}")
 
     assert problem == f"SIGNER_CORS_ORIGINS has {entry!r}, which is not what browsers send: write {sent}"
@@ -350,7 +350,7 @@ def test_an_origin_that_browsers_write_otherwise_is_refused_with_their_spelling(
     ],
     ids=lambda text: ascii(text[:40]),
 )
-def test_an_origin_that_no_browser_can_send_is_refused(entry, rule):
+def test_an_invalid_origin_is_refused(entry, rule):
     (problem,) = problems(SIGNER_CORS_ORIGINS=f"https://first,{entry}")
 
     assert problem.startswith(f"SIGNER_CORS_ORIGINS has {repr(entry)[:100]}")
@@ -374,7 +374,7 @@ def test_an_origin_that_no_browser_can_send_is_refused(entry, rule):
         ("10.0.0.1 10.0.0.2", "separate entries by commas"),
     ],
 )
-def test_a_proxy_that_no_connection_comes_from_is_refused(entry, advice):
+def test_an_invalid_proxy_is_refused_with_advice(entry, advice):
     (problem,) = problems(SIGNER_TRUSTED_PROXIES=f"unix,{entry}")
 
     assert problem.startswith(f"SIGNER_TRUSTED_PROXIES has {entry!r}, which must ")
@@ -382,7 +382,7 @@ def test_a_proxy_that_no_connection_comes_from_is_refused(entry, advice):
 
 
 @pytest.mark.parametrize("variable", ["SIGNER_ALLOWED_HOSTS", "SIGNER_CORS_ORIGINS", "SIGNER_TRUSTED_PROXIES"])
-def test_every_entry_that_is_refused_is_named_without_its_password(variable):
+def test_each_refused_entry_is_quoted_without_its_password(variable):
     told = problems(**{variable: "https://user:s3cr3t@a_b/,c/"})
 
     assert [problem.partition(", which ")[0] for problem in told] == [
@@ -400,7 +400,7 @@ def test_advice_on_an_allowed_host_has_no_password(entry):
 
 
 @pytest.mark.parametrize("variable", ["SIGNER_HOST", "SIGNER_OPS_HOST"])
-def test_an_ipv4_address_in_ipv6_form_is_no_place_to_listen(variable):
+def test_an_ipv4_mapped_address_cannot_be_listened_on(variable):
     (problem,) = problems(**{variable: "::ffff:127.0.0.1"})
 
     assert problem == f"{variable} must be an IPv4 address if it stands for one: write 127.0.0.1"
@@ -413,14 +413,14 @@ def test_every_setting_is_tested_here():
 
 
 @pytest.mark.parametrize("alone", [*ROOT, *JWT])
-def test_settings_that_come_together_are_asked_for(alone):
+def test_settings_that_require_each_other_are_reported(alone):
     environ = {name: text for name, text in {**ROOT, **JWT}.items() if name != alone}
     told = problems(**environ)
 
     assert all(alone in problem or "ROOT_CLIENT_ID" in problem for problem in told)
 
 
-def test_jwts_need_a_service_that_asks_for_credentials():
+def test_jwt_settings_require_a_root_client():
     assert any("SIGNER_ROOT_CLIENT_ID" in problem for problem in problems(**JWT))
 
 
@@ -430,31 +430,31 @@ def test_credentials_and_no_authentication_contradict_each_other():
     assert "SIGNER_AUTH" in problem
 
 
-def test_with_a_root_client_any_address_will_do():
+def test_with_a_root_client_any_address_is_allowed():
     assert not load({**ROOT, "SIGNER_HOST": EVERYWHERE}).is_open
 
 
-def test_a_short_root_secret_is_not_repeated():
+def test_a_short_root_secret_is_not_quoted():
     (problem,) = problems(SIGNER_ROOT_CLIENT_ID="root", SIGNER_ROOT_CLIENT_SECRET="s3cr3t")
 
     assert "s3cr3t" not in problem
 
 
-def test_kubernetes_service_link_is_told_what_it_is():
+def test_a_kubernetes_service_link_gets_an_explanation():
     (problem,) = problems(SIGNER_PORT="tcp://10.0.0.1:8080")
 
     assert problem.startswith("SIGNER_PORT looks like a Kubernetes service link")
     assert "enableServiceLinks: false" in problem
 
 
-def test_every_problem_is_told_at_once():
+def test_all_problems_are_reported_together():
     told = problems(SIGNER_PORT="x", SIGNER_LOG_LEVEL="x", SIGNER_STORE_URL="x")
 
     assert [problem.split()[0] for problem in told] == ["SIGNER_PORT", "SIGNER_STORE_URL", "SIGNER_LOG_LEVEL"]
 
 
 @pytest.mark.parametrize("url", ["http://:s3cr3t@redis", "redis://:s3cr3t@redis:port", "memory://s3cr3t", "s3cr3t"])
-def test_no_problem_repeats_a_secret(url, tmp_path):
+def test_problems_do_not_quote_secrets(url, tmp_path):
     file = tmp_path / "url"
     file.write_text(url)
 
@@ -463,7 +463,7 @@ def test_no_problem_repeats_a_secret(url, tmp_path):
     assert "s3cr3t" not in str(problems(SIGNER_STORE_URL_FILE=url))
 
 
-def test_settings_do_not_show_a_secret():
+def test_the_repr_of_settings_has_no_secret():
     assert "s3cr3t" not in repr(load({"SIGNER_STORE_URL": "redis://:s3cr3t@redis"}))
 
 
@@ -474,14 +474,14 @@ def test_a_secret_may_come_from_a_file(tmp_path):
     assert load({"SIGNER_STORE_URL_FILE": str(file)}).store_url == "redis://redis:6379"
 
 
-def test_a_secret_comes_from_one_place(tmp_path):
+def test_a_secret_and_its_file_cannot_both_be_set(tmp_path):
     (problem,) = problems(SIGNER_STORE_URL="memory://", SIGNER_STORE_URL_FILE=str(tmp_path / "url"))
 
     assert problem == "SIGNER_STORE_URL and SIGNER_STORE_URL_FILE are both set; keep one"
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe", b""], ids=["missing", "not UTF-8", "empty"])
-def test_a_file_that_cannot_be_used_is_told(tmp_path, content):
+def test_an_unusable_file_is_reported(tmp_path, content):
     file = tmp_path / "url"
     if content is not None:
         file.write_bytes(content)
@@ -491,13 +491,13 @@ def test_a_file_that_cannot_be_used_is_told(tmp_path, content):
 
 
 @pytest.mark.parametrize("path", ["\0", "/", "/nope/nope"], ids=repr)
-def test_a_path_that_is_none_is_told(path):
+def test_an_invalid_path_is_reported(path):
     (problem,) = problems(SIGNER_STORE_URL_FILE=path)
 
     assert problem.startswith("SIGNER_STORE_URL cannot be read from the file that SIGNER_STORE_URL_FILE names: ")
 
 
-def test_a_file_that_is_empty_is_told_rather_than_the_default_taken(tmp_path):
+def test_an_empty_file_is_reported_and_does_not_mean_the_default(tmp_path):
     file = tmp_path / "empty"
     file.write_text(" \n")
     told = [
@@ -510,12 +510,12 @@ def test_a_file_that_is_empty_is_told_rather_than_the_default_taken(tmp_path):
 
 @pytest.mark.parametrize("blank", ["", " ", "\t", "\n", " \r\n"], ids=repr)
 @pytest.mark.parametrize("variable", declarations())
-def test_a_variable_without_a_word_is_not_set(variable, blank):
+def test_a_blank_variable_counts_as_not_set(variable, blank):
     assert load({variable: blank}) == load({})
 
 
 @pytest.mark.parametrize("blank", ["", " "], ids=repr)
-def test_a_twin_without_a_word_is_not_set(tmp_path, blank):
+def test_a_blank_file_variable_counts_as_not_set(tmp_path, blank):
     file = tmp_path / "url"
     file.write_text("redis://from-file")
 
@@ -524,13 +524,13 @@ def test_a_twin_without_a_word_is_not_set(tmp_path, blank):
     assert load({"SIGNER_STORE_URL_FILE": str(file), "SIGNER_STORE_URL": blank}).store_url == "redis://from-file"
 
 
-def test_only_what_holds_a_secret_has_a_file_twin():
+def test_only_secrets_have_a_file_variable():
     twins = {f"{variable}_FILE": "x" for variable in declarations()}
 
     assert set(twins) - set(unknown_variables(twins)) == {"SIGNER_STORE_URL_FILE", "SIGNER_ROOT_CLIENT_SECRET_FILE"}
 
 
-def test_an_unknown_variable_of_ours_is_told_and_does_not_stop_the_start():
+def test_unknown_variables_with_our_prefix_are_reported_and_allowed():
     environ = {
         "SIGNER_PROT": "1",
         "SIGNER_": "x",
@@ -566,14 +566,14 @@ def test_loopback_needs_no_authentication(host):
     ],
 )
 @pytest.mark.parametrize("variable", ["SIGNER_HOST", "SIGNER_OPS_HOST"])
-def test_what_is_no_address_and_no_name_is_refused(variable, host):
+def test_an_invalid_listening_host_is_refused(variable, host):
     (problem,) = problems(**{variable: host})
 
     assert problem.startswith(f"{variable} must be a host name, or an IP address such as 127.0.0.1 or ::1, without")
 
 
 @pytest.mark.parametrize("host", [EVERYWHERE, "::", "10.0.0.1", "example.com", "localhost.example.com"])
-def test_what_others_can_reach_does(host):
+def test_an_address_that_others_can_reach_requires_authentication(host):
     (problem,) = problems(SIGNER_HOST=host)
 
     assert problem.startswith(f"SIGNER_HOST is {host}, which others can reach")
@@ -581,11 +581,11 @@ def test_what_others_can_reach_does(host):
     assert load({"SIGNER_HOST": host, "SIGNER_SOCKET": "/run/s"}).socket == "/run/s"
 
 
-def test_several_workers_need_a_store_that_they_share():
+def test_several_workers_require_a_shared_store():
     assert load({"SIGNER_WORKERS": "2", "SIGNER_STORE_URL": "redis://redis"}).workers == 2
 
 
-def test_a_unix_socket_leaves_every_port_to_operations():
+def test_with_a_unix_socket_the_operations_port_may_be_any_port():
     assert load({"SIGNER_SOCKET": "/run/s", "SIGNER_OPS_PORT": "8080"}).ops_port == 8080
 
 
@@ -595,19 +595,19 @@ def test_a_certificate_and_its_key_are_set_together():
     assert (loaded.tls_cert, loaded.tls_key) == ("/tls.crt", "/tls.key")
 
 
-def test_tls_is_for_a_port():
+def test_tls_requires_a_port():
     (problem,) = problems(SIGNER_TLS_CERT="/tls.crt", SIGNER_TLS_KEY="/tls.key", SIGNER_SOCKET="/run/s")
 
     assert problem == "SIGNER_TLS_CERT is for a port, and SIGNER_SOCKET takes its place; unset one of them"
 
 
-def test_contradictions_are_told_at_once_too():
+def test_all_contradictions_are_reported_together():
     told = problems(SIGNER_HOST="10.0.0.1", SIGNER_WORKERS="2", SIGNER_PORT="1", SIGNER_OPS_PORT="1")
 
     assert [problem.split()[0] for problem in told] == ["SIGNER_HOST", "SIGNER_WORKERS", "SIGNER_OPS_PORT"]
 
 
-def test_every_declaration_says_what_it_means_and_takes_its_own_default():
+def test_every_declaration_has_a_meaning_and_a_valid_default():
     for variable, (name, declaration) in declarations().items():
         assert variable == f"{PREFIX}{name.upper()}"
         assert declaration.meaning.endswith(".")
