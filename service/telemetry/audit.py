@@ -1,36 +1,35 @@
-"""The audit log: one line of JSON for each URL signed, denial and change, written some milliseconds later."""
+"""The audit log: one line of JSON for each signed URL, denial and change, written some milliseconds later."""
 
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 from service.addresses import network
 from service.errors import AuditUnavailable
 from service.telemetry.denials import RepeatedDenials
-from service.telemetry.events import Event, LineFormat, timestamp
-from service.telemetry.line_writer import MAX_LINES, LineWriter
+from service.telemetry.events import SIGNED, Denial, Event, LineFormat, SignedUrl, timestamp
+from service.telemetry.line_writer import MAX_PENDING, LineWriter
 
 ANONYMOUS: Final = "anonymous"
-"""The caller of a request without credentials, or with wrong ones."""
+"""The caller of a request without valid credentials."""
 
-# Denied callers must not fill the log, and so keep others from signing.
+# Denials may fill only this share of the log, so that they cannot stop signing.
 DENIALS_SHARE: Final = 0.5
 RETRY_SECONDS: Final = 1.0
 
 
 class AuditLog:
-    """Writes events to ``descriptor``, which stays open. All calls come from one event loop, and none waits.
+    """Writes events to ``descriptor``, which stays open. All calls come from one event loop, and none blocks.
 
-    At most ``limit`` lines wait to be written, none for longer than a second; beyond either, and while writing fails,
-    calls raise AuditUnavailable. Texts may hold anything: an event is one line of ASCII.
+    At most ``limit`` lines are pending, none for longer than a second; beyond either limit, and while writing fails,
+    calls raise AuditUnavailable. Fields may contain any text: an event is one line of ASCII.
     """
 
-    def __init__(self, descriptor: int, *, limit: int = MAX_LINES) -> None:
+    def __init__(self, descriptor: int, *, limit: int = MAX_PENDING) -> None:
         self._format = LineFormat()
         self._writer = LineWriter(descriptor, self._format.line, limit=limit)
-        self._add = self._writer.add
         self._repeats = RepeatedDenials()
         self._timer: asyncio.TimerHandle | None = None
         self._number = count(1)
@@ -38,11 +37,11 @@ class AuditLog:
     def open(self) -> None:
         """Begin to write. Raises OSError if the descriptor is closed."""
         self._writer.open()
-        # A server may have forked since.
+        # The server may have forked since __init__.
         self._format.identify()
 
     async def close(self) -> None:
-        """Write the waiting lines, for at most two seconds. The log says how many could not be written."""
+        """Write the pending lines, for at most two seconds. Log the number of lines that could not be written."""
         if self._timer:
             self._timer.cancel()
         for fields in self._repeats.summaries(float("inf")):
@@ -50,97 +49,30 @@ class AuditLog:
         await self._writer.close()
 
     def check(self) -> None:
-        """Raise AuditUnavailable if a change could not be recorded: before it is made."""
+        """Raise AuditUnavailable if a change could not be recorded. Call it before the change."""
         self._writer.check()
 
-    def signed(
-        self,
-        *,
-        caller: str,
-        address: str,
-        policy: str | None,
-        operation: str,
-        method: str,
-        account: str,
-        access_key_id: str,
-        host: str,
-        style: str,
-        path_prefix: str,
-        bucket: str,
-        key: str | None,
-        signed_at: str,
-        expiration: int,
-        request_id: str,
-    ) -> None:
-        """Record a URL before it is handed out; if this raises AuditUnavailable, it must not be.
+    def signed(self, **url: Unpack[SignedUrl]) -> None:
+        """Record a URL. If this raises AuditUnavailable, the URL must not be returned to the client."""
+        self._writer.add((SIGNED, time.time_ns(), next(self._number), url))
 
-        Args:
-            caller: Who asked, such as ``Client/reports``.
-            address: The client's IP address, or ``unix``.
-            policy: The id of the policy that allowed it; None where it took none.
-            operation: Such as ``get_object``.
-            method: The URL's HTTP method.
-            account: The account's id.
-            access_key_id: The account's, as it stands in the URL.
-            host: As it is signed.
-            style: How the bucket is addressed: ``virtual-hosted`` or ``path``.
-            path_prefix: The URL's path before the key; in path style it ends with the bucket.
-            bucket: Its name.
-            key: None where the operation has none.
-            signed_at: X-Amz-Date.
-            expiration: Seconds.
-            request_id: X-Request-Id.
-        """
-        request, location = (caller, address, policy, operation, method), (host, style, path_prefix, bucket)
-        url = (request, account, access_key_id, location, key, signed_at, expiration, request_id)
-        self._add(("signed", time.time_ns(), next(self._number), url))
+    def denied(self, **denial: Unpack[Denial]) -> None:
+        """Record a denial. May raise AuditUnavailable, which is then the response.
 
-    def denied(
-        self,
-        *,
-        caller: str,
-        address: str,
-        operation: str | None = None,
-        method: str,
-        route: str,
-        account: str | None = None,
-        resource: str | None = None,
-        bucket: str | None = None,
-        key: str | None = None,
-        expiration: int | None = None,
-        outcome: str,
-        request_id: str,
-    ) -> None:
-        """Record a refusal: ``outcome`` is its code, such as ``forbidden``, and ``method`` the request's.
-
-        The first denial of a caller (of an address or IPv6 network, for an anonymous one) on a ``route`` for an account
-        is a line at once, and its repeats are one line for ten seconds. May raise AuditUnavailable, which is then the
-        answer.
+        The first denial of a caller (of an address or IPv6 network, for an anonymous one) on a route for an account is
+        written at once. Its repeats are summarized in one line for each ten seconds.
         """
         self._writer.check(share=DENIALS_SHARE)
-        fields = {
-            "caller": caller,
-            "address": address,
-            "operation": operation,
-            "method": method,
-            "route": route,
-            "account": account,
-            "resource": resource,
-            "bucket": bucket,
-            "key": key,
-            "expiration": expiration,
-            "outcome": outcome,
-            "request_id": request_id,
-        }
-        fields = {name: value for name, value in fields.items() if value is not None}
-        who, repeated = caller, fields
-        if caller == ANONYMOUS:
-            # Somebody with an IPv6 network has an address for each try.
-            who = network(address)
-            repeated = {**fields, "address": who}
-        identity = (who, method, route, account, outcome)
+        values: Mapping[str, Any] = denial
+        fields = {name: values[name] for name in Denial.__annotations__ if values.get(name) is not None}
+        client, repeated = fields["caller"], fields
+        if client == ANONYMOUS:
+            # A client with an IPv6 network can use another address for each try.
+            client = network(fields["address"])
+            repeated = {**fields, "address": client}
+        identity = (client, *(fields.get(name) for name in ("method", "route", "account", "outcome")))
         if not self._repeats.is_repeat(identity, repeated, time=timestamp(time.time_ns()), now=time.monotonic()):
-            self._add(self._event("denied", fields))
+            self._writer.add(self._event("denied", fields))
             self._summarize()
 
     def changed(
@@ -156,10 +88,9 @@ class AuditLog:
         host: str | None = None,
         request_id: str,
     ) -> None:
-        """Record a change that was made, such as an ``update`` of ``AwsAccount/x``.
+        """Record a completed change, such as an ``update`` of ``AwsAccount/x``. Never raises; see ``check``.
 
-        It is too late to refuse it, and so this never raises: ``check`` does, before it. ``fields`` are the names of
-        the changed ones, None where there are none, and ``host`` is the new one if it is among them.
+        ``fields`` are the names of the changed fields, None for a deletion; ``host`` is written if it is one of them.
         """
         event = {
             "caller": caller,
@@ -179,7 +110,7 @@ class AuditLog:
         return name, time.time_ns(), next(self._number), fields
 
     def _summarize(self) -> None:
-        """Write a line for each window of repeats that has ended, and come back at the end of the next."""
+        """Write a line for each window of repeats that has ended, and schedule the next call."""
         if self._timer:
             self._timer.cancel()
             self._timer = None

@@ -1,6 +1,5 @@
-"""Repeated denials: how many they were, and of what, in bounded memory. Pure: the caller says what time it is."""
+"""Counts repeated denials in bounded memory. The caller passes the current time."""
 
-from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -8,28 +7,28 @@ from typing import Any, Final
 from service.telemetry.lines import shorten
 
 WINDOW_SECONDS: Final = 10.0
-# A caller may try any number of accounts.
+# A client may try any number of accounts.
 MAX_WINDOWS: Final = 1000
 MAX_KEYS: Final = 5
-# A line has room for five of them.
+# MAX_KEYS keys of this length fit into a line.
 MAX_KEY_CHARACTERS: Final = 500
 
-# One of these says which object or resource a denial is about, and a summary lists them.
+# Fields that a summary lists, with the name of the list.
 _LISTED = {"key": "keys", "resource": "resources"}
 
 
 @dataclass(slots=True)
 class _Window:
-    """The repeats of one denial, from the first of them to ``ends``."""
+    """The repeats of one denial until ``ends``, in monotonic time."""
 
     ends: float
     repeats: int = 0
     since: str = ""
     common: dict[str, Any] = field(default_factory=dict)
-    """The fields that all repeats share."""
+    """Fields with the same value in all repeats."""
 
     listed: dict[str, dict[str, None]] = field(default_factory=dict)
-    """Up to MAX_KEYS different keys, and as many resources."""
+    """The first MAX_KEYS distinct keys, and as many resources."""
 
     def count(self, fields: Mapping[str, Any], time: str) -> None:
         if self.repeats == 0:
@@ -48,19 +47,19 @@ class _Window:
 
 
 class RepeatedDenials:
-    """Tells the first denial of an identity from its repeats, which it counts for WINDOW_SECONDS at a time.
+    """Counts the repeats of each denial in windows of WINDOW_SECONDS. The first denial opens a window.
 
-    An identity is forgotten when a window passes without a repeat, or when MAX_WINDOWS later ones need its place.
+    An identity is dropped after a window without repeats, or when there are more than MAX_WINDOWS.
     """
 
     def __init__(self) -> None:
-        self._windows: OrderedDict[Hashable, _Window] = OrderedDict()
-        """The window that ends first is the first."""
+        self._windows: dict[Hashable, _Window] = {}
+        """In the order of their ends. A TTLCache would drop the counts of a window that ends (ADR 19)."""
 
     def is_repeat(self, identity: Hashable, fields: Mapping[str, Any], *, time: str, now: float) -> bool:
-        """Count a repeat. A first denial is not counted; the caller writes a line for it.
+        """Count a repeat and return True, or open a window for a first denial and return False.
 
-        ``time`` is ``now`` as the line shows it.
+        ``time`` is ``now`` in the format of the line.
         """
         window = self._windows.get(identity)
         if window is None:
@@ -70,11 +69,11 @@ class RepeatedDenials:
         return True
 
     def next_end(self) -> float | None:
-        """The instant at which the next window ends, None if there is none."""
+        """Return the time at which the next window ends, or None without windows."""
         return next(iter(self._windows.values())).ends if self._windows else None
 
     def summaries(self, now: float) -> Iterator[dict[str, Any]]:
-        """The fields of a line for each window with repeats that has ended, or lost its place."""
+        """Yield the fields of a line for each window with repeats that has ended or is above MAX_WINDOWS."""
         while self._windows:
             identity, window = next(iter(self._windows.items()))
             ended = window.ends <= now

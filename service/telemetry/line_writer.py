@@ -1,4 +1,4 @@
-"""Events as lines to a descriptor that other processes share: in order, whole, without waiting for its reader."""
+"""Writes lines to a descriptor that several processes share: whole, in order, and without blocking."""
 
 import asyncio
 import fcntl
@@ -18,127 +18,127 @@ from service.telemetry.events import Event
 from service.telemetry.lines import PIPE_BYTES
 from service.telemetry.metrics import AUDIT_EVENTS
 
-LOGGER = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # About 500 bytes each, at most 4096.
-MAX_LINES: Final = 10_000
-# A line that waits longer stops signing. The rest of the second is for a busy event loop.
-MAX_WAIT_SECONDS: Final = 0.9
-# More than a pipe holds.
+MAX_PENDING: Final = 10_000
+# An older pending line stops signing. The rest of the documented second allows for a busy event loop.
+MAX_AGE_SECONDS: Final = 0.9
+# More than fits into a pipe.
 BATCH_LINES: Final = 200
-# A write for each line would cost as much as signing.
-GATHER_SECONDS: Final = 0.005
+# A write for each line would take as long as signing.
+BATCH_SECONDS: Final = 0.005
 RETRY_SECONDS: Final = 1.0
 CLOSE_SECONDS: Final = 2.0
-_name = itemgetter(0)
+_event_name = itemgetter(0)
 
 
 class LineWriter:
-    """Writes events to ``descriptor``, which stays open. All calls come from one event loop, and none waits.
+    """Writes events to ``descriptor``, which stays open. All calls come from one event loop, and none blocks.
 
-    At most ``limit`` events wait to be written, the oldest for MAX_WAIT_SECONDS. Beyond either, and while writing
-    fails, no event is accepted.
+    At most ``limit`` events are pending, the oldest for MAX_AGE_SECONDS. Beyond either limit, and while writing fails,
+    no event is accepted.
     """
 
     def __init__(self, descriptor: int, line: Callable[[Event], str], *, limit: int) -> None:
-        """``line`` formats an event. It is called when a batch is written: many in a row take half the time."""
+        """``line`` formats an event when its batch is written, which takes half the time of single calls."""
         self._descriptor = descriptor
         self._line = line
         self._limit = limit
-        self._locks = False
+        self._uses_lock = False
         self._poll = select.poll()
-        self._waiting: list[Event] = []
+        self._pending: list[Event] = []
         self._batch = b""
-        """The lines of the first events that wait, without what is written of them."""
+        """The bytes of the first pending lines that are not written yet."""
 
         self._written = 0
         self._arrivals: deque[tuple[int, float]] = deque()
-        """Instants, each with the number of the first line that was added after it; the oldest instant first."""
+        """Pairs of a line's number and a time before its arrival, oldest first."""
 
         self._timer: asyncio.TimerHandle | None = None
         self._failing = self._stopped = self._reported = False
 
     def open(self) -> None:
         """Begin to write. Raises OSError if the descriptor is closed."""
-        self._locks = stat.S_ISFIFO(os.fstat(self._descriptor).st_mode)
+        self._uses_lock = stat.S_ISFIFO(os.fstat(self._descriptor).st_mode)
         self._poll.register(self._descriptor, select.POLLOUT)
 
     async def close(self) -> None:
-        """Write the waiting lines, for at most CLOSE_SECONDS. The log says how many could not be written."""
+        """Write the pending lines, for at most CLOSE_SECONDS. Log the number of lines that could not be written."""
         self._limit = 0
         end = time.monotonic() + CLOSE_SECONDS
         self._flush()
-        while self._waiting and not self._failing and time.monotonic() < end:  # noqa: ASYNC110 - bounded
-            await asyncio.sleep(GATHER_SECONDS)
-        self._cancel()
-        if self._waiting:
-            LOGGER.error("The audit log ends without its last lines: %d could not be written", len(self._waiting))
+        while self._pending and not self._failing and time.monotonic() < end:  # noqa: ASYNC110 - bounded
+            await asyncio.sleep(BATCH_SECONDS)
+        self._cancel_timer()
+        if self._pending:
+            logger.error("The audit log ends without its last lines: %d could not be written", len(self._pending))
 
     def check(self, *, share: float = 1) -> None:
-        """Raise AuditUnavailable if no line is accepted while ``share`` of the limit waits."""
-        if self._stopped or len(self._waiting) >= self._limit * share:
+        """Raise AuditUnavailable if ``share`` of the limit is pending, or if no event is accepted."""
+        if self._stopped or len(self._pending) >= self._limit * share:
             raise self._refusal()
 
     def add(self, event: Event) -> None:
-        """Accept an event. Raises AuditUnavailable."""
-        if self._stopped or len(self._waiting) >= self._limit:
+        """Accept an event, or raise AuditUnavailable."""
+        if self._stopped or len(self._pending) >= self._limit:
             raise self._refusal()
-        self._waiting.append(event)
+        self._pending.append(event)
         if self._timer is None:
-            self._begin()
+            self._start_timer()
 
     def add_always(self, event: Event) -> None:
-        """Accept an event about something that is already done."""
-        self._waiting.append(event)
+        """Accept an event beyond the limits, for a change that is already made."""
+        self._pending.append(event)
         if self._timer is None:
-            self._begin()
+            self._start_timer()
 
     def _refusal(self) -> AuditUnavailable:
         self._report("it is not read or written fast enough")
         return AuditUnavailable()
 
-    def _begin(self) -> None:
+    def _start_timer(self) -> None:
         self._arrivals = deque([(self._written, time.monotonic())])
-        self._flush_in(GATHER_SECONDS)
+        self._flush_in(BATCH_SECONDS)
 
     def _flush_in(self, seconds: float) -> None:
         self._timer = asyncio.get_running_loop().call_later(seconds, self._flush)
 
-    def _cancel(self) -> None:
+    def _cancel_timer(self) -> None:
         if self._timer:
             self._timer.cancel()
             self._timer = None
 
     def _flush(self) -> None:
-        """Write what can be written without waiting, and come back for the rest."""
-        self._cancel()
+        """Write without blocking, and schedule the rest."""
+        self._cancel_timer()
         try:
             self._write()
         except BlockingIOError:
             # Another process has the lock, or has made the descriptor non-blocking.
-            self._flush_in(GATHER_SECONDS)
+            self._flush_in(BATCH_SECONDS)
         except OSError as error:
             self._failing = True
             self._report(str(error.strerror))
             self._flush_in(RETRY_SECONDS)
-        except Exception as error:  # noqa: BLE001 - whatever it is, nothing may be signed that no line tells of
+        except Exception as error:  # noqa: BLE001 - after any error, no URL may be signed without its line
             self._failing = True
-            self._report(f"no line can be made of an event: {type(error).__name__}")
+            self._report(f"an event cannot be formatted: {type(error).__name__}")
             self._flush_in(RETRY_SECONDS)
         else:
-            if self._waiting:
-                self._flush_in(GATHER_SECONDS)
+            if self._pending:
+                self._flush_in(BATCH_SECONDS)
             elif self._reported:
                 self._reported = False
-                LOGGER.warning("The audit log is written again")
-        self._stopped = self._failing or self._oldest_wait() > MAX_WAIT_SECONDS
+                logger.warning("The audit log is written again")
+        self._stopped = self._failing or self._oldest_age() > MAX_AGE_SECONDS
 
-    def _oldest_wait(self) -> float:
-        """How long the oldest line has waited, in seconds. It may be less by the time between two flushes."""
-        if not self._waiting:
+    def _oldest_age(self) -> float:
+        """Return the age of the oldest pending line in seconds, up to one flush interval too low."""
+        if not self._pending:
             return 0
         now = time.monotonic()
-        added = self._written + len(self._waiting)
+        added = self._written + len(self._pending)
         if self._arrivals[-1][0] < added:
             self._arrivals.append((added, now))
         while len(self._arrivals) > 1 and self._arrivals[1][0] <= self._written:
@@ -147,19 +147,19 @@ class LineWriter:
 
     def _write(self) -> None:
         with self._lock():
-            while self._waiting and self._write_batch():
+            while self._pending and self._write_batch():
                 pass
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        # A pipe that has room must keep it until it is filled, so one worker at a time looks and fills.
-        # Other files are never full, and anyone may lock /dev/null.
-        if self._locks:
+        # Between the poll for room in a pipe and the write, no other worker may fill it.
+        # Other files are never full, and any process can lock /dev/null.
+        if self._uses_lock:
             self._acquire()
         try:
             yield
         finally:
-            if self._locks:
+            if self._uses_lock:
                 fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
 
     def _acquire(self) -> None:
@@ -168,12 +168,12 @@ class LineWriter:
         except BlockingIOError:
             raise
         except OSError:
-            # Linux has locks on pipes, other systems may not.
-            self._locks = False
+            # Not every system has locks on pipes.
+            self._uses_lock = False
 
     def _write_batch(self) -> bool:
-        """Write whole lines while there is room, in pieces that a pipe takes at once; return whether all went out."""
-        data = self._batch or "".join(map(self._line, self._waiting[:BATCH_LINES])).encode("ascii")
+        """Write whole lines, in pieces of at most PIPE_BYTES, while there is room. Return whether all are written."""
+        data = self._batch or "".join(map(self._line, self._pending[:BATCH_LINES])).encode("ascii")
         position = 0
         try:
             while position < len(data) and self._poll.poll(0):
@@ -181,19 +181,19 @@ class LineWriter:
                 position += os.write(self._descriptor, data[position:end])
         finally:
             self._batch = data[position:]
-            self._drop(data.count(b"\n", 0, position))
+            self._remove_written(data.count(b"\n", 0, position))
         return not self._batch
 
-    def _drop(self, written: int) -> None:
+    def _remove_written(self, written: int) -> None:
         if not written:
             return
         self._failing = False
         self._written += written
-        for name, times in Counter(map(_name, self._waiting[:written])).items():
+        for name, times in Counter(map(_event_name, self._pending[:written])).items():
             AUDIT_EVENTS[name,].inc(times)
-        del self._waiting[:written]
+        del self._pending[:written]
 
-    def _report(self, why: str) -> None:
+    def _report(self, reason: str) -> None:
         if not self._reported:
             self._reported = True
-            LOGGER.error("The audit log accepts no lines, so signing and changes are refused: %s", why)
+            logger.error("The audit log accepts no lines, so signing and changes are refused: %s", reason)

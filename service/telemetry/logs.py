@@ -1,4 +1,4 @@
-"""The log: one line an event, on standard error, as JSON or text."""
+"""The log on standard error: one line for each record, as JSON or text."""
 
 import logging
 import sys
@@ -10,26 +10,26 @@ from pythonjsonlogger.json import JsonFormatter
 
 ACCESS_LOGGER = "service.access"
 
-# aiohttp logs what its parser refused with a traceback, and so does asyncio for connections that break.
+# aiohttp logs rejected requests with a traceback, and asyncio does so for broken connections.
 ONE_LINE_LOGGERS = ("aiohttp.server", "asyncio")
-# At debug level they log the requests to AWS and its answers whole, those among them that hold credentials.
+# At debug level, these log complete requests and responses of AWS, with credentials.
 RESERVED_LOGGERS = ("botocore", "aiobotocore")
 
 _RESERVED = {*RESERVED_ATTRS, "message", "asctime"}
 
 
 def configure(*, level: str, form: str) -> None:
-    """Send all logging to standard error, in ``form`` ``json`` or ``text``, from ``level`` upwards."""
+    """Send all logging to standard error, as ``json`` or ``text``, from ``level`` upwards."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_formatter(form))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name in ONE_LINE_LOGGERS:
-        logging.getLogger(name).filters = [_without_traceback]
+        logging.getLogger(name).filters = [_remove_traceback]
     for name in RESERVED_LOGGERS:
         logging.getLogger(name).setLevel(max(logging.INFO, logging.getLogger().level))
-    # It was asked for by a setting of its own, whatever the level of the others.
+    # The access log has its own setting, which does not depend on the level.
     logging.getLogger(ACCESS_LOGGER).setLevel(logging.INFO)
-    # aiohttp tells a malformed method at debug level, and all else that its parser refuses as an error.
+    # aiohttp logs a malformed method at debug level, and other rejected requests as errors.
     logging.getLogger("aiohttp.server").setLevel(logging.DEBUG)
 
 
@@ -52,18 +52,17 @@ class _Rfc3339Formatter(logging.Formatter):
 
 
 class _JsonFormatter(_Rfc3339Formatter, JsonFormatter):
-    """An event is an object on a line, with the fields that the record was given beside the message."""
+    """A record is an object in one line, with its extra fields as members."""
 
 
 class _TextFormatter(_Rfc3339Formatter):
-    """An event is a line, and a traceback its indented lines: neither can be forged by what a message quotes.
+    """A record is a line with its extra fields at the end, and a traceback is indented lines.
 
-    The fields that the record was given follow the message.
+    Quoted text cannot forge either, because control characters are escaped.
     """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        given = record.__dict__.keys() - _RESERVED
-        fields = "".join(f" {name}={value}" for name, value in record.__dict__.items() if name in given)
+        fields = "".join(f" {name}={value}" for name, value in record.__dict__.items() if name not in _RESERVED)
         return _printable(super().formatMessage(record) + fields)
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
@@ -74,12 +73,11 @@ def _printable(text: str) -> str:
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
-def _without_traceback(record: logging.LogRecord) -> bool:
+def _remove_traceback(record: logging.LogRecord) -> bool:
     if record.exc_info and record.exc_info[1] is not None:
-        # The error's own text quotes what was refused, which may be a header with a password; so do asyncio's further
-        # lines, which show the task that has failed.
-        what, *_ = record.getMessage().split("\n", 1)
-        record.msg = f"{what}: {type(record.exc_info[1]).__name__}"
+        # The text of the error quotes the request, which may contain a password; so do asyncio's further lines.
+        first_line, *_ = record.getMessage().split("\n", 1)
+        record.msg = f"{first_line}: {type(record.exc_info[1]).__name__}"
         record.args = None
         record.exc_info = None
         if record.levelno == logging.DEBUG:

@@ -118,13 +118,13 @@ class Reader:
                 os.close(descriptor)
 
 
-MAX_WAIT_SECONDS = line_writer.MAX_WAIT_SECONDS
+MAX_AGE_SECONDS = line_writer.MAX_AGE_SECONDS
 
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch):
     """A slow machine is no reason to refuse a line or to give up; tests of the limits set their own."""
-    monkeypatch.setattr(line_writer, "MAX_WAIT_SECONDS", 60)
+    monkeypatch.setattr(line_writer, "MAX_AGE_SECONDS", 60)
     monkeypatch.setattr(line_writer, "CLOSE_SECONDS", 60)
 
 
@@ -191,7 +191,7 @@ def counted(event):
     ("name", "event", "more"),
     [("signed", SIGNED, {"outcome": "success"}), ("denied", DENIED, {}), ("changed", CHANGED, {"outcome": "success"})],
 )
-def test_an_event_is_a_line_with_all_that_was_told(written, name, event, more):
+def test_an_event_is_a_line_with_all_its_fields(written, name, event, more):
     (line,) = written((name, event))
 
     entry = json.loads(line)
@@ -200,7 +200,7 @@ def test_an_event_is_a_line_with_all_that_was_told(written, name, event, more):
     assert entry == {"event": name, "pid": os.getpid(), **event, **more}
 
 
-def test_each_line_has_an_id_of_its_own_and_a_missing_number_shows_a_lost_line(written):
+def test_event_ids_are_unique_and_consecutive(written):
     lines = [json.loads(line) for _ in range(2) for line in written(*[("signed", SIGNED), ("changed", CHANGED)] * 2)]
 
     logs, numbers = zip(*(line["event_id"].split("-") for line in lines), strict=True)
@@ -208,7 +208,7 @@ def test_each_line_has_an_id_of_its_own_and_a_missing_number_shows_a_lost_line(w
     assert [logs.count(log) for log in dict.fromkeys(logs)] == [4, 4]
 
 
-def test_a_change_names_its_fields_and_the_host_only_if_it_changed(written):
+def test_a_change_lists_its_fields_and_the_host_only_if_it_changed(written):
     lines = written(
         ("changed", {**CHANGED, "fields": ["host"], "host": None}),
         ("changed", {**CHANGED, "fields": ["region"]}),
@@ -238,7 +238,7 @@ def test_the_time_is_utc_to_the_microsecond(written, monkeypatch):
     ]
 
 
-def test_what_does_not_apply_is_left_out(written):
+def test_absent_fields_are_left_out(written):
     denied = {
         "caller": "anonymous",
         "address": "unix",
@@ -276,7 +276,7 @@ def test_no_text_of_another_event_can_forge_a_line(written, name, event):
 
 @settings(max_examples=200, deadline=None)
 @given(key=st.text(st.characters(codec="utf-8"), max_size=250), denied=st.booleans())
-def test_any_key_comes_back_from_one_line(key, denied):
+def test_any_key_is_restored_from_one_line(key, denied):
     line = line_of("denied", {**DENIED, "key": key}) if denied else line_of("signed", {**SIGNED, "key": key})
 
     assert line.isascii()
@@ -285,14 +285,14 @@ def test_any_key_comes_back_from_one_line(key, denied):
     assert json.loads(line)["key"] == key
 
 
-def test_half_a_character_in_a_signed_url_is_written_so_that_any_reader_takes_it():
+def test_a_surrogate_in_a_signed_url_is_escaped():
     line = line_of("signed", {**SIGNED, "caller": "jwt:\ud83d", "key": "\ude00"})
 
     assert json.loads(line)["caller"] == r"jwt:\ud83d"
     assert json.loads(line)["key"] == r"\ude00"
 
 
-def test_a_signed_url_whose_line_would_be_too_long_is_told_in_full_all_the_same():
+def test_a_signed_url_with_a_long_line_keeps_its_key():
     line = line_of("signed", {**SIGNED, "key": "\x01" * 1024})
 
     assert len(line) <= PIPE_BYTES
@@ -303,7 +303,7 @@ WRITER = """
 import asyncio, sys
 from service.telemetry import line_writer
 from service.telemetry.audit import AuditLog
-line_writer.MAX_WAIT_SECONDS = line_writer.CLOSE_SECONDS = 60
+line_writer.MAX_AGE_SECONDS = line_writer.CLOSE_SECONDS = 60
 async def main():
     log = AuditLog(1)
     log.open()
@@ -343,7 +343,7 @@ def test_lines_of_several_processes_stay_whole_and_in_order(tmp_path, reader, ta
         assert own == list(range(2000))
 
 
-async def test_a_full_pipe_refuses_what_cannot_be_told_and_recovers(reader, caplog):
+async def test_a_full_pipe_refuses_events_and_recovers(reader, caplog):
     log = opened(reader.descriptor, limit=500)
     before = counted("signed")
     # Nobody reads until all calls have returned: none of them waits.
@@ -355,7 +355,7 @@ async def test_a_full_pipe_refuses_what_cannot_be_told_and_recovers(reader, capl
     with pytest.raises(AuditUnavailable):
         log.denied(**DENIED)
     reader.start()
-    await until(lambda: not log._writer._waiting and not log._writer._reported)
+    await until(lambda: not log._writer._pending and not log._writer._reported)
     log.check()
     log.signed(**SIGNED)
     await log.close()
@@ -364,8 +364,8 @@ async def test_a_full_pipe_refuses_what_cannot_be_told_and_recovers(reader, capl
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
 
 
-async def test_a_line_that_waits_for_a_second_stops_signing_until_it_is_written(reader, monkeypatch):
-    monkeypatch.setattr(line_writer, "MAX_WAIT_SECONDS", 0.1)
+async def test_a_line_pending_for_a_second_stops_signing_until_it_is_written(reader, monkeypatch):
+    monkeypatch.setattr(line_writer, "MAX_AGE_SECONDS", 0.1)
     log = opened(reader.descriptor)
     accepted = 0
 
@@ -389,16 +389,16 @@ async def test_a_line_that_waits_for_a_second_stops_signing_until_it_is_written(
     await until(lambda: not is_refused())
     await log.close()
 
-    assert accepted < line_writer.MAX_LINES
+    assert accepted < line_writer.MAX_PENDING
     assert {entry["event"] for entry in reader.lines()} == {"signed"}
 
 
-async def test_no_line_waits_longer_than_a_second_while_others_are_accepted(reader, monkeypatch):
+async def test_no_event_is_accepted_while_a_line_is_older_than_a_second(reader, monkeypatch):
     clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
     monkeypatch.setattr(line_writer, "time", clock)
-    monkeypatch.setattr(line_writer, "MAX_WAIT_SECONDS", MAX_WAIT_SECONDS)
+    monkeypatch.setattr(line_writer, "MAX_AGE_SECONDS", MAX_AGE_SECONDS)
     # The test says when the log looks at its lines.
-    monkeypatch.setattr(line_writer, "GATHER_SECONDS", 3600)
+    monkeypatch.setattr(line_writer, "BATCH_SECONDS", 3600)
     log = opened(reader.descriptor)
     os.set_blocking(reader.descriptor, False)
     with suppress(BlockingIOError):
@@ -413,11 +413,11 @@ async def test_no_line_waits_longer_than_a_second_while_others_are_accepted(read
 
     with pytest.raises(AuditUnavailable):
         log.signed(**SIGNED)
-    assert len(log._writer._waiting) == 2
-    log._writer._cancel()
+    assert len(log._writer._pending) == 2
+    log._writer._cancel_timer()
 
 
-async def test_a_first_denial_is_a_line_at_once_and_its_repeats_are_one_line(reader, monkeypatch):
+async def test_a_first_denial_is_written_at_once_and_its_repeats_are_one_line(reader, monkeypatch):
     monkeypatch.setattr(denials, "WINDOW_SECONDS", 0.2)
     log = opened(reader.descriptor)
     for number in range(100):
@@ -438,7 +438,7 @@ async def test_a_first_denial_is_a_line_at_once_and_its_repeats_are_one_line(rea
     assert last["repeats"] == 1
 
 
-async def test_a_full_log_delays_the_line_of_repeats(reader, monkeypatch):
+async def test_a_full_log_delays_the_summary_of_repeats(reader, monkeypatch):
     monkeypatch.setattr(denials, "WINDOW_SECONDS", 0.05)
     monkeypatch.setattr(audit, "RETRY_SECONDS", 0.05)
     log = opened(reader.descriptor, limit=500)
@@ -447,7 +447,7 @@ async def test_a_full_log_delays_the_line_of_repeats(reader, monkeypatch):
     accepted = fill(log.signed, SIGNED)
     await asyncio.sleep(0.2)
     reader.start()
-    await until(lambda: not log._writer._waiting)
+    await until(lambda: not log._writer._pending)
     await log.close()
 
     entries = reader.lines()
@@ -455,7 +455,7 @@ async def test_a_full_log_delays_the_line_of_repeats(reader, monkeypatch):
     assert entries[-1]["repeats"] == 2
 
 
-async def test_a_change_that_was_made_is_told_even_by_a_full_log(reader):
+async def test_a_completed_change_is_recorded_even_by_a_full_log(reader):
     log = opened(reader.descriptor, limit=10)
     fill(log.signed, SIGNED)
     log.changed(**CHANGED)
@@ -464,14 +464,14 @@ async def test_a_change_that_was_made_is_told_even_by_a_full_log(reader):
     assert [entry["event"] for entry in reader.lines()] == ["signed"] * 10 + ["changed"]
 
 
-async def test_denials_leave_room_for_what_is_signed(reader):
+async def test_denials_leave_room_for_signed_urls(reader):
     log = opened(reader.descriptor, limit=10)
     denied = fill(log.denied, DENIED)
 
     assert (denied, fill(log.signed, SIGNED)) == (5, 5)
 
 
-async def test_a_slow_reader_gets_everything_while_the_loop_goes_on(reader):
+async def test_a_slow_reader_gets_all_lines_and_does_not_block_the_loop(reader):
     log = opened(reader.descriptor)
     # Far more than a pipe holds, and nobody reads: the loop would stand still if a write waited.
     for _ in range(100):
@@ -485,7 +485,7 @@ async def test_a_slow_reader_gets_everything_while_the_loop_goes_on(reader):
     assert len(reader.lines()) == 2000
 
 
-async def test_a_reader_that_is_gone_ends_signing_with_one_line_in_the_log(reader, caplog, monkeypatch):
+async def test_a_closed_pipe_ends_signing_with_one_log_line(reader, caplog, monkeypatch):
     monkeypatch.setattr(line_writer, "RETRY_SECONDS", 0.01)
     log = opened(reader.descriptor)
     os.close(reader.end)
@@ -510,7 +510,7 @@ async def test_a_reader_that_is_gone_ends_signing_with_one_line_in_the_log(reade
     ]
 
 
-async def test_what_could_not_be_written_is_written_once_it_can(reader, caplog, monkeypatch):
+async def test_lines_that_failed_are_written_after_recovery(reader, caplog, monkeypatch):
     monkeypatch.setattr(line_writer, "RETRY_SECONDS", 0.01)
     full = os.open("/dev/full", os.O_WRONLY)
     log = opened(full)
@@ -527,7 +527,7 @@ async def test_what_could_not_be_written_is_written_once_it_can(reader, caplog, 
     assert caplog.records[-1].getMessage() == "The audit log is written again"
 
 
-async def test_a_write_that_takes_a_part_is_continued(reader, monkeypatch):
+async def test_a_partial_write_is_continued(reader, monkeypatch):
     write = os.write
     monkeypatch.setattr(line_writer.os, "write", lambda descriptor, data: write(descriptor, data[:100]))
     log = opened(reader.descriptor)
@@ -538,7 +538,7 @@ async def test_a_write_that_takes_a_part_is_continued(reader, monkeypatch):
     assert len(reader.lines()) == 10
 
 
-async def test_a_line_of_which_a_part_is_out_goes_on_where_it_stopped(reader, monkeypatch):
+async def test_a_partially_written_line_is_continued_after_an_error(reader, monkeypatch):
     write, pieces = os.write, []
 
     def write_a_part_and_then_none(descriptor, data):
@@ -556,7 +556,7 @@ async def test_a_line_of_which_a_part_is_out_goes_on_where_it_stopped(reader, mo
     assert [line["key"] for line in reader.lines()] == ["key-0", "key-1", "key-2"]
 
 
-async def test_a_pipe_that_somebody_has_made_non_blocking_is_waited_for(reader):
+async def test_a_non_blocking_pipe_loses_no_lines(reader):
     os.set_blocking(reader.descriptor, False)
     log = opened(reader.descriptor)
     for _ in range(1000):
@@ -568,7 +568,7 @@ async def test_a_pipe_that_somebody_has_made_non_blocking_is_waited_for(reader):
     assert len(reader.lines()) == 1000
 
 
-async def test_the_end_is_not_kept_waiting_by_a_reader_that_does_not_read(reader, caplog, monkeypatch):
+async def test_closing_does_not_wait_for_a_reader_that_does_not_read(reader, caplog, monkeypatch):
     monkeypatch.setattr(line_writer, "CLOSE_SECONDS", 0.1)
     log = opened(reader.descriptor)
     for _ in range(1000):
@@ -581,7 +581,7 @@ async def test_the_end_is_not_kept_waiting_by_a_reader_that_does_not_read(reader
     assert re.search(r"[1-9]\d* could not be written", record.getMessage())
 
 
-async def test_nothing_is_taken_after_the_end(reader):
+async def test_no_event_is_accepted_after_closing(reader):
     log = opened(reader.descriptor)
     await log.close()
 
@@ -589,18 +589,18 @@ async def test_nothing_is_taken_after_the_end(reader):
         log.signed(**SIGNED)
 
 
-async def test_lines_go_out_without_waiting_for_more(reader):
+async def test_lines_are_written_without_further_events(reader):
     log = opened(reader.descriptor)
     for number in range(3):
         log.signed(**SIGNED)
         log.denied(**{**DENIED, "account": str(number)})
-        await until(lambda: not log._writer._waiting)
+        await until(lambda: not log._writer._pending)
     await log.close()
 
     assert [entry["event"] for entry in reader.lines()] == ["signed", "denied"] * 3
 
 
-async def test_events_are_counted_by_what_was_written(reader):
+async def test_written_events_are_counted(reader):
     before = [counted(event) for event in ("signed", "denied", "changed")]
     log = opened(reader.descriptor)
     log.signed(**SIGNED)
@@ -613,7 +613,7 @@ async def test_events_are_counted_by_what_was_written(reader):
     assert [more - was for more, was in zip(after, before, strict=True)] == [1, 2, 1]
 
 
-def test_the_documented_examples_are_what_is_written(written, monkeypatch):
+def test_the_documented_examples_match_the_written_lines(written, monkeypatch):
     monkeypatch.setattr(audit.time, "time_ns", lambda: 1369353600_123456_000)
     monkeypatch.setattr(events.secrets, "token_hex", lambda _: "c1a7e05b93d24f68")
     monkeypatch.setattr(events.os, "getpid", lambda: 7)
@@ -644,14 +644,14 @@ async def lock(descriptor):
     return process
 
 
-async def test_two_processes_never_look_for_room_in_a_pipe_at_the_same_time(reader):
+async def test_only_one_process_at_a_time_writes_to_a_pipe(reader):
     other = await lock(reader.descriptor)
     log = opened(reader.descriptor)
     log.signed(**SIGNED)
     await asyncio.sleep(0.05)
-    waiting = len(log._writer._waiting)
+    waiting = len(log._writer._pending)
     await other.communicate(b"")
-    await until(lambda: not log._writer._waiting)
+    await until(lambda: not log._writer._pending)
     next_one = await lock(reader.descriptor)
     await next_one.communicate(b"")
     await log.close()
@@ -660,7 +660,7 @@ async def test_two_processes_never_look_for_room_in_a_pipe_at_the_same_time(read
     assert len(reader.lines()) == 1
 
 
-async def test_a_system_without_locks_on_pipes_is_written_to_all_the_same(reader, monkeypatch):
+async def test_lines_are_written_on_systems_without_locks_on_pipes(reader, monkeypatch):
     def lockf(*_):
         raise OSError(errno.EINVAL, "Invalid argument")
 
@@ -672,7 +672,7 @@ async def test_a_system_without_locks_on_pipes_is_written_to_all_the_same(reader
     assert len(reader.lines()) == 1
 
 
-async def test_a_pipe_without_room_is_not_written_to(reader, monkeypatch):
+async def test_a_full_pipe_is_not_written_to(reader, monkeypatch):
     monkeypatch.setattr(line_writer, "CLOSE_SECONDS", 0.05)
     os.set_blocking(reader.descriptor, False)
     with suppress(BlockingIOError):
@@ -686,10 +686,10 @@ async def test_a_pipe_without_room_is_not_written_to(reader, monkeypatch):
     await log.close()
 
     assert writes == []
-    assert len(log._writer._waiting) == 1
+    assert len(log._writer._pending) == 1
 
 
-async def test_lines_are_written_while_the_loop_never_rests(reader):
+async def test_lines_are_written_while_the_loop_is_busy(reader):
     log = opened(reader.descriptor, limit=10_000_000)
     reader.start()
     before, signed = counted("signed"), 0
@@ -704,7 +704,7 @@ async def test_lines_are_written_while_the_loop_never_rests(reader):
     assert len(reader.lines()) == signed
 
 
-async def test_an_event_that_no_line_can_be_made_of_stops_signing(reader, monkeypatch, caplog):
+async def test_an_event_that_cannot_be_formatted_stops_signing(reader, monkeypatch, caplog):
     monkeypatch.setattr(line_writer, "RETRY_SECONDS", 0.05)
     log = opened(reader.descriptor)
 

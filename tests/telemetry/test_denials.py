@@ -26,7 +26,7 @@ def test_the_first_denial_is_no_repeat_and_later_ones_are(repeats):
     assert [count(repeats, identity) for identity in "xxyxy"] == [False, True, False, True, True]
 
 
-def test_a_summary_has_the_number_and_only_what_all_repeats_share(repeats):
+def test_a_summary_has_the_count_and_the_common_fields(repeats):
     count(repeats, key="first")
     for number in range(10):
         count(repeats, key=f"k{number % 7}", request_id=str(number), now=number / 10 + 1)
@@ -43,7 +43,7 @@ def test_a_summary_has_the_number_and_only_what_all_repeats_share(repeats):
     ]
 
 
-def test_a_summary_lists_resources_where_there_are_no_keys(repeats):
+def test_a_summary_without_keys_lists_resources(repeats):
     for number in range(3):
         repeats.is_repeat("x", {"resource": f"AwsAccount/{number}"}, time="T", now=0)
 
@@ -52,7 +52,7 @@ def test_a_summary_lists_resources_where_there_are_no_keys(repeats):
     assert "keys" not in summary
 
 
-def test_a_window_with_repeats_is_followed_by_another_and_a_quiet_one_ends(repeats):
+def test_a_window_with_repeats_is_followed_by_another_and_one_without_ends(repeats):
     count(repeats)
     count(repeats, now=1)
     summaries = list(repeats.summaries(WINDOW_SECONDS))
@@ -67,7 +67,7 @@ def test_a_window_with_repeats_is_followed_by_another_and_a_quiet_one_ends(repea
     assert not count(repeats, now=3 * WINDOW_SECONDS)
 
 
-def test_before_its_end_a_window_has_no_summary(repeats):
+def test_a_window_has_no_summary_before_its_end(repeats):
     count(repeats, now=5)
     count(repeats, now=5)
 
@@ -75,7 +75,7 @@ def test_before_its_end_a_window_has_no_summary(repeats):
     assert list(repeats.summaries(5 + WINDOW_SECONDS - 0.1)) == []
 
 
-def test_who_tries_one_account_after_another_takes_no_more_memory_and_hides_nothing(repeats, monkeypatch):
+def test_many_identities_take_bounded_memory_and_lose_no_counts(repeats, monkeypatch):
     monkeypatch.setattr(denials, "MAX_WINDOWS", 100)
     total = 0
     for number in range(1000):
@@ -90,7 +90,7 @@ def test_who_tries_one_account_after_another_takes_no_more_memory_and_hides_noth
 
 
 @given(st.lists(st.text(max_size=1024), min_size=1, max_size=20))
-def test_a_summary_of_any_keys_is_one_line_that_a_pipe_takes_at_once(keys):
+def test_a_summary_of_any_keys_fits_into_one_atomic_write(keys):
     repeats = RepeatedDenials()
     for key in ["", *keys]:
         count(repeats, key=key)

@@ -12,7 +12,7 @@ EVENT = {"event": "denied", "caller": "Client/x", "bucket": "b", "key": "k", "ex
 
 @settings(max_examples=200, deadline=None)
 @given(text=st.text(st.characters(codec="utf-8"), max_size=300), field=st.sampled_from(["caller", "key", "bucket"]))
-def test_any_text_comes_back_from_one_line(text, field):
+def test_any_text_is_restored_from_one_line(text, field):
     line = truncate({**EVENT, field: text})
 
     assert line[:-1].isascii()
@@ -23,7 +23,7 @@ def test_any_text_comes_back_from_one_line(text, field):
 
 @settings(max_examples=200, deadline=None)
 @given(text=st.text(st.characters(categories=["Cs"]) | st.sampled_from("a\\é😀"), min_size=1, max_size=300))
-def test_half_a_character_is_written_so_that_any_reader_takes_it(text):
+def test_surrogates_are_escaped(text):
     line = truncate({**EVENT, "key": text})
 
     assert json.loads(line)["key"] == text.encode(errors="backslashreplace").decode()
@@ -31,7 +31,7 @@ def test_half_a_character_is_written_so_that_any_reader_takes_it(text):
 
 @settings(max_examples=100, deadline=None)
 @given(key=st.text(st.sampled_from("\x01\x7fé€😀a"), min_size=600, max_size=1024), others=st.integers(0, 2000))
-def test_any_key_that_s3_can_hold_is_told_in_full(key, others):
+def test_a_key_of_valid_length_is_never_cut(key, others):
     key = key.encode()[:KEY_BYTES].decode(errors="ignore")
     line = truncate({**EVENT, "key": key, "caller": "\x01" * others, "bucket": "b" * others})
 
@@ -42,7 +42,7 @@ def test_any_key_that_s3_can_hold_is_told_in_full(key, others):
 
 
 @pytest.mark.parametrize("text", ["k" * 5000, "\x01" * 1500, "😀\ud800" * 1000, "k" * 1_000_000])
-def test_a_text_that_is_too_long_is_cut_and_named(text):
+def test_a_text_that_is_too_long_is_cut_and_listed(text):
     line = truncate({**EVENT, "caller": text, "bucket": text, "key": text})
 
     entry = json.loads(line)
@@ -54,7 +54,7 @@ def test_a_text_that_is_too_long_is_cut_and_named(text):
     assert entry["expiration"] == 60
 
 
-def test_the_longest_line_that_goes_out_in_one_piece_is_left_as_it_is():
+def test_a_line_of_exactly_the_limit_is_unchanged():
     room = PIPE_BYTES - len(truncate({**EVENT, "caller": ""}))
     whole, longer = ({**EVENT, "caller": "x" * length} for length in (room, room + 1))
 
@@ -63,7 +63,7 @@ def test_the_longest_line_that_goes_out_in_one_piece_is_left_as_it_is():
     assert json.loads(truncate(longer))["key_base64"] == "aw=="
 
 
-def test_a_key_is_told_in_full_even_where_it_is_the_longest_text():
+def test_a_key_is_not_cut_even_if_it_is_the_longest_text():
     line = truncate(
         {**EVENT, "key": "\x01" * KEY_BYTES, "caller": "c" * 1200, "bucket": "b" * 1200, "host": "h" * 1200}
     )
@@ -78,7 +78,7 @@ def test_a_key_is_told_in_full_even_where_it_is_the_longest_text():
     "names", [["n" * 5000], [f"name-{n}" for n in range(3000)], ["\x01" * 1500, "\ud800" * 900] * 9]
 )
 @pytest.mark.timeout(10)
-def test_a_list_that_is_too_long_is_cut_and_named(names):
+def test_a_list_that_is_too_long_is_cut_and_listed(names):
     line = truncate({**EVENT, "fields": names})
 
     entry = json.loads(line)

@@ -67,7 +67,7 @@ def test_a_time_is_utc_in_every_time_zone(written, form, monkeypatch):
     assert "2013-05-24T00:00:00.123Z" in lines()[0]
 
 
-def test_the_fields_of_a_record_are_members_in_json_and_follow_a_text(written):
+def test_extra_fields_are_members_in_json_and_follow_the_text(written):
     told = {}
     for form in ("json", "text"):
         lines = written(form)
@@ -80,7 +80,7 @@ def test_the_fields_of_a_record_are_members_in_json_and_follow_a_text(written):
 
 
 @pytest.mark.parametrize("form", ["json", "text"])
-def test_the_access_log_is_written_whatever_the_level(written, form):
+def test_the_access_log_does_not_depend_on_the_level(written, form):
     lines = written(form, level="error")
     logging.getLogger(logs.ACCESS_LOGGER).info("GET /live 200")
 
@@ -99,7 +99,7 @@ def test_control_characters_cannot_forge_a_line(written, form):
 
 
 @pytest.mark.parametrize("form", ["json", "text"])
-def test_what_is_less_severe_is_not_logged(written, form):
+def test_records_below_the_level_are_not_logged(written, form):
     lines = written(form, level="warning")
     logging.getLogger("x").info("quiet")
     logging.getLogger("x").error("loud")
@@ -109,7 +109,7 @@ def test_what_is_less_severe_is_not_logged(written, form):
 
 @pytest.mark.parametrize("form", ["json", "text"])
 @pytest.mark.parametrize("name", logs.ONE_LINE_LOGGERS)
-def test_a_library_that_logs_tracebacks_is_brought_to_one_line(written, form, name):
+def test_tracebacks_of_libraries_become_one_line(written, form, name):
     lines = written(form)
     logging.getLogger(name).error("Error handling request from %s", "127.0.0.1", exc_info=ValueError("bad\nrequest"))
 
@@ -119,14 +119,14 @@ def test_a_library_that_logs_tracebacks_is_brought_to_one_line(written, form, na
 
 
 @pytest.mark.parametrize("name", logs.ONE_LINE_LOGGERS)
-def test_a_library_that_logs_without_an_error_is_left_alone(written, name):
+def test_records_of_libraries_without_an_error_are_unchanged(written, name):
     lines = written("text")
     logging.getLogger(name).error("100%% of %s", "it")
 
     assert lines()[0].endswith(": 100% of it")
 
 
-def test_an_error_of_the_service_brings_its_traceback(written):
+def test_an_error_of_the_service_is_logged_with_its_traceback(written):
     lines = written("json")
     logging.getLogger("service.x").error("Request %s failed", "id", exc_info=ValueError("inside"))
 
@@ -136,7 +136,7 @@ def test_an_error_of_the_service_brings_its_traceback(written):
 
 
 @pytest.mark.parametrize("form", ["json", "text"])
-def test_a_traceback_shows_the_value_of_no_variable(written, form):
+def test_a_traceback_contains_no_values_of_variables(written, form):
     lines = written(form)
     try:
         fails(SECRET, password=SECRET)
@@ -158,7 +158,7 @@ def fails(secret, **given):
 
 
 @pytest.mark.parametrize("form", ["json", "text"])
-def test_a_task_that_nobody_asked_is_told_without_the_text_of_its_error(written, form):
+def test_a_failed_task_is_logged_without_the_text_of_its_error(written, form):
     async def fail():
         raise ValueError(SECRET)
 
@@ -176,7 +176,7 @@ def test_a_task_that_nobody_asked_is_told_without_the_text_of_its_error(written,
 
 
 @pytest.mark.parametrize("name", ["botocore.parsers", "aiobotocore.endpoint"])
-def test_what_is_exchanged_with_aws_is_not_logged_at_any_level(written, name):
+def test_requests_to_aws_are_not_logged_at_any_level(written, name):
     lines = written("text", level="debug")
     logging.getLogger(name).debug("Response body:\n%r", f"<SecretAccessKey>{SECRET}</SecretAccessKey>")
     logging.getLogger(name).info("Found credentials")
@@ -186,7 +186,7 @@ def test_what_is_exchanged_with_aws_is_not_logged_at_any_level(written, name):
 
 
 @pytest.mark.parametrize("name", logs.RESERVED_LOGGERS)
-def test_a_reserved_library_is_no_louder_than_what_is_wanted(written, name):
+def test_a_reserved_logger_respects_the_level(written, name):
     lines = written("text", level="warning")
     logging.getLogger(name).info("quiet")
     logging.getLogger(name).warning("loud")
@@ -203,7 +203,7 @@ def test_configuring_twice_does_not_log_twice(written):
     assert len(lines()) == 2
 
 
-def test_an_errors_text_cannot_forge_a_line(written):
+def test_the_text_of_an_error_cannot_forge_a_line(written):
     lines = written("text")
     logging.getLogger("service.x").error("Request %s failed", "id", exc_info=ValueError(HOSTILE))
 
