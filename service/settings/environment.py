@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from marshmallow import ValidationError
-
 from service.settings.consistency import contradictions
 from service.settings.settings import FILE_SUFFIX, PREFIX, Declaration, Settings, declarations
 
@@ -29,9 +27,9 @@ def load(environ: Mapping[str, str]) -> Settings:
     for variable, (name, declaration) in declarations().items():
         try:
             text = _read_text(environ, variable, declaration)
-            values[name] = declaration.parser.deserialize(text, name)
-        except ValidationError as error:
-            problems += [f"{variable} {message}" for message in _flatten(error.messages)]
+            values[name] = declaration.parser(text)
+        except* ValueError as group:
+            problems += [f"{variable} {error}" for error in group.exceptions]
     if problems:
         raise SettingsError(problems)
     settings = Settings(**values)
@@ -70,16 +68,16 @@ def _read_text(environ: Mapping[str, str], variable: str, declaration: Declarati
     if not path:
         return text or declaration.default
     if text:
-        raise ValidationError(f"and {file_variable} are both set; keep one")
+        raise ValueError(f"and {file_variable} are both set; keep one")
     try:
         content = Path(path).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         # The message has no path: an operator may have set this variable to the secret itself.
-        raise ValidationError(f"cannot be read from the file that {file_variable} names: {reason}") from None
+        raise ValueError(f"cannot be read from the file that {file_variable} names: {reason}") from None
     if not content:
         # The default, such as accounts in memory, would hide the mistake.
-        raise ValidationError(f"cannot be read from the file that {file_variable} names: it is empty")
+        raise ValueError(f"cannot be read from the file that {file_variable} names: it is empty")
     return content
 
 
@@ -87,9 +85,3 @@ def _get(environ: Mapping[str, str], variable: str) -> str:
     """Return the value, or "" for a blank one: templates write blanks for values that they do not have."""
     text = environ.get(variable, "")
     return "" if text.isspace() else text
-
-
-def _flatten(messages: Any) -> list[str]:
-    if isinstance(messages, dict):
-        return [text for nested in messages.values() for text in _flatten(nested)]
-    return [str(message) for message in messages]

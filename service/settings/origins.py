@@ -27,16 +27,17 @@ _NOT_ONE_ORIGIN = "must name one site: there are no wildcards, and null is sent 
 _LABEL = re.compile(r"[a-z0-9_-]{1,63}")
 
 
-def check_origin(text: str) -> None:
-    """Raise ValueError for a text that no browser sends as an origin, with the right spelling if there is one.
+def parse_origin(text: str) -> str:
+    """Return the text if browsers send it as an origin, else raise ValueError with the right spelling if there is one.
 
     ``null`` and ``*`` are refused because they would match pages of any site.
     """
     if text in {"*", "null"}:
         raise ValueError(_NOT_ONE_ORIGIN)
-    origin = _serialize(text)
-    if text != origin:
-        raise ValueError(f"is not what browsers send: write {origin}")
+    sent = _serialize(text)
+    if text != sent:
+        raise ValueError(f"is not what browsers send: write {sent}")
+    return text
 
 
 def ascii_name(name: str) -> str | None:

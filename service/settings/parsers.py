@@ -1,4 +1,4 @@
-"""Marshmallow fields and validators for the text of environment variables, with messages for operators.
+"""Parsers of the text of environment variables: each returns the value, or raises ValueError.
 
 A message completes a sentence that begins with the variable's name. It quotes only hosts, addresses and origins,
 without user info.
@@ -7,12 +7,9 @@ without user info.
 import re
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Any
 
-from marshmallow import ValidationError, fields, validate
-
-from service.endpoints import ends_in_number, parse_host
-from service.settings.origins import ascii_name, check_origin
+from service.endpoints import MAX_PORT, ends_in_number, parse_host
+from service.settings.origins import ascii_name
 
 MIN_ROOT_SECRET = 16
 AWS = "aws"
@@ -23,102 +20,99 @@ _MAX_QUOTED = 100
 _IPV4_MAPPED = IPv6Network("::ffff:0:0/96")
 
 
-class WholeNumber(fields.Integer):
-    default_error_messages = {"invalid": "must be a whole number"}
+def number(at_least: int, at_most: int) -> Callable[[str], int]:
+    """Return a parser of whole numbers in a range."""
 
-    def _deserialize(self, value: str, attr: str | None, data: Any, **kwargs: Any) -> int:
+    def parse(text: str) -> int:
         # int() also accepts '8_080', ' 8080' and digits of other scripts.
-        if not re.fullmatch("[0-9]{1,12}", value):
-            raise self.make_error("invalid")
-        return super()._deserialize(value, attr, data, **kwargs) or 0
+        if not re.fullmatch("[0-9]{1,12}", text):
+            raise ValueError("must be a whole number")
+        if not at_least <= int(text) <= at_most:
+            raise ValueError(f"must be from {at_least} to {at_most}")
+        return int(text)
+
+    return parse
 
 
-class Port(WholeNumber):
-    def _deserialize(self, value: str, attr: str | None, data: Any, **kwargs: Any) -> int:
-        if value.startswith("tcp://"):
-            raise ValidationError(
-                "looks like a Kubernetes service link; rename the Service or set enableServiceLinks: false on the pod"
-            )
-        number = super()._deserialize(value, attr, data, **kwargs)
-        return validate.Range(0, 65535, error="must be from 0 to 65535")(number)
+def port(text: str) -> int:
+    if text.startswith("tcp://"):
+        raise ValueError(
+            "looks like a Kubernetes service link; rename the Service or set enableServiceLinks: false on the pod"
+        )
+    return number(0, MAX_PORT)(text)
 
 
-class OptionalPort(Port):
-    def _deserialize(self, value: str, attr: str | None, data: Any, **kwargs: Any) -> int | None:  # type: ignore[override]
-        return super()._deserialize(value, attr, data, **kwargs) if value else None
+def optional_port(text: str) -> int | None:
+    return port(text) if text else None
 
 
-class Octal(fields.String):
-    def _deserialize(self, value: str, attr: str | None, data: Any, **kwargs: Any) -> int:  # type: ignore[override]
-        del attr, data, kwargs
-        mode = int(value, 8) if re.fullmatch("[0-7]{1,4}", value) else -1
-        return validate.Range(0, 0o777, error="must be an octal file mode such as 0660")(mode)
+def file_mode(text: str) -> int:
+    if not re.fullmatch("0?[0-7]{1,3}", text):
+        raise ValueError("must be an octal file mode such as 0660")
+    return int(text, 8)
 
 
-class Flag(fields.Boolean):
-    truthy = {"true"}
-    falsy = {"false"}
-    default_error_messages = {"invalid": "must be true or false"}
-
-    def _deserialize(self, value: str, attr: str | None, data: Any, **kwargs: Any) -> bool:
-        return super()._deserialize(value.lower(), attr, data, **kwargs)
+def flag(text: str) -> bool:
+    if text.lower() not in {"true", "false"}:
+        raise ValueError("must be true or false")
+    return text.lower() == "true"
 
 
-class WordList(fields.List[str]):
-    def _deserialize(self, value: str, attr: str | None, data: Any, **kwargs: Any) -> tuple[str, ...]:  # type: ignore[override]
-        words = [word.strip() for word in value.split(",") if word.strip()]
-        return tuple(word for word in super()._deserialize(words, attr, data, **kwargs) if word)
+def choice(*words: str) -> Callable[[str], str]:
+    """Return a parser that accepts one of the words in any case."""
+
+    def parse(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError(f"must be one of: {', '.join(filter(None, words))}")
+        return text.lower()
+
+    return parse
 
 
-class Entry(fields.String):
-    """An entry of a list; ``canonicalize`` returns its canonical form, or raises ValueError with the rule."""
+def entries(parse_entry: Callable[[str], str]) -> Callable[[str], tuple[str, ...]]:
+    """Return a parser of lists that are separated by commas. It raises all errors of entries together."""
 
-    def __init__(self, canonicalize: Callable[[str], str]) -> None:
-        super().__init__()
-        self._canonicalize = canonicalize
+    def parse(text: str) -> tuple[str, ...]:
+        parsed, errors = [], []
+        for entry in filter(None, map(str.strip, text.split(","))):
+            try:
+                if any(map(str.isspace, entry)):
+                    raise ValueError("must have no space in it: separate entries by commas")  # noqa: TRY301
+                parsed.append(parse_entry(entry))
+            except ValueError as error:
+                errors.append(ValueError(f"has {_quote(entry)}, which {error}"))
+        if errors:
+            raise ExceptionGroup("invalid entries", errors)
+        return tuple(parsed)
 
-    def _deserialize(self, value: str, attr: str | None, data: Any, **kwargs: Any) -> str:
-        del attr, data, kwargs
-        try:
-            if any(map(str.isspace, value)):
-                raise ValueError("must have no space in it: separate entries by commas")  # noqa: TRY301 - one message
-            return self._canonicalize(value)
-        except ValueError as rule:
-            raise ValidationError(f"has {_quote(value)}, which {rule}") from None
-
-
-def number(at_least: int, at_most: int) -> fields.Field[int]:
-    rule = validate.Range(at_least, at_most, error=f"must be from {at_least} to {at_most}")
-    return WholeNumber(validate=rule)
+    return parse
 
 
-class LowerCase(fields.String):
-    def _deserialize(self, value: str, attr: str | None, data: Any, **kwargs: Any) -> str:
-        return super()._deserialize(value.lower(), attr, data, **kwargs) or ""
+def root_client_id(text: str) -> str:
+    if not re.fullmatch("[A-Za-z0-9._-]{0,64}", text):
+        raise ValueError("must be 1 to 64 of A-Z a-z 0-9 . _ -")
+    return text
 
 
-def choice(*words: str) -> fields.Field[str]:
-    return LowerCase(validate=validate.OneOf(words, error=f"must be one of: {', '.join(filter(None, words))}"))
+def root_secret(text: str) -> str:
+    if 0 < len(text) < MIN_ROOT_SECRET:
+        raise ValueError(f"must be at least {MIN_ROOT_SECRET} characters; openssl rand -base64 32 makes one")
+    if not text.isprintable() or text != text.strip():
+        raise ValueError("must have no invisible character, and no space at an end: it was pasted with one")
+    return text
 
 
-def root_secret(secret: str) -> None:
-    if 0 < len(secret) < MIN_ROOT_SECRET:
-        raise ValidationError(f"must be at least {MIN_ROOT_SECRET} characters; openssl rand -base64 32 makes one")
-    if not secret.isprintable() or secret != secret.strip():
-        raise ValidationError("must have no invisible character, and no space at an end: it was pasted with one")
-
-
-def listening_host(host: str) -> None:
-    if is_ip_address(host):
-        mapped = _embedded_ipv4(host)
-        if mapped:
+def listening_host(text: str) -> str:
+    if is_ip_address(text):
+        if mapped := _embedded_ipv4(text):
             # Our IPv6 sockets have IPV6_V6ONLY, and cannot bind such an address.
-            raise ValidationError(f"must be an IPv4 address if it stands for one: write {mapped}")
+            raise ValueError(f"must be an IPv4 address if it stands for one: write {mapped}")
     # The system's resolver would read 127.1 or 0x7f000001 as an address.
-    elif not _HOST_NAME.fullmatch(host) or ends_in_number(host):
-        raise ValidationError(
+    elif not _HOST_NAME.fullmatch(text) or ends_in_number(text):
+        raise ValueError(
             "must be a host name, or an IP address such as 127.0.0.1 or ::1, without scheme, brackets and port"
         )
+    return text
 
 
 def is_ip_address(text: str) -> bool:
@@ -167,12 +161,6 @@ def _check_common_mistakes(text: str, rest: str) -> None:
         raise ValueError(
             f"must be in brackets as an IPv6 address: write {_embedded_ipv4(rest) or f'[{ip_address(rest)}]'}"
         )
-
-
-def origin(text: str) -> str:
-    """Return an origin if it is spelt as browsers send it."""
-    check_origin(text)
-    return text
 
 
 def proxy(text: str) -> str:

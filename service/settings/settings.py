@@ -2,27 +2,13 @@
 
 import dataclasses
 import ipaddress
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from marshmallow import fields, validate
-
-from service.settings.parsers import (
-    Entry,
-    Flag,
-    Octal,
-    OptionalPort,
-    Port,
-    WordList,
-    allowed_host,
-    choice,
-    listening_host,
-    number,
-    origin,
-    proxy,
-    root_secret,
-)
-from service.settings.store_url import check_store_url
+from service.settings import parsers
+from service.settings.origins import parse_origin
+from service.settings.store_url import parse_store_url
 
 PREFIX = "SIGNER_"
 FILE_SUFFIX = "_FILE"
@@ -33,12 +19,12 @@ class Declaration:
     """Default and parser of a setting; both ``default`` and the input of ``parser`` are text as in the environment."""
 
     default: str
-    parser: fields.Field[Any]
+    parser: Callable[[str], Any]
     meaning: str
     secret: bool
 
 
-def setting(default: str, parser: fields.Field[Any], meaning: str, *, secret: bool = False) -> Any:
+def setting(default: str, parser: Callable[[str], Any], meaning: str, *, secret: bool = False) -> Any:
     return field(metadata={"declaration": Declaration(default, parser, meaning, secret)}, repr=not secret)
 
 
@@ -48,155 +34,155 @@ class Settings:
 
     host: str = setting(
         "127.0.0.1",
-        fields.String(validate=listening_host),
+        parsers.listening_host,
         "Address to listen on. An address other than loopback requires authentication, or `SIGNER_AUTH=none`.",
     )
-    port: int = setting("8080", Port(), "TCP port to listen on; 0 takes a free port, which the log shows.")
-    socket: str = setting("", fields.String(), "Path of a unix socket to listen on instead of TCP.")
-    socket_mode: int = setting("0660", Octal(), "File mode of that socket.")
-    tls_cert: str = setting("", fields.String(), "PEM file of a certificate and its chain, for TLS on `SIGNER_PORT`.")
+    port: int = setting("8080", parsers.port, "TCP port to listen on; 0 takes a free port, which the log shows.")
+    socket: str = setting("", str, "Path of a unix socket to listen on instead of TCP.")
+    socket_mode: int = setting("0660", parsers.file_mode, "File mode of that socket.")
+    tls_cert: str = setting("", str, "PEM file of a certificate and its chain, for TLS on `SIGNER_PORT`.")
     tls_key: str = setting(
-        "", fields.String(), "PEM file of its key, without a password. Both files are reloaded when they change."
+        "", str, "PEM file of its key, without a password. Both files are reloaded when they change."
     )
     ops_host: str = setting(
         "127.0.0.1",
-        fields.String(validate=listening_host),
+        parsers.listening_host,
         "Address for `SIGNER_OPS_PORT`. It may be any address, because this port signs nothing.",
     )
     ops_port: int | None = setting(
         "",
-        OptionalPort(error_messages={"invalid": "must be a whole number"}),
+        parsers.optional_port,
         "A second TCP port, with only `/live`, `/ready`, `/health` and `/metrics`. The main port then has no "
         "`/metrics`. 0 takes a free port.",
     )
     workers: int = setting(
         "1",
-        number(1, 64),
+        parsers.number(1, 64),
         "Processes that serve on the same address, at most one for each core. More than one requires Redis.",
     )
     auth: str = setting(
         "",
-        choice("", "none"),
+        parsers.choice("", "none"),
         "`none` allows any listening address without authentication, behind a mesh or gateway that authenticates.",
     )
     root_client_id: str = setting(
         "",
-        fields.String(
-            validate=validate.Regexp(r"\A[A-Za-z0-9._-]{0,64}\Z", error="must be 1 to 64 of A-Z a-z 0-9 . _ -")
-        ),
+        parsers.root_client_id,
         "Id of the client that may do everything. If it is set, every other caller needs credentials and a policy.",
     )
     root_client_secret: str = setting(
         "",
-        fields.String(validate=root_secret),
+        parsers.root_secret,
         "Secret of that client, at least 16 characters.",
         secret=True,
     )
     token_seconds: int = setting(
         "3600",
-        number(1, 86_400),
+        parsers.number(1, 86_400),
         "Lifetime, in seconds, of a token from `/auth/token`; at most 900 for the root client.",
     )
-    jwt_issuer: str = setting("", fields.String(), "Issuer of trusted JWTs; must equal their `iss` exactly.")
-    jwt_audience: str = setting("", fields.String(), "Audience that the `aud` of a JWT must contain.")
+    jwt_issuer: str = setting("", str, "Issuer of trusted JWTs; must equal their `iss` exactly.")
+    jwt_audience: str = setting("", str, "Audience that the `aud` of a JWT must contain.")
     jwt_jwks: str = setting(
         "",
-        fields.String(),
+        str,
         "Key set (JWKS) of that issuer: an https URL, or the path of a file. An http URL logs a warning: anyone who "
         "can tamper with the response can forge tokens.",
     )
     jwt_max_seconds: int = setting(
         "86400",
-        number(60, 31_536_000),
+        parsers.number(60, 31_536_000),
         "Longest accepted lifetime of a JWT, in seconds from its `iat` (without `iat`: from now) to its `exp`.",
     )
     encryption_keys_file: str = setting(
         "",
-        fields.String(),
+        str,
         "A file with a line `key-id: base64` for each key of 32 bytes. The first key encrypts secrets in the store.",
     )
     cors_origins: tuple[str, ...] = setting(
         "",
-        WordList(Entry(origin)),
+        parsers.entries(parse_origin),
         "Origins of web pages that may call the service, separated by commas and spelt as browsers send them: "
         "`https://app.example.com`, without a path, and with a port only if it is not the default one.",
     )
     trusted_proxies: tuple[str, ...] = setting(
         "",
-        WordList(Entry(proxy)),
+        parsers.entries(parsers.proxy),
         "Proxies whose header is trusted for the client's address, separated by commas: addresses, CIDRs such as "
         "`10.0.0.0/8`, or `unix` for a unix socket. See [Client addresses](security/audit.md#client-addresses).",
     )
     forwarded_header: str = setting(
         "x-forwarded-for",
-        choice("x-forwarded-for", "forwarded"),
+        parsers.choice("x-forwarded-for", "forwarded"),
         "The header to which those proxies append the client's address: `x-forwarded-for`, or `forwarded` (RFC 7239).",
     )
     store_url: str = setting(
         "memory://",
-        fields.String(validate=check_store_url),
+        parse_store_url,
         "The store of accounts: `memory://` (lost when the process ends), or [a Redis](#url-of-a-redis): "
         "`redis://user:password@host:port/db`, `rediss://…` (TLS) or `unix:///path?db=0`.",
         secret=True,
     )
-    key_prefix: str = setting("", fields.String(), "Prefix of every key in Redis.")
+    key_prefix: str = setting("", str, "Prefix of every key in Redis.")
     cache_size: int = setting(
         "10000",
-        number(0, 10_000_000),
+        parsers.number(0, 10_000_000),
         "Most resources from Redis in the cache of a process, 2 KB for an account. 0 turns the cache off.",
     )
     cache_ttl: int = setting(
         "60",
-        number(1, 3600),
+        parsers.number(1, 3600),
         "Longest time, in seconds, that a resource stays in the cache before Redis is read again.",
     )
     stale_seconds: int = setting(
         "60",
-        number(0, 86_400),
+        parsers.number(0, 86_400),
         "How long, in seconds, cached accounts sign while Redis is unavailable. 0 for not at all.",
     )
-    max_body: int = setting("1048576", number(1024, 64 * 1024 * 1024), "Largest request body, in bytes.")
+    max_body: int = setting("1048576", parsers.number(1024, 64 * 1024 * 1024), "Largest request body, in bytes.")
     max_concurrency: int = setting(
         "1000",
-        number(0, 1_000_000),
+        parsers.number(0, 1_000_000),
         "Most concurrent requests of a process, without those for operations; more get a 503. 0 for no limit.",
     )
     max_connections: int = setting(
         "10000",
-        number(1, 1_000_000),
+        parsers.number(1, 1_000_000),
         "Most connections to a port of a process; more get a 503. `ulimit -n` limits them too.",
     )
     idle_seconds: int = setting(
         "75",
-        number(1, 86_400),
+        parsers.number(1, 86_400),
         "How long, in seconds, an idle connection stays open. Set it longer than the idle time-out of your proxy.",
     )
-    default_use_ssl: bool = setting("false", Flag(), "Default for accounts without `use-ssl`.")
+    default_use_ssl: bool = setting("false", parsers.flag, "Default for accounts without `use-ssl`.")
     allowed_hosts: tuple[str, ...] = setting(
         "",
-        WordList(Entry(allowed_host)),
+        parsers.entries(parsers.allowed_host),
         "Hosts that accounts may sign for, separated by commas: names or addresses with or without a port, suffixes "
         "such as `*.example.com`, and `aws` for AWS itself. Spelt as an account's `host`, without scheme and path. An "
         "entry without a port allows every port. Empty allows any host.",
     )
-    require_ssl: bool = setting("false", Flag(), "Whether every account must sign https URLs.")
+    require_ssl: bool = setting("false", parsers.flag, "Whether every account must sign https URLs.")
     drain_seconds: int = setting(
         "0",
-        number(0, 300),
+        parsers.number(0, 300),
         "How long, in seconds, to keep serving after SIGTERM, with `/ready` at 503, before the port closes.",
     )
     log_level: str = setting(
         "info",
-        choice("debug", "info", "warning", "error"),
+        parsers.choice("debug", "info", "warning", "error"),
         "Least severe level that is logged: `debug`, `info`, `warning` or `error`.",
     )
-    log_format: str = setting("json", choice("json", "text"), "Format of the log on standard error: `json` or `text`.")
+    log_format: str = setting(
+        "json", parsers.choice("json", "text"), "Format of the log on standard error: `json` or `text`."
+    )
     access_log: str = setting(
         "false",
-        choice("false", "true", "errors"),
+        parsers.choice("false", "true", "errors"),
         "A log line for each request, with its route but not its path: `true`, or `errors` for statuses from 400 on.",
     )
-    commit: str = setting("", fields.String(), "Source revision in `/$version`; set in images.")
+    commit: str = setting("", str, "Source revision in `/$version`; set in images.")
 
     @property
     def is_open(self) -> bool:

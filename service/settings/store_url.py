@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, parse_qsl, unquote, unquote_to_bytes, urlsplit
 
-from marshmallow import ValidationError
-
 if TYPE_CHECKING:
     import ssl
 
@@ -60,22 +58,22 @@ _DATABASE = re.compile("/?|/(?P<db>[0-9]{1,9})/?")
 _ADVICE = "in a user or password, write : / ? # [ ] @ % as %3A %2F %3F %23 %5B %5D %40 %25"
 
 
-def check_store_url(url: str) -> None:
-    """Raise ValidationError unless the URL is ``memory://`` or that of one Redis."""
+def parse_store_url(url: str) -> str:
+    """Return the URL if it is ``memory://`` or that of one Redis."""
     _check_characters(url)
     scheme = url.partition("://")[0].lower() if "://" in url else ""
     if scheme not in SCHEMES:
-        raise ValidationError(f"must begin with one of: {', '.join(f'{scheme}://' for scheme in SCHEMES)}")
+        raise ValueError(f"must begin with one of: {', '.join(f'{scheme}://' for scheme in SCHEMES)}")
     if scheme == "memory":
         if url != "memory://":
-            raise ValidationError("must be memory:// and nothing else, where accounts are kept in memory")
-        return
+            raise ValueError("must be memory:// and nothing else, where accounts are kept in memory")
+        return url
     try:
         parts = urlsplit(url)
     except ValueError:
-        raise ValidationError(f"is not a URL; {_ADVICE}") from None
+        raise ValueError(f"is not a URL; {_ADVICE}") from None
     if "#" in url:
-        raise ValidationError(f"must not have a #; {_ADVICE}")
+        raise ValueError(f"must not have a #; {_ADVICE}")
     options = _options(parts)
     if scheme == "unix":
         _check_socket(parts)
@@ -85,30 +83,31 @@ def check_store_url(url: str) -> None:
     _check_user(parts, options)
     if scheme == "rediss":
         _check_tls(options)
+    return url
 
 
 def _check_characters(url: str) -> None:
     if re.search(r"[\x00-\x20\x7f]", url):
-        raise ValidationError("must not have a space or control character; write a space as %20")
+        raise ValueError("must not have a space or control character; write a space as %20")
     if re.search("%(?![0-9A-Fa-f]{2})", url):
-        raise ValidationError("has a % that begins no escape; write %25")
+        raise ValueError("has a % that begins no escape; write %25")
     try:
         unquote_to_bytes(url).decode()
     except UnicodeError:
-        raise ValidationError("must be UTF-8, its escapes too") from None
+        raise ValueError("must be UTF-8, its escapes too") from None
 
 
 def _check_server(parts: SplitResult) -> None:
     server = parts.netloc.rpartition("@")[2]
     if not server or server.startswith(":"):
-        raise ValidationError(f"names no host; {_ADVICE}")
+        raise ValueError(f"names no host; {_ADVICE}")
     if "," in server:
-        raise ValidationError("names several hosts; name one")
+        raise ValueError("names several hosts; name one")
     found = _SERVER.fullmatch(server)
     if found is None:
-        raise ValidationError(f"must name a host, or host:port, with an IPv6 address in brackets; {_ADVICE}")
+        raise ValueError(f"must name a host, or host:port, with an IPv6 address in brackets; {_ADVICE}")
     if found["port"] and not (len(found["port"]) <= len(str(MAX_PORT)) and 1 <= int(found["port"]) <= MAX_PORT):
-        raise ValidationError(f"names a port that is not from 1 to {MAX_PORT}")
+        raise ValueError(f"names a port that is not from 1 to {MAX_PORT}")
     try:
         if found["v6"]:
             IPv6Address(unquote(found["v6"]))
@@ -116,49 +115,49 @@ def _check_server(parts: SplitResult) -> None:
             # The resolver encodes names in the same way, but its error has no useful message.
             found["name"].encode("idna")
     except ValueError:
-        raise ValidationError("names a host that is no name and no address") from None
+        raise ValueError("names a host that is no name and no address") from None
 
 
 def _check_database(parts: SplitResult, options: Mapping[str, str]) -> None:
     found = _DATABASE.fullmatch(parts.path)
     if found is None:
-        raise ValidationError("must have nothing behind the host, or the number of a database, such as /0")
+        raise ValueError("must have nothing behind the host, or the number of a database, such as /0")
     if found["db"] and "db" in options:
-        raise ValidationError("names a database twice, by its path and by db")
+        raise ValueError("names a database twice, by its path and by db")
 
 
 def _check_socket(parts: SplitResult) -> None:
     path = unquote(parts.path)
     if parts.netloc.rpartition("@")[2]:
-        raise ValidationError("must have three slashes before the path of a socket: unix:///run/redis.sock")
+        raise ValueError("must have three slashes before the path of a socket: unix:///run/redis.sock")
     if not path.strip("/"):
-        raise ValidationError("names no socket path")
+        raise ValueError("names no socket path")
     if len(path.encode()) > MAX_SOCKET_PATH or "\0" in path:
-        raise ValidationError(f"must name a socket path of at most {MAX_SOCKET_PATH} bytes, none of them NUL")
+        raise ValueError(f"must name a socket path of at most {MAX_SOCKET_PATH} bytes, none of them NUL")
 
 
 def _check_user(parts: SplitResult, options: Mapping[str, str]) -> None:
     if (parts.username and "username" in options) or (parts.password and "password" in options):
-        raise ValidationError("gives a user or password twice, before the host and as an option")
+        raise ValueError("gives a user or password twice, before the host and as an option")
     if (parts.username or options.get("username")) and not (parts.password or options.get("password")):
         # Other clients read a single word as the password, redis-py as the user.
-        raise ValidationError("names a user without a password; a password alone is written redis://:password@host")
+        raise ValueError("names a user without a password; a password alone is written redis://:password@host")
 
 
 def _options(parts: SplitResult) -> dict[str, str]:
     allowed = {**OPTIONS, **({} if parts.scheme == "unix" else TCP_OPTIONS)}
     allowed |= TLS_OPTIONS if parts.scheme == "rediss" else {}
     if "+" in parts.query:
-        raise ValidationError("has a + in an option, which would be a space; write %2B, or %20")
+        raise ValueError("has a + in an option, which would be a space; write %2B, or %20")
     options: dict[str, str] = {}
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if name not in allowed:
-            raise ValidationError(_unknown_option(name, allowed))
+            raise ValueError(_unknown_option(name, allowed))
         pattern, rule = allowed[name]
         if not re.fullmatch(pattern, value):
-            raise ValidationError(f"has {name}, which must be {rule or 'more than nothing'}")
+            raise ValueError(f"has {name}, which must be {rule or 'more than nothing'}")
         if name in options:
-            raise ValidationError(f"gives {name} twice")
+            raise ValueError(f"gives {name} twice")
         options[name] = value
     return options
 
@@ -180,11 +179,11 @@ def _check_tls(options: Mapping[str, str]) -> None:
     for name in ("ssl_include_verify_flags", "ssl_exclude_verify_flags"):
         flags = re.sub(r"[\[\] ]", "", options.get(name, "")).split(",")
         if name in options and not set(flags) <= ssl.VerifyFlags.__members__.keys():
-            raise ValidationError(f"has {name}, which must be names of Python's ssl.VerifyFlags with commas")
+            raise ValueError(f"has {name}, which must be names of Python's ssl.VerifyFlags with commas")
     if "ssl_keyfile" in options and "ssl_certfile" not in options:
-        raise ValidationError("has ssl_keyfile without ssl_certfile")
+        raise ValueError("has ssl_keyfile without ssl_certfile")
     if "ssl_ca_path" in options and not Path(options["ssl_ca_path"]).is_dir():
-        raise ValidationError("has ssl_ca_path, which must be a directory")
+        raise ValueError("has ssl_ca_path, which must be a directory")
     _load_certificates(context, options)
 
 
@@ -208,6 +207,6 @@ def _try(name: str, load: Callable[[], object]) -> None:
     try:
         load()
     except (ssl.SSLError, ValueError):
-        raise ValidationError(f"has {name}, which OpenSSL does not take") from None
+        raise ValueError(f"has {name}, which OpenSSL does not take") from None
     except OSError as error:
-        raise ValidationError(f"has {name}, which cannot be read: {error.strerror}") from None
+        raise ValueError(f"has {name}, which cannot be read: {error.strerror}") from None

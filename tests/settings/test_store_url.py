@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from live.certificates import make_certificates
-from marshmallow import ValidationError
 from redis.asyncio import ConnectionPool
 
 from service.settings import SettingsError, load
-from service.settings.store_url import check_store_url
+from service.settings.store_url import parse_store_url
 
 SECRET = "s3cr3t"
 
@@ -19,10 +18,9 @@ SECRET = "s3cr3t"
 def problem(url):
     """What is said against a URL; None if it is taken."""
     try:
-        check_store_url(url)
-    except ValidationError as error:
-        (message,) = error.messages
-        return message
+        parse_store_url(url)
+    except ValueError as error:
+        return str(error)
     return None
 
 
