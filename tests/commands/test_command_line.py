@@ -1,4 +1,4 @@
-"""The command line: what it prints, and how it ends when nobody reads that."""
+"""The command line: output, exit status, and closed or full streams."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ from processes import clean_environment, run_to_end
 
 
 def run(arguments, *, stdout, unbuffered=False, **settings):
-    """The exit status and standard error of a command whose output goes to a descriptor."""
+    """Return the exit status and standard error of a command."""
     environment = {name: text for name, text in clean_environment().items() if name != "PYTHONUNBUFFERED"}
     done = subprocess.run(
         [sys.executable, *(["-u"] if unbuffered else []), "-m", "service", *arguments],
@@ -23,8 +23,8 @@ def run(arguments, *, stdout, unbuffered=False, **settings):
 
 
 @pytest.fixture
-def unread():
-    """A pipe that nobody reads any more."""
+def closed_pipe():
+    """A pipe whose reading end is closed."""
     reader, writer = os.pipe()
     os.close(reader)
     yield writer
@@ -36,10 +36,10 @@ def unread():
     [(["openapi"], False), (["openapi"], True), (["--help"], False), (["--version"], False), (["serve", "-h"], False)],
     ids=str,
 )
-def test_a_command_with_a_closed_pipe_prints_no_error(unread, arguments, unbuffered):
-    _, told = run(arguments, stdout=unread, unbuffered=unbuffered)
+def test_a_command_with_a_closed_pipe_prints_no_error(closed_pipe, arguments, unbuffered):
+    _, errors = run(arguments, stdout=closed_pipe, unbuffered=unbuffered)
 
-    assert told == ""
+    assert errors == ""
 
 
 def test_output_can_be_piped_to_head(tmp_path):
@@ -54,20 +54,20 @@ def test_output_can_be_piped_to_head(tmp_path):
     assert (done.stdout, done.stderr) == ('{"openapi"', "")
 
 
-def test_rekey_with_a_closed_pipe_prints_no_traceback(unread, redis_url, tmp_path):
+def test_rekey_with_a_closed_pipe_prints_no_traceback(closed_pipe, redis_url, tmp_path):
     keys = tmp_path / "keys"
     keys.write_text("k1: " + "A" * 43 + "=\n")
-    _, told = run(["rekey"], stdout=unread, SIGNER_STORE_URL=redis_url, SIGNER_ENCRYPTION_KEYS_FILE=str(keys))
+    _, errors = run(["rekey"], stdout=closed_pipe, SIGNER_STORE_URL=redis_url, SIGNER_ENCRYPTION_KEYS_FILE=str(keys))
 
-    assert "Traceback" not in told
-    assert "Broken pipe" not in told
+    assert "Traceback" not in errors
+    assert "Broken pipe" not in errors
 
 
 def test_a_full_disk_is_reported_in_one_line():
     with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device, no path to keep
-        status, told = run(["openapi"], stdout=full)
+        status, errors = run(["openapi"], stdout=full)
 
-    assert (status, told) == (1, "s3-signer: Cannot write to standard output: No space left on device\n")
+    assert (status, errors) == (1, "s3-signer: Cannot write to standard output: No space left on device\n")
 
 
 def test_a_closed_standard_output_is_reported_in_one_line():

@@ -1,4 +1,4 @@
-"""``python -m service rekey`` on a real server, while others serve."""
+"""``python -m service rekey`` with a real Redis."""
 
 import base64
 import json
@@ -14,7 +14,7 @@ KEYS = {"access-key-id": "AKIAIOSFODNN7EXAMPLE", "secret-access-key": SECRET}
 
 @pytest.fixture
 def key_file(tmp_path):
-    """Writes keys, the first of which seals; a name has the same key each time."""
+    """Return a function that writes a key file; a name has the same key each time."""
     keys = {}
 
     def write(*names):
@@ -82,20 +82,20 @@ def test_a_secret_without_its_key_is_reported_and_unchanged(redis_url, operator,
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({}, "SIGNER_ENCRYPTION_KEYS_FILE is not set"),
         ({"SIGNER_ENCRYPTION_KEYS_FILE": "here"}, "SIGNER_STORE_URL is memory://"),
         ({"SIGNER_ENCRYPTION_KEYS_FILE": "/nope", "SIGNER_STORE_URL": "redis://127.0.0.1:1"}, "cannot be read"),
     ],
 )
-def test_a_missing_requirement_is_reported_in_one_line(settings, told, key_file):
+def test_a_missing_requirement_is_reported_in_one_line(settings, message, key_file):
     if settings.get("SIGNER_ENCRYPTION_KEYS_FILE") == "here":
         settings = {"SIGNER_ENCRYPTION_KEYS_FILE": key_file("k1")}
     status, lines = run_to_end("rekey", **settings)
 
     assert status in {1, 2}
-    assert told in lines[-1]
+    assert message in lines[-1]
 
 
 def test_a_secret_copied_to_another_field_or_account_does_not_decrypt(redis_url, operator, key_file):

@@ -1,4 +1,4 @@
-"""What a client may do with its connection: hold it, fill it, end half of it."""
+"""Limits on connections and heads, and half-closed clients."""
 
 import asyncio
 import errno
@@ -24,7 +24,7 @@ IDLE_SECONDS = 2
 
 @pytest.fixture(scope="module")
 def strict():
-    """The service with short patience."""
+    """The service with a short idle time."""
     process = ServiceProcess(SIGNER_IDLE_SECONDS=str(IDLE_SECONDS))
     yield process
     assert process.stop() == 0
@@ -32,7 +32,7 @@ def strict():
 
 @pytest.fixture
 async def serve():
-    """Serves connections of ours in front of a handler, and tells the port."""
+    """Return a function that serves a handler behind our connections and returns the port."""
     async with asyncio.timeout(30):
         async with AsyncExitStack() as stack:
 
@@ -83,7 +83,7 @@ def test_slow_heads_are_closed_in_time_and_other_clients_are_served(strict):
         assert all(statuses(connection.recv(4096)) == [200] for connection in second)
 
         def all_are_closed():
-            # What they go on sending gives them no more time.
+            # Further bytes do not extend the time limit.
             drip(partial + in_a_header + second, b"a")
             assert statuses(strict.exchange(LAST)) == [404]
             return all(map(closed, silent + partial + in_a_header + second))
@@ -94,7 +94,7 @@ def test_slow_heads_are_closed_in_time_and_other_clients_are_served(strict):
 
 @pytest.fixture
 async def echo(serve):
-    """The port of a service that answers with how much it was sent."""
+    """The port of a service that responds with the length of the body."""
 
     async def handler(request):
         return web.Response(text=str(len(await request.read())))
@@ -237,7 +237,7 @@ def test_an_incomplete_body_of_a_half_closed_client_is_rejected_at_once(service,
         connection.shutdown(socket.SHUT_WR)
         answer = read_to_end(connection)
 
-    # A body that is waited for is refused, too, but with a 408.
+    # After the time-out, the status would be 408.
     assert statuses(answer) == [200, 400]
     assert json.loads(answer.rpartition(b"\r\n\r\n")[2])["issue"][0]["diagnostics"].startswith(
         "Malformed body: it ends"
@@ -322,5 +322,5 @@ def test_the_kernel_drops_a_client_that_does_not_read(monkeypatch):
                 with pytest.raises(TimeoutError) as dropped:
                     accepted.sendall(bytes(50_000_000))
 
-    # Not by the time-out of this test, which has no number.
+    # The time-out of the socket module has no number.
     assert dropped.value.errno == errno.ETIMEDOUT

@@ -1,4 +1,4 @@
-"""Where the service cannot listen, it says why and what to do about that."""
+"""Errors of addresses that cannot be bound have a reason and advice."""
 
 import errno
 import os
@@ -18,9 +18,9 @@ from service.settings import load
 PROJECT = Path(__file__).parents[2]
 UNPRIVILEGED = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 
-# What nobody may do, root must try as somebody else.
+# Root has every right, so it tries as another user.
 AS_NOBODY = """
-import encodings.idna, os, sys  # the first is loaded late, by which time nobody may read it
+import encodings.idna, os, sys  # the first is loaded on demand, when the other user cannot read it
 from service.serving import listening
 from service.settings import load
 if os.geteuid() == 0:
@@ -33,14 +33,14 @@ except listening.StartError as error:
 """
 
 
-def refused(**settings):
-    """What is said against a place."""
+def bind_error_of(**settings):
+    """Return the message of the error of an address that cannot be bound."""
     with pytest.raises(StartError) as error:
         listening.bind(load({"SIGNER_AUTH": "none", **settings})).close()
     return str(error.value)
 
 
-def refused_as_nobody(setting):
+def bind_error_as_nobody(setting):
     return subprocess.run(
         [sys.executable, "-c", AS_NOBODY, setting], cwd=PROJECT, capture_output=True, text=True, check=True
     ).stdout
@@ -55,7 +55,7 @@ def dangling(path):
 
 
 @pytest.mark.parametrize(
-    ("place", "make", "told"),
+    ("place", "make", "message"),
     [
         ("nope/s", None, "No such file or directory. Create its directory, or choose another path with SIGNER_SOCKET"),
         ("s/s", file, "Not a directory. A part of the path is a file; choose another path with SIGNER_SOCKET"),
@@ -67,12 +67,14 @@ def dangling(path):
         ("x" * 300, None, "File name too long. A socket's path has at most 107 bytes; choose a shorter one"),
     ],
 )
-def test_a_path_that_cannot_be_bound_gets_fitting_advice(tmp_path, place, make, told):
+def test_a_path_that_cannot_be_bound_gets_fitting_advice(tmp_path, place, make, message):
     if make:
         make(tmp_path / "s")
     left = sorted(tmp_path.iterdir())
 
-    assert refused(SIGNER_SOCKET=str(tmp_path / place)).startswith(f"Cannot listen on {tmp_path / place}: {told}")
+    assert bind_error_of(SIGNER_SOCKET=str(tmp_path / place)).startswith(
+        f"Cannot listen on {tmp_path / place}: {message}"
+    )
     assert sorted(tmp_path.iterdir()) == left
 
 
@@ -85,9 +87,9 @@ def test_a_socket_in_use_of_any_kind_is_not_replaced(tmp_path, kind):
         used.bind(str(path))
         if kind != socket.SOCK_DGRAM:
             used.listen()
-        told = refused(SIGNER_SOCKET=str(path))
+        message = bind_error_of(SIGNER_SOCKET=str(path))
 
-    assert told == (
+    assert message == (
         f"Cannot listen on {path}: Address already in use. "
         "Stop what is there, or choose another place with SIGNER_SOCKET"
     )
@@ -95,10 +97,10 @@ def test_a_socket_in_use_of_any_kind_is_not_replaced(tmp_path, kind):
 
 
 def test_a_directory_without_write_permission_gets_fitting_advice(tmp_path):
-    # pytest's own directories are for their user alone.
-    told = refused_as_nobody(f"SIGNER_SOCKET={tmp_path}/s")
+    # Only their user can write to the directories of pytest.
+    message = bind_error_as_nobody(f"SIGNER_SOCKET={tmp_path}/s")
 
-    assert told.startswith(
+    assert message.startswith(
         f"Cannot listen on {tmp_path}/s: Permission denied. Give this user the right to write to its"
     )
 
@@ -107,17 +109,17 @@ def test_a_directory_without_write_permission_gets_fitting_advice(tmp_path):
     not UNPRIVILEGED.exists() or int(UNPRIVILEGED.read_text()) <= 81, reason="any user may take port 81 here"
 )
 def test_a_privileged_port_gets_fitting_advice():
-    told = refused_as_nobody("SIGNER_PORT=81")
+    message = bind_error_as_nobody("SIGNER_PORT=81")
 
-    assert told.startswith(
+    assert message.startswith(
         "Cannot listen on 127.0.0.1:81: Permission denied. A port below 1024 takes CAP_NET_BIND_SERV"
     )
-    assert told.endswith("choose another port with SIGNER_PORT\n")
+    assert message.endswith("choose another port with SIGNER_PORT\n")
 
 
 @pytest.mark.parametrize("variable", ["SIGNER_HOST", "SIGNER_OPS_HOST"])
 @pytest.mark.parametrize(
-    ("host", "place", "told"),
+    ("host", "place", "message"),
     [
         (
             "192.0.2.1",
@@ -133,29 +135,29 @@ def test_a_privileged_port_gets_fitting_advice():
         ("a" * 64, "a" * 64, r"This cannot be a host's name. Set {} to a name that resolves here"),
     ],
 )
-def test_an_address_that_cannot_be_bound_gets_fitting_advice(variable, host, place, told):
+def test_an_address_that_cannot_be_bound_gets_fitting_advice(variable, host, place, message):
     other = {"SIGNER_OPS_PORT": "0"} if "OPS" in variable else {}
-    found = refused(SIGNER_PORT="0", **{variable: host}, **other)
+    found = bind_error_of(SIGNER_PORT="0", **{variable: host}, **other)
 
-    assert re.fullmatch(rf"Cannot listen on {re.escape(place)}:0: {told.format(variable)}.*", found)
+    assert re.fullmatch(rf"Cannot listen on {re.escape(place)}:0: {message.format(variable)}.*", found)
 
 
 def test_a_port_in_use_gets_fitting_advice():
-    with closing(listening.bind(load({"SIGNER_PORT": "0"}))) as places:
-        _, port = places.main[0].getsockname()
-        places.main[0].listen()
-        main = refused(SIGNER_PORT=str(port))
-        ops = refused(SIGNER_PORT="0", SIGNER_OPS_PORT=str(port))
+    with closing(listening.bind(load({"SIGNER_PORT": "0"}))) as sockets:
+        _, port = sockets.main[0].getsockname()
+        sockets.main[0].listen()
+        main = bind_error_of(SIGNER_PORT=str(port))
+        ops = bind_error_of(SIGNER_PORT="0", SIGNER_OPS_PORT=str(port))
 
-    for told, variable in ((main, "SIGNER_PORT"), (ops, "SIGNER_OPS_PORT")):
-        assert told == (
+    for message, variable in ((main, "SIGNER_PORT"), (ops, "SIGNER_OPS_PORT")):
+        assert message == (
             f"Cannot listen on 127.0.0.1:{port}: Address already in use. "
             f"Stop what is there, or choose another place with {variable}"
         )
 
 
 @pytest.mark.parametrize(
-    ("number", "told"),
+    ("number", "message"),
     [
         (errno.EAFNOSUPPORT, "This machine has no such addresses; set SIGNER_HOST to an IPv4 address"),
         (errno.EINVAL, "Set SIGNER_HOST to an address with its interface, such as fe80::1%eth0"),
@@ -164,10 +166,10 @@ def test_a_port_in_use_gets_fitting_advice():
         (errno.ENOBUFS, "Choose another place with SIGNER_PORT"),
     ],
 )
-def test_rare_errors_get_fitting_advice(number, told):
+def test_rare_errors_get_fitting_advice(number, message):
     error = bind_error("[::1]:80", OSError(number, os.strerror(number)), "SIGNER_PORT")
 
-    assert str(error) == f"Cannot listen on [::1]:80: {os.strerror(number)}. {told}"
+    assert str(error) == f"Cannot listen on [::1]:80: {os.strerror(number)}. {message}"
 
 
 def test_without_ipv6_a_name_is_bound_on_ipv4(monkeypatch):
@@ -187,5 +189,5 @@ def test_without_ipv6_a_name_is_bound_on_ipv4(monkeypatch):
     ]
     monkeypatch.setattr(listening.socket, "getaddrinfo", lambda *_, **__: both)
     monkeypatch.setattr(listening.socket, "socket", without_ipv6)
-    with closing(listening.bind(load({"SIGNER_HOST": "localhost", "SIGNER_PORT": "0"}))) as places:
-        assert [bound.family for bound in places.main] == [socket.AF_INET]
+    with closing(listening.bind(load({"SIGNER_HOST": "localhost", "SIGNER_PORT": "0"}))) as sockets:
+        assert [bound.family for bound in sockets.main] == [socket.AF_INET]

@@ -113,24 +113,24 @@ def test_a_taken_port_ends_the_start_with_one_line(service):
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"SIGNER_PORT": "tcp://10.0.0.1:8080"}, "s3-signer: SIGNER_PORT looks like a Kubernetes service link"),
         ({"SIGNER_HOST": "0.0.0.0"}, "s3-signer: SIGNER_HOST is 0.0.0.0, which others can reach"),  # noqa: S104
     ],
     ids=["wrong", "contradiction"],
 )
-def test_a_wrong_setting_ends_the_start_with_one_line(settings, told):
+def test_a_wrong_setting_ends_the_start_with_one_line(settings, message):
     status, (line,) = run_to_end(**settings)
 
-    assert (status, line.startswith(told)) == (2, True)
+    assert (status, line.startswith(message)) == (2, True)
 
 
 @pytest.mark.skipif(not Path("/proc/self/limits").exists(), reason="limits are read from Linux' /proc")
 def test_core_dumps_are_disabled(service):
     limits = Path(f"/proc/{service.pid}/limits").read_text()
 
-    # 1, or 0 where whoever started it has allowed no more.
+    # 0 if the hard limit is 0.
     assert re.search(r"^Max core file size +([01]) +\1 ", limits, re.MULTILINE)
 
 
@@ -217,7 +217,7 @@ def test_malformed_requests_are_rejected_and_the_process_keeps_serving(service, 
         (8191, 1, 0, 400),
         (1, 8189, 0, 307),
         (1, 8190, 0, 400),
-        # Three more come with each request here.
+        # Each request has three more headers.
         (1, 1, 125, 307),
         (1, 1, 126, 400),
     ],
@@ -262,9 +262,9 @@ def test_a_rejected_request_is_one_log_line(service, line):
     ],
 )
 def test_every_form_of_target_gets_a_response(service, request_line, status):
-    told, headers, body = parsed(service.exchange(request_line + b"\r\n" + CLOSE + b"\r\n"))
+    actual, headers, body = parsed(service.exchange(request_line + b"\r\n" + CLOSE + b"\r\n"))
 
-    assert told == status
+    assert actual == status
     assert "x-request-id" in headers
     assert json.loads(body).get("resourceType") == (None if status == 200 else "OperationOutcome")
 
@@ -392,7 +392,7 @@ def test_an_unknown_expectation_is_ignored(service):
 def test_a_secret_is_in_no_response_and_no_log_line(service):
     body = json.dumps({"id": "quiet", **KEYS}).encode()
     connection = http.client.HTTPConnection(service.url.removeprefix("http://"))
-    told = []
+    responses = []
     for method, path, data in [
         ("PUT", "/AwsAccount", body),
         ("PUT", "/AwsAccount", body[:-1]),
@@ -404,17 +404,17 @@ def test_a_secret_is_in_no_response_and_no_log_line(service):
     ]:
         connection.request(method, path, data, {"Content-Type": "application/json"})
         response = connection.getresponse()
-        told.append(f"{response.status} {response.headers} {response.read()}")
+        responses.append(f"{response.status} {response.headers} {response.read()}")
     connection.close()
 
-    assert KEYS["secret-access-key"] not in f"{told} {service.log}"
-    assert [text[:3] for text in told] == ["201", "400", "422", "200", "200", "200", "200"]
+    assert KEYS["secret-access-key"] not in f"{responses} {service.log}"
+    assert [text[:3] for text in responses] == ["201", "400", "422", "200", "200", "200", "200"]
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.heavy
 def test_no_accepted_connection_is_lost_when_the_port_closes(own_redis, workers):
-    """Clients with a connection for each request see an answer or a refused connection, nothing else."""
+    """Each of many connections gets a response, or is refused."""
     with running(SIGNER_STORE_URL=own_redis.url, SIGNER_WORKERS=workers) as process:
         address = tuple(process.url.removeprefix("http://").split(":"))
         lost, answered = [], []
@@ -448,7 +448,7 @@ def ask_until_refused(address, answered, lost):
 
 def test_a_connection_accepted_before_shutdown_may_send_its_first_request():
     with running() as process, process.connect() as connection:
-        # The service has accepted it once it answers one that came later.
+        # A response on a later connection shows that this one is accepted.
         process.exchange(b"GET /live HTTP/1.1\r\n" + CLOSE + b"\r\n")
         os.kill(process.pid, signal.SIGTERM)
         process.wait_for("Stopping on SIGTERM")

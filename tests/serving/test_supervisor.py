@@ -1,4 +1,4 @@
-"""Several processes on one address, as an operator sees them."""
+"""Several worker processes on one address, as an operator sees them."""
 
 import asyncio
 import os
@@ -134,7 +134,7 @@ def test_each_worker_gets_its_share_of_the_connections(both):
         for connection in connections:
             connection.close()
 
-        # Those of the other one are answered, those of the stopped one wait for it.
+        # The connections of the suspended worker wait for it.
         assert 0 < len(early) < 30
         assert answers == [200] * 30
 
@@ -206,7 +206,7 @@ def test_the_service_keeps_serving_while_a_worker_is_replaced(store):
         os.kill(min(workers(process)), signal.SIGKILL)
         process.wait_for("another starts")
 
-        # None is sent to the one that is gone.
+        # The kernel sends no connection to the dead worker.
         assert {status_of(process.exchange(SIGN)) for _ in range(20)} == {200}
 
 

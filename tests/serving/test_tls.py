@@ -1,4 +1,4 @@
-"""TLS as clients see it: who the service is to them, and that it follows its files."""
+"""TLS as clients see it: the certificate, protocol versions, and reloading."""
 
 import asyncio
 import http.client
@@ -29,19 +29,19 @@ DOMAIN = "signer.test"
 
 @pytest.fixture(scope="session")
 def pairs(tmp_path_factory):
-    """Two pairs, each of an authority of its own."""
+    """Two pairs of certificate and key, from two authorities."""
     return [make_certificates(tmp_path_factory.mktemp(f"pair{number}"), DOMAIN) for number in range(2)]
 
 
 @pytest.fixture
 def mounted(tmp_path, pairs):
-    """A volume as Kubernetes mounts a Secret: a symlink to a directory, which is turned to another."""
+    """A volume as Kubernetes mounts a Secret: a symlink to a directory, replaced on each change."""
     turn(tmp_path, pairs[0])
     return tmp_path
 
 
 def turn(directory, pair):
-    """Show another pair, all at once."""
+    """Replace the pair in one step."""
     made = directory / f"..{time.monotonic_ns()}"
     made.mkdir()
     shutil.copy(pair.certificate, made / "tls.crt")
@@ -66,7 +66,7 @@ def over_tls(directory, **settings):
 
 def connection_to(process, pair, **options):
     context = ssl.create_default_context(cafile=pair.ca)
-    # Otherwise OpenSSL would not even offer what is old.
+    # At a higher security level, OpenSSL would not offer old versions.
     context.set_ciphers("DEFAULT:@SECLEVEL=0")
     for name, value in options.items():
         setattr(context, name, value)
@@ -83,7 +83,7 @@ def answer(connection, path="/live"):
 
 
 def shown(process):
-    """The serial number of the certificate that a new connection is shown."""
+    """Return the serial number of the certificate of a new connection."""
     port = urlsplit(process.url).port
     return x509.load_pem_x509_certificate(ssl.get_server_certificate(("127.0.0.1", port)).encode()).serial_number
 
@@ -108,8 +108,8 @@ async def test_aiohttp_clients_can_send_a_body_of_many_tls_records(mounted, pair
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:
         url = process.url.replace("127.0.0.1", "localhost")
         async with session.put(f"{url}/AwsAccount", json={"id": "a", "x": "y" * 900_000}) as response:
-            status, told = response.status, await response.json()
-        # A page of the service's own origin is one of https.
+            status, body = response.status, await response.json()
+        # The service's own origin has the scheme https.
         origin = {"Origin": url}
         async with session.get(f"{url}/live", headers=origin) as response:
             own = response.status
@@ -117,7 +117,7 @@ async def test_aiohttp_clients_can_send_a_body_of_many_tls_records(mounted, pair
             other = response.status
     await asyncio.to_thread(process.stop)
 
-    assert (status, told["resourceType"]) == (422, "OperationOutcome")
+    assert (status, body["resourceType"]) == (422, "OperationOutcome")
     assert (own, other) == (200, 403)
 
 
@@ -182,9 +182,9 @@ def test_every_worker_reloads_the_pair(mounted, pairs, redis_url):
         assert process.url.startswith("https://")
         assert "; operations: http://127.0.0.1:" in process.wait_for("listens on")
         turn(mounted, pairs[1])
-        told = "The TLS certificate has changed, and new connections get it"
+        message = "The TLS certificate has changed, and new connections get it"
 
-        assert eventually(lambda: process.messages.count(told) == 2)
+        assert eventually(lambda: process.messages.count(message) == 2)
         assert {shown(process) for _ in range(20)} == {serial(pairs[1])}
 
 
@@ -288,7 +288,7 @@ def test_a_client_that_sends_close_notify_logs_nothing(mounted, pairs):
         connection.request("GET", "/live")
         assert connection.getresponse().read()
         before = len(process.log)
-        # This sends close_notify, and waits for the server's.
+        # unwrap() sends close_notify and waits for that of the server.
         connection.sock.unwrap().close()
         assert eventually(lambda: b"200" in over_a_new_connection(process, pairs[0]))
 

@@ -7,7 +7,7 @@ from service.settings.file_permissions import in_container, warnings
 
 @pytest.fixture
 def secret(tmp_path):
-    """A file in a directory that everybody may enter."""
+    """A file in a directory that every user may enter."""
     for directory in (tmp_path, *tmp_path.parents):
         if directory.stat().st_mode & 0o001:
             break

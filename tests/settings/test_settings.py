@@ -383,13 +383,13 @@ def test_an_invalid_proxy_is_refused_with_advice(entry, advice):
 
 @pytest.mark.parametrize("variable", ["SIGNER_ALLOWED_HOSTS", "SIGNER_CORS_ORIGINS", "SIGNER_TRUSTED_PROXIES"])
 def test_each_refused_entry_is_quoted_without_its_password(variable):
-    told = problems(**{variable: "https://user:s3cr3t@a_b/,c/"})
+    found = problems(**{variable: "https://user:s3cr3t@a_b/,c/"})
 
-    assert [problem.partition(", which ")[0] for problem in told] == [
+    assert [problem.partition(", which ")[0] for problem in found] == [
         f"{variable} has '...@a_b/'",
         f"{variable} has 'c/'",
     ]
-    assert "s3cr3t" not in str(told)
+    assert "s3cr3t" not in str(found)
 
 
 @pytest.mark.parametrize("entry", ["usér:s3cr3t@minio", ".user:s3cr3t@minio"])
@@ -415,9 +415,9 @@ def test_every_setting_is_tested_here():
 @pytest.mark.parametrize("alone", [*ROOT, *JWT])
 def test_settings_that_require_each_other_are_reported(alone):
     environ = {name: text for name, text in {**ROOT, **JWT}.items() if name != alone}
-    told = problems(**environ)
+    found = problems(**environ)
 
-    assert all(alone in problem or "ROOT_CLIENT_ID" in problem for problem in told)
+    assert all(alone in problem or "ROOT_CLIENT_ID" in problem for problem in found)
 
 
 def test_jwt_settings_require_a_root_client():
@@ -448,9 +448,9 @@ def test_a_kubernetes_service_link_gets_an_explanation():
 
 
 def test_all_problems_are_reported_together():
-    told = problems(SIGNER_PORT="x", SIGNER_LOG_LEVEL="x", SIGNER_STORE_URL="x")
+    found = problems(SIGNER_PORT="x", SIGNER_LOG_LEVEL="x", SIGNER_STORE_URL="x")
 
-    assert [problem.split()[0] for problem in told] == ["SIGNER_PORT", "SIGNER_STORE_URL", "SIGNER_LOG_LEVEL"]
+    assert [problem.split()[0] for problem in found] == ["SIGNER_PORT", "SIGNER_STORE_URL", "SIGNER_LOG_LEVEL"]
 
 
 @pytest.mark.parametrize("url", ["http://:s3cr3t@redis", "redis://:s3cr3t@redis:port", "memory://s3cr3t", "s3cr3t"])
@@ -500,12 +500,12 @@ def test_an_invalid_path_is_reported(path):
 def test_an_empty_file_is_reported_and_does_not_mean_the_default(tmp_path):
     file = tmp_path / "empty"
     file.write_text(" \n")
-    told = [
+    found = [
         problems(**{f"{variable}_FILE": str(file)}) for variable in ("SIGNER_STORE_URL", "SIGNER_ROOT_CLIENT_SECRET")
     ]
 
-    assert [len(each) for each in told] == [1, 1]
-    assert all("_FILE names: it is empty" in problem for (problem,) in told)
+    assert [len(each) for each in found] == [1, 1]
+    assert all("_FILE names: it is empty" in problem for (problem,) in found)
 
 
 @pytest.mark.parametrize("blank", ["", " ", "\t", "\n", " \r\n"], ids=repr)
@@ -602,9 +602,9 @@ def test_tls_requires_a_port():
 
 
 def test_all_contradictions_are_reported_together():
-    told = problems(SIGNER_HOST="10.0.0.1", SIGNER_WORKERS="2", SIGNER_PORT="1", SIGNER_OPS_PORT="1")
+    found = problems(SIGNER_HOST="10.0.0.1", SIGNER_WORKERS="2", SIGNER_PORT="1", SIGNER_OPS_PORT="1")
 
-    assert [problem.split()[0] for problem in told] == ["SIGNER_HOST", "SIGNER_WORKERS", "SIGNER_OPS_PORT"]
+    assert [problem.split()[0] for problem in found] == ["SIGNER_HOST", "SIGNER_WORKERS", "SIGNER_OPS_PORT"]
 
 
 def test_every_declaration_has_a_meaning_and_a_valid_default():

@@ -1,4 +1,4 @@
-"""What names a store is read as redis-py reads it, or is refused at the start, without a word of it."""
+"""Valid store URLs mean what redis-py reads, and invalid ones are refused without quoting them."""
 
 import re
 from urllib.parse import quote
@@ -16,7 +16,7 @@ SECRET = "s3cr3t"
 
 
 def problem(url):
-    """What is said against a URL; None if it is taken."""
+    """Return the message for an invalid URL, None for a valid one."""
     try:
         parse_store_url(url)
     except ValueError as error:
@@ -26,7 +26,7 @@ def problem(url):
 
 def read_by_redis_py(url):
     pool = ConnectionPool.from_url(url)
-    # Most options are judged no earlier.
+    # redis-py validates most options only here.
     pool.make_connection()
     return pool.connection_kwargs
 
@@ -188,15 +188,15 @@ def test_a_url_means_what_redis_py_reads(url, read):
     ],
     ids=lambda text: ascii(text)[:60],
 )
-def test_what_redis_py_would_refuse_later_or_read_otherwise_is_refused_in_one_line(url, why):
-    told = problem(url)
+def test_a_url_that_redis_py_refuses_or_misreads_is_refused_in_one_line(url, why):
+    message = problem(url)
 
-    assert re.search(why, told or "taken")
-    assert "\n" not in told
-    assert SECRET not in told
+    assert re.search(why, message or "valid")
+    assert "\n" not in message
+    assert SECRET not in message
 
 
-def test_a_wrong_url_stops_the_start_with_a_line_that_names_the_setting():
+def test_an_invalid_url_is_a_problem_of_its_setting():
     with pytest.raises(SettingsError) as refusal:
         load({"SIGNER_STORE_URL": "redis://h/0?foo=1"})
 
@@ -242,7 +242,7 @@ PIECES = [
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=10).map("".join), st.sampled_from(["", "redis://", "unix:///"]))
-def test_whatever_is_taken_makes_a_connection(rest, start):
+def test_redis_py_accepts_every_valid_url(rest, start):
     url = start + rest
     if problem(url) is not None or url == "memory://":
         return
@@ -265,6 +265,6 @@ def test_any_password_can_be_written(password, user):
 @given(
     st.text(st.sampled_from("/?#[]@%:&=+, é\n"), max_size=6), st.text(st.sampled_from("/?#[]@%:&=+, é\n"), max_size=6)
 )
-def test_no_refusal_repeats_a_piece_of_a_password(before, after):
+def test_no_message_quotes_a_piece_of_a_password(before, after):
     for around in ("redis://:{}@h:1/0", "redis://u:{}@h", "unix://u:{}@/run/s", "redis://h?password={}", "x://:{}@h"):
         assert SECRET not in (problem(around.format(before + SECRET + after)) or "")

@@ -1,4 +1,4 @@
-"""What an audit line says, and what becomes of it with pipes, files and processes as they are."""
+"""Content of audit lines, and writing them to pipes and files that several processes share."""
 
 import asyncio
 import errno
@@ -81,7 +81,7 @@ def opened(*arguments, **options):
 
 
 class Reader:
-    """Reads a pipe to its end, in a thread, once it is told to."""
+    """Reads a pipe to its end, in a thread, after ``start``."""
 
     def __init__(self):
         self.end, self.descriptor = os.pipe()
@@ -93,16 +93,16 @@ class Reader:
         self._thread.start()
 
     def _work(self):
-        # A test that has seen enough closes the end.
+        # Tests may close the reading end.
         with suppress(OSError):
             while received := os.read(self.end, 65536):
                 self._read += received
                 time.sleep(self.pause)
 
     def lines(self):
-        """All of them, after the last writer."""
+        """Close the writing end, and return all lines."""
         os.close(self.descriptor)
-        # By its number, another file might be closed later.
+        # close() must not close another file with the same number.
         self.descriptor = -1
         if not self._thread.ident:
             self.start()
@@ -123,7 +123,7 @@ MAX_AGE_SECONDS = line_writer.MAX_AGE_SECONDS
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch):
-    """A slow machine is no reason to refuse a line or to give up; tests of the limits set their own."""
+    """Long time limits, for slow machines; tests of the limits set their own."""
     monkeypatch.setattr(line_writer, "MAX_AGE_SECONDS", 60)
     monkeypatch.setattr(line_writer, "CLOSE_SECONDS", 60)
 
@@ -137,7 +137,7 @@ def reader():
 
 @pytest.fixture
 def written(tmp_path):
-    """Makes the given calls of a log on a file, and gives the lines that come of them, with their newlines."""
+    """Return a function that calls methods of a log on a file and returns the lines, with newlines."""
 
     def write(*calls):
         with (tmp_path / "audit.log").open("ab") as file:
@@ -157,7 +157,7 @@ def written(tmp_path):
 
 
 def line_of(name, event):
-    """What is written of an event."""
+    """Return the line of an event."""
     end, descriptor = os.pipe()
 
     async def run():
@@ -174,7 +174,7 @@ def line_of(name, event):
 
 
 def fill(record, event):
-    """Record events until the log accepts no more; return how many it has accepted. Each is of another account."""
+    """Record events of different accounts until the log refuses one; return the number of accepted ones."""
     for accepted in range(100_000):
         try:
             record(**{**event, "account": f"a{accepted}"})
@@ -249,10 +249,10 @@ def test_absent_fields_are_left_out(written):
     }
     lines = written(("signed", {**SIGNED, "key": None, "policy": None}), ("denied", denied))
 
-    signed, told = map(json.loads, lines)
+    signed, denial = map(json.loads, lines)
     assert "key" not in signed
     assert signed["policy"] is None
-    assert list(told) == ["time", "event", "event_id", "pid", *denied]
+    assert list(denial) == ["time", "event", "event_id", "pid", *denied]
 
 
 @pytest.mark.parametrize("field", [name for name, value in SIGNED.items() if isinstance(value, str)])
@@ -332,7 +332,7 @@ def test_lines_of_several_processes_stay_whole_and_in_order(tmp_path, reader, ta
             for name in "ab"
         ]
     if target == "pipe":
-        # A pipe that is full most of the time.
+        # The pipe is full most of the time.
         reader.start(pause=0.002)
     assert [process.wait(60) for process in processes] == [0, 0]
     entries = reader.lines() if target == "pipe" else [json.loads(line) for line in path.read_text().splitlines()]
@@ -346,7 +346,7 @@ def test_lines_of_several_processes_stay_whole_and_in_order(tmp_path, reader, ta
 async def test_a_full_pipe_refuses_events_and_recovers(reader, caplog):
     log = opened(reader.descriptor, limit=500)
     before = counted("signed")
-    # Nobody reads until all calls have returned: none of them waits.
+    # The reader starts after these calls, so none of them blocks.
     taken = fill(log.signed, SIGNED)
     await until(reader.has_data)
     taken += fill(log.signed, SIGNED)
@@ -397,7 +397,7 @@ async def test_no_event_is_accepted_while_a_line_is_older_than_a_second(reader, 
     clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
     monkeypatch.setattr(line_writer, "time", clock)
     monkeypatch.setattr(line_writer, "MAX_AGE_SECONDS", MAX_AGE_SECONDS)
-    # The test says when the log looks at its lines.
+    # Only the test calls _flush.
     monkeypatch.setattr(line_writer, "BATCH_SECONDS", 3600)
     log = opened(reader.descriptor)
     os.set_blocking(reader.descriptor, False)
@@ -473,7 +473,7 @@ async def test_denials_leave_room_for_signed_urls(reader):
 
 async def test_a_slow_reader_gets_all_lines_and_does_not_block_the_loop(reader):
     log = opened(reader.descriptor)
-    # Far more than a pipe holds, and nobody reads: the loop would stand still if a write waited.
+    # More than fits into a pipe without a reader: a blocking write would block the loop.
     for _ in range(100):
         for _ in range(20):
             log.signed(**SIGNED)
@@ -501,7 +501,7 @@ async def test_a_closed_pipe_ends_signing_with_one_log_line(reader, caplog, monk
         log.check()
     with pytest.raises(AuditUnavailable):
         log.denied(**DENIED)
-    # The end waits for nobody.
+    # close() does not wait for a reader.
     async with asyncio.timeout(30):
         await log.close()
     assert [record.getMessage() for record in caplog.records] == [
@@ -634,7 +634,7 @@ sys.stdin.read()
 
 
 async def lock(descriptor):
-    """A process that has the lock until it is spoken to."""
+    """Return a process that holds the lock until its standard input is closed."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", LOCKER, stdout=descriptor, stdin=pipe, stderr=pipe
@@ -694,7 +694,7 @@ async def test_lines_are_written_while_the_loop_is_busy(reader):
     reader.start()
     before, signed = counted("signed"), 0
     async with asyncio.timeout(30):
-        # Some batches: a first one might go out before the loop is busy.
+        # Several batches, because the first one may be written before the loop is busy.
         while counted("signed") - before < 5 * line_writer.BATCH_LINES:
             log.signed(**SIGNED)
             signed += 1

@@ -13,7 +13,7 @@ from service.telemetry import logs
 
 @pytest.fixture
 def written(capsys):
-    """Configures the log, and gives the lines that were written since."""
+    """Return a function that configures the log and returns a function for the lines written since."""
     root = logging.getLogger()
     before = root.handlers[:], root.level, {name: logging.getLogger(name).filters for name in logs.ONE_LINE_LOGGERS}
     named = (*logs.ONE_LINE_LOGGERS, *logs.RESERVED_LOGGERS, logs.ACCESS_LOGGER)
@@ -68,15 +68,15 @@ def test_a_time_is_utc_in_every_time_zone(written, form, monkeypatch):
 
 
 def test_extra_fields_are_members_in_json_and_follow_the_text(written):
-    told = {}
+    shown = {}
     for form in ("json", "text"):
         lines = written(form)
         logging.getLogger("service.x").warning("GET %s", "/live", extra={"status": 200, "caller": "jwt:\n"})
-        (told[form],) = lines()
+        (shown[form],) = lines()
 
-    entry = json.loads(told["json"])
+    entry = json.loads(shown["json"])
     assert (entry["status"], entry["caller"]) == (200, "jwt:\n")
-    assert told["text"].endswith(r"service.x: GET /live status=200 caller=jwt:\n")
+    assert shown["text"].endswith(r"service.x: GET /live status=200 caller=jwt:\n")
 
 
 @pytest.mark.parametrize("form", ["json", "text"])
@@ -143,10 +143,10 @@ def test_a_traceback_contains_no_values_of_variables(written, form):
     except ValueError:
         logging.getLogger("service.x").exception("Request %s failed", "id")
 
-    told = "\n".join(lines())
-    assert "in fails" in told
-    assert "ZeroDivisionError" in told
-    assert SECRET not in told
+    shown = "\n".join(lines())
+    assert "in fails" in shown
+    assert "ZeroDivisionError" in shown
+    assert SECRET not in shown
 
 
 def fails(secret, **given):
@@ -207,6 +207,6 @@ def test_the_text_of_an_error_cannot_forge_a_line(written):
     lines = written("text")
     logging.getLogger("service.x").error("Request %s failed", "id", exc_info=ValueError(HOSTILE))
 
-    told = lines()
-    assert all(line.isprintable() for line in told)
-    assert len([line for line in told if re.match("[0-9]{4}-", line)]) == 1
+    shown = lines()
+    assert all(line.isprintable() for line in shown)
+    assert len([line for line in shown if re.match("[0-9]{4}-", line)]) == 1
