@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from plugins.redis_server import RedisServer
-from processes import ServiceProcess, read_to_end, run_to_end
+from processes import read_to_end, run_to_end
 from redis import Redis
 from support.accounts import KEYS
 from support.service import running
@@ -295,12 +295,14 @@ def test_the_metrics_directory_is_private_and_removed_at_the_end(store):
         assert (mode, directory.exists()) == (0o700, False)
 
 
-def test_a_single_process_has_no_child_and_no_metrics_files(store):
-    process = ServiceProcess(measured=False, SIGNER_STORE_URL=store)
-    alone = workers(process), metrics_directories({process.pid})
-    process.stop()
-
-    assert alone == (set(), set())
+def test_a_single_process_has_no_child_and_no_metrics_files(store, tmp_path):
+    # Another program may have set this variable.
+    with running(measured=False, SIGNER_STORE_URL=store, PROMETHEUS_MULTIPROC_DIR=str(tmp_path)) as process:
+        assert (workers(process), metrics_directories({process.pid}), list(tmp_path.glob("*.db"))) == (
+            set(),
+            set(),
+            [],
+        )
 
 
 @pytest.mark.heavy
