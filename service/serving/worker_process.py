@@ -34,18 +34,10 @@ def run(
     predecessor: int,
     restart_reason: str,
 ) -> None:
-    """Serve until a signal or the end of the parent.
+    """Serve on the addresses of ``sockets`` until a signal or the end of the parent. Raises ``StartError``.
 
-    Args:
-        settings: As loaded by the parent.
-        sockets: Bound by the parent; this process binds its own to the same addresses.
-        directory: Metrics of all workers.
-        channel: This process' end of the control channel.
-        predecessor: Id of the process that this one replaces; 0 if it replaces none.
-        restart_reason: Why that process ended; empty if there was none.
-
-    Raises:
-        StartError: if it cannot serve.
+    ``directory`` has the metrics of all workers. ``predecessor`` is the id of the process that this one replaces, or 0,
+    and ``restart_reason`` is why that process ended, or empty.
     """
     multiprocess.take_over(directory, predecessor)
     # These imports declare metrics, which must find the predecessor's files.
