@@ -41,16 +41,16 @@ class Host(NamedTuple):
     prefix: str
     is_ip: bool
 
-    def use_ssl(self, *, wanted: bool | None) -> bool | None:
-        """What the scheme says, else what is wanted. ValueError if the two contradict each other."""
+    def use_ssl(self, *, stated: bool | None) -> bool | None:
+        """Return whether the scheme is https, or ``stated`` without a scheme. ValueError if the two contradict."""
         if self.scheme is None:
-            return wanted
-        secure = self.scheme == "https"
-        if wanted is not None and wanted is not secure:
+            return stated
+        is_https = self.scheme == "https"
+        if stated is not None and stated is not is_https:
             raise ValueError(
-                f"must be {str(secure).lower()}, or left out, for a host that begins with {self.scheme}://"
+                f"must be {str(is_https).lower()}, or left out, for a host that begins with {self.scheme}://"
             )
-        return secure
+        return is_https
 
     def base_url(self, *, use_ssl: bool) -> str:
         """The URL under which buckets are, without the default port of its scheme.

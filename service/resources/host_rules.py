@@ -74,8 +74,8 @@ class HostRules:
         return {**fields, **url, "use-ssl": str(secure)}
 
     def _use_ssl(self, stated: bool | None, host: Host | None) -> bool:  # noqa: FBT001 - what an account says of it
-        wanted = host.use_ssl(wanted=stated) if host else stated
-        return self.default_use_ssl if wanted is None else wanted
+        use_ssl = host.use_ssl(stated=stated) if host else stated
+        return self.default_use_ssl if use_ssl is None else use_ssl
 
 
 def is_aws(host: Host) -> bool:

@@ -332,7 +332,7 @@ class AwsAccountSchema(ResourceSchema):
     def _scheme_agrees(self, data: Mapping[str, Any], **_: Any) -> None:
         if "host" in data:
             try:
-                parse_host(data["host"]).use_ssl(wanted=data.get("use-ssl"))
+                parse_host(data["host"]).use_ssl(stated=data.get("use-ssl"))
             except ValueError as error:
                 raise ValidationError(str(error), "use-ssl") from None
 

@@ -1,7 +1,6 @@
 """The resource types: name, schema, secret fields. A further one is an entry here, and a schema."""
 
 import json
-import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -36,9 +35,12 @@ WriteIssues = Callable[[Mapping[str, Any], Resource | None, Exists], Awaitable[S
 NO_SECRETS: Mapping[str, "Secret"] = MappingProxyType({})
 
 
-@dataclass(kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True, weakref_slot=True, eq=False)
 class AwsAccount:
-    """What signing needs of an account. ``use_ssl`` and ``path_style`` are None where the account does not say."""
+    """An account as signing needs it. ``use_ssl`` and ``path_style`` are None for an account without them.
+
+    Compared by identity, so that it can be a weak key of a cache.
+    """
 
     id: str
     access_key_id: str | None = None
@@ -48,17 +50,6 @@ class AwsAccount:
     host: str | None = None
     use_ssl: bool | None = None
     path_style: bool | None = None
-
-    # What signing makes of the above is kept here, and lives as long as the account does: in this very object, as each
-    # further one would be another miss of the processor's caches where there are many accounts.
-    scope: Any = field(default=None, init=False, repr=False, compare=False)
-    signing_blocks: bytes = field(default=b"", init=False, repr=False, compare=False)
-    encoded_id: str = field(default="", init=False, repr=False, compare=False)
-    token_query: str = field(default="", init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        # Accounts have few regions, which are compared for each URL.
-        self.region = sys.intern(self.region)
 
 
 class Secret(NamedTuple):

@@ -1,6 +1,5 @@
-"""Where a bucket of an account is addressed, as aiobotocore resolves it, remembered."""
+"""The endpoint of a bucket: resolved by aiobotocore, cached by account settings and bucket."""
 
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -8,11 +7,12 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from botocore.exceptions import BotoCoreError
+from cachetools import FIFOCache
 
 from service.endpoints import Host, check_aws_region, check_region, parse_host
 from service.errors import Invalid, Issue
 from service.resources.types import AwsAccount
-from service.signing.clients import Clients, Settings
+from service.signing.clients import ClientOptions, Clients
 from service.signing.exposure import is_private
 from service.signing.sigv4 import SERVICE
 
@@ -22,18 +22,18 @@ MAX_ENDPOINTS = 10_000
 PROBE_KEY = "k"
 # Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html
 PATH, VIRTUAL_HOSTED = "path", "virtual-hosted"
-# A custom host is the same for every region, and botocore refuses the names of many.
+# A custom host has one endpoint for every region, and botocore refuses many region names.
 ANY_REGION = "us-east-1"
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """What every URL of a bucket has in common.
+    """The part that all URLs of a bucket share.
 
-    A URL is ``origin``, ``prefix`` (empty, or a path that begins with a slash; in path style it ends with the bucket),
-    a slash and the key. ``host`` is the Host header that clients send, exactly as it stands in ``origin``. ``region``
-    is that of the credential scope. ``is_exposed``: URLs are http, for a host that is neither loopback nor private.
-    ``style`` is PATH or VIRTUAL_HOSTED.
+    A URL is ``origin``, ``prefix``, a slash and the key. ``prefix`` is empty, or a path that begins with a slash; in
+    path style it ends with the bucket. ``host`` is the Host header, exactly as in ``origin``. ``region`` is that of the
+    credential scope. ``is_exposed``: URLs are http, for a host that is neither loopback nor private. ``style`` is PATH
+    or VIRTUAL_HOSTED.
     """
 
     origin: str
@@ -50,61 +50,57 @@ class Endpoints:
     def __init__(self, *, default_use_ssl: bool) -> None:
         self._default_use_ssl = default_use_ssl
         self._clients = Clients()
-        self._remembered: OrderedDict[tuple[object, ...], Endpoint] = OrderedDict()
+        # First in, first out: a lookup costs 0.2 µs, and 0.5 µs in least-recently-used order.
+        self._cache: FIFOCache[tuple[object, ...], Endpoint] = FIFOCache(MAX_ENDPOINTS)
 
-    def remembered(self, account: AwsAccount, bucket: str) -> Endpoint | None:
-        """The endpoint, if it was resolved before and not forgotten since."""
-        return self._remembered.get(_remembered_under(account, bucket))
-
-    async def resolve(self, account: AwsAccount, bucket: str) -> Endpoint:
-        """Ask aiobotocore, and remember. Raises Invalid for what it refuses to sign for."""
-        settings = self._settings(account)
-        try:
-            client = await self._clients.get(settings)
-        except (BotoCoreError, ValueError) as refusal:
-            field = "AwsAccount.region" if settings.url is None else "AwsAccount.host"
-            raise Invalid(Issue(f"{field} cannot be signed for: {refusal}", field)) from refusal
-        probed = await _probe(client, bucket)
-        if settings.style == "virtual" and not _is_host(probed.host):
-            # Clients cannot send to a name such as xn--a.minio, or to one of more than 253 characters.
-            probed = await _probe(await self._clients.get(settings._replace(style="path")), bucket)
-        host = parse_host(account.host) if account.host else None
-        endpoint = replace(
-            probed,
-            region=account.region if host else probed.region,
-            style=_style(probed, host),
-            is_exposed=not (settings.use_ssl or (host and is_private(host))),
-        )
-        self._remembered[_remembered_under(account, bucket)] = endpoint
-        if len(self._remembered) > MAX_ENDPOINTS:
-            # The oldest: to keep the order of use, each URL would have to pay.
-            self._remembered.popitem(last=False)
+    async def get(self, account: AwsAccount, bucket: str) -> Endpoint:
+        """Return the endpoint of a bucket. Raises Invalid if aiobotocore refuses the account or the bucket."""
+        key = (account.region, account.host, account.use_ssl, account.path_style, bucket)
+        endpoint = self._cache.get(key)
+        if endpoint is None:
+            endpoint = self._cache[key] = await self._resolve(account, bucket)
         return endpoint
 
     async def close(self) -> None:
         await self._clients.close()
 
-    def _settings(self, account: AwsAccount) -> Settings:
+    async def _resolve(self, account: AwsAccount, bucket: str) -> Endpoint:
+        options = self._options(account)
+        try:
+            client = await self._clients.get(options)
+        except (BotoCoreError, ValueError) as error:
+            field = "AwsAccount.region" if options.url is None else "AwsAccount.host"
+            raise Invalid(Issue(f"{field} cannot be signed for: {error}", field)) from error
+        probed = await _probe(client, bucket)
+        if options.style == "virtual" and not _is_host(probed.host):
+            # Clients cannot send to a name such as xn--a.minio, or to one of more than 253 characters.
+            probed = await _probe(await self._clients.get(options._replace(style="path")), bucket)
+        host = parse_host(account.host) if account.host else None
+        return replace(
+            probed,
+            region=account.region if host else probed.region,
+            style=_addressing_style(probed, host),
+            is_exposed=not (options.use_ssl or (host and is_private(host))),
+        )
+
+    def _options(self, account: AwsAccount) -> ClientOptions:
         style = "path" if account.path_style else "virtual"
+        with _invalid("region"):
+            (check_region if account.host is not None else check_aws_region)(account.region)
         if account.host is None:
-            with _refusing("region"):
-                check_aws_region(account.region)
-            return Settings(account.region, None, self._use_ssl(account.use_ssl), style)
-        with _refusing("region"):
-            check_region(account.region)
-        with _refusing("host"):
+            return ClientOptions(account.region, None, self._use_ssl(account.use_ssl), style)
+        with _invalid("host"):
             host = parse_host(account.host)
-        with _refusing("use-ssl"):
-            use_ssl = self._use_ssl(host.use_ssl(wanted=account.use_ssl))
-        # Left to itself, botocore puts a dotted bucket in front of an address: a.b.127.0.0.1.
-        style = "path" if host.is_ip else style
-        return Settings(ANY_REGION, host.base_url(use_ssl=use_ssl), use_ssl, style)
+        with _invalid("use-ssl"):
+            use_ssl = self._use_ssl(host.use_ssl(stated=account.use_ssl))
+        # By default, botocore puts a dotted bucket in front of an address: a.b.127.0.0.1.
+        return ClientOptions(ANY_REGION, host.base_url(use_ssl=use_ssl), use_ssl, "path" if host.is_ip else style)
 
-    def _use_ssl(self, wanted: bool | None) -> bool:  # noqa: FBT001 - the only thing it is about
-        return self._default_use_ssl if wanted is None else wanted
+    def _use_ssl(self, stated: bool | None) -> bool:  # noqa: FBT001 - the account's own value
+        return self._default_use_ssl if stated is None else stated
 
 
-def _style(endpoint: Endpoint, host: Host | None) -> str:
+def _addressing_style(endpoint: Endpoint, host: Host | None) -> str:
     # botocore chooses path style for the names of many buckets.
     base = host.prefix if host else ""
     return VIRTUAL_HOSTED if endpoint.prefix.rstrip("/") == base.rstrip("/") else PATH
@@ -119,23 +115,20 @@ def _is_host(netloc: str) -> bool:
 
 
 @contextmanager
-def _refusing(field: str) -> Iterator[None]:
+def _invalid(field: str) -> Iterator[None]:
+    """Turn a ValueError into an Invalid for a field of the account."""
     try:
         yield
-    except ValueError as rule:
-        raise Invalid(Issue(f"AwsAccount.{field} {rule}", f"AwsAccount.{field}")) from rule
-
-
-def _remembered_under(account: AwsAccount, bucket: str) -> tuple[object, ...]:
-    return (account.region, account.host, account.use_ssl, account.path_style, bucket)
+    except ValueError as error:
+        raise Invalid(Issue(f"AwsAccount.{field} {error}", f"AwsAccount.{field}")) from error
 
 
 async def _probe(client: Any, bucket: str) -> Endpoint:
-    """Presign a URL, and take from it what all URLs of the bucket have in common."""
+    """Presign one URL of the bucket, and return the part that all its URLs share."""
     try:
         url = await client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": PROBE_KEY})
-    except (BotoCoreError, ValueError) as refusal:
-        raise Invalid(Issue(f"bucket cannot be signed for: {refusal}", "bucket")) from refusal
+    except (BotoCoreError, ValueError) as error:
+        raise Invalid(Issue(f"bucket cannot be signed for: {error}", "bucket")) from error
     parts = urlsplit(url)
     (credential,) = parse_qs(parts.query)["X-Amz-Credential"]
     _, _, region, service, _ = credential.split("/")

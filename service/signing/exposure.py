@@ -1,4 +1,4 @@
-"""Warns once of each account that signs http URLs for a public host."""
+"""Warn once of each account that signs http URLs for a public host."""
 
 import logging
 from ipaddress import ip_address, ip_network
@@ -11,22 +11,18 @@ LOGGER = logging.getLogger(__name__)
 # About 300 bytes each.
 MAX_ACCOUNTS = 10_000
 
-# Loopback, link-local, and addresses that the internet does not route (RFC 1918, 4193, 6598).
-_PRIVATE_NETWORKS = tuple(
-    map(
-        ip_network,
-        (
-            *("127.0.0.0/8", "169.254.0.0/16", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"),
-            *("::1/128", "fe80::/10", "fc00::/7"),
-        ),
-    )
-)
-# Names that no public DNS has (RFC 6761, 6762, 8375; ICANN's .internal), and Kubernetes' short name of a service.
+# Loopback, link-local, and addresses that the internet does not route (RFC 1918, 4193, 6598). ipaddress' own
+# is_private leaves out 100.64.0.0/10, and includes addresses of documentation.
+_PRIVATE_NETWORKS = [
+    *map(ip_network, ("127.0.0.0/8", "169.254.0.0/16", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")),
+    *map(ip_network, ("100.64.0.0/10", "::1/128", "fe80::/10", "fc00::/7")),
+]
+# Names outside public DNS (RFC 6761, 6762, 8375; ICANN's .internal), and Kubernetes' short name of a service.
 _PRIVATE_DOMAINS = (".localhost", ".local", ".internal", ".home.arpa", ".svc")
 
 
 def is_private(host: Host) -> bool:
-    """Whether the name or address of a host is loopback or private; a name without a dot, as containers have it, is."""
+    """Return whether a host is loopback or private. A name without a dot, such as a container's, is private."""
     if host.is_ip:
         address = ip_address(host.name.strip("[]"))
         return any(address in network for network in _PRIVATE_NETWORKS)
@@ -34,16 +30,16 @@ def is_private(host: Host) -> bool:
 
 
 class ExposureLog:
-    """Warns of each exposed account, and again when its ``host`` or ``use-ssl`` has changed.
+    """Warns of each exposed account, and again after a change of its ``host`` or ``use-ssl``.
 
-    It warns of ``MAX_ACCOUNTS`` accounts at most, which bounds its memory and the log.
+    It warns of at most ``MAX_ACCOUNTS`` accounts, which bounds its memory and the log.
     """
 
     def __init__(self) -> None:
         self._warned: dict[str, tuple[str | None, bool | None]] = {}
 
     def report(self, account: AwsAccount, host: str, *, is_exposed: bool) -> None:
-        """Note an account that signs for ``host``, and warn if it is exposed."""
+        """Record an account that signs for ``host``, and warn if it is exposed."""
         if not is_exposed:
             self._warned.pop(account.id, None)
             return
@@ -53,8 +49,8 @@ class ExposureLog:
             return
         self._warned[account.id] = settings
         LOGGER.warning(
-            "AwsAccount/%s signs http:// URLs for %s, which is neither loopback nor private: anyone who reads one"
-            " on its way can use it; set use-ssl to true",
+            "AwsAccount/%s signs http:// URLs for %s, which is neither loopback nor private: anyone who reads a"
+            " URL in transit can use it; set use-ssl to true",
             account.id,
             host,
         )

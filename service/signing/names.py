@@ -1,4 +1,4 @@
-"""What a bucket and a key may be named."""
+"""The rules for the names of buckets and keys."""
 
 import re
 
@@ -9,14 +9,14 @@ MAX_KEY_BYTES = 1024
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 
-# Names that stand for something else than a bucket. Directory buckets and their access points need a session of their
-# own; an Outposts alias, which aiobotocore knows by its length as well, is signed for another service.
+# Names that are not names of buckets. Directory buckets and their access points need a session of their own. An
+# Outposts alias, which aiobotocore recognizes by its length as well, is signed for another service.
 # Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 _DIRECTORY_SUFFIXES = ("--x-s3", "--xa-s3")
 _OUTPOSTS_SUFFIX = "--op-s3"
 _OUTPOSTS_ALIAS_LENGTH = 50
 
-# The same as below in one expression each, for readers of the OpenAPI document.
+# The rules below as one expression each, for the OpenAPI document.
 BUCKET_PATTERN = (
     rf"(?!.*\.\.)(?!.*(?:{'|'.join(_DIRECTORY_SUFFIXES)})$)"
     rf"(?!.{{{_OUTPOSTS_ALIAS_LENGTH - len(_OUTPOSTS_SUFFIX)},}}{_OUTPOSTS_SUFFIX}$){_BUCKET.pattern}"
@@ -25,11 +25,11 @@ KEY_PATTERN = rf"(?!(?:[\s\S]*/)?\.\.?(?:/|$))[^\x00]{{1,{MAX_KEY_BYTES}}}"
 
 
 def name_issues(bucket: str, key: str, *, key_expression: str = "key") -> list[Issue]:
-    """Why the bucket or the key cannot be signed for; empty if they can. ``key_expression`` is the key's field."""
+    """Return the faults of a bucket and a key, none if they are valid. ``key_expression`` is the field of the key."""
     issues = []
     if problem := _bucket_problem(bucket):
         issues.append(Issue(problem, "bucket"))
-    if problem := key_problem(key):
+    if problem := _key_problem(key):
         issues.append(Issue(f"{key_expression} {problem}", key_expression))
     return issues
 
@@ -47,8 +47,7 @@ def _bucket_problem(bucket: str) -> str | None:
     return None
 
 
-def key_problem(key: str) -> str | None:
-    """Why the key cannot be signed for, as the end of a sentence; None if it can."""
+def _key_problem(key: str) -> str | None:
     try:
         size = len(key) if key.isascii() else len(key.encode())
     except UnicodeEncodeError:
@@ -57,7 +56,7 @@ def key_problem(key: str) -> str | None:
         return f"must be 1 to {MAX_KEY_BYTES} bytes of UTF-8; it is {size}"
     if "\0" in key:
         return "must not have a NUL character"
-    # Few keys have a segment that begins with a dot, and only those are taken apart.
+    # Splitting is slow, and few keys have a segment that begins with a dot.
     if "/." in f"/{key}" and not {".", ".."}.isdisjoint(key.split("/")):
         return "must have no . or .. segment: HTTP clients rewrite such paths"
     return None

@@ -1,11 +1,11 @@
-"""What each operation signs."""
+"""The operations that can be signed."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """``name`` is botocore's client method, ``method`` the HTTP method that the URL is for.
+    """``name`` is botocore's client method, ``method`` the HTTP method of the URL.
 
     Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html
     """

@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 
 import pytest
 import yaml
@@ -39,29 +40,29 @@ def stored(**fields):
 
 
 def test_a_resource_is_represented_in_the_schemas_order_with_secrets_masked():
-    told = AWS_ACCOUNT.represent(stored(**dict(reversed(FIELDS.items()))))
+    shown = AWS_ACCOUNT.represent(stored(**dict(reversed(FIELDS.items()))))
 
-    assert list(told) == [
+    assert list(shown) == [
         *("id", "access-key-id", "_secret-access-key", "_session-token", "region", "host", "use-ssl", "path-style"),
         *("meta", "resourceType"),
     ]
-    assert told["_secret-access-key"] == told["_session-token"] == MASKED
-    assert (told["use-ssl"], told["path-style"]) == (True, False)
-    assert told["meta"]["versionId"] == "7"
+    assert shown["_secret-access-key"] == shown["_session-token"] == MASKED
+    assert (shown["use-ssl"], shown["path-style"]) == (True, False)
+    assert shown["meta"]["versionId"] == "7"
 
 
-def test_a_secret_that_is_not_there_is_not_masked():
-    told = AWS_ACCOUNT.represent(stored(region="eu-west-1"))
+def test_a_missing_secret_is_not_masked():
+    shown = AWS_ACCOUNT.represent(stored(region="eu-west-1"))
 
-    assert told.keys() == {"id", "region", "meta", "resourceType"}
+    assert shown.keys() == {"id", "region", "meta", "resourceType"}
 
 
-def test_what_an_operator_stored_is_represented_as_it_is():
-    told = AWS_ACCOUNT.represent(stored(**{"use-ssl": "yes", "region": "", "host": "\udcff", "nonsense": "x"}))
+def test_invalid_fields_of_an_operator_are_represented_unchanged():
+    shown = AWS_ACCOUNT.represent(stored(**{"use-ssl": "yes", "region": "", "host": "\udcff", "nonsense": "x"}))
 
-    assert (told["use-ssl"], told["region"], told["host"]) == ("yes", "", "\ufffd")
-    assert "nonsense" not in told
-    assert json.dumps(told, ensure_ascii=False).encode()
+    assert (shown["use-ssl"], shown["region"], shown["host"]) == ("yes", "", "\ufffd")
+    assert "nonsense" not in shown
+    assert json.dumps(shown, ensure_ascii=False).encode()
 
 
 def test_a_resource_is_shown_with_the_id_of_its_key():
@@ -75,11 +76,11 @@ def test_json_that_no_answer_can_hold_is_shown_as_text(type_, value):
     names = type_.names - {"id", "meta", "resourceType"} - type_.secrets.keys()
     resource = Resource(type_.kind, "a", {name: text for name in names if name[0] != "_"})
 
-    told = type_.represent(resource)
+    shown = type_.represent(resource)
 
-    assert [told[name] for name in resource.fields] == [text for _ in resource.fields]
-    assert load_json(dump_json(told))
-    assert load_yaml(dump_yaml(told))
+    assert [shown[name] for name in resource.fields] == [text for _ in resource.fields]
+    assert load_json(dump_json(shown))
+    assert load_yaml(dump_yaml(shown))
 
 
 def test_no_representation_holds_a_secret():
@@ -91,8 +92,8 @@ def test_no_representation_holds_a_secret():
         assert "t0k3n" not in text
 
 
-def test_a_stored_resource_becomes_the_type_that_signing_needs():
-    assert model(stored(**FIELDS)) == AwsAccount(
+def test_a_stored_account_becomes_a_model():
+    expected = AwsAccount(
         id="a",
         access_key_id="AKIA",
         secret_access_key="s3cr3t",
@@ -103,38 +104,40 @@ def test_a_stored_resource_becomes_the_type_that_signing_needs():
         path_style=False,
     )
 
+    assert asdict(model(stored(**FIELDS))) == asdict(expected)
+
 
 @given(st.sets(st.sampled_from(sorted(FIELDS))), st.booleans(), st.booleans())
-def test_what_was_judged_before_becomes_the_same_without_another_look(names, use_ssl, path_style):
+def test_a_validated_resource_becomes_the_same_model_without_validation(names, use_ssl, path_style):
     flags = {"use-ssl": json.dumps(use_ssl), "path-style": json.dumps(path_style)}
     record = stored(**{name: text for name, text in {**FIELDS, **flags}.items() if name in names}).record
-    judged, to_be_judged = (Resource("AwsAccount", "a", record, validated=judged) for judged in (True, False))
-    # Keys come together.
+    validated, unvalidated = (Resource("AwsAccount", "a", record, validated=flag) for flag in (True, False))
+    # The two keys are required together.
     assume(("access-key-id" in names) == ("secret-access-key" in names))
 
-    assert model(judged) == model(to_be_judged)
+    assert asdict(model(validated)) == asdict(model(unvalidated))
 
 
-def test_a_field_that_only_a_later_version_knows_is_refused_though_that_has_judged_it():
+def test_a_field_of_a_later_version_is_refused_though_that_version_validated_it():
     later = Resource("AwsAccount", "a", {**stored(**FIELDS).record, "public-host": "s3.example.com"}, validated=True)
 
     with pytest.raises(Invalid, match="public-host is not known here"):
         model(later)
 
 
-def test_defaults_are_the_contracts():
+def test_an_empty_account_has_the_defaults_of_the_contract():
     account = model(stored())
 
     assert (account.region, account.host, account.use_ssl, account.path_style) == ("us-east-1", None, None, None)
 
 
-def test_a_model_is_remembered_with_its_resource():
+def test_a_model_is_memoized_with_its_resource():
     resource = stored(**FIELDS)
 
     assert model(resource) is model(resource)
 
 
-def test_what_is_stored_wrongly_is_named():
+def test_an_error_names_each_invalid_stored_field():
     with pytest.raises(Invalid) as refusal:
         model(stored(**{**FIELDS, "region": "a b", "use-ssl": "yes", "nonsense": "x"}))
 
@@ -144,7 +147,7 @@ def test_what_is_stored_wrongly_is_named():
 
 
 @pytest.mark.parametrize("text", [False, True], ids=["json", "text"])
-def test_what_is_read_is_what_is_stored(text):
+def test_the_values_of_a_body_are_stored_unchanged(text):
     document = {
         name: value if text or value not in {"true", "false"} else value == "true" for name, value in FIELDS.items()
     }
@@ -153,11 +156,11 @@ def test_what_is_read_is_what_is_stored(text):
     assert AWS_ACCOUNT.fields(values) == FIELDS
 
 
-def test_a_representation_can_be_read_again():
-    told = AWS_ACCOUNT.represent(stored(**FIELDS))
-    as_yaml = yaml.load(yaml.safe_dump(told), Loader=yaml.BaseLoader)  # noqa: S506 - it makes nothing but text
+def test_a_representation_is_a_valid_body():
+    shown = AWS_ACCOUNT.represent(stored(**FIELDS))
+    as_yaml = yaml.load(yaml.safe_dump(shown), Loader=yaml.BaseLoader)  # noqa: S506 - BaseLoader makes only text
     from_json, from_yaml = (
-        AWS_ACCOUNT.read(ParsedBody(told, text=False)),
+        AWS_ACCOUNT.read(ParsedBody(shown, text=False)),
         AWS_ACCOUNT.read(ParsedBody(as_yaml, text=True)),
     )
 
@@ -176,7 +179,7 @@ def test_an_id_has_a_fault_under_its_name(id_):
     assert [issue.expression for issue in AWS_ACCOUNT.id_faults(id_, "_id")] == ["_id"]
 
 
-def test_an_invisible_character_of_an_id_is_told():
+def test_an_error_names_the_invisible_character_of_an_id():
     (issue,) = AWS_ACCOUNT.id_faults("a\u00a0", "_id")
 
     assert issue.diagnostics.endswith("begin with a letter or digit; it has U+00A0 NO-BREAK SPACE")

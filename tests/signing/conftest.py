@@ -1,6 +1,6 @@
-"""An oracle: what a plain aiobotocore signs, with the contract's rules applied to its arguments alone.
+"""An oracle: URLs of a plain aiobotocore, with the contract's rules applied to its arguments.
 
-The contract departs from aiobotocore in two of them: a host is canonical, and a custom host takes any region.
+The contract differs from aiobotocore in two arguments: a host is canonical, and a custom host takes any region.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ class Oracle:
 
     def presign(self, account, operation, request, **params):
         client = self._client(account)
-        # aiobotocore refuses the names of many regions, and looks others up.
+        # aiobotocore refuses many region names, and looks others up.
         client._request_signer._region_name = account.region
         client._request_signer._credentials = AioCredentials(
             account.access_key_id, account.secret_access_key, account.session_token or None
@@ -78,7 +78,7 @@ def _arguments(account):
     scheme = "https" if account.use_ssl else "http"
     url = account.host if "://" in account.host else f"{scheme}://{account.host}"
     parts = urlsplit(url)
-    # The parts are in lower case already.
+    # urlsplit returns the host in lower case.
     name = parts.hostname
     try:
         address = ip_address(name)
@@ -92,7 +92,7 @@ def _arguments(account):
 
 @pytest.fixture(scope="session", autouse=True)
 def models():
-    """What botocore ships, megabytes of JSON, is read once for all sessions; who looks elsewhere reads elsewhere."""
+    """Read botocore's data, megabytes of JSON, once for all sessions. The cache is keyed by path."""
     read = functools.cache(JSONFileLoader().load_file)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(JSONFileLoader, "load_file", lambda _, path: read(path))
@@ -126,7 +126,7 @@ def shared_presigner(run):
 
 @pytest.fixture(scope="module")
 def presign_twice(run, shared_presigner, oracle):
-    """The same URL twice, presigned by us and by the oracle."""
+    """Return a function that presigns one request twice: with our presigner and with the oracle."""
 
     def presign_twice(account, operation, request):
         ours = run(shared_presigner.presign(account, operation, **request))

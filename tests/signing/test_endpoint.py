@@ -33,14 +33,14 @@ def endpoints(make_endpoints):
 
 @pytest.fixture
 def opened(monkeypatch):
-    """The arguments of every client that is made; making one gives others their turn, as a real session may."""
+    """Return the options of every client that is opened. Opening one lets other tasks run, as a real session can."""
     opened = []
     open_ = clients_module.Clients._open
 
-    async def counted(self, settings):
-        opened.append(settings)
+    async def counted(self, options):
+        opened.append(options)
         await asyncio.sleep(0)
-        return await open_(self, settings)
+        return await open_(self, options)
 
     monkeypatch.setattr(clients_module.Clients, "_open", counted)
     return opened
@@ -99,8 +99,8 @@ def account(**fields):
         ({"region": "fips-a_b:c", "host": "s3.amazonaws.com"}, "b-b", ("http://b-b.s3.amazonaws.com", "", None)),
     ],
 )
-async def test_a_bucket_is_addressed_at(endpoints, fields, bucket, expected):
-    endpoint = await endpoints.resolve(account(**fields), bucket)
+async def test_a_bucket_has_an_endpoint(endpoints, fields, bucket, expected):
+    endpoint = await endpoints.get(account(**fields), bucket)
 
     origin, prefix, host = expected
     assert endpoint == Endpoint(origin, prefix, host or origin.partition("//")[2], fields.get("region", "us-east-1"))
@@ -123,37 +123,37 @@ async def test_a_bucket_is_addressed_at(endpoints, fields, bucket, expected):
         ({"host": "http://h/p/", "path_style": True}, "b-b", "path"),
     ],
 )
-async def test_an_endpoint_says_how_the_bucket_is_addressed(endpoints, fields, bucket, style):
-    endpoint = await endpoints.resolve(account(**fields), bucket)
+async def test_an_endpoint_has_an_addressing_style(endpoints, fields, bucket, style):
+    endpoint = await endpoints.get(account(**fields), bucket)
 
     assert endpoint.style == style
     assert (f"{bucket}." in endpoint.origin) is (style == "virtual-hosted" or fields.get("host") == f"{bucket}.h")
 
 
-async def test_a_default_port_is_that_of_the_scheme_that_the_service_gives():
+async def test_the_default_scheme_decides_which_port_is_the_default():
     endpoints = Endpoints(default_use_ssl=True)
-    resolved = [await endpoints.resolve(account(host=host), "bucket") for host in ("h:443", "h:80", "http://h:80")]
+    resolved = [await endpoints.get(account(host=host), "bucket") for host in ("h:443", "h:80", "http://h:80")]
     await endpoints.close()
 
     assert [endpoint.origin for endpoint in resolved] == ["https://bucket.h", "https://bucket.h:80", "http://bucket.h"]
 
 
-async def test_accounts_of_one_host_share_a_client_whatever_their_regions(endpoints, opened):
-    resolved = [await endpoints.resolve(account(host="h", region=region), "bucket") for region in ("a", "RegionOne")]
+async def test_accounts_of_one_host_share_a_client_across_regions(endpoints, opened):
+    resolved = [await endpoints.get(account(host="h", region=region), "bucket") for region in ("a", "RegionOne")]
 
     assert [endpoint.region for endpoint in resolved] == ["a", "RegionOne"]
     assert len(opened) == 1
 
 
-async def test_accounts_that_say_nothing_get_the_default_of_ssl():
+async def test_accounts_without_use_ssl_get_the_default():
     endpoints = Endpoints(default_use_ssl=True)
-    silent = await endpoints.resolve(account(host="h"), "bucket")
-    aws = await endpoints.resolve(account(), "bucket")
-    plain = await endpoints.resolve(account(host="h", use_ssl=False), "bucket")
-    scheme = await endpoints.resolve(account(host="http://h"), "bucket")
+    default = await endpoints.get(account(host="h"), "bucket")
+    aws = await endpoints.get(account(), "bucket")
+    plain = await endpoints.get(account(host="h", use_ssl=False), "bucket")
+    scheme = await endpoints.get(account(host="http://h"), "bucket")
     await endpoints.close()
 
-    assert [e.origin.partition(":")[0] for e in (silent, aws, plain, scheme)] == ["https", "https", "http", "http"]
+    assert [e.origin.partition(":")[0] for e in (default, aws, plain, scheme)] == ["https", "https", "http", "http"]
 
 
 @pytest.mark.parametrize(
@@ -178,100 +178,111 @@ async def test_accounts_that_say_nothing_get_the_default_of_ssl():
         ({}, "e" * 40 + "op-" + "o" * 7 + "--op-s3", "bucket"),
     ],
 )
-async def test_what_cannot_be_signed_for_is_told(endpoints, fields, bucket, expression):
+async def test_an_account_or_bucket_that_cannot_be_signed_for_is_an_error(endpoints, fields, bucket, expression):
     with pytest.raises(Invalid) as refusal:
-        await endpoints.resolve(account(**fields), bucket)
+        await endpoints.get(account(**fields), bucket)
 
     assert [issue.expression for issue in refusal.value.issues] == [expression]
 
 
 @pytest.mark.parametrize(("fields", "expression"), [({}, "AwsAccount.region"), ({"host": "h"}, "AwsAccount.host")])
-async def test_settings_that_aiobotocore_alone_refuses_are_told(endpoints, monkeypatch, fields, expression):
+async def test_options_that_only_aiobotocore_refuses_are_an_error(endpoints, monkeypatch, fields, expression):
     async def refuse(*_):
         raise ValueError("Invalid endpoint")
 
     monkeypatch.setattr(clients_module.Clients, "_open", refuse)
 
     with pytest.raises(Invalid, match="Invalid endpoint") as refusal:
-        await endpoints.resolve(account(**fields), "bucket")
+        await endpoints.get(account(**fields), "bucket")
 
     assert refusal.value.issues[0].expression == expression
 
 
-async def test_an_endpoint_is_remembered(endpoints, opened):
-    before = endpoints.remembered(account(), "bucket")
-    resolved = await endpoints.resolve(account(), "bucket")
+@pytest.fixture
+def probed(monkeypatch):
+    """Return the buckets that aiobotocore was asked for."""
+    probed = []
+    probe = endpoint_module._probe
 
-    assert before is None
-    assert endpoints.remembered(account(), "bucket") is resolved
-    assert len(opened) == 1
+    async def counted(client, bucket):
+        probed.append(bucket)
+        return await probe(client, bucket)
+
+    monkeypatch.setattr(endpoint_module, "_probe", counted)
+    return probed
+
+
+async def test_an_endpoint_is_cached(endpoints, probed):
+    first = await endpoints.get(account(), "bucket")
+    second = await endpoints.get(account(), "bucket")
+
+    assert first is second
+    assert probed == ["bucket"]
 
 
 @pytest.mark.parametrize(
     "other", [{"region": "eu-west-1"}, {"host": "h"}, {"use_ssl": True}, {"path_style": True}, {"bucket": "other"}]
 )
-async def test_an_endpoint_is_remembered_for_its_settings_and_bucket_alone(endpoints, other):
-    await endpoints.resolve(account(), "bucket")
+async def test_an_endpoint_is_cached_by_settings_and_bucket(endpoints, probed, other):
+    await endpoints.get(account(), "bucket")
+    await endpoints.get(account(**{k: v for k, v in other.items() if k != "bucket"}), other.get("bucket", "bucket"))
 
-    assert endpoints.remembered(account(**{k: v for k, v in other.items() if k != "bucket"}), "bucket") is None or (
-        endpoints.remembered(account(), other.get("bucket", "bucket")) is None
-    )
+    assert len(probed) == 2
 
 
-async def test_accounts_share_clients_and_endpoints_whatever_their_credentials(endpoints, opened):
+async def test_accounts_with_different_credentials_share_clients_and_endpoints(endpoints, opened, probed):
     first = account(access_key_id="first-id", secret_access_key="first-secret", session_token="first-token")
-    await endpoints.resolve(first, "bucket")
-    remembered = endpoints.remembered(account(access_key_id="second-id", secret_access_key="second-secret"), "bucket")
+    await endpoints.get(first, "bucket")
+    await endpoints.get(account(access_key_id="second-id", secret_access_key="second-secret"), "bucket")
 
-    assert remembered is not None
-    assert "first" not in repr(opened) + repr(endpoints._remembered)
+    assert (len(opened), len(probed)) == (1, 1)
+    assert "first" not in repr(opened) + repr(endpoints._cache)
 
 
-async def test_endpoints_are_bounded_and_the_oldest_makes_room(endpoints, monkeypatch):
+async def test_the_cache_of_endpoints_is_bounded_and_evicts_the_oldest(make_endpoints, probed, monkeypatch):
     monkeypatch.setattr(endpoint_module, "MAX_ENDPOINTS", 3)
-    for bucket in ("first", "second", "third", "fourth"):
-        await endpoints.resolve(account(), bucket)
+    endpoints = make_endpoints()
+    for bucket in ("first", "second", "third", "fourth", "second", "third", "fourth", "first"):
+        await endpoints.get(account(), bucket)
 
-    buckets = ("first", "second", "third", "fourth")
-    remembered = [bucket for bucket in buckets if endpoints.remembered(account(), bucket)]
-    assert remembered == ["second", "third", "fourth"]
+    assert probed == ["first", "second", "third", "fourth", "first"]
 
 
 async def test_clients_are_bounded_and_closed(monkeypatch, opened, closed):
     monkeypatch.setattr(clients_module, "MAX_CLIENTS", 3)
     endpoints = Endpoints(default_use_ssl=False)
     for host in ("used", "a", "b", "used", "c", "d", "used"):
-        await endpoints.resolve(account(host=host), "bucket")
+        await endpoints.get(account(host=host), "bucket")
     open_at_the_end = len(opened) - len(closed)
     await endpoints.close()
 
-    assert [settings.url for settings in opened] == ["http://used", "http://a", "http://b", "http://c", "http://d"]
+    assert [options.url for options in opened] == ["http://used", "http://a", "http://b", "http://c", "http://d"]
     assert open_at_the_end == 3
     assert len(closed) == len(set(map(id, closed))) == 5
 
 
-async def test_a_hundred_first_misses_at_once_make_one_client(endpoints, opened):
+async def test_a_hundred_concurrent_misses_open_one_client(endpoints, opened):
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(endpoints.resolve(account(), f"bucket-{n % 10}")) for n in range(100)]
+        tasks = [group.create_task(endpoints.get(account(), f"bucket-{n % 10}")) for n in range(100)]
 
     assert len(opened) == 1
     assert {task.result().origin for task in tasks} == {f"http://bucket-{n}.s3.amazonaws.com" for n in range(10)}
 
 
-async def test_those_who_wait_for_a_client_survive_the_one_who_made_it(endpoints, opened):
-    maker = asyncio.create_task(endpoints.resolve(account(), "bucket"))
-    waiter = asyncio.create_task(endpoints.resolve(account(), "bucket"))
+async def test_a_waiter_for_a_client_survives_the_cancellation_of_its_opener(endpoints, opened):
+    opener = asyncio.create_task(endpoints.get(account(), "bucket"))
+    waiter = asyncio.create_task(endpoints.get(account(), "bucket"))
     await asyncio.sleep(0)
-    maker.cancel()
+    opener.cancel()
 
     endpoint = await waiter
 
     assert endpoint.origin == "http://bucket.s3.amazonaws.com"
-    assert maker.cancelled()
+    assert opener.cancelled()
     assert len(opened) == 2
 
 
-async def test_nothing_is_sent(endpoints, monkeypatch):
+async def test_resolving_an_endpoint_sends_nothing(endpoints, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("an endpoint was looked up over the network")
 
@@ -281,7 +292,7 @@ async def test_nothing_is_sent(endpoints, monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     monkeypatch.setattr(AioSession, "get_credentials", refuse)
 
-    endpoint = await endpoints.resolve(account(), "bucket")
+    endpoint = await endpoints.get(account(), "bucket")
 
     assert endpoint.host == "bucket.s3.amazonaws.com"
 
@@ -367,7 +378,7 @@ async def test_endpoints_do_not_depend_on_the_environment(make_endpoints, enviro
         monkeypatch.setenv(name, value.format(home=home))
 
     endpoints = make_endpoints()
-    resolved = [await endpoints.resolve(each, "bucket") for each in accounts]
+    resolved = [await endpoints.get(each, "bucket") for each in accounts]
 
     assert [each.origin + each.prefix for each in resolved] == [
         "http://bucket.s3.amazonaws.com",
@@ -379,11 +390,11 @@ async def test_endpoints_do_not_depend_on_the_environment(make_endpoints, enviro
 
 
 async def test_models_in_the_home_directory_are_not_used(make_endpoints, home, monkeypatch):
-    # A later version of the API goes before botocore's, wherever it is found.
+    # A later version of the API takes precedence over botocore's in any search path.
     (home / "models" / "s3" / "2099-01-01").mkdir(parents=True)
     (home / "models" / "s3" / "2099-01-01" / "service-2.json").write_text("{}")
     monkeypatch.setattr("botocore.loaders.Loader.CUSTOMER_DATA_PATH", str(home / "models"))
 
-    endpoint = await make_endpoints().resolve(account(region="cn-north-1"), "bucket")
+    endpoint = await make_endpoints().get(account(region="cn-north-1"), "bucket")
 
     assert endpoint.host == "bucket.s3.cn-north-1.amazonaws.com.cn"

@@ -22,9 +22,8 @@ PUBLIC = [
 
 
 @pytest.fixture
-def warnings(caplog, monkeypatch):
-    """The accounts and hosts that were warned of, by a service that has warned of none."""
-    monkeypatch.setattr("service.signing.presigner._EXPOSURE", ExposureLog())
+def warnings(caplog):
+    """Return a function that returns the accounts and hosts of all warnings."""
     caplog.set_level(logging.WARNING, logger="service.signing")
     return lambda: [record.args for record in caplog.records if record.name == "service.signing.exposure"]
 
@@ -71,13 +70,13 @@ async def test_an_account_that_signs_http_for_a_public_host_is_warned_of(warning
 @pytest.mark.parametrize(
     "fields", [{"use_ssl": True}, {"host": "https://s3.example.com"}, {"host": "minio:9000"}, {"host": "10.0.0.1"}]
 )
-async def test_no_other_account_is(warnings, sign, fields):
+async def test_an_account_with_https_or_a_private_host_is_not_warned_of(warnings, sign, fields):
     await sign(account(**fields))
 
     assert warnings() == []
 
 
-async def test_no_account_is_where_the_service_gives_https(warnings):
+async def test_an_account_with_https_by_default_is_not_warned_of(warnings):
     presigner = Presigner(default_use_ssl=True)
     for fields in ({}, {"use_ssl": False}):
         await presigner.presign(account(**fields), GET_OBJECT, bucket="b-b", key="k", at=0, expires_in=1)
@@ -88,7 +87,7 @@ async def test_no_account_is_where_the_service_gives_https(warnings):
 
 async def test_an_account_is_warned_of_once(warnings, sign):
     for bucket in ("first", "second"):
-        # As it is after each change of the account, and without a cache at each request.
+        # Each change of an account makes a new model, and without a cache each request does.
         await sign(account(), bucket)
         await sign(account(region="eu-west-1"), bucket)
     await sign(account("other"))
@@ -96,7 +95,7 @@ async def test_an_account_is_warned_of_once(warnings, sign):
     assert [id_ for id_, _ in warnings()] == ["a", "other"]
 
 
-async def test_an_account_is_warned_of_again_when_its_host_or_ssl_has_changed(warnings, sign):
+async def test_an_account_is_warned_of_again_after_a_change_of_host_or_use_ssl(warnings, sign):
     for fields in ({}, {"host": "s3.example.com"}, {"use_ssl": True}, {"host": "s3.example.com"}, {}):
         await sign(account(**fields))
 
@@ -105,7 +104,7 @@ async def test_an_account_is_warned_of_again_when_its_host_or_ssl_has_changed(wa
     ]
 
 
-def test_so_many_accounts_are_warned_of_and_no_more(warnings, monkeypatch):
+def test_the_number_of_warned_accounts_is_bounded(warnings, monkeypatch):
     monkeypatch.setattr(exposure, "MAX_ACCOUNTS", 2)
     log = ExposureLog()
     for id_ in ("first", "second", "third", "first", "second", "third"):

@@ -23,7 +23,7 @@ from service.signing.names import name_issues
         "arn-aws-s3",
     ],
 )
-def test_a_bucket_may_be_named(bucket):
+def test_a_bucket_name_is_valid(bucket):
     assert name_issues(bucket, "k") == []
 
 
@@ -54,7 +54,7 @@ def test_a_bucket_may_be_named(bucket):
         "a" * 43 + "--op-s3",
     ],
 )
-def test_a_bucket_may_not_be_named(bucket):
+def test_a_bucket_name_is_invalid(bucket):
     issues = name_issues(bucket, "k")
 
     assert [issue.expression for issue in issues] == ["bucket"]
@@ -92,7 +92,7 @@ def test_a_bucket_may_not_be_named(bucket):
         "é" * 512,
     ],
 )
-def test_a_key_may_be_named(key):
+def test_a_key_is_valid(key):
     assert name_issues("bucket", key) == []
 
 
@@ -120,31 +120,31 @@ def test_a_key_may_be_named(key):
         "a\udcffb",
     ],
 )
-def test_a_key_may_not_be_named(key):
+def test_a_key_is_invalid(key):
     issues = name_issues("bucket", key)
 
     assert [issue.expression for issue in issues] == ["key"]
     assert issues[0].diagnostics.startswith("key must")
 
 
-def test_an_uploads_key_is_called_by_its_field():
+def test_the_key_of_an_upload_is_named_by_its_field():
     (issue,) = name_issues("bucket", "..", key_expression="filename")
 
     assert issue.expression == "filename"
     assert issue.diagnostics.startswith("filename must")
 
 
-def test_all_faults_are_told_at_once():
+def test_all_faults_are_reported_at_once():
     assert [issue.expression for issue in name_issues("..", "..")] == ["bucket", "key"]
 
 
-def test_what_is_told_of_a_lone_surrogate_can_be_encoded():
+def test_a_message_about_a_lone_surrogate_can_be_encoded():
     issues = name_issues("b\ud800", "\ud800")
 
     assert all(issue.diagnostics.encode() for issue in issues)
 
 
-def test_an_invisible_character_of_a_bucket_is_told():
+def test_a_message_names_the_invisible_character_of_a_bucket():
     (issue,) = name_issues("bucket\u200b", "key")
 
     assert issue.diagnostics.endswith("; it has U+200B ZERO WIDTH SPACE")

@@ -14,8 +14,7 @@ from service.resources.types import AWS_ACCOUNT, AwsAccount
 from service.signing.endpoint import Endpoint
 from service.signing.names import name_issues
 from service.signing.operations import DELETE_OBJECT, GET_OBJECT, PUT_OBJECT, Operation
-from service.signing.presigner import presigned
-from service.signing.sigv4 import timestamp
+from service.signing.sigv4 import amz_date
 from service.telemetry.metrics import SIGNED
 from service.web import target
 from service.web.access import client_address, require_permission
@@ -104,9 +103,9 @@ async def _sign(
     account = app.repository.model(AWS_ACCOUNT, await app.repository.read(AWS_ACCOUNT, account_id))
     if not context.caller.unlimited and is_ambiguous(account):
         raise Invalid(Issue(_STATE_STYLE, "AwsAccount.path-style"))
-    endpoint = app.presigner.endpoint(account, bucket) or await app.presigner.resolve(account, bucket)
+    endpoint = await app.presigner.endpoint(account, bucket)
     now = int(time())
-    url = presigned(account, operation, endpoint, key=key, at=now, expires_in=expires_in)
+    url = app.presigner.sign(account, operation, endpoint, key=key, at=now, expires_in=expires_in)
     _record(request, wanted, account, endpoint, now)
     return render_url(request, url)
 
@@ -127,7 +126,7 @@ def _record(request: web.Request, wanted: SigningRequest, account: AwsAccount, e
         path_prefix=endpoint.prefix,
         bucket=wanted.bucket,
         key=wanted.key,
-        signed_at=timestamp(now),
+        signed_at=amz_date(now),
         expiration=wanted.expires_in,
         request_id=context.request_id,
     )
