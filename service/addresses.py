@@ -1,4 +1,4 @@
-"""Which addresses are one caller's. Pure."""
+"""Group client addresses into networks. Pure."""
 
 import ipaddress
 from functools import lru_cache
@@ -8,9 +8,9 @@ IPV6_PREFIX = 64
 
 @lru_cache(maxsize=4096)
 def network(address: str) -> str:
-    """The addresses that one caller has: an IPv4 address alone, or the /64 of an IPv6 address. Other text as it is.
+    """Return an IPv4 address, or the /64 network of an IPv6 address, as text. Other text is returned unchanged.
 
-    Source: https://www.rfc-editor.org/rfc/rfc6177
+    One client usually has a whole /64. Source: https://www.rfc-editor.org/rfc/rfc6177
     """
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])

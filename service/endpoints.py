@@ -1,4 +1,4 @@
-"""What an account's ``region`` and ``host`` may be, so that whatever passes can be signed for. Pure.
+"""Parse and validate the ``region`` and ``host`` of an account, so that every valid one can be signed for. Pure.
 
 A message completes a sentence that begins with the field's name.
 """
@@ -15,13 +15,13 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _AWS_REGION = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _GLOBAL_REGION = re.compile(r"aws(-[a-z0-9-]+)?-global")
-# Both rules of an AWS region in one expression, for readers of the OpenAPI document.
+# The rules of an AWS region as one expression, for the OpenAPI document.
 AWS_REGION_PATTERN = rf"(?![0-9]*$)(?!.*(?:fips-|-fips))(?!{_GLOBAL_REGION.pattern}$){_AWS_REGION.pattern}"
 REGION_PATTERN = r"[!-+\--.0-~]{1,64}"
 _REGION = re.compile(REGION_PATTERN)
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _PUNYCODE = "xn--"
-# HTTP clients read a host as an IPv4 address if its last label is one of these.
+# HTTP clients parse a host as an IPv4 address if its last label is a number.
 # Source: https://url.spec.whatwg.org/#ends-in-a-number-checker
 _NUMBER = re.compile(r"[0-9]+|0[Xx][0-9A-Fa-f]*")
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
@@ -29,10 +29,10 @@ _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]*)*")
 
 
 class Host(NamedTuple):
-    """A parsed ``host`` in its canonical form, the one that every HTTP client sends.
+    """A parsed ``host`` in canonical form, which every HTTP client sends unchanged.
 
-    ``name`` is in lower case, an IPv6 address in its short form and in brackets. ``scheme`` and ``port`` are None where
-    the text has none. ``prefix`` is empty, or a path that begins with a slash.
+    ``name`` is in lower case; an IPv6 address is compressed and in brackets. ``scheme`` and ``port`` are None if the
+    text has none. ``prefix`` is empty, or a path that begins with a slash.
     """
 
     scheme: str | None
@@ -53,9 +53,9 @@ class Host(NamedTuple):
         return is_https
 
     def base_url(self, *, use_ssl: bool) -> str:
-        """The URL under which buckets are, without the default port of its scheme.
+        """Return the base URL of all buckets, without a default port.
 
-        Most clients leave a default port out of the Host header, and some send it.
+        A Host header with a default port is ambiguous: most clients leave the port out, and some send it.
         """
         scheme = "https" if use_ssl else "http"
         port = "" if self.port in {None, DEFAULT_PORTS[scheme]} else f":{self.port}"
@@ -63,28 +63,28 @@ class Host(NamedTuple):
 
 
 def check_region(text: str) -> None:
-    """ValueError for a region that no credential scope can hold."""
+    """Raise ValueError for a region that does not fit into a credential scope."""
     if not _REGION.fullmatch(text):
         raise ValueError("must be 1 to 64 printable ASCII characters without space, comma or slash")
 
 
 def check_aws_region(text: str) -> None:
-    """ValueError for a region that AWS' own endpoint, of an account without a host, cannot have."""
+    """Raise ValueError for a region that AWS does not have, for an account without a host."""
     if not _AWS_REGION.fullmatch(text) or text.isdecimal():
         raise ValueError(
             "must be a host label for an account without a host: 1 to 63 of a-z, 0-9 and -, neither first nor last a -,"
             " not digits alone"
         )
-    # botocore cuts fips- and -fips out of a region wherever they stand, and signs for what is left.
+    # botocore removes fips- and -fips from any part of a region, and signs for the rest.
     if "fips-" in text or "-fips" in text or _GLOBAL_REGION.fullmatch(text):
         raise ValueError("must be a region of its own: a pseudo-region (FIPS, aws-global) stands for another")
 
 
 def parse_host(text: str) -> Host:
-    """``name[:port]``, ``1.2.3.4[:port]``, ``[v6][:port]``, or a base URL ``http(s)://…[/prefix]``.
+    """Parse ``name[:port]``, ``1.2.3.4[:port]``, ``[v6][:port]``, or a base URL ``http(s)://…[/prefix]``.
 
-    ValueError, with a message that names the rule, for anything else. A spelling that some HTTP clients rewrite and
-    others send as it is has no canonical form, and is refused.
+    Raises:
+        ValueError: names the broken rule. A spelling that only some HTTP clients rewrite has no canonical form.
     """
     if not text.isascii():
         raise ValueError("must be ASCII: write an international name in its xn-- form")
@@ -102,12 +102,12 @@ def parse_host(text: str) -> Host:
 
 
 def ends_in_number(name: str) -> bool:
-    """Whether HTTP clients read a name as an IPv4 address, or refuse it."""
+    """Return whether HTTP clients parse a name as an IPv4 address, or refuse it."""
     return _NUMBER.fullmatch(name.removesuffix(".").rpartition(".")[2]) is not None
 
 
 def rewritten_ipv4(name: str) -> str | None:
-    """The IPv4 address that curl and browsers make of 127.1, 0177.0.0.1, 0x7f.1 or 2130706433; None if they refuse."""
+    """Return the IPv4 address that clients make of 127.1, 0177.0.0.1, 0x7f.1 or 2130706433, or None if they refuse."""
     numbers = name.removesuffix(".")
     if not all(map(_NUMBER.fullmatch, numbers.split("."))):
         return None
@@ -118,7 +118,7 @@ def rewritten_ipv4(name: str) -> str | None:
 
 
 def is_readable_label(label: str) -> bool:
-    """Whether a label is no punycode, or is the punycode of letters that a name can have."""
+    """Return whether browsers accept a label: it is not punycode, or the punycode of an international name."""
     if not label.startswith(_PUNYCODE):
         return True
     encoded = label.removeprefix(_PUNYCODE)
@@ -127,19 +127,19 @@ def is_readable_label(label: str) -> bool:
     except UnicodeError:
         return False
     is_canonical = text == text.lower() and unicodedata.is_normalized("NFKC", text)
-    # A mark at the front would be a part of the character before it.
+    # A mark at the front combines with the character before it.
     is_international = text.isprintable() and not text.isascii() and not unicodedata.category(text[0]).startswith("M")
     return is_canonical and is_international and text.encode("punycode").decode() == encoded
 
 
 def _parse_netloc(netloc: str) -> tuple[str, int | None, bool]:
-    """The canonical name, the port, and whether the name is an IP address."""
-    # The last colon of [v6] is within the brackets.
+    """Return the canonical name, the port, and whether the name is an IP address."""
+    # The colons of [v6] are inside the brackets.
     end = netloc.find("]") + 1
     if not end and netloc.count(":") > 1 and (address := _unbracketed_ipv6(netloc)):
         raise ValueError(f"must have an IPv6 address in brackets: write {address}")
     if not end and netloc.startswith("["):
-        raise ValueError("must have a ] behind its IPv6 address")
+        raise ValueError("must have a ] after its IPv6 address")
     name, colon, port = netloc[end:].partition(":")
     if colon and not (_PORT.fullmatch(port) and int(port) <= MAX_PORT):
         raise ValueError(f"must have a port of 1 to {MAX_PORT}, without leading zeros, after its colon")
@@ -156,7 +156,7 @@ def _parse_ipv6(text: str) -> str:
         address = IPv6Address(text[1:-1]) if text[0] + text[-1] == "[]" else None
     except ValueError:
         address = None
-    # A zone such as %eth0 means something on one machine alone.
+    # A zone such as %eth0 is valid on one machine only.
     if address is None or address.scope_id is not None:
         raise ValueError("must have an IPv6 address, without a zone, between its brackets")
     if address.ipv4_mapped:

@@ -1,4 +1,4 @@
-"""What can go wrong, as classes that carry status and code. Knows no request and no format."""
+"""The errors of the service, as classes with an HTTP status and a FHIR code. They know no request and no format."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ RETRY_AFTER_SECONDS = 1
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """One fault: what is wrong, and where (``AwsAccount.host``, or the name of a query parameter)."""
+    """One fault: its description, and its location (``AwsAccount.host``, or the name of a query parameter)."""
 
     diagnostics: str
     expression: str | None = None
 
 
 class ServiceError(Exception):
-    """Anything a caller is told about. ``status`` is the HTTP status, ``code`` a FHIR issue type.
+    """An error that a caller sees. ``status`` is the HTTP status, ``code`` a FHIR issue type.
 
     Source: https://hl7.org/fhir/valueset-issue-type.html
     """
@@ -24,7 +24,7 @@ class ServiceError(Exception):
     status: ClassVar[int] = 500
     code: ClassVar[str] = "exception"
     oauth_error: ClassVar[str | None] = None
-    """The error code of RFC 6749 (section 5.2), where the status does not tell it."""
+    """The error code of RFC 6749 (section 5.2), if it does not follow from the status."""
 
     headers: Mapping[str, str] = {}
 
@@ -34,21 +34,21 @@ class ServiceError(Exception):
 
 
 class Internal(ServiceError):
-    """The last resort: it tells the request's id and nothing of the inside."""
+    """An unexpected error. Callers see only the request id."""
 
     def __init__(self, request_id: str) -> None:
-        super().__init__(f"Internal error; the log tells more under request id {request_id}")
+        super().__init__(f"Internal error; the log has details under request id {request_id}")
 
 
 class DecryptionFailed(ServiceError):
-    """A stored secret cannot be opened, which is for those to mend who keep the keys and the store, not for callers."""
+    """A stored secret cannot be decrypted. Operators must repair the keys or the store; callers cannot."""
 
     def __init__(self, kind: str, id: str, field: str, problem: str) -> None:
         super().__init__(Issue(f"The {field} of {kind}/{id} {problem}", f"{kind}.{field}"))
 
 
 class MalformedBody(ServiceError):
-    """A body that cannot be read. ``line`` and ``column`` count from 1."""
+    """A body that cannot be parsed. ``line`` and ``column`` count from 1."""
 
     status, code = 400, "structure"
 
@@ -62,13 +62,13 @@ class InvalidRequest(ServiceError):
 
 
 class Unauthenticated(ServiceError):
-    """No credentials, or wrong ones. What was wrong with them is for the log alone."""
+    """Missing or wrong credentials. Only the log says what is wrong with them."""
 
     status, code = 401, "login"
 
 
 class GrantNotAllowed(Unauthenticated):
-    """The credentials are right, but the Client may not log in this way."""
+    """The credentials are right, but the Client may not use this grant type."""
 
     oauth_error = "unauthorized_client"
 
@@ -119,7 +119,7 @@ class VersionConflict(ServiceError):
 
     def __init__(self, kind: str, id: str, current: str | None) -> None:
         state = "does not exist" if current is None else f"is at version {current}"
-        super().__init__(f"Resource {kind}/{id} {state}, which is not what the request's precondition asks for")
+        super().__init__(f"Resource {kind}/{id} {state}, so the precondition of the request does not hold")
 
 
 class BodyTooLarge(ServiceError):
@@ -134,7 +134,7 @@ class UnsupportedMediaType(ServiceError):
 
 
 class Invalid(ServiceError):
-    """Can be read, is not valid: one issue a fault, all faults at once."""
+    """A parsed request is not valid: one issue for each fault."""
 
     status, code = 422, "invalid"
 
@@ -152,7 +152,7 @@ class UnsupportedTokenType(InvalidRequest):
     oauth_error = "unsupported_token_type"
 
     def __init__(self) -> None:
-        super().__init__(Issue("A JWT or a token of the root client cannot be revoked; it ends by its time", "token"))
+        super().__init__(Issue("A JWT or a token of the root client cannot be revoked; it expires by itself", "token"))
 
 
 class TokenOfAnotherClient(InvalidRequest):
@@ -165,7 +165,7 @@ class TokenOfAnotherClient(InvalidRequest):
 
 
 class Throttled(ServiceError):
-    """Over a limit; ``seconds`` say when to come again."""
+    """A limit is exceeded. The client can retry after ``seconds``."""
 
     status, code = 429, "throttled"
 
@@ -174,26 +174,24 @@ class Throttled(ServiceError):
         super().__init__(problem)
 
 
-class Overloaded(ServiceError):
+class Unavailable(ServiceError):
+    """A temporary failure; the client can retry."""
+
     status, code = 503, "transient"
     headers: Mapping[str, str] = {"Retry-After": str(RETRY_AFTER_SECONDS)}
 
+
+class Overloaded(Unavailable):
     def __init__(self) -> None:
         super().__init__("The service has too many requests in progress; try again")
 
 
-class StoreUnavailable(ServiceError):
-    """The account store cannot be reached, or is too busy with others' writes to the same resource."""
-
-    status, code = 503, "transient"
-    headers: Mapping[str, str] = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+class StoreUnavailable(Unavailable):
+    """The store cannot be reached, or too many writers compete for one resource."""
 
 
-class AuditUnavailable(ServiceError):
-    """The audit log takes nothing more, and what it cannot tell of is not done."""
-
-    status, code = 503, "transient"
-    headers: Mapping[str, str] = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+class AuditUnavailable(Unavailable):
+    """The audit log cannot be written, so the operation is refused."""
 
     def __init__(self) -> None:
         super().__init__("The audit log cannot be written at the moment, and nothing is done without it")

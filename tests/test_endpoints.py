@@ -21,7 +21,7 @@ def test_a_region_of_aws_is_accepted(region):
 @pytest.mark.parametrize(
     "region", ["", "-foo", "foo-", "a" * 64, "123", "US-EAST-1", "a.b", "a_b", "a b", "a\n", "é", "٣", "a/b", "\ud800"]
 )
-def test_a_region_of_aws_is_a_host_label(region):
+def test_a_region_of_aws_must_be_a_host_label(region):
     with pytest.raises(ValueError, match="must be a host label"):
         check_aws_region(region)
 
@@ -29,7 +29,7 @@ def test_a_region_of_aws_is_a_host_label(region):
 @pytest.mark.parametrize(
     "region", ["fips-us-east-1", "us-east-1-fips", "my-fips-zone", "xfips-y", "aws-global", "aws-cn-global"]
 )
-def test_a_pseudo_region_is_none_of_aws(region):
+def test_a_pseudo_region_is_not_a_region_of_aws(region):
     with pytest.raises(ValueError, match="pseudo-region"):
         check_aws_region(region)
 
@@ -37,12 +37,12 @@ def test_a_pseudo_region_is_none_of_aws(region):
 @pytest.mark.parametrize(
     "region", ["RegionOne", "DE", "a_b", "a.b", "-", "123", "fips-x", "aws-global", "a:b;c=d&e%2F+", "a" * 64]
 )
-def test_a_region_of_a_custom_host_is_any_part_of_a_scope(region):
+def test_a_region_of_a_custom_host_is_any_part_of_a_credential_scope(region):
     check_region(region)
 
 
 @pytest.mark.parametrize("region", ["", "a/b", "a b", "a,b", "a" * 65, "a\n", "\t", "é", "\x7f", "\ud800"])
-def test_a_region_of_a_custom_host_fits_a_scope(region):
+def test_a_region_of_a_custom_host_must_fit_into_a_credential_scope(region):
     with pytest.raises(ValueError, match="must be 1 to 64 printable ASCII characters without space, comma or slash"):
         check_region(region)
 
@@ -111,7 +111,7 @@ ports = st.one_of(st.just(""), st.integers(1, 65535).map(":{}".format), st.sampl
 @settings(deadline=None)
 @given(names, ports, st.booleans())
 @pytest.mark.slow
-def test_a_client_leaves_a_canonical_host_as_it_is(name, port, use_ssl):
+def test_a_client_sends_a_canonical_host_unchanged(name, port, use_ssl):
     try:
         url = parse_host(f"{name}{port}").base_url(use_ssl=use_ssl)
     except ValueError:
@@ -127,7 +127,7 @@ def test_a_client_leaves_a_canonical_host_as_it_is(name, port, use_ssl):
 @settings(deadline=None)
 @given(names, ports)
 @pytest.mark.slow
-def test_a_host_can_be_allowed_if_an_account_can_have_it_and_then_it_is(name, port):
+def test_every_valid_host_can_be_allowed(name, port):
     text = f"{name}{port}"
     try:
         parse_host(text)
@@ -197,8 +197,8 @@ def test_a_host_can_be_allowed_if_an_account_can_have_it_and_then_it_is(name, po
         ("xn--a-ubb.x", "xn--"),
         ("\uff1127.0.0.1", "ASCII"),
         ("a\u3002b", "ASCII"),
-        ("[::1", "behind its IPv6 address$"),
-        ("[::1:9000", "behind its IPv6 address$"),
+        ("[::1", "after its IPv6 address$"),
+        ("[::1:9000", "after its IPv6 address$"),
         ("::1]", "brackets"),
         ("[]", "brackets"),
         ("[1.2.3.4]", "brackets"),
@@ -229,13 +229,13 @@ def test_a_host_can_be_allowed_if_an_account_can_have_it_and_then_it_is(name, po
         ("http://h/./b", "segment"),
     ],
 )
-def test_a_host_that_cannot_be_signed_for_is_told_the_rule(text, rule):
+def test_an_error_about_a_host_names_the_rule(text, rule):
     with pytest.raises(ValueError, match=f"must .*{rule}"):
         parse_host(text)
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted", "use_ssl"),
+    ("text", "stated", "use_ssl"),
     [
         ("h", None, None),
         ("h", True, True),
@@ -245,11 +245,11 @@ def test_a_host_that_cannot_be_signed_for_is_told_the_rule(text, rule):
         ("https://h", True, True),
     ],
 )
-def test_a_scheme_sets_ssl(text, wanted, use_ssl):
-    assert parse_host(text).use_ssl(wanted=wanted) is use_ssl
+def test_a_scheme_sets_use_ssl(text, stated, use_ssl):
+    assert parse_host(text).use_ssl(stated=stated) is use_ssl
 
 
-@pytest.mark.parametrize(("text", "wanted"), [("http://h", True), ("https://h", False)])
-def test_a_scheme_does_not_contradict_ssl(text, wanted):
+@pytest.mark.parametrize(("text", "stated"), [("http://h", True), ("https://h", False)])
+def test_a_scheme_must_agree_with_use_ssl(text, stated):
     with pytest.raises(ValueError, match="or left out, for a host that begins with"):
-        parse_host(text).use_ssl(wanted=wanted)
+        parse_host(text).use_ssl(stated=stated)

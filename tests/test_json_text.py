@@ -1,4 +1,4 @@
-"""Bounds of JSON are the service's own, whatever the interpreter's are."""
+"""The limits of JSON do not depend on the interpreter."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def nested(data, levels):
 
 
 @given(trees, st.integers(0, 20), st.booleans())
-def test_json_is_read_if_it_is_no_deeper_than_the_bound(tree, levels, ensure_ascii):
+def test_json_is_parsed_up_to_the_maximum_depth(tree, levels, ensure_ascii):
     data = nested(tree, levels)
     document = json.dumps(data, ensure_ascii=ensure_ascii).encode()
 
@@ -66,25 +66,25 @@ def test_json_is_read_if_it_is_no_deeper_than_the_bound(tree, levels, ensure_asc
     ],
     ids=lambda document: repr(document[:20]),
 )
-def test_what_is_no_json_within_the_bounds_is_one_kind_of_error(document):
-    with pytest.raises(ValueError):  # noqa: PT011 - what it says differs
+def test_invalid_or_oversized_json_is_a_value_error(document):
+    with pytest.raises(ValueError):  # noqa: PT011 - messages differ
         loads(document)
 
 
 @pytest.mark.parametrize("number", ["9" * MAX_NUMBER, "-" + "9" * (MAX_NUMBER - 1), "0." + "1" * (MAX_NUMBER - 2)])
-def test_a_number_may_be_so_long(number):
+def test_a_number_of_the_maximum_length_is_parsed(number):
     assert loads(number.encode()) == json.loads(number)
 
 
-def test_what_closes_more_than_it_opens_is_not_measured_to_its_end():
+def test_the_depth_of_unbalanced_brackets_is_not_measured_further():
     assert not is_too_deep(b"]" + b"[" * 100)
 
 
-def test_a_byte_order_mark_may_begin_it():
+def test_a_byte_order_mark_is_ignored():
     assert loads(b"\xef\xbb\xbf[]") == []
 
 
-# What each reader of the service makes of documents of growing depth, and of numbers of growing length.
+# The outcome of every parser of the service for documents of growing depth, and for numbers of growing length.
 OUTCOMES = """
 import asyncio, json, sys, time
 from pathlib import Path
@@ -183,7 +183,7 @@ def outcomes_with(tmp_path, *, recursion, digits):
     ).stdout
 
 
-def test_no_limit_of_the_interpreter_decides_what_is_read(tmp_path):
+def test_limits_of_the_interpreter_change_no_outcome(tmp_path):
     usual = outcomes_with(tmp_path, recursion=1000, digits=4300)
 
     assert '[14, ["read", "read", "read", "read"]]' in usual
