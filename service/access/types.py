@@ -17,15 +17,9 @@ from service.access.policies.matchers import scalar_text
 from service.access.policies.matcho import MAX_INSTRUCTIONS, MalformedPattern, Pattern, PatternFault, compile_pattern
 from service.access.policies.unrestricted import unrestricted_faults
 from service.errors import Issue
-from service.resources.schemas import (
-    ID_RULE,
-    MAX_EXPIRATION_SECONDS,
-    VISIBLE,
-    Masked,
-    Number,
-    ResourceSchema,
-    Text,
-)
+from service.resources.fields import ID_RULE, VISIBLE, Masked, Number, Text
+from service.resources.queries import MAX_EXPIRATION_SECONDS
+from service.resources.schemas import ResourceSchema
 from service.resources.secrets.stored_secret import HashedSecret, StoredSecret
 from service.resources.types import AWS_ACCOUNT, Exists, ResourceType, Secret
 from service.stores.record import ID, Resource

@@ -1,4 +1,4 @@
-"""The hosts that accounts may sign for, and how their servers read a bucket."""
+"""Rules for the hosts of accounts, and a check for accounts whose URLs are ambiguous."""
 
 import re
 from collections.abc import Mapping
@@ -6,26 +6,26 @@ from dataclasses import dataclass
 
 from service.endpoints import DEFAULT_PORTS, Host, parse_host
 from service.errors import Invalid, Issue
+from service.resources.fields import Flag
 from service.resources.repository import Repository
-from service.resources.schemas import Flag
 from service.resources.types import AWS_ACCOUNT, AwsAccount
 from service.settings.parsers import AWS
 
-# InFlightRead so many at the start takes some seconds of a background task.
+# Reading so many takes some seconds of a background task at the start.
 MAX_CHECKED, PAGE_SIZE = 10_000, 100
-# S3's own endpoints. Under a longer name, such as bucket.s3.amazonaws.com, another bucket would be read.
+# S3's own endpoints. A longer name, such as bucket.s3.amazonaws.com, addresses another bucket.
 # Source: https://docs.aws.amazon.com/general/latest/gr/s3.html
 _AWS = re.compile(r"s3(\.dualstack|-accelerate(\.dualstack)?)?([.-][a-z]{2}(-[a-z]+)+-[0-9])?\.amazonaws\.com(\.cn)?")
 
 
 @dataclass(frozen=True, slots=True)
 class HostRules:
-    """An account without ``host`` signs for AWS.
+    """The rules of the settings. An account without ``host`` signs for AWS.
 
     Args:
         allowed: Canonical hosts, with or without a port; suffixes as ``*.example.com``; ``aws``. Empty allows any.
         require_ssl: Whether every account must sign https URLs.
-        default_use_ssl: For accounts without ``use-ssl``.
+        default_use_ssl: The default for accounts without ``use-ssl``.
     """
 
     allowed: tuple[str, ...] = ()
@@ -33,7 +33,7 @@ class HostRules:
     default_use_ssl: bool = False
 
     def check(self, account: AwsAccount) -> None:
-        """Raise Invalid, with an issue for each rule, if the account may not sign for its host."""
+        """Raise Invalid, with an issue for each broken rule."""
         issues = []
         host = parse_host(account.host) if account.host else None
         if self.allowed and not self._allows(account, host):
@@ -46,10 +46,10 @@ class HostRules:
     def _allows(self, account: AwsAccount, host: Host | None) -> bool:
         if (host is None or is_aws(host)) and AWS in self.allowed:
             return True
-        return host is not None and self._names(host, self._port(account, host))
+        return host is not None and self._is_listed(host, self._port(account, host))
 
-    def _names(self, host: Host, port: int) -> bool:
-        # `aws` is no host: an account may have a host of that name.
+    def _is_listed(self, host: Host, port: int) -> bool:
+        # The entry `aws` is not a host, but an account can have a host of that name.
         names = {host.name, f"{host.name}:{port}"} - {AWS}
         return any(
             host.name.endswith(entry.removeprefix("*")) if entry.startswith("*.") else entry in names
@@ -60,33 +60,33 @@ class HostRules:
         return host.port or DEFAULT_PORTS["https" if self._use_ssl(account.use_ssl, host) else "http"]
 
     def canonical(self, fields: Mapping[str, str]) -> Mapping[str, str] | None:
-        """The stored fields of an account, with the same ``host`` and ``use-ssl`` for every spelling of an endpoint.
+        """Return the stored fields of an account with ``host`` and ``use-ssl`` in canonical form.
 
-        None where they are not valid, as an operator may have written them.
+        None for invalid fields, which an operator can have written.
         """
         try:
             host = parse_host(fields["host"]) if "host" in fields else None
             secure = self._use_ssl(Flag.words[fields["use-ssl"]] if "use-ssl" in fields else None, host)
         except (KeyError, ValueError):
             return None
-        # What is signed has one slash less at the end of a prefix.
+        # A signed URL has one slash less at the end of the prefix.
         url = {"host": host.base_url(use_ssl=secure).removesuffix("/")} if host else {}
         return {**fields, **url, "use-ssl": str(secure)}
 
-    def _use_ssl(self, stated: bool | None, host: Host | None) -> bool:  # noqa: FBT001 - what an account says of it
+    def _use_ssl(self, stated: bool | None, host: Host | None) -> bool:  # noqa: FBT001 - the account's own value
         use_ssl = host.use_ssl(stated=stated) if host else stated
         return self.default_use_ssl if use_ssl is None else use_ssl
 
 
 def is_aws(host: Host) -> bool:
-    """Whether a host is an endpoint of S3 itself, which reads the bucket from the host name."""
+    """Return whether a host is an endpoint of S3 itself, which reads the bucket from the host name."""
     return _AWS.fullmatch(host.name) is not None and not host.prefix
 
 
 def is_ambiguous(account: AwsAccount) -> bool:
-    """Whether nobody has said how the server reads the account's URLs.
+    """Return whether the account does not state how its server finds the bucket in a URL.
 
-    A path-style server reads ``http://public.host/secret/key`` as the bucket ``secret``, where a policy saw ``public``.
+    A path-style server reads ``http://public.host/secret/key`` as the bucket ``secret``, but the policy saw ``public``.
     """
     if account.host is None or account.path_style is not None:
         return False
@@ -95,7 +95,7 @@ def is_ambiguous(account: AwsAccount) -> bool:
 
 
 async def ambiguous_accounts(repository: Repository) -> list[str]:
-    """Return the ids of the accounts that are ambiguous, of the first MAX_CHECKED. Raises StoreUnavailable."""
+    """Return the ids of the ambiguous accounts among the first MAX_CHECKED. Raises StoreUnavailable."""
     ids: list[str] = []
     for offset in range(0, MAX_CHECKED, PAGE_SIZE):
         page = await repository.page(AWS_ACCOUNT, offset=offset, count=PAGE_SIZE)

@@ -1,4 +1,4 @@
-"""The resource types: name, schema, secret fields. A further one is an entry here, and a schema."""
+"""The resource types: name, schema, model and secret fields."""
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -9,28 +9,20 @@ from typing import Any, NamedTuple
 
 from service import json_text
 from service.errors import Issue
+from service.resources.fields import ID_RULE, MASKED, Flag, Text
 from service.resources.invisible import invisible_hint
-from service.resources.schemas import (
-    ID_RULE,
-    MASKED,
-    AwsAccountSchema,
-    Flag,
-    ParsedBody,
-    Reader,
-    ResourceSchema,
-    Text,
-)
+from service.resources.schemas import AwsAccountSchema, ParsedBody, Reader, ResourceSchema
 from service.resources.secrets.stored_secret import new_secret
 from service.stores.record import ID, Resource
 
-# What a resource says of itself, and an operator may have stored with the rest of it.
-_SELF_DESCRIPTION = frozenset({"meta", "resourceType"})
+# Fields that are not stored; an operator can have stored them all the same.
+_NOT_STORED = frozenset({"meta", "resourceType"})
 NO_TEXTS: Mapping[str, str] = MappingProxyType({})
 Exists = Callable[[str, str], Awaitable[bool]]
-"""Whether there is a resource, by kind and id."""
+"""Returns whether a resource exists, by kind and id."""
 
 WriteIssues = Callable[[Mapping[str, Any], Resource | None, Exists], Awaitable[Sequence[Issue]]]
-"""What is wrong with values, by wire name, that are to be written in place of a stored resource."""
+"""Returns the faults of new values, by wire name, that depend on the stored resource and on others."""
 
 NO_SECRETS: Mapping[str, "Secret"] = MappingProxyType({})
 
@@ -53,17 +45,18 @@ class AwsAccount:
 
 
 class Secret(NamedTuple):
-    """How a write-only field is stored: hashed, so that it can only be verified, or encrypted.
+    """A write-only field, which is stored encrypted, or ``hashed`` if it only needs to be verified.
 
-    A request that changes ``owner``, the field it belongs to, must send it again. So must a request that changes one of
-    ``aims``, the fields that say where it is used, unless it comes from a caller who may do everything. Another
-    spelling that means the same is no change.
-    One that is ``generated`` is made for a new resource that comes without it.
+    Attributes:
+        owner: The field that it belongs to. A request that changes the owner must send the secret too.
+        destination: The fields that decide where the secret is used. A request that changes one of them must send the
+            secret too, unless its caller is unlimited. An equivalent spelling is not a change.
+        generated: Whether a new resource without the secret gets a generated one.
     """
 
     owner: str | None = None
     hashed: bool = False
-    aims: frozenset[str] = frozenset()
+    destination: frozenset[str] = frozenset()
     generated: bool = False
 
 
@@ -75,11 +68,11 @@ class ResourceType:
     """One kind of resource, with its write-only fields.
 
     Args:
-        schema: What a request may hold.
-        model: Makes of the values of a stored resource what the service works with.
-        secrets: The write-only fields.
-        stored_schema: What the store may hold, where that is more, as earlier versions have written it.
-        write_issues: What no schema knows, as it depends on what is stored.
+        schema: Validates requests.
+        model: Makes a model from the values of a resource, which it takes as keyword arguments.
+        secrets: The write-only fields, by wire name.
+        stored_schema: Validates stored resources, if earlier versions stored more than a request may hold.
+        write_issues: Validates a write against what is stored.
     """
 
     def __init__(
@@ -94,64 +87,57 @@ class ResourceType:
         self.kind = schema.kind
         self.schema = schema
         self.secrets = secrets
-        self.sealed = frozenset(name for name, secret in secrets.items() if not secret.hashed)
+        self.encrypted = frozenset(name for name, secret in secrets.items() if not secret.hashed)
         self._model = model
         self.write_issues = write_issues
         self._reader = Reader(schema)
         self._stored_reader = Reader(stored_schema) if stored_schema else self._reader
         self.names = frozenset(self._reader.typed.names)
         fields = {field.data_key: field for field in self._reader.typed.fields.values()}
+        # Fields stored as text that needs no parsing; the others are stored as JSON.
         self._flags = {name for name, field in fields.items() if isinstance(field, Flag)}
         self._plain = self._flags | {name for name, field in fields.items() if isinstance(field, Text)}
         self._structured = fields.keys() - self._plain - {"meta"}
-        self._attributes = {name: name.replace("-", "_") for name in self.names - _SELF_DESCRIPTION if name[0] != "_"}
+        self._attributes = {name: name.replace("-", "_") for name in self.names - _NOT_STORED if name[0] != "_"}
 
-    def read(self, document: ParsedBody) -> dict[str, Any]:
-        """The values of a request's body, by wire name.
+    def read(self, body: ParsedBody) -> dict[str, Any]:
+        """Return the values of a request's body, by wire name. Raises Invalid with every fault."""
+        return self._reader.read(body, within=self.kind)
 
-        Raises:
-            Invalid: with every fault.
-        """
-        return self._reader.read(document, within=self.kind)
-
-    def with_generated_secrets(self, document: ParsedBody) -> tuple[ParsedBody, dict[str, str]]:
-        """The document with a new secret for each that is generated and not sent, and those secrets by name."""
-        missing = [name for name, secret in self.secrets.items() if secret.generated]
+    def with_generated_secrets(self, body: ParsedBody) -> tuple[ParsedBody, dict[str, str]]:
+        """Return the body with the generated secrets that it lacks, and these secrets by name."""
         generated = {
             name: new_secret()
-            for name in missing
-            if document.values.get(name) is None and document.values.get(f"_{name}") is None
+            for name, secret in self.secrets.items()
+            if secret.generated and body.values.get(name) is None and body.values.get(f"_{name}") is None
         }
-        return ParsedBody({**document.values, **generated}, document.text), generated
+        return ParsedBody({**body.values, **generated}, body.text), generated
 
-    def check_patch(self, document: ParsedBody) -> None:
-        """Raise Invalid for a merge patch that could make no stored resource valid. It says nothing of what is stored.
-
-        An id does not count, as the resource has one.
-        """
-        values = {name: value for name, value in document.values.items() if name != "id"}
-        self._reader.check_patch(ParsedBody(values, document.text), within=self.kind)
+    def check_patch(self, body: ParsedBody) -> None:
+        """Raise Invalid for a merge patch that makes every stored resource invalid. Its id is ignored."""
+        values = {name: value for name, value in body.values.items() if name != "id"}
+        self._reader.check_patch(ParsedBody(values, body.text), within=self.kind)
 
     @staticmethod
     def is_id(id: str) -> bool:
         return ID.fullmatch(id) is not None
 
     def id_faults(self, id: str, field: str | None = None) -> list[Issue]:
-        """What is wrong with an id from a path or query; empty if nothing is."""
+        """Return the faults of an id from a path or a query, none if it is valid."""
         if self.is_id(id):
             return []
         name = field or f"{self.kind}.id"
         return [Issue(f"{name} {ID_RULE}{invisible_hint(id)}", name)]
 
-    def decode(self, resource: Resource, opened: Mapping[str, str]) -> Any:
-        """The stored resource, whose fields are ``opened``, as what is worked with.
+    def decode(self, resource: Resource, decrypted: Mapping[str, str]) -> Any:
+        """Return the model of a stored resource with these ``decrypted`` fields.
 
         Raises:
-            Invalid: names each field of what is stored that is not valid.
+            Invalid: names each invalid field.
         """
-        fields = {**opened, "id": resource.id}
+        fields = {**decrypted, "id": resource.id}
         if resource.validated and fields.keys() <= self._plain:
-            # To judge it again takes twice the time of reading it from Redis.
+            # Validating again takes twice the time of reading from Redis.
             values: Mapping[str, Any] = {
                 name: Flag.words[text] if name in self._flags else text for name, text in fields.items()
             }
@@ -160,17 +146,18 @@ class ResourceType:
         return self.model(values)
 
     def model(self, values: Mapping[str, Any]) -> Any:
-        """The model of typed values by wire name."""
-        own = self._attributes.items()
-        return self._model(**{attribute: values[name] for name, attribute in own if name in values})
+        """Return the model of typed values by wire name."""
+        return self._model(
+            **{attribute: values[name] for name, attribute in self._attributes.items() if name in values}
+        )
 
     def _parsed(self, fields: Mapping[str, str]) -> dict[str, Any]:
         return {name: _json(text) if name in self._structured else text for name, text in fields.items()}
 
     def represent(self, resource: Resource, *, shown: Mapping[str, str] = NO_TEXTS) -> dict[str, Any]:
-        """The resource as plain data for an answer, fields in the schema's order. Secrets are masked, or ``shown``."""
+        """Return the resource as plain data, in the order of the schema. Secrets are masked, except those ``shown``."""
         texts = {name: _unicode(text) for name, text in resource.fields.items()}
-        # An operator may have stored an id among the fields, and renamed the key since.
+        # An operator can have stored an id among the fields, and have renamed the key since.
         values: dict[str, Any] = {**self._parsed(texts), "id": resource.id}
         for secret in self.secrets:
             if values.pop(secret, "") and secret not in shown:
@@ -186,25 +173,25 @@ class ResourceType:
             "resourceType": self.kind,
         }
 
-    def unknown(self, resource: Resource) -> dict[str, str]:
-        """What an operator stored under names that the schema does not have."""
+    def unknown_fields(self, resource: Resource) -> dict[str, str]:
+        """Return the stored fields that the schema does not know, which an operator has added."""
         return {name: text for name, text in resource.fields.items() if name not in self.names}
 
     def fields(self, values: Mapping[str, Any]) -> dict[str, str]:
-        """Values by wire name as the text that stores keep."""
-        own = {"id", *_SELF_DESCRIPTION, *(f"_{secret}" for secret in self.secrets)}
+        """Return the text to store for values by wire name."""
+        not_stored = {"id", *_NOT_STORED, *(f"_{secret}" for secret in self.secrets)}
         return {
             name: value if isinstance(value, str) else json.dumps(value)
             for name, value in values.items()
-            if name not in own
+            if name not in not_stored
         }
 
 
 def _json(text: str) -> Any:
-    # An operator may have written anything here: the schema judges it.
+    # An operator can have written anything here; the schema validates it.
     try:
         value = json_text.loads(text.encode())
-        # ValueError for NaN, infinities and lone surrogates, which no answer can hold.
+        # Raises ValueError for NaN, infinities and lone surrogates, which no response can hold.
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except ValueError:
         return text
@@ -212,7 +199,7 @@ def _json(text: str) -> Any:
 
 
 def _unicode(text: str) -> str:
-    # What is not UTF-8 in Redis is kept with surrogates, which no answer can hold.
+    # Text from Redis that is not UTF-8 has surrogates, which no response can hold.
     return text if text.isascii() else text.encode(errors="surrogateescape").decode(errors="replace")
 
 
@@ -220,10 +207,10 @@ def _timestamp(instant: datetime) -> str:
     return instant.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-_AIMS = frozenset({"host", "use-ssl", "path-style"})
+_DESTINATION = frozenset({"host", "use-ssl", "path-style"})
 
 AWS_ACCOUNT = ResourceType(
     AwsAccountSchema,
     model=AwsAccount,
-    secrets=dict.fromkeys(("secret-access-key", "session-token"), Secret("access-key-id", aims=_AIMS)),
+    secrets=dict.fromkeys(("secret-access-key", "session-token"), Secret("access-key-id", destination=_DESTINATION)),
 )

@@ -1,4 +1,4 @@
-"""Fixtures of what becomes of secrets."""
+"""Fixtures of resources and their secrets."""
 
 import pytest
 

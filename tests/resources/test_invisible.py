@@ -4,9 +4,9 @@ import unicodedata
 
 import pytest
 
-from service.resources.invisible import INVISIBLE, MAX_NAMED, invisible_characters
+from service.resources.invisible import INVISIBLE, MAX_NAMED, invisible_hint
 
-# Format characters that are expected: signs in front of Arabic, Syriac and Kaithi numbers, joiners of hieroglyphs.
+# Visible format characters: signs in front of Arabic, Syriac and Kaithi numbers, joiners of hieroglyphs.
 VISIBLE_FORMATS = re.compile("[\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd\U00013430-\U0001345f]")
 
 
@@ -24,19 +24,19 @@ def test_every_space_control_and_format_character_is_invisible():
 
 
 @pytest.mark.parametrize("text", ["", "AKIA", "wJalrXUtnFEMI/K7MDENG+x=", "\u00e9\u4e2d\U0001d11e\u0600", "\udcff"])
-def test_what_is_seen_is_not_invisible(text):
-    assert invisible_characters(text) is None
+def test_a_visible_text_has_no_hint(text):
+    assert invisible_hint(text) == ""
 
 
 @pytest.mark.parametrize("character", ["\u034f", "\u115f", "\u17b4", "\u2800", "\ufe0f", "\uffa0", "\U000e0100"])
-def test_what_looks_like_nothing_is_invisible_whatever_its_category(character):
+def test_a_blank_character_of_another_category_is_invisible(character):
     number, name = f"{ord(character):04X}", unicodedata.name(character)
 
-    assert invisible_characters(f"a{character}b") == f"U+{number} {name}"
+    assert invisible_hint(f"a{character}b") == f"; it has U+{number} {name}"
 
 
-def test_each_is_named_once_and_only_the_first_ones_are():
-    named = invisible_characters("a \t b\u00a0c\n\r")
+def test_a_hint_names_each_of_the_first_characters_once():
+    hint = invisible_hint("a \t b\u00a0c\n\r")
 
-    assert named == "U+0020 SPACE, U+0009 TAB, U+00A0 NO-BREAK SPACE"
-    assert named.count("U+") == MAX_NAMED
+    assert hint == "; it has U+0020 SPACE, U+0009 TAB, U+00A0 NO-BREAK SPACE"
+    assert hint.count("U+") == MAX_NAMED

@@ -1,17 +1,9 @@
 import pytest
 
 from service.errors import Invalid
-from service.resources.schemas import (
-    MASKED,
-    MAX_ISSUES,
-    AwsAccountSchema,
-    DeleteQuery,
-    ParsedBody,
-    Reader,
-    SearchQuery,
-    SigningQuery,
-    UploadSchema,
-)
+from service.resources.fields import MASKED
+from service.resources.queries import DeleteQuery, SearchQuery, SigningQuery, UploadSchema
+from service.resources.schemas import MAX_ISSUES, AwsAccountSchema, ParsedBody, Reader
 
 READER = Reader(AwsAccountSchema)
 KEYS = {"access-key-id": "AKIA", "secret-access-key": "s"}
@@ -22,7 +14,7 @@ def read(values, *, text=False):
 
 
 def faults(values, *, text=False):
-    """The fields that are wrong, without the type's name."""
+    """Return the names of the invalid fields, without the kind."""
     with pytest.raises(Invalid) as refusal:
         read(values, text=text)
     return sorted(issue.expression.removeprefix("AwsAccount.") for issue in refusal.value.issues)
@@ -51,20 +43,20 @@ def faults(values, *, text=False):
         ("session-token", "\u00e9/+="),
     ],
 )
-def test_a_value_is_taken_as_it_is(text, field, value):
+def test_a_valid_value_stays_unchanged(text, field, value):
     assert read({field: value}, text=text)[field] == value
 
 
 @pytest.mark.parametrize("text", [False, True], ids=["json", "text"])
 @pytest.mark.parametrize("key", ["A", "A" * 256, "!\"#$%&'()*+-.:;<=>?@[\\]^_`{|}~0"])
 @pytest.mark.parametrize("secret", ["s", "s" * 512, "wJalrXUtnFEMI/K7MDENG+x=", "\u00e9\U0001d11e"])
-def test_keys_are_taken_as_they_are(text, key, secret):
+def test_valid_keys_stay_unchanged(text, key, secret):
     values = {"access-key-id": key, "secret-access-key": secret}
 
     assert read(values, text=text) == {"id": "a", **values}
 
 
-WRONG_TEXT = [
+INVALID = [
     ("id", ""),
     ("id", "-a"),
     ("id", ".a"),
@@ -133,8 +125,8 @@ WRONG_TEXT = [
 
 
 @pytest.mark.parametrize("text", [False, True], ids=["json", "text"])
-@pytest.mark.parametrize(("field", "value"), WRONG_TEXT, ids=lambda value: repr(value)[:40])
-def test_a_wrong_value_is_refused_under_its_name(text, field, value):
+@pytest.mark.parametrize(("field", "value"), INVALID, ids=lambda value: repr(value)[:40])
+def test_an_invalid_value_is_refused_under_its_field(text, field, value):
     values = {**KEYS, field: value}
 
     assert faults(values, text=text) == [field]
@@ -143,12 +135,12 @@ def test_a_wrong_value_is_refused_under_its_name(text, field, value):
 @pytest.mark.parametrize("text", [False, True], ids=["json", "text"])
 @pytest.mark.parametrize("field", ["id", "access-key-id", "session-token", "region", "host", "resourceType"])
 @pytest.mark.parametrize("value", [5, 1.5, True, [], ["a"], {}, {"a": "b"}], ids=repr)
-def test_text_is_never_made_of_something_else(text, field, value):
+def test_text_is_not_converted_from_other_types(text, field, value):
     assert faults({**KEYS, field: value}, text=text) == [field]
 
 
 @pytest.mark.parametrize("field", ["use-ssl", "path-style"])
-def test_a_boolean_is_a_boolean_or_its_word_where_text_is_carried(field):
+def test_a_flag_is_a_boolean_or_its_word_in_a_text_schema(field):
     assert [read({field: value})[field] for value in (True, False)] == [True, False]
     assert [read({field: value}, text=True)[field] for value in ("true", "false")] == [True, False]
     for value in ("true", "false", 1, 0, 1.0, [], {}):
@@ -158,14 +150,14 @@ def test_a_boolean_is_a_boolean_or_its_word_where_text_is_carried(field):
 
 
 @pytest.mark.parametrize("given", KEYS)
-def test_the_keys_come_together(given):
+def test_the_keys_are_required_together(given):
     (missing,) = KEYS.keys() - {given}
 
     assert faults({given: KEYS[given]}) == [missing]
     assert faults({given: KEYS[given], missing: None}) == [missing]
 
 
-def test_a_masked_secret_stands_for_the_secret():
+def test_a_masked_secret_satisfies_the_requirement_of_the_secret():
     values = {"access-key-id": "AKIA", "_secret-access-key": MASKED, "_session-token": MASKED}
 
     assert read(values) == {"id": "a", **values}
@@ -173,12 +165,12 @@ def test_a_masked_secret_stands_for_the_secret():
 
 @pytest.mark.parametrize("field", ["_secret-access-key", "_session-token"])
 @pytest.mark.parametrize("value", ["masked", {}, [MASKED], {**MASKED, "x": 1}, True], ids=repr)
-def test_a_marker_is_exactly_the_marker(field, value):
+def test_another_value_than_the_marker_is_refused(field, value):
     assert faults({"access-key-id": "AKIA", "secret-access-key": "s", field: value}) == [field]
 
 
 @pytest.mark.parametrize("token", ["", " ", "   "])
-def test_a_blank_token_means_none(token):
+def test_a_blank_token_is_dropped(token):
     assert read({**KEYS, "session-token": token}) == {"id": "a", **KEYS}
 
 
@@ -220,25 +212,25 @@ def diagnostics(values, reader=READER, within="AwsAccount"):
         ("resource_type", "resourceType"),
     ],
 )
-def test_an_unknown_field_is_answered_with_the_one_that_was_meant(name, meant):
+def test_an_error_about_an_unknown_field_suggests_a_similar_one(name, meant):
     assert diagnostics({"id": "a", name: "x"}) == [f"AwsAccount.{name} is not known here; did you mean {meant}?"]
 
 
 @pytest.mark.parametrize("name", ["nonsense", "x", "", "-", "path_style" * 10])
-def test_a_field_that_is_like_none_is_only_unknown(name):
+def test_a_field_without_similar_ones_gets_no_suggestion(name):
     (diagnostic,) = diagnostics({"id": "a", name: "x"})
 
     assert diagnostic.endswith(" is not known here")
 
 
 @pytest.mark.parametrize("name", ["_id", "_format", "_pretty"])
-def test_a_query_parameter_is_no_field(name):
+def test_an_error_about_a_query_parameter_in_a_body_names_its_place(name):
     assert diagnostics({"id": "a", name: "x"}) == [
         f"AwsAccount.{name} is not known here; {name} is a query parameter: write ?{name}=... in the URL"
     ]
 
 
-def test_an_upload_is_told_where_its_expiration_belongs():
+def test_an_error_about_an_expiration_in_an_upload_names_its_place():
     assert diagnostics({"filename": "k", "expiration": 60}, Reader(UploadSchema), "") == [
         "expiration is not known here; expiration is a query parameter: write ?expiration=... in the URL"
     ]
@@ -256,31 +248,31 @@ def test_an_upload_is_told_where_its_expiration_belongs():
         ("_id\ufeff", "U+FEFF ZERO WIDTH NO-BREAK SPACE; _id is a query parameter: write ?_id=... in the URL"),
     ],
 )
-def test_an_invisible_character_in_the_name_of_a_field_is_told(name, end):
+def test_an_error_names_the_invisible_character_of_a_field_name(name, end):
     assert diagnostics({"id": "a", name: "x"}) == [f"AwsAccount.{name} is not known here; it has {end}"]
 
 
 @pytest.mark.parametrize("value", ["true", "false", "yes"])
-def test_a_quoted_boolean_in_json_is_told_to_be_one(value):
+def test_an_error_about_a_quoted_boolean_in_json_mentions_the_quotes(value):
     assert diagnostics({"id": "a", "use-ssl": value}) == ["AwsAccount.use-ssl must be true or false, without quotes"]
     assert diagnostics({"id": "a", "use-ssl": 1}) == ["AwsAccount.use-ssl must be true or false"]
 
 
-def test_a_quoted_number_in_json_is_told_to_be_one():
+def test_an_error_about_a_quoted_number_in_json_mentions_the_quotes():
     with pytest.raises(Invalid, match=r"from 1 to 604800, without quotes$"):
         SigningQuery().read({"expiration": "60"})
     with pytest.raises(Invalid, match=r"from 1 to 604800$"):
         SigningQuery(text=True).read({"expiration": "6x"})
 
 
-def test_only_the_first_unknown_fields_are_compared_with_those_that_there_are():
-    told = diagnostics({f"path_style{number}": 1 for number in range(20_000)})
+def test_only_the_first_unknown_fields_get_suggestions():
+    messages = diagnostics({f"path_style{number}": 1 for number in range(20_000)})
 
-    assert [diagnostic.endswith("did you mean path-style?") for diagnostic in told] == [True] * 20 + [False] * 81
+    assert [diagnostic.endswith("did you mean path-style?") for diagnostic in messages] == [True] * 20 + [False] * 81
 
 
 @pytest.mark.parametrize(("host", "agrees"), [("https://h", True), ("http://h", False), ("HTTPS://h", True)])
-def test_a_scheme_and_use_ssl_agree(host, agrees):
+def test_a_scheme_and_use_ssl_must_agree(host, agrees):
     assert read({"host": host, "use-ssl": agrees})["use-ssl"] is agrees
     assert faults({"host": host, "use-ssl": not agrees}) == ["use-ssl"]
     assert "use-ssl" not in read({"host": host})
@@ -298,12 +290,12 @@ def test_a_region_of_a_custom_host_is_any_name(region):
     assert faults({"region": region, "host": None}) == ["region"]
 
 
-def test_a_region_is_not_blamed_for_the_fault_of_its_host():
+def test_an_invalid_host_is_not_reported_as_an_invalid_region():
     assert faults({"host": "my_minio", "region": "RegionOne"}) == ["host"]
 
 
 @pytest.mark.parametrize("region", ["a/b", "a b", "a,b", "a" * 65, "\u00e9", ""])
-def test_a_region_of_a_custom_host_fits_a_credential_scope(region):
+def test_a_region_of_a_custom_host_must_fit_into_a_credential_scope(region):
     assert faults({"host": "minio", "region": region}) == ["region"]
 
 
@@ -333,14 +325,14 @@ PASTED = [
     for field in ("id", "access-key-id", "secret-access-key", "session-token", "region", "host")
     for characters in INVISIBLE
     for value in ("{}s3cr3t", "s3cr3t{}", "s3c{}r3t")
-    # A passphrase may have spaces inside.
+    # A passphrase can have spaces inside.
     if (field, characters, value) != ("secret-access-key", " ", "s3c{}r3t")
 ]
 
 
 @pytest.mark.parametrize("text", [False, True], ids=["json", "text"])
 @pytest.mark.parametrize(("field", "characters", "value"), PASTED)
-def test_an_invisible_character_is_refused_by_its_name(text, field, characters, value):
+def test_an_error_names_the_invisible_character_of_a_value(text, field, characters, value):
     names = INVISIBLE[characters]
     with pytest.raises(Invalid) as refusal:
         read({**KEYS, field: value.format(characters)}, text=text)
@@ -351,7 +343,7 @@ def test_an_invisible_character_is_refused_by_its_name(text, field, characters, 
     assert "s3c" not in issue.diagnostics
 
 
-def test_all_faults_are_told_at_once():
+def test_all_faults_are_reported_at_once():
     wrong = {
         "id": "-",
         "access-key-id": "a b",
@@ -380,7 +372,7 @@ def test_a_message_is_a_sentence_that_begins_with_the_fields_name():
         assert rest.startswith(("must be ", "is "))
 
 
-def test_no_message_holds_what_was_sent():
+def test_no_message_quotes_a_value():
     with pytest.raises(Invalid) as refusal:
         read(
             {
@@ -396,7 +388,7 @@ def test_no_message_holds_what_was_sent():
 
 
 @pytest.mark.parametrize("count", [MAX_ISSUES - 1, MAX_ISSUES, MAX_ISSUES + 1, MAX_ISSUES + 30, 20_000])
-def test_so_many_issues_and_no_more(count):
+def test_the_number_of_issues_is_bounded(count):
     with pytest.raises(Invalid) as refusal:
         read({f"field{number}": 1 for number in range(count)})
 
@@ -406,7 +398,7 @@ def test_so_many_issues_and_no_more(count):
         assert issues[-1].diagnostics == f"And {count - MAX_ISSUES} more fields have faults"
 
 
-def test_a_long_name_is_not_told_in_full():
+def test_a_long_name_is_truncated():
     with pytest.raises(Invalid) as refusal:
         read({"x" * 1000: 1})
 
@@ -414,12 +406,12 @@ def test_a_long_name_is_not_told_in_full():
     assert len(issue.diagnostics) < 100
 
 
-def test_meta_is_anything_and_kept_from_nobody():
+def test_meta_is_any_value():
     assert read({"meta": {"versionId": 5}})["meta"] == {"versionId": 5}
 
 
 @pytest.mark.parametrize("text", ["1", "60", "604800", "0060"])
-def test_an_expiration_is_read(text):
+def test_an_expiration_is_valid(text):
     assert SigningQuery(text=True).read({"expiration": text}) == {"expiration": int(text)}
 
 
@@ -432,12 +424,12 @@ def test_a_number_is_plain_digits_in_range(text):
 
 
 @pytest.mark.parametrize("number", [60, 60.0])
-def test_json_does_not_tell_a_whole_number_by_its_form(number):
+def test_a_whole_number_in_json_can_have_a_decimal_point(number):
     assert SigningQuery().read({"expiration": number}) == {"expiration": 60}
 
 
 @pytest.mark.parametrize("number", [60.5, float("nan"), float("inf"), 1e300, True])
-def test_other_numbers_are_none(number):
+def test_another_number_is_refused(number):
     with pytest.raises(Invalid, match="expiration must be a whole number"):
         SigningQuery().read({"expiration": number})
 
@@ -454,8 +446,8 @@ def test_an_upload_needs_a_filename_of_text(filename):
         UploadSchema().read({"filename": filename})
 
 
-def test_a_body_is_not_shown():
-    document = ParsedBody({"secret-access-key": "s3cr3t"}, text=True).under("a")
+def test_a_repr_of_a_body_holds_no_values():
+    document = ParsedBody({"secret-access-key": "s3cr3t"}, text=True).with_id("a")
 
     assert repr(document) == "ParsedBody(text=True)"
 

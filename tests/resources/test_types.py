@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from service.access.types import RESOURCE_TYPES
 from service.errors import Invalid
+from service.resources.fields import MASKED
 from service.resources.repository import Repository
-from service.resources.schemas import MASKED, ParsedBody
+from service.resources.schemas import ParsedBody
 from service.resources.secrets.codec import SecretCodec
 from service.resources.secrets.encryption import Encryptor
 from service.resources.secrets.hashing import Hasher

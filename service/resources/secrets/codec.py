@@ -1,6 +1,6 @@
-"""What becomes of secrets on their way into a store and out of it: kept as they are, hashed or sealed, and opened."""
+"""Encode the secrets of resources for a store, encrypted or hashed, and decrypt them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -12,83 +12,79 @@ from service.resources.types import ResourceType, Secret
 from service.stores.record import Resource
 
 Canonical = Callable[[Mapping[str, str]], Mapping[str, str] | None]
-"""Brings the fields of a resource, as they are stored, into one form for all spellings that mean the same.
+"""Returns the stored fields of a resource in one form for all equivalent spellings, or None if they are invalid."""
 
-None where they mean nothing.
-"""
-
-_AS_THEY_ARE: Mapping[str, Canonical] = MappingProxyType({})
+_NO_CANONICAL: Mapping[str, Canonical] = MappingProxyType({})
 
 
 class SecretCodec:
-    """Keeps the secrets of all resources.
-
-    ``canonical`` says by kind which fields mean the same, for a request that may change no ``aims`` of a secret.
-    """
+    """Encodes and decodes the secrets of all resource types. ``canonical`` is by kind; see ``Secret.destination``."""
 
     def __init__(
-        self, encryptor: Encryptor, hasher: Hasher, *, canonical: Mapping[str, Canonical] = _AS_THEY_ARE
+        self, encryptor: Encryptor, hasher: Hasher, *, canonical: Mapping[str, Canonical] = _NO_CANONICAL
     ) -> None:
         self._encryptor = encryptor
         self._hasher = hasher
         self._canonical = canonical
 
-    def decrypted(self, type_: ResourceType, resource: Resource) -> dict[str, str]:
-        """The fields with decrypted secrets. Raises DecryptionFailed if no key decrypts one."""
+    def decrypt(self, type_: ResourceType, resource: Resource) -> dict[str, str]:
+        """Return the fields with decrypted secrets. Raises DecryptionFailed."""
         fields = resource.fields
-        for name in type_.sealed & fields.keys():
+        for name in type_.encrypted & fields.keys():
             fields[name] = self._encryptor.decrypt(fields[name], kind=type_.kind, id=resource.id, field=name)
         return fields
 
     def is_current(self, type_: ResourceType, resource: Resource) -> bool:
-        """Whether nothing would be sealed anew."""
+        """Return whether ``reencrypt`` would change nothing."""
         fields = resource.fields
-        return all(self._encryptor.is_current(fields[name]) for name in type_.sealed & fields.keys())
+        return all(self._encryptor.is_current(fields[name]) for name in type_.encrypted & fields.keys())
 
-    def reencrypted(self, type_: ResourceType, resource: Resource) -> dict[str, str]:
-        """The fields as they are to be stored, secrets sealed with the key that seals now. Raises DecryptionFailed."""
+    def reencrypt(self, type_: ResourceType, resource: Resource) -> dict[str, str]:
+        """Return the fields to store, with secrets encrypted by the first key. Raises DecryptionFailed."""
         fields = resource.fields
-        for name in type_.sealed & fields.keys():
-            fields[name] = self._resealed(fields[name], kind=type_.kind, id=resource.id, field=name)
+        for name in type_.encrypted & fields.keys():
+            fields[name] = self._reencrypt_text(fields[name], kind=type_.kind, id=resource.id, field=name)
         return fields
 
-    async def encoded(
+    async def encode(
         self,
         type_: ResourceType,
         id: str,
         values: Mapping[str, Any],
-        seen: Resource | None,
+        expected: Resource | None,
         *,
         may_redirect: bool = True,
     ) -> dict[str, Any]:
-        """``values`` with their secrets as they are to be stored; one whose marker is there stays as it was ``seen``.
+        """Return ``values`` with encoded secrets. A masked secret keeps the text of the ``expected`` resource.
 
-        ``may_redirect`` allows a kept secret to be used somewhere else than before, see ``Secret``.
+        ``may_redirect`` allows a masked secret with a new destination; see ``Secret``.
 
         Raises:
-            Invalid: for a marker where there is nothing to keep, or nothing that may be kept.
-            Throttled: where too many secrets are being hashed.
+            Invalid: a secret is masked, and none is stored or it may not be kept.
+            Throttled: too many secrets are being hashed.
         """
-        kept = dict(values)
+        encoded = dict(values)
         faults: list[Issue] = []
         for name, secret in type_.secrets.items():
-            masked = kept.pop(f"_{name}", None) is not None
-            if name in kept:
-                kept[name] = await self._protected(type_, id, name, secret, kept[name])
-            elif masked:
-                try:
-                    kept[name] = self._as_before(type_, name, secret, kept, seen, may_redirect=may_redirect)
-                except ValueError as problem:
-                    faults.append(Issue(f"{type_.kind}.{name} {problem}", f"{type_.kind}.{name}"))
+            is_masked = encoded.pop(f"_{name}", None) is not None
+            if name in encoded:
+                encoded[name] = await self._encode_secret(type_, id, name, encoded[name])
+            elif is_masked and expected and expected.fields.get(name):
+                if changed := self._forbidden_changes(type_, secret, expected, encoded, may_redirect=may_redirect):
+                    faults.append(_issue(type_, name, f"must be sent too, as {', '.join(changed)} changes"))
+                else:
+                    encoded[name] = self._keep_secret(type_, expected, name)
+            elif is_masked:
+                faults.append(_issue(type_, name, "is masked, but none is stored; send it"))
         if faults:
             raise Invalid(*faults)
-        return kept
+        return encoded
 
-    async def rotated(self, stored: str, secret: str, *, previous_expires: int, now: float) -> str:
-        """The text to store for a new ``secret``; the one in ``stored`` stays valid until ``previous_expires``.
+    async def rotate(self, stored: str, secret: str, *, previous_expires: int, now: float) -> str:
+        """Return the text to store for a new ``secret``. The one in ``stored`` is valid until ``previous_expires``.
 
         Raises:
-            Throttled: where too many secrets are being hashed.
+            Throttled: too many secrets are being hashed.
         """
         before = StoredSecret.parse(stored)
         current = HashedSecret.new(await self._hasher.hash(secret, beside=before))
@@ -96,41 +92,40 @@ class SecretCodec:
             return str(StoredSecret(current))
         return str(StoredSecret(current, before.current, previous_expires))
 
-    async def _protected(self, type_: ResourceType, id: str, name: str, secret: Secret, text: str) -> str:
-        if secret.hashed:
-            return str(StoredSecret(HashedSecret.new(await self._hasher.hash(text))))
-        return self._encryptor.encrypt(text, kind=type_.kind, id=id, field=name)
+    async def _encode_secret(self, type_: ResourceType, id: str, name: str, text: str) -> str:
+        if name in type_.encrypted:
+            return self._encryptor.encrypt(text, kind=type_.kind, id=id, field=name)
+        return str(StoredSecret(HashedSecret.new(await self._hasher.hash(text))))
 
-    def _as_before(
-        self,
-        type_: ResourceType,
-        name: str,
-        secret: Secret,
-        values: Mapping[str, Any],
-        seen: Resource | None,
-        *,
-        may_redirect: bool,
-    ) -> str:
-        stored = seen.fields.get(name) if seen else None
-        if not seen or not stored:
-            raise ValueError("is masked, but none is stored; send it")
-        if secret.owner and seen.fields.get(secret.owner) != values.get(secret.owner):
-            raise ValueError(f"must be sent too, as {secret.owner} changes")
-        if not may_redirect and (changed := self._changed_aims(type_, secret, seen.fields, type_.fields(values))):
-            raise ValueError(f"must be sent too, as {', '.join(changed)} changes")
-        if secret.hashed or self._encryptor.is_current(stored):
+    def _keep_secret(self, type_: ResourceType, expected: Resource, name: str) -> str:
+        stored = expected.fields[name]
+        if name not in type_.encrypted or self._encryptor.is_current(stored):
             return stored
-        return self._resealed(stored, kind=type_.kind, id=seen.id, field=name)
+        return self._reencrypt_text(stored, kind=type_.kind, id=expected.id, field=name)
 
-    def _changed_aims(
-        self, type_: ResourceType, secret: Secret, before: Mapping[str, str], after: Mapping[str, str]
+    def _forbidden_changes(
+        self, type_: ResourceType, secret: Secret, expected: Resource, values: Mapping[str, Any], *, may_redirect: bool
     ) -> list[str]:
-        changed = [name for name in secret.aims if before.get(name) != after.get(name)]
+        """Return the names of the changed fields that require the secret itself."""
+        before, after = expected.fields, type_.fields(values)
+        if secret.owner and before.get(secret.owner) != after.get(secret.owner):
+            return [secret.owner]
+        if may_redirect:
+            return []
+        changed = _changed(secret.destination, before, after)
         if changed and (canonical := self._canonical.get(type_.kind)):
-            forms = canonical(before), canonical(after)
-            if forms[0] is not None and forms[1] is not None:
-                changed = [name for name in changed if forms[0].get(name) != forms[1].get(name)]
-        return sorted(changed)
+            before_form, after_form = canonical(before), canonical(after)
+            if before_form is not None and after_form is not None:
+                return _changed(changed, before_form, after_form)
+        return changed
 
-    def _resealed(self, text: str, **where: str) -> str:
-        return self._encryptor.encrypt(self._encryptor.decrypt(text, **where), **where)
+    def _reencrypt_text(self, text: str, **place: str) -> str:
+        return self._encryptor.encrypt(self._encryptor.decrypt(text, **place), **place)
+
+
+def _changed(names: Iterable[str], before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    return sorted(name for name in names if before.get(name) != after.get(name))
+
+
+def _issue(type_: ResourceType, name: str, problem: str) -> Issue:
+    return Issue(f"{type_.kind}.{name} {problem}", f"{type_.kind}.{name}")

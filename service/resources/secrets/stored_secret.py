@@ -1,6 +1,6 @@
-"""The text that a store keeps in place of a chosen secret: its hash, and for a while the hash of the secret before it.
+"""The stored text of a Client's secret: its hash, and the hash of the previous secret while that is valid. Pure.
 
-Pure. The text is ``v2 FINGERPRINT HASH``, and ``EXPIRES FINGERPRINT HASH`` after it while the secret before is valid.
+The text is ``v2 FINGERPRINT HASH``, followed by ``EXPIRES FINGERPRINT HASH`` for a previous secret.
 """
 
 import hashlib
@@ -10,19 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-FORMAT = "v2"
 SECRET_BYTES = 32
 FINGERPRINT_BYTES = 16
-_ONE, _TWO = 3, 6
-# int() has a limit of its own, which differs from interpreter to interpreter.
-_INSTANT = re.compile("[0-9]{1,15}")
+# int() has a limit that differs between interpreters.
+_UNIX_TIME = re.compile("[0-9]{1,15}")
 
 
 @dataclass(frozen=True, slots=True)
 class HashedSecret:
-    """The hash of one secret. ``fingerprint`` identifies the secret, and stays when its hash is replaced.
+    """The hash of one secret. ``fingerprint`` identifies the secret and survives a replacement of its hash.
 
-    It is random. For a hash of an earlier version it is the SHA-256 of that hash, as in the tokens of that time.
+    It is random. Earlier versions used the SHA-256 of the hash, as did their tokens.
     """
 
     fingerprint: str
@@ -35,7 +33,7 @@ class HashedSecret:
 
 @dataclass(frozen=True, slots=True)
 class StoredSecret:
-    """The current secret, and the ``previous`` one until ``previous_expires``, in seconds since 1970."""
+    """The current secret, and the ``previous`` one until ``previous_expires``, a Unix time."""
 
     current: HashedSecret
     previous: HashedSecret | None = None
@@ -43,29 +41,28 @@ class StoredSecret:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read any text. One that is no hash gives a secret that nobody can know."""
-        parts = text.split(" ")
-        if parts[0] != FORMAT or len(parts) not in {_ONE, _TWO}:
-            return cls(HashedSecret(hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest(), text))
-        current = HashedSecret(parts[1], parts[2])
-        if len(parts) == _ONE or not _INSTANT.fullmatch(parts[3]):
-            return cls(current)
-        return cls(current, HashedSecret(parts[4], parts[5]), int(parts[3]))
+        """Parse any text. Text that is not a hash gives a secret that matches nothing."""
+        match text.split(" "):
+            case ["v2", fingerprint, hash_, expires, previous, previous_hash] if _UNIX_TIME.fullmatch(expires):
+                return cls(HashedSecret(fingerprint, hash_), HashedSecret(previous, previous_hash), int(expires))
+            case ["v2", fingerprint, hash_] | ["v2", fingerprint, hash_, _, _, _]:
+                return cls(HashedSecret(fingerprint, hash_))
+        return cls(HashedSecret(hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest(), text))
 
     def __str__(self) -> str:
-        parts = [FORMAT, self.current.fingerprint, self.current.hash]
+        parts = ["v2", self.current.fingerprint, self.current.hash]
         if self.previous:
             parts += [str(self.previous_expires), self.previous.fingerprint, self.previous.hash]
         return " ".join(parts)
 
     def valid_at(self, instant: float) -> Sequence[HashedSecret]:
-        """The hashes of the secrets that are valid at ``instant``, the current one first."""
+        """Return the secrets that are valid at ``instant``, the current one first."""
         if self.previous and instant < self.previous_expires:
             return self.current, self.previous
         return (self.current,)
 
     def with_hash(self, hashed: HashedSecret, hash: str) -> Self | None:
-        """The same with another hash of one of its secrets. None if it does not have ``hashed`` any more."""
+        """Return a copy with another hash of one of its secrets, or None if it no longer has ``hashed``."""
         new = HashedSecret(hashed.fingerprint, hash)
         if self.current == hashed:
             return replace(self, current=new)
@@ -73,5 +70,5 @@ class StoredSecret:
 
 
 def new_secret() -> str:
-    """256 random bits, in characters that need no quoting in a URL or a header."""
+    """Return 256 random bits, in characters that need no quoting in a URL or a header."""
     return secrets.token_urlsafe(SECRET_BYTES)

@@ -7,7 +7,8 @@ from aiohttp import hdrs, web
 
 from service.access.types import CLIENT, MAX_PREVIOUS_SECONDS, PREVIOUS_SECONDS, secret_field
 from service.errors import Invalid, ResourceNotFound, StoreUnavailable, Throttled, VersionConflict
-from service.resources.schemas import Number, Reader, WireSchema
+from service.resources.fields import Number
+from service.resources.schemas import Reader, WireSchema
 from service.resources.secrets.stored_secret import new_secret
 from service.web import target
 from service.web.access import client_address, require_permission

@@ -12,8 +12,8 @@ from aiohttp.typedefs import Handler
 from service.access.policies.policy_set import warn_of_links_to
 from service.access.types import CLIENT
 from service.errors import Duplicate, Invalid, Issue, ResourceNotFound, StoreUnavailable, VersionConflict
+from service.resources.queries import DeleteQuery, NewQuery, ReplacementQuery, SearchQuery
 from service.resources.repository import Repository
-from service.resources.schemas import DeleteQuery, NewQuery, ReplacementQuery, SearchQuery
 from service.resources.types import NO_TEXTS, ResourceType
 from service.stores.record import Resource
 from service.stores.store import Page
@@ -107,7 +107,7 @@ class ResourceHandlers:
         if request.method == hdrs.METH_PATCH:
             self._type.check_patch(body)
         else:
-            self._type.read(body.under(_ANY_ID if id is None else id))
+            self._type.read(body.with_id(_ANY_ID if id is None else id))
 
     @_answers(
         "read{kind}",

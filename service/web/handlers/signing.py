@@ -9,7 +9,8 @@ from aiohttp import hdrs, web
 
 from service.errors import Invalid, Issue, ResourceNotFound, StoreUnavailable
 from service.resources.host_rules import is_ambiguous
-from service.resources.schemas import DEFAULT_EXPIRATION_SECONDS, ParsedBody, Reader, SigningQuery, UploadSchema
+from service.resources.queries import DEFAULT_EXPIRATION_SECONDS, SigningQuery, UploadSchema
+from service.resources.schemas import ParsedBody, Reader
 from service.resources.types import AWS_ACCOUNT, AwsAccount
 from service.signing.endpoint import Endpoint
 from service.signing.names import name_issues

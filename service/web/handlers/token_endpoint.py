@@ -22,7 +22,8 @@ from service.errors import (
     Unauthenticated,
     UnsupportedGrantType,
 )
-from service.resources.schemas import Reader, Text, WireSchema
+from service.resources.fields import Text
+from service.resources.schemas import Reader, WireSchema
 from service.web.access import authorization_header, challenge, client_address
 from service.web.context import CONTEXT, Access
 from service.web.openapi.metadata import documented

@@ -3,7 +3,7 @@
 from typing import Any
 
 from service.access.types import REQUEST_NAMES
-from service.resources.schemas import UploadSchema
+from service.resources.queries import UploadSchema
 from service.signing.names import BUCKET_PATTERN, KEY_PATTERN
 from service.stores.record import ID
 from service.web.formats.media import ANSWERS

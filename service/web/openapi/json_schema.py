@@ -9,7 +9,8 @@ from typing import Any
 
 from marshmallow import fields, missing, validate
 
-from service.resources.schemas import MASKED, Flag, Masked, Number, Text, WireSchema
+from service.resources.fields import MASKED, Flag, Masked, Number, Text
+from service.resources.schemas import WireSchema
 from service.resources.types import ResourceType
 from service.stores.record import ID
 
@@ -73,7 +74,7 @@ def complete(type_: ResourceType, body: Json) -> Json:
     """The same where nothing that is stored completes it: it meets the conditions, and what comes together does so."""
     if conditions := type_.schema.conditions:
         body = {**body, "allOf": [*conditions]}
-    names = type_.schema.together
+    names = type_.schema.required_together
     if not names:
         return body
     given = {name: {"not": _NULL} for name in names}

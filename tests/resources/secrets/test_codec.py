@@ -5,7 +5,7 @@ from support.hashes import make_cheap, scrypt_text
 
 from service.access.types import CLIENT
 from service.errors import DecryptionFailed, Invalid
-from service.resources.schemas import MASKED
+from service.resources.fields import MASKED
 from service.resources.secrets.codec import SecretCodec
 from service.resources.secrets.encryption import Encryptor
 from service.resources.secrets.stored_secret import StoredSecret
@@ -23,13 +23,13 @@ def cheap_hashes(monkeypatch):
 
 @pytest.fixture
 def codec(hasher):
-    """One that seals nothing."""
+    """A codec without encryption keys."""
     return SecretCodec(Encryptor(), hasher)
 
 
 @pytest.fixture
-def sealing(hasher):
-    """One that has an older key too."""
+def encrypting(hasher):
+    """A codec with a current and an older key."""
     return SecretCodec(Encryptor(NEW | OLD), hasher)
 
 
@@ -37,19 +37,19 @@ def account(**fields):
     return Resource("AwsAccount", "a", {name.replace("_", "-"): text for name, text in fields.items()})
 
 
-def sealed(keys, field="secret-access-key", id="a"):
+def encrypted(keys, field="secret-access-key", id="a"):
     return Encryptor(keys).encrypt("hush", kind="AwsAccount", id=id, field=field)
 
 
-async def test_a_secret_is_sealed_or_hashed_as_its_type_has_it(sealing, hasher):
-    kept = await sealing.encoded(AWS_ACCOUNT, "a", {**KEYS, "session-token": "shh", "region": "x"}, None)
-    client = await sealing.encoded(CLIENT, "a", {"secret": "hush", "grant_types": ["basic"]}, None)
+async def test_a_secret_is_encrypted_or_hashed_by_its_type(encrypting, hasher):
+    encoded = await encrypting.encode(AWS_ACCOUNT, "a", {**KEYS, "session-token": "shh", "region": "x"}, None)
+    client = await encrypting.encode(CLIENT, "a", {"secret": "hush", "grant_types": ["basic"]}, None)
 
-    assert {name: text for name, text in kept.items() if "sealed" not in text} == {
+    assert {name: text for name, text in encoded.items() if "sealed" not in text} == {
         "access-key-id": "AKIA",
         "region": "x",
     }
-    assert sealing.decrypted(AWS_ACCOUNT, Resource("AwsAccount", "a", kept)) == {
+    assert encrypting.decrypt(AWS_ACCOUNT, Resource("AwsAccount", "a", encoded)) == {
         **KEYS,
         "session-token": "shh",
         "region": "x",
@@ -57,52 +57,52 @@ async def test_a_secret_is_sealed_or_hashed_as_its_type_has_it(sealing, hasher):
     assert await hasher.verify("hush", StoredSecret.parse(client["secret"]).valid_at(0))
 
 
-async def test_what_it_was_given_stays_as_it_was(sealing):
+async def test_encoding_does_not_change_its_argument(encrypting):
     values = {**KEYS, "_session-token": MASKED}
     before = dict(values)
-    await sealing.encoded(AWS_ACCOUNT, "a", values, account(access_key_id="AKIA", session_token="shh"))
+    await encrypting.encode(AWS_ACCOUNT, "a", values, account(access_key_id="AKIA", session_token="shh"))
 
     assert values == before
 
 
-async def test_without_keys_a_secret_is_kept_as_it_is(codec):
-    assert await codec.encoded(AWS_ACCOUNT, "a", KEYS, None) == KEYS
+async def test_without_keys_a_secret_is_stored_as_plain_text(codec):
+    assert await codec.encode(AWS_ACCOUNT, "a", KEYS, None) == KEYS
 
 
-async def test_a_hash_is_nothing_that_opens(sealing):
-    kept = await sealing.encoded(CLIENT, "a", {"secret": "hush"}, None)
+async def test_a_hash_is_not_decrypted(encrypting):
+    encoded = await encrypting.encode(CLIENT, "a", {"secret": "hush"}, None)
 
-    assert sealing.decrypted(CLIENT, Resource("Client", "a", kept)) == kept
-    assert sealing.is_current(CLIENT, Resource("Client", "a", kept))
+    assert encrypting.decrypt(CLIENT, Resource("Client", "a", encoded)) == encoded
+    assert encrypting.is_current(CLIENT, Resource("Client", "a", encoded))
 
 
-async def test_a_marker_keeps_what_is_stored(codec):
-    seen = account(access_key_id="AKIA", secret_access_key="hush")
+async def test_a_marker_keeps_the_stored_secret(codec):
+    stored = account(access_key_id="AKIA", secret_access_key="hush")
     values = {"access-key-id": "AKIA", "_secret-access-key": MASKED}
 
-    assert await codec.encoded(AWS_ACCOUNT, "a", values, seen) == KEYS
+    assert await codec.encode(AWS_ACCOUNT, "a", values, stored) == KEYS
 
 
-async def test_a_marker_keeps_a_hash_to_the_letter(sealing):
-    seen = Resource("Client", "a", await sealing.encoded(CLIENT, "a", {"secret": "hush"}, None))
+async def test_a_marker_keeps_a_hash_unchanged(encrypting):
+    stored = Resource("Client", "a", await encrypting.encode(CLIENT, "a", {"secret": "hush"}, None))
 
-    assert await sealing.encoded(CLIENT, "a", {"_secret": MASKED}, seen) == dict(seen.fields)
-
-
-async def test_a_secret_that_is_sent_beats_its_marker(codec):
-    seen = account(access_key_id="AKIA", secret_access_key="old")
-
-    assert await codec.encoded(AWS_ACCOUNT, "a", {**KEYS, "_secret-access-key": MASKED}, seen) == KEYS
+    assert await encrypting.encode(CLIENT, "a", {"_secret": MASKED}, stored) == dict(stored.fields)
 
 
-async def test_without_a_marker_nothing_is_kept(codec):
-    seen = account(access_key_id="AKIA", secret_access_key="hush")
+async def test_a_sent_secret_takes_precedence_over_its_marker(codec):
+    stored = account(access_key_id="AKIA", secret_access_key="old")
 
-    assert await codec.encoded(AWS_ACCOUNT, "a", {"region": "x"}, seen) == {"region": "x"}
+    assert await codec.encode(AWS_ACCOUNT, "a", {**KEYS, "_secret-access-key": MASKED}, stored) == KEYS
+
+
+async def test_without_a_marker_no_secret_is_kept(codec):
+    stored = account(access_key_id="AKIA", secret_access_key="hush")
+
+    assert await codec.encode(AWS_ACCOUNT, "a", {"region": "x"}, stored) == {"region": "x"}
 
 
 @pytest.mark.parametrize(
-    "seen",
+    "stored",
     [
         None,
         account(access_key_id="AKIA"),
@@ -111,10 +111,10 @@ async def test_without_a_marker_nothing_is_kept(codec):
         account(secret_access_key="hush"),
     ],
 )
-async def test_a_marker_keeps_no_secret_of_nothing_or_of_another_key(codec, seen):
+async def test_a_marker_without_a_stored_secret_or_with_another_key_is_invalid(codec, stored):
     values = {"access-key-id": "AKIA", "_secret-access-key": MASKED, "_session-token": MASKED}
     with pytest.raises(Invalid) as caught:
-        await codec.encoded(AWS_ACCOUNT, "a", values, seen)
+        await codec.encode(AWS_ACCOUNT, "a", values, stored)
 
     assert [issue.expression for issue in caught.value.issues] == [
         "AwsAccount.secret-access-key",
@@ -123,47 +123,49 @@ async def test_a_marker_keeps_no_secret_of_nothing_or_of_another_key(codec, seen
     assert "hush" not in str(caught.value)
 
 
-async def test_a_marker_of_a_client_without_a_secret_keeps_nothing(codec):
+async def test_a_marker_of_a_client_without_a_secret_is_invalid(codec):
     with pytest.raises(Invalid):
-        await codec.encoded(CLIENT, "a", {"_secret": MASKED}, Resource("Client", "a", {}))
+        await codec.encode(CLIENT, "a", {"_secret": MASKED}, Resource("Client", "a", {}))
 
 
-async def test_what_an_older_key_has_sealed_is_sealed_anew_when_it_is_kept(sealing):
-    seen = account(access_key_id="AKIA", secret_access_key=sealed(OLD))
-    kept = await sealing.encoded(AWS_ACCOUNT, "a", {"access-key-id": "AKIA", "_secret-access-key": MASKED}, seen)
+async def test_a_kept_secret_of_an_older_key_is_encrypted_with_the_current_key(encrypting):
+    stored = account(access_key_id="AKIA", secret_access_key=encrypted(OLD))
+    encoded = await encrypting.encode(AWS_ACCOUNT, "a", {"access-key-id": "AKIA", "_secret-access-key": MASKED}, stored)
 
-    assert not sealing.is_current(AWS_ACCOUNT, seen)
-    assert sealing.is_current(AWS_ACCOUNT, Resource("AwsAccount", "a", kept))
-    assert sealing.decrypted(AWS_ACCOUNT, Resource("AwsAccount", "a", kept))["secret-access-key"] == "hush"
+    assert not encrypting.is_current(AWS_ACCOUNT, stored)
+    assert encrypting.is_current(AWS_ACCOUNT, Resource("AwsAccount", "a", encoded))
+    assert encrypting.decrypt(AWS_ACCOUNT, Resource("AwsAccount", "a", encoded))["secret-access-key"] == "hush"
 
 
-async def test_what_the_first_key_has_sealed_stays_as_it_is(sealing):
-    seen = account(access_key_id="AKIA", secret_access_key=sealed(NEW))
-    kept = await sealing.encoded(AWS_ACCOUNT, "a", {"access-key-id": "AKIA", "_secret-access-key": MASKED}, seen)
+async def test_a_kept_secret_of_the_current_key_stays_unchanged(encrypting):
+    stored = account(access_key_id="AKIA", secret_access_key=encrypted(NEW))
+    encoded = await encrypting.encode(AWS_ACCOUNT, "a", {"access-key-id": "AKIA", "_secret-access-key": MASKED}, stored)
 
-    assert kept["secret-access-key"] == seen.fields["secret-access-key"]
+    assert encoded["secret-access-key"] == stored.fields["secret-access-key"]
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        pytest.param(sealed(OLD, id="b"), id="another resource"),
-        pytest.param(sealed(OLD, field="session-token"), id="another field"),
-        pytest.param(sealed({"lost": bytes(32)}), id="an unknown key"),
+        pytest.param(encrypted(OLD, id="b"), id="another resource"),
+        pytest.param(encrypted(OLD, field="session-token"), id="another field"),
+        pytest.param(encrypted({"lost": bytes(32)}), id="an unknown key"),
         pytest.param("sealed:v9:x", id="an unknown version"),
     ],
 )
-def test_a_secret_that_was_sealed_for_something_else_does_not_open(sealing, text):
+def test_a_secret_that_was_encrypted_for_another_place_or_key_cannot_be_decrypted(encrypting, text):
     with pytest.raises(DecryptionFailed):
-        sealing.decrypted(AWS_ACCOUNT, account(secret_access_key=text))
+        encrypting.decrypt(AWS_ACCOUNT, account(secret_access_key=text))
 
 
-def test_sealed_anew_is_sealed_with_the_first_key(sealing):
-    fields = sealing.reencrypted(AWS_ACCOUNT, account(region="x", secret_access_key=sealed(OLD), session_token="shh"))
+def test_reencryption_uses_the_current_key(encrypting):
+    fields = encrypting.reencrypt(
+        AWS_ACCOUNT, account(region="x", secret_access_key=encrypted(OLD), session_token="shh")
+    )
     resource = Resource("AwsAccount", "a", fields)
 
-    assert sealing.is_current(AWS_ACCOUNT, resource)
-    assert sealing.decrypted(AWS_ACCOUNT, resource) == {**fields, "secret-access-key": "hush", "session-token": "shh"}
+    assert encrypting.is_current(AWS_ACCOUNT, resource)
+    assert encrypting.decrypt(AWS_ACCOUNT, resource) == {**fields, "secret-access-key": "hush", "session-token": "shh"}
     assert fields["region"] == "x"
     assert base64.b64encode(b"hush").decode() not in str(fields)
 
@@ -173,34 +175,34 @@ async def test_a_rotated_secret_stays_valid_until_it_expires(codec, hasher, sche
     before = (
         scrypt_text("old")
         if scheme == "scrypt"
-        else (await codec.encoded(CLIENT, "a", {"secret": "old"}, None))["secret"]
+        else (await codec.encode(CLIENT, "a", {"secret": "old"}, None))["secret"]
     )
-    rotated = StoredSecret.parse(await codec.rotated(before, "new", previous_expires=1000, now=0))
+    rotated = StoredSecret.parse(await codec.rotate(before, "new", previous_expires=1000, now=0))
     valid = [[bool(await hasher.verify(text, rotated.valid_at(now))) for text in ("old", "new")] for now in (999, 1000)]
 
     assert valid == [[True, True], [False, True]]
     assert rotated.previous == StoredSecret.parse(before).current
 
 
-async def test_a_second_rotation_ends_the_secret_before_the_last(codec, hasher):
+async def test_a_second_rotation_ends_the_first_secret(codec, hasher):
     text = ""
     for secret in ("first", "second", "third"):
-        text = await codec.rotated(text, secret, previous_expires=1000, now=0)
+        text = await codec.rotate(text, secret, previous_expires=1000, now=0)
     valid = StoredSecret.parse(text).valid_at(0)
 
     assert [bool(await hasher.verify(secret, valid)) for secret in ("first", "second", "third")] == [False, True, True]
 
 
 @pytest.mark.parametrize("before", ["", "what an operator wrote", "v2 x y"])
-async def test_nothing_stays_valid_where_nothing_was(codec, before):
-    rotated = await codec.rotated(before, "new", previous_expires=1000, now=0)
+async def test_a_rotation_keeps_nothing_that_is_not_a_hash(codec, before):
+    rotated = await codec.rotate(before, "new", previous_expires=1000, now=0)
 
     assert StoredSecret.parse(rotated).previous is None
     assert before not in rotated or not before
 
 
-async def test_without_a_time_the_secret_before_ends_at_once(codec):
-    before = (await codec.encoded(CLIENT, "a", {"secret": "old"}, None))["secret"]
-    rotated = await codec.rotated(before, "new", previous_expires=1000, now=1000)
+async def test_a_rotation_can_end_the_previous_secret_immediately(codec):
+    before = (await codec.encode(CLIENT, "a", {"secret": "old"}, None))["secret"]
+    rotated = await codec.rotate(before, "new", previous_expires=1000, now=1000)
 
     assert StoredSecret.parse(rotated).previous is None

@@ -22,7 +22,7 @@ def hashed(*texts):
 
 @pytest.fixture
 def held(monkeypatch):
-    """Hashing that goes on when it is let go."""
+    """Block hashing until the gate is set."""
     gate = threading.Event()
     begun = threading.Semaphore(0)
 
@@ -36,7 +36,7 @@ def held(monkeypatch):
     gate.set()
 
 
-async def test_a_secret_fits_its_own_hash_alone(hasher):
+async def test_a_secret_matches_only_its_own_hash(hasher):
     (own,) = hashed(await hasher.hash("hush"))
 
     assert await hasher.verify("hush", [own]) is own
@@ -44,7 +44,7 @@ async def test_a_secret_fits_its_own_hash_alone(hasher):
         assert await hasher.verify(other, [own]) is None
 
 
-async def test_a_hash_costs_what_owasp_recommends_at_least(hasher):
+async def test_a_hash_has_the_parameters_that_owasp_recommends(hasher):
     text = await hasher.hash("hush")
     parameters = extract_parameters(text)
 
@@ -54,7 +54,7 @@ async def test_a_hash_costs_what_owasp_recommends_at_least(hasher):
     assert PasswordHasher().verify(text, "hush")
 
 
-async def test_a_hash_of_an_earlier_version_still_fits(hasher):
+async def test_a_hash_of_an_earlier_version_still_matches(hasher):
     (old,) = hashed(SCRYPT)
 
     assert await hasher.verify("h\u00fcsh", [old]) is old
@@ -63,7 +63,7 @@ async def test_a_hash_of_an_earlier_version_still_fits(hasher):
     assert is_current(await hasher.hash("hush"))
 
 
-async def test_no_two_hashes_are_alike(hasher):
+async def test_two_hashes_of_a_secret_differ(hasher):
     first, second = await hasher.hash("hush"), await hasher.hash("hush")
 
     assert first != second
@@ -89,20 +89,20 @@ async def test_no_two_hashes_are_alike(hasher):
         "$argon2id$v=19$m=19456,t=2,p=1$",
         "$argon2id$v=19$m=19456,t=2,p=1$$",
         "$argon2id$v=19$m=19456,t=2,p=1$AAAA$AAAA",
-        # What nobody but an intruder has written must not take gigabytes.
+        # Parameters of an intruder must not take gigabytes.
         "$argon2id$v=19$m=4194304,t=9,p=1$c2FsdHNhbHRzYWx0c2FsdA$AAAA",
         PasswordHasher(1, 8, 1).hash("h\u00fcsh", salt=SALT),
     ],
 )
 @pytest.mark.slow
-async def test_nothing_fits_what_is_no_hash_of_it(hasher, text):
+async def test_no_secret_matches_an_invalid_hash(hasher, text):
     assert await hasher.verify("h\u00fcsh", hashed(text)) is None
     assert await hasher.verify("", hashed(text)) is None
 
 
 @pytest.fixture
 def computed(monkeypatch):
-    """The salts of the hashes that were computed."""
+    """Return the salts of all computed hashes."""
     salts = []
 
     def argon2(_, salt):
@@ -114,13 +114,13 @@ def computed(monkeypatch):
 
 
 @pytest.mark.parametrize("texts", [[], ["nonsense"], [f"$argon2id$v=19$m=19456,t=2,p=1${'A' * 22}$x"]])
-async def test_every_refusal_takes_one_hash(hasher, computed, texts):
+async def test_every_refusal_computes_one_hash(hasher, computed, texts):
     await hasher.verify("wrong", hashed(*texts))
 
     assert computed == [bytes(16)]
 
 
-async def test_a_refusal_takes_one_hash_while_two_secrets_are_valid(hasher, monkeypatch):
+async def test_a_refusal_computes_one_hash_while_two_secrets_are_valid(hasher, monkeypatch):
     old = HashedSecret("old", await hasher.hash("old secret"))
     new = HashedSecret("new", await hasher.hash("new secret", beside=StoredSecret(old)))
     calls, argon2 = [], hashing._argon2
@@ -131,7 +131,7 @@ async def test_a_refusal_takes_one_hash_while_two_secrets_are_valid(hasher, monk
     assert len(calls) == 3
 
 
-async def test_the_loop_turns_while_threads_hash(hasher, held):
+async def test_the_event_loop_runs_while_threads_hash(hasher, held):
     _, gate = held
     hash_ = asyncio.create_task(hasher.hash("hush"))
     await asyncio.sleep(0.01)
@@ -142,7 +142,7 @@ async def test_the_loop_turns_while_threads_hash(hasher, held):
     assert await hash_
 
 
-async def test_who_would_wait_too_long_is_told_at_once(hasher, held):
+async def test_a_caller_that_would_wait_too_long_is_refused_immediately(hasher, held):
     _, gate = held
     waiting = [asyncio.create_task(hasher.verify("hush", [])) for _ in range(MAX_WAITING)]
     await asyncio.sleep(0.01)
@@ -156,7 +156,7 @@ async def test_who_would_wait_too_long_is_told_at_once(hasher, held):
     assert await hasher.hash("hush")
 
 
-async def test_so_many_hash_at_a_time(hasher, held):
+async def test_the_number_of_concurrent_hashes_is_bounded(hasher, held):
     begun, gate = held
     waiting = [asyncio.create_task(hasher.verify("hush", [])) for _ in range(THREADS + 3)]
     await asyncio.sleep(0.05)
@@ -167,7 +167,7 @@ async def test_so_many_hash_at_a_time(hasher, held):
     assert at_once == THREADS
 
 
-def test_a_key_is_of_its_secret_and_its_purpose(monkeypatch):
+def test_a_derived_key_depends_on_its_secret_and_its_purpose(monkeypatch):
     make_cheap(monkeypatch)
     keys = [derive_key(*given) for given in (("a", "x"), ("a", "x"), ("a", "y"), ("b", "x"))]
 
@@ -176,12 +176,12 @@ def test_a_key_is_of_its_secret_and_its_purpose(monkeypatch):
     assert len(keys[0]) == 32
 
 
-def test_a_key_takes_longer_than_a_hash():
+def test_deriving_a_key_takes_longer_than_a_hash():
     assert hashing.KEY_PASSES > hashing.PASSES
 
 
 @pytest.mark.slow
-def test_who_authenticates_nobody_does_not_load_argon2():
+def test_without_authentication_argon2_is_not_loaded():
     code = "import sys, service.app; sys.exit('argon2' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

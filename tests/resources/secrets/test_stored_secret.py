@@ -8,18 +8,18 @@ BOTH = StoredSecret(NEW, OLD, 1000)
 
 
 @pytest.mark.parametrize("stored", [StoredSecret(NEW), BOTH])
-def test_what_is_written_is_read_again(stored):
+def test_a_stored_secret_survives_writing_and_parsing(stored):
     assert StoredSecret.parse(str(stored)) == stored
 
 
-def test_the_longest_text_is_as_long_as_the_schema_allows():
+def test_the_longest_text_fits_the_schema():
     longest = StoredSecret(HashedSecret("f" * 64, "h" * 97), HashedSecret("f" * 64, scrypt_text("x")), 10**12)
 
     assert len(str(longest)) <= 512
 
 
 @pytest.mark.parametrize("text", [scrypt_text("x"), "", "plain text", "v2", "v2 a", "v2 a b c", "v3 a b", "\udcff"])
-def test_any_other_text_is_a_hash_with_a_fingerprint_of_its_own(text):
+def test_other_text_is_a_hash_with_its_own_fingerprint(text):
     stored = StoredSecret.parse(text)
 
     assert stored.current.hash == text
@@ -29,11 +29,11 @@ def test_any_other_text_is_a_hash_with_a_fingerprint_of_its_own(text):
 
 
 @pytest.mark.parametrize("expires", ["", "x", "-1", "1e9", "\u0661", "9" * 16, "9" * 5000])
-def test_an_end_that_is_none_has_come(expires):
+def test_a_previous_secret_with_an_invalid_end_has_ended(expires):
     assert StoredSecret.parse(f"v2 new $argon2id$new {expires} old $argon2id$old") == StoredSecret(NEW)
 
 
-def test_the_secret_before_is_valid_until_it_expires():
+def test_the_previous_secret_is_valid_until_it_expires():
     assert [len(BOTH.valid_at(instant)) for instant in (999.9, 1000)] == [2, 1]
     assert BOTH.valid_at(0)[0] is NEW
 
@@ -43,7 +43,7 @@ def test_a_hash_is_replaced_under_the_same_fingerprint():
     assert BOTH.with_hash(OLD, "x") == StoredSecret(NEW, HashedSecret("old", "x"), 1000)
 
 
-def test_a_hash_that_has_gone_is_not_replaced():
+def test_a_missing_hash_is_not_replaced():
     assert BOTH.with_hash(HashedSecret("new", "$argon2id$other"), "x") is None
     assert StoredSecret(NEW).with_hash(OLD, "x") is None
 

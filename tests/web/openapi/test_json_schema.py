@@ -3,7 +3,8 @@ from jsonschema import Draft202012Validator
 from marshmallow import fields, validate
 
 from service.errors import Invalid
-from service.resources.schemas import Flag, Number, ParsedBody, ResourceSchema, Text, WireSchema
+from service.resources.fields import Flag, Number, Text
+from service.resources.schemas import ParsedBody, ResourceSchema, WireSchema
 from service.resources.types import AWS_ACCOUNT, ResourceType, Secret
 from service.web.openapi import json_schema
 
@@ -14,7 +15,7 @@ class Inner(WireSchema):
 
 class ThingSchema(ResourceSchema):
     kind = "Thing"
-    together = ("name", "word")
+    required_together = ("name", "word")
     id = Text("[a-z]+", "must be lower case", required=True, metadata={"examples": ["x"]})
     name = Text("[^\\x00\\ud800-\\udfff]*", "must be fit")
     word = Text()

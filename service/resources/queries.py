@@ -1,0 +1,56 @@
+"""marshmallow schemas of query parameters, and of the body of an upload."""
+
+from service.resources.fields import ID_RULE, Flag, Number, Text
+from service.resources.schemas import WireSchema
+from service.stores.record import ID
+
+DEFAULT_EXPIRATION_SECONDS = 86_400
+MAX_EXPIRATION_SECONDS = 604_800
+DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE = 100, 1000
+
+
+class UploadSchema(WireSchema):
+    """The body of a request for an upload URL."""
+
+    query_parameters = WireSchema.query_parameters | {"expiration"}
+    filename = Text(required=True, metadata={"description": "the key", "examples": ["example.txt"]})
+
+
+class SigningQuery(WireSchema):
+    """The query parameters of every signing request."""
+
+    expiration = Number(1, MAX_EXPIRATION_SECONDS, " of seconds", load_default=DEFAULT_EXPIRATION_SECONDS)
+
+
+class SearchQuery(WireSchema):
+    """The query parameters that select, sort and page a listing; ``_id`` is a comma-separated list.
+
+    FHIR clients send ``_totalMethod`` and ``_elements``: the total is always exact, and elements are always complete.
+    Source: https://hl7.org/fhir/search.html
+    """
+
+    ids = Text(data_key="_id")
+    count = Number(0, MAX_PAGE_SIZE, load_default=DEFAULT_PAGE_SIZE, data_key="_count")
+    page = Number(1, 10**9, load_default=1, data_key="_page")
+    sort = Text("-?_id", "must be _id or -_id", load_default="_id", data_key="_sort")
+    summary = Text("count", "must be count", data_key="_summary")
+    total_method = Text(data_key="_totalMethod")
+    elements = Text(data_key="_elements")
+
+
+class NewQuery(WireSchema):
+    """``_id``: a POST creates a resource only if none has this id."""
+
+    id = Text(ID.pattern, ID_RULE, data_key="_id")
+
+
+class ReplacementQuery(WireSchema):
+    """``_id``: the id that a PUT creates or replaces if its body has none."""
+
+    id = Text(ID.pattern, ID_RULE, data_key="_id")
+
+
+class DeleteQuery(WireSchema):
+    """``_no-content``: a DELETE answers without the last resource."""
+
+    no_content = Flag(data_key="_no-content", load_default=False)
