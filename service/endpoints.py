@@ -73,7 +73,7 @@ def check_aws_region(text: str) -> None:
     if not _AWS_REGION.fullmatch(text) or text.isdecimal():
         raise ValueError(
             "must be a host label for an account without a host: 1 to 63 of a-z, 0-9 and -, neither first nor last a -,"
-            " not digits alone"
+            " not only digits"
         )
     # botocore removes fips- and -fips from any part of a region, and signs for the rest.
     if "fips-" in text or "-fips" in text or _GLOBAL_REGION.fullmatch(text):

@@ -38,14 +38,8 @@ class SearchQuery(WireSchema):
     elements = Text(data_key="_elements")
 
 
-class NewQuery(WireSchema):
-    """``_id``: a POST creates a resource only if none has this id."""
-
-    id = Text(ID.pattern, ID_RULE, data_key="_id")
-
-
-class ReplacementQuery(WireSchema):
-    """``_id``: the id that a PUT creates or replaces if its body has none."""
+class IdQuery(WireSchema):
+    """``_id``: a POST creates a resource only if none has this id; a PUT uses it if its body has no id."""
 
     id = Text(ID.pattern, ID_RULE, data_key="_id")
 

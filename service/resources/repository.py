@@ -5,12 +5,12 @@ import random
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from service.errors import DecryptionFailed, Duplicate, Invalid, ResourceNotFound, StoreUnavailable, VersionConflict
+from service.errors import DecryptionFailed, Duplicate, Invalid, ResourceNotFound, StoreUnavailable
 from service.resources.merge_patch import patch_resource
+from service.resources.precondition import ALWAYS, Precondition
 from service.resources.schemas import ParsedBody
 from service.resources.secrets.codec import SecretCodec
 from service.resources.types import ResourceType
@@ -21,24 +21,6 @@ from service.stores.store import Page, Store
 MAX_ATTEMPTS = 100
 MAX_PAUSE_SECONDS = 0.01
 
-
-@dataclass(frozen=True, slots=True)
-class Precondition:
-    """A condition on the stored resource: it has one of ``versions`` (None: any), ``exists`` or is ``absent``."""
-
-    versions: frozenset[str] | None = None
-    exists: bool = False
-    absent: bool = False
-
-    def check(self, kind: str, id: str, stored: Resource | None) -> None:
-        """Raise VersionConflict if the condition does not hold."""
-        current = stored.meta.version_id if stored else None
-        has_version = self.versions is None or current in self.versions
-        if not has_version or (self.exists and stored is None) or (self.absent and stored is not None):
-            raise VersionConflict(kind, id, current)
-
-
-ALWAYS = Precondition()
 
 Check = Callable[[Any], None]
 _NO_CHECKS: Mapping[str, Check] = MappingProxyType({})
@@ -106,12 +88,7 @@ class Repository:
     ) -> tuple[Resource, bool]:
         """Create or replace a resource. Return it and whether it was created. ``may_redirect``: see ``SecretCodec``."""
         values = type_.read(body.with_id(id))
-
-        def new_values(stored: Resource | None) -> Mapping[str, Any]:
-            precondition.check(type_.kind, id, stored)
-            return values
-
-        return await self._write(type_, id, new_values, may_redirect=may_redirect)
+        return await self._write(type_, id, lambda _: values, precondition, may_redirect=may_redirect)
 
     async def create(self, type_: ResourceType, body: ParsedBody) -> Resource:
         """Create a resource under the body's id, or under a new UUID. Raises ``Duplicate`` if it exists."""
@@ -149,10 +126,9 @@ class Repository:
         """Merge a patch into a resource (RFC 7396). Raises ``ResourceNotFound``; otherwise see ``put``."""
 
         def new_values(stored: Resource | None) -> Mapping[str, Any]:
-            precondition.check(type_.kind, id, stored)
             return type_.read(patch_resource(type_, _existing(type_, id, stored), body).with_id(id))
 
-        resource, _ = await self._write(type_, id, new_values, may_redirect=may_redirect)
+        resource, _ = await self._write(type_, id, new_values, precondition, may_redirect=may_redirect)
         return resource
 
     async def rotate(
@@ -177,7 +153,8 @@ class Repository:
             text = await self._codec.rotate(
                 expected.fields.get(name, ""), secret, previous_expires=previous_expires, now=now
             )
-            return await self._replace(expected, {**expected.fields, name: text})
+            fields = {**expected.fields, name: text}
+            return await self._replace(type_, id, fields, expected, validated=expected.validated)
 
         return await self._retry(type_, id, attempt)
 
@@ -200,7 +177,8 @@ class Repository:
         async def attempt(stored: Resource | None) -> bool:
             if stored is None or self._codec.is_current(type_, stored):
                 return False
-            await self._replace(stored, self._codec.reencrypt(type_, stored))
+            fields = self._codec.reencrypt(type_, stored)
+            await self._replace(type_, id, fields, stored, validated=stored.validated)
             return True
 
         return await self._retry(type_, id, attempt)
@@ -244,28 +222,32 @@ class Repository:
             check(model)
 
     async def _write(
-        self, type_: ResourceType, id: str, new_values: _NewValues, *, may_redirect: bool = True
+        self,
+        type_: ResourceType,
+        id: str,
+        new_values: _NewValues,
+        precondition: Precondition = ALWAYS,
+        *,
+        may_redirect: bool = True,
     ) -> tuple[Resource, bool]:
         async def attempt(expected: Resource | None) -> tuple[Resource, bool]:
+            precondition.check(type_.kind, id, expected)
             values = new_values(expected)
             if issues := await type_.write_issues(values, expected, self._exists):
                 raise Invalid(*issues)
             if type_.kind in self._checks:
                 self._check(type_, type_.model(values))
             encoded = await self._codec.encode(type_, id, values, expected, may_redirect=may_redirect)
-            fields = type_.fields(encoded)
-            stored = await self._store.replace(type_.kind, id, fields, expected=expected, validated=True)
-            if stored is None:
-                raise _LostRaceError
+            stored = await self._replace(type_, id, type_.fields(encoded), expected, validated=True)
             stored.changed = _changed_fields(expected, stored)
             return stored, expected is None
 
         return await self._retry(type_, id, attempt)
 
-    async def _replace(self, expected: Resource, fields: Mapping[str, str]) -> Resource:
-        stored = await self._store.replace(
-            expected.kind, expected.id, fields, expected=expected, validated=expected.validated
-        )
+    async def _replace(
+        self, type_: ResourceType, id: str, fields: Mapping[str, str], expected: Resource | None, *, validated: bool
+    ) -> Resource:
+        stored = await self._store.replace(type_.kind, id, fields, expected=expected, validated=validated)
         if stored is None:
             raise _LostRaceError
         return stored

@@ -199,7 +199,7 @@ class AwsAccountSchema(ResourceSchema):
             "pattern": f"^{REGION_PATTERN}$",
             "default": "us-east-1",
             "examples": ["us-east-1"],
-            "description": "one of AWS' own regions; with a host any name, which is part of the credential scope alone",
+            "description": "one of AWS' own regions; with a host any name, which is used only in the credential scope",
         },
     )
     host = Text(

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from aiohttp import ETag, hdrs, web
 
 from service.errors import InvalidRequest
-from service.resources.repository import ALWAYS, Precondition
+from service.resources.precondition import ALWAYS, Precondition
 from service.stores.record import Resource
 from service.web import target
 from service.web.context import CONTEXT

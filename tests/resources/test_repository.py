@@ -6,7 +6,8 @@ import pytest
 from service.access.types import ACCESS_POLICY
 from service.errors import Duplicate, Invalid, ResourceNotFound, StoreUnavailable, VersionConflict
 from service.resources import repository as module
-from service.resources.repository import ALWAYS, Precondition, Repository
+from service.resources.precondition import ALWAYS, Precondition
+from service.resources.repository import Repository
 from service.resources.schemas import ParsedBody
 from service.resources.secrets.codec import SecretCodec
 from service.resources.secrets.encryption import Encryptor

@@ -12,7 +12,7 @@ from aiohttp.typedefs import Handler
 from service.access.policies.policy_set import warn_of_links_to
 from service.access.types import CLIENT
 from service.errors import Duplicate, Invalid, Issue, ResourceNotFound, StoreUnavailable, VersionConflict
-from service.resources.queries import DeleteQuery, NewQuery, ReplacementQuery, SearchQuery
+from service.resources.queries import DeleteQuery, IdQuery, SearchQuery
 from service.resources.repository import Repository
 from service.resources.types import NO_TEXTS, ResourceType
 from service.stores.record import Resource
@@ -130,7 +130,7 @@ class ResourceHandlers:
         "put{kind}ByBody",
         "Create or replace by the body's id, or by _id, which the body's id must not contradict",
         statuses=(200, 201),
-        query=ReplacementQuery,
+        query=IdQuery,
         body="{kind}WithId",
         heeds=(hdrs.IF_MATCH, IF_ABSENT),
         errors=_VERSION_ERRORS,
@@ -159,7 +159,7 @@ class ResourceHandlers:
         " which the body's id must not contradict",
         answer="{kind}Created",
         statuses=(200, 201),
-        query=NewQuery,
+        query=IdQuery,
         body="{kind}New",
         heeds=(IF_NONE_EXIST,),
         errors=(Duplicate, StoreUnavailable),
