@@ -1,4 +1,4 @@
-"""Any error to an OperationOutcome response: ours, aiohttp's, and the unexpected ones."""
+"""Render any exception as an OperationOutcome: ours, aiohttp's, and unexpected ones."""
 
 import logging
 from contextlib import suppress
@@ -7,7 +7,6 @@ from http import HTTPStatus
 from aiohttp import hdrs, web
 
 from service.errors import (
-    AuditUnavailable,
     BodyTooLarge,
     DecryptionFailed,
     Forbidden,
@@ -19,7 +18,8 @@ from service.errors import (
     Throttled,
     Unauthenticated,
 )
-from service.web.access import client_address
+from service.web.access import challenge
+from service.web.audit import audit_denial
 from service.web.context import CONTEXT, DEFAULT_ANSWER_TYPE
 from service.web.formats.negotiation import negotiated_type
 from service.web.outcome import oauth_error, outcome
@@ -29,27 +29,28 @@ logger = logging.getLogger(__name__)
 
 
 def error_response(request: web.Request, error: Exception) -> web.Response:
-    """Return the response for ``error``. Denials are audited, unexpected errors are logged."""
+    """Return the response for ``error``. Denials are audited; unexpected errors are logged."""
     if request.method == hdrs.METH_OPTIONS and (options := _options(request, error)):
         return options
     reported = _service_error(request, error)
     if isinstance(reported, Forbidden | Unauthenticated | Throttled):
-        reported = _audited(request, reported)
+        reported = audit_denial(request, reported)
     context = request[CONTEXT]
     if context.answer_type is DEFAULT_ANSWER_TYPE:
-        # The error may have come before negotiation.
+        # The error may have occurred before negotiation.
         with suppress(NotAcceptable):
             context.answer_type = negotiated_type(request)
     body = outcome(reported)
     if context.route.oauth:
         body |= oauth_error(reported)
-    return render(request, body, status=reported.status, headers=reported.headers)
+    headers = challenge(request) if isinstance(reported, Unauthenticated) else reported.headers
+    return render(request, body, status=reported.status, headers=headers)
 
 
 def _options(request: web.Request, error: Exception) -> web.Response | None:
-    """The answer to an OPTIONS on a known path, or on ``*``; no route has a handler for it.
+    """Return the response to OPTIONS on a known path or on ``*``; None for other errors. No route handles OPTIONS.
 
-    Load balancers send ``OPTIONS /`` to see whether a server is up.
+    Load balancers send ``OPTIONS /`` as a liveness probe.
     Source: https://www.rfc-editor.org/rfc/rfc9110#section-9.3.7
     """
     if isinstance(error, web.HTTPMethodNotAllowed):
@@ -73,7 +74,7 @@ def _service_error(request: web.Request, error: Exception) -> ServiceError:
 
 
 def _http_error(request: web.Request, error: web.HTTPException) -> ServiceError:
-    """Aiohttp's own errors. Source: https://docs.aiohttp.org/en/stable/web_exceptions.html."""
+    """Convert an error of aiohttp. Source: https://docs.aiohttp.org/en/stable/web_exceptions.html."""
     if isinstance(error, web.HTTPMethodNotAllowed):
         return MethodNotAllowed(request.method, request.path, error.allowed_methods)
     if isinstance(error, web.HTTPRequestEntityTooLarge):
@@ -82,28 +83,3 @@ def _http_error(request: web.Request, error: web.HTTPException) -> ServiceError:
         return RouteNotFound(request.path)
     logger.error("Request %s failed", request[CONTEXT].request_id, exc_info=error)
     return Internal(request[CONTEXT].request_id)
-
-
-def _audited(request: web.Request, denial: ServiceError) -> ServiceError:
-    """The denial itself once it is in the audit log, else AuditUnavailable."""
-    context = request[CONTEXT]
-    params = context.params
-    kind, id_ = params.get("resource/type"), params.get("resource/id")
-    try:
-        request[CONTEXT].app.audit.denied(
-            caller=context.caller.name,
-            address=client_address(request),
-            operation=context.route.operation,
-            method=request.method,
-            route=context.route.pattern,
-            account=params.get("account"),
-            resource=f"{kind}/{id_}" if kind and id_ else kind,
-            bucket=params.get("bucket"),
-            key=params.get("key"),
-            expiration=params.get("expiration"),
-            outcome=denial.code,
-            request_id=context.request_id,
-        )
-    except AuditUnavailable as unavailable:
-        return unavailable
-    return denial

@@ -1,4 +1,4 @@
-"""POST /AccessPolicy/$explain: which policy would allow a request, or why each does not. Nothing is signed or done."""
+"""POST /AccessPolicy/$explain evaluates the policies on a described request, without executing it."""
 
 from typing import Any
 
@@ -27,9 +27,9 @@ _TEXTS = frozenset({"request-method", "uri"})
 )
 async def explain(request: web.Request) -> web.Response:
     target.reject_unknown_parameters(request[CONTEXT].query)
-    # Policies see no body that is not valid.
+    # Policies must not see an invalid body.
     described_request = _request(request)
-    # It tells of all policies, and so is for those who may list them.
+    # The answer shows all policies, so the caller must be allowed to list them.
     await require_permission(request, {"resource/type": ACCESS_POLICY.kind, "resource/id": None})
     access = request[CONTEXT].app.access
     if access is None:
