@@ -67,7 +67,7 @@ async def _answer(request):
 
 
 def test_a_route_of_which_nothing_is_said_refuses_every_condition():
-    refused = {method: set(Route(method, "/x", _answer).refused_conditions) for method in ("GET", "POST", "DELETE")}
+    refused = {method: set(Route(method, "/x", _answer).unsupported_conditions) for method in ("GET", "POST", "DELETE")}
 
     assert refused == {"GET": CONDITIONS.keys() - OF_CACHES, "POST": CONDITIONS.keys(), "DELETE": CONDITIONS.keys()}
 

@@ -33,10 +33,10 @@ _OPERATION = "rotate-secret"
 @documented(
     "rotateClientSecret",
     "Replace the secret, which is shown once; the one before stays valid for a while",
-    answer="RotatedSecret",
-    body="Rotation",
-    heeds=(hdrs.IF_MATCH,),
-    headers=(hdrs.ETAG, hdrs.LAST_MODIFIED, hdrs.CACHE_CONTROL),
+    response="RotatedSecret",
+    request_body="Rotation",
+    request_headers=(hdrs.IF_MATCH,),
+    response_headers=(hdrs.ETAG, hdrs.LAST_MODIFIED, hdrs.CACHE_CONTROL),
     errors=(ResourceNotFound, StoreUnavailable, Throttled, VersionConflict),
 )
 async def rotate(request: web.Request) -> web.Response:

@@ -21,8 +21,8 @@ _TEXTS = frozenset({"request-method", "uri"})
 @documented(
     "explain",
     "Which policy would allow a request, or why each does not",
-    answer="Explanation",
-    body="DescribedRequest",
+    response="Explanation",
+    request_body="DescribedRequest",
     errors=(StoreUnavailable,),
 )
 async def explain(request: web.Request) -> web.Response:

@@ -32,7 +32,7 @@ _ID = r"{id:(?!\$explain$)[^/]+}"
 # A placeholder for the id that a create without one generates.
 _ANY_ID = "id"
 
-_document = partial(documented, answer="{kind}", headers=(hdrs.ETAG, hdrs.LAST_MODIFIED))
+_document = partial(documented, response="{kind}", response_headers=(hdrs.ETAG, hdrs.LAST_MODIFIED))
 _VERSION_ERRORS = (VersionConflict, StoreUnavailable)
 
 
@@ -62,7 +62,7 @@ class ResourceHandlers:
     @documented(
         "search{kind}",
         "List resources, sorted by id",
-        answer="{kind}Bundle",
+        response="{kind}Bundle",
         query=SearchQuery,
         errors=(StoreUnavailable,),
     )
@@ -74,7 +74,7 @@ class ResourceHandlers:
         "read{kind}",
         "Read one",
         statuses=(200, 304),
-        heeds=(hdrs.IF_MATCH, hdrs.IF_NONE_MATCH),
+        request_headers=(hdrs.IF_MATCH, hdrs.IF_NONE_MATCH),
         errors=(ResourceNotFound, *_VERSION_ERRORS),
     )
     async def read(self, request: web.Request) -> web.Response:
@@ -92,8 +92,8 @@ class ResourceHandlers:
         "Create or replace by the body's id, or by _id, which the body's id must not contradict",
         statuses=(200, 201),
         query=ReplacementQuery,
-        body="{kind}WithId",
-        heeds=(hdrs.IF_MATCH, IF_ABSENT),
+        request_body="{kind}WithId",
+        request_headers=(hdrs.IF_MATCH, IF_ABSENT),
         errors=_VERSION_ERRORS,
     )
     async def put_by_body(self, request: web.Request) -> web.Response:
@@ -106,8 +106,8 @@ class ResourceHandlers:
         "put{kind}",
         "Create or replace; the body's id does not matter",
         statuses=(200, 201),
-        body="{kind}Replacement",
-        heeds=(hdrs.IF_MATCH, IF_ABSENT),
+        request_body="{kind}Replacement",
+        request_headers=(hdrs.IF_MATCH, IF_ABSENT),
         errors=_VERSION_ERRORS,
     )
     async def put(self, request: web.Request) -> web.Response:
@@ -118,11 +118,11 @@ class ResourceHandlers:
         "create{kind}",
         "Create under the body's id or a new one; with _id, or If-None-Exist: _id=..., only if that id does not exist,"
         " which the body's id must not contradict",
-        answer="{kind}Created",
+        response="{kind}Created",
         statuses=(200, 201),
         query=NewQuery,
-        body="{kind}New",
-        heeds=(IF_NONE_EXIST,),
+        request_body="{kind}New",
+        request_headers=(IF_NONE_EXIST,),
         errors=(Duplicate, StoreUnavailable),
     )
     async def create(self, request: web.Request) -> web.Response:
@@ -141,8 +141,8 @@ class ResourceHandlers:
     @_document(
         "patch{kind}",
         "Change by a merge patch (RFC 7396); null removes",
-        body="{kind}Patch",
-        heeds=(hdrs.IF_MATCH, IF_ABSENT),
+        request_body="{kind}Patch",
+        request_headers=(hdrs.IF_MATCH, IF_ABSENT),
         errors=(ResourceNotFound, *_VERSION_ERRORS),
     )
     async def patch(self, request: web.Request) -> web.Response:
@@ -161,7 +161,7 @@ class ResourceHandlers:
         "Delete; the answer is the last resource",
         statuses=(200, 204),
         query=DeleteQuery,
-        heeds=(hdrs.IF_MATCH, IF_ABSENT),
+        request_headers=(hdrs.IF_MATCH, IF_ABSENT),
         errors=_VERSION_ERRORS,
     )
     async def delete(self, request: web.Request) -> web.Response:

@@ -59,14 +59,14 @@ class SigningRequest(NamedTuple):
 
 _signs = partial(
     documented,
-    answer="SignedUrl",
+    response="SignedUrl",
     query=SigningQuery,
-    headers=(hdrs.CACHE_CONTROL,),
+    response_headers=(hdrs.CACHE_CONTROL,),
     errors=(ResourceNotFound, StoreUnavailable),
 )
 
 
-@_signs("signUpload", "A URL to upload with PUT", body="Upload")
+@_signs("signUpload", "A URL to upload with PUT", request_body="Upload")
 async def upload(request: web.Request) -> web.Response:
     filename, issues = _filename(request[CONTEXT].body)
     return await _sign(request, PUT_OBJECT, filename, key_field="filename", body_issues=issues)

@@ -72,7 +72,11 @@ _ERRORS = (RouteNotFound, StoreUnavailable, Throttled, Unauthenticated)
 
 
 @documented(
-    "token", "Get an access token for a client's credentials", answer="Token", body="TokenRequest", errors=_ERRORS
+    "token",
+    "Get an access token for a client's credentials",
+    response="Token",
+    request_body="TokenRequest",
+    errors=_ERRORS,
 )
 async def token(request: web.Request) -> web.Response:
     access, values = _read(request, _TOKEN)
@@ -87,8 +91,8 @@ async def token(request: web.Request) -> web.Response:
 @documented(
     "revoke",
     "End an access token; one that is unknown has ended",
-    answer="Revoked",
-    body="RevocationRequest",
+    response="Revoked",
+    request_body="RevocationRequest",
     errors=_ERRORS,
 )
 async def revoke(request: web.Request) -> web.Response:

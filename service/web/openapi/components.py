@@ -1,4 +1,4 @@
-"""What answers look like that are no resource, and what responses have in common, as OpenAPI objects. Pure data."""
+"""OpenAPI components: schemas that are no resource, and shared parameters, headers and errors. Pure data."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ Json = dict[str, Any]
 
 
 def record(required: Json, optional: Json | None = None) -> Json:
-    """An object of exactly these properties."""
+    """Return an object schema with exactly these properties."""
     return {
         "type": "object",
         "properties": {**required, **(optional or {})},
@@ -24,12 +24,8 @@ def record(required: Json, optional: Json | None = None) -> Json:
     }
 
 
-def negotiated(schema: Json, **facts: Any) -> Json:
-    """The content of an answer in any of the types that can be negotiated."""
-    return {name: {"schema": schema, **facts} for name in ANSWERS}
-
-
 def reference(kind: str, name: str) -> Json:
+    """Return a reference to a component, such as ``reference("schemas", "Upload")``."""
     return {"$ref": f"#/components/{kind}/{name}"}
 
 
@@ -41,7 +37,7 @@ def _upload() -> Json:
 
 _TEXT: Json = {"type": "string"}
 _OPTIONAL: Json = {"type": ["string", "null"]}
-_PASS_OR: Json = {"type": "string", "enum": ["pass", "warn", "fail"]}
+_CHECK_STATUS: Json = {"type": "string", "enum": ["pass", "warn", "fail"]}
 _ABOUT = {"version": _TEXT, "commit": _TEXT, "python": _TEXT}
 
 _REQUEST_PARTS: dict[str, Json] = {"request-method": _TEXT, "uri": _TEXT}
@@ -60,7 +56,7 @@ OUTCOME = record(
                     "expression": {
                         "type": "array",
                         "items": _TEXT,
-                        "description": "the field or query parameter at fault",
+                        "description": "the invalid field or query parameter",
                     }
                 },
             ),
@@ -86,7 +82,7 @@ SCHEMAS: dict[str, Json] = {
             "status": {"type": "string", "enum": ["pass", "warn"]},
             "description": _TEXT,
             "about": record(_ABOUT),
-            "checks": {"type": "object", "additionalProperties": record({"status": _PASS_OR}, {"output": _TEXT})},
+            "checks": {"type": "object", "additionalProperties": record({"status": _CHECK_STATUS}, {"output": _TEXT})},
         }
     ),
     "TokenRequest": {
@@ -123,7 +119,7 @@ SCHEMAS: dict[str, Json] = {
 
 
 def bundle(kind: str) -> Json:
-    """A page of a listing."""
+    """Return the schema of a page of a listing."""
     relation = {"type": "string", "enum": ["first", "self", "next", "previous", "last"]}
     entry = record({"fullUrl": _TEXT, "resource": reference("schemas", kind)})
     return record(
@@ -133,7 +129,7 @@ def bundle(kind: str) -> Json:
             "total": {"type": "integer", "minimum": 0},
             "link": {"type": "array", "items": record({"relation": relation, "url": _TEXT})},
         },
-        {"entry": {"type": "array", "items": entry, "description": "absent where only the total is asked for"}},
+        {"entry": {"type": "array", "items": entry, "description": "absent if the request asks for the total only"}},
     )
 
 
@@ -148,22 +144,19 @@ PATH_PARAMETERS: dict[str, Json] = {
         "example": "my-bucket",
     },
     "key": {
-        "description": "All the rest of the path, percent-decoded exactly once as UTF-8: slashes may stand as they are."
+        "description": "The rest of the path, percent-decoded exactly once as UTF-8. It may contain slashes."
         " 1 to 1024 bytes, no NUL, no . or .. segment.",
         "schema": {"type": "string", "pattern": f"^{KEY_PATTERN}$"},
         "example": "example.txt",
     },
 }
 
-# A name as it is asked for first, then its media type.
-_FORMATS = ["json", "yaml", *ANSWERS]
-
 PARAMETERS: dict[str, Json] = {
     "_format": {
         "name": "_format",
         "in": "query",
-        "description": "The answer's format, whatever Accept says.",
-        "schema": {"type": "string", "enum": _FORMATS},
+        "description": "The response's format. It overrides Accept.",
+        "schema": {"type": "string", "enum": ["json", "yaml", *ANSWERS]},
     },
     "_pretty": {
         "name": "_pretty",
@@ -186,13 +179,13 @@ PARAMETERS: dict[str, Json] = {
     "If-None-Match": {
         "name": "If-None-Match",
         "in": "header",
-        "description": "The version that the client knows already.",
+        "description": "The version that the client has cached.",
         "schema": _TEXT,
     },
     "If-None-Exist": {
         "name": "If-None-Exist",
         "in": "header",
-        "description": "The id that must not exist for anything to be created.",
+        "description": "The id that must not exist. If it does, nothing is created.",
         "schema": {"type": "string", "pattern": rf"^\??_id={ID.pattern}$", "examples": ["_id=my-account"]},
     },
     IF_ABSENT: {
@@ -204,40 +197,44 @@ PARAMETERS: dict[str, Json] = {
 }
 
 HEADERS: dict[str, Json] = {
-    "X-Request-Id": {"description": "The request's id, as the log has it.", "schema": _TEXT, "required": True},
-    "X-Duration": {"description": "The time taken, in milliseconds.", "schema": {"type": "number"}, "required": True},
+    "X-Request-Id": {"description": "The request's id, which the log shows.", "schema": _TEXT, "required": True},
+    "X-Duration": {
+        "description": "The duration of the request, in milliseconds.",
+        "schema": {"type": "number"},
+        "required": True,
+    },
     "ETag": {"description": "The version.", "schema": _TEXT, "required": True},
-    "Last-Modified": {"description": "When it was last changed.", "schema": _TEXT, "required": True},
+    "Last-Modified": {"description": "The instant of the last change.", "schema": _TEXT, "required": True},
     "Location": {
-        "description": "Where it is.",
+        "description": "The path of the resource or page.",
         "schema": {"type": "string", "format": "uri-reference"},
         "required": True,
     },
-    "Cache-Control": {"description": "Whether it may be kept.", "schema": _TEXT, "required": True},
-    "Retry-After": {"description": "Seconds until another try.", "schema": {"type": "integer"}, "required": True},
-    "WWW-Authenticate": {"description": "What credentials are asked for.", "schema": _TEXT},
-    "Allow": {"description": "The methods that the path has.", "schema": _TEXT, "required": True},
+    "Cache-Control": {"description": "Whether the response may be cached.", "schema": _TEXT, "required": True},
+    "Retry-After": {"description": "Seconds until the next attempt.", "schema": {"type": "integer"}, "required": True},
+    "WWW-Authenticate": {"description": "The supported authentication schemes.", "schema": _TEXT},
+    "Allow": {"description": "The methods that the path supports.", "schema": _TEXT, "required": True},
 }
 
-# Status, to the name in the document, the meaning, and the headers that are told with it.
+# By status: the name of the component, the meaning, and the headers of the response.
 ERRORS: dict[int, tuple[str, str, tuple[str, ...]]] = {
     400: (
         "Malformed",
-        "Cannot be read: body, percent-encoding, a query parameter unknown or given twice, an unsupported condition",
+        "A malformed body or percent-encoding, an unknown or repeated query parameter, or an unsupported condition",
         (),
     ),
-    401: ("Unauthenticated", "No or wrong credentials", ("WWW-Authenticate",)),
-    403: ("Forbidden", "Not allowed to this caller, or a foreign Host or Origin", ()),
+    401: ("Unauthenticated", "Missing or wrong credentials", ("WWW-Authenticate",)),
+    403: ("Forbidden", "No policy allows the request, or the Host or Origin is foreign", ()),
     404: ("NotFound", "No such resource", ()),
-    405: ("MethodNotAllowed", "A method that the path does not have", ("Allow",)),
-    406: ("NotAcceptable", "Nothing that _format or Accept allows can be sent", ()),
-    409: ("Duplicate", "The id exists", ()),
-    412: ("VersionConflict", "What is stored is not what the precondition asks for", ()),
+    405: ("MethodNotAllowed", "The path does not support the method", ("Allow",)),
+    406: ("NotAcceptable", "The service supports no type that _format or Accept allows", ()),
+    409: ("Duplicate", "The id exists already", ()),
+    412: ("VersionConflict", "The precondition does not hold", ()),
     413: ("BodyTooLarge", "The body is larger than SIGNER_MAX_BODY", ()),
-    415: ("UnsupportedMediaType", "The body's Content-Type or Content-Encoding cannot be read", ()),
-    422: ("Invalid", "Can be read and is not valid: one issue a fault, all faults at once", ()),
-    429: ("Throttled", "Over a limit", ("Retry-After",)),
-    500: ("Internal", "A fault of the service; the log tells more under the request's id", ()),
+    415: ("UnsupportedMediaType", "The Content-Type or Content-Encoding of the body is not supported", ()),
+    422: ("Invalid", "The request is well-formed but invalid; the outcome has an issue for each fault", ()),
+    429: ("Throttled", "A rate limit is exceeded", ("Retry-After",)),
+    500: ("Internal", "An internal error; the log has details under the request's id", ()),
     503: ("StoreUnavailable", "The account store cannot be reached, or is too busy", ("Retry-After",)),
 }
 

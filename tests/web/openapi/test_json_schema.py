@@ -64,7 +64,7 @@ def test_no_pattern_has_a_surrogate_which_not_every_dialect_can_say():
 
 
 def test_a_resource_is_sent_with_its_secrets_and_read_without():
-    sent, read = json_schema.of_request(THING), json_schema.of_answer(THING)
+    sent, read = json_schema.of_request(THING), json_schema.of_response(THING)
 
     assert sent["properties"]["word"]["writeOnly"] is True
     assert "word" not in read["properties"]

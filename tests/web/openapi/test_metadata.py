@@ -1,6 +1,6 @@
 import pytest
 
-from service.web.openapi.metadata import description_of, documented
+from service.web.openapi.metadata import documented, metadata_of
 
 
 class Handlers:
@@ -10,9 +10,9 @@ class Handlers:
 
 
 def test_a_method_is_described_by_its_function():
-    description = description_of(Handlers().read)
+    metadata = metadata_of(Handlers().read)
 
-    assert (description.name, description.summary, description.errors) == ("read{kind}", "Read one", (KeyError,))
+    assert (metadata.name, metadata.summary, metadata.errors) == ("read{kind}", "Read one", (KeyError,))
 
 
 def test_a_handler_is_what_it_was():
@@ -24,4 +24,4 @@ def test_a_handler_is_what_it_was():
 
 def test_a_handler_of_which_nothing_is_said_is_told():
     with pytest.raises(KeyError):
-        description_of(print)
+        metadata_of(print)
