@@ -92,7 +92,7 @@ async def _parsed(request: web.Request, body: bytes, body_format: BodyFormat | N
     if body_format == "form":
         return ParsedBody(target.form(body), text=True)
     if body_format is None:
-        body_format = codec.sniff(body)
+        body_format = codec.detect_format(body)
         request[CONTEXT].answer_type = negotiated_type(request, body_type=media.DEFAULT_TYPES[body_format])
     if len(body) > codec.LARGE_BODY:
         # Parsing it here would hold the event loop for too long.

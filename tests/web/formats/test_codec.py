@@ -174,7 +174,7 @@ def test_whatever_arrives_is_read_or_refused_as_malformed(body):
     ],
 )
 def test_a_body_without_a_type_is_json_if_it_begins_like_json(body, form):
-    assert codec.sniff(body) == form
+    assert codec.detect_format(body) == form
 
 
 def nested(depth):
