@@ -63,7 +63,7 @@ async def test_large_bodies_without_credentials_leave_turns_of_the_loop_to_other
         return parse(body)
 
     monkeypatch.setattr(target, "form", slow)
-    monkeypatch.setattr(bodies, "_arrived", arrived_at_once(6))
+    monkeypatch.setattr(bodies, "_receive", arrived_at_once(6))
     counter = asyncio.create_task(count())
     posts = [client.post("/auth/token", data="a=" + "x" * size, headers={"Content-Type": FORM}) for _ in range(6)]
     statuses = {response.status for response in await asyncio.gather(*posts)}
@@ -76,7 +76,7 @@ async def test_large_bodies_without_credentials_leave_turns_of_the_loop_to_other
 
 def arrived_at_once(count):
     """Bodies that so many requests have to wait for."""
-    together, read = asyncio.Barrier(count), bodies._arrived
+    together, read = asyncio.Barrier(count), bodies._receive
 
     async def arrived(*args):
         body = await read(*args)

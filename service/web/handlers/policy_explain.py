@@ -28,15 +28,15 @@ _TEXTS = frozenset({"request-method", "uri"})
 async def explain(request: web.Request) -> web.Response:
     target.reject_unknown_parameters(request[CONTEXT].query)
     # Policies must not see an invalid body.
-    described_request = _request(request)
+    described = _request(request)
     # The answer shows all policies, so the caller must be allowed to list them.
     await require_permission(request, {"resource/type": ACCESS_POLICY.kind, "resource/id": None})
     access = request[CONTEXT].app.access
     if access is None:
-        return render(request, {"allowed": True, "reason": "Nobody is asked for credentials here"})
-    rules = await access.policies.of(_caller(described_request))
+        return render(request, {"allowed": True, "reason": "The service runs without authentication"})
+    rules = await access.policies.of(_caller(described))
     try:
-        policy, mismatches = await access.judge.explained(rules, described_request)
+        policy, mismatches = await access.judge.explained(rules, described)
     except TooMuchWork as error:
         return render(request, {"allowed": False, "reason": f"It is denied, as {error}"})
     if policy is not None:
@@ -67,12 +67,12 @@ def _unknown(name: str, similar: str | None) -> str:
 def _caller(request: dict[str, Any]) -> Principal:
     client = request.get("client")
     if client is None:
-        return Principal("documented", jwt=request.get("jwt") or {})
+        return Principal("described", jwt=request.get("jwt") or {})
     id_ = linked_client({"resourceType": "Client", **client}) if isinstance(client, dict) else None
     if id_ is None:
         raise Invalid(Issue("client must be {id: the id of a Client}", "client"))
     request["client"] = {"id": id_, "resourceType": "Client"}
-    return Principal("documented", id_)
+    return Principal("described", id_)
 
 
 ROUTES = tuple(

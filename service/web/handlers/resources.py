@@ -21,7 +21,7 @@ from service.web.conditional import conditional_id, is_known, precondition, repl
 from service.web.context import CONTEXT
 from service.web.handlers.search import resource_path, search_response
 from service.web.openapi.metadata import IF_ABSENT, IF_NONE_EXIST, documented
-from service.web.rendering import NO_HEADERS, NO_STORE, render
+from service.web.rendering import NO_STORE, render
 from service.web.routing import Guard, Route
 
 _DELETE = DeleteQuery(text=True)
@@ -232,7 +232,9 @@ class ResourceHandlers:
     ) -> web.Response:
         """Return the resource with its ``generated`` secrets, which no other response shows."""
         data = self._type.represent(resource, shown=generated)
-        response = render(request, data, status=201 if created else 200, headers=NO_STORE if generated else NO_HEADERS)
+        response = render(
+            request, data, status=201 if created else 200, headers=NO_STORE if generated else target.NOTHING
+        )
         if created:
             response.headers[hdrs.LOCATION] = resource_path(request, resource)
         return versioned(response, resource)

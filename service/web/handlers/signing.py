@@ -1,4 +1,4 @@
-"""Sign a URL to upload, download or delete an object."""
+"""Sign URLs to upload, download or delete an object."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
@@ -26,19 +26,19 @@ from service.web.routing import Guard, Route
 
 _UPLOAD = Reader(UploadSchema)
 _QUERY = SigningQuery(text=True)
-# It is used to judge the bucket of a request whose key could not be read.
+# Stands for a key that could not be read, so that the bucket is validated too.
 _ANY_KEY = "key"
 _STATE_STYLE = (
     "AwsAccount.path-style is required for an account with a custom host;"
     " set it to true for MinIO, Garage or Ceph, or to false if the server reads the bucket from the host name"
 )
-# Their names in ``params``.
+# The names of the operations in ``params``.
 _OPERATIONS = {PUT_OBJECT.name: "upload", GET_OBJECT.name: "download", DELETE_OBJECT.name: "delete"}
 _UPLOAD_FIELDS = UploadSchema().names
 
 
 class SigningRequest(NamedTuple):
-    """The object and the operation to sign for; ``expires_in`` is in seconds."""
+    """The operation and object to sign for. ``expires_in`` is in seconds."""
 
     operation: Operation
     account: str
@@ -47,7 +47,7 @@ class SigningRequest(NamedTuple):
     expires_in: int
 
     def params(self) -> dict[str, Any]:
-        """The ``params`` that policies see: the values that will be signed."""
+        """Return the ``params`` that policies see: the values that will be signed."""
         return {
             "operation": _OPERATIONS[self.operation.name],
             "account": self.account,
@@ -57,7 +57,7 @@ class SigningRequest(NamedTuple):
         }
 
 
-_signs = partial(
+_documented_signing = partial(
     documented,
     response="SignedUrl",
     query=SigningQuery,
@@ -66,18 +66,18 @@ _signs = partial(
 )
 
 
-@_signs("signUpload", "A URL to upload with PUT", request_body="Upload")
+@_documented_signing("signUpload", "A URL to upload with PUT", request_body="Upload")
 async def upload(request: web.Request) -> web.Response:
     filename, issues = _filename(request[CONTEXT].body)
     return await _sign(request, PUT_OBJECT, filename, key_field="filename", body_issues=issues)
 
 
-@_signs("signDownload", "A URL to download with GET")
+@_documented_signing("signDownload", "A URL to download with GET")
 async def download(request: web.Request) -> web.Response:
     return await _sign(request, GET_OBJECT, request.match_info["key"])
 
 
-@_signs("signDelete", "A URL to delete with DELETE")
+@_documented_signing("signDelete", "A URL to delete with DELETE")
 async def delete(request: web.Request) -> web.Response:
     return await _sign(request, DELETE_OBJECT, request.match_info["key"])
 
@@ -97,41 +97,41 @@ async def _sign(
     names = name_issues(bucket, key, key_expression=key_field)
     if issues or names or body_issues or not AWS_ACCOUNT.is_id(account_id):
         raise Invalid(*issues, *AWS_ACCOUNT.id_faults(account_id), *names, *body_issues)
-    wanted = SigningRequest(operation, account_id, bucket, key, expires_in)
-    # The policies come first: a caller who may not use an account must not learn whether it exists.
+    signing = SigningRequest(operation, account_id, bucket, key, expires_in)
+    # Policies are evaluated first, because a caller without permission must not learn whether an account exists.
     if not context.caller.unlimited:
-        await require_permission(request, wanted.params())
+        await require_permission(request, signing.params())
     account = app.repository.model(AWS_ACCOUNT, await app.repository.read(AWS_ACCOUNT, account_id))
     if not context.caller.unlimited and is_ambiguous(account):
         raise Invalid(Issue(_STATE_STYLE, "AwsAccount.path-style"))
     endpoint = app.presigner.endpoint(account, bucket) or await app.presigner.resolve(account, bucket)
     now = int(time())
     url = presigned(account, operation, endpoint, key=key, at=now, expires_in=expires_in)
-    _record(request, wanted, account, endpoint, now)
+    _audit(request, signing, account, endpoint, now)
     return render_url(request, url)
 
 
-def _record(request: web.Request, wanted: SigningRequest, account: AwsAccount, endpoint: Endpoint, now: int) -> None:
-    """Audit and count a URL. Raises AuditUnavailable; the URL must not be handed out then."""
+def _audit(request: web.Request, signing: SigningRequest, account: AwsAccount, endpoint: Endpoint, now: int) -> None:
+    """Audit and count a URL. Raises AuditUnavailable; the URL must not be returned then."""
     context = request[CONTEXT]
     context.app.audit.signed(
         caller=context.caller.name,
         address=client_address(request),
         policy=context.policy,
-        operation=wanted.operation.name,
-        method=wanted.operation.method,
-        account=wanted.account,
+        operation=signing.operation.name,
+        method=signing.operation.method,
+        account=signing.account,
         access_key_id=account.access_key_id or "",
         host=endpoint.host,
         style=endpoint.style,
         path_prefix=endpoint.prefix,
-        bucket=wanted.bucket,
-        key=wanted.key,
+        bucket=signing.bucket,
+        key=signing.key,
         signed_at=timestamp(now),
-        expiration=wanted.expires_in,
+        expiration=signing.expires_in,
         request_id=context.request_id,
     )
-    SIGNED[wanted.operation.name,].inc()
+    SIGNED[signing.operation.name,].inc()
 
 
 def _filename(body: ParsedBody) -> tuple[str, Sequence[Issue]]:
@@ -153,7 +153,7 @@ def _expiration(query: Mapping[str, str]) -> tuple[int, Sequence[Issue]]:
         return DEFAULT_EXPIRATION_SECONDS, error.issues
 
 
-# A schema takes as long as signing does, and clients use few different expirations.
+# A schema takes as long as a signature, and clients use few different expirations.
 @lru_cache(maxsize=256)
 def _seconds(text: str) -> int:
     seconds: int = _QUERY.read({"expiration": text})["expiration"]

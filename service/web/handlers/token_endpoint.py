@@ -108,7 +108,7 @@ def _read(request: web.Request, reader: Reader) -> tuple[Access, dict[str, str]]
     """Return the authenticator and the values of the body, once the audit log can take a line."""
     context = request[CONTEXT]
     if context.app.access is None:
-        raise RouteNotFound(f"{context.route.pattern}, as nobody is asked for credentials here,")
+        raise RouteNotFound(f"{context.route.pattern} (the service runs without authentication)")
     context.app.audit.check()
     return context.app.access, reader.read(context.body)
 
