@@ -6,7 +6,6 @@ import os
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
-from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,14 +79,10 @@ def create_app(settings: Settings, *, store: Store | None = None, audit: AuditLo
         audit=audit or AuditLog(_STDOUT),
         repository=repository,
         presigner=Presigner(default_use_ssl=settings.default_use_ssl),
-        commit=settings.commit,
-        max_body=settings.max_body,
-        max_concurrency=settings.max_concurrency or inf,
+        settings=settings,
         cors_origins=frozenset(settings.cors_origins),
-        stale_seconds=settings.stale_seconds,
         loopback_only=settings.is_open and settings.is_loopback and not settings.socket,
         proxies=_proxies(settings),
-        access_log=settings.access_log,
     )
     metrics.describe(settings.commit)
     app = _application(context, routes(settings))
@@ -132,8 +127,9 @@ def routes(settings: Settings) -> list[Route]:
 
 def _application(context: AppContext, table: Iterable[Route]) -> web.Application:
     # aiohttp's instrumentations append middlewares, so it must be a list.
-    middlewares = [*access_log.middlewares(context.access_log), *middlewares_for(context)]
-    app = web.Application(middlewares=middlewares, client_max_size=context.max_body, handler_args=HANDLER_ARGS)
+    settings = context.settings
+    middlewares = [*access_log.middlewares(settings.access_log), *middlewares_for(context)]
+    app = web.Application(middlewares=middlewares, client_max_size=settings.max_body, handler_args=HANDLER_ARGS)
     app[APP] = replace(context, routes=add_routes(app, table))
     return app
 

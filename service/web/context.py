@@ -12,6 +12,7 @@ from service.access.policies.evaluator import PolicyEvaluator
 from service.access.policies.policy_set import Policies
 from service.resources.repository import Repository
 from service.resources.schemas import ParsedBody
+from service.settings.settings import Settings
 from service.signing.presigner import Presigner
 from service.stores.store import Store
 from service.telemetry.audit import AuditLog
@@ -71,19 +72,11 @@ class AppContext:
     audit: AuditLog
     repository: Repository
     presigner: Presigner
-    commit: str
-    max_body: int
-    max_concurrency: float
+    settings: Settings
     cors_origins: frozenset[str]
     loopback_only: bool
-    stale_seconds: int
-    """How long the service signs with cached accounts while the store is unreachable."""
-
     proxies: TrustedProxies | None
     """None if the client's address is the address of the connection."""
-
-    access_log: str
-    """``SIGNER_ACCESS_LOG``."""
 
     state: ServerState = field(default_factory=ServerState)
     routes: Mapping[web.AbstractRoute, Route] = field(default_factory=dict)

@@ -119,7 +119,8 @@ def middlewares_for(app: AppContext) -> list[Middleware]:
 
 
 def _check_load(app: AppContext, route: Route) -> None:
-    if app.state.in_flight > app.max_concurrency and not route.operations:
+    limit = app.settings.max_concurrency
+    if limit and app.state.in_flight > limit and not route.operations:
         raise Overloaded
 
 

@@ -31,7 +31,7 @@ async def ready(request: web.Request) -> web.Response:
     app = request[CONTEXT].app
     if app.state.draining:
         raise StoreUnavailable("The service is draining")
-    if not await app.store.reached_within(app.stale_seconds):
+    if not await app.store.reached_within(app.settings.stale_seconds):
         raise StoreUnavailable("The account store cannot be reached")
     return render(request, {"status": "pass"})
 
@@ -83,7 +83,7 @@ async def _store(request: web.Request) -> dict[str, Any]:
 def _about(request: web.Request) -> dict[str, str]:
     return {
         "version": service.__version__,
-        "commit": request[CONTEXT].app.commit or "unknown",
+        "commit": request[CONTEXT].app.settings.commit or "unknown",
         "python": platform.python_version(),
     }
 

@@ -52,7 +52,7 @@ class OAuthRequest(WireSchema):
 class TokenRequest(OAuthRequest):
     """The body of a token request. Any ``scope`` is accepted and has no effect: policies limit the client."""
 
-    grant_type = Text(data_key="grant_type", required=True)
+    grant_type = Text(data_key="grant_type", required=True, metadata={"const": CLIENT_CREDENTIALS})
     scope = Text()
 
 
@@ -62,7 +62,7 @@ class RevocationRequest(OAuthRequest):
     Source: https://www.rfc-editor.org/rfc/rfc7009#section-2.1
     """
 
-    token = Text(required=True)
+    token = Text(required=True, metadata={"minLength": 1})
 
 
 _TOKEN = Reader(TokenRequest)

@@ -8,6 +8,7 @@ from service.signing.names import BUCKET_PATTERN, KEY_PATTERN
 from service.stores.record import ID
 from service.web.formats.media import ANSWERS
 from service.web.handlers.client_secrets import Rotation
+from service.web.handlers.token_endpoint import RevocationRequest, TokenRequest
 from service.web.openapi.json_schema import of_body
 from service.web.openapi.metadata import IF_ABSENT
 
@@ -36,7 +37,6 @@ def _upload() -> Json:
 
 
 _TEXT: Json = {"type": "string"}
-_OPTIONAL: Json = {"type": ["string", "null"]}
 _CHECK_STATUS: Json = {"type": "string", "enum": ["pass", "warn", "fail"]}
 _ABOUT = {"version": _TEXT, "commit": _TEXT, "python": _TEXT}
 
@@ -85,18 +85,9 @@ SCHEMAS: dict[str, Json] = {
             "checks": {"type": "object", "additionalProperties": record({"status": _CHECK_STATUS}, {"output": _TEXT})},
         }
     ),
-    "TokenRequest": {
-        **record(
-            {"grant_type": {"const": "client_credentials"}},
-            {"client_id": _OPTIONAL, "client_secret": _OPTIONAL, "scope": _OPTIONAL},
-        ),
-        "additionalProperties": True,
-    },
+    "TokenRequest": of_body(TokenRequest),
     "Token": record({"token_type": {"const": "Bearer"}, "access_token": _TEXT, "expires_in": {"type": "integer"}}),
-    "RevocationRequest": {
-        **record({"token": {**_TEXT, "minLength": 1}}, {"client_id": _OPTIONAL, "client_secret": _OPTIONAL}),
-        "additionalProperties": True,
-    },
+    "RevocationRequest": of_body(RevocationRequest),
     "Revoked": record({}),
     "Rotation": of_body(Rotation),
     "RotatedSecret": record({"secret": _TEXT, "previous-expires": {"type": "string", "format": "date-time"}}),
@@ -151,69 +142,50 @@ PATH_PARAMETERS: dict[str, Json] = {
     },
 }
 
+
+def _parameter(name: str, location: str, description: str, schema: Json) -> Json:
+    return {"name": name, "in": location, "description": description, "schema": schema}
+
+
+def _header(description: str, schema: Json) -> Json:
+    return {"description": description, "schema": schema, "required": True}
+
+
 PARAMETERS: dict[str, Json] = {
-    "_format": {
-        "name": "_format",
-        "in": "query",
-        "description": "The response's format. It overrides Accept.",
-        "schema": {"type": "string", "enum": ["json", "yaml", *ANSWERS]},
-    },
-    "_pretty": {
-        "name": "_pretty",
-        "in": "query",
-        "description": "Whether JSON is indented.",
-        "schema": {"type": "boolean", "default": False},
-    },
-    "X-Request-Id": {
-        "name": "X-Request-Id",
-        "in": "header",
-        "description": "Taken as the request's id if it is 1 to 128 of A-Z a-z 0-9 . _ -; otherwise one is made.",
-        "schema": _TEXT,
-    },
-    "If-Match": {
-        "name": "If-Match",
-        "in": "header",
-        "description": 'The version that must be there: W/"3", "3" or 3; * for any.',
-        "schema": _TEXT,
-    },
-    "If-None-Match": {
-        "name": "If-None-Match",
-        "in": "header",
-        "description": "The version that the client has cached.",
-        "schema": _TEXT,
-    },
-    "If-None-Exist": {
-        "name": "If-None-Exist",
-        "in": "header",
-        "description": "The id that must not exist. If it does, nothing is created.",
-        "schema": {"type": "string", "pattern": rf"^\??_id={ID.pattern}$", "examples": ["_id=my-account"]},
-    },
-    IF_ABSENT: {
-        "name": "If-None-Match",
-        "in": "header",
-        "description": "The resource must not exist.",
-        "schema": {"const": "*"},
-    },
+    "_format": _parameter(
+        "_format",
+        "query",
+        "The response's format. It overrides Accept.",
+        {"type": "string", "enum": ["json", "yaml", *ANSWERS]},
+    ),
+    "_pretty": _parameter("_pretty", "query", "Whether JSON is indented.", {"type": "boolean", "default": False}),
+    "X-Request-Id": _parameter(
+        "X-Request-Id",
+        "header",
+        "Taken as the request's id if it is 1 to 128 of A-Z a-z 0-9 . _ -; otherwise one is generated.",
+        _TEXT,
+    ),
+    "If-Match": _parameter("If-Match", "header", 'The version that must be stored: W/"3", "3" or 3; * for any.', _TEXT),
+    "If-None-Match": _parameter("If-None-Match", "header", "The version that the client has cached.", _TEXT),
+    "If-None-Exist": _parameter(
+        "If-None-Exist",
+        "header",
+        "The id that must not exist. If it does, nothing is created.",
+        {"type": "string", "pattern": rf"^\??_id={ID.pattern}$", "examples": ["_id=my-account"]},
+    ),
+    IF_ABSENT: _parameter("If-None-Match", "header", "The resource must not exist.", {"const": "*"}),
 }
 
 HEADERS: dict[str, Json] = {
-    "X-Request-Id": {"description": "The request's id, which the log shows.", "schema": _TEXT, "required": True},
-    "X-Duration": {
-        "description": "The duration of the request, in milliseconds.",
-        "schema": {"type": "number"},
-        "required": True,
-    },
-    "ETag": {"description": "The version.", "schema": _TEXT, "required": True},
-    "Last-Modified": {"description": "The instant of the last change.", "schema": _TEXT, "required": True},
-    "Location": {
-        "description": "The path of the resource or page.",
-        "schema": {"type": "string", "format": "uri-reference"},
-        "required": True,
-    },
-    "Cache-Control": {"description": "Whether the response may be cached.", "schema": _TEXT, "required": True},
-    "Retry-After": {"description": "Seconds until the next attempt.", "schema": {"type": "integer"}, "required": True},
+    "X-Request-Id": _header("The request's id, which the log shows.", _TEXT),
+    "X-Duration": _header("The duration of the request, in milliseconds.", {"type": "number"}),
+    "ETag": _header("The version.", _TEXT),
+    "Last-Modified": _header("The instant of the last change.", _TEXT),
+    "Location": _header("The path of the resource or page.", {"type": "string", "format": "uri-reference"}),
+    "Cache-Control": _header("Whether the response may be cached.", _TEXT),
+    "Retry-After": _header("Seconds until the next attempt.", {"type": "integer"}),
     "WWW-Authenticate": {"description": "The supported authentication schemes.", "schema": _TEXT},
-    "Allow": {"description": "The methods that the path supports.", "schema": _TEXT, "required": True},
+    "Allow": _header("The methods that the path supports.", _TEXT),
 }
 
 # By status: the name of the component, the meaning, and the headers of the response.

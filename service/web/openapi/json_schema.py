@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from marshmallow import fields, missing, validate
+from marshmallow import EXCLUDE, fields, missing, validate
 
 from service.resources.schemas import MASKED, Flag, Masked, Number, Text, WireSchema
 from service.resources.types import ResourceType
@@ -56,7 +56,7 @@ def of_field(field: fields.Field[Any]) -> Json:
 
 
 def of_body(schema: type[WireSchema]) -> Json:
-    """Return the objects that a schema accepts. Unknown fields are refused; null means absent for optional fields."""
+    """Return the objects that a schema accepts. Null means absent for optional fields."""
     by_name = _by_name(schema)
     required = [name for name, field in by_name.items() if field.required]
     return {
@@ -64,7 +64,7 @@ def of_body(schema: type[WireSchema]) -> Json:
         "properties": {
             name: of_field(field) if field.required else _or_null(of_field(field)) for name, field in by_name.items()
         },
-        "additionalProperties": False,
+        "additionalProperties": schema.Meta.unknown == EXCLUDE,
         **({"required": required} if required else {}),
     }
 
