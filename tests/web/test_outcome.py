@@ -7,7 +7,7 @@ from service.errors import Issue
 from service.web.outcome import outcome
 
 
-def test_an_outcome_is_the_contracts():
+def test_an_outcome_matches_the_documented_contract():
     assert outcome(errors.ResourceNotFound("AwsAccount", "x")) == {
         "resourceType": "OperationOutcome",
         "id": "not-found",
@@ -19,7 +19,7 @@ def test_an_outcome_is_the_contracts():
     }
 
 
-def test_there_is_one_issue_a_fault():
+def test_an_outcome_has_an_issue_for_each_fault():
     told = outcome(errors.Invalid(Issue("a is bad", "T.a"), "all is bad", Issue("b is bad", "b")))
 
     assert told["issue"] == [
@@ -37,7 +37,7 @@ def test_the_text_is_escaped():
     assert told["issue"][0]["diagnostics"] == 'Route /<script>&" not found'
 
 
-def test_whatever_is_told_can_be_encoded():
+def test_any_diagnostics_can_be_encoded():
     told = outcome(errors.Invalid(Issue("\udcff is bad", "\udcff")))
 
     assert json.dumps(told, ensure_ascii=False).encode()
@@ -71,5 +71,5 @@ def test_each_error_has_its_status_and_code(error, status, code):
     assert (error.status, told["id"], told["issue"][0]["code"]) == (status, code, code)
 
 
-def test_a_malformed_body_tells_line_and_column():
+def test_a_malformed_body_is_reported_with_line_and_column():
     assert str(errors.MalformedBody("x", 3, 7)) == "Malformed body: x at line 3, column 7"
