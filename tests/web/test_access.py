@@ -375,7 +375,7 @@ async def test_a_client_logs_in_only_by_its_grant_types(allowed):
 CHANGES = {
     "deleted": ("DELETE", {}),
     "another secret": ("PATCH", {"json": {"secret": "another one, longer"}}),
-    "the same secret, hashed anew": ("PATCH", {"json": {"secret": SECRET}}),
+    "the same secret, hashed again": ("PATCH", {"json": {"secret": SECRET}}),
     "no secret": ("PATCH", {"json": {"secret": None}}),
     "no grants": ("PATCH", {"json": {"grant_types": []}}),
 }
@@ -390,7 +390,7 @@ async def test_credentials_and_tokens_end_with_their_client_or_secret(allowed, c
     after = [await allowed.status("GET", f"{B}/x", auth=auth) for auth in (TEAM, token)]
 
     assert before == [200] * 4
-    assert after == [200 if change == "the same secret, hashed anew" else 401, 401]
+    assert after == [200 if change == "the same secret, hashed again" else 401, 401]
 
 
 async def test_recreating_a_client_does_not_revive_its_tokens(allowed):
@@ -504,11 +504,11 @@ FORM = "application/x-www-form-urlencoded"
 async def test_a_token_request_may_have_any_format(signer, data, content_type):
     headers = {"Content-Type": content_type} if content_type else {}
     answer = await signer.ask("POST", "/auth/token", auth=None, data=data.encode(), headers=headers)
-    told = await answer.json(content_type=None) if "json" in answer.content_type else {}
+    body = await answer.json(content_type=None) if "json" in answer.content_type else {}
 
     assert answer.status == 200
     assert answer.headers["Cache-Control"] == "no-store"
-    assert not told or (told["token_type"], told["expires_in"], len(told["access_token"])) == ("Bearer", 3600, 43)
+    assert not body or (body["token_type"], body["expires_in"], len(body["access_token"])) == ("Bearer", 3600, 43)
 
 
 @pytest.mark.parametrize(
@@ -615,10 +615,10 @@ async def test_errors_of_the_token_endpoint_are_oauth_errors_too(signer, faults,
 async def test_any_scope_is_accepted_and_has_no_effect(allowed, scope):
     data = f"{GRANT}&scope={scope}"
     answer = await allowed.ask("POST", "/auth/token", auth=None, data=data, headers={"Content-Type": FORM})
-    told = await answer.json()
-    token = f"Bearer {told.pop('access_token')}"
+    body = await answer.json()
+    token = f"Bearer {body.pop('access_token')}"
 
-    assert told == {"token_type": "Bearer", "expires_in": 3600}
+    assert body == {"token_type": "Bearer", "expires_in": 3600}
     assert await allowed.status("GET", f"{B}/x", auth=token) == 200
     assert await allowed.status("GET", "/aws/storage/other/bucket/x", auth=token) == 403
 
@@ -627,9 +627,9 @@ async def test_any_scope_is_accepted_and_has_no_effect(allowed, scope):
 @pytest.mark.parametrize("content_type", ["text/plain", "multipart/form-data; boundary=x", f"{FORM}; charset=utf-16"])
 async def test_a_token_request_of_another_type_gets_advice(signer, faults, path, content_type):
     answer = await signer.ask("POST", path, auth=None, data=GRANT, headers={"Content-Type": content_type})
-    _, (told,) = await faults(answer, 415)
+    _, (message,) = await faults(answer, 415)
 
-    assert f"Content-Type: {FORM}, application/json or text/yaml" in told
+    assert f"Content-Type: {FORM}, application/json or text/yaml" in message
     assert FORM in (await answer.json())["error_description"]
 
 
@@ -777,9 +777,9 @@ async def test_an_explanation_treats_head_as_get(signer, method):
 
 
 async def test_an_explanation_signs_nothing_and_shows_no_values(allowed):
-    _, told = await explained(allowed, params={"account": "absent", "key": "a secret name"})
+    _, explanation = await explained(allowed, params={"account": "absent", "key": "a secret name"})
 
-    assert "secret" not in json.dumps(told)
+    assert "secret" not in json.dumps(explanation)
     assert "X-Amz-Signature" not in json.dumps(await explained(allowed))
 
 

@@ -81,9 +81,9 @@ async def test_an_empty_condition_is_refused_too(client, account, faults, name):
 
 async def test_refused_and_supported_conditions_are_named(client):
     response = await client.put("/AwsAccount/a", json=KEYS, headers=CONDITIONS)
-    told = [issue["diagnostics"] for issue in (await response.json())["issue"]]
+    messages = [issue["diagnostics"] for issue in (await response.json())["issue"]]
 
-    assert told == [
+    assert messages == [
         f"{name} is not supported here; supported: If-Match and If-None-Match"
         for name in ("If-Unmodified-Since", "If-None-Exist")
     ]

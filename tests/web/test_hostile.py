@@ -190,17 +190,17 @@ def target(service):
 @example(("PATCH", "/AwsAccount/hostile", {"Host": "localhost", "Connection": "close"}, b'{"x": null}', True))
 def test_every_hostile_request_gets_an_answer(target, request_):
     method, _, headers, _, _ = request_
-    status, told, body = last_answer(target.exchange(encoded(*request_)))
+    status, response_headers, body = last_answer(target.exchange(encoded(*request_)))
 
     assert 200 <= status < 500
     assert SECRET.encode() not in body
     # A URL signed with temporary credentials needs the token.
     assert TOKEN.encode() not in body or body.startswith((b'{"url":', b"url:", b'{\n  "url":'))
-    if "x-request-id" not in told:
+    if "x-request-id" not in response_headers:
         # aiohttp's parser refused it.
-        assert (status, told["content-type"]) == (400, "text/plain; charset=utf-8")
+        assert (status, response_headers["content-type"]) == (400, "text/plain; charset=utf-8")
     elif status >= 400 and method != "HEAD":
-        type_ = told["content-type"].removesuffix("; charset=utf-8")
+        type_ = response_headers["content-type"].removesuffix("; charset=utf-8")
         outcome = yaml.safe_load(body) if "yaml" in type_ else json.loads(body)
         assert outcome["resourceType"] == "OperationOutcome"
         assert outcome["issue"][0]["code"] == outcome["id"]

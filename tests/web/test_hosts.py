@@ -162,10 +162,10 @@ async def test_a_secret_is_kept_under_another_spelling_of_the_same_endpoint(call
 async def test_a_kept_secret_is_not_used_at_an_endpoint_that_looks_alike(call, faults, stored, change, names):
     await call("PUT", "/AwsAccount/a", root=True, json={**KEYS, "path-style": True, **stored})
     refused = await call("PATCH", "/AwsAccount/a", json=change)
-    told = (await refused.json())["issue"][0]["diagnostics"]
+    message = (await refused.json())["issue"][0]["diagnostics"]
 
     assert await faults(refused, 422) == ("invalid", ["AwsAccount.secret-access-key"])
-    assert told == f"AwsAccount.secret-access-key must be sent too, as {names} changes"
+    assert message == f"AwsAccount.secret-access-key must be sent too, as {names} changes"
 
 
 @pytest.mark.parametrize("fields", [{"host": "a b"}, {"host": "s3.example.com", "use-ssl": "yes"}])

@@ -75,10 +75,10 @@ async def test_no_path_of_a_client_becomes_a_label(client, raw, counted):
             await raw(choose.choice(["GET", "DELETE", "PROPFIND", "MKCOL", "SEARCH"]), path)
 
     routes = {"/AwsAccount/{id}", "/aws/storage/{account}/{bucket}/{key}", "/live", "unmatched"}
-    told = counted("request_duration_seconds_count")
-    assert {route for _, route, _ in told} <= routes
-    assert {method for method, _, _ in told} == {"GET", "DELETE", "other"}
-    assert sum(told.values()) == 400
+    counts = counted("request_duration_seconds_count")
+    assert {route for _, route, _ in counts} <= routes
+    assert {method for method, _, _ in counts} == {"GET", "DELETE", "other"}
+    assert sum(counts.values()) == 400
 
 
 @pytest.mark.slow
@@ -118,9 +118,9 @@ async def test_calls_to_redis_are_counted_by_command(redis_url, counted):
     await store.remove(created)
     await store.close()
 
-    told = counted("store_call_duration_seconds_count")
-    assert told.keys() >= {("hgetall",), ("compare_and_set",), ("zadd",), ("zrem",), ("page",)}
-    assert told["compare_and_set",] == 2
+    counts = counted("store_call_duration_seconds_count")
+    assert counts.keys() >= {("hgetall",), ("compare_and_set",), ("zadd",), ("zrem",), ("page",)}
+    assert counts["compare_and_set",] == 2
     assert counted("store_errors_total") == {}
 
 
@@ -158,9 +158,9 @@ async def test_failed_calls_to_redis_are_counted_even_if_none_is_sent(own_redis,
 )
 async def test_metrics_are_served_for_any_accept_header(client, accept):
     response = await client.get("/metrics", headers={"Accept": accept} if accept else {})
-    wanted = "application/openmetrics-text" if accept and "openmetrics" in accept else "text/plain"
+    expected = "application/openmetrics-text" if accept and "openmetrics" in accept else "text/plain"
 
-    assert (response.status, response.content_type, response.charset) == (200, wanted, "utf-8")
+    assert (response.status, response.content_type, response.charset) == (200, expected, "utf-8")
     assert "s3_signer_build_info{" in await response.text()
 
 

@@ -187,9 +187,9 @@ async def test_a_body_that_looks_like_a_list_is_read_as_json(client, faults):
 async def test_another_content_type_is_refused_whatever_the_body(client, faults, type_):
     response = await client.put("/AwsAccount", data=b'{"id": "a"}', headers={"Content-Type": type_})
 
-    code, (told,) = await faults(response, 415)
+    code, (message,) = await faults(response, 415)
     assert code == "not-supported"
-    assert "Content-Type: application/json or Content-Type: text/yaml" in told
+    assert "Content-Type: application/json or Content-Type: text/yaml" in message
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "identity, gzip", "x"])
@@ -319,7 +319,7 @@ async def test_pretty_is_true_or_false(client, faults):
 
 
 async def test_an_unexpected_error_shows_only_the_request_id(client, account, monkeypatch, caplog):
-    failing(monkeypatch, client, RuntimeError("inside: what nobody is told"))
+    failing(monkeypatch, client, RuntimeError("inside: internal details"))
     response = await client.get("/AwsAccount/my-account", headers={"X-Request-Id": "mine"})
     body = await response.text()
 
@@ -394,8 +394,8 @@ async def test_options_of_an_unknown_path_are_not_found(client, faults):
 async def test_an_unknown_route_is_a_404(raw, faults, path):
     response = await raw("GET", path)
 
-    code, (told,) = await faults(response, 404)
-    assert (code, told.startswith("Route /")) == ("not-found", True)
+    code, (message,) = await faults(response, 404)
+    assert (code, message.startswith("Route /")) == ("not-found", True)
     assert "<script>" not in (await response.text()).partition("issue")[0]
 
 

@@ -113,9 +113,9 @@ async def test_a_header_that_is_not_utf_8_matches_no_pattern(service, pattern):
 @pytest.mark.parametrize("value", ["a" * (MAX_VALUE_BYTES + 1), "é" * MAX_VALUE_BYTES, "a" * 1_000_000])
 async def test_an_explanation_names_an_undecidable_value(service, value):
     await service.policy(role({"$not": "#admin"}))
-    told = await service.explained(params={"account": "acme"}, headers={"x-role": value})
+    explanation = await service.explained(params={"account": "acme"}, headers={"x-role": value})
 
-    assert told == {
+    assert explanation == {
         "allowed": False,
         "policies": [
             {
@@ -144,12 +144,12 @@ async def test_the_text_that_policies_search_for_a_request_is_limited(service, c
     before = await service.status("GET", DOWNLOAD, headers={"X-Role": text})
     await service.policy({"headers": {"x-role": "#[a-c][e]"}}, "a-last")
     after = await service.status("GET", DOWNLOAD, headers={"X-Role": text})
-    told = await service.explained(params={"account": "acme"}, headers={"x-role": text})
+    explanation = await service.explained(params={"account": "acme"}, headers={"x-role": text})
 
     assert (before, after) == (200, 403)
     assert "A request is denied, as the policies would search more than 262144" in caplog.text
-    assert told["allowed"] is False
-    assert "would search more than 262144 bytes" in told["reason"]
+    assert explanation["allowed"] is False
+    assert "would search more than 262144 bytes" in explanation["reason"]
 
 
 @pytest.mark.slow
@@ -180,12 +180,12 @@ async def test_regular_expressions_search_long_texts_in_a_thread(service, length
 @pytest.mark.parametrize("length", [20, 8000])
 async def test_an_explanation_equals_the_decision_on_the_request(service, length):
     await service.policy(role("#[a-c]{1,255}[d]$"))
-    told = [
+    explanations = [
         await service.explained(params={"account": "acme"}, headers={"x-role": text})
         for text in ("b" * length, "b" * (length - 1) + "d")
     ]
 
-    assert told == [
+    assert explanations == [
         {
             "allowed": False,
             "policies": [{"policy": "policy", "mismatch": "headers.x-role does not match #[a-c]{1,255}[d]$"}],

@@ -171,10 +171,10 @@ WHOLE = {
 
 @pytest.mark.parametrize(("message", "status"), WHOLE.values(), ids=WHOLE)
 def test_a_complete_message_is_followed_by_the_next(strict, message, status):
-    told = exchange(strict, message + MARKER)
+    responses = exchange(strict, message + MARKER)
 
-    assert [answer[0] for answer in told] == [status, 404]
-    assert told[1][1]["x-request-id"] == "smuggled"
+    assert [answer[0] for answer in responses] == [status, 404]
+    assert responses[1][1]["x-request-id"] == "smuggled"
 
 
 FRAMES = {
@@ -205,14 +205,14 @@ def test_no_request_is_taken_from_a_body(strict, frame, pause):
     answer, *rest = answers(received)
     assert answer[1]["x-request-id"] != "smuggled"
     assert answer[0] in {200, 204, 400, 403, 404, 415}
-    assert [told["x-request-id"] for _, told, _ in rest] in ([], ["last"])
+    assert [headers["x-request-id"] for _, headers, _ in rest] in ([], ["last"])
 
 
 @pytest.mark.xfail(reason="aiohttp 3.14.5 loses what is read together with a declined upgrade to other than websocket")
 def test_a_declined_upgrade_is_followed_by_the_next_request(strict):
-    told = exchange(strict, LIVE + HOST + b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n" + MARKER)
+    responses = exchange(strict, LIVE + HOST + b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n" + MARKER)
 
-    assert [answer[0] for answer in told] == [200, 404]
+    assert [answer[0] for answer in responses] == [200, 404]
 
 
 def test_after_a_declined_upgrade_the_connection_goes_on(strict):
@@ -220,9 +220,9 @@ def test_after_a_declined_upgrade_the_connection_goes_on(strict):
         connection.sendall(LIVE + HOST + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n")
         first = connection.recv(4096)
         connection.sendall(MARKER)
-        told = answers(first + read_to_end(connection))
+        responses = answers(first + read_to_end(connection))
 
-    assert [answer[0] for answer in told] == [200, 404]
+    assert [answer[0] for answer in responses] == [200, 404]
 
 
 @pytest.mark.parametrize(
@@ -271,9 +271,9 @@ def test_a_chunk_announced_huge_takes_no_more_than_is_sent(strict):
                 for _ in range(17):
                     connections[-1].sendall(b"a" * 65536)
         # Each connection closes some time after its response, so they are read concurrently.
-        told = [answers(read_to_end(connection)) for connection in connections]
+        responses = [answers(read_to_end(connection)) for connection in connections]
 
-    assert [[answer[0] for answer in each] for each in told] == [[413], [413], [413]]
+    assert [[answer[0] for answer in each] for each in responses] == [[413], [413], [413]]
 
 
 def test_a_pipeline_is_answered_in_order_however_it_is_cut(strict):
@@ -281,19 +281,19 @@ def test_a_pipeline_is_answered_in_order_however_it_is_cut(strict):
     with strict.connect() as connection:
         for start in range(0, len(line), 37):
             connection.sendall(line[start : start + 37])
-        told = answers(read_to_end(connection))
+        responses = answers(read_to_end(connection))
 
-    assert [answer[1]["x-request-id"] for answer in told] == [*map(str, range(50)), "smuggled"]
+    assert [answer[1]["x-request-id"] for answer in responses] == [*map(str, range(50)), "smuggled"]
 
 
 def test_garbage_in_a_pipeline_has_no_unanswered_effect(strict):
     put = json.dumps({"id": "piped", "access-key-id": "AKIA", "secret-access-key": "x"}).encode()
     first = b"PUT /AwsAccount HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % len(put) + put
-    told = exchange(strict, first + b"\x00\r\n\r\n")
+    responses = exchange(strict, first + b"\x00\r\n\r\n")
     (there,) = exchange(strict, b"GET /AwsAccount/piped HTTP/1.1\r\n" + CLOSE + b"\r\n")
 
     # aiohttp drops the parsed requests of a read that ends in garbage; RFC 9112 requires a response to the first.
-    assert ([answer[0] for answer in told], there[0]) in [([400], 404), ([201, 400], 200)]
+    assert ([answer[0] for answer in responses], there[0]) in [([400], 404), ([201, 400], 200)]
 
 
 def test_the_process_is_still_alive(strict):

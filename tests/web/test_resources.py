@@ -127,13 +127,13 @@ async def test_a_conditional_create_creates_a_missing_resource(client, body):
     assert (response.status, response.headers["Location"]) == (201, "/AwsAccount/x")
 
 
-@pytest.mark.parametrize("wanted", ["my-account", "x"], ids=["one", "nothing"])
+@pytest.mark.parametrize("requested", ["my-account", "x"], ids=["one", "nothing"])
 @pytest.mark.parametrize("id_", ["other", "", "-", 5, ["my-account"], {}], ids=repr)
 @pytest.mark.parametrize("is_header", [True, False], ids=["header", "query"])
 async def test_a_conditional_create_with_another_id_in_the_body_is_refused(
-    client, account, faults, wanted, id_, is_header
+    client, account, faults, requested, id_, is_header
 ):
-    condition = f"_id={wanted}"
+    condition = f"_id={requested}"
     query, headers = ("", {"If-None-Exist": condition}) if is_header else (f"?{condition}", {})
     response = await client.post(f"/AwsAccount{query}", json={"id": id_, **KEYS}, headers=headers)
 
@@ -223,11 +223,11 @@ async def test_a_version_is_never_reused_even_after_a_delete(client):
 async def test_meta_is_ignored_on_input(client, meta):
     for method, path in [("PUT", "/AwsAccount/a"), ("PATCH", "/AwsAccount/a"), ("POST", "/AwsAccount")]:
         response = await client.request(method, path, json={**KEYS, "meta": meta})
-        told = (await response.json())["meta"]
+        stored = (await response.json())["meta"]
 
         assert response.status in {200, 201}
-        assert int(told["versionId"]) < 10
-        assert told["createdAt"] > "2020"
+        assert int(stored["versionId"]) < 10
+        assert stored["createdAt"] > "2020"
 
 
 async def test_the_headers_of_a_resource_have_its_version_and_date(client):
@@ -726,7 +726,7 @@ async def test_a_similar_marker_is_refused(client, account, faults, marker):
 
 async def test_no_response_contains_a_secret(client):
     body = {**KEYS, "session-token": TOKEN}
-    told = []
+    texts = []
     for method, path, json in [
         ("PUT", "/AwsAccount/a", body),
         ("PUT", "/AwsAccount/a", {**body, "region": "-"}),
@@ -743,9 +743,9 @@ async def test_no_response_contains_a_secret(client):
         for form in ("json", "yaml"):
             path_ = f"{path}{'&' if '?' in path else '?'}_format={form}"
             response = await client.request(method, path_, json=json)
-            told.append(f"{await response.text()}{response.headers}")
+            texts.append(f"{await response.text()}{response.headers}")
 
-    assert not [text for text in told if SECRET in text or TOKEN in text]
+    assert not [text for text in texts if SECRET in text or TOKEN in text]
 
 
 async def test_a_delete_returns_the_last_resource(client, account):

@@ -136,7 +136,7 @@ async def test_an_expiration_is_plain_digits_in_range(raw, account, faults, text
 
 
 @pytest.mark.parametrize(
-    ("query", "told"),
+    ("query", "expression"),
     [
         ("expires=60", "expires"),
         ("Expiration=60", "Expiration"),
@@ -145,10 +145,10 @@ async def test_an_expiration_is_plain_digits_in_range(raw, account, faults, text
         ("expiration=60&%65xpiration=60", "expiration"),
     ],
 )
-async def test_a_parameter_that_is_unknown_or_given_twice_is_refused(raw, account, faults, query, told):
+async def test_a_parameter_that_is_unknown_or_given_twice_is_refused(raw, account, faults, query, expression):
     response = await raw("GET", f"{STORAGE}/k?{query}")
 
-    assert await faults(response, 400) == ("invalid", [told])
+    assert await faults(response, 400) == ("invalid", [expression])
 
 
 async def test_a_field_of_the_body_in_the_query_gets_advice(client, account):
@@ -382,14 +382,14 @@ async def test_an_account_without_keys_is_a_422_that_names_them(client, faults):
 
 
 async def test_all_faults_of_a_request_are_reported_at_once(client, faults):
-    told = [
+    results = [
         await faults(await client.get("/aws/storage/-/b/..%2fk?expiration=0"), 422),
         await faults(await client.post("/aws/storage/-/b?expiration=0", json={"filename": ".."}), 422),
         await faults(await client.post("/aws/storage/-/b?expiration=0", json={"filename": 5, "x": 1}), 422),
     ]
 
     every = ["expiration", "AwsAccount.id", "bucket"]
-    assert told == [
+    assert results == [
         ("invalid", [*every, "key"]),
         ("invalid", [*every, "filename"]),
         ("invalid", [*every, "filename", "x"]),

@@ -115,15 +115,15 @@ def test_the_command_line_prints_the_document():
 
 @pytest.mark.parametrize(("method", "path", "operation"), OPERATIONS)
 def test_an_operation_lists_its_responses(method, path, operation):
-    told = operation["responses"].keys()
+    statuses = operation["responses"].keys()
     route = next(route for route in ROUTES if (route.method.lower(), route.pattern) == (method, path))
 
-    assert told >= EVERYWHERE
-    assert any(status < "400" for status in told)
+    assert statuses >= EVERYWHERE
+    assert any(status < "400" for status in statuses)
     assert (operation.get("security") == []) == (route.guard is Guard.PUBLIC)
-    assert told >= OF_CALLERS or route.guard is Guard.PUBLIC
-    assert (told >= OF_BODIES) == ("requestBody" in operation)
-    assert ({"406", "422"} <= told) == (not route.fixed_media_type)
+    assert statuses >= OF_CALLERS or route.guard is Guard.PUBLIC
+    assert (statuses >= OF_BODIES) == ("requestBody" in operation)
+    assert ({"406", "422"} <= statuses) == (not route.fixed_media_type)
 
 
 @pytest.mark.parametrize(("method", "path", "operation"), OPERATIONS)
@@ -287,10 +287,10 @@ def test_the_document_and_the_service_accept_the_same_names(name, valid, invalid
         if name == "filename"
         else components.PATH_PARAMETERS[name]["schema"]
     )
-    judge = validator(rule)
+    rule_validator = validator(rule)
 
-    assert [text for text in valid if not judge.is_valid(text)] == []
-    assert [text for text in invalid if judge.is_valid(text)] == []
+    assert [text for text in valid if not rule_validator.is_valid(text)] == []
+    assert [text for text in invalid if rule_validator.is_valid(text)] == []
 
 
 async def test_responses_match_the_document(client, account):
