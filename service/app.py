@@ -191,8 +191,8 @@ def _access(settings: Settings, store: Store, repository: Repository, hasher: Ha
     root = Root(settings.root_client_id, settings.root_client_secret)
     sessions = Sessions(store, repository, seconds=settings.token_seconds)
     root_tokens = RootTokens(root, seconds=settings.token_seconds)
-    callers = Authenticator(root, repository, hasher, sessions, root_tokens, jwt=_jwt(settings))
-    return Access(callers, Policies(repository))
+    authenticator = Authenticator(root, repository, hasher, sessions, root_tokens, jwt=_jwt(settings))
+    return Access(authenticator, Policies(repository))
 
 
 def _jwt(settings: Settings) -> "JwtVerifier | None":

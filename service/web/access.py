@@ -23,7 +23,7 @@ async def identify(request: web.Request, access: Access) -> Principal:
     authorization = authorization_header(request)
     if authorization is None:
         raise Unauthenticated("Credentials are needed: Basic, or a Bearer token")
-    return await access.callers.identify(authorization, address=client_address(request))
+    return await access.authenticator.identify(authorization, address=client_address(request))
 
 
 def authorization_header(request: web.Request) -> str | None:
@@ -80,7 +80,7 @@ async def require_permission(
     if validate_body and "body" in rules.names:
         validate_body()
     context.params = params
-    context.policy = await access.judge.first_match(rules, _policy_request(request, params, rules.names))
+    context.policy = await access.evaluator.first_match(rules, _policy_request(request, params, rules.names))
     if context.policy is None:
         raise Forbidden(_FORBIDDEN)
 

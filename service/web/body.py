@@ -94,7 +94,7 @@ async def _parse_body(request: web.Request, body: bytes, body_format: BodyFormat
         return ParsedBody(target.form(body), text=True)
     if body_format is None:
         body_format = codec.detect_format(body)
-        request[CONTEXT].answer_type = negotiated_type(request, body_type=media.DEFAULT_TYPES[body_format])
+        request[CONTEXT].response_type = negotiated_type(request, body_type=media.DEFAULT_TYPES[body_format])
     if len(body) > codec.LARGE_BODY:
         return await in_background(partial(_parse, body, body_format))
     return _parse(body, body_format)

@@ -17,12 +17,12 @@ from service.signing.presigner import Presigner
 from service.stores.store import Store
 from service.telemetry.audit import AuditLog
 from service.web.formats import media
-from service.web.formats.media import AnswerType
+from service.web.formats.media import ResponseType
 from service.web.forwarded import TrustedProxies
 from service.web.routing import Route
 from service.web.target import NOTHING
 
-DEFAULT_ANSWER_TYPE = media.answer_type(None, None, None)
+DEFAULT_RESPONSE_TYPE = media.response_type(None, None, None)
 _NO_BODY = ParsedBody({}, text=False)
 
 
@@ -49,16 +49,16 @@ class ServerState:
 class Access:
     """Authentication and authorization."""
 
-    callers: Authenticator
+    authenticator: Authenticator
     policies: Policies
-    judge: PolicyEvaluator = field(default_factory=PolicyEvaluator)
+    evaluator: PolicyEvaluator = field(default_factory=PolicyEvaluator)
 
     async def open(self) -> None:
-        await self.callers.open()
+        await self.authenticator.open()
 
     async def close(self) -> None:
-        await self.callers.close()
-        self.judge.close()
+        await self.authenticator.close()
+        self.evaluator.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +90,7 @@ class RequestContext:
     """
 
     query: Mapping[str, str] = NOTHING
-    answer_type: AnswerType = DEFAULT_ANSWER_TYPE
+    response_type: ResponseType = DEFAULT_RESPONSE_TYPE
     body: ParsedBody = _NO_BODY
     caller: Principal = ANONYMOUS
     policy: str | None = None

@@ -20,7 +20,7 @@ from service.errors import (
 )
 from service.web.access import challenge
 from service.web.audit import audit_denial
-from service.web.context import CONTEXT, DEFAULT_ANSWER_TYPE
+from service.web.context import CONTEXT, DEFAULT_RESPONSE_TYPE
 from service.web.formats.negotiation import negotiated_type
 from service.web.outcome import oauth_error, outcome
 from service.web.rendering import render
@@ -36,10 +36,10 @@ def error_response(request: web.Request, error: Exception) -> web.Response:
     if isinstance(reported, Forbidden | Unauthenticated | Throttled):
         reported = audit_denial(request, reported)
     context = request[CONTEXT]
-    if context.answer_type is DEFAULT_ANSWER_TYPE:
+    if context.response_type is DEFAULT_RESPONSE_TYPE:
         # The error may have occurred before negotiation.
         with suppress(NotAcceptable):
-            context.answer_type = negotiated_type(request)
+            context.response_type = negotiated_type(request)
     body = outcome(reported)
     if context.route.oauth:
         body |= oauth_error(reported)

@@ -69,7 +69,7 @@ async def negotiate(request: web.Request, handler: Handler) -> web.StreamRespons
         if context.query.get("_pretty", "false") not in {"true", "false"}:
             raise Invalid(Issue("_pretty must be true or false", "_pretty"))
     try:
-        context.answer_type = negotiated_type(request)
+        context.response_type = negotiated_type(request)
     except NotAcceptable:
         if not context.route.fixed_media_type:
             raise

@@ -20,12 +20,12 @@ def render(
 ) -> web.Response:
     """Return ``data`` as YAML or JSON, with the negotiated media type."""
     context = request[CONTEXT]
-    answer_type = context.answer_type
-    if answer_type.format == "yaml":
+    response_type = context.response_type
+    if response_type.format == "yaml":
         body = codec.dump_yaml(data)
     else:
         body = codec.dump_json(data, pretty=context.query.get("_pretty") == "true")
-    return web.Response(status=status, body=body, headers={hdrs.CONTENT_TYPE: answer_type.content_type, **headers})
+    return web.Response(status=status, body=body, headers={hdrs.CONTENT_TYPE: response_type.content_type, **headers})
 
 
 def render_url(request: web.Request, url: str) -> web.Response:
@@ -34,8 +34,8 @@ def render_url(request: web.Request, url: str) -> web.Response:
     if "_pretty" in context.query:
         return render(request, {"url": url}, headers=NO_STORE)
     # A signed URL has no characters to escape, and an encoder takes as long as the signature.
-    text = f"url: {url}\n" if context.answer_type.format == "yaml" else f'{{"url":"{url}"}}'
-    return web.Response(body=text.encode(), headers=_url_headers(context.answer_type.content_type))
+    text = f"url: {url}\n" if context.response_type.format == "yaml" else f'{{"url":"{url}"}}'
+    return web.Response(body=text.encode(), headers=_url_headers(context.response_type.content_type))
 
 
 # Copying a header dict takes a third of the time of building one.

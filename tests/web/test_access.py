@@ -299,13 +299,13 @@ async def test_any_other_authorization_text_is_refused(lasting_callers, authoriz
 
 @pytest.fixture
 async def lasting_callers(allowed):
-    callers = allowed.client.app[APP].access.callers
+    authenticator = allowed.client.app[APP].access.authenticator
 
     async def ask(authorization):
         # aiohttp decodes headers in this way.
         text = authorization.encode(errors="surrogatepass").decode(errors="surrogateescape")
         try:
-            return await callers.identify(text, address="a")
+            return await authenticator.identify(text, address="a")
         except (Unauthenticated, Throttled) as error:
             return "Throttled" if isinstance(error, Throttled) else "Unauthenticated"
 
@@ -449,8 +449,8 @@ async def test_a_token_expires(make_signer):
     await signer.policy({"params": {"account": "acme"}})
     tokens = [await signer.token(auth) for auth in (TEAM, ROOT)]
     before = [await signer.status("GET", f"{B}/x", auth=token) for token in tokens]
-    callers = signer.client.app[APP].access.callers
-    callers._sessions._clock = callers._root_tokens._clock = lambda: time.time() + 1
+    authenticator = signer.client.app[APP].access.authenticator
+    authenticator._sessions._clock = authenticator._root_tokens._clock = lambda: time.time() + 1
 
     assert before == [200, 200]
     assert [await signer.status("GET", f"{B}/x", auth=token) for token in tokens] == [401, 401]

@@ -34,7 +34,7 @@ async def ask(make_client):
 
     ask.client = client
     ask.store = client.app[APP].store
-    ask.callers = client.app[APP].access.callers
+    ask.authenticator = client.app[APP].access.authenticator
     await ask("PUT", "/Client/team", json={"secret": SECRET, "grant_types": ["basic", "client_credentials"]})
     await ask("PUT", "/Client/other", json={"secret": SECRET, "grant_types": ["client_credentials"]})
     await ask("PUT", "/AccessPolicy/team", json={"engine": "matcho", "matcho": {"uri": "/$version"}})
@@ -153,7 +153,7 @@ async def test_tokens_of_the_old_secret_end_with_it(ask):
     new = await token(ask, ("team", shown["secret"]))
     before = [await lets_in(ask, auth) for auth in (f"Bearer {old}", f"Bearer {new}", TEAM)]
     clock = datetime.now(UTC).timestamp() + 601
-    ask.callers._clock = ask.callers._sessions._clock = lambda: clock
+    ask.authenticator._clock = ask.authenticator._sessions._clock = lambda: clock
     after = [await lets_in(ask, auth) for auth in (f"Bearer {old}", f"Bearer {new}", TEAM)]
 
     assert before == [True, True, True]

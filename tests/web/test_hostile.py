@@ -112,7 +112,7 @@ FIELDS = [
 DOCUMENTS = st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=6).map(
     lambda fields: {**fields, "secret-access-key": SECRET} if "access-key-id" in fields else fields
 )
-BODIES = st.one_of(
+BODY_TYPES = st.one_of(
     st.just(b""),
     DOCUMENTS.map(lambda data: json.dumps(data).encode()),
     DOCUMENTS.map(lambda data: yaml.safe_dump(data, allow_unicode=True).encode()),
@@ -151,7 +151,7 @@ def requests(draw):
         headers[name] = draw(st.sampled_from(HEADERS[name]))
     if (type_ := draw(st.none() | st.sampled_from(TYPES))) is not None:
         headers["Content-Type"] = type_
-    return draw(st.sampled_from(METHODS)), target, headers, draw(BODIES), draw(st.booleans())
+    return draw(st.sampled_from(METHODS)), target, headers, draw(BODY_TYPES), draw(st.booleans())
 
 
 def encoded(method, target, headers, body, chunked):

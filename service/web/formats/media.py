@@ -13,7 +13,7 @@ from service.web.formats.codec import Format
 
 DEFAULT_TYPES: Final[dict[Format, str]] = {"json": "application/json", "yaml": "text/yaml"}
 # The order of preference for clients without one.
-ANSWERS: Final[dict[str, Format]] = {
+RESPONSE_TYPES: Final[dict[str, Format]] = {
     "application/json": "json",
     "text/yaml": "yaml",
     "application/fhir+json": "json",
@@ -23,7 +23,7 @@ ANSWERS: Final[dict[str, Format]] = {
     "text/x-yaml": "yaml",
 }
 MERGE_PATCH = "application/merge-patch+json"
-BODIES: Final[dict[str, Format]] = {**ANSWERS, MERGE_PATCH: "json"}
+BODY_TYPES: Final[dict[str, Format]] = {**RESPONSE_TYPES, MERGE_PATCH: "json"}
 
 FORM: Final = "application/x-www-form-urlencoded"
 
@@ -45,7 +45,7 @@ BodyFormat = Format | Literal["form"]
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerType:
+class ResponseType:
     """The Content-Type of a response, and the format of its body."""
 
     content_type: str
@@ -68,7 +68,7 @@ def body_format(content_type: str, *, takes_form: bool = False) -> BodyFormat:
         UnsupportedMediaType: for another type or charset. The message names the header to send.
     """
     name, advice = _essence(content_type), _FORM_ADVICE if takes_form else _ADVICE
-    found: BodyFormat | None = "form" if takes_form and name == FORM else BODIES.get(name)
+    found: BodyFormat | None = "form" if takes_form and name == FORM else BODY_TYPES.get(name)
     if found is None:
         raise UnsupportedMediaType(f"A body of this Content-Type cannot be read; {advice}")
     for quoted, plain in _CHARSET.findall(content_type):
@@ -78,7 +78,7 @@ def body_format(content_type: str, *, takes_form: bool = False) -> BodyFormat:
 
 
 @lru_cache(_CACHE_SIZE)
-def answer_type(format_parameter: str | None, accept: str | None, body_type: str | None) -> AnswerType:
+def response_type(format_parameter: str | None, accept: str | None, body_type: str | None) -> ResponseType:
     """Return the type of a response: by ``_format``, else by Accept (lines joined by comma), else by the body's type.
 
     Raises:
@@ -87,21 +87,21 @@ def answer_type(format_parameter: str | None, accept: str | None, body_type: str
     if format_parameter is not None:
         return _answer(_by_name(format_parameter))
     own = _essence(body_type or "")
-    offers = dict.fromkeys([own, *ANSWERS] if own in ANSWERS else ANSWERS)
+    offers = dict.fromkeys([own, *RESPONSE_TYPES] if own in RESPONSE_TYPES else RESPONSE_TYPES)
     ranges = _ranges(accept or "")
     return _answer(_best(list(offers), ranges) if ranges else next(iter(offers)))
 
 
-def _answer(name: str) -> AnswerType:
-    return AnswerType(f"{name}; charset=utf-8", ANSWERS[name])
+def _answer(name: str) -> ResponseType:
+    return ResponseType(f"{name}; charset=utf-8", RESPONSE_TYPES[name])
 
 
 def _by_name(format_parameter: str) -> str:
     # The query decoder turned the + of application/fhir+json into a space.
     name = _essence(format_parameter).replace(" ", "+")
     name = {"json": DEFAULT_TYPES["json"], "yaml": DEFAULT_TYPES["yaml"]}.get(name, name)
-    if name not in ANSWERS:
-        raise NotAcceptable(f"This _format cannot be sent; use json, yaml or one of {', '.join(ANSWERS)}")
+    if name not in RESPONSE_TYPES:
+        raise NotAcceptable(f"This _format cannot be sent; use json, yaml or one of {', '.join(RESPONSE_TYPES)}")
     return name
 
 
@@ -109,7 +109,7 @@ def _best(offers: list[str], ranges: dict[str, _Range]) -> str:
     """Return the offer of the highest rank, of equal ones the first."""
     acceptable = {offer: found for offer in offers if (found := _match(offer, ranges)) and found.quality > 0}
     if not acceptable:
-        raise NotAcceptable(f"Nothing that Accept allows can be sent; allow one of {', '.join(ANSWERS)}")
+        raise NotAcceptable(f"Nothing that Accept allows can be sent; allow one of {', '.join(RESPONSE_TYPES)}")
     return max(acceptable, key=acceptable.__getitem__)
 
 

@@ -4,10 +4,10 @@ from aiohttp import hdrs, web
 
 from service.web.context import CONTEXT
 from service.web.formats import media
-from service.web.formats.media import AnswerType
+from service.web.formats.media import ResponseType
 
 
-def negotiated_type(request: web.Request, *, body_type: str | None = None) -> AnswerType:
+def negotiated_type(request: web.Request, *, body_type: str | None = None) -> ResponseType:
     """Return the type of the response: by ``_format``, else by Accept, else by the type of the body.
 
     Args:
@@ -21,4 +21,4 @@ def negotiated_type(request: web.Request, *, body_type: str | None = None) -> An
     # The header may have several lines.
     accept = ",".join(headers.getall(hdrs.ACCEPT)) if hdrs.ACCEPT in headers else None
     format_parameter = request[CONTEXT].query.get("_format")
-    return media.answer_type(format_parameter, accept, body_type or headers.get(hdrs.CONTENT_TYPE))
+    return media.response_type(format_parameter, accept, body_type or headers.get(hdrs.CONTENT_TYPE))

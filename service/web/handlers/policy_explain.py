@@ -36,7 +36,7 @@ async def explain(request: web.Request) -> web.Response:
         return render(request, {"allowed": True, "reason": "The service runs without authentication"})
     rules = await access.policies.of(_caller(described))
     try:
-        policy, mismatches = await access.judge.explained(rules, described)
+        policy, mismatches = await access.evaluator.explained(rules, described)
     except TooMuchWork as error:
         return render(request, {"allowed": False, "reason": f"It is denied, as {error}"})
     if policy is not None:

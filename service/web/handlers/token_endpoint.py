@@ -83,7 +83,7 @@ async def token(request: web.Request) -> web.Response:
     if values["grant_type"] != CLIENT_CREDENTIALS:
         raise UnsupportedGrantType
     id_, secret = _credentials(request, values)
-    caller, text, seconds = await access.callers.token(id_, secret, address=client_address(request))
+    caller, text, seconds = await access.authenticator.token(id_, secret, address=client_address(request))
     audit_change(request, _ISSUE, caller.name, caller=caller)
     return render(request, {"token_type": "Bearer", "access_token": text, "expires_in": seconds}, headers=NO_STORE)
 
@@ -98,7 +98,7 @@ async def token(request: web.Request) -> web.Response:
 async def revoke(request: web.Request) -> web.Response:
     access, values = _read(request, _REVOCATION)
     id_, secret = _credentials(request, values)
-    caller, client = await access.callers.revoke(id_, secret, values["token"], address=client_address(request))
+    caller, client = await access.authenticator.revoke(id_, secret, values["token"], address=client_address(request))
     if client is not None:
         audit_change(request, _REVOKE, f"Client/{client}", caller=caller)
     return render(request, {}, headers=NO_STORE)

@@ -6,7 +6,7 @@ from service.access.types import REQUEST_NAMES
 from service.resources.schemas import UploadSchema
 from service.signing.names import BUCKET_PATTERN, KEY_PATTERN
 from service.stores.record import ID
-from service.web.formats.media import ANSWERS
+from service.web.formats.media import RESPONSE_TYPES
 from service.web.handlers.client_secrets import Rotation
 from service.web.handlers.token_endpoint import RevocationRequest, TokenRequest
 from service.web.openapi.json_schema import of_body
@@ -156,7 +156,7 @@ PARAMETERS: dict[str, Json] = {
         "_format",
         "query",
         "The response's format. It overrides Accept.",
-        {"type": "string", "enum": ["json", "yaml", *ANSWERS]},
+        {"type": "string", "enum": ["json", "yaml", *RESPONSE_TYPES]},
     ),
     "_pretty": _parameter("_pretty", "query", "Whether JSON is indented.", {"type": "boolean", "default": False}),
     "X-Request-Id": _parameter(

@@ -11,7 +11,7 @@ import service
 from service import errors
 from service.access.types import RESOURCE_TYPES
 from service.resources.types import ResourceType
-from service.web.formats.media import ANSWERS, BODIES, FORM, MERGE_PATCH
+from service.web.formats.media import BODY_TYPES, FORM, MERGE_PATCH, RESPONSE_TYPES
 from service.web.openapi import components, json_schema
 from service.web.openapi.components import reference
 from service.web.openapi.json_schema import Json
@@ -88,7 +88,7 @@ def _error(meaning: str, headers: Iterable[str], *, schema: str = "OperationOutc
     return {
         "description": meaning,
         "headers": _headers(headers),
-        "content": {type_: {"schema": reference("schemas", schema)} for type_ in ANSWERS},
+        "content": {type_: {"schema": reference("schemas", schema)} for type_ in RESPONSE_TYPES},
     }
 
 
@@ -145,7 +145,7 @@ def _parameters(route: Route, metadata: Metadata) -> list[Json]:
 
 
 def _request_body(route: Route, name: str) -> Json:
-    types = [type_ for type_ in BODIES if type_ != MERGE_PATCH or name.endswith("Patch")]
+    types = [type_ for type_ in BODY_TYPES if type_ != MERGE_PATCH or name.endswith("Patch")]
     types += [FORM] if route.form else []
     return {"required": True, "content": {type_: {"schema": reference("schemas", name)} for type_ in types}}
 
@@ -171,6 +171,6 @@ def _success(status: int, metadata: Metadata, schema: str) -> Json:
     headers += ["Location"] if status in _WITH_LOCATION else []
     response: Json = {"description": HTTPStatus(status).phrase, "headers": _headers(headers)}
     if status not in _WITHOUT_CONTENT:
-        types = metadata.media_types or ANSWERS
+        types = metadata.media_types or RESPONSE_TYPES
         response["content"] = {type_: {"schema": reference("schemas", schema)} for type_ in types}
     return response

@@ -4,7 +4,7 @@ import pytest
 
 from service.errors import NotAcceptable, UnsupportedMediaType
 from service.web.formats import media
-from service.web.formats.media import answer_type, body_format
+from service.web.formats.media import body_format, response_type
 
 JSON, YAML = "application/json", "text/yaml"
 
@@ -166,7 +166,7 @@ def test_the_advice_names_forms_where_the_route_supports_them(content_type):
     ],
 )
 def test_the_response_has_the_negotiated_type(format_parameter, accept, body_type, expected):
-    answer = answer_type(format_parameter, accept, body_type)
+    answer = response_type(format_parameter, accept, body_type)
 
     assert answer.content_type == f"{expected}; charset=utf-8"
     assert answer.format == ("yaml" if "yaml" in expected else "json")
@@ -197,28 +197,28 @@ def test_the_response_has_the_negotiated_type(format_parameter, accept, body_typ
 )
 def test_a_406_lists_the_supported_types(format_parameter, accept):
     with pytest.raises(NotAcceptable, match="application/json, text/yaml"):
-        answer_type(format_parameter, accept, JSON)
+        response_type(format_parameter, accept, JSON)
 
 
 def test_types_by_default_name_their_format():
     for form, content_type in media.DEFAULT_TYPES.items():
         assert body_format(content_type) == form
-        assert answer_type(form, None, None) == answer_type(None, content_type, None)
+        assert response_type(form, None, None) == response_type(None, content_type, None)
 
 
 def test_the_cache_of_headers_is_bounded():
     for number in range(200):
         body_format(f"text/yaml; x={number}")
-        answer_type(None, f"*/*; x={number}", f"text/yaml; x={number}")
+        response_type(None, f"*/*; x={number}", f"text/yaml; x={number}")
 
-    assert [cached.cache_info().currsize for cached in (body_format, answer_type)] == [64, 64]
+    assert [cached.cache_info().currsize for cached in (body_format, response_type)] == [64, 64]
 
 
 def test_ranges_after_the_64th_are_ignored():
-    assert answer_type(None, "a/b," * 63 + YAML, None).format == "yaml"
+    assert response_type(None, "a/b," * 63 + YAML, None).format == "yaml"
     with pytest.raises(NotAcceptable):
-        answer_type(None, "a/b," * 64 + YAML, None)
+        response_type(None, "a/b," * 64 + YAML, None)
 
 
 def test_text_after_the_64th_range_is_not_part_of_it():
-    assert answer_type(None, "a/b," * 63 + f"{YAML},a/b,a/b", None).format == "yaml"
+    assert response_type(None, "a/b," * 63 + f"{YAML},a/b,a/b", None).format == "yaml"

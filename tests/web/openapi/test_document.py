@@ -21,7 +21,7 @@ from service.access.types import RESOURCE_TYPES
 from service.errors import Invalid
 from service.resources.types import AWS_ACCOUNT
 from service.settings import settings
-from service.web.formats.media import BODIES
+from service.web.formats.media import BODY_TYPES
 from service.web.handlers import pages
 from service.web.openapi import components
 from service.web.routing import Guard
@@ -178,7 +178,7 @@ def test_a_patch_also_accepts_the_merge_patch_type():
 
     assert bodies["put"] >= {"application/json", "text/yaml"}
     assert bodies["patch"] - bodies["put"] == {"application/merge-patch+json"}
-    assert bodies["patch"] == set(BODIES)
+    assert bodies["patch"] == set(BODY_TYPES)
 
 
 def test_every_error_response_is_an_outcome():
