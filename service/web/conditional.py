@@ -76,17 +76,6 @@ def conditional_id(request: web.Request) -> str | None:
     return ids.pop() if ids else None
 
 
-def replaced_id(request: web.Request) -> str | None:
-    """Return the id of a conditional update, from ``?_id=x``; None for a plain one.
-
-    Source: https://hl7.org/fhir/http.html#cond-update
-
-    Raises:
-        InvalidRequest: for another search parameter.
-    """
-    return target.reject_unknown_parameters(request[CONTEXT].query, "_id").get("_id")
-
-
 def _search(line: str) -> Mapping[str, str]:
     search = target.query(line.strip().removeprefix("?"))
     if search.keys() != {"_id"}:

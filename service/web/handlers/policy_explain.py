@@ -3,11 +3,13 @@
 from typing import Any
 
 from aiohttp import hdrs, web
+from marshmallow import fields
 
 from service.access.callers.authenticator import Principal
 from service.access.policies.evaluation import TooMuchWork
-from service.access.types import ACCESS_POLICY, REQUEST_NAMES, linked_client
+from service.access.types import ACCESS_POLICY, linked_client
 from service.errors import Invalid, Issue, StoreUnavailable
+from service.resources.schemas import Reader, Text, WireSchema
 from service.web import target
 from service.web.access import policy_request_method, require_permission
 from service.web.context import CONTEXT
@@ -15,7 +17,24 @@ from service.web.openapi.metadata import documented
 from service.web.rendering import render
 from service.web.routing import Guard, Route
 
-_TEXTS = frozenset({"request-method", "uri"})
+
+class _Object(fields.Dict):
+    default_error_messages = {"invalid": "must be an object"}
+
+
+class DescribedRequest(WireSchema):
+    """A request as policies see it. All parts are optional."""
+
+    request_method = Text()
+    uri = Text()
+    params = _Object()
+    client = _Object()
+    jwt = _Object()
+    headers = _Object()
+    body = _Object()
+
+
+_DESCRIBED_REQUEST = Reader(DescribedRequest)
 
 
 @documented(
@@ -28,7 +47,8 @@ _TEXTS = frozenset({"request-method", "uri"})
 async def explain(request: web.Request) -> web.Response:
     target.reject_unknown_parameters(request[CONTEXT].query)
     # Policies must not see an invalid body.
-    described = _request(request)
+    described = _DESCRIBED_REQUEST.read(request[CONTEXT].body)
+    described["request-method"] = policy_request_method(described.get("request-method", "get"))
     # The answer shows all policies, so the caller must be allowed to list them.
     await require_permission(request, {"resource/type": ACCESS_POLICY.kind, "resource/id": None})
     access = request[CONTEXT].app.access
@@ -43,25 +63,6 @@ async def explain(request: web.Request) -> web.Response:
         return render(request, {"allowed": True, "policy": policy})
     policies = [{"policy": id_, "mismatch": text} for id_, text in mismatches.items()]
     return render(request, {"allowed": False, "policies": policies})
-
-
-def _request(request: web.Request) -> dict[str, Any]:
-    given = request[CONTEXT].body.values
-    if unknown := [name for name in given if name not in REQUEST_NAMES]:
-        raise Invalid(*target.unknown_issues(unknown, sorted(REQUEST_NAMES), _unknown))
-    faults = [Issue(f"{name} must be text", name) for name in _TEXTS & given.keys() if not isinstance(given[name], str)]
-    faults += [
-        Issue(f"{name} must be an object", name)
-        for name in given.keys() - _TEXTS
-        if not isinstance(given[name], dict | None)
-    ]
-    if faults:
-        raise Invalid(*faults)
-    return {**given, "request-method": policy_request_method(str(given.get("request-method", "get")))}
-
-
-def _unknown(name: str, similar: str | None) -> str:
-    return f"{name} is no part of a request{f'; did you mean {similar}?' if similar else ''}"
 
 
 def _caller(request: dict[str, Any]) -> Principal:

@@ -17,7 +17,7 @@ from service.stores.record import Resource
 from service.web import target
 from service.web.access import require_permission
 from service.web.audit import audit_change
-from service.web.conditional import conditional_id, is_known, precondition, replaced_id, versioned
+from service.web.conditional import conditional_id, is_known, precondition, versioned
 from service.web.context import CONTEXT
 from service.web.handlers.search import resource_path, search_response
 from service.web.openapi.metadata import IF_ABSENT, IF_NONE_EXIST, documented
@@ -97,7 +97,9 @@ class ResourceHandlers:
         errors=_VERSION_ERRORS,
     )
     async def put_by_body(self, request: web.Request) -> web.Response:
-        id_ = self._body_id(request, expected=replaced_id(request))
+        # A conditional update. Source: https://hl7.org/fhir/http.html#cond-update
+        query = target.reject_unknown_parameters(request[CONTEXT].query, "_id")
+        id_ = self._body_id(request, expected=query.get("_id"))
         if id_ is None:
             raise Invalid(Issue(f"{self._type.kind}.id is missing", f"{self._type.kind}.id"))
         return await self._put(request, id_)

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from time import time
-from typing import Any, NamedTuple
 
 from aiohttp import hdrs, web
 
@@ -35,26 +34,6 @@ _STATE_STYLE = (
 # The names of the operations in ``params``.
 _OPERATIONS = {PUT_OBJECT.name: "upload", GET_OBJECT.name: "download", DELETE_OBJECT.name: "delete"}
 _UPLOAD_FIELDS = UploadSchema().names
-
-
-class SigningRequest(NamedTuple):
-    """The operation and object to sign for. ``expires_in`` is in seconds."""
-
-    operation: Operation
-    account: str
-    bucket: str
-    key: str
-    expires_in: int
-
-    def params(self) -> dict[str, Any]:
-        """Return the ``params`` that policies see: the values that will be signed."""
-        return {
-            "operation": _OPERATIONS[self.operation.name],
-            "account": self.account,
-            "bucket": self.bucket,
-            "key": self.key,
-            "expiration": self.expires_in,
-        }
 
 
 _documented_signing = partial(
@@ -97,41 +76,56 @@ async def _sign(
     names = name_issues(bucket, key, key_expression=key_field)
     if issues or names or body_issues or not AWS_ACCOUNT.is_id(account_id):
         raise Invalid(*issues, *AWS_ACCOUNT.id_faults(account_id), *names, *body_issues)
-    signing = SigningRequest(operation, account_id, bucket, key, expires_in)
     # Policies are evaluated first, because a caller without permission must not learn whether an account exists.
     if not context.caller.unlimited:
-        await require_permission(request, signing.params())
+        params = {
+            "operation": _OPERATIONS[operation.name],
+            "account": account_id,
+            "bucket": bucket,
+            "key": key,
+            "expiration": expires_in,
+        }
+        await require_permission(request, params)
     account = app.repository.model(AWS_ACCOUNT, await app.repository.read(AWS_ACCOUNT, account_id))
     if not context.caller.unlimited and is_ambiguous(account):
         raise Invalid(Issue(_STATE_STYLE, "AwsAccount.path-style"))
     endpoint = app.presigner.endpoint(account, bucket) or await app.presigner.resolve(account, bucket)
     now = int(time())
     url = presigned(account, operation, endpoint, key=key, at=now, expires_in=expires_in)
-    _audit(request, signing, account, endpoint, now)
+    _audit(request, operation, account, endpoint, key=key, at=now, expires_in=expires_in)
     return render_url(request, url)
 
 
-def _audit(request: web.Request, signing: SigningRequest, account: AwsAccount, endpoint: Endpoint, now: int) -> None:
+def _audit(
+    request: web.Request,
+    operation: Operation,
+    account: AwsAccount,
+    endpoint: Endpoint,
+    *,
+    key: str,
+    at: int,
+    expires_in: int,
+) -> None:
     """Audit and count a URL. Raises AuditUnavailable; the URL must not be returned then."""
     context = request[CONTEXT]
     context.app.audit.signed(
         caller=context.caller.name,
         address=client_address(request),
         policy=context.policy,
-        operation=signing.operation.name,
-        method=signing.operation.method,
-        account=signing.account,
+        operation=operation.name,
+        method=operation.method,
+        account=account.id,
         access_key_id=account.access_key_id or "",
         host=endpoint.host,
         style=endpoint.style,
         path_prefix=endpoint.prefix,
-        bucket=signing.bucket,
-        key=signing.key,
-        signed_at=timestamp(now),
-        expiration=signing.expires_in,
+        bucket=request.match_info["bucket"],
+        key=key,
+        signed_at=timestamp(at),
+        expiration=expires_in,
         request_id=context.request_id,
     )
-    SIGNED[signing.operation.name,].inc()
+    SIGNED[operation.name,].inc()
 
 
 def _filename(body: ParsedBody) -> tuple[str, Sequence[Issue]]:

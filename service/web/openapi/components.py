@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from service.access.types import REQUEST_NAMES
 from service.resources.schemas import UploadSchema
 from service.signing.names import BUCKET_PATTERN, KEY_PATTERN
 from service.stores.record import ID
 from service.web.formats.media import RESPONSE_TYPES
 from service.web.handlers.client_secrets import Rotation
+from service.web.handlers.policy_explain import DescribedRequest
 from service.web.handlers.token_endpoint import RevocationRequest, TokenRequest
 from service.web.openapi.json_schema import of_body
 from service.web.openapi.metadata import IF_ABSENT
@@ -39,8 +39,6 @@ def _upload() -> Json:
 _TEXT: Json = {"type": "string"}
 _CHECK_STATUS: Json = {"type": "string", "enum": ["pass", "warn", "fail"]}
 _ABOUT = {"version": _TEXT, "commit": _TEXT, "python": _TEXT}
-
-_REQUEST_PARTS: dict[str, Json] = {"request-method": _TEXT, "uri": _TEXT}
 
 OUTCOME = record(
     {
@@ -91,11 +89,7 @@ SCHEMAS: dict[str, Json] = {
     "Revoked": record({}),
     "Rotation": of_body(Rotation),
     "RotatedSecret": record({"secret": _TEXT, "previous-expires": {"type": "string", "format": "date-time"}}),
-    "DescribedRequest": {
-        "type": "object",
-        "properties": {name: _REQUEST_PARTS.get(name, {"type": ["object", "null"]}) for name in sorted(REQUEST_NAMES)},
-        "additionalProperties": False,
-    },
+    "DescribedRequest": of_body(DescribedRequest),
     "Explanation": record(
         {"allowed": {"type": "boolean"}},
         {

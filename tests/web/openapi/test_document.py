@@ -17,7 +17,7 @@ from support.accounts import KEYS
 
 import service
 from service import app
-from service.access.types import RESOURCE_TYPES
+from service.access.types import REQUEST_NAMES, RESOURCE_TYPES
 from service.errors import Invalid
 from service.resources.types import AWS_ACCOUNT
 from service.settings import settings
@@ -318,3 +318,7 @@ def test_the_document_contains_only_example_keys():
 
     assert set(re.findall(r"AKIA[A-Z0-9]{16}", text)) == {"AKIAIOSFODNN7EXAMPLE"}
     assert set(re.findall(r'"secret-access-key": "([^"]+)"', text)) == {"<secret-access-key>"}
+
+
+def test_a_described_request_has_the_parts_that_policies_can_name():
+    assert SCHEMAS["DescribedRequest"]["properties"].keys() == REQUEST_NAMES
