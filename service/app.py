@@ -72,6 +72,7 @@ def create_app(settings: Settings, *, store: Store | None = None, audit: AuditLo
     """
     store = store or make_store(settings)
     hasher = Hasher()
+    trusted, header = settings.trusted_proxies, settings.forwarded_header
     repository = make_repository(settings, store, hasher)
     context = AppContext(
         store=store,
@@ -82,7 +83,7 @@ def create_app(settings: Settings, *, store: Store | None = None, audit: AuditLo
         settings=settings,
         cors_origins=frozenset(settings.cors_origins),
         loopback_only=settings.is_open and settings.is_loopback and not settings.socket,
-        proxies=_proxies(settings),
+        proxies=TrustedProxies(trusted, header) if trusted else None,
     )
     metrics.describe(settings.commit)
     app = _application(context, routes(settings))
@@ -127,9 +128,8 @@ def routes(settings: Settings) -> list[Route]:
 
 def _application(context: AppContext, table: Iterable[Route]) -> web.Application:
     # aiohttp's instrumentations append middlewares, so it must be a list.
-    settings = context.settings
-    middlewares = [*access_log.middlewares(settings.access_log), *middlewares_for(context)]
-    app = web.Application(middlewares=middlewares, client_max_size=settings.max_body, handler_args=HANDLER_ARGS)
+    middlewares = [*access_log.middlewares(context.settings.access_log), *middlewares_for(context)]
+    app = web.Application(middlewares=middlewares, handler_args=HANDLER_ARGS)
     app[APP] = replace(context, routes=add_routes(app, table))
     return app
 
@@ -163,10 +163,6 @@ async def _warn_about_ambiguous_accounts(repository: Repository) -> None:
                 ", ".join(ids[:_MAX_LOGGED_IDS]),
                 ", ..." if len(ids) > _MAX_LOGGED_IDS else "",
             )
-
-
-def _proxies(settings: Settings) -> TrustedProxies | None:
-    return TrustedProxies(settings.trusted_proxies, settings.forwarded_header) if settings.trusted_proxies else None
 
 
 def make_repository(settings: Settings, store: Store, hasher: Hasher | None = None) -> Repository:

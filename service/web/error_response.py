@@ -7,7 +7,6 @@ from http import HTTPStatus
 from aiohttp import hdrs, web
 
 from service.errors import (
-    BodyTooLarge,
     DecryptionFailed,
     Forbidden,
     Internal,
@@ -62,24 +61,20 @@ def _options(request: web.Request, error: Exception) -> web.Response | None:
 
 
 def _service_error(request: web.Request, error: Exception) -> ServiceError:
+    """Convert an error of aiohttp or an unexpected one.
+
+    Source: https://docs.aiohttp.org/en/stable/web_exceptions.html
+    """
     request_id = request[CONTEXT].request_id
-    if isinstance(error, DecryptionFailed):
-        logger.error("Request %s failed: %s", request_id, error)
-    if isinstance(error, ServiceError):
-        return error
-    if isinstance(error, web.HTTPException):
-        return _http_error(request, error)
+    match error:
+        case DecryptionFailed():
+            logger.error("Request %s failed: %s", request_id, error)
+            return error
+        case ServiceError():
+            return error
+        case web.HTTPMethodNotAllowed():
+            return MethodNotAllowed(request.method, request.path, error.allowed_methods)
+        case web.HTTPNotFound():
+            return RouteNotFound(request.path)
     logger.error("Request %s failed", request_id, exc_info=error)
     return Internal(request_id)
-
-
-def _http_error(request: web.Request, error: web.HTTPException) -> ServiceError:
-    """Convert an error of aiohttp. Source: https://docs.aiohttp.org/en/stable/web_exceptions.html."""
-    if isinstance(error, web.HTTPMethodNotAllowed):
-        return MethodNotAllowed(request.method, request.path, error.allowed_methods)
-    if isinstance(error, web.HTTPRequestEntityTooLarge):
-        return BodyTooLarge(request.client_max_size)
-    if error.status == HTTPStatus.NOT_FOUND:
-        return RouteNotFound(request.path)
-    logger.error("Request %s failed", request[CONTEXT].request_id, exc_info=error)
-    return Internal(request[CONTEXT].request_id)
