@@ -794,10 +794,10 @@ async def test_an_invalid_description_is_refused(signer, changes):
     assert (await explained(signer, **changes))[0] == 422
 
 
-@pytest.mark.parametrize("documented", [{}, {"params": None}, {"params": {}, "jwt": {}}])
-async def test_an_almost_empty_description_is_denied(signer, documented):
+@pytest.mark.parametrize("described", [{}, {"params": None}, {"params": {}, "jwt": {}}])
+async def test_an_almost_empty_description_is_denied(signer, described):
     await signer.policy({"params": {"account": "acme"}})
-    answer = await signer.ask("POST", "/AccessPolicy/$explain", auth=ROOT, json=documented)
+    answer = await signer.ask("POST", "/AccessPolicy/$explain", auth=ROOT, json=described)
 
     assert (answer.status, (await answer.json())["allowed"]) == (200, False)
 

@@ -14,6 +14,7 @@ from service.access.policies.evaluation import MAX_SEARCHED_BYTES, MAX_VALUE_BYT
 from service.app import create_app
 from service.settings.settings import load
 from service.stores.store import EmbeddedStore
+from service.web.context import APP
 
 ROOT_SECRET, SECRET = "a root secret, long enough", "a secret of the team"
 ROOT, TEAM, PARTNER = (
@@ -49,8 +50,8 @@ class Service:
     async def policy(self, pattern, id_="policy", **fields):
         return await self.put(f"/AccessPolicy/{id_}", engine="matcho", matcho=pattern, **fields)
 
-    async def explained(self, **documented):
-        answer = await self.ask("POST", "/AccessPolicy/$explain", auth=ROOT, json=documented)
+    async def explained(self, **described):
+        answer = await self.ask("POST", "/AccessPolicy/$explain", auth=ROOT, json=described)
         assert answer.status == 200
         return await answer.json()
 
@@ -127,8 +128,8 @@ async def test_an_explanation_names_an_undecidable_value(service, value):
 
 
 async def test_an_explanation_limits_the_list_of_unknown_names(service):
-    documented = {f"request-metho{number}": "x" for number in range(2000)}
-    answer = await service.ask("POST", "/AccessPolicy/$explain", json=documented)
+    described = {f"request-metho{number}": "x" for number in range(2000)}
+    answer = await service.ask("POST", "/AccessPolicy/$explain", json=described)
     issues = (await answer.json())["issue"]
 
     assert answer.status == 422
@@ -225,6 +226,16 @@ async def test_a_policy_reads_only_valid_bodies(service, method, path, fields, s
     await service.policy(BODY_POLICY)
 
     assert await service.status(method, path, json=fields) == status
+
+
+async def test_a_write_looks_up_the_policies_of_its_caller_once(service, monkeypatch):
+    await service.policy(BODY_POLICY)
+    policies = service.client.app[APP].access.policies
+    look_ups, of = [], policies.of
+    monkeypatch.setattr(policies, "of", lambda caller: look_ups.append(caller.name) or of(caller))
+    status = await service.status("PUT", "/AwsAccount/acme", json=KEYS)
+
+    assert (status, look_ups) == (200, ["Client/team"])
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
