@@ -1,4 +1,4 @@
-"""Wire the application: its store, middlewares and routes, and the order in which they open and close."""
+"""Build the application: its store, middlewares and routes, and the order in which resources open and close."""
 
 import asyncio
 import logging
@@ -6,7 +6,6 @@ import os
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
-from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,14 +43,14 @@ if TYPE_CHECKING:
     from service.access.jwt.verifier import JwtVerifier
 
 
-# The rest of a refused body is read for this long, so that the client sees the answer.
+# aiohttp reads the rest of a refused body for this long, so that the client sees the response.
 LINGER_SECONDS = 2.0
 _STDOUT = 1
-MAX_NAMED = 20
+_MAX_LOGGED_IDS = 20
 
 logger = logging.getLogger(__name__)
 
-# What aiohttp holds of a body that nobody reads, per connection; its default is 64 KiB.
+# aiohttp buffers this much of an unread body for each connection; its default is 64 KiB.
 READ_BUFFER_BYTES = 16 * 1024
 HANDLER_ARGS: Mapping[str, Any] = {
     "auto_decompress": False,
@@ -59,7 +58,7 @@ HANDLER_ARGS: Mapping[str, Any] = {
     "lingering_time": LINGER_SECONDS,
     "read_bufsize": READ_BUFFER_BYTES,
 }
-"""The arguments of aiohttp's request handlers, under any runner. A compressed body is refused, not inflated."""
+"""Arguments of aiohttp's request handlers, for any runner. Compressed bodies are refused, not decompressed."""
 
 
 def create_app(settings: Settings, *, store: Store | None = None, audit: AuditLog | None = None) -> web.Application:
@@ -67,29 +66,26 @@ def create_app(settings: Settings, *, store: Store | None = None, audit: AuditLo
 
     Args:
         settings: See ``service.settings.load``.
-        store: Used in place of the store that the settings name.
-        audit: Used in place of the audit log on standard output. The application opens and closes it.
+        store: Replaces the store of the settings.
+        audit: Replaces the audit log on standard output. The application opens and closes it.
 
     Raises:
-        SettingsError: for settings that can only be checked by using them.
+        SettingsError: for settings that only their use can check, such as files.
     """
     store = store or make_store(settings)
     hasher = Hasher()
+    trusted, header = settings.trusted_proxies, settings.forwarded_header
     repository = make_repository(settings, store, hasher)
     context = AppContext(
         store=store,
-        access=None if settings.is_open else _access(settings, store, repository, hasher),
+        access=_access(settings, store, repository, hasher),
         audit=audit or AuditLog(_STDOUT),
         repository=repository,
         presigner=Presigner(default_use_ssl=settings.default_use_ssl),
-        commit=settings.commit,
-        max_body=settings.max_body,
-        max_concurrency=settings.max_concurrency or inf,
+        settings=settings,
         cors_origins=frozenset(settings.cors_origins),
-        stale_seconds=settings.stale_seconds,
         loopback_only=settings.is_open and settings.is_loopback and not settings.socket,
-        proxies=_proxies(settings),
-        access_log=settings.access_log,
+        proxies=TrustedProxies(trusted, header) if trusted else None,
     )
     metrics.describe(settings.commit)
     app = _application(context, routes(settings))
@@ -101,14 +97,14 @@ def create_app_from_environment() -> web.Application:
     """Return the service with the settings of the environment, for a server that calls a factory, such as gunicorn.
 
     Raises:
-        SettingsError: for settings that the service cannot start with.
+        SettingsError: for invalid settings.
     """
     return create_app(load(os.environ))
 
 
 def create_operations_app(main: web.Application) -> web.Application:
-    """Return the application of the operations port. It shares the context of ``main``, which opens and closes it."""
-    # Both ports share the server state, but a kubelet asks without credentials and by the pod's address.
+    """Return the application of the operations port. It uses the resources of ``main``, which opens and closes them."""
+    # Both ports share the server state, but a kubelet sends no credentials and uses the pod's address.
     context = replace(main[APP], access=None, cors_origins=frozenset(), loopback_only=False)
     return _application(context, [*health.PROBES, *health.METRICS])
 
@@ -133,15 +129,15 @@ def routes(settings: Settings) -> list[Route]:
 
 
 def _application(context: AppContext, table: Iterable[Route]) -> web.Application:
-    # aiohttp's instrumentations add to the list of middlewares, so it must be a list.
-    middlewares = [*access_log.middlewares(context.access_log), *middlewares_for(context)]
-    app = web.Application(middlewares=middlewares, client_max_size=context.max_body, handler_args=HANDLER_ARGS)
+    # aiohttp's instrumentations append middlewares, so it must be a list.
+    middlewares = [*access_log.middlewares(context.settings.access_log), *middlewares_for(context)]
+    app = web.Application(middlewares=middlewares, handler_args=HANDLER_ARGS)
     app[APP] = replace(context, routes=add_routes(app, table))
     return app
 
 
 async def _resources(app: web.Application) -> AsyncIterator[None]:
-    """Open the audit log, the store and the clients of the application, and close them at its end."""
+    """Open the audit log, the store and the clients of the application; close them at its end."""
     context = app[APP]
     async with AsyncExitStack() as stack:
         context.audit.open()
@@ -152,29 +148,27 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
         if context.access:
             stack.push_async_callback(context.access.close)
             await context.access.open()
-            warnings = asyncio.gather(_warn_of_ambiguous_accounts(context.repository), context.access.policies.open())
+            warnings = asyncio.gather(
+                _warn_about_ambiguous_accounts(context.repository), context.access.policies.open()
+            )
             stack.callback(warnings.cancel)
         yield
 
 
-async def _warn_of_ambiguous_accounts(repository: Repository) -> None:
-    # Without its store the service starts all the same, and says so elsewhere.
+async def _warn_about_ambiguous_accounts(repository: Repository) -> None:
+    # The service starts without its store, and reports that elsewhere.
     with suppress(StoreUnavailable):
         if ids := await ambiguous_accounts(repository):
             logger.warning(
                 "%d accounts with a custom host do not state path-style; only the root client may sign with them: %s%s",
                 len(ids),
-                ", ".join(ids[:MAX_NAMED]),
-                ", ..." if len(ids) > MAX_NAMED else "",
+                ", ".join(ids[:_MAX_LOGGED_IDS]),
+                ", ..." if len(ids) > _MAX_LOGGED_IDS else "",
             )
 
 
-def _proxies(settings: Settings) -> TrustedProxies | None:
-    return TrustedProxies(settings.trusted_proxies, settings.forwarded_header) if settings.trusted_proxies else None
-
-
 def make_repository(settings: Settings, store: Store, hasher: Hasher | None = None) -> Repository:
-    """What keeps resources in ``store``. Raises SettingsError for a file of keys that is none."""
+    """Return the repository of resources in ``store``. Raises SettingsError for an invalid file of encryption keys."""
     rules = HostRules(settings.allowed_hosts, settings.require_ssl, settings.default_use_ssl)
     codec = SecretCodec(_encryptor(settings), hasher or Hasher(), canonical={AWS_ACCOUNT.kind: rules.canonical})
     return Repository(store, codec, checks={AWS_ACCOUNT.kind: rules.check})
@@ -189,18 +183,21 @@ def _encryptor(settings: Settings) -> Encryptor:
         raise SettingsError([f"SIGNER_ENCRYPTION_KEYS_FILE {fault}"]) from None
 
 
-def _access(settings: Settings, store: Store, repository: Repository, hasher: Hasher) -> Access:
+def _access(settings: Settings, store: Store, repository: Repository, hasher: Hasher) -> Access | None:
+    if settings.is_open:
+        return None
     root = Root(settings.root_client_id, settings.root_client_secret)
     credentials = CredentialVerifier(root, repository, hasher)
     tokens = AccessTokens(store, repository, seconds=settings.token_seconds)
     root_tokens = RootTokens(root, seconds=settings.token_seconds)
-    return Access(Authenticator(credentials, tokens, root_tokens, jwt=_jwt(settings)), Policies(repository))
+    authenticator = Authenticator(credentials, tokens, root_tokens, jwt=_jwt(settings))
+    return Access(authenticator, Policies(repository))
 
 
 def _jwt(settings: Settings) -> "JwtVerifier | None":
     if not settings.jwt_issuer:
         return None
-    # Its libraries take 10 MiB, which only those need who have an issuer.
+    # The libraries for JWTs take 10 MiB, so they are loaded only if an issuer is configured.
     from service.access.jwt.jwks import JwksProvider  # noqa: PLC0415
     from service.access.jwt.verifier import JwtVerifier  # noqa: PLC0415
 
@@ -212,9 +209,10 @@ def _jwt(settings: Settings) -> "JwtVerifier | None":
 
 
 def make_store(settings: Settings) -> Store:
+    """Return the store that the settings name."""
     if settings.store_url == "memory://":
         return EmbeddedStore()
-    # Who keeps accounts in memory need not load what Redis takes.
+    # A store in memory does not need Redis' libraries.
     from service.stores.cache import CachedStore  # noqa: PLC0415
     from service.stores.redis import RedisStore  # noqa: PLC0415
     from service.stores.tracking import Tracker  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""The access log: a line for each request on standard error, with the route's pattern and never the path."""
+"""The access log: a line per request on standard error, with the pattern of the route instead of the path."""
 
 import logging
 from http import HTTPStatus
@@ -16,12 +16,12 @@ logger = logging.getLogger(ACCESS_LOGGER)
 
 
 def middlewares(mode: str) -> list[Middleware]:
-    """The middleware of ``SIGNER_ACCESS_LOG``, to stand in front of all others; none if it is ``false``."""
+    """Return the outermost middleware for this value of ``SIGNER_ACCESS_LOG``; none if it is ``false``."""
     lowest_status = {"true": 0, "errors": HTTPStatus.BAD_REQUEST}
-    return [_logged(lowest_status[mode])] if mode in lowest_status else []
+    return [_middleware(lowest_status[mode])] if mode in lowest_status else []
 
 
-def _logged(lowest_status: int) -> Middleware:
+def _middleware(lowest_status: int) -> Middleware:
     @web.middleware
     async def log_access(request: web.Request, handler: Handler) -> web.StreamResponse:
         started = perf_counter()

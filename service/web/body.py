@@ -1,4 +1,4 @@
-"""The body of a request: bytes from the connection to plain data."""
+"""Read the body of a request into plain data, within limits of size, time and memory."""
 
 import asyncio
 import ctypes
@@ -21,11 +21,11 @@ from service.web.routing import Guard
 BODY_SECONDS = 30
 MAX_ANONYMOUS_BODY = 8 * 1024
 SMALL_BODY = 8 * 1024
-# The bytes of all large bodies of one process that arrive, or wait to be parsed.
+# The limit for the sum of all large bodies of one process that arrive or wait to be parsed.
 MAX_ARRIVING_BYTES = 32 * 1024 * 1024
 RETURNED_BYTES = MAX_ARRIVING_BYTES // 2
 
-# No token request is longer, but for a secret of 512 characters with escapes.
+# Token requests are shorter, except for a secret of 512 escaped characters.
 ORDINARY_ANONYMOUS_BODY = 1024
 
 
@@ -33,24 +33,25 @@ async def read(request: web.Request) -> ParsedBody:
     """Return the body as plain data.
 
     Raises:
-        UnsupportedMediaType: for a compressed body, or another type or charset than the route takes.
-        BodyTooLarge: above the limit of bytes.
-        MalformedBody: for a body that does not arrive or cannot be parsed.
+        UnsupportedMediaType: for a compressed body, or a type or charset that the route does not support.
+        BodyTooLarge: for a body above the limit.
+        Overloaded: if the large bodies of all requests need too much memory.
+        MalformedBody: for a body that does not arrive in time or cannot be parsed.
     """
     _check_encoding(request)
     body_format = _body_format(request)
-    share = _Share(request[CONTEXT].app.state)
+    reservation = _Reservation(request[CONTEXT].app.state)
     try:
-        body = await _arrived(request, share)
-        # One that waits for a thread takes as much memory as one that arrives.
-        return await _document(request, body, body_format)
+        body = await _receive(request, reservation)
+        # A body that waits to be parsed takes as much memory as one that arrives.
+        return await _take_turn(request, body, body_format)
     finally:
-        if share.size:
-            share.release()
+        if reservation.size:
+            reservation.release()
 
 
-class _Share:
-    """The bytes of one large body, as they count in the sum of all."""
+class _Reservation:
+    """The part of MAX_ARRIVING_BYTES that one large body takes."""
 
     __slots__ = ("_state", "size")
 
@@ -59,7 +60,7 @@ class _Share:
         self.size = 0
 
     def grow(self, size: int, limit: int) -> None:
-        """Count ``size`` bytes in all. Raises Overloaded if the sum is too large."""
+        """Extend the reservation to ``size`` bytes. Raises Overloaded if the sum of all is too large."""
         state = self._state
         state.large_body_bytes += size - self.size
         self.size = size
@@ -75,27 +76,26 @@ class _Share:
             asyncio.get_running_loop().call_soon(_return_memory)
 
 
-async def _document(request: web.Request, body: bytes, body_format: BodyFormat | None) -> ParsedBody:
+async def _take_turn(request: web.Request, body: bytes, body_format: BodyFormat | None) -> ParsedBody:
     context = request[CONTEXT]
     if context.route.guard is not Guard.PUBLIC or len(body) <= ORDINARY_ANONYMOUS_BODY:
-        return await _parsed(request, body, body_format)
-    # Anyone can send many of these: they are parsed one after another, in half of the loop's time at most.
+        return await _parse_body(request, body, body_format)
+    # Anyone can send many of these. They are parsed one at a time, in at most half of the event loop's time.
     async with context.app.state.anonymous_bodies:
-        began = perf_counter()
+        started = perf_counter()
         try:
-            return await _parsed(request, body, body_format)
+            return await _parse_body(request, body, body_format)
         finally:
-            await asyncio.sleep(perf_counter() - began)
+            await asyncio.sleep(perf_counter() - started)
 
 
-async def _parsed(request: web.Request, body: bytes, body_format: BodyFormat | None) -> ParsedBody:
+async def _parse_body(request: web.Request, body: bytes, body_format: BodyFormat | None) -> ParsedBody:
     if body_format == "form":
         return ParsedBody(target.form(body), text=True)
     if body_format is None:
-        body_format = codec.sniff(body)
-        request[CONTEXT].answer_type = negotiated_type(request, body_type=media.DEFAULT_TYPES[body_format])
+        body_format = codec.detect_format(body)
+        request[CONTEXT].response_type = negotiated_type(request, body_type=media.DEFAULT_TYPES[body_format])
     if len(body) > codec.LARGE_BODY:
-        # Parsing it here would hold the event loop for too long.
         return await in_background(partial(_parse, body, body_format))
     return _parse(body, body_format)
 
@@ -103,13 +103,13 @@ async def _parsed(request: web.Request, body: bytes, body_format: BodyFormat | N
 def _check_encoding(request: web.Request) -> None:
     if _codings(request, hdrs.CONTENT_ENCODING) - {"identity"}:
         raise UnsupportedMediaType("A body with this Content-Encoding is not supported; send it without the header")
-    # aiohttp finds the end of `gzip, chunked`, and leaves the content compressed.
+    # aiohttp accepts `gzip, chunked` and leaves the content compressed.
     if _codings(request, hdrs.TRANSFER_ENCODING) - {"chunked"}:
         raise UnsupportedMediaType("A compressed body is not supported; send it with Transfer-Encoding: chunked alone")
 
 
 def _codings(request: web.Request, header: str) -> set[str]:
-    """The codings of a comma list, in lower case. An empty list is allowed.
+    """Return the codings of a comma-separated list, in lower case. The list may be empty.
 
     Source: https://www.rfc-editor.org/rfc/rfc9110#section-5.6.1
     """
@@ -118,7 +118,7 @@ def _codings(request: web.Request, header: str) -> set[str]:
 
 
 def _body_format(request: web.Request) -> BodyFormat | None:
-    """The format that Content-Type names, None if it is missing or empty."""
+    """Return the format of the Content-Type; None if it is missing or empty."""
     content_type = request.headers.get(hdrs.CONTENT_TYPE, "").strip()
     if not content_type:
         return None
@@ -130,14 +130,14 @@ def _parse(body: bytes, body_format: Format) -> ParsedBody:
     return ParsedBody(codec.load_yaml(body) if text else codec.load_json(body), text)
 
 
-async def _arrived(request: web.Request, share: _Share) -> bytes:
+async def _receive(request: web.Request, reservation: _Reservation) -> bytes:
     limit = _limit(request)
     if (request.content_length or 0) > limit:
         raise BodyTooLarge(limit)
     try:
         async with asyncio.timeout(BODY_SECONDS):
             await _send_continue(request)
-            return await _collected(request, limit, share)
+            return await _collect(request, limit, reservation)
     except TimeoutError:
         raise MalformedBody(f"it did not arrive within {BODY_SECONDS} seconds") from None
     except (web.RequestPayloadError, ConnectionError):
@@ -145,14 +145,14 @@ async def _arrived(request: web.Request, share: _Share) -> bytes:
 
 
 def _limit(request: web.Request) -> int:
-    """The largest body in bytes. A request to a public route has no credentials yet."""
+    """Return the limit in bytes. A request to a public route has no verified credentials yet."""
     context = request[CONTEXT]
-    most = context.app.max_body
-    return min(most, MAX_ANONYMOUS_BODY) if context.route.guard is Guard.PUBLIC else most
+    limit = context.app.settings.max_body
+    return min(limit, MAX_ANONYMOUS_BODY) if context.route.guard is Guard.PUBLIC else limit
 
 
-async def _collected(request: web.Request, limit: int, share: _Share) -> bytes:
-    """All bytes of the body. Large bodies share a bound until they are parsed, and small ones are always read."""
+async def _collect(request: web.Request, limit: int, reservation: _Reservation) -> bytes:
+    """Return the bytes of the body. Only large bodies need a reservation."""
     pieces: list[bytes] = []
     size = 0
     try:
@@ -162,15 +162,15 @@ async def _collected(request: web.Request, limit: int, share: _Share) -> bytes:
             if size > limit:
                 raise BodyTooLarge(limit)
             if size > SMALL_BODY:
-                share.grow(size, limit)
+                reservation.grow(size, limit)
         return b"".join(pieces)
     finally:
-        # An error's traceback keeps this frame until the garbage collector runs.
+        # The traceback of an error keeps this frame until the garbage collector runs.
         pieces.clear()
 
 
 def _return_memory() -> None:
-    """Give the memory of many large bodies back to the system, which glibc would keep for good.
+    """Return the memory of many large bodies to the system, because glibc would keep it.
 
     Source: https://man7.org/linux/man-pages/man3/malloc_trim.3.html
     """
@@ -179,11 +179,11 @@ def _return_memory() -> None:
 
 
 async def _send_continue(request: web.Request) -> None:
-    """Ask the client for a body that it holds back. Other expectations are ignored, as HTTP allows.
+    """Send ``100 Continue`` if the client expects it. Other expectations are ignored, as HTTP allows.
 
     Source: https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1
     """
     if request.version >= HttpVersion11 and request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        # The writer would count these bytes as the beginning of the answer.
+        # The writer would count these bytes as a part of the response.
         request.writer.output_size = 0

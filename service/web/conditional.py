@@ -12,29 +12,29 @@ from service.resources.precondition import ALWAYS, Precondition
 from service.stores.record import Resource
 from service.web import target
 from service.web.context import CONTEXT
-from service.web.openapi.metadata import IF_NONE_EXIST, conditions_of
+from service.web.openapi.metadata import IF_NONE_EXIST, supported_conditions
 
 
 def refuse_unsupported(request: web.Request) -> None:
-    """Raise InvalidRequest for conditions that the route does not evaluate: a client relies on each that it states."""
+    """Raise InvalidRequest for conditions that the route does not evaluate, because the client relies on them."""
     route, headers = request[CONTEXT].route, request.headers
-    refused = [name for name in route.refused_conditions if name in headers]
+    refused = [name for name in route.unsupported_conditions if name in headers]
     if refused:
-        supported = " and ".join(conditions_of(route.handler))
+        supported = " and ".join(supported_conditions(route.handler))
         advice = f"; supported: {supported}" if supported else ""
         raise InvalidRequest(*(f"{name} is not supported here{advice}" for name in refused))
 
 
 def versioned(response: web.Response, resource: Resource) -> web.Response:
-    """Return the response with the ETag and Last-Modified of a resource."""
+    """Add the ETag and Last-Modified of a resource to a response and return it."""
     response.etag = ETag(resource.meta.version_id, is_weak=True)
-    # aiohttp would round up, to an instant that may be in the future.
+    # aiohttp would round up to an instant that may be in the future.
     response.last_modified = resource.meta.last_updated.replace(microsecond=0)
     return response
 
 
 def is_known(request: web.Request, resource: Resource) -> bool:
-    """Whether If-None-Match names the version of the resource, so that a 304 is enough."""
+    """Return whether If-None-Match names the version of the resource, so that the response is a 304."""
     tags = request.headers.getall(hdrs.IF_NONE_MATCH, None)
     if tags is None:
         return False
@@ -43,14 +43,14 @@ def is_known(request: web.Request, resource: Resource) -> bool:
 
 
 def precondition(request: web.Request) -> Precondition:
-    """Return the condition under which a request may change the resource, or read it.
+    """Return the condition under which the request may change or read the resource.
 
     Raises:
         InvalidRequest: for If-None-Match with a version, on a write.
     """
     headers = request.headers
     reads = request.method in {hdrs.METH_GET, hdrs.METH_HEAD}
-    # On a read it says what the client knows, see ``is_known``.
+    # On a read, ``is_known`` evaluates it.
     if_none_match = () if reads else headers.getall(hdrs.IF_NONE_MATCH, ())
     if any(line.strip() != "*" for line in if_none_match):
         raise InvalidRequest("If-None-Match on a write must be *; use If-Match for a version")
@@ -64,31 +64,18 @@ def precondition(request: web.Request) -> Precondition:
 def conditional_id(request: web.Request, fields: Collection[str]) -> str | None:
     """Return the id of a conditional create, from ``?_id=x`` or ``If-None-Exist: _id=x``; None for a plain create.
 
-    ``fields`` are those of the body.
+    ``fields`` are the fields of the body.
 
     Raises:
         InvalidRequest: for another search parameter, or two ids that differ.
     """
     query: Mapping[str, str] = request[CONTEXT].query
-    asked: list[Mapping[str, str]] = [target.reject_unknown_parameters(query, "_id", fields=fields)]
-    asked += [_search(line) for line in request.headers.getall(IF_NONE_EXIST, ())]
-    ids = {search["_id"] for search in asked if "_id" in search}
+    searches: list[Mapping[str, str]] = [target.reject_unknown_parameters(query, "_id", fields=fields)]
+    searches += [_search(line) for line in request.headers.getall(IF_NONE_EXIST, ())]
+    ids = {search["_id"] for search in searches if "_id" in search}
     if len(ids) > 1:
         raise InvalidRequest("If-None-Exist and the query name more than one id")
     return ids.pop() if ids else None
-
-
-def replaced_id(request: web.Request, fields: Collection[str]) -> str | None:
-    """Return the id of a conditional update, from ``?_id=x``; None for a plain one.
-
-    ``fields`` are those of the body.
-
-    Source: https://hl7.org/fhir/http.html#cond-update
-
-    Raises:
-        InvalidRequest: for another search parameter.
-    """
-    return target.reject_unknown_parameters(request[CONTEXT].query, "_id", fields=fields).get("_id")
 
 
 def _search(line: str) -> Mapping[str, str]:
@@ -99,9 +86,9 @@ def _search(line: str) -> Mapping[str, str]:
 
 
 def _versions(headers: Sequence[str]) -> frozenset[str] | None:
-    """The versions that entity tags name, weak, strong or bare; None for ``*``, which means any.
+    """Return the versions in entity tags: weak, strong or bare. Return None for ``*``, which matches any version.
 
-    aiohttp's own ``if_match`` drops bare versions, which FHIR clients send.
+    aiohttp's ``if_match`` drops bare versions, which FHIR clients send.
     """
     tags = [tag.strip() for header in headers for tag in header.split(",")]
     if "*" in tags:

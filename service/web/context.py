@@ -1,9 +1,8 @@
-"""The keys under which an application and a request keep their context."""
+"""The application context and the request context, with their keys."""
 
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 from aiohttp import web
@@ -14,25 +13,30 @@ from service.access.policies.evaluator import PolicyEvaluator
 from service.access.policies.policy_set import Policies
 from service.resources.repository import Repository
 from service.resources.schemas import ParsedBody
+from service.settings.settings import Settings
 from service.signing.presigner import Presigner
 from service.stores.store import Store
 from service.telemetry.audit import AuditLog
 from service.web.formats import media
-from service.web.formats.media import AnswerType
+from service.web.formats.media import ResponseType
 from service.web.forwarded import TrustedProxies
 from service.web.routing import Route
+from service.web.target import NOTHING
 
-DEFAULT_ANSWER_TYPE = media.answer_type(None, None, None)
+DEFAULT_RESPONSE_TYPE = media.response_type(None, None, None)
 _NO_BODY = ParsedBody({}, text=False)
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(slots=True)
 class ServerState:
-    """``in_flight`` counts the requests in progress. A server that is ``draining`` wants no new ones.
+    """The mutable state of one server.
 
-    ``large_body_bytes`` counts the bytes of large bodies that arrive or are parsed, ``large_body_peak`` is their
-    maximum since memory was last returned.
+    Args:
+        draining: The server accepts no new connections.
+        in_flight: The number of requests in progress.
+        large_body_bytes: The bytes of large bodies that arrive or wait to be parsed.
+        large_body_peak: Their maximum since memory was last returned to the system.
+        anonymous_bodies: Held while a body without credentials is parsed.
     """
 
     draining: bool = False
@@ -40,69 +44,60 @@ class ServerState:
     large_body_bytes: int = 0
     large_body_peak: int = 0
     anonymous_bodies: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held by the body without credentials that is being parsed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
     """Authentication and authorization."""
 
-    callers: Authenticator
+    authenticator: Authenticator
     policies: Policies
-    judge: PolicyEvaluator = field(default_factory=PolicyEvaluator)
+    evaluator: PolicyEvaluator = field(default_factory=PolicyEvaluator)
 
     async def open(self) -> None:
-        await self.callers.open()
+        await self.authenticator.open()
 
     async def close(self) -> None:
-        await self.callers.close()
-        self.judge.close()
+        await self.authenticator.close()
+        self.evaluator.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppContext:
-    """Everything that the handlers of one application share."""
+    """State and settings that all requests of an application share."""
 
     store: Store
     access: Access | None
-    """None where the service runs without authentication."""
+    """None if the service runs without authentication."""
 
     audit: AuditLog
     repository: Repository
     presigner: Presigner
-    commit: str
-    max_body: int
-    max_concurrency: float
+    settings: Settings
     cors_origins: frozenset[str]
     loopback_only: bool
-    stale_seconds: int
-    """How long accounts are signed for from the cache while the store cannot be reached."""
-
     proxies: TrustedProxies | None
-    """None where the address of the connection counts."""
-
-    access_log: str
-    """``SIGNER_ACCESS_LOG``."""
+    """None if the client's address is the address of the connection."""
 
     state: ServerState = field(default_factory=ServerState)
     routes: Mapping[web.AbstractRoute, Route] = field(default_factory=dict)
-    """The route of each match; UNMATCHED_ROUTE stands for an unknown path or method."""
+    """Routes by aiohttp's route objects. An unknown path or method has UNMATCHED_ROUTE."""
 
 
 class RequestContext:
-    """What the middlewares learned about one request.
+    """The results of the middlewares for one request.
 
-    It does not refer to the request: such a reference cycle would have to wait for the garbage collector.
+    It must not refer to the request, because the garbage collector would have to free such a reference cycle.
     """
 
-    query: Mapping[str, str] = _NOTHING
-    answer_type: AnswerType = DEFAULT_ANSWER_TYPE
+    query: Mapping[str, str] = NOTHING
+    response_type: ResponseType = DEFAULT_RESPONSE_TYPE
     body: ParsedBody = _NO_BODY
     caller: Principal = ANONYMOUS
     policy: str | None = None
-    """The id of the policy that allowed the request, None where no policy was needed."""
+    """The id of the policy that allowed the request; None if the request needed no policy."""
 
-    params: Mapping[str, Any] = _NOTHING
+    params: Mapping[str, Any] = NOTHING
     """The ``params`` that policies see."""
 
     def __init__(self, app: AppContext, route: Route, request_id: str) -> None:

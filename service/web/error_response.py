@@ -1,4 +1,4 @@
-"""Any error to an OperationOutcome response: ours, aiohttp's, and the unexpected ones."""
+"""Render any exception as an OperationOutcome: ours, aiohttp's, and unexpected ones."""
 
 import logging
 from contextlib import suppress
@@ -7,8 +7,6 @@ from http import HTTPStatus
 from aiohttp import hdrs, web
 
 from service.errors import (
-    AuditUnavailable,
-    BodyTooLarge,
     DecryptionFailed,
     Forbidden,
     Internal,
@@ -19,8 +17,9 @@ from service.errors import (
     Throttled,
     Unauthenticated,
 )
-from service.web.access import client_address
-from service.web.context import CONTEXT, DEFAULT_ANSWER_TYPE
+from service.web.access import challenge
+from service.web.audit import audit_denial
+from service.web.context import CONTEXT, DEFAULT_RESPONSE_TYPE
 from service.web.formats.negotiation import negotiated_type
 from service.web.outcome import oauth_error, outcome
 from service.web.rendering import render
@@ -29,27 +28,28 @@ logger = logging.getLogger(__name__)
 
 
 def error_response(request: web.Request, error: Exception) -> web.Response:
-    """Return the response for ``error``. Denials are audited, unexpected errors are logged."""
+    """Return the response for ``error``. Denials are audited; unexpected errors are logged."""
     if request.method == hdrs.METH_OPTIONS and (options := _options(request, error)):
         return options
     reported = _service_error(request, error)
     if isinstance(reported, Forbidden | Unauthenticated | Throttled):
-        reported = _audited(request, reported)
+        reported = audit_denial(request, reported)
     context = request[CONTEXT]
-    if context.answer_type is DEFAULT_ANSWER_TYPE:
-        # The error may have come before negotiation.
+    if context.response_type is DEFAULT_RESPONSE_TYPE:
+        # The error may have occurred before negotiation.
         with suppress(NotAcceptable):
-            context.answer_type = negotiated_type(request)
+            context.response_type = negotiated_type(request)
     body = outcome(reported)
     if context.route.oauth:
         body |= oauth_error(reported)
-    return render(request, body, status=reported.status, headers=reported.headers)
+    headers = challenge(request) if isinstance(reported, Unauthenticated) else reported.headers
+    return render(request, body, status=reported.status, headers=headers)
 
 
 def _options(request: web.Request, error: Exception) -> web.Response | None:
-    """The answer to an OPTIONS on a known path, or on ``*``; no route has a handler for it.
+    """Return the response to OPTIONS on a known path or on ``*``; None for other errors. No route handles OPTIONS.
 
-    Load balancers send ``OPTIONS /`` to see whether a server is up.
+    Load balancers send ``OPTIONS /`` as a liveness probe.
     Source: https://www.rfc-editor.org/rfc/rfc9110#section-9.3.7
     """
     if isinstance(error, web.HTTPMethodNotAllowed):
@@ -61,49 +61,20 @@ def _options(request: web.Request, error: Exception) -> web.Response | None:
 
 
 def _service_error(request: web.Request, error: Exception) -> ServiceError:
+    """Convert an error of aiohttp or an unexpected one.
+
+    Source: https://docs.aiohttp.org/en/stable/web_exceptions.html
+    """
     request_id = request[CONTEXT].request_id
-    if isinstance(error, DecryptionFailed):
-        logger.error("Request %s failed: %s", request_id, error)
-    if isinstance(error, ServiceError):
-        return error
-    if isinstance(error, web.HTTPException):
-        return _http_error(request, error)
+    match error:
+        case DecryptionFailed():
+            logger.error("Request %s failed: %s", request_id, error)
+            return error
+        case ServiceError():
+            return error
+        case web.HTTPMethodNotAllowed():
+            return MethodNotAllowed(request.method, request.path, error.allowed_methods)
+        case web.HTTPNotFound():
+            return RouteNotFound(request.path)
     logger.error("Request %s failed", request_id, exc_info=error)
     return Internal(request_id)
-
-
-def _http_error(request: web.Request, error: web.HTTPException) -> ServiceError:
-    """Aiohttp's own errors. Source: https://docs.aiohttp.org/en/stable/web_exceptions.html."""
-    if isinstance(error, web.HTTPMethodNotAllowed):
-        return MethodNotAllowed(request.method, request.path, error.allowed_methods)
-    if isinstance(error, web.HTTPRequestEntityTooLarge):
-        return BodyTooLarge(request.client_max_size)
-    if error.status == HTTPStatus.NOT_FOUND:
-        return RouteNotFound(request.path)
-    logger.error("Request %s failed", request[CONTEXT].request_id, exc_info=error)
-    return Internal(request[CONTEXT].request_id)
-
-
-def _audited(request: web.Request, denial: ServiceError) -> ServiceError:
-    """The denial itself once it is in the audit log, else AuditUnavailable."""
-    context = request[CONTEXT]
-    params = context.params
-    kind, id_ = params.get("resource/type"), params.get("resource/id")
-    try:
-        request[CONTEXT].app.audit.denied(
-            caller=context.caller.name,
-            address=client_address(request),
-            operation=context.route.operation,
-            method=request.method,
-            route=context.route.pattern,
-            account=params.get("account"),
-            resource=f"{kind}/{id_}" if kind and id_ else kind,
-            bucket=params.get("bucket"),
-            key=params.get("key"),
-            expiration=params.get("expiration"),
-            outcome=denial.code,
-            request_id=context.request_id,
-        )
-    except AuditUnavailable as unavailable:
-        return unavailable
-    return denial

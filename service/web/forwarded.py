@@ -1,4 +1,4 @@
-"""The address of a client behind proxies that are trusted to say it. Pure: texts in, an address out.
+"""Find the address of a client behind trusted proxies. Pure: texts in, an address out.
 
 Sources: https://www.rfc-editor.org/rfc/rfc7239, and for its predecessor
 https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/X-Forwarded-For
@@ -14,11 +14,11 @@ from typing import Final
 from multidict import istr
 
 UNIX_SOCKET: Final = "unix"
-"""The address of a peer on a unix socket, and the name under which such peers are trusted."""
+"""The address of a peer on a unix socket, and its name among the trusted proxies."""
 
 FORWARDED: Final = "forwarded"
 
-# No chain of real proxies is longer, and a header line has room for a thousand addresses.
+# Real chains of proxies are shorter. A header line could contain a thousand addresses.
 MAX_HOPS: Final = 20
 
 # [2001:db8::1]:80, 192.0.2.1:80 or 2001:db8::1. RFC 7239 also has obfuscated ports, such as _x.
@@ -26,31 +26,31 @@ _PORT = r"(?::(?:[0-9]{1,5}|_[A-Za-z0-9._-]+))?"
 _NODE = re.compile(rf"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)){_PORT}|([0-9A-Fa-f:.]+)")
 MAX_NODE_CHARACTERS: Final = 64
 
-# Possessive, as a client could make the time quadratic otherwise.
+# The quantifiers are possessive, because a client could make the time quadratic otherwise.
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
 _PAIR = re.compile(rf'[ \t]*+(?:({_WORD})=({_WORD}|"(?:[^"\\]|\\.)*+"))?[ \t]*+([;,]|\Z)')
 _ESCAPE = re.compile(r"\\(.)")
 
 
 class TrustedProxies:
-    """Proxies whose ``header`` is believed, as CIDRs or UNIX_SOCKET."""
+    """Proxies that are trusted to set ``header``, as CIDRs or UNIX_SOCKET."""
 
     def __init__(self, trusted: Sequence[str], header: str) -> None:
         self.header = istr(header)
         self._hops = _forwarded_hops if header == FORWARDED else _x_forwarded_for_hops
         self._unix = UNIX_SOCKET in trusted
         self._networks = [ip_network(text) for text in trusted if text != UNIX_SOCKET]
-        self._is_trusted = lru_cache(maxsize=1024)(self._find)
+        self._is_trusted = lru_cache(maxsize=1024)(self._matches)
 
     def client(self, peer: str, lines: Sequence[str]) -> str:
         """Return the rightmost address that is not trusted; if all are trusted, the leftmost.
 
-        Each proxy appends the address it was called from. What is left of the first untrusted address, or of anything
-        that is no address, may be the client's invention.
+        Each proxy appends the address of its peer. A client can forge everything to the left of an untrusted address
+        or of an invalid one.
 
         Args:
             peer: The address of the connection's other end, or UNIX_SOCKET.
-            lines: The values of ``header``, each as it was received.
+            lines: The lines of ``header``, in the order of arrival.
         """
         address = peer
         if not self._is_trusted(peer):
@@ -64,7 +64,7 @@ class TrustedProxies:
                 break
         return address
 
-    def _find(self, address: str) -> bool:
+    def _matches(self, address: str) -> bool:
         if address == UNIX_SOCKET:
             return self._unix
         try:
@@ -76,9 +76,9 @@ class TrustedProxies:
 
 @lru_cache(maxsize=1024)
 def parse_node(text: str) -> str | None:
-    """The address of ``192.0.2.1``, ``192.0.2.1:80``, ``2001:db8::1`` or ``[2001:db8::1]:80``; None for anything else.
+    """Return the address of ``192.0.2.1``, ``192.0.2.1:80``, ``2001:db8::1`` or ``[2001:db8::1]:80``, else None.
 
-    An IPv6 address that stands for an IPv4 address becomes that.
+    An IPv4-mapped IPv6 address becomes the IPv4 address.
     """
     match = _NODE.fullmatch(text)
     if match is None:
@@ -108,10 +108,10 @@ def _forwarded_hops(lines: Sequence[str]) -> Iterator[str]:
 
 
 def _elements(line: str) -> list[str]:
-    """The ``for`` of each element of a Forwarded line, empty where it has none or several.
+    """Return the ``for`` of each element of a Forwarded line; empty for an element without or with several.
 
-    A line that breaks the grammar is one element without ``for``: a quote that a client leaves open would otherwise
-    hide the element that a proxy appends.
+    A malformed line counts as one element without ``for``. Otherwise, an open quote of a client would hide the element
+    that a proxy appends.
     """
     elements: list[list[str]] = [[]]
     position = 0

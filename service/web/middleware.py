@@ -1,4 +1,4 @@
-"""The middlewares of every request, outermost first in ``MIDDLEWARES``.
+"""The middlewares. ``MIDDLEWARES`` lists them, outermost first.
 
 Source: https://docs.aiohttp.org/en/stable/web_advanced.html#middlewares
 """
@@ -22,7 +22,7 @@ from service.web.error_response import error_response
 from service.web.formats.negotiation import negotiated_type
 from service.web.routing import UNMATCHED_ROUTE, Guard, Route
 
-# An istr is looked up in half the time of a str.
+# A look-up of an istr takes half the time of a str.
 _X_REQUEST_ID, _X_DURATION, _SERVER = istr("X-Request-Id"), istr("X-Duration"), istr("Server")
 _NOSNIFF = istr("X-Content-Type-Options")
 _REQUEST_ID = re.compile("[A-Za-z0-9._-]{1,128}")
@@ -33,7 +33,7 @@ _METHODS_WITH_BODY = frozenset({hdrs.METH_POST, hdrs.METH_PUT, hdrs.METH_PATCH})
 
 @web.middleware
 async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Give the request an id, answer errors with outcomes, and measure the time."""
+    """Assign a request id, render errors, and measure the duration."""
     started = perf_counter()
     app = request.app[APP]
     route = app.routes.get(request.match_info.route, UNMATCHED_ROUTE)
@@ -62,14 +62,14 @@ async def check_origin(request: web.Request, handler: Handler) -> web.StreamResp
 
 @web.middleware
 async def negotiate(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Read the query and choose the format of the answer."""
+    """Decode the query and negotiate the format of the response."""
     context = request[CONTEXT]
     if query := target.checked_query(request):
         context.query = target.query(query)
         if context.query.get("_pretty", "false") not in {"true", "false"}:
             raise Invalid(Issue("_pretty must be true or false", "_pretty"))
     try:
-        context.answer_type = negotiated_type(request)
+        context.response_type = negotiated_type(request)
     except NotAcceptable:
         if not context.route.fixed_media_type:
             raise
@@ -78,7 +78,7 @@ async def negotiate(request: web.Request, handler: Handler) -> web.StreamRespons
 
 @web.middleware
 async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Find out who calls, by Basic credentials or a Bearer token."""
+    """Identify the caller by Basic credentials or a Bearer token."""
     context = request[CONTEXT]
     access = context.app.access
     if access and context.route.guard is not Guard.PUBLIC and request.method != hdrs.METH_OPTIONS:
@@ -88,7 +88,7 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
 
 @web.middleware
 async def read_body(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse conditions that nothing would evaluate, and read a YAML or JSON body into plain data."""
+    """Refuse unsupported conditions, and parse a YAML or JSON body."""
     context = request[CONTEXT]
     if context.route is not UNMATCHED_ROUTE:
         refuse_unsupported(request)
@@ -99,7 +99,7 @@ async def read_body(request: web.Request, handler: Handler) -> web.StreamRespons
 
 @web.middleware
 async def authorize(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Ask the policies, for routes whose handlers do not ask themselves."""
+    """Evaluate the policies for routes with ``Guard.POLICY``."""
     if request[CONTEXT].route.guard is Guard.POLICY:
         await require_permission(request, {})
     return await handler(request)
@@ -109,7 +109,7 @@ MIDDLEWARES = (observe, check_origin, negotiate, authenticate, read_body, author
 
 
 def middlewares_for(app: AppContext) -> list[Middleware]:
-    """Return the middlewares that an application needs: each one costs every request."""
+    """Return the middlewares that an application needs, because each one slows every request."""
     unused = set()
     if not (app.loopback_only or app.cors_origins):
         unused.add(check_origin)
@@ -119,7 +119,8 @@ def middlewares_for(app: AppContext) -> list[Middleware]:
 
 
 def _check_load(app: AppContext, route: Route) -> None:
-    if app.state.in_flight > app.max_concurrency and not route.operations:
+    limit = app.settings.max_concurrency
+    if limit and app.state.in_flight > limit and not route.operations:
         raise Overloaded
 
 
@@ -133,11 +134,11 @@ def _finish(request: web.Request, response: web.StreamResponse, context: Request
     REQUESTS[context.route.pattern, method if method in METHODS else OTHER_METHOD, response.status].observe(seconds)
     headers[_X_REQUEST_ID] = context.request_id
     headers[_X_DURATION] = f"{seconds * 1000:.2f}"
-    # aiohttp's default names its version and Python's.
+    # aiohttp's default shows its version and Python's.
     headers[_SERVER] = "s3-signer"
     headers[_NOSNIFF] = "nosniff"
     if app.cors_origins:
         headers.update(origin.cors_headers(request))
-    # aiohttp would parse the content after CONNECT as the next request.
+    # aiohttp would parse the content after a CONNECT as the next request.
     if app.state.draining or method == hdrs.METH_CONNECT:
         response.force_close()

@@ -1,4 +1,4 @@
-"""Which web pages may call the service: the Host and Origin headers, and CORS.
+"""Check Host and Origin of requests from web pages, and answer CORS preflights.
 
 Source: https://fetch.spec.whatwg.org/#http-cors-protocol
 """
@@ -29,9 +29,9 @@ _EXPOSE: Mapping[str, str] = {
 
 
 def check_loopback(request: web.Request) -> None:
-    """Raise Forbidden for a Host that is no loopback name: a page can rebind a DNS name to 127.0.0.1.
+    """Raise Forbidden for a Host that is no loopback name, because a page can rebind a DNS name to 127.0.0.1.
 
-    A request without Host, or with an empty one, cannot come from a page. Load balancers send such probes in HTTP/1.0.
+    A missing or empty Host cannot come from a page. Load balancers send such probes in HTTP/1.0.
     """
     host = request.headers.get(hdrs.HOST)
     if host and not _is_loopback(host):
@@ -39,10 +39,10 @@ def check_loopback(request: web.Request) -> None:
 
 
 def check(request: web.Request) -> web.Response | None:
-    """Return the answer to a preflight of an allowed origin, None for any other request that may go on.
+    """Return the response to a preflight of an allowed origin, None for other allowed requests.
 
     Raises:
-        Forbidden: for another site's page, where the service is open on loopback.
+        Forbidden: for a page of another site, if the service is open on loopback.
     """
     app, headers = request[CONTEXT].app, request.headers
     origin = headers[hdrs.ORIGIN]
@@ -55,7 +55,7 @@ def check(request: web.Request) -> web.Response | None:
 
 
 def cors_headers(request: web.Request) -> Mapping[str, str]:
-    """The CORS headers of any answer, where some origin is allowed."""
+    """Return the CORS headers of a response, if any origins are allowed."""
     origin = request.headers.get(hdrs.ORIGIN)
     if origin is None or origin not in request[CONTEXT].app.cors_origins:
         return _VARY

@@ -1,4 +1,4 @@
-"""An error to plain data: a FHIR OperationOutcome, and the members of an OAuth error.
+"""Convert an error to plain data: a FHIR OperationOutcome and the members of an OAuth error.
 
 Sources: https://hl7.org/fhir/operationoutcome.html, https://www.rfc-editor.org/rfc/rfc6749#section-5.2
 """
@@ -11,8 +11,8 @@ from typing import Any
 
 from service.errors import Issue, ServiceError
 
-# The characters that error_description may not have.
-_NO_DESCRIPTION = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")
+# Characters that error_description must not contain.
+_FORBIDDEN = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")
 _OAUTH_ERRORS: Mapping[int, str] = {
     HTTPStatus.UNAUTHORIZED: "invalid_client",
     HTTPStatus.TOO_MANY_REQUESTS: "temporarily_unavailable",
@@ -23,7 +23,7 @@ _XHTML = "http://www.w3.org/1999/xhtml"
 
 
 def outcome(error: ServiceError) -> dict[str, Any]:
-    """One issue per fault; the text is the first fault's, for people."""
+    """Return an OperationOutcome with an issue for each fault. The text for people is that of the first fault."""
     first = error.issues[0].diagnostics
     return {
         "resourceType": "OperationOutcome",
@@ -36,7 +36,7 @@ def outcome(error: ServiceError) -> dict[str, Any]:
 def oauth_error(error: ServiceError) -> dict[str, str]:
     """Return ``error`` and ``error_description``, as OAuth libraries expect them."""
     code = error.oauth_error or _OAUTH_ERRORS.get(error.status, "invalid_request")
-    return {"error": code, "error_description": _NO_DESCRIPTION.sub("'", error.issues[0].diagnostics)}
+    return {"error": code, "error_description": _FORBIDDEN.sub("'", error.issues[0].diagnostics)}
 
 
 def _issue(code: str, issue: Issue) -> dict[str, Any]:
@@ -47,5 +47,5 @@ def _issue(code: str, issue: Issue) -> dict[str, Any]:
 
 
 def _unicode(text: str) -> str:
-    # A name that an operator stored need not be UTF-8, and is kept with surrogates, which no answer can hold.
+    # A name in Redis that is not UTF-8 is decoded with surrogates, which a response cannot contain.
     return text.encode(errors="backslashreplace").decode()

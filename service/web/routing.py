@@ -1,4 +1,4 @@
-"""Routes as data: aiohttp's own, with the facts that middlewares and the OpenAPI document need."""
+"""Routes as data: aiohttp's route definitions, with what middlewares and the OpenAPI document need."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,34 +10,34 @@ from aiohttp.typedefs import Handler
 from multidict import istr
 
 from service.telemetry.metrics import UNMATCHED
-from service.web.openapi.metadata import CONDITIONS, conditions_of
+from service.web.openapi.metadata import CONDITIONS, supported_conditions
 
 _EXPRESSION = re.compile(r"\{(\w+):.+?\}(?=/|$)")
-# What a cache knows already. A server may always answer a GET in full.
+# A cache sends it to validate its copy, and a server may always answer in full.
 # Source: https://www.rfc-editor.org/rfc/rfc9110#section-13.1.2
-_OF_CACHES = frozenset({hdrs.IF_NONE_MATCH})
+_IGNORABLE_ON_GET = frozenset({hdrs.IF_NONE_MATCH})
 
 
 class Guard(Enum):
     """How a request to a route is authorized."""
 
-    PUBLIC = "anyone may call it, without credentials"
+    PUBLIC = "the route needs no credentials"
     POLICY = "a policy must allow the request before its handler runs"
-    HANDLER = "the handler asks the policies, because it knows the account, bucket and key"
+    HANDLER = "the handler evaluates the policies, because it knows the account, bucket and key"
 
 
 @dataclass(frozen=True, slots=True)
 class Route(web.AbstractRouteDef):
-    """A handler for ``method`` on ``path``; a GET route answers HEAD too.
+    """A handler for ``method`` on ``path``. A GET route also serves HEAD.
 
     Args:
         path: In aiohttp's syntax, with an expression for each variable: ``/AwsAccount/{id:[^/]+}``.
         guard: How a request is authorized.
-        fixed_media_type: The answer has a media type of its own, whatever Accept says. Errors are still negotiated.
+        fixed_media_type: The media type of the response does not depend on Accept. Errors are still negotiated.
         form: The body may also be form-encoded.
         oauth: Errors also carry the members of an OAuth error.
-        operations: Answered even when the service is overloaded.
-        policy_method: The method that policies see, for a POST that only reads.
+        operations: The route works even when the service is overloaded.
+        policy_method: The method that policies see, if it is not the method of the request.
         operation: The operation's name in the audit log.
     """
 
@@ -55,21 +55,21 @@ class Route(web.AbstractRouteDef):
     pattern: str = field(init=False)
     """The path without expressions, as metrics and OpenAPI show it: ``/AwsAccount/{id}``."""
 
-    refused_conditions: Sequence[istr] = field(init=False)
-    """The conditional headers that a request may not have: those that the handler is not documented to heed."""
+    unsupported_conditions: Sequence[istr] = field(init=False)
+    """The conditional headers that the service refuses, because the handler does not evaluate them."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pattern", _EXPRESSION.sub(r"{\1}", self.path))
-        allowed = {*conditions_of(self.handler), *(_OF_CACHES if self.method == hdrs.METH_GET else ())}
-        object.__setattr__(self, "refused_conditions", tuple(name for name in CONDITIONS if name not in allowed))
+        allowed = {*supported_conditions(self.handler), *(_IGNORABLE_ON_GET if self.method == hdrs.METH_GET else ())}
+        object.__setattr__(self, "unsupported_conditions", tuple(name for name in CONDITIONS if name not in allowed))
 
     def register(self, router: web.UrlDispatcher) -> list[web.AbstractRoute]:
         methods = (hdrs.METH_GET, hdrs.METH_HEAD) if self.method == hdrs.METH_GET else (self.method,)
-        return [router.add_route(method, self.path, self.handler, expect_handler=_expect_later) for method in methods]
+        return [router.add_route(method, self.path, self.handler, expect_handler=_defer_continue) for method in methods]
 
 
-async def _expect_later(request: web.Request) -> None:
-    """Send no ``100 Continue`` yet: ``service.web.body`` does, once the headers are accepted."""
+async def _defer_continue(request: web.Request) -> None:
+    """Send no ``100 Continue``: ``service.web.body`` sends it once the headers are accepted."""
 
 
 async def _not_found(_: web.Request) -> web.StreamResponse:
@@ -80,12 +80,12 @@ UNMATCHED_ROUTE = Route(hdrs.METH_ANY, UNMATCHED, _not_found, guard=Guard.HANDLE
 
 
 def add_routes(app: web.Application, routes: Iterable[Route]) -> Mapping[web.AbstractRoute, Route]:
-    """Add routes to an application, and return them by aiohttp's route."""
+    """Add routes to an application and return them by aiohttp's route object."""
     return {registered: route for route in routes for registered in app.router.add_routes([route])}
 
 
 def mount_prefix(request: web.Request, route: Route) -> str:
-    """The path under which the application of ``route`` is mounted by ``add_subapp``; empty where it is not.
+    """Return the path under which ``add_subapp`` mounted the application of ``route``; empty if it is not mounted.
 
     Source: https://docs.aiohttp.org/en/stable/web_advanced.html#nested-applications
     """

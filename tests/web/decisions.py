@@ -1,4 +1,4 @@
-"""Decisions over HTTP, as rows: what the one policy of a Client asks for, what the Client asks, and the answer.
+"""Decisions over HTTP as rows: the pattern of a Client's only policy, the request, and the expected status.
 
 The account ``acme`` exists, ``other`` does too, ``absent`` does not.
 """
@@ -43,7 +43,7 @@ def body(**fields):
 
 
 DECISIONS = {
-    # Keys: what is signed is judged, however it is written.
+    # Keys: policies see the decoded key, however it is encoded.
     "a key under the prefix": (TEAM, GET, f"{B}/team-a/x", {}, 200),
     "another prefix that begins alike": (TEAM, GET, f"{B}/team-ab/x", {}, 403),
     "the prefix without its slash": (TEAM, GET, f"{B}/team-a", {}, 403),
@@ -113,7 +113,7 @@ DECISIONS = {
     "an expiration that is not listed": (SHORT, GET, f"{B}/x?expiration=61", {}, 403),
     "an expiration given twice": (SHORT, GET, f"{B}/x?expiration=60&expiration=604800", {}, 400),
     "an expiration that is given twice, encoded": (SHORT, GET, f"{B}/x?expiration=60&%65xpiration=604800", {}, 400),
-    # Who it is, and what comes with it.
+    # The caller, headers and claims.
     "the client itself": (CLIENT, GET, f"{B}/x", {}, 200),
     "another client": (OTHERS, GET, f"{B}/x", {}, 403),
     "a Client has no jwt": (JWT, GET, f"{B}/x", {}, 403),

@@ -1,4 +1,4 @@
-"""Who may do what over HTTP: decisions, credentials, and that no route has been forgotten."""
+"""Authentication and authorization over HTTP: decisions, credentials, and the coverage of all routes."""
 
 import base64
 import hashlib
@@ -36,14 +36,14 @@ def basic(text):
 
 ROOT_SECRET, SECRET = "a root secret, long enough", "hush: ünd so weiter"
 ROOT, TEAM = basic(f"root:{ROOT_SECRET}"), basic(f"team:{SECRET}")
-NOBODYS = {
+PUBLIC_ROUTES = {
     ("GET", "/live"),
     ("GET", "/ready"),
     ("GET", "/health"),
     ("POST", "/auth/token"),
-    # It authenticates the client itself, as its credentials may be in the body.
+    # These handlers authenticate the client themselves, because its credentials may be in the body.
     ("POST", "/auth/revoke"),
-    # Pages that are the same for everybody, and hold nothing of what is kept.
+    # Pages are the same for all callers and contain no stored data.
     ("GET", "/"),
     ("GET", "/docs"),
     ("GET", "/openapi.json"),
@@ -61,7 +61,7 @@ def cheap_hashes(monkeypatch):
 
 
 class Signer:
-    """Asks an application, with targets that go out as they are written."""
+    """Send requests to an application, with targets as they are written."""
 
     def __init__(self, client):
         self.client = client
@@ -72,7 +72,7 @@ class Signer:
         if auth:
             headers.add(hdrs.AUTHORIZATION, auth)
         url = URL(f"http://127.0.0.1:{self.client.port}{target}", encoded=True)
-        # A body without a type is JSON or YAML; the client would call it text/plain.
+        # Without this, the client would send text/plain for a body without a type.
         untyped = {hdrs.CONTENT_TYPE} if "data" in options else ()
         response = await self.client.session.request(method, url, headers=headers, skip_auto_headers=untyped, **options)
         await response.read()
@@ -117,16 +117,16 @@ async def signer(make_signer):
 
 @pytest.fixture
 async def allowed(signer):
-    """The same, where whoever is known may sign for the account acme."""
+    """The same, with a policy that allows every caller to sign for the account acme."""
     await signer.policy({"params": {"account": "acme"}})
     return signer
 
 
 @pytest.mark.parametrize(("pattern", "method", "target", "options", "status"), DECISIONS.values(), ids=DECISIONS)
-async def test_a_decision(signer, pattern, method, target, options, status):
+async def test_a_policy_decides(signer, pattern, method, target, options, status):
     await signer.policy(pattern)
 
-    # Twice, as what is at hand is judged on another way.
+    # Twice, because a cached policy takes another code path.
     assert [await signer.status(method, target, **options) for _ in range(2)] == [status] * 2
 
 
@@ -139,7 +139,7 @@ async def test_a_decision(signer, pattern, method, target, options, status):
         None,
     ],
 )
-async def test_a_policy_is_for_those_it_links_to_or_for_all(signer, link):
+async def test_a_policy_applies_to_linked_clients_or_to_all(signer, link):
     for id_ in ("stranger", "partner"):
         await signer.client_named(id_, "hush hush hush hush")
     await signer.policy({"params": {"account": "acme"}}, link=link)
@@ -149,7 +149,7 @@ async def test_a_policy_is_for_those_it_links_to_or_for_all(signer, link):
     assert await signer.status("GET", f"{B}/x", auth=stranger) == (200 if link is None else 403)
 
 
-async def test_the_engine_allow_lets_its_client_do_everything(signer):
+async def test_the_engine_allow_permits_everything_to_its_client(signer):
     await signer.put("AccessPolicy", "policy", engine="allow", link=[{"reference": "Client/team"}])
 
     assert await signer.status("GET", "/AccessPolicy") == 200
@@ -161,7 +161,7 @@ async def test_without_a_policy_everything_is_denied(signer):
 
 
 @pytest.mark.parametrize("change", ["delete", "link away", "narrow"])
-async def test_what_a_policy_allowed_ends_with_it(allowed, change):
+async def test_a_deleted_policy_allows_nothing(allowed, change):
     before = await allowed.status("GET", f"{B}/x")
     if change == "delete":
         await allowed.ask("DELETE", "/AccessPolicy/policy", auth=ROOT)
@@ -175,7 +175,7 @@ async def test_what_a_policy_allowed_ends_with_it(allowed, change):
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE", "POST"])
-async def test_an_account_that_may_not_be_used_is_the_same_whether_it_exists_or_not(signer, method):
+async def test_a_forbidden_account_does_not_reveal_whether_it_exists(signer, method):
     options = upload("x") if method == "POST" else {}
     tail = "" if method == "POST" else "/x"
     await signer.status("GET", "/aws/storage/other/bucket/x", auth=ROOT)
@@ -190,7 +190,7 @@ async def test_an_account_that_may_not_be_used_is_the_same_whether_it_exists_or_
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "HEAD"])
 @pytest.mark.parametrize("kind", ["AwsAccount", "Client", "AccessPolicy"])
-async def test_a_resource_that_may_not_be_touched_is_the_same_whether_it_exists_or_not(signer, kind, method):
+async def test_a_forbidden_resource_does_not_reveal_whether_it_exists(signer, kind, method):
     await signer.client_named("other", "hush hush hush hush")
     await signer.put("AccessPolicy", "other", engine="allow", link=[{"reference": "Client/other"}])
     options = {"json": {"nonsense": 1}} if method in {"PUT", "PATCH"} else {}
@@ -204,17 +204,17 @@ def every_route():
     return [*app.routes(load({})), *health.PROBES, *health.METRICS]
 
 
-def test_nobody_but_these_is_answered_without_credentials():
+def test_only_public_routes_need_no_credentials():
     open_ = {(route.method, route.path) for route in every_route() if route.guard is Guard.PUBLIC}
 
-    assert open_ == NOBODYS
+    assert open_ == PUBLIC_ROUTES
 
 
-def test_no_route_takes_the_methods_that_need_no_credentials():
+def test_no_route_handles_options():
     assert not {route.method for route in every_route()} & {"OPTIONS", "*"}
 
 
-async def test_every_other_route_wants_credentials_and_a_policy(signer):
+async def test_every_other_route_needs_credentials_and_a_policy(signer):
     guarded = [route for route in every_route() if route.guard is not Guard.PUBLIC]
     answers = {}
     for route in guarded:
@@ -233,7 +233,7 @@ async def test_every_other_route_wants_credentials_and_a_policy(signer):
 
 
 @pytest.mark.parametrize("target", ["/nonsense", "/AwsAccount/a/b", "/Session", "/Session/x", "//", "/aws/storage"])
-async def test_what_no_route_answers_wants_credentials_too(signer, target):
+async def test_unknown_paths_need_credentials_too(signer, target):
     assert await signer.status("GET", target, auth=None) == 401
     assert await signer.status("GET", target) == 404
 
@@ -270,8 +270,8 @@ BAD = {
 
 
 @pytest.mark.parametrize("authorization", BAD.values(), ids=BAD)
-async def test_bad_credentials_are_none(allowed, authorization, faults):
-    # What is remembered must not help.
+async def test_invalid_credentials_are_refused(allowed, authorization, faults):
+    # The cache of credentials must not help.
     for auth in (ROOT, TEAM):
         assert await allowed.status("GET", f"{B}/x", auth=auth) == 200
     answer = await allowed.ask("GET", f"{B}/x", auth=None, headers={"Authorization": authorization})
@@ -291,7 +291,7 @@ async def test_bad_credentials_are_none(allowed, authorization, faults):
     )
 )
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_no_text_whatever_gets_in_or_breaks_anything(lasting_callers, authorization):
+async def test_any_other_authorization_text_is_refused(lasting_callers, authorization):
     if basic(f"root:{ROOT_SECRET}") in authorization:
         return
     answer = await lasting_callers(authorization)
@@ -301,13 +301,13 @@ async def test_no_text_whatever_gets_in_or_breaks_anything(lasting_callers, auth
 
 @pytest.fixture
 async def lasting_callers(allowed):
-    callers = allowed.client.app[APP].access.callers
+    authenticator = allowed.client.app[APP].access.authenticator
 
     async def ask(authorization):
-        # As aiohttp decodes a header.
+        # aiohttp decodes headers in this way.
         text = authorization.encode(errors="surrogatepass").decode(errors="surrogateescape")
         try:
-            return await callers.authenticate(text, address="a")
+            return await authenticator.authenticate(text, address="a")
         except (Unauthenticated, Throttled) as error:
             return "Throttled" if isinstance(error, Throttled) else "Unauthenticated"
 
@@ -315,21 +315,21 @@ async def lasting_callers(allowed):
 
 
 @pytest.mark.parametrize("scheme", ["Basic", "basic", "BASIC", "bAsIc"])
-async def test_a_scheme_is_the_same_in_any_case(allowed, scheme):
+async def test_the_authorization_scheme_is_case_insensitive(allowed, scheme):
     text = TEAM.replace("Basic", scheme)
 
     assert [await allowed.status("GET", f"{B}/x", auth=text) for _ in range(2)] == [200] * 2
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
-async def test_a_token_is_good_for_its_client(allowed, scheme):
+async def test_a_token_authenticates_its_client(allowed, scheme):
     token = (await allowed.token()).replace("Bearer", scheme)
 
     assert [await allowed.status("GET", f"{B}/x", auth=token) for _ in range(2)] == [200] * 2
     assert await allowed.status("GET", "/aws/storage/other/bucket/x", auth=token) == 403
 
 
-async def test_a_page_is_not_asked_for_a_password(signer):
+async def test_a_web_page_gets_no_basic_challenge(signer):
     page = await signer.ask("GET", "/AwsAccount", auth=None, headers={"Sec-Fetch-Site": "cross-site"})
     wrong = await signer.ask("GET", "/AwsAccount", auth=basic("root:x"), headers={"Sec-Fetch-Site": "same-origin"})
 
@@ -337,14 +337,14 @@ async def test_a_page_is_not_asked_for_a_password(signer):
     assert not any("Basic" in answer.headers["WWW-Authenticate"] for answer in (page, wrong))
 
 
-async def test_options_say_what_a_route_takes_and_do_nothing(signer):
+async def test_options_returns_the_allowed_methods_and_has_no_effect(signer):
     answer = await signer.ask("OPTIONS", "/AwsAccount/acme", auth=None)
 
     assert answer.status == 204
     assert answer.headers["Allow"] == "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"
 
 
-async def test_pages_of_other_origins_are_told_of_no_credentials(make_signer):
+async def test_foreign_origins_get_no_challenge(make_signer):
     signer = await make_signer(SIGNER_CORS_ORIGINS="https://app.example")
     answers = [
         await signer.ask("GET", f"{B}/x", auth=ROOT, headers={"Origin": origin})
@@ -359,7 +359,7 @@ async def test_pages_of_other_origins_are_told_of_no_credentials(make_signer):
     assert not any("Access-Control-Allow-Credentials" in answer.headers for answer in answers)
 
 
-async def test_a_client_is_only_what_it_was_granted(allowed):
+async def test_a_client_logs_in_only_by_its_grant_types(allowed):
     await allowed.client_named("basic", "hush hush hush hush", "basic")
     await allowed.client_named("tokens", "hush hush hush hush", "client_credentials")
     grant = {"json": {"grant_type": "client_credentials"}}
@@ -367,7 +367,7 @@ async def test_a_client_is_only_what_it_was_granted(allowed):
         await allowed.status("GET", f"{B}/x", auth=basic("basic:hush hush hush hush")),
         await allowed.status("POST", "/auth/token", auth=basic("basic:hush hush hush hush"), **grant),
         await allowed.status("POST", "/auth/token", auth=basic("tokens:hush hush hush hush"), **grant),
-        # Its secret is remembered by now.
+        # The secret is cached by now.
         await allowed.status("GET", f"{B}/x", auth=basic("tokens:hush hush hush hush")),
     ]
 
@@ -377,14 +377,14 @@ async def test_a_client_is_only_what_it_was_granted(allowed):
 CHANGES = {
     "deleted": ("DELETE", {}),
     "another secret": ("PATCH", {"json": {"secret": "another one, longer"}}),
-    "the same secret, hashed anew": ("PATCH", {"json": {"secret": SECRET}}),
+    "the same secret, hashed again": ("PATCH", {"json": {"secret": SECRET}}),
     "no secret": ("PATCH", {"json": {"secret": None}}),
     "no grants": ("PATCH", {"json": {"grant_types": []}}),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES)
-async def test_credentials_and_tokens_end_with_what_they_came_from(allowed, change):
+async def test_credentials_and_tokens_end_with_their_client_or_secret(allowed, change):
     token = await allowed.token()
     before = [await allowed.status("GET", f"{B}/x", auth=auth) for auth in (TEAM, TEAM, token, token)]
     method, options = CHANGES[change]
@@ -392,10 +392,10 @@ async def test_credentials_and_tokens_end_with_what_they_came_from(allowed, chan
     after = [await allowed.status("GET", f"{B}/x", auth=auth) for auth in (TEAM, token)]
 
     assert before == [200] * 4
-    assert after == [200 if change == "the same secret, hashed anew" else 401, 401]
+    assert after == [200 if change == "the same secret, hashed again" else 401, 401]
 
 
-async def test_a_client_that_is_made_anew_does_not_revive_tokens(allowed):
+async def test_recreating_a_client_does_not_revive_its_tokens(allowed):
     token = await allowed.token()
     await allowed.ask("DELETE", "/Client/team", auth=ROOT)
     await allowed.client_named("team", SECRET)
@@ -421,7 +421,7 @@ async def test_a_client_without_a_secret_cannot_log_in(allowed, sent):
         assert await allowed.status("GET", f"{B}/x", auth=basic(f"bare:{secret}")) == 401
 
 
-async def test_the_mark_of_a_secret_is_none(allowed):
+async def test_the_marker_of_a_secret_is_no_secret(allowed):
     marker = {"extension": [{"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason"}]}
     for masked in (marker, "x", {}):
         answer = await allowed.ask("PUT", "/Client/team", auth=ROOT, json={"_secret": masked})
@@ -430,14 +430,14 @@ async def test_the_mark_of_a_secret_is_none(allowed):
     assert await allowed.status("GET", f"{B}/x") == 200
 
 
-async def test_no_answer_holds_a_secret_or_its_hash(signer):
+async def test_no_response_contains_a_secret_or_its_hash(signer):
     await signer.token()
     texts = [await (await signer.ask("GET", path, auth=ROOT)).text() for path in ("/Client", "/Client/team")]
 
     assert not any(word in text for text in texts for word in ("argon2", "scrypt", "hush"))
 
 
-async def test_a_client_of_the_roots_name_is_not_the_root(allowed):
+async def test_a_client_with_the_root_clients_id_is_not_the_root_client(allowed):
     await allowed.client_named("root", "hush hush hush hush")
     namesake = basic("root:hush hush hush hush")
 
@@ -446,19 +446,19 @@ async def test_a_client_of_the_roots_name_is_not_the_root(allowed):
     assert await allowed.status("GET", "/AwsAccount", auth=ROOT) == 200
 
 
-async def test_a_token_ends_with_its_time(make_signer):
+async def test_a_token_expires(make_signer):
     signer = await make_signer(SIGNER_TOKEN_SECONDS="1")
     await signer.policy({"params": {"account": "acme"}})
     tokens = [await signer.token(auth) for auth in (TEAM, ROOT)]
     before = [await signer.status("GET", f"{B}/x", auth=token) for token in tokens]
-    callers = signer.client.app[APP].access.callers
-    callers._tokens._clock = callers._root_tokens._clock = lambda: time.time() + 1
+    authenticator = signer.client.app[APP].access.authenticator
+    authenticator._tokens._clock = authenticator._root_tokens._clock = lambda: time.time() + 1
 
     assert before == [200, 200]
     assert [await signer.status("GET", f"{B}/x", auth=token) for token in tokens] == [401, 401]
 
 
-async def test_a_root_token_lives_fifteen_minutes_at_most_and_is_not_stored(signer):
+async def test_a_root_token_expires_within_fifteen_minutes_and_is_not_stored(signer):
     answer = await signer.ask("POST", "/auth/token", auth=ROOT, json={"grant_type": "client_credentials"})
     token = (await answer.json())["access_token"]
 
@@ -467,7 +467,7 @@ async def test_a_root_token_lives_fifteen_minutes_at_most_and_is_not_stored(sign
     assert (await signer.store.page("Session", offset=0, count=0)).total == 0
 
 
-async def test_who_can_write_to_the_store_cannot_make_a_token_of_the_root(signer):
+async def test_write_access_to_the_store_does_not_allow_root_tokens(signer):
     proofs = ["", hashlib.sha256(f"root:{ROOT_SECRET}".encode()).hexdigest()]
     for letter, (client, proof) in zip("abcd", product(("", "root"), proofs), strict=True):
         token = letter * 43
@@ -504,14 +504,14 @@ FORM = "application/x-www-form-urlencoded"
         (f"grant_type: client_credentials\nclient_id: team\nclient_secret: '{SECRET}'", "text/yaml"),
     ],
 )
-async def test_a_token_is_asked_for_in_any_format(signer, data, content_type):
+async def test_a_token_request_may_have_any_format(signer, data, content_type):
     headers = {"Content-Type": content_type} if content_type else {}
     answer = await signer.ask("POST", "/auth/token", auth=None, data=data.encode(), headers=headers)
-    told = await answer.json(content_type=None) if "json" in answer.content_type else {}
+    body = await answer.json(content_type=None) if "json" in answer.content_type else {}
 
     assert answer.status == 200
     assert answer.headers["Cache-Control"] == "no-store"
-    assert not told or (told["token_type"], told["expires_in"], len(told["access_token"])) == ("Bearer", 3600, 43)
+    assert not body or (body["token_type"], body["expires_in"], len(body["access_token"])) == ("Bearer", 3600, 43)
 
 
 @pytest.mark.parametrize("form", [False, True], ids=["json", "form"])
@@ -537,7 +537,7 @@ async def test_unknown_parameters_of_a_token_request_are_ignored_however_many(si
         ("", 422),
     ],
 )
-async def test_no_token_for_anything_else(signer, data, status):
+async def test_invalid_token_requests_are_refused(signer, data, status):
     answer = await signer.ask("POST", "/auth/token", auth=None, data=data, headers={"Content-Type": FORM})
 
     assert answer.status == status
@@ -592,7 +592,7 @@ async def test_unrecognised_parameters_of_a_token_request_are_ignored(signer, ex
     assert answer.status == 200
 
 
-async def test_a_repeated_form_field_is_named_as_such(signer, faults):
+async def test_a_repeated_form_field_is_named(signer, faults):
     data = f"{GRANT}&client_id=team"
     answer = await signer.ask("POST", "/auth/token", auth=None, data=data, headers={"Content-Type": FORM})
 
@@ -626,24 +626,24 @@ async def test_errors_of_the_token_endpoint_are_oauth_errors_too(signer, faults,
 
 
 @pytest.mark.parametrize("scope", ["", "read", "https%3A%2F%2Fsigner%2F.default+write"])
-async def test_any_scope_is_granted_and_means_what_policies_allow(allowed, scope):
+async def test_any_scope_is_accepted_and_has_no_effect(allowed, scope):
     data = f"{GRANT}&scope={scope}"
     answer = await allowed.ask("POST", "/auth/token", auth=None, data=data, headers={"Content-Type": FORM})
-    told = await answer.json()
-    token = f"Bearer {told.pop('access_token')}"
+    body = await answer.json()
+    token = f"Bearer {body.pop('access_token')}"
 
-    assert told == {"token_type": "Bearer", "expires_in": 3600}
+    assert body == {"token_type": "Bearer", "expires_in": 3600}
     assert await allowed.status("GET", f"{B}/x", auth=token) == 200
     assert await allowed.status("GET", "/aws/storage/other/bucket/x", auth=token) == 403
 
 
 @pytest.mark.parametrize("path", ["/auth/token", "/auth/revoke"])
 @pytest.mark.parametrize("content_type", ["text/plain", "multipart/form-data; boundary=x", f"{FORM}; charset=utf-16"])
-async def test_a_token_request_of_another_type_is_told_which_to_send(signer, faults, path, content_type):
+async def test_a_token_request_of_another_type_gets_advice(signer, faults, path, content_type):
     answer = await signer.ask("POST", path, auth=None, data=GRANT, headers={"Content-Type": content_type})
-    _, (told,) = await faults(answer, 415)
+    _, (message,) = await faults(answer, 415)
 
-    assert f"Content-Type: {FORM}, application/json or text/yaml" in told
+    assert f"Content-Type: {FORM}, application/json or text/yaml" in message
     assert FORM in (await answer.json())["error_description"]
 
 
@@ -654,13 +654,13 @@ async def test_a_form_is_utf_8(signer, charset):
     assert await signer.status("POST", "/auth/token", auth=None, data=GRANT, headers=headers) == 415
 
 
-async def test_a_form_is_taken_nowhere_else(signer):
+async def test_only_oauth_routes_accept_forms(signer):
     answer = await signer.ask("POST", B, auth=ROOT, data="filename=x", headers={"Content-Type": FORM})
 
     assert answer.status == 415
 
 
-async def test_guessing_is_limited_whichever_way_it_goes(allowed):
+async def test_guessing_is_limited_on_every_way_to_log_in(allowed):
     form = {"Content-Type": FORM}
     statuses = [await allowed.status("GET", f"{B}/x", auth=basic(f"team:{n}")) for n in range(5)]
     for n in range(6):
@@ -671,12 +671,12 @@ async def test_guessing_is_limited_whichever_way_it_goes(allowed):
     assert statuses == [401] * 10 + [429]
     assert limited.status == 429
     assert 0 < int(limited.headers["Retry-After"]) <= 60
-    # Nor does the right secret tell a guesser from there that it is.
+    # The right secret does not succeed from there either.
     assert await allowed.status("GET", f"{B}/x") == 429
     assert await allowed.status("GET", f"{B}/x", auth=ROOT) == 200
 
 
-async def test_who_is_known_is_not_shut_out_by_others_guesses(allowed):
+async def test_guesses_of_others_do_not_lock_out_a_known_client(allowed):
     before = await allowed.status("GET", f"{B}/x")
     for n in range(12):
         await allowed.status("GET", f"{B}/x", auth=basic(f"team:{n}"))
@@ -687,7 +687,7 @@ async def test_who_is_known_is_not_shut_out_by_others_guesses(allowed):
 
 @pytest.fixture
 async def trusting(make_signer, tmp_path):
-    """Who trusts an issuer, whose callers in the namespace lab may sign for acme."""
+    """An application that trusts an issuer. Callers in the namespace lab may sign for acme."""
     (tmp_path / "keys.json").write_bytes(key_set(KEY))
     signer = await make_signer(
         SIGNER_JWT_ISSUER=ISSUER, SIGNER_JWT_AUDIENCE=AUDIENCE, SIGNER_JWT_JWKS=str(tmp_path / "keys.json")
@@ -696,7 +696,7 @@ async def trusting(make_signer, tmp_path):
     return signer
 
 
-async def test_a_jwt_lives_as_long_as_the_settings_let_it(make_signer, tmp_path):
+async def test_the_settings_limit_the_lifetime_of_a_jwt(make_signer, tmp_path):
     (tmp_path / "keys.json").write_bytes(key_set(KEY))
     signer = await make_signer(
         SIGNER_JWT_ISSUER=ISSUER,
@@ -720,7 +720,7 @@ def unsigned(**changes):
 
 
 def confused():
-    """Signed with the public key, as if that were a secret."""
+    """Return a JWT that is signed by HMAC with the public key."""
     signed = f"{compact({'alg': 'HS256', 'kid': KEY.kid})}.{compact(claims())}"
     secret = json.dumps(KEY.public_jwk).encode()
     return f"{signed}.{encode(HMACAlgorithm(HMACAlgorithm.SHA256).sign(signed.encode(), secret))}"
@@ -743,14 +743,14 @@ JWTS = {
 
 
 @pytest.mark.parametrize(("make", "status"), JWTS.values(), ids=JWTS)
-async def test_a_jwt(trusting, make, status):
+async def test_a_jwt_is_verified_and_evaluated(trusting, make, status):
     await trusting.policy({"client": {"id": "team"}}, "team")
     token = make()
 
     assert [await trusting.status("GET", f"{B}/x", auth=f"Bearer {token}") for _ in range(2)] == [status] * 2
 
 
-async def test_who_comes_with_a_jwt_is_no_client(trusting):
+async def test_the_caller_of_a_jwt_is_no_client(trusting):
     await trusting.client_named("None", "hush hush hush hush")
     await trusting.put("AccessPolicy", "linked", engine="allow", link=[{"reference": "Client/None"}])
     token = f"Bearer {KEY.token(claims(sub='lab:job', client_id='team', azp='None'))}"
@@ -759,7 +759,7 @@ async def test_who_comes_with_a_jwt_is_no_client(trusting):
     assert await trusting.status("GET", "/AwsAccount", auth=token) == 403
 
 
-async def test_without_an_issuer_no_jwt_is_believed(allowed):
+async def test_without_an_issuer_every_jwt_is_refused(allowed):
     assert await allowed.status("GET", f"{B}/x", auth=f"Bearer {KEY.token(claims())}") == 401
 
 
@@ -771,7 +771,7 @@ async def explained(signer, auth=ROOT, **changes):
     return answer.status, await answer.json()
 
 
-async def test_an_explanation_tells_which_policy_allows_or_why_none_does(signer):
+async def test_an_explanation_names_the_allowing_policy_or_each_mismatch(signer):
     await signer.policy({"params": {"account": "acme", "key": "#^team-a/"}})
     denied = await explained(signer)
     allowed = await explained(signer, params={"account": "acme", "key": "team-a/x"})
@@ -784,16 +784,16 @@ async def test_an_explanation_tells_which_policy_allows_or_why_none_does(signer)
 
 
 @pytest.mark.parametrize("method", ["HEAD", "head"])
-async def test_an_explanation_sees_a_head_as_a_get_too(signer, method):
+async def test_an_explanation_treats_head_as_get(signer, method):
     await signer.policy({"request-method": "get"})
 
     assert (await explained(signer, **{"request-method": method}))[1]["allowed"]
 
 
-async def test_an_explanation_signs_nothing_and_repeats_nothing(allowed):
-    _, told = await explained(allowed, params={"account": "absent", "key": "a secret name"})
+async def test_an_explanation_signs_nothing_and_shows_no_values(allowed):
+    _, explanation = await explained(allowed, params={"account": "absent", "key": "a secret name"})
 
-    assert "secret" not in json.dumps(told)
+    assert "secret" not in json.dumps(explanation)
     assert "X-Amz-Signature" not in json.dumps(await explained(allowed))
 
 
@@ -804,19 +804,19 @@ async def test_an_explanation_signs_nothing_and_repeats_nothing(allowed):
         *({"params": []}, {"request-method": 5}, {"jwt": "x", "client": None}),
     ],
 )
-async def test_a_description_of_no_request_is_not_explained(signer, changes):
+async def test_an_invalid_description_is_refused(signer, changes):
     assert (await explained(signer, **changes))[0] == 422
 
 
-@pytest.mark.parametrize("documented", [{}, {"params": None}, {"params": {}, "jwt": {}}])
-async def test_a_request_that_is_hardly_described_is_denied(signer, documented):
+@pytest.mark.parametrize("described", [{}, {"params": None}, {"params": {}, "jwt": {}}])
+async def test_an_almost_empty_description_is_denied(signer, described):
     await signer.policy({"params": {"account": "acme"}})
-    answer = await signer.ask("POST", "/AccessPolicy/$explain", auth=ROOT, json=documented)
+    answer = await signer.ask("POST", "/AccessPolicy/$explain", auth=ROOT, json=described)
 
     assert (answer.status, (await answer.json())["allowed"]) == (200, False)
 
 
-async def test_a_name_that_no_request_has_is_no_pattern(signer):
+async def test_a_pattern_with_an_unknown_name_is_refused(signer):
     for pattern in ({"request_method": "nil?"}, {"parms": {"$not": {"key": "x"}}}, {"user": None}, {}):
         answer = await signer.ask(
             "PUT", "/AccessPolicy/policy", auth=ROOT, json={"engine": "matcho", "matcho": pattern}
@@ -824,13 +824,13 @@ async def test_a_name_that_no_request_has_is_no_pattern(signer):
         assert answer.status == 422, pattern
 
 
-async def test_a_field_that_is_missing_matches_nothing_but_its_absence(signer):
+async def test_a_missing_field_matches_only_absence(signer):
     await signer.policy({"params": {"account": "acme", "tenant": ".jwt.tenant"}})
 
     assert await signer.status("GET", f"{B}/x") == 403
 
 
-async def test_what_is_no_policy_in_the_store_allows_nothing_and_breaks_nothing(signer):
+async def test_an_invalid_stored_policy_grants_nothing(signer):
     await signer.policy({"params": {"account": "acme"}})
     for id_, fields in {
         "a": {"engine": "nonsense"},
@@ -845,7 +845,7 @@ async def test_what_is_no_policy_in_the_store_allows_nothing_and_breaks_nothing(
     assert await signer.status("GET", "/AwsAccount") == 403
 
 
-async def test_a_denial_tells_what_is_documented_of_it(allowed, audit_file):
+async def test_a_denial_has_the_documented_fields(allowed, audit_file):
     await allowed.ask("DELETE", "/aws/storage/other/bucket/k")
     await allowed.client.close()
     line = json.loads(audit_file.read_text().splitlines()[-1])
@@ -873,7 +873,7 @@ async def test_a_denial_tells_what_is_documented_of_it(allowed, audit_file):
         ("GET", "/$version", None),
     ],
 )
-async def test_a_denial_tells_of_what(allowed, audit_file, method, path, operation):
+async def test_a_denial_names_its_resource(allowed, audit_file, method, path, operation):
     fields = {} if "$explain" in path else {"filename": "k"}
     answer = await allowed.ask(method, path, json=fields if method != "GET" else None)
     await allowed.client.close()
@@ -887,7 +887,7 @@ async def test_a_denial_tells_of_what(allowed, audit_file, method, path, operati
     ("id_", "resource"),
     [("a", "AwsAccount/a"), ("a" * 100_000, "AwsAccount"), ("a b", "AwsAccount"), (5, "AwsAccount")],
 )
-async def test_a_denial_names_no_id_that_no_resource_can_have(allowed, audit_file, id_, resource):
+async def test_a_denial_omits_an_invalid_id(allowed, audit_file, id_, resource):
     answer = await allowed.ask("PUT", "/AwsAccount", json={"id": id_})
     await allowed.client.close()
     line = json.loads(audit_file.read_text().splitlines()[-1])
@@ -896,7 +896,7 @@ async def test_a_denial_names_no_id_that_no_resource_can_have(allowed, audit_fil
     assert line["resource"] == resource
 
 
-async def test_every_change_is_told_once(allowed, audit_file):
+async def test_every_change_is_audited_once(allowed, audit_file):
     await allowed.ask("PUT", "/AwsAccount/new", auth=ROOT, **body())
     await allowed.ask("PUT", "/AwsAccount/new", auth=ROOT, **body())
     await allowed.ask("PATCH", "/AwsAccount/new", auth=ROOT, json={"region": "eu-west-1"})
@@ -912,9 +912,9 @@ async def test_every_change_is_told_once(allowed, audit_file):
     ]
 
 
-async def test_what_is_wrong_with_an_account_is_for_those_who_may_use_it(signer):
+async def test_only_permitted_callers_learn_the_faults_of_an_account(signer):
     seen = await signer.store.get("AwsAccount", "other")
-    # As an operator may write it into Redis.
+    # An operator may have written this into Redis.
     await signer.store.replace("AwsAccount", "other", {"region": "!"}, expected=seen)
     denied = await signer.ask("GET", "/aws/storage/other/bucket/x")
 
@@ -924,7 +924,7 @@ async def test_what_is_wrong_with_an_account_is_for_those_who_may_use_it(signer)
 
 @pytest.mark.parametrize("known", [False, True])
 @pytest.mark.parametrize("order", [1, -1])
-async def test_of_several_authorizations_none_counts(allowed, known, order):
+async def test_several_authorization_headers_are_refused(allowed, known, order):
     if known:
         await allowed.status("GET", f"{B}/x")
     headers = [("Authorization", TEAM), ("Authorization", ROOT)][::order]
@@ -937,14 +937,14 @@ async def test_of_several_authorizations_none_counts(allowed, known, order):
 @pytest.mark.parametrize(
     ("method", "id_", "status"), [("get", None, 200), ("post", None, 403), ("get", "policy", 403), (None, None, 200)]
 )
-async def test_an_explanation_is_for_those_who_may_read_all_policies(signer, method, id_, status):
+async def test_an_explanation_needs_the_permission_to_list_policies(signer, method, id_, status):
     pattern = {"params": {"resource/type": "AccessPolicy", "resource/id": id_}}
     await signer.policy({**pattern, "request-method": method} if method else pattern)
 
     assert (await explained(signer, TEAM))[0] == status
 
 
-async def test_a_policy_without_a_link_left_is_none(signer):
+async def test_a_policy_with_an_empty_link_grants_nothing(signer):
     answer = await signer.ask("PUT", "/AccessPolicy/policy", auth=ROOT, json={"engine": "allow", "link": []})
 
     assert answer.status == 422
@@ -952,7 +952,7 @@ async def test_a_policy_without_a_link_left_is_none(signer):
 
 
 @pytest.mark.parametrize("fields", [{"grant_types": "basic"}, {"resourceType": "Client", "meta": "{}"}, {"x": "y"}])
-async def test_what_an_operator_adds_to_a_client_breaks_nothing(allowed, fields):
+async def test_unknown_fields_of_a_stored_client_are_ignored(allowed, fields):
     known = await allowed.status("GET", f"{B}/x")
     seen = await allowed.store.get("Client", "team")
     await allowed.store.replace("Client", "team", {**seen.fields, **fields}, expected=seen)

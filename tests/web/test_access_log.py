@@ -1,4 +1,4 @@
-"""The access log: a line a request, with the route's pattern and never the path."""
+"""The access log: a line per request, with the pattern of the route instead of the path."""
 
 import logging
 
@@ -25,7 +25,7 @@ async def ask(client):
     await client.request("PROPFIND", "/a-secret-key")
 
 
-async def test_a_request_is_a_line_with_its_route(make_client, logged):
+async def test_each_request_is_a_line_with_its_route(make_client, logged):
     client = await make_client(SIGNER_ACCESS_LOG="true")
     await ask(client)
 

@@ -1,4 +1,4 @@
-"""The recipes of docs/security/access.md, carried out as they are written."""
+"""The recipes of docs/security/access.md, executed as they are written."""
 
 import re
 import time
@@ -19,7 +19,7 @@ def issuer():
 
 @pytest.fixture
 def settings_of(tmp_path, issuer):
-    """Reads a recipe's settings; the issuer's key set is in a file here, wherever the page has it."""
+    """Return the settings of a recipe, with the issuer's key set in a file."""
     keys = tmp_path / "jwks.json"
     keys.write_bytes(key_set(issuer))
 
@@ -32,14 +32,14 @@ def settings_of(tmp_path, issuer):
 
 
 def tokens_of(recipe, issuer):
-    """The tokens whose claims a recipe shows, by their placeholders."""
+    """Return the tokens whose claims a recipe shows, by their placeholders."""
     now = int(time.time())
     shown = [(found[0], block) for info, block in blocks(PAGE, recipe) if (found := re.search("<[a-z-]+>", info))]
     return {name: issuer.token({**yaml.safe_load(claims), "iat": now, "exp": now + 600}) for name, claims in shown}
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-async def test_a_recipe_allows_and_denies_as_it_says(make_client, settings_of, issuer, recipe):
+async def test_a_recipe_allows_and_denies_as_documented(make_client, settings_of, issuer, recipe):
     client = await make_client(**settings_of(recipe))
     known = tokens_of(recipe, issuer)
     common, own = list(examples(PAGE, "Recipes")), list(examples(PAGE, recipe))
@@ -50,7 +50,7 @@ async def test_a_recipe_allows_and_denies_as_it_says(make_client, settings_of, i
         await carry_out(client, example, known)
 
 
-def test_every_recipe_is_carried_out():
+def test_every_recipe_is_tested():
     assert {example for recipe in ["Recipes", *RECIPES] for example in map(str, examples(PAGE, recipe))} == set(
         map(str, examples(PAGE))
     )

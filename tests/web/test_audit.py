@@ -1,4 +1,4 @@
-"""What the audit log says of requests, and what becomes of requests that it cannot record."""
+"""Audit lines of requests, and requests while the audit log is unavailable."""
 
 import json
 import os
@@ -18,7 +18,7 @@ SIGN = "/aws/storage/my-account/bucket/key"
 
 @pytest.fixture
 def lines(audit_file):
-    """Closes a client's application, and returns the lines of its audit log."""
+    """Close the application of a client and return the lines of its audit log."""
 
     async def read(client):
         await client.close()
@@ -29,7 +29,7 @@ def lines(audit_file):
 
 @pytest.fixture
 async def make_deaf(aiohttp_client, lasting_presigner, monkeypatch):
-    """Makes a client and an audit log that accepts lines until the test closes it."""
+    """Return a client, and an audit log that accepts lines until the test closes it."""
     monkeypatch.setattr("service.app.Presigner", lambda **_: lasting_presigner)
     descriptor = os.open(os.devnull, os.O_WRONLY)
 
@@ -49,7 +49,7 @@ async def assert_refused(response):
     assert "X-Amz" not in text
 
 
-async def test_no_url_is_handed_out_that_the_audit_log_does_not_accept(make_deaf):
+async def test_no_url_is_returned_without_an_audit_line(make_deaf):
     client, log = await make_deaf()
     await client.put("/AwsAccount", json=ACCOUNT)
     before = (await client.get(SIGN)).status
@@ -62,7 +62,7 @@ async def test_no_url_is_handed_out_that_the_audit_log_does_not_accept(make_deaf
     await assert_refused(await client.post("/aws/storage/my-account/bucket", json={"filename": "key"}))
 
 
-async def test_no_change_is_stored_that_the_audit_log_cannot_accept(make_deaf):
+async def test_no_change_is_stored_while_the_audit_log_is_unavailable(make_deaf):
     client, log = await make_deaf()
     await client.put("/AwsAccount", json=ACCOUNT)
     await log.close()
@@ -79,7 +79,7 @@ async def test_no_change_is_stored_that_the_audit_log_cannot_accept(make_deaf):
     ]
 
 
-async def test_no_token_is_handed_out_that_the_audit_log_does_not_accept(make_deaf):
+async def test_no_token_is_issued_while_the_audit_log_is_unavailable(make_deaf):
     client, log = await make_deaf(**ROOT)
     await log.close()
 
@@ -88,7 +88,7 @@ async def test_no_token_is_handed_out_that_the_audit_log_does_not_accept(make_de
     assert "access_token" not in await response.text()
 
 
-async def test_a_denial_that_the_audit_log_does_not_accept_is_a_503(make_deaf):
+async def test_a_denial_without_an_audit_line_is_a_503(make_deaf):
     client, log = await make_deaf(**ROOT)
     repeated = [(await client.get("/AwsAccount")).status for _ in range(2)]
     await log.close()
@@ -98,7 +98,7 @@ async def test_a_denial_that_the_audit_log_does_not_accept_is_a_503(make_deaf):
     await assert_refused(await client.get(SIGN))
 
 
-async def test_a_signed_url_says_where_it_leads_and_for_whom(client, lines):
+async def test_a_line_of_a_signed_url_names_its_target_and_caller(client, lines):
     accounts = {
         "aws": {},
         "minio": {"host": "http://minio.example:9000/s3", "path-style": True},
@@ -119,7 +119,7 @@ async def test_a_signed_url_says_where_it_leads_and_for_whom(client, lines):
     }
 
 
-async def test_a_change_names_what_changed_and_never_a_value(client, lines):
+async def test_a_change_names_the_changed_fields_and_no_value(client, lines):
     await client.put("/AwsAccount/a", json={**KEYS, "host": "one.example"})
     await client.put("/AwsAccount/a", json={**KEYS, "host": "one.example"})
     await client.patch("/AwsAccount/a", json={"region": "eu-west-1", "path-style": True})
@@ -141,7 +141,7 @@ async def test_a_change_names_what_changed_and_never_a_value(client, lines):
     assert not any(value in json.dumps(changed) for value in (*KEYS.values(), "eu-west-1"))
 
 
-async def test_a_denied_listing_names_the_type_alone(make_client, lines):
+async def test_a_denied_listing_names_only_the_type(make_client, lines):
     client = await make_client(**ROOT)
     secret = "a secret, long enough"
     team = {"Authorization": encode_basic_auth("team", secret)}

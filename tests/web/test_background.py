@@ -8,7 +8,7 @@ from service.web.background import in_background
 from service.web.formats import codec
 
 
-async def test_functions_run_one_after_another_beside_the_loop():
+async def test_functions_run_one_at_a_time_outside_the_event_loop():
     running, most, threads = 0, 0, set()
 
     def work(number):
@@ -28,8 +28,8 @@ async def test_functions_run_one_after_another_beside_the_loop():
 
 
 @pytest.mark.parametrize("path", ["/AwsAccount?_count=1000", "/AwsAccount?_count=1000&_format=yaml"])
-async def test_large_listings_are_written_there(client, monkeypatch, path):
-    """So that listings that come at once do not hold the loop together."""
+async def test_large_listings_are_encoded_in_the_thread(client, monkeypatch, path):
+    """Concurrent large listings must not block the event loop."""
     for number in range(101):
         await client.put(f"/AwsAccount/a{number}", json={})
     writers = Future()

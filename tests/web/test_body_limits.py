@@ -1,4 +1,4 @@
-"""How much memory the bodies of clients may take."""
+"""Limits for the memory that bodies of clients take."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ from service.web.context import APP
 
 ROOT = {"SIGNER_ROOT_CLIENT_ID": "root", "SIGNER_ROOT_CLIENT_SECRET": "root-secret-0123456789"}
 FORM = "application/x-www-form-urlencoded"
-# Beside 32 MiB of bodies, what is read of the others until they are refused. Without a bound, it is 150.
+# 32 MiB of bodies, and the part of the others that is read before they are refused. Without a limit, it is 150.
 GROWTH_MIB = 90
 LEFT_MIB = 20
 
@@ -45,9 +45,7 @@ async def test_a_body_without_credentials_has_at_most_8_kib(make_client, size, s
 
 
 @pytest.mark.parametrize(("size", "apart"), [(2000, True), (500, False)])
-async def test_large_bodies_without_credentials_leave_turns_of_the_loop_to_others(
-    make_client, monkeypatch, size, apart
-):
+async def test_large_bodies_without_credentials_do_not_block_the_loop(make_client, monkeypatch, size, apart):
     client = await make_client(**ROOT)
     turns, parsed, parse = 0, [], target.form
 
@@ -63,7 +61,7 @@ async def test_large_bodies_without_credentials_leave_turns_of_the_loop_to_other
         return parse(body)
 
     monkeypatch.setattr(target, "form", slow)
-    monkeypatch.setattr(bodies, "_arrived", arrived_at_once(6))
+    monkeypatch.setattr(bodies, "_receive", arrived_at_once(6))
     counter = asyncio.create_task(count())
     posts = [client.post("/auth/token", data="a=" + "x" * size, headers={"Content-Type": FORM}) for _ in range(6)]
     statuses = {response.status for response in await asyncio.gather(*posts)}
@@ -75,8 +73,8 @@ async def test_large_bodies_without_credentials_leave_turns_of_the_loop_to_other
 
 
 def arrived_at_once(count):
-    """Bodies that so many requests have to wait for."""
-    together, read = asyncio.Barrier(count), bodies._arrived
+    """Return a substitute for ``_receive`` that waits for this many requests."""
+    together, read = asyncio.Barrier(count), bodies._receive
 
     async def arrived(*args):
         body = await read(*args)
@@ -99,7 +97,7 @@ def small_upload():
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from Linux' /proc")
 @pytest.mark.slow
-def test_unfinished_bodies_are_bounded_in_sum_and_their_memory_is_returned():
+def test_the_sum_of_unfinished_bodies_is_limited_and_memory_is_returned():
     unfinished = b"PUT /AwsAccount HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000001\r\n\r\n{" + b" " * 999_999
     with running(measured=False) as process:
         account = json.dumps({"id": "a", **KEYS}).encode()

@@ -1,4 +1,4 @@
-"""Whose address counts, over the wire: for the audit log and the limits on guessing."""
+"""The client's address over the wire, for the audit log and the rate limits of logins."""
 
 import json
 
@@ -16,7 +16,7 @@ SIGN = "/aws/storage/my-account/bucket/key"
 
 @pytest.fixture
 def addresses(audit_file):
-    """Closes a client's application, and returns the addresses in its audit log."""
+    """Close the application of a client and return the addresses in its audit log."""
 
     async def read(client):
         await client.close()
@@ -25,7 +25,7 @@ def addresses(audit_file):
     return read
 
 
-async def test_without_trusted_proxies_no_header_counts(client, account, addresses):
+async def test_without_trusted_proxies_headers_are_ignored(client, account, addresses):
     for header in ("X-Forwarded-For", "Forwarded", "X-Real-IP"):
         assert (await client.get(SIGN, headers={header: "for=6.6.6.6"})).status == 200
 
@@ -35,7 +35,7 @@ async def test_without_trusted_proxies_no_header_counts(client, account, address
 @pytest.mark.parametrize(
     ("header", "value"), [("x-forwarded-for", "6.6.6.6, 203.0.113.9"), ("forwarded", "for=6.6.6.6, for=203.0.113.9")]
 )
-async def test_the_configured_header_of_a_trusted_proxy_counts_and_no_other(make_client, addresses, header, value):
+async def test_only_the_configured_header_of_a_trusted_proxy_is_used(make_client, addresses, header, value):
     client = await make_client(SIGNER_TRUSTED_PROXIES="127.0.0.0/8", SIGNER_FORWARDED_HEADER=header)
     other = {"x-forwarded-for": "Forwarded", "forwarded": "X-Forwarded-For"}[header]
     await client.put("/AwsAccount", json=ACCOUNT, headers={header: value})
@@ -61,14 +61,14 @@ async def test_the_configured_header_of_a_trusted_proxy_counts_and_no_other(make
     ],
 )
 @pytest.mark.parametrize("header", ["x-forwarded-for", "forwarded"])
-async def test_no_header_is_an_error(make_client, header, lines):
+async def test_a_malformed_header_is_no_error(make_client, header, lines):
     client = await make_client(SIGNER_TRUSTED_PROXIES="127.0.0.1,10.0.0.0/8", SIGNER_FORWARDED_HEADER=header, **ROOT)
 
     response = await client.get(SIGN, headers=CIMultiDict((header, line) for line in lines))
     assert response.status == 401
 
 
-async def test_who_guesses_behind_a_proxy_does_not_lock_out_the_others_behind_it(make_client):
+async def test_guesses_behind_a_proxy_do_not_lock_out_others_behind_it(make_client):
     client = await make_client(SIGNER_TRUSTED_PROXIES="127.0.0.1", **ROOT)
 
     async def status(address, secret):

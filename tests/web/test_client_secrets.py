@@ -1,4 +1,4 @@
-"""Secrets of Clients over HTTP: generated, rotated, too short; and tokens that are revoked."""
+"""Secrets of Clients over HTTP: generation, rotation, length; and revocation of tokens."""
 
 import json
 import re
@@ -22,7 +22,7 @@ def cheap_hashes(monkeypatch):
 
 @pytest.fixture
 async def ask(make_client):
-    """Asks an application in which the Client team may read the OpenAPI document's version."""
+    """Send requests to an application in which the Client team may read ``/$version``."""
     client = await make_client(SIGNER_ROOT_CLIENT_ID=ROOT[0], SIGNER_ROOT_CLIENT_SECRET=ROOT[1])
 
     async def ask(method, path, auth=ROOT, **options):
@@ -34,7 +34,7 @@ async def ask(make_client):
 
     ask.client = client
     ask.store = client.app[APP].store
-    ask.callers = client.app[APP].access.callers
+    ask.authenticator = client.app[APP].access.authenticator
     await ask("PUT", "/Client/team", json={"secret": SECRET, "grant_types": ["basic", "client_credentials"]})
     await ask("PUT", "/Client/other", json={"secret": SECRET, "grant_types": ["client_credentials"]})
     await ask("PUT", "/AccessPolicy/team", json={"engine": "matcho", "matcho": {"uri": "/$version"}})
@@ -56,7 +56,7 @@ async def rotate(ask, auth=ROOT, path="/Client/team/$rotate-secret", **fields):
     return answer.status, await answer.json(), answer.headers
 
 
-async def test_a_client_that_is_created_without_a_secret_is_shown_one_once(ask):
+async def test_a_generated_secret_is_shown_once(ask):
     created = await ask("POST", "/Client", json={"id": "new", "grant_types": ["basic"]})
     secret = (await created.json())["secret"]
     read = await (await ask("GET", "/Client/new")).json()
@@ -69,7 +69,7 @@ async def test_a_client_that_is_created_without_a_secret_is_shown_one_once(ask):
     assert read["_secret"]
 
 
-async def test_no_two_generated_secrets_are_alike(ask):
+async def test_generated_secrets_differ(ask):
     answers = [await (await ask("POST", "/Client", json={})).json() for _ in range(5)]
 
     assert len({answer["secret"] for answer in answers}) == 5
@@ -83,7 +83,7 @@ async def test_a_secret_that_is_sent_is_not_shown(ask, sent):
     assert "secret" not in await created.json()
 
 
-async def test_a_conditional_create_shows_a_secret_where_it_creates_alone(ask):
+async def test_a_conditional_create_shows_a_secret_only_if_it_creates(ask):
     answers = [await ask("POST", "/Client?_id=new", json={}) for _ in range(2)]
 
     assert [answer.status for answer in answers] == [201, 200]
@@ -91,7 +91,7 @@ async def test_a_conditional_create_shows_a_secret_where_it_creates_alone(ask):
     assert "Cache-Control" not in answers[1].headers
 
 
-async def test_a_mark_keeps_no_secret_of_a_client_that_is_new(ask, faults):
+async def test_a_marker_in_a_new_client_is_refused(ask, faults):
     shown = await (await ask("GET", "/Client/team")).json()
     answer = await ask("POST", "/Client", json={"_secret": shown["_secret"]})
 
@@ -114,7 +114,7 @@ async def test_a_new_secret_has_sixteen_characters(ask, faults, method, path):
     assert long.status in {200, 201}
 
 
-async def test_a_stored_secret_that_is_short_works_on(ask, caplog):
+async def test_a_short_stored_secret_stays_valid(ask, caplog):
     fields = {"secret": scrypt_text("short"), "grant_types": '["basic"]'}
     await ask.store.replace("Client", "old", fields, expected=None)
 
@@ -122,7 +122,7 @@ async def test_a_stored_secret_that_is_short_works_on(ask, caplog):
     assert "The secret of Client/old has fewer than 16 characters" in caplog.text
 
 
-async def test_a_login_replaces_an_old_hash_and_ends_no_token_and_changes_no_version(ask):
+async def test_a_login_upgrades_an_old_hash_without_other_effects(ask):
     fields = {"secret": scrypt_text(SECRET), "grant_types": '["basic", "client_credentials"]'}
     await ask.store.replace("Client", "team", fields, expected=await ask.store.get("Client", "team"))
     before = await ask("GET", "/Client/team")
@@ -153,7 +153,7 @@ async def test_tokens_of_the_old_secret_end_with_it(ask):
     new = await token(ask, ("team", shown["secret"]))
     before = [await lets_in(ask, auth) for auth in (f"Bearer {old}", f"Bearer {new}", TEAM)]
     clock = datetime.now(UTC).timestamp() + 601
-    ask.callers._credentials._clock = ask.callers._tokens._clock = lambda: clock
+    ask.authenticator._credentials._clock = ask.authenticator._tokens._clock = lambda: clock
     after = [await lets_in(ask, auth) for auth in (f"Bearer {old}", f"Bearer {new}", TEAM)]
 
     assert before == [True, True, True]
@@ -169,7 +169,7 @@ async def test_an_old_secret_can_end_at_once(ask):
     assert [await lets_in(ask, auth) for auth in (("team", chosen), TEAM, f"Bearer {old}")] == [True, False, False]
 
 
-async def test_a_rotation_is_a_change_that_others_can_see(ask):
+async def test_a_rotation_changes_the_version(ask):
     before = await ask("GET", "/Client/team")
     _, _, headers = await rotate(ask)
     after = await ask("GET", "/Client/team")
@@ -200,7 +200,7 @@ async def test_reading_changing_and_saving_keeps_both_secrets(ask):
         ({"previous": 1}, "previous"),
     ],
 )
-async def test_a_rotation_that_is_not_valid_changes_nothing(ask, fields, where):
+async def test_an_invalid_rotation_changes_nothing(ask, fields, where):
     status, outcome, _ = await rotate(ask, **fields)
 
     assert (status, [issue["expression"] for issue in outcome["issue"]]) == (422, [[where]])
@@ -216,7 +216,7 @@ async def test_a_rotation_in_yaml_has_plain_digits(ask, seconds, status):
 
 
 @pytest.mark.parametrize(("id_", "status"), [("absent", 404), ("a%20b", 422)])
-async def test_only_a_client_that_is_there_has_a_secret_to_rotate(ask, id_, status):
+async def test_the_secret_of_a_missing_client_is_not_rotated(ask, id_, status):
     assert (await ask("POST", f"/Client/{id_}/$rotate-secret", json={})).status == status
     assert (await ask("POST", "/AwsAccount/team/$rotate-secret", json={})).status == 404
 
@@ -226,11 +226,11 @@ async def test_only_a_client_that_is_there_has_a_secret_to_rotate(ask, id_, stat
     [
         ({"request-method": "patch", "params": {"resource/id": "team"}}, 200),
         ({"request-method": "patch", "params": {"resource/id": "other"}}, 403),
-        # Who may create Clients must not take over those that exist.
+        # A caller who may create Clients must not take over existing ones.
         ({"request-method": "post"}, 403),
     ],
 )
-async def test_a_secret_is_rotated_by_who_may_change_the_client(ask, pattern, status):
+async def test_a_rotation_needs_the_permission_to_patch_the_client(ask, pattern, status):
     await ask("PUT", "/AccessPolicy/team", json={"engine": "matcho", "matcho": pattern})
 
     assert (await rotate(ask, TEAM))[0] == status
@@ -245,7 +245,7 @@ async def test_a_rotation_is_audited_without_the_secret(ask, audit_file):
     assert shown["secret"] not in audit_file.read_text()
 
 
-async def test_secrets_are_rotated_where_nobody_is_asked_who_calls(client):
+async def test_secrets_are_rotated_without_authentication(client):
     await client.put("/Client/team", json={"secret": SECRET})
 
     assert (await client.post("/Client/team/$rotate-secret", json={})).status == 200
@@ -276,7 +276,7 @@ async def test_a_revocation_is_audited(ask, audit_file):
     ]
 
 
-async def test_the_root_ends_any_token(ask):
+async def test_the_root_client_ends_any_token(ask):
     text = await token(ask)
 
     assert await revoke(ask, text, ROOT) == (200, {})
@@ -293,14 +293,14 @@ async def test_a_client_does_not_end_anothers_token(ask):
 
 
 @pytest.mark.parametrize("text", ["unknown", "a" * 43, "\u00e4", "a.b"])
-async def test_a_token_that_is_unknown_has_ended(ask, text):
+async def test_revoking_an_unknown_token_succeeds(ask, text):
     assert await revoke(ask, text) == (200, {})
     assert await revoke(ask, text, token_type_hint="refresh_token", scope="x") == (200, {})
 
 
 @pytest.mark.parametrize("make", ["jwt", "root"])
 @pytest.mark.parametrize("auth", [TEAM, ROOT])
-async def test_a_token_that_only_its_time_ends_is_of_an_unsupported_type(ask, faults, make, auth):
+async def test_a_jwt_or_root_token_cannot_be_revoked(ask, faults, make, auth):
     text = await token(ask, ROOT) if make == "root" else "a.b.c"
     answer = await ask("POST", "/auth/revoke", auth, json={"token": text})
     body = await answer.json()
@@ -320,13 +320,13 @@ async def test_credentials_and_token_may_come_in_a_form(ask):
 
 
 @pytest.mark.parametrize("body", [{}, {"token": 5}, {"token": None}])
-async def test_a_revocation_names_its_token(ask, body):
+async def test_a_revocation_needs_a_token(ask, body):
     answer = await ask("POST", "/auth/revoke", TEAM, json=body)
 
     assert (answer.status, (await answer.json())["error"]) == (422, "invalid_request")
 
 
-async def test_without_authentication_there_is_nothing_to_revoke(client, faults):
+async def test_without_authentication_the_revocation_endpoint_does_not_exist(client, faults):
     assert (await faults(await client.post("/auth/revoke", json={"token": "x"}), 404))[0] == "not-found"
 
 
@@ -339,7 +339,7 @@ async def test_guesses_at_the_revocation_endpoint_are_limited_too(ask):
 @pytest.mark.parametrize(
     "secret", ["client-secret-0123 ", " client-secret-0123", "client-secret\u200b-0123", "client-\u00a0secret-0123"]
 )
-async def test_a_secret_with_an_invisible_character_is_refused_by_its_name(ask, faults, secret):
+async def test_an_invisible_character_in_a_secret_is_named(ask, faults, secret):
     answer = await ask("PUT", "/Client/pasted", json={"secret": secret, "grant_types": ["basic"]})
 
     assert await faults(answer, 422) == ("invalid", ["Client.secret"])

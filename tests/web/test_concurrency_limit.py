@@ -1,4 +1,4 @@
-"""How many requests are worked on at once, and what is never too many."""
+"""The limit of concurrent requests, and the routes without it."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from service.web.context import APP
 
 @pytest.fixture
 async def waiting(make_client, monkeypatch):
-    """A client of a service that works on two requests at once, and has two."""
+    """A client of a service with two requests in progress and a limit of two."""
     client = await make_client(SIGNER_MAX_CONCURRENCY="2")
     go_on = asyncio.Event()
     get = client.app[APP].store.get
@@ -21,7 +21,7 @@ async def waiting(make_client, monkeypatch):
     monkeypatch.setattr(client.app[APP].store, "get", wait)
     requests = [asyncio.create_task(client.get("/AwsAccount/nope")) for _ in range(2)]
     async with asyncio.timeout(5):
-        while client.app[APP].state.in_flight < 2:  # noqa: ASYNC110 - it is a number and no more
+        while client.app[APP].state.in_flight < 2:  # noqa: ASYNC110 - a counter has no event to wait for
             await asyncio.sleep(0.01)
     yield client
     go_on.set()
@@ -31,7 +31,7 @@ async def waiting(make_client, monkeypatch):
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/AwsAccount"), ("PUT", "/AwsAccount"), ("GET", "/nope")])
-async def test_one_request_too_many_is_told_to_come_again(waiting, faults, method, path):
+async def test_a_request_above_the_limit_is_a_503(waiting, faults, method, path):
     response = await waiting.request(method, path, json={}, headers={"Accept": "text/yaml"})
 
     assert int(response.headers["Retry-After"]) > 0
@@ -43,12 +43,12 @@ async def test_one_request_too_many_is_told_to_come_again(waiting, faults, metho
 
 
 @pytest.mark.parametrize("path", ["/live", "/ready", "/health", "/metrics"])
-async def test_operators_are_answered_all_the_same(waiting, path):
+async def test_operations_are_served_above_the_limit(waiting, path):
     assert (await waiting.get(path)).status == 200
     assert (await waiting.head(path)).status == 200
 
 
-async def test_zero_is_no_limit(make_client):
+async def test_zero_means_no_limit(make_client):
     client = await make_client(SIGNER_MAX_CONCURRENCY="0")
     client.app[APP].state.in_flight = 1_000_000
 

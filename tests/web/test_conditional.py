@@ -1,4 +1,4 @@
-"""A condition that a client states is evaluated or refused, on every route."""
+"""Every route evaluates or refuses the conditional headers of a request."""
 
 import re
 
@@ -19,7 +19,7 @@ CONDITIONS = {
 OF_CACHES = {"If-None-Match"}
 VALUES = {"account": "my-account", "bucket": "bucket", "key": "key", "id": "my-account"}
 WRITES = {"If-Match", "If-None-Match"}
-# What is evaluated, by method and pattern. A route that is not here evaluates nothing.
+# Supported conditions by method and pattern. Other routes support none.
 SUPPORTED = {
     ("POST", "/{kind}"): {"If-None-Exist"},
     ("PUT", "/{kind}"): WRITES,
@@ -32,7 +32,7 @@ SUPPORTED = {
 
 
 def refused_on(route):
-    """The conditions that a route must refuse. A GET may ignore what a cache knows."""
+    """Return the conditions that a route must refuse. A GET may ignore If-None-Match."""
     pattern = re.sub("^(/fhir)?/(AwsAccount|Client|AccessPolicy)(?!/\\$explain)", "/{kind}", route.pattern)
     return (
         CONDITIONS.keys()
@@ -51,7 +51,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("method", "path", "name"), REFUSED)
-async def test_a_condition_that_nothing_evaluates_is_refused(client, account, faults, method, path, name):
+async def test_an_unsupported_condition_is_refused(client, account, faults, method, path, name):
     response = await client.request(method, path, json={"filename": "x"}, headers={name.lower(): CONDITIONS[name]})
 
     if method == "HEAD":
@@ -66,24 +66,24 @@ async def _answer(request):
     del request
 
 
-def test_a_route_of_which_nothing_is_said_refuses_every_condition():
-    refused = {method: set(Route(method, "/x", _answer).refused_conditions) for method in ("GET", "POST", "DELETE")}
+def test_a_route_without_metadata_refuses_every_condition():
+    refused = {method: set(Route(method, "/x", _answer).unsupported_conditions) for method in ("GET", "POST", "DELETE")}
 
     assert refused == {"GET": CONDITIONS.keys() - OF_CACHES, "POST": CONDITIONS.keys(), "DELETE": CONDITIONS.keys()}
 
 
 @pytest.mark.parametrize("name", sorted(CONDITIONS))
-async def test_a_condition_without_a_value_is_one_too(client, account, faults, name):
+async def test_an_empty_condition_is_refused_too(client, account, faults, name):
     response = await client.delete("/aws/storage/my-account/bucket/key", headers={name: ""})
 
     assert (await faults(response, 400))[0] == "invalid"
 
 
-async def test_each_condition_that_is_refused_is_named_beside_those_that_are_supported(client):
+async def test_refused_and_supported_conditions_are_named(client):
     response = await client.put("/AwsAccount/a", json=KEYS, headers=CONDITIONS)
-    told = [issue["diagnostics"] for issue in (await response.json())["issue"]]
+    messages = [issue["diagnostics"] for issue in (await response.json())["issue"]]
 
-    assert told == [
+    assert messages == [
         f"{name} is not supported here; supported: If-Match and If-None-Match"
         for name in ("If-Unmodified-Since", "If-None-Exist")
     ]
@@ -93,7 +93,7 @@ async def test_each_condition_that_is_refused_is_named_beside_those_that_are_sup
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("headers", [{"If-None-Match": '"3"'}, {"If-Modified-Since": DATE}])
 @pytest.mark.parametrize("path", ["/aws/storage/my-account/bucket/key", "/AwsAccount", "/live"])
-async def test_a_get_may_carry_the_headers_of_a_cache(client, account, method, headers, path):
+async def test_a_get_may_have_the_headers_of_a_cache(client, account, method, headers, path):
     assert (await client.request(method, path, headers=headers)).status == 200
 
 
@@ -104,18 +104,18 @@ async def test_if_modified_since_has_no_effect_on_other_methods(client, account)
     assert (await client.delete("/AwsAccount/my-account", headers=headers)).status == 200
 
 
-async def test_a_condition_on_a_path_or_method_that_is_not_there_does_not_hide_that(client):
+async def test_an_unknown_path_or_method_is_reported_despite_a_condition(client):
     answers = [await client.request(*target, headers=CONDITIONS) for target in (("GET", "/nope"), ("POST", "/live"))]
 
     assert [answer.status for answer in answers] == [404, 405]
 
 
-async def test_options_takes_no_notice_of_conditions(client):
+async def test_options_ignores_conditions(client):
     assert (await client.options("/AwsAccount", headers=CONDITIONS)).status == 204
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_a_read_heeds_if_match(client, account, method):
+async def test_a_read_evaluates_if_match(client, account, method):
     tag = (await client.get("/AwsAccount/my-account")).headers["ETag"]
     statuses = {
         given: (await client.request(method, "/AwsAccount/my-account", headers={"If-Match": given})).status
@@ -125,13 +125,13 @@ async def test_a_read_heeds_if_match(client, account, method):
     assert [*statuses.values()] == [200, 200, 200, 200, 412, 412, 412]
 
 
-async def test_a_read_on_condition_of_what_is_not_there_finds_nothing(client, faults):
+async def test_a_conditional_read_of_a_missing_resource_is_a_404(client, faults):
     response = await client.get("/AwsAccount/nope", headers={"If-Match": "*"})
 
     assert (await faults(response, 404))[0] == "not-found"
 
 
-async def test_a_read_heeds_if_match_before_if_none_match(client, account):
+async def test_a_read_evaluates_if_match_before_if_none_match(client, account):
     tag = (await client.get("/AwsAccount/my-account")).headers["ETag"]
     statuses = [
         (await client.get("/AwsAccount/my-account", headers={"If-Match": given, "If-None-Match": tag})).status
@@ -148,7 +148,7 @@ async def test_every_line_of_if_none_match_counts(client, faults):
     assert (await faults(response, 400))[0] == "invalid"
 
 
-async def test_who_does_not_say_who_they_are_learns_of_no_condition(make_client):
+async def test_authentication_precedes_the_check_of_conditions(make_client):
     client = await make_client(SIGNER_ROOT_CLIENT_ID="root", SIGNER_ROOT_CLIENT_SECRET="root-secret-0123456789")
 
     assert (await client.delete("/aws/storage/a/bucket/key", headers=CONDITIONS)).status == 401

@@ -1,4 +1,4 @@
-"""The service does what its document says: schemathesis, with all its checks, on a process of the service."""
+"""The service conforms to its document: schemathesis runs all its checks on a process of the service."""
 
 import base64
 import json
@@ -29,13 +29,13 @@ ROOT = {"SIGNER_ROOT_CLIENT_ID": "root", "SIGNER_ROOT_CLIENT_SECRET": "a root se
 
 MARKERS = {f"_{secret}" for type_ in RESOURCE_TYPES for secret in type_.secrets}
 
-# What may become of a request, as it should be or not: another version is stored than the one it is for.
+# Statuses that valid and invalid requests may both get: another version is stored than the expected one.
 ACCEPTED = ["2xx", "3xx", "401", "403", "404", "409", "412", "413", "429"]
 REFUSED = ["400", "401", "403", "404", "405", "406", "409", "412", "413", "415", "422", "429"]
 
 
 def _config(*, examples, boundaries):
-    """The configuration for so many random examples an operation, with or without the boundaries of each value."""
+    """Return a configuration for this number of random examples per operation, with or without boundary values."""
     return SchemathesisConfig.from_dict(
         {
             "seed": 1,
@@ -53,7 +53,7 @@ schemathesis.openapi.format("s3-host", st.sampled_from(["s3.amazonaws.com", "min
 
 
 def _document():
-    """The document, with one body of each format in the place of all media types."""
+    """Return the document with one media type per format in each body."""
     made = json.loads(pages.document(app.routes(load({})), "json"))
     for operation in [operation for path in made["paths"].values() for operation in path.values()]:
         if content := operation.get("requestBody", {}).get("content"):
@@ -63,13 +63,13 @@ def _document():
 
 thorough = schemathesis.openapi.from_dict(_document(), config=_config(examples=5, boundaries=True))
 brief = schemathesis.openapi.from_dict(_document(), config=_config(examples=2, boundaries=False))
-# The same handlers answer there.
+# Both prefixes have the same handlers.
 EXCLUDED = "^/fhir/"
 
 
 CREDENTIALS = {"Authorization": f"Basic {base64.b64encode(':'.join(ROOT.values()).encode()).decode()}"}
 
-# The settings of a service, and what goes with each request.
+# The settings of a service, and the headers of each request.
 ANONYMOUS = "without credentials"
 OPEN, AUTHENTICATED = "open", "asked who calls"
 ACCESS = {OPEN: ({}, {}), AUTHENTICATED: (ROOT, CREDENTIALS), ANONYMOUS: (ROOT, {})}
@@ -77,7 +77,7 @@ ACCESS = {OPEN: ({}, {}), AUTHENTICATED: (ROOT, CREDENTIALS), ANONYMOUS: (ROOT, 
 
 @pytest.fixture(scope="session")
 def access(request):
-    """How the service is set and asked, a key of ``ACCESS``."""
+    """A key of ``ACCESS``: the configuration of the service and of the requests."""
     return request.param
 
 
@@ -98,7 +98,7 @@ def base_url(access):
 
 @pytest.fixture(scope="session")
 def session():
-    """Thousands of requests would open a connection each, and ask the environment for a proxy."""
+    """One session for all requests. Otherwise each would open a connection and read the environment for a proxy."""
     with requests.Session() as session:
         session.trust_env = False
         yield session
@@ -106,14 +106,14 @@ def session():
 
 @pytest.mark.parametrize("access", [OPEN], indirect=True)
 @thorough.exclude(path_regex=EXCLUDED).parametrize()
-def test_an_operation_does_what_the_document_says(case, base_url, session, access, headers):
+def test_an_operation_conforms_to_the_document(case, base_url, session, access, headers):
     _validate(case, base_url, session, access, headers)
 
 
-# Bodies and parameters are the same there, so their boundaries are not tried again.
+# Bodies and parameters are the same, so their boundary values are not repeated.
 @pytest.mark.parametrize("access", [AUTHENTICATED, ANONYMOUS], indirect=True)
 @brief.exclude(path_regex=EXCLUDED).parametrize()
-def test_an_operation_that_asks_for_credentials_does_what_the_document_says(case, base_url, session, access, headers):
+def test_an_operation_with_credentials_conforms_to_the_document(case, base_url, session, access, headers):
     _validate(case, base_url, session, access, headers)
 
 
@@ -126,19 +126,19 @@ def _validate(case, base_url, session, access, headers):
 
 def _excused(case, access):
     if access == ANONYMOUS:
-        # Who does not say who calls is not told which methods there are.
+        # A caller without credentials does not learn the methods.
         yield unsupported_method
     body = case.meta.components.get(ParameterLocation.BODY)
-    # Every scalar of YAML is text, and most text is valid where JSON's false and 5 are not.
+    # Every scalar of YAML is text, and most text is valid where false and 5 of JSON are not.
     if body and body.mode.is_negative and "yaml" in str(case.media_type):
         yield negative_data_rejection
-    # With _id in the query the body's id may be left out of a PUT, and must be no other.
+    # With _id in the query, the body of a PUT may have no id or the same one.
     if "_id" in (case.query or {}) or "If-None-Exist" in (case.headers or {}):
         yield positive_data_acceptance
         if case.method == "PUT":
             yield negative_data_rejection
-    # Whether a merge patch, or a marker in the place of a secret, is valid depends on what is stored.
-    # Nor does a schema know the language of patterns, or that credentials are either in a form or in a header.
+    # The validity of a merge patch, or of a marker for a secret, depends on the store.
+    # A schema cannot describe the language of patterns, or that credentials are in the body or in a header.
     if (
         case.method == "PATCH"
         or case.path in {"/auth/token", "/auth/revoke"}

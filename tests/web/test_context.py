@@ -1,4 +1,4 @@
-"""What requests carry and share."""
+"""The request context and the application context."""
 
 from service.access.callers.principals import Principal
 from service.app import create_app
@@ -10,7 +10,7 @@ from service.web.routing import UNMATCHED_ROUTE
 SECRETS = ("s3cr3t", "t0k3n", "hush")
 
 
-async def test_what_requests_carry_and_share_shows_no_secret(audit_log):
+async def test_representations_of_contexts_contain_no_secret(audit_log):
     settings = load(
         {
             "SIGNER_STORE_URL": "redis://alice:hush@127.0.0.1:1",

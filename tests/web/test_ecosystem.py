@@ -1,4 +1,4 @@
-"""The service is an ordinary aiohttp application: other servers, applications and instrumentations can hold it."""
+"""The service is an ordinary aiohttp application for other servers, applications and instrumentations."""
 
 import signal
 import socket
@@ -25,7 +25,7 @@ START_SECONDS = 30
 
 @pytest.fixture
 async def mounted(audit_log, aiohttp_client):
-    """A client of an application that has the service under ``/s3``, with a small limit on bodies."""
+    """A client of an application that mounts the service under ``/s3``, with a small limit on bodies."""
     outer = web.Application()
     outer.add_subapp("/s3", create_app(load({"SIGNER_MAX_BODY": "1024"}), audit=audit_log))
     return await aiohttp_client(outer)
@@ -99,7 +99,7 @@ async def test_policies_of_a_mounted_service_see_paths_without_its_prefix(audit_
 
 @pytest.fixture
 def spans():
-    """The spans of OpenTelemetry's own instrumentation of aiohttp servers."""
+    """The spans of OpenTelemetry's instrumentation of aiohttp servers."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -122,7 +122,7 @@ async def test_opentelemetry_names_spans_by_the_route(spans, audit_log, aiohttp_
 
 
 @pytest.mark.slow
-def test_gunicorn_serves_it_with_the_worker_of_aiohttp():
+def test_gunicorn_serves_the_application_with_aiohttps_worker():
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     factory, worker = "service.app:create_app_from_environment()", "aiohttp.GunicornUVLoopWebWorker"

@@ -1,4 +1,4 @@
-"""The client's address behind proxies: the rightmost one that is not trusted, whatever a client writes into headers."""
+"""The client's address behind proxies is the rightmost untrusted one, whatever headers a client sends."""
 
 import re
 from pathlib import Path
@@ -43,7 +43,7 @@ PROXY, CLIENT, INVENTED = "10.0.0.1", "203.0.113.9", "6.6.6.6"
         ("not an address", [INVENTED], "not an address"),
     ],
 )
-def test_the_rightmost_address_that_is_not_trusted_counts(peer, lines, expected):
+def test_the_client_is_the_rightmost_untrusted_address(peer, lines, expected):
     assert FOR.client(peer, lines) == expected
 
 
@@ -59,7 +59,7 @@ def test_the_rightmost_address_that_is_not_trusted_counts(peer, lines, expected)
         ([f"for={INVENTED}, for=_hidden"], PROXY),
         ([f"for={INVENTED}, for=unknown"], PROXY),
         ([f"for={INVENTED};for={CLIENT}"], PROXY),
-        # A client leaves a quote open, and a lenient parser reads the proxy's entry as a part of the client's.
+        # With an open quote of a client, a lenient parser reads the proxy's entry as a part of the client's.
         ([f'for={INVENTED};a=", for="[2001:db8::1]:4711"'], PROXY),
         ([f'for={INVENTED};a=", for={CLIENT}'], PROXY),
         ([f'for={INVENTED};a="\\", for="{CLIENT}"'], PROXY),
@@ -69,14 +69,14 @@ def test_the_rightmost_address_that_is_not_trusted_counts(peer, lines, expected)
         ([""], PROXY),
     ],
 )
-def test_a_forwarded_header_is_read_strictly(lines, expected):
+def test_a_forwarded_header_is_parsed_strictly(lines, expected):
     assert FORWARDED.client(PROXY, lines) == expected
 
 
 @example(invented='for=6.6.6.6;a="')
 @example(invented="for=6.6.6.6;a=\\")
 @given(invented=st.text(st.sampled_from('fora=";,.:\\ 6\t[]_\x01é') | st.characters(codec="utf-8"), max_size=60))
-def test_no_text_of_a_client_becomes_its_address(invented):
+def test_a_client_cannot_forge_its_address(invented):
     appended = {FOR: f"{invented}, {CLIENT}", FORWARDED: f'{invented}, for="{CLIENT}:4711"'}
 
     assert FOR.client(PROXY, [appended[FOR]]) == CLIENT
@@ -87,7 +87,7 @@ def test_no_text_of_a_client_becomes_its_address(invented):
 
 
 @given(st.text(st.sampled_from("0123456789abf:.[]%_ ") | st.characters(), max_size=50))
-def test_a_node_is_an_address_or_nothing(text):
+def test_a_node_is_parsed_as_an_address_or_none(text):
     node = parse_node(text)
 
     assert node is None or re.fullmatch("[0-9a-f:.]{2,45}", node)
@@ -98,7 +98,7 @@ def test_a_long_chain_is_read_to_a_limit():
     assert FOR.client(PROXY, [CLIENT + ",10.0.0.7" * (MAX_HOPS - 1)]) == CLIENT
 
 
-def test_the_documented_examples_are_true():
+def test_the_documented_examples_hold():
     text = PAGE.read_text()
     rows = re.findall(r"^\| (?:`X-Forwarded-For: ([^`]*)`|no header)[^|]*\| (\S+) \|$", text, re.MULTILINE)
 

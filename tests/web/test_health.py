@@ -12,7 +12,7 @@ OUTAGE_SECONDS = 100
 
 @pytest.fixture
 def store_away(client, monkeypatch):
-    """The store cannot be reached since some time."""
+    """The store has been unreachable for a while."""
 
     async def check():
         raise StoreUnavailable("The account store cannot be reached")
@@ -37,7 +37,7 @@ async def test_live_ready_and_health_pass(client):
     ]
 
 
-async def test_without_its_store_the_service_lives_but_is_not_ready(client, store_away, faults):
+async def test_without_its_store_the_service_is_live_but_not_ready(client, store_away, faults):
     live, ready, health = [await client.get(path) for path in ("/live", "/ready", "/health")]
 
     assert (live.status, health.status) == (200, 200)
@@ -59,7 +59,7 @@ async def test_in_a_short_outage_a_replica_stays_ready(make_client, monkeypatch)
     assert (await client.get("/ready")).status == 200
 
 
-async def test_while_draining_the_service_lives_but_is_not_ready(client, faults):
+async def test_while_draining_the_service_is_live_but_not_ready(client, faults):
     client.app[APP].state.draining = True
     live, ready = [await client.get(path) for path in ("/live", "/ready")]
 
@@ -67,7 +67,7 @@ async def test_while_draining_the_service_lives_but_is_not_ready(client, faults)
     assert await faults(ready, 503) == ("transient", ["The service is draining"])
 
 
-async def test_the_version_tells_what_runs(make_client):
+async def test_the_version_is_reported(make_client):
     client = await make_client(SIGNER_COMMIT="0123abc")
     answer = await (await client.get("/$version")).json()
 
@@ -83,14 +83,14 @@ async def test_operations_answer_in_every_format(raw, path):
 
 
 @pytest.mark.parametrize("path", ["/live", "/ready", "/health", "/$version"])
-async def test_operations_take_no_parameters(client, faults, path):
+async def test_operations_refuse_parameters(client, faults, path):
     response = await client.get(f"{path}?x=1")
 
     assert await faults(response, 400) == ("invalid", ["x"])
 
 
 @pytest.mark.parametrize("path", ["/live", "/ready", "/health", "/$version"])
-async def test_operations_can_be_asked_with_head(client, path):
+async def test_operations_support_head(client, path):
     response = await client.head(path)
 
     assert (response.status, await response.read()) == (200, b"")

@@ -1,4 +1,4 @@
-"""Whatever comes, the service answers: never with a 500, always with an outcome, never with a secret."""
+"""Hostile requests: the service always answers with an outcome, never with a 500 or a secret."""
 
 import json
 import os
@@ -25,7 +25,7 @@ ROUTES = [
     *("/AwsAccount/", "/aws/storage/hostile/bucket/", "/aws/storage/hostile/", "/aws/storage/", "/Client/x"),
     *("*", "http://localhost/AwsAccount", "//", ""),
 ]
-# What may stand in a request line: anything visible that is ASCII.
+# A request line may contain any visible ASCII character.
 VISIBLE = st.characters(min_codepoint=0x21, max_codepoint=0x7E)
 PIECES = st.one_of(
     st.sampled_from(
@@ -112,7 +112,7 @@ FIELDS = [
 DOCUMENTS = st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=6).map(
     lambda fields: {**fields, "secret-access-key": SECRET} if "access-key-id" in fields else fields
 )
-BODIES = st.one_of(
+BODY_TYPES = st.one_of(
     st.just(b""),
     DOCUMENTS.map(lambda data: json.dumps(data).encode()),
     DOCUMENTS.map(lambda data: yaml.safe_dump(data, allow_unicode=True).encode()),
@@ -144,14 +144,14 @@ BODIES = st.one_of(
 
 @st.composite
 def requests(draw):
-    """A request that is framed as HTTP says, and hostile in everything else."""
+    """Return a request with correct framing and hostile content."""
     target = draw(st.sampled_from(ROUTES)) + draw(st.just("") | TAILS) + draw(QUERIES)
     headers = {"Host": "localhost", "Connection": "close"}
     for name in draw(st.lists(st.sampled_from(sorted(HEADERS)), max_size=3, unique=True)):
         headers[name] = draw(st.sampled_from(HEADERS[name]))
     if (type_ := draw(st.none() | st.sampled_from(TYPES))) is not None:
         headers["Content-Type"] = type_
-    return draw(st.sampled_from(METHODS)), target, headers, draw(BODIES), draw(st.booleans())
+    return draw(st.sampled_from(METHODS)), target, headers, draw(BODY_TYPES), draw(st.booleans())
 
 
 def encoded(method, target, headers, body, chunked):
@@ -188,19 +188,19 @@ def target(service):
 @example(("GET", "/live", {"Host": "[", "Connection": "close"}, b"", False))
 @example(("GET", "/AwsAccount/\x7f%FF", {"Host": "localhost", "Connection": "close"}, b"", False))
 @example(("PATCH", "/AwsAccount/hostile", {"Host": "localhost", "Connection": "close"}, b'{"x": null}', True))
-def test_whatever_comes_is_answered(target, request_):
+def test_every_hostile_request_gets_an_answer(target, request_):
     method, _, headers, _, _ = request_
-    status, told, body = last_answer(target.exchange(encoded(*request_)))
+    status, response_headers, body = last_answer(target.exchange(encoded(*request_)))
 
     assert 200 <= status < 500
     assert SECRET.encode() not in body
-    # Without the token nobody could use a URL that is signed with temporary credentials.
+    # A URL signed with temporary credentials needs the token.
     assert TOKEN.encode() not in body or body.startswith((b'{"url":', b"url:", b'{\n  "url":'))
-    if "x-request-id" not in told:
-        # aiohttp's parser has refused it.
-        assert (status, told["content-type"]) == (400, "text/plain; charset=utf-8")
+    if "x-request-id" not in response_headers:
+        # aiohttp's parser refused it.
+        assert (status, response_headers["content-type"]) == (400, "text/plain; charset=utf-8")
     elif status >= 400 and method != "HEAD":
-        type_ = told["content-type"].removesuffix("; charset=utf-8")
+        type_ = response_headers["content-type"].removesuffix("; charset=utf-8")
         outcome = yaml.safe_load(body) if "yaml" in type_ else json.loads(body)
         assert outcome["resourceType"] == "OperationOutcome"
         assert outcome["issue"][0]["code"] == outcome["id"]
@@ -208,8 +208,8 @@ def test_whatever_comes_is_answered(target, request_):
             assert type_ == headers["Accept"] or "_format=" in request_[1]
 
 
-def test_nothing_unexpected_was_logged(target):
-    """After all the above: a traceback would be ours."""
+def test_no_unexpected_error_is_logged(target):
+    """This test runs last: a traceback would come from the service."""
     entries = [
         entry for entry in target.log if "exc_info" in entry or entry.get("logger") == "service.web.error_response"
     ]

@@ -1,4 +1,4 @@
-"""Which hosts an account may sign for, and that no policy is got around by how a server reads a URL."""
+"""Allowed hosts of accounts, and URLs that a server could read in another way than the policies."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ MASKED = {"extension": [{"url": "http://hl7.org/fhir/StructureDefinition/data-ab
 
 @pytest.fixture
 async def call(make_client):
-    """Requests of the root client, or of a Client that may sign for the bucket ``public`` and write accounts."""
+    """Send requests as the root client, or as a Client that may sign for the bucket ``public`` and write accounts."""
     client = await make_client(**ROOT)
     secret = "team-secret-0123456789"
 
@@ -56,7 +56,7 @@ async def test_a_custom_host_must_state_its_style_before_a_client_signs(call, fa
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE", "POST"])
-async def test_the_policy_is_asked_before_the_style(call, faults, method):
+async def test_the_policy_is_evaluated_before_the_style_is_checked(call, faults, method):
     await call("PUT", "/AwsAccount/a", root=True, json={**KEYS, "host": "minio"})
     path = "/aws/storage/a/other" if method == "POST" else "/aws/storage/a/other/k"
     refused = await call(method, path, json={"filename": "k"})
@@ -82,7 +82,7 @@ async def test_the_policy_is_asked_before_the_style(call, faults, method):
     ],
 )
 @pytest.mark.slow
-async def test_an_account_whose_server_is_known_to_read_the_url_signs(call, fields, url):
+async def test_an_account_with_an_unambiguous_server_signs(call, fields, url):
     await call("PUT", "/AwsAccount/a", root=True, json={**KEYS, **fields})
     signed = await call("GET", "/aws/storage/a/public/secretbkt/file.txt")
 
@@ -104,7 +104,7 @@ async def test_a_kept_secret_is_not_used_elsewhere(call, faults, method, change)
 
 
 @pytest.mark.parametrize("root", [True, False])
-async def test_a_secret_is_kept_when_its_use_stays_or_root_changes_it(call, root):
+async def test_a_secret_is_kept_if_its_target_stays_or_the_root_client_asks(call, root):
     await call("PUT", "/AwsAccount/a", root=True, json={**KEYS, "host": "minio", "path-style": True})
     shown = await (await call("GET", "/AwsAccount/a")).json()
     change = {"host": "other"} if root else {"region": "eu-west-1"}
@@ -162,10 +162,10 @@ async def test_a_secret_is_kept_under_another_spelling_of_the_same_endpoint(call
 async def test_a_kept_secret_is_not_used_at_an_endpoint_that_looks_alike(call, faults, stored, change, names):
     await call("PUT", "/AwsAccount/a", root=True, json={**KEYS, "path-style": True, **stored})
     refused = await call("PATCH", "/AwsAccount/a", json=change)
-    told = (await refused.json())["issue"][0]["diagnostics"]
+    message = (await refused.json())["issue"][0]["diagnostics"]
 
     assert await faults(refused, 422) == ("invalid", ["AwsAccount.secret-access-key"])
-    assert told == f"AwsAccount.secret-access-key must be sent too, as {names} changes"
+    assert message == f"AwsAccount.secret-access-key must be sent too, as {names} changes"
 
 
 @pytest.mark.parametrize(
@@ -173,14 +173,14 @@ async def test_a_kept_secret_is_not_used_at_an_endpoint_that_looks_alike(call, f
     [
         ({"host": "a b"}, {"host": "s3.example.com", "use-ssl": False}),
         ({"host": "s3.example.com", "use-ssl": "yes"}, {"host": "s3.example.com", "use-ssl": False}),
-        # As text, they are what another spelling would be compared by.
+        # Their texts are equal to the canonical form of another spelling.
         (
             {"host": "http://s3.example.com/a/", "use-ssl": "False"},
             {"host": "http://s3.example.com/a//", "use-ssl": None},
         ),
     ],
 )
-async def test_a_kept_secret_moves_from_no_endpoint_that_an_operator_has_miswritten(call, faults, fields, change):
+async def test_a_kept_secret_does_not_leave_an_invalid_stored_endpoint(call, faults, fields, change):
     await call("PUT", "/AwsAccount/a", root=True, json={**KEYS, "path-style": True})
     store = call.client.app[APP].store
     seen = await store.get("AwsAccount", "a", bypass_cache=True)
@@ -190,7 +190,7 @@ async def test_a_kept_secret_moves_from_no_endpoint_that_an_operator_has_miswrit
     assert await faults(refused, 422) == ("invalid", ["AwsAccount.secret-access-key"])
 
 
-async def test_where_nobody_is_asked_who_calls_a_secret_may_be_used_elsewhere(client):
+async def test_without_authentication_a_secret_may_move_to_another_endpoint(client):
     await client.put("/AwsAccount/a", json={**KEYS, "host": "minio"})
 
     assert (await client.patch("/AwsAccount/a", json={"host": "other"})).status == 200
@@ -264,7 +264,7 @@ async def test_a_patch_may_not_leave_the_allowed_hosts(make_client, faults):
     assert await faults(refused, 422) == ("invalid", ["AwsAccount.host", "AwsAccount.use-ssl"])
 
 
-async def test_an_account_from_before_the_setting_is_judged_when_it_is_used(own_redis, make_client, faults):
+async def test_an_account_from_before_the_setting_is_checked_on_use(own_redis, make_client, faults):
     before = await make_client(SIGNER_STORE_URL=own_redis.url)
     await before.put("/AwsAccount/a", json={**KEYS, "host": "minio"})
     client = await make_client(SIGNER_STORE_URL=own_redis.url, SIGNER_ALLOWED_HOSTS="aws")

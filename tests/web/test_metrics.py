@@ -1,4 +1,4 @@
-"""What is counted of requests, and how it is asked for."""
+"""Metrics of requests, and the route that serves them."""
 
 import random
 import string
@@ -16,7 +16,7 @@ from service.web.context import APP
 
 
 def samples():
-    """All that is shown: values by name and the values of their labels, in the order of the labels' names."""
+    """Return all values by name and label values, in the order of the labels' names."""
     text, _ = metrics.exposition("")
     return {
         (sample.name.removeprefix("s3_signer_"), *(sample.labels[name] for name in sorted(sample.labels))): sample.value
@@ -27,7 +27,7 @@ def samples():
 
 @pytest.fixture
 def counted():
-    """What has been counted since the test began, and is not zero."""
+    """Return the increments since the start of the test, without zeros."""
     before = samples()
 
     def since(name):
@@ -75,10 +75,10 @@ async def test_no_path_of_a_client_becomes_a_label(client, raw, counted):
             await raw(choose.choice(["GET", "DELETE", "PROPFIND", "MKCOL", "SEARCH"]), path)
 
     routes = {"/AwsAccount/{id}", "/aws/storage/{account}/{bucket}/{key}", "/live", "unmatched"}
-    told = counted("request_duration_seconds_count")
-    assert {route for _, route, _ in told} <= routes
-    assert {method for method, _, _ in told} == {"GET", "DELETE", "other"}
-    assert sum(told.values()) == 400
+    counts = counted("request_duration_seconds_count")
+    assert {route for _, route, _ in counts} <= routes
+    assert {method for method, _, _ in counts} == {"GET", "DELETE", "other"}
+    assert sum(counts.values()) == 400
 
 
 @pytest.mark.slow
@@ -118,9 +118,9 @@ async def test_calls_to_redis_are_counted_by_command(redis_url, counted):
     await store.remove(created)
     await store.close()
 
-    told = counted("store_call_duration_seconds_count")
-    assert told.keys() >= {("hgetall",), ("compare_and_set",), ("zadd",), ("zrem",), ("page",)}
-    assert told["compare_and_set",] == 2
+    counts = counted("store_call_duration_seconds_count")
+    assert counts.keys() >= {("hgetall",), ("compare_and_set",), ("zadd",), ("zrem",), ("page",)}
+    assert counts["compare_and_set",] == 2
     assert counted("store_errors_total") == {}
 
 
@@ -140,7 +140,7 @@ async def test_calls_that_redis_refuses_are_counted(own_redis, counted):
 
 
 @pytest.mark.slow
-async def test_calls_that_redis_does_not_hear_are_counted_also_when_none_is_sent(own_redis, counted):
+async def test_failed_calls_to_redis_are_counted_even_if_none_is_sent(own_redis, counted):
     store = RedisStore.at(own_redis.url)
     await store.open()
     own_redis.kill()
@@ -156,15 +156,15 @@ async def test_calls_that_redis_does_not_hear_are_counted_also_when_none_is_sent
 @pytest.mark.parametrize(
     "accept", [None, "text/plain", "text/plain;version=0.0.4;q=1", "application/openmetrics-text", "image/png"]
 )
-async def test_metrics_are_told_whatever_is_accepted(client, accept):
+async def test_metrics_are_served_for_any_accept_header(client, accept):
     response = await client.get("/metrics", headers={"Accept": accept} if accept else {})
-    wanted = "application/openmetrics-text" if accept and "openmetrics" in accept else "text/plain"
+    expected = "application/openmetrics-text" if accept and "openmetrics" in accept else "text/plain"
 
-    assert (response.status, response.content_type, response.charset) == (200, wanted, "utf-8")
+    assert (response.status, response.content_type, response.charset) == (200, expected, "utf-8")
     assert "s3_signer_build_info{" in await response.text()
 
 
-async def test_metrics_are_asked_for_like_any_operation(client, faults):
+async def test_metrics_are_a_route_like_others(client, faults):
     head = await client.head("/metrics")
     refused = await client.get("/metrics?x=1", headers={"Accept": "text/plain"})
 
@@ -172,7 +172,7 @@ async def test_metrics_are_asked_for_like_any_operation(client, faults):
     assert await faults(refused, 400) == ("invalid", ["x"])
 
 
-async def test_the_build_is_told(make_client):
+async def test_the_build_is_a_metric(make_client):
     client = await make_client(SIGNER_COMMIT="0123abc")
 
     assert 'commit="0123abc"' in await (await client.get("/metrics")).text()
@@ -180,7 +180,7 @@ async def test_the_build_is_told(make_client):
 
 @pytest.fixture
 async def operations(audit_log, aiohttp_client):
-    """The application on the embedded store that has an operations port, and what is served on that."""
+    """The application on the embedded store, and the application of its operations port."""
     main = create_app(load({"SIGNER_OPS_PORT": "0"}), audit=audit_log)
     client = await aiohttp_client(main)
     return client, await aiohttp_client(create_operations_app(main))
@@ -197,7 +197,7 @@ async def test_the_operations_port_has_four_routes_and_the_main_one_no_metrics(o
         assert (await faults(await ops.request(method, path, json={}), 404))[0] == "not-found"
 
 
-async def test_the_operations_port_answers_to_any_host_with_what_the_main_one_knows(operations):
+async def test_the_operations_port_accepts_any_host_and_shares_the_state(operations):
     main, ops = operations
     host = {"Host": "10.1.2.3:9090"}
     before = (await ops.get("/ready", headers=host)).status

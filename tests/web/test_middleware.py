@@ -26,14 +26,14 @@ def failing(monkeypatch, client, error):
 
 
 @pytest.mark.parametrize("given", ["a", "A.b_c-9", "0" * 128])
-async def test_a_request_id_is_taken_and_returned(client, given):
+async def test_a_request_id_is_accepted_and_returned(client, given):
     response = await client.get("/live", headers={"X-Request-Id": given})
 
     assert response.headers.getall("X-Request-Id") == [given]
 
 
 @pytest.mark.parametrize("given", [None, "", "a" * 129, "a b", "a/b", "\u00e4", "a;b", "<a>"])
-async def test_a_request_id_is_made_where_none_can_be_taken(client, given):
+async def test_a_request_id_is_generated_if_it_is_missing_or_invalid(client, given):
     headers = {} if given is None else {"X-Request-Id": given}
     made = [(await client.get("/live", headers=headers)).headers["X-Request-Id"] for _ in range(2)]
 
@@ -54,7 +54,7 @@ async def test_a_request_id_is_made_where_none_can_be_taken(client, given):
         ("GET", "/live?_format=png", 406),
     ],
 )
-async def test_every_answer_tells_its_request_id_and_duration(client, account, method, path, status):
+async def test_every_response_has_its_request_id_and_duration(client, account, method, path, status):
     before = time.monotonic()
     response = await client.request(method, path, json={}, headers={"X-Request-Id": "mine", "If-None-Match": "*"})
     milliseconds = 1000 * (time.monotonic() - before)
@@ -88,7 +88,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 @pytest.mark.parametrize("type_", ["application/json", "text/yaml", "application/fhir+json", "application/x-yaml"])
-async def test_every_fault_is_an_outcome_in_the_format_asked_for(client, faults, monkeypatch, fault, type_):
+async def test_every_error_is_an_outcome_in_the_negotiated_format(client, faults, monkeypatch, fault, type_):
     method, path, options, status, code = fault
     error = StoreUnavailable("away") if status == 503 else ZeroDivisionError("s3cr3t")
     failing(monkeypatch, client, error) if status in {500, 503} else None
@@ -105,14 +105,14 @@ async def test_every_fault_is_an_outcome_in_the_format_asked_for(client, faults,
     ("accept", "query"),
     [("image/png", ""), ("application/json;q=0, text/*;q=0", ""), ("*/*", "?_format=xml"), ("text/yaml", "?_format=")],
 )
-async def test_nothing_acceptable_is_told_as_json(client, faults, path, accept, query):
+async def test_a_406_is_json(client, faults, path, accept, query):
     response = await client.get(f"{path}{query}", headers={"Accept": accept})
 
     assert (await faults(response, 406))[0] == "not-supported"
     assert response.headers["Content-Type"] == "application/json; charset=utf-8"
 
 
-async def test_what_cannot_be_accepted_is_not_carried_out(client, account, faults):
+async def test_a_request_with_an_unacceptable_type_has_no_effect(client, account, faults):
     response = await client.delete("/AwsAccount/my-account", headers={"Accept": "image/png"})
 
     assert await faults(response, 406)
@@ -129,7 +129,7 @@ async def test_what_cannot_be_accepted_is_not_carried_out(client, account, fault
     ],
     ids=str,
 )
-async def test_accept_may_come_in_several_lines(client, headers, type_):
+async def test_accept_may_have_several_lines(client, headers, type_):
     response = await client.get("/live", headers=headers)
 
     assert response.content_type == type_
@@ -154,7 +154,7 @@ async def test_accept_may_come_in_several_lines(client, headers, type_):
     ],
     ids=str,
 )
-async def test_the_answer_comes_in_the_format_of_the_body(client, type_, data, answered):
+async def test_the_response_has_the_format_of_the_body(client, type_, data, answered):
     headers = {"Content-Type": type_} if type_ else {}
     response = await client.put("/AwsAccount", data=data, headers=headers, skip_auto_headers=["Content-Type"])
 
@@ -184,12 +184,12 @@ async def test_a_body_that_looks_like_a_list_is_read_as_json(client, faults):
         "*/*",
     ],
 )
-async def test_another_type_is_refused_whatever_the_body_looks_like(client, faults, type_):
+async def test_another_content_type_is_refused_whatever_the_body(client, faults, type_):
     response = await client.put("/AwsAccount", data=b'{"id": "a"}', headers={"Content-Type": type_})
 
-    code, (told,) = await faults(response, 415)
+    code, (message,) = await faults(response, 415)
     assert code == "not-supported"
-    assert "Content-Type: application/json or Content-Type: text/yaml" in told
+    assert "Content-Type: application/json or Content-Type: text/yaml" in message
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "identity, gzip", "x"])
@@ -200,14 +200,14 @@ async def test_a_compressed_body_is_refused(client, faults, coding):
 
 
 @pytest.mark.parametrize("coding", ["Identity", "", " ", ",", "identity, ,"])
-async def test_an_identity_coding_is_none(client, coding):
+async def test_an_identity_coding_is_accepted(client, coding):
     response = await client.put("/AwsAccount/a", json=KEYS, headers={"Content-Encoding": coding})
 
     assert response.status == 201
 
 
 @pytest.mark.parametrize("type_", ["", " "])
-async def test_an_empty_content_type_is_the_same_as_none(client, type_):
+async def test_an_empty_content_type_counts_as_missing(client, type_):
     response = await client.put("/AwsAccount/a", data=json.dumps(KEYS), headers={"Content-Type": type_})
 
     assert response.status == 201
@@ -215,7 +215,7 @@ async def test_an_empty_content_type_is_the_same_as_none(client, type_):
 
 @pytest.mark.parametrize("type_", [None, "application/json", "text/yaml"])
 @pytest.mark.parametrize("data", [b"", b" \n"], ids=["none", "blank"])
-async def test_an_empty_body_where_one_is_needed_is_refused(client, account, faults, type_, data):
+async def test_a_missing_body_is_refused(client, account, faults, type_, data):
     headers = {"Content-Type": type_} if type_ else {}
     for method, path in [("POST", "/AwsAccount"), ("PUT", "/AwsAccount"), ("PATCH", "/AwsAccount/my-account")]:
         response = await client.request(method, path, data=data, headers=headers, skip_auto_headers=["Content-Type"])
@@ -225,7 +225,7 @@ async def test_an_empty_body_where_one_is_needed_is_refused(client, account, fau
 
 @pytest.mark.parametrize("method", ["GET", "DELETE", "HEAD"])
 @pytest.mark.parametrize("type_", ["application/json", "text/plain", "x"])
-async def test_a_body_that_is_not_asked_for_is_ignored(client, account, method, type_):
+async def test_a_body_of_a_get_is_ignored(client, account, method, type_):
     response = await client.request(
         method,
         "/AwsAccount/my-account",
@@ -244,14 +244,14 @@ async def chunks(size, piece=64 * 1024):
 @pytest.mark.parametrize("chunked", [False, True], ids=["whole", "chunked"])
 @pytest.mark.parametrize(("size", "status"), [(MEBIBYTE, 400), (MEBIBYTE + 1, 413), (3 * MEBIBYTE, 413)])
 @pytest.mark.slow
-async def test_a_body_has_a_size_at_most(client, faults, chunked, size, status):
+async def test_the_size_of_a_body_is_limited(client, faults, chunked, size, status):
     data = chunks(size) if chunked else io.BytesIO(b" " * size)
     response = await client.put("/AwsAccount", data=data, headers={"Content-Type": "application/json"})
 
     assert (await faults(response, status))[0] == ("too-long" if status == 413 else "structure")
 
 
-async def test_the_size_is_a_setting(make_client, faults):
+async def test_the_limit_of_bodies_is_a_setting(make_client, faults):
     client = await make_client(SIGNER_MAX_BODY="1024")
     fits = await client.put("/AwsAccount/a", data=json.dumps(KEYS).ljust(1024), headers={"Content-Type": "text/yaml"})
     exceeds = await client.put(
@@ -262,7 +262,7 @@ async def test_the_size_is_a_setting(make_client, faults):
     assert await faults(exceeds, 413) == ("too-long", ["The body is larger than 1024 bytes"])
 
 
-async def test_a_body_of_a_route_that_there_is_not_is_not_judged(client, faults):
+async def test_a_body_to_an_unknown_route_is_not_read(client, faults):
     for method, path, status in [("POST", "/nope", 404), ("POST", "/live", 405), ("PUT", "/AwsAccount/a/b", 404)]:
         response = await client.request(method, path, data=b"{", headers={"Content-Type": "application/json"})
 
@@ -282,7 +282,7 @@ async def test_thousands_of_unknown_fields_are_not_all_listed(client, faults, co
     assert count < 101 or where[-1] == f"And {count - 100} more fields have faults"
 
 
-async def test_a_body_that_never_arrives_is_not_waited_for_for_ever(client, faults, monkeypatch):
+async def test_a_body_that_never_arrives_times_out(client, faults, monkeypatch):
     monkeypatch.setattr("service.web.body.BODY_SECONDS", 0.05)
     stalled = asyncio.Event()
 
@@ -318,8 +318,8 @@ async def test_pretty_is_true_or_false(client, faults):
     assert await faults(response, 422) == ("invalid", ["_pretty"])
 
 
-async def test_an_unexpected_error_tells_the_request_id_and_nothing_of_the_inside(client, account, monkeypatch, caplog):
-    failing(monkeypatch, client, RuntimeError("inside: what nobody is told"))
+async def test_an_unexpected_error_shows_only_the_request_id(client, account, monkeypatch, caplog):
+    failing(monkeypatch, client, RuntimeError("inside: internal details"))
     response = await client.get("/AwsAccount/my-account", headers={"X-Request-Id": "mine"})
     body = await response.text()
 
@@ -332,7 +332,7 @@ async def test_an_unexpected_error_tells_the_request_id_and_nothing_of_the_insid
     ]
 
 
-async def test_a_store_that_is_away_says_when_to_come_again(client, account, faults, monkeypatch):
+async def test_an_unavailable_store_is_a_503_with_retry_after(client, account, faults, monkeypatch):
     failing(monkeypatch, client, StoreUnavailable("The account store cannot be reached"))
     for path in ("/AwsAccount/my-account", "/aws/storage/my-account/my-bucket/k"):
         response = await client.get(path)
@@ -352,7 +352,7 @@ async def test_a_store_that_is_away_says_when_to_come_again(client, account, fau
         ("/fhir/AwsAccount", "PATCH", "GET, HEAD, POST, PUT"),
     ],
 )
-async def test_a_method_that_is_not_on_a_route_is_told_which_are(client, faults, path, method, allow):
+async def test_a_405_lists_the_allowed_methods(client, faults, path, method, allow):
     response = await client.request(method, path, json={})
 
     assert await faults(response, 405) == ("not-supported", [f"{method} is not supported on {path}; use {allow}"])
@@ -367,7 +367,7 @@ async def test_a_method_that_is_not_on_a_route_is_told_which_are(client, faults,
         ("/aws/storage/a/bb", "OPTIONS, POST"),
     ],
 )
-async def test_options_tell_the_methods_of_a_path(client, path, allow):
+async def test_options_lists_the_methods_of_a_path(client, path, allow):
     answer = await client.options(path)
 
     assert (answer.status, answer.headers["Allow"], await answer.read()) == (204, allow, b"")
@@ -391,11 +391,11 @@ async def test_options_of_an_unknown_path_are_not_found(client, faults):
         "/<script>",
     ],
 )
-async def test_what_is_no_route_is_not_found(raw, faults, path):
+async def test_an_unknown_route_is_a_404(raw, faults, path):
     response = await raw("GET", path)
 
-    code, (told,) = await faults(response, 404)
-    assert (code, told.startswith("Route /")) == ("not-found", True)
+    code, (message,) = await faults(response, 404)
+    assert (code, message.startswith("Route /")) == ("not-found", True)
     assert "<script>" not in (await response.text()).partition("issue")[0]
 
 
@@ -443,7 +443,7 @@ async def test_another_host_is_forbidden_while_open_on_loopback(client, account,
     "settings", [{"SIGNER_HOST": "::", "SIGNER_AUTH": "none"}, {"SIGNER_SOCKET": "/run/s"}], ids=str
 )
 @pytest.mark.parametrize("host", ["example.com", "["])
-async def test_any_host_is_served_where_others_are_meant_to_reach_it(make_client, settings, host):
+async def test_any_host_is_served_on_a_public_address(make_client, settings, host):
     client = await make_client(**settings)
     response = await client.get("/live", headers={"Host": host})
 
@@ -473,7 +473,7 @@ async def test_the_services_own_origin_is_served(client):
     assert "Access-Control-Allow-Origin" not in response.headers
 
 
-async def test_cors_is_off_unless_it_is_set(make_client):
+async def test_cors_is_off_by_default(make_client):
     client = await make_client(SIGNER_HOST="0.0.0.0", SIGNER_AUTH="none")  # noqa: S104
     answered = await client.get("/live", headers={"Origin": PAGE})
     preflight = await client.options("/AwsAccount", headers={"Origin": PAGE, **PREFLIGHT})
@@ -500,14 +500,14 @@ async def test_a_preflight_of_an_allowed_origin_is_answered(cors):
         assert {"authorization", "content-type", "if-match", "if-none-exist"} <= set(
             response.headers["Access-Control-Allow-Headers"].split(", ")
         )
-        # Tokens are sent by the page itself; a browser need not add what it has kept.
+        # The page sends tokens itself; the browser adds no stored credentials.
         assert "Access-Control-Allow-Credentials" not in response.headers
 
 
 @pytest.mark.parametrize(
     ("path", "status"), [("/live", 200), ("/nope", 404), ("/AwsAccount/-", 422), ("/live?_format=x", 406)]
 )
-async def test_an_allowed_page_can_read_answers_and_faults(cors, path, status):
+async def test_an_allowed_page_can_read_responses_and_errors(cors, path, status):
     response = await cors.get(path, headers={"Origin": PAGE})
 
     assert response.status == status
@@ -519,13 +519,13 @@ async def test_an_allowed_page_can_read_answers_and_faults(cors, path, status):
 @pytest.mark.parametrize(
     "origin", ["https://app.example.com.evil", "http://app.example.com", f"{PAGE}:8443", f"{PAGE}/"]
 )
-async def test_an_origin_that_is_only_like_an_allowed_one_is_forbidden(cors, faults, origin):
+async def test_a_similar_origin_is_forbidden(cors, faults, origin):
     response = await cors.get("/live", headers={"Origin": origin})
 
     assert (await faults(response, 403))[0] == "forbidden"
 
 
-async def test_while_draining_a_client_is_told_to_go_elsewhere(client, account):
+async def test_while_draining_connections_are_closed(client, account):
     client.app[APP].state.draining = True
     response = await client.get("/aws/storage/my-account/my-bucket/k")
 
@@ -560,7 +560,7 @@ async def test_a_chunked_body_has_the_same_limit(make_client, faults, pieces):
 
 
 @pytest.mark.slow
-def test_a_chunked_body_that_comes_with_its_head_has_the_same_limit():
+def test_a_chunked_body_in_one_packet_with_its_head_has_the_same_limit():
     with running(SIGNER_MAX_BODY="1024") as process:
         head = b"PUT /AwsAccount HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
         answer = process.exchange(head + b"401\r\n{" + b" " * 1024 + b"\r\n0\r\n\r\n")

@@ -7,7 +7,7 @@ from service.errors import Issue
 from service.web.outcome import outcome
 
 
-def test_an_outcome_is_the_contracts():
+def test_an_outcome_matches_the_documented_contract():
     assert outcome(errors.ResourceNotFound("AwsAccount", "x")) == {
         "resourceType": "OperationOutcome",
         "id": "not-found",
@@ -19,29 +19,29 @@ def test_an_outcome_is_the_contracts():
     }
 
 
-def test_there_is_one_issue_a_fault():
-    told = outcome(errors.Invalid(Issue("a is bad", "T.a"), "all is bad", Issue("b is bad", "b")))
+def test_an_outcome_has_an_issue_for_each_fault():
+    data = outcome(errors.Invalid(Issue("a is bad", "T.a"), "all is bad", Issue("b is bad", "b")))
 
-    assert told["issue"] == [
+    assert data["issue"] == [
         {"severity": "fatal", "code": "invalid", "diagnostics": "a is bad", "expression": ["T.a"]},
         {"severity": "fatal", "code": "invalid", "diagnostics": "all is bad"},
         {"severity": "fatal", "code": "invalid", "diagnostics": "b is bad", "expression": ["b"]},
     ]
-    assert ">a is bad<" in told["text"]["div"]
+    assert ">a is bad<" in data["text"]["div"]
 
 
 def test_the_text_is_escaped():
-    told = outcome(errors.RouteNotFound('/<script>&"'))
+    data = outcome(errors.RouteNotFound('/<script>&"'))
 
-    assert told["text"]["div"].endswith('>Route /&lt;script&gt;&amp;" not found</div>')
-    assert told["issue"][0]["diagnostics"] == 'Route /<script>&" not found'
+    assert data["text"]["div"].endswith('>Route /&lt;script&gt;&amp;" not found</div>')
+    assert data["issue"][0]["diagnostics"] == 'Route /<script>&" not found'
 
 
-def test_whatever_is_told_can_be_encoded():
-    told = outcome(errors.Invalid(Issue("\udcff is bad", "\udcff")))
+def test_any_diagnostics_can_be_encoded():
+    data = outcome(errors.Invalid(Issue("\udcff is bad", "\udcff")))
 
-    assert json.dumps(told, ensure_ascii=False).encode()
-    assert told["issue"][0]["expression"] == ["\\udcff"]
+    assert json.dumps(data, ensure_ascii=False).encode()
+    assert data["issue"][0]["expression"] == ["\\udcff"]
 
 
 @pytest.mark.parametrize(
@@ -66,10 +66,10 @@ def test_whatever_is_told_can_be_encoded():
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
 def test_each_error_has_its_status_and_code(error, status, code):
-    told = outcome(error)
+    data = outcome(error)
 
-    assert (error.status, told["id"], told["issue"][0]["code"]) == (status, code, code)
+    assert (error.status, data["id"], data["issue"][0]["code"]) == (status, code, code)
 
 
-def test_a_malformed_body_tells_line_and_column():
+def test_a_malformed_body_is_reported_with_line_and_column():
     assert str(errors.MalformedBody("x", 3, 7)) == "Malformed body: x at line 3, column 7"

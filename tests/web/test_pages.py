@@ -18,7 +18,7 @@ MADE = ["/openapi.json", "/openapi.yaml"]
         ("/openapi.yaml", "text/yaml"),
     ],
 )
-async def test_a_page_has_its_fixed_media_type_whatever_is_asked_for(client, path, content_type):
+async def test_a_page_has_a_fixed_media_type(client, path, content_type):
     response = await client.get(path, headers={"Accept": "image/png"})
 
     assert (response.status, response.content_type, response.charset) == (200, content_type, "utf-8")
@@ -26,7 +26,7 @@ async def test_a_page_has_its_fixed_media_type_whatever_is_asked_for(client, pat
 
 
 @pytest.mark.parametrize("path", STATIC + MADE)
-async def test_a_page_can_do_nothing_but_run_its_own_script_on_its_own_service(client, path):
+async def test_a_page_may_only_run_its_own_script(client, path):
     headers = (await client.get(path)).headers
 
     assert dict(rule.split(" ", 1) for rule in headers["Content-Security-Policy"].split("; ")) == {
@@ -44,7 +44,7 @@ async def test_a_page_can_do_nothing_but_run_its_own_script_on_its_own_service(c
 
 
 @pytest.mark.parametrize("path", STATIC + MADE)
-async def test_a_page_that_is_known_is_not_sent_again(client, path):
+async def test_a_cached_page_is_a_304(client, path):
     first = await client.get(path)
     tag = first.headers["ETag"]
     again = [await client.get(path, headers={"If-None-Match": known}) for known in (tag, f'W/{tag}, "x"', "*")]
@@ -57,18 +57,18 @@ async def test_a_page_that_is_known_is_not_sent_again(client, path):
 
 
 @pytest.mark.parametrize("path", ["/", *STATIC, *MADE])
-async def test_a_page_takes_no_parameters(client, faults, path):
+async def test_a_page_refuses_parameters(client, faults, path):
     assert await faults(await client.get(f"{path}?x=1"), 400) == ("invalid", ["x"])
 
 
-async def test_the_root_leads_to_the_page_under_whatever_prefix(client):
+async def test_the_root_redirects_to_the_page_under_any_prefix(client):
     response = await client.get("/", allow_redirects=False)
 
     assert (response.status, response.headers["Location"]) == (307, "docs")
     assert (await client.get("/")).url.path == "/docs"
 
 
-async def test_all_that_the_page_refers_to_is_the_services_own_and_there(client):
+async def test_the_page_refers_only_to_existing_files_of_the_service(client):
     page = await (await client.get("/docs")).text()
     links = re.findall(r'(?:href|src)="([^"]+)"', page)
 
@@ -76,11 +76,11 @@ async def test_all_that_the_page_refers_to_is_the_services_own_and_there(client)
     assert all([(await client.get(f"/{link}")).status == 200 for link in links])
 
 
-async def test_the_script_never_makes_markup_of_text(client):
+async def test_the_script_creates_no_markup_from_text(client):
     script = await (await client.get("/static/docs.js")).text()
 
     assert re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|Function\(|https?:", script) == []
 
 
-def test_the_pages_are_routes_like_others():
+def test_the_pages_are_in_the_table_of_routes():
     assert {route.path for route in PAGES} == {"/", *STATIC}

@@ -1,4 +1,4 @@
-"""Policies over HTTP: values that no regex can decide, rules for what is stored, policies from before the rules."""
+"""Policies over HTTP: undecidable values, rules for stored policies, and policies from before these rules."""
 
 import asyncio
 import json
@@ -13,6 +13,7 @@ from service.access.policies.evaluation import MAX_SEARCHED_BYTES, MAX_VALUE_BYT
 from service.app import create_app
 from service.settings import load
 from service.stores.memory import EmbeddedStore
+from service.web.context import APP
 
 ROOT_SECRET, SECRET = "a root secret, long enough", "a secret of the team"
 ROOT, TEAM, PARTNER = (
@@ -25,7 +26,7 @@ PATTERN = {"params": {"account": "acme"}}
 
 
 class Service:
-    """Asks an application that has an account ``acme`` and a Client ``team``."""
+    """Send requests to an application with an account ``acme`` and a Client ``team``."""
 
     def __init__(self, client):
         self.client = client
@@ -48,8 +49,8 @@ class Service:
     async def policy(self, pattern, id_="policy", **fields):
         return await self.put(f"/AccessPolicy/{id_}", engine="matcho", matcho=pattern, **fields)
 
-    async def explained(self, **documented):
-        answer = await self.ask("POST", "/AccessPolicy/$explain", auth=ROOT, json=documented)
+    async def explained(self, **described):
+        answer = await self.ask("POST", "/AccessPolicy/$explain", auth=ROOT, json=described)
         assert answer.status == 200
         return await answer.json()
 
@@ -87,9 +88,9 @@ UNDECIDABLE = {
 
 @pytest.mark.parametrize("pattern", UNDECIDABLE.values(), ids=UNDECIDABLE)
 @pytest.mark.slow
-async def test_a_header_that_is_too_long_slips_through_no_pattern(service, pattern):
+async def test_a_header_that_is_too_long_matches_no_pattern(service, pattern):
     await service.policy(pattern)
-    # Each of them is as long as a header may be.
+    # Each has the maximum length of a header.
     headers = CIMultiDict([("X-Role", "a" * 5000), ("X-Role", "a" * 5000)])
 
     assert await service.status("GET", DOWNLOAD, headers={"X-Role": "a"}) == 200
@@ -98,7 +99,7 @@ async def test_a_header_that_is_too_long_slips_through_no_pattern(service, patte
 
 @pytest.mark.parametrize("pattern", UNDECIDABLE.values(), ids=UNDECIDABLE)
 @pytest.mark.slow
-async def test_a_header_that_is_not_utf_8_slips_through_no_pattern(service, pattern):
+async def test_a_header_that_is_not_utf_8_matches_no_pattern(service, pattern):
     await service.policy(pattern)
     reader, writer = await asyncio.open_connection("127.0.0.1", service.client.port)
     head = f"GET {DOWNLOAD} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {TEAM}\r\nConnection: close\r\n"
@@ -110,11 +111,11 @@ async def test_a_header_that_is_not_utf_8_slips_through_no_pattern(service, patt
 
 
 @pytest.mark.parametrize("value", ["a" * (MAX_VALUE_BYTES + 1), "é" * MAX_VALUE_BYTES, "a" * 1_000_000])
-async def test_an_explanation_names_a_value_that_no_regex_can_decide(service, value):
+async def test_an_explanation_names_an_undecidable_value(service, value):
     await service.policy(role({"$not": "#admin"}))
-    told = await service.explained(params={"account": "acme"}, headers={"x-role": value})
+    explanation = await service.explained(params={"account": "acme"}, headers={"x-role": value})
 
-    assert told == {
+    assert explanation == {
         "allowed": False,
         "policies": [
             {
@@ -125,16 +126,16 @@ async def test_an_explanation_names_a_value_that_no_regex_can_decide(service, va
     }
 
 
-async def test_an_explanation_lists_some_of_very_many_unknown_names(service):
-    documented = {f"request-metho{number}": "x" for number in range(2000)}
-    answer = await service.ask("POST", "/AccessPolicy/$explain", json=documented)
+async def test_an_explanation_limits_the_list_of_unknown_names(service):
+    described = {f"request-metho{number}": "x" for number in range(2000)}
+    answer = await service.ask("POST", "/AccessPolicy/$explain", json=described)
     issues = (await answer.json())["issue"]
 
     assert answer.status == 422
     assert (len(issues), sum("did you mean" in issue["diagnostics"] for issue in issues)) == (101, 20)
 
 
-async def test_a_request_makes_policies_search_so_much_text_at_most(service, caplog):
+async def test_the_text_that_policies_search_for_a_request_is_limited(service, caplog):
     text = "b" * 8000
     most = MAX_SEARCHED_BYTES // len(text)
     for number in range(most):
@@ -143,12 +144,12 @@ async def test_a_request_makes_policies_search_so_much_text_at_most(service, cap
     before = await service.status("GET", DOWNLOAD, headers={"X-Role": text})
     await service.policy({"headers": {"x-role": "#[a-c][e]"}}, "a-last")
     after = await service.status("GET", DOWNLOAD, headers={"X-Role": text})
-    told = await service.explained(params={"account": "acme"}, headers={"x-role": text})
+    explanation = await service.explained(params={"account": "acme"}, headers={"x-role": text})
 
     assert (before, after) == (200, 403)
     assert "A request is denied, as the policies would search more than 262144" in caplog.text
-    assert told["allowed"] is False
-    assert "would search more than 262144 bytes" in told["reason"]
+    assert explanation["allowed"] is False
+    assert "would search more than 262144 bytes" in explanation["reason"]
 
 
 @pytest.mark.slow
@@ -177,14 +178,14 @@ async def test_regular_expressions_search_long_texts_in_a_thread(service, length
 
 
 @pytest.mark.parametrize("length", [20, 8000])
-async def test_an_explanation_decides_as_the_request_would(service, length):
+async def test_an_explanation_equals_the_decision_on_the_request(service, length):
     await service.policy(role("#[a-c]{1,255}[d]$"))
-    told = [
+    explanations = [
         await service.explained(params={"account": "acme"}, headers={"x-role": text})
         for text in ("b" * length, "b" * (length - 1) + "d")
     ]
 
-    assert told == [
+    assert explanations == [
         {
             "allowed": False,
             "policies": [{"policy": "policy", "mismatch": "headers.x-role does not match #[a-c]{1,255}[d]$"}],
@@ -193,7 +194,7 @@ async def test_an_explanation_decides_as_the_request_would(service, length):
     ]
 
 
-# Bodies are valid before a policy reads them.
+# Bodies are validated before a policy reads them.
 
 BODY_POLICY = {"params": {"resource/type": "AwsAccount"}, "body": {"host": {"$not": "#evil"}}}
 
@@ -220,16 +221,26 @@ BODY_POLICY = {"params": {"resource/type": "AwsAccount"}, "body": {"host": {"$no
     ],
 )
 @pytest.mark.slow
-async def test_a_policy_reads_no_body_that_is_not_valid(service, method, path, fields, status):
+async def test_a_policy_reads_only_valid_bodies(service, method, path, fields, status):
     await service.policy(BODY_POLICY)
 
     assert await service.status(method, path, json=fields) == status
 
 
+async def test_a_write_looks_up_the_policies_of_its_caller_once(service, monkeypatch):
+    await service.policy(BODY_POLICY)
+    policies = service.client.app[APP].access.policies
+    look_ups, for_principal = [], policies.for_principal
+    monkeypatch.setattr(policies, "for_principal", lambda caller: look_ups.append(caller.name) or for_principal(caller))
+    status = await service.status("PUT", "/AwsAccount/acme", json=KEYS)
+
+    assert (status, look_ups) == (200, ["Client/team"])
+
+
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 @pytest.mark.parametrize("fields", [{"host": ["evil"]}, {"host": "evil.example"}, {"region": 5}, {"host": {}}])
 @pytest.mark.slow
-async def test_an_answer_before_the_policies_tells_nothing_of_what_is_stored(service, method, fields):
+async def test_a_422_before_the_policies_reveals_nothing_about_the_store(service, method, fields):
     await service.policy({"params": {"resource/type": "Client"}, "body": {"host": "x"}})
     answers = [await service.ask(method, f"/AwsAccount/{id_}", json=fields) for id_ in ("acme", "absent")]
 
@@ -237,7 +248,7 @@ async def test_an_answer_before_the_policies_tells_nothing_of_what_is_stored(ser
     assert answers[0].status in {403, 422}
 
 
-# What a policy must have when it is stored.
+# Rules for a policy that is stored.
 
 REFUSED = {
     "allow without a link": {"engine": "allow"},
@@ -257,7 +268,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("fields", REFUSED.values(), ids=REFUSED)
 @pytest.mark.slow
-async def test_a_policy_that_allows_more_than_it_says_is_not_stored(service, faults, fields):
+async def test_an_unrestricted_policy_is_not_stored(service, faults, fields):
     answers = [await service.ask("PUT", "/AccessPolicy/policy", auth=ROOT, json=fields)]
     answers.append(await service.ask("POST", "/AccessPolicy", auth=ROOT, json=fields))
     await service.policy(PATTERN, link=LINK)
@@ -322,7 +333,7 @@ async def test_a_policy_that_was_deleted_may_come_back_without_its_link(service)
 
 
 async def test_a_policy_is_read_changed_and_saved(service):
-    """As aidboxpy and fhirpy do it: the whole resource is sent back, ``meta`` and ``resourceType`` included."""
+    """The libraries aidboxpy and fhirpy send back the whole resource, including ``meta`` and ``resourceType``."""
     await service.policy({**PATTERN, "headers": "present?"}, link=LINK, **{"max-expiration": 600})
     shown = await (await service.ask("GET", "/AccessPolicy/policy", auth=ROOT)).json()
     saved = await service.put("/AccessPolicy/policy", **{**shown, "description": "for the team"})
@@ -333,7 +344,7 @@ async def test_a_policy_is_read_changed_and_saved(service):
     assert await service.status("GET", f"{DOWNLOAD}?expiration=600") == 200
 
 
-async def test_a_client_is_deleted_whoever_names_it(service, caplog):
+async def test_a_client_is_deleted_even_if_a_policy_names_it(service, caplog):
     await service.put("/AccessPolicy/a", engine="allow", link=LINK)
     await service.policy(PATTERN, "b", link=[{"id": "team", "resourceType": "Client"}])
     await service.policy({"params": {"account": "other"}}, "c")
@@ -353,7 +364,7 @@ async def test_a_client_is_deleted_whoever_names_it(service, caplog):
     ("expiration", "status"), [("?expiration=600", 200), ("?expiration=601", 403), ("", 403), ("?expiration=1", 200)]
 )
 @pytest.mark.slow
-async def test_a_policy_allows_no_longer_than_its_max_expiration(service, expiration, status):
+async def test_a_policy_limits_the_expiration(service, expiration, status):
     await service.policy(PATTERN, **{"max-expiration": 600})
 
     assert await service.status("GET", f"{DOWNLOAD}{expiration}") == status
@@ -369,7 +380,7 @@ async def test_max_expiration_is_plain_digits_in_yaml_and_another_policy_may_all
 
     assert stored.status == 201
     assert (refused, await service.status("GET", f"{DOWNLOAD}?expiration=601")) == (403, 200)
-    # It bounds what is signed, and nothing else is.
+    # It limits only signed URLs.
     assert await service.status("GET", "/AwsAccount") == 200
     assert explained["policies"] == [{"policy": "a", "mismatch": "params.expiration is more than max-expiration, 600"}]
 
@@ -377,7 +388,7 @@ async def test_max_expiration_is_plain_digits_in_yaml_and_another_policy_may_all
 LARGE = {"params": {"account": "acme", "key": {"$one-of": [f"#[^/]{{0,255}}{end}$" for end in "xyz"]}}}
 
 
-async def test_a_pattern_that_takes_long_to_compile_is_not_stored_but_an_older_one_goes_on(service, store):
+async def test_a_slow_pattern_is_not_stored_but_an_older_one_stays_valid(service, store):
     refused = await service.ask("PUT", "/AccessPolicy/a", auth=ROOT, json={"engine": "matcho", "matcho": LARGE})
     before = await service.status("GET", DOWNLOAD)
     await store.replace(
@@ -389,7 +400,7 @@ async def test_a_pattern_that_takes_long_to_compile_is_not_stored_but_an_older_o
     assert await service.status("GET", DOWNLOAD) == 200
 
 
-# Policies that were stored before there were such rules.
+# Policies that were stored before these rules existed.
 
 OUTDATED = {
     "allow": {"engine": "allow"},
@@ -419,7 +430,7 @@ async def test_outdated_policies_are_listed_in_one_warning_at_the_start(
 
 
 @pytest.mark.parametrize("fields", OUTDATED.values(), ids=OUTDATED)
-async def test_an_outdated_policy_goes_on(service, store, fields):
+async def test_an_outdated_policy_stays_valid(service, store, fields):
     before = await service.status("GET", DOWNLOAD)
     await store.replace("AccessPolicy", "old", fields, expected=None, validated=True)
     shown = await (await service.ask("GET", "/AccessPolicy/old", auth=ROOT)).json()

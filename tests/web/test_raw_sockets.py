@@ -1,4 +1,4 @@
-"""Where one request ends and the next begins, for clients that would have it otherwise.
+"""Framing of requests: the end of one and the start of the next, with hostile clients.
 
 Each hostile message is followed by a whole request for a marker. Who sees it answered has smuggled a request, but where
 the first is well-formed and the marker is really the next one.
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 HOST = b"Host: localhost\r\n"
 CLOSE = HOST + b"Connection: close\r\n"
 MARKER = b"GET /marker HTTP/1.1\r\n" + HOST + b"X-Request-Id: smuggled\r\nConnection: close\r\n\r\n"
-# Ends a connection that would otherwise be idle until it is closed; behind a marker that closes it would be garbage.
+# Ends an idle connection. After a request that closes the connection, it would be garbage.
 LAST = MARKER.replace(b"smuggled", b"last")
 OPEN_MARKER = MARKER.replace(b"Connection: close\r\n", b"")
 LIVE = b"GET /live HTTP/1.1\r\n"
@@ -33,16 +33,16 @@ CHUNKS = b"\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
 
 @pytest.fixture(scope="module")
 def strict():
-    """The service with short patience, so that what is waited for in vain ends the test soon."""
+    """A service with short time-outs, so that a test that waits in vain ends soon."""
     process = ServiceProcess(SIGNER_IDLE_SECONDS="1")
-    # The last that is told of the start: what is logged from now on is about a test.
+    # The last line about the start: later lines are about a test.
     process.wait_for("No authentication")
     yield process
     assert process.stop() == 0
 
 
 def answers(received):
-    """Status, headers and body of each answer, which must be framed to the last octet; none to HEAD or CONNECT."""
+    """Return status, headers and body of each response. The framing must be exact; HEAD and CONNECT have no body."""
     found = []
     while received:
         head, separator, rest = received.partition(b"\r\n\r\n")
@@ -60,14 +60,14 @@ def answers(received):
 
 def exchange(service, sent):
     with service.connect() as connection:
-        # Who refuses the beginning need not read the rest.
+        # The service does not read the rest of a request that it refuses.
         with suppress(OSError):
             connection.sendall(sent)
         return answers(read_to_end(connection))
 
 
 def new_lines(service, before):
-    """What has been logged since, at least one line, and a moment later."""
+    """Return the lines logged since the last call, at least one, after a short wait."""
     assert eventually(lambda: len(service.log) > before)
     time.sleep(0.02)
     return service.log[before:]
@@ -141,11 +141,11 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("hostile", REFUSED.values(), ids=REFUSED)
-def test_what_has_no_certain_end_is_refused_once_and_ends_the_connection(strict, hostile):
+def test_ambiguous_framing_is_refused_once_and_ends_the_connection(strict, hostile):
     before = len(strict.log)
     (answer,) = exchange(strict, hostile + MARKER)
 
-    # To read to the end of the connection is to see that it is closed: aiohttp says it by answering in HTTP/1.0.
+    # Reading to the end proves that the connection closes: aiohttp announces it by an HTTP/1.0 response.
     assert answer[0] == 400
     (entry,) = new_lines(strict, before)
     assert entry["message"].startswith("Error handling request from 127.0.0.1: ")
@@ -170,11 +170,11 @@ WHOLE = {
 
 
 @pytest.mark.parametrize(("message", "status"), WHOLE.values(), ids=WHOLE)
-def test_behind_a_whole_message_comes_the_next(strict, message, status):
-    told = exchange(strict, message + MARKER)
+def test_a_complete_message_is_followed_by_the_next(strict, message, status):
+    responses = exchange(strict, message + MARKER)
 
-    assert [answer[0] for answer in told] == [status, 404]
-    assert told[1][1]["x-request-id"] == "smuggled"
+    assert [answer[0] for answer in responses] == [status, 404]
+    assert responses[1][1]["x-request-id"] == "smuggled"
 
 
 FRAMES = {
@@ -205,14 +205,14 @@ def test_no_request_is_taken_from_a_body(strict, frame, pause):
     answer, *rest = answers(received)
     assert answer[1]["x-request-id"] != "smuggled"
     assert answer[0] in {200, 204, 400, 403, 404, 415}
-    assert [told["x-request-id"] for _, told, _ in rest] in ([], ["last"])
+    assert [headers["x-request-id"] for _, headers, _ in rest] in ([], ["last"])
 
 
 @pytest.mark.xfail(reason="aiohttp 3.14.5 loses what is read together with a declined upgrade to other than websocket")
-def test_behind_a_declined_upgrade_comes_the_next(strict):
-    told = exchange(strict, LIVE + HOST + b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n" + MARKER)
+def test_a_declined_upgrade_is_followed_by_the_next_request(strict):
+    responses = exchange(strict, LIVE + HOST + b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n" + MARKER)
 
-    assert [answer[0] for answer in told] == [200, 404]
+    assert [answer[0] for answer in responses] == [200, 404]
 
 
 def test_after_a_declined_upgrade_the_connection_goes_on(strict):
@@ -220,9 +220,9 @@ def test_after_a_declined_upgrade_the_connection_goes_on(strict):
         connection.sendall(LIVE + HOST + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n")
         first = connection.recv(4096)
         connection.sendall(MARKER)
-        told = answers(first + read_to_end(connection))
+        responses = answers(first + read_to_end(connection))
 
-    assert [answer[0] for answer in told] == [200, 404]
+    assert [answer[0] for answer in responses] == [200, 404]
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_after_a_declined_upgrade_the_connection_goes_on(strict):
         (b"/live?_format=%0d%0aX:%20y", 406),
     ],
 )
-def test_a_target_in_any_form_has_one_answer(strict, target, status):
+def test_a_target_in_any_form_gets_one_response(strict, target, status):
     (answer,) = exchange(strict, b"GET " + target + b" HTTP/1.1\r\n" + CLOSE + b"\r\n")
 
     assert answer[0] == status
@@ -246,7 +246,7 @@ def test_a_target_in_any_form_has_one_answer(strict, target, status):
 
 
 @pytest.mark.parametrize("target", [b"localhost:80", b"evil.example:443", b"/live"])
-def test_nothing_is_connected_to(strict, target):
+def test_the_service_connects_to_no_target(strict, target):
     (answer,) = exchange(strict, b"CONNECT " + target + b" HTTP/1.1\r\n" + HOST + b"\r\n" + MARKER)
 
     assert (400 <= answer[0] < 500, answer[1]["connection"]) == (True, "close")
@@ -255,7 +255,7 @@ def test_nothing_is_connected_to(strict, target):
 @pytest.mark.parametrize(
     "header", [b"X-Request-Id: a\x0b", b"X-Request-Id: a%0d%0aX: y", b"Origin: http://localhost%0d%0aX: y"]
 )
-def test_no_value_becomes_a_line_of_the_answer(strict, header):
+def test_no_value_becomes_a_header_line_of_the_response(strict, header):
     (answer,) = exchange(strict, LIVE + CLOSE + header + b"\r\n\r\n")
 
     assert "x" not in answer[1]
@@ -270,10 +270,10 @@ def test_a_chunk_announced_huge_takes_no_more_than_is_sent(strict):
             with suppress(OSError):
                 for _ in range(17):
                     connections[-1].sendall(b"a" * 65536)
-        # Each is closed some time after its answer, so they are read together.
-        told = [answers(read_to_end(connection)) for connection in connections]
+        # Each connection closes some time after its response, so they are read concurrently.
+        responses = [answers(read_to_end(connection)) for connection in connections]
 
-    assert [[answer[0] for answer in each] for each in told] == [[413], [413], [413]]
+    assert [[answer[0] for answer in each] for each in responses] == [[413], [413], [413]]
 
 
 def test_a_pipeline_is_answered_in_order_however_it_is_cut(strict):
@@ -281,29 +281,29 @@ def test_a_pipeline_is_answered_in_order_however_it_is_cut(strict):
     with strict.connect() as connection:
         for start in range(0, len(line), 37):
             connection.sendall(line[start : start + 37])
-        told = answers(read_to_end(connection))
+        responses = answers(read_to_end(connection))
 
-    assert [answer[1]["x-request-id"] for answer in told] == [*map(str, range(50)), "smuggled"]
+    assert [answer[1]["x-request-id"] for answer in responses] == [*map(str, range(50)), "smuggled"]
 
 
-def test_garbage_in_a_pipeline_does_nothing_that_was_not_answered(strict):
+def test_garbage_in_a_pipeline_has_no_unanswered_effect(strict):
     put = json.dumps({"id": "piped", "access-key-id": "AKIA", "secret-access-key": "x"}).encode()
     first = b"PUT /AwsAccount HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % len(put) + put
-    told = exchange(strict, first + b"\x00\r\n\r\n")
+    responses = exchange(strict, first + b"\x00\r\n\r\n")
     (there,) = exchange(strict, b"GET /AwsAccount/piped HTTP/1.1\r\n" + CLOSE + b"\r\n")
 
-    # aiohttp drops what it has parsed of a read that ends in garbage; RFC 9112 would have the first answered.
-    assert ([answer[0] for answer in told], there[0]) in [([400], 404), ([201, 400], 200)]
+    # aiohttp drops the parsed requests of a read that ends in garbage; RFC 9112 requires a response to the first.
+    assert ([answer[0] for answer in responses], there[0]) in [([400], 404), ([201, 400], 200)]
 
 
-def test_the_process_has_lived_through_all_of_it(strict):
+def test_the_process_is_still_alive(strict):
     (answer,) = exchange(strict, LIVE + CLOSE + b"\r\n")
 
     assert answer[0] == 200
     assert not [entry for entry in strict.log if "exc_info" in entry or "logger" not in entry]
 
 
-def test_half_a_connection_is_enough_for_an_answer(strict):
+def test_a_half_closed_connection_gets_its_response(strict):
     with strict.connect() as connection:
         connection.sendall(POST + b"Content-Length: 2" + BODY)
         connection.shutdown(socket.SHUT_WR)

@@ -16,12 +16,12 @@ YAML = {"Content-Type": "text/yaml"}
 
 @pytest.fixture(autouse=True)
 def versions_from_one(monkeypatch):
-    """Count versions from 1, where the clock would give microseconds."""
+    """Count versions from 1 instead of the microseconds of the clock."""
     monkeypatch.setattr("service.stores.memory.microseconds", lambda _: 0)
 
 
 async def signs(client, id_="my-account"):
-    """What of an account can be seen in its URLs, which tells whether its secrets are still there."""
+    """Return the parts of a URL that depend on the secrets of the account."""
     response = await client.get(f"/aws/storage/{id_}/bucket/key?expiration=60")
     return response.status, "X-Amz-Security-Token" in await response.text()
 
@@ -55,7 +55,7 @@ async def test_a_put_without_an_id_anywhere_is_refused(client, faults, body):
 
 
 @pytest.mark.parametrize("id_", [5, "", "-a", "a/b", "a" * 65, "a\n", ["a"], {"a": "a"}, True, "ä"], ids=repr)
-async def test_an_id_in_a_body_is_policy_method_a_whole(client, faults, id_):
+async def test_the_whole_id_in_a_body_is_validated(client, faults, id_):
     for method in ("PUT", "POST"):
         response = await client.request(method, "/AwsAccount", json={"id": id_})
 
@@ -63,7 +63,7 @@ async def test_an_id_in_a_body_is_policy_method_a_whole(client, faults, id_):
 
 
 @pytest.mark.parametrize("id_", ["-a", "a%2Fb", "a%0A", "%C3%A4", "a" * 65, "%00", ".", "a%20"])
-async def test_an_id_in_a_path_is_policy_method_a_whole(raw, faults, id_):
+async def test_the_whole_id_in_a_path_is_validated(raw, faults, id_):
     for method in ("GET", "PUT", "PATCH", "DELETE"):
         response = await raw(method, f"/AwsAccount/{id_}", json={})
 
@@ -71,7 +71,7 @@ async def test_an_id_in_a_path_is_policy_method_a_whole(raw, faults, id_):
 
 
 @pytest.mark.parametrize("id_", ["a", "0", "A.b_c-D", "a" * 64, "a..b"])
-async def test_an_id_may_be(client, id_):
+async def test_a_valid_id_is_accepted(client, id_):
     response = await client.put(f"/AwsAccount/{id_}", json=KEYS)
 
     assert (response.status, response.headers["Location"]) == (201, f"/AwsAccount/{id_}")
@@ -79,7 +79,7 @@ async def test_an_id_may_be(client, id_):
 
 @pytest.mark.parametrize("id_", ["b", 5, None, "-", {}], ids=repr)
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
-async def test_the_urls_id_wins_over_the_bodys(client, method, id_):
+async def test_the_id_of_the_url_overrides_that_of_the_body(client, method, id_):
     await client.put("/AwsAccount/a", json=KEYS)
     response = await client.request(method, "/AwsAccount/a", json={"id": id_})
 
@@ -111,7 +111,7 @@ async def test_a_post_of_an_id_that_exists_is_refused(client, account, faults):
 
 
 @pytest.mark.parametrize("body", [{}, {"id": "my-account"}], ids=["none", "same"])
-async def test_a_conditional_create_answers_with_the_one_that_exists(client, account, body):
+async def test_a_conditional_create_returns_the_existing_resource(client, account, body):
     response = await client.post("/AwsAccount?_id=my-account", json={**body, "region": "eu-west-1"})
 
     assert response.status == 200
@@ -121,19 +121,19 @@ async def test_a_conditional_create_answers_with_the_one_that_exists(client, acc
 
 
 @pytest.mark.parametrize("body", [{}, {"id": None}, {"id": "x"}], ids=["none", "null", "same"])
-async def test_a_conditional_create_creates_where_nothing_exists(client, body):
+async def test_a_conditional_create_creates_a_missing_resource(client, body):
     response = await client.post("/AwsAccount?_id=x", json={**body, **KEYS})
 
     assert (response.status, response.headers["Location"]) == (201, "/AwsAccount/x")
 
 
-@pytest.mark.parametrize("wanted", ["my-account", "x"], ids=["one", "nothing"])
+@pytest.mark.parametrize("requested", ["my-account", "x"], ids=["one", "nothing"])
 @pytest.mark.parametrize("id_", ["other", "", "-", 5, ["my-account"], {}], ids=repr)
 @pytest.mark.parametrize("is_header", [True, False], ids=["header", "query"])
 async def test_a_conditional_create_with_another_id_in_the_body_is_refused(
-    client, account, faults, wanted, id_, is_header
+    client, account, faults, requested, id_, is_header
 ):
-    condition = f"_id={wanted}"
+    condition = f"_id={requested}"
     query, headers = ("", {"If-None-Exist": condition}) if is_header else (f"?{condition}", {})
     response = await client.post(f"/AwsAccount{query}", json={"id": id_, **KEYS}, headers=headers)
 
@@ -141,7 +141,7 @@ async def test_a_conditional_create_with_another_id_in_the_body_is_refused(
     assert await ids(await client.get("/AwsAccount")) == ["my-account"]
 
 
-async def test_of_many_conditional_creates_one_creates(client):
+async def test_one_of_many_concurrent_conditional_creates_creates(client):
     calls = [client.post("/AwsAccount?_id=x", json=KEYS) for _ in range(20)]
     statuses = [response.status for response in await asyncio.gather(*calls)]
 
@@ -150,7 +150,7 @@ async def test_of_many_conditional_creates_one_creates(client):
 
 @pytest.mark.parametrize("body", [{}, {"id": None}, {"id": "my-account"}], ids=["none", "null", "same"])
 @pytest.mark.parametrize(("known", "status"), [("my-account", 200), ("", 201)], ids=["one", "nothing"])
-async def test_a_conditional_update_replaces_or_creates_the_one_it_names(client, body, known, status):
+async def test_a_conditional_update_replaces_or_creates_its_resource(client, body, known, status):
     if known:
         await client.put(f"/AwsAccount/{known}", json=KEYS)
     response = await client.put("/AwsAccount?_id=my-account", json={**body, **KEYS, "region": "eu-west-1"})
@@ -167,7 +167,7 @@ async def test_a_conditional_update_with_another_id_in_the_body_is_refused(clien
     assert (await (await client.get("/AwsAccount/my-account")).json())["region"] == "us-east-1"
 
 
-async def test_a_conditional_update_heeds_if_match(client, account, faults):
+async def test_a_conditional_update_evaluates_if_match(client, account, faults):
     refused = await client.put("/AwsAccount?_id=my-account", json=KEYS, headers={"If-Match": "17"})
 
     assert (await faults(refused, 412))[0] == "conflict"
@@ -175,7 +175,7 @@ async def test_a_conditional_update_heeds_if_match(client, account, faults):
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 @pytest.mark.parametrize("query", ["_id=", "_id=a,b", "_id=-", "_id=a%0A"])
-async def test_a_conditional_write_asks_for_one_valid_id(raw, faults, method, query):
+async def test_a_conditional_write_needs_one_valid_id(raw, faults, method, query):
     response = await raw(method, f"/AwsAccount?{query}", json=KEYS)
 
     assert await faults(response, 422) == ("invalid", ["_id"])
@@ -192,13 +192,13 @@ async def test_an_account_is_read(client, account):
 
 
 @pytest.mark.parametrize("method", ["GET", "PATCH"])
-async def test_what_does_not_exist_is_not_found(client, faults, method):
+async def test_a_missing_resource_is_a_404(client, faults, method):
     response = await client.request(method, "/AwsAccount/nope", json={})
 
     assert await faults(response, 404) == ("not-found", ["Resource AwsAccount/nope not found"])
 
 
-async def test_meta_tells_version_and_instants(client):
+async def test_meta_has_version_and_instants(client):
     created = (await (await client.put("/AwsAccount/a", json=KEYS)).json())["meta"]
     updated = (await (await client.put("/AwsAccount/a", json=KEYS)).json())["meta"]
 
@@ -209,7 +209,7 @@ async def test_meta_tells_version_and_instants(client):
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", instant)
 
 
-async def test_a_version_is_never_used_twice_even_after_a_delete(client):
+async def test_a_version_is_never_reused_even_after_a_delete(client):
     versions = []
     for _ in range(3):
         versions += [(await client.put("/AwsAccount/a", json=KEYS)).headers["ETag"] for _ in range(2)]
@@ -223,14 +223,14 @@ async def test_a_version_is_never_used_twice_even_after_a_delete(client):
 async def test_meta_is_ignored_on_input(client, meta):
     for method, path in [("PUT", "/AwsAccount/a"), ("PATCH", "/AwsAccount/a"), ("POST", "/AwsAccount")]:
         response = await client.request(method, path, json={**KEYS, "meta": meta})
-        told = (await response.json())["meta"]
+        stored = (await response.json())["meta"]
 
         assert response.status in {200, 201}
-        assert int(told["versionId"]) < 10
-        assert told["createdAt"] > "2020"
+        assert int(stored["versionId"]) < 10
+        assert stored["createdAt"] > "2020"
 
 
-async def test_the_headers_of_a_resource_tell_its_version_and_date(client):
+async def test_the_headers_of_a_resource_have_its_version_and_date(client):
     for method, path, status in [
         ("PUT", "/AwsAccount/a", 201),
         ("PUT", "/AwsAccount", 200),
@@ -256,7 +256,7 @@ async def test_the_headers_of_a_resource_tell_its_version_and_date(client):
     ['W/"1"', '"1"', "1", "*", 'W/"7", W/"1"', '7,1,"3"', ' W/"1" '],
     ids=["weak", "strong", "bare", "any", "list", "mixed list", "padded"],
 )
-async def test_what_a_client_knows_already_is_not_sent_again(client, account, tags):
+async def test_a_read_of_a_known_version_is_a_304(client, account, tags):
     response = await client.get("/AwsAccount/my-account", headers={"If-None-Match": tags})
 
     assert response.status == 304
@@ -266,13 +266,13 @@ async def test_what_a_client_knows_already_is_not_sent_again(client, account, ta
 
 
 @pytest.mark.parametrize("tags", ['W/"2"', "2", "", "11", '""'])
-async def test_what_a_client_does_not_know_is_sent(client, account, tags):
+async def test_a_read_of_an_unknown_version_is_a_200(client, account, tags):
     response = await client.get("/AwsAccount/my-account", headers={"If-None-Match": tags})
 
     assert response.status == 200
 
 
-async def test_if_none_match_does_not_make_a_missing_account_known(client, faults):
+async def test_if_none_match_on_a_missing_account_is_a_404(client, faults):
     response = await client.get("/AwsAccount/nope", headers={"If-None-Match": "*"})
 
     assert await faults(response, 404)
@@ -280,7 +280,7 @@ async def test_if_none_match_does_not_make_a_missing_account_known(client, fault
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
 @pytest.mark.parametrize("tag", ['W/"1"', '"1"', "1", "*", 'W/"9", W/"1"'])
-async def test_a_write_with_the_right_version_is_made(client, account, method, tag):
+async def test_a_write_with_the_current_version_succeeds(client, account, method, tag):
     response = await client.request(method, "/AwsAccount/my-account", json=KEYS, headers={"If-Match": tag})
 
     assert response.status == 200
@@ -296,7 +296,7 @@ async def test_a_write_with_a_wrong_version_is_refused(client, account, faults, 
 
 
 @pytest.mark.parametrize("tag", ["*", "1", 'W/"1"'])
-async def test_a_precondition_on_what_is_not_there_fails(client, faults, tag):
+async def test_a_precondition_on_a_missing_resource_fails(client, faults, tag):
     for method in ("PUT", "PATCH", "DELETE"):
         response = await client.request(method, "/AwsAccount/nope", json=KEYS, headers={"If-Match": tag})
 
@@ -304,14 +304,14 @@ async def test_a_precondition_on_what_is_not_there_fails(client, faults, tag):
     assert await ids(await client.get("/AwsAccount")) == []
 
 
-async def test_a_put_by_the_bodys_id_obeys_its_precondition(client, account, faults):
+async def test_a_put_by_the_bodys_id_evaluates_its_precondition(client, account, faults):
     response = await client.put("/AwsAccount", json={"id": "my-account", **KEYS}, headers={"If-Match": "2"})
 
     assert await faults(response, 412)
 
 
 @pytest.mark.parametrize(("id_", "status"), [("my-account", 412), ("new", 201)])
-async def test_a_put_may_ask_that_nothing_be_there(client, account, id_, status):
+async def test_a_put_may_require_a_missing_resource(client, account, id_, status):
     response = await client.put(f"/AwsAccount/{id_}", json=KEYS, headers={"If-None-Match": "*"})
 
     assert response.status == status
@@ -349,7 +349,7 @@ async def seven(client):
         assert (await client.put(f"/AwsAccount/{id_}", json=KEYS)).status == 201
 
 
-async def test_a_listing_is_in_the_order_of_ids(client, seven):
+async def test_a_listing_is_sorted_by_id(client, seven):
     bundle = await (await client.get("/AwsAccount")).json()
 
     assert bundle["total"] == 7
@@ -370,7 +370,7 @@ async def test_a_listing_is_in_the_order_of_ids(client, seven):
         ("_page=1", "abcdefg", {"first": 1, "self": 1, "last": 1}),
     ],
 )
-async def test_a_listing_comes_in_pages(client, seven, query, listed, relations):
+async def test_a_listing_has_pages(client, seven, query, listed, relations):
     bundle = await (await client.get(f"/AwsAccount?{query}")).json()
 
     assert bundle["total"] == 7
@@ -380,7 +380,7 @@ async def test_a_listing_comes_in_pages(client, seven, query, listed, relations)
     assert all(url.startswith("/AwsAccount?") for url in links.values())
 
 
-async def test_following_the_next_links_visits_everything_once(client, seven):
+async def test_the_next_links_visit_every_resource_once(client, seven):
     seen, url = [], "/AwsAccount?_count=2&_format=json&_sort=_id"
     while url:
         bundle = await (await client.get(url)).json()
@@ -390,7 +390,7 @@ async def test_following_the_next_links_visits_everything_once(client, seven):
     assert seen == list("abcdefg")
 
 
-async def test_the_default_page_has_a_hundred(client):
+async def test_the_default_page_has_a_hundred_entries(client):
     for number in range(101):
         await client.put(f"/AwsAccount/a{number}", json={})
     bundle = await (await client.get("/AwsAccount")).json()
@@ -411,13 +411,13 @@ async def test_the_default_page_has_a_hundred(client):
         ("_id=c,b,a&_count=2&_page=2", ["c"]),
     ],
 )
-async def test_a_listing_may_ask_for_ids(client, seven, query, listed):
+async def test_a_listing_may_select_ids(client, seven, query, listed):
     response = await client.get(f"/AwsAccount?{query}")
 
     assert await ids(response) == listed
 
 
-async def test_a_count_of_nothing_tells_the_total(client, seven):
+async def test_a_count_of_zero_returns_the_total(client, seven):
     bundle = await (await client.get("/AwsAccount?_count=0&_totalMethod=count")).json()
 
     assert (bundle["total"], "entry" in bundle) == (7, False)
@@ -445,13 +445,13 @@ async def test_a_page_must_be_plain_numbers_in_range(raw, faults, query, where):
     assert await faults(response, 422) == ("invalid", [where])
 
 
-async def test_all_faults_of_a_page_are_told_at_once(client, faults):
+async def test_all_faults_of_a_query_are_reported_at_once(client, faults):
     response = await client.get("/AwsAccount?_count=x&_page=x")
 
     assert await faults(response, 422) == ("invalid", ["_count", "_page"])
 
 
-async def test_parameters_of_fhir_clients_that_change_nothing_are_taken(client, seven):
+async def test_parameters_without_effect_of_fhir_clients_are_accepted(client, seven):
     response = await client.get("/AwsAccount?_totalMethod=count&_elements=id&_format=json&_pretty=true")
 
     assert len(await ids(response)) == 7
@@ -482,21 +482,21 @@ async def test_a_summary_has_the_total_and_no_entries(client, seven, query, tota
 
 
 @pytest.mark.parametrize("query", ["_sort=nonsense", "_sort=-_lastUpdated", "_sort=", "_summary=true", "_summary="])
-async def test_a_sort_or_summary_that_does_not_exist_is_refused(client, faults, query):
+async def test_an_unknown_sort_or_summary_is_refused(client, faults, query):
     response = await client.get(f"/AwsAccount?{query}")
 
     assert await faults(response, 422) == ("invalid", [query.partition("=")[0]])
 
 
 @pytest.mark.parametrize("name", ["_total", "_lastUpdated", "_include", "_offset", "__id", "_"])
-async def test_another_search_parameter_is_refused(client, faults, name):
+async def test_an_unknown_search_parameter_is_refused(client, faults, name):
     response = await client.get(f"/AwsAccount?{name}=x")
 
     assert await faults(response, 400) == ("invalid", [name])
 
 
 @pytest.mark.parametrize("condition", ["_id=a", "?_id=a", " _id=%61 ", "_id=a&"])
-async def test_if_none_exist_answers_with_the_resource_that_exists(client, condition):
+async def test_if_none_exist_returns_the_existing_resource(client, condition):
     created = [await client.post("/AwsAccount", json=KEYS, headers={"If-None-Exist": condition}) for _ in range(2)]
 
     assert [response.status for response in created] == [201, 200]
@@ -515,7 +515,7 @@ async def test_if_none_exist_answers_with_the_resource_that_exists(client, condi
         ("?_id=a", "_id=b"),
     ],
 )
-async def test_a_condition_that_cannot_be_honoured_is_refused(client, query, condition):
+async def test_an_invalid_if_none_exist_is_refused(client, query, condition):
     response = await client.post(f"/AwsAccount{query}", json=KEYS, headers={"If-None-Exist": condition})
 
     assert response.status in {400, 422}
@@ -523,7 +523,7 @@ async def test_a_condition_that_cannot_be_honoured_is_refused(client, query, con
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
-async def test_a_write_cannot_require_another_version_than_one(client, account, faults, method):
+async def test_if_none_match_on_a_write_refuses_a_version(client, account, faults, method):
     response = await client.request(method, "/AwsAccount/my-account", json=KEYS, headers={"If-None-Match": '"3"'})
 
     assert (await faults(response, 400))[0] == "invalid"
@@ -548,7 +548,7 @@ async def test_if_match_and_if_none_match_cannot_both_hold(client, faults):
         ("DELETE", "/AwsAccount/my-account?x=y"),
     ],
 )
-async def test_a_parameter_that_the_route_does_not_know_is_refused(client, account, faults, method, path):
+async def test_an_unknown_parameter_is_refused(client, account, faults, method, path):
     response = await client.request(method, path, json={"id": "my-account"})
 
     code, _ = await faults(response, 400)
@@ -601,7 +601,7 @@ async def test_a_patch_in_yaml_merges_and_null_removes(client, account):
 
 
 @pytest.mark.parametrize("method", ["PUT", "POST", "PATCH"])
-async def test_a_misspelt_field_does_not_pass_even_if_it_is_null(client, account, faults, method):
+async def test_a_misspelt_field_is_refused_even_if_it_is_null(client, account, faults, method):
     path = "/AwsAccount" if method == "POST" else "/AwsAccount/my-account"
     for value in ("x", "", None, {}):
         response = await client.request(method, path, json={"path_style": value})
@@ -609,7 +609,7 @@ async def test_a_misspelt_field_does_not_pass_even_if_it_is_null(client, account
         assert await faults(response, 422) == ("invalid", ["AwsAccount.path_style"])
 
 
-async def test_a_patch_is_judged_by_what_comes_out(client, account, faults):
+async def test_a_patch_is_validated_by_its_result(client, account, faults):
     response = await client.patch(
         "/AwsAccount/my-account", json={"secret-access-key": None, "region": "-", "use-ssl": 1, "host": 5}
     )
@@ -627,7 +627,7 @@ async def test_another_resource_type_is_refused(client, account, faults, method)
         assert await faults(response, 422) == ("invalid", ["AwsAccount.resourceType"])
 
 
-async def test_the_resource_type_may_be_given(client):
+async def test_the_resource_type_is_accepted(client):
     response = await client.put("/AwsAccount/a", json={"resourceType": "AwsAccount", **KEYS})
 
     assert response.status == 201
@@ -635,7 +635,7 @@ async def test_the_resource_type_may_be_given(client):
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 @pytest.mark.parametrize("form", ["json", "yaml"])
-async def test_read_change_write_keeps_the_secrets(client, account, method, form):
+async def test_reading_and_writing_back_keeps_the_secrets(client, account, method, form):
     await client.patch("/AwsAccount/my-account", json={"session-token": TOKEN})
     text = await (await client.get(f"/AwsAccount/my-account?_format={form}")).text()
     changed = text.replace("us-east-1", "eu-west-1")
@@ -651,7 +651,7 @@ async def test_read_change_write_keeps_the_secrets(client, account, method, form
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 @pytest.mark.parametrize("form", ["json", "yaml"])
-async def test_a_kept_secret_is_not_for_another_key(client, account, faults, method, form):
+async def test_a_kept_secret_cannot_move_to_another_key(client, account, faults, method, form):
     text = await (await client.get(f"/AwsAccount/my-account?_format={form}")).text()
     response = await client.request(
         method,
@@ -664,13 +664,13 @@ async def test_a_kept_secret_is_not_for_another_key(client, account, faults, met
 
 
 @pytest.mark.parametrize("body", [{"access-key-id": "AKIAOTHER"}, {"access-key-id": None}], ids=repr)
-async def test_a_patch_of_the_key_alone_asks_for_the_secret(client, account, faults, body):
+async def test_a_patch_of_the_key_needs_the_secret(client, account, faults, body):
     response = await client.patch("/AwsAccount/my-account", json=body)
 
     assert await faults(response, 422) == ("invalid", ["AwsAccount.secret-access-key"])
 
 
-async def test_a_kept_token_is_not_for_another_key(client, account, faults):
+async def test_a_kept_token_cannot_move_to_another_key(client, account, faults):
     await client.patch("/AwsAccount/my-account", json={"session-token": TOKEN})
     response = await client.patch(
         "/AwsAccount/my-account", json={"access-key-id": "AKIAOTHER", "secret-access-key": "other"}
@@ -690,7 +690,7 @@ async def test_a_put_with_new_keys_replaces_them(client, account):
     assert await signs(client) == (200, False)
 
 
-async def test_a_put_without_the_marker_forgets_the_secret(client, account, faults):
+async def test_a_put_without_the_marker_removes_the_secret(client, account, faults):
     await client.put("/AwsAccount/my-account", json={"region": "us-east-1"})
     response = await client.get("/aws/storage/my-account/bucket/key")
 
@@ -709,7 +709,7 @@ async def test_a_blank_token_means_none(client, account, method, blank):
 
 
 @pytest.mark.parametrize("method", ["PUT", "POST", "PATCH"])
-async def test_a_marker_where_nothing_is_stored_asks_for_the_secret(client, faults, method):
+async def test_a_marker_without_a_stored_secret_is_refused(client, faults, method):
     await client.put("/AwsAccount/bare", json={"access-key-id": None})
     path = "/AwsAccount" if method == "POST" else "/AwsAccount/bare"
     response = await client.request(method, path, json={"access-key-id": KEY, "_secret-access-key": MARKER})
@@ -718,15 +718,15 @@ async def test_a_marker_where_nothing_is_stored_asks_for_the_secret(client, faul
 
 
 @pytest.mark.parametrize("marker", ["masked", {}, True, [MARKER], {"extension": []}], ids=repr)
-async def test_something_like_the_marker_is_refused(client, account, faults, marker):
+async def test_a_similar_marker_is_refused(client, account, faults, marker):
     response = await client.put("/AwsAccount/my-account", json={"access-key-id": KEY, "_secret-access-key": marker})
 
     assert await faults(response, 422) == ("invalid", ["AwsAccount._secret-access-key"])
 
 
-async def test_no_answer_holds_a_secret(client):
+async def test_no_response_contains_a_secret(client):
     body = {**KEYS, "session-token": TOKEN}
-    told = []
+    texts = []
     for method, path, json in [
         ("PUT", "/AwsAccount/a", body),
         ("PUT", "/AwsAccount/a", {**body, "region": "-"}),
@@ -743,12 +743,12 @@ async def test_no_answer_holds_a_secret(client):
         for form in ("json", "yaml"):
             path_ = f"{path}{'&' if '?' in path else '?'}_format={form}"
             response = await client.request(method, path_, json=json)
-            told.append(f"{await response.text()}{response.headers}")
+            texts.append(f"{await response.text()}{response.headers}")
 
-    assert not [text for text in told if SECRET in text or TOKEN in text]
+    assert not [text for text in texts if SECRET in text or TOKEN in text]
 
 
-async def test_a_delete_answers_with_the_last_resource(client, account):
+async def test_a_delete_returns_the_last_resource(client, account):
     last = await (await client.get("/AwsAccount/my-account")).json()
     response = await client.delete("/AwsAccount/my-account")
 
@@ -768,7 +768,7 @@ async def test_a_delete_answers_with_the_last_resource(client, account):
         ("/fhir/AwsAccount/my-account", 200),
     ],
 )
-async def test_a_delete_may_come_with_a_body(client, account, path, status):
+async def test_a_delete_may_have_a_body(client, account, path, status):
     response = await client.delete(path, json={})
 
     assert response.status == status
@@ -805,7 +805,7 @@ async def test_the_same_routes_answer_under_the_fhir_prefix(client):
     assert bundle["entry"][0]["fullUrl"] == "/AwsAccount/a"
 
 
-async def test_the_specifications_account_is_set_up(client):
+async def test_the_account_of_the_specification_is_stored(client):
     body = f"id: my-account\naccess-key-id: {KEY}\nsecret-access-key: {SECRET}\nregion: us-east-1\n"
     response = await client.put("/AwsAccount", data=body.encode(), skip_auto_headers=["Content-Type"])
     resource = yaml.safe_load(await response.text())
@@ -815,7 +815,7 @@ async def test_the_specifications_account_is_set_up(client):
     assert await signs(client) == (200, False)
 
 
-async def test_yaml_means_what_it_says(client):
+async def test_yaml_scalars_are_text(client):
     body = "id: 0123\naccess-key-id: 1e10\nsecret-access-key: no\n"
     response = await client.put("/AwsAccount", data=body, headers=YAML)
     resource = yaml.safe_load(await response.text())
@@ -824,7 +824,7 @@ async def test_yaml_means_what_it_says(client):
 
 
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
-async def test_head_tells_the_headers_of_get(client, account, method):
+async def test_head_returns_the_headers_of_get(client, account, method):
     response = await client.request(method, "/AwsAccount/my-account")
 
     assert (response.status, response.headers["ETag"]) == (200, 'W/"1"')

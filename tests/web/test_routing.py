@@ -1,4 +1,4 @@
-"""How a request finds its handler, and what all have in common that find none."""
+"""Routing, and requests that match no route."""
 
 import pytest
 
@@ -17,18 +17,18 @@ async def handler(request):
         (r"/aws/storage/{account:[^/]+}/{bucket:[^/]{2,}}/{key:[\s\S]*}", "/aws/storage/{account}/{bucket}/{key}"),
     ],
 )
-def test_a_route_shows_its_path_without_what_the_names_must_match(path, pattern):
+def test_the_pattern_of_a_route_has_no_expressions(path, pattern):
     assert Route("GET", path, handler).pattern == pattern
 
 
 @pytest.mark.parametrize("target", ["/$version/", "/x$version", "/AwsAccount//", "/aws/storage/a//k/"])
-async def test_a_path_matches_as_a_whole(raw, target, faults):
+async def test_the_whole_path_must_match(raw, target, faults):
     assert (await faults(await raw("GET", target), 404))[0] == "not-found"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", ["*", "/"])
-async def test_a_load_balancer_sees_by_options_that_the_server_is_up(service, target):
+async def test_options_serves_as_a_probe_of_load_balancers(service, target):
     plain = service.exchange(f"OPTIONS {target} HTTP/1.0\r\n\r\n".encode())
     named = service.exchange(f"OPTIONS {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
 
@@ -36,7 +36,7 @@ async def test_a_load_balancer_sees_by_options_that_the_server_is_up(service, ta
 
 
 @pytest.mark.slow
-async def test_the_server_in_general_has_no_resource(service):
+async def test_a_get_of_the_target_asterisk_is_refused(service):
     answer = service.exchange(b"GET * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
 
     assert answer.split(b" ")[1] in {b"400", b"404"}

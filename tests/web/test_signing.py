@@ -16,7 +16,7 @@ STORAGE = "/aws/storage/my-account/my-bucket"
 
 
 async def signed(response):
-    """The signed URL of an answer, which must have nothing else in it."""
+    """Return the signed URL of a response, which must contain nothing else."""
     body = await response.read()
     assert response.status == 200, body
     assert response.headers["Cache-Control"] == "no-store"
@@ -33,20 +33,20 @@ def parameters(url):
     return {name: values[0] for name, values in parse_qs(url.query, strict_parsing=True).items()}
 
 
-async def test_an_upload_is_signed_by_its_filename(client, account):
+async def test_an_upload_signs_its_filename(client, account):
     url = await signed(await client.post(STORAGE, json={"filename": "example.txt"}))
 
     assert f"{url.scheme}://{url.netloc}{url.path}" == "http://my-bucket.s3.amazonaws.com/example.txt"
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
-async def test_a_download_and_a_delete_are_signed_by_their_path(client, account, method):
+async def test_a_download_and_a_delete_sign_their_path(client, account, method):
     url = await signed(await client.request(method, f"{STORAGE}/example.txt"))
 
     assert f"{url.scheme}://{url.netloc}{url.path}" == "http://my-bucket.s3.amazonaws.com/example.txt"
 
 
-async def test_each_call_signs_another_method(client, account, monkeypatch):
+async def test_each_route_signs_its_method(client, account, monkeypatch):
     monkeypatch.setattr("service.web.handlers.signing.time", lambda: 1_700_000_000)
     urls = [
         await signed(await client.post(STORAGE, json={"filename": "k"})),
@@ -57,7 +57,7 @@ async def test_each_call_signs_another_method(client, account, monkeypatch):
     assert len({parameters(url)["X-Amz-Signature"] for url in urls}) == 3
 
 
-async def test_a_url_is_signed_for_now_and_the_host_alone(client, account):
+async def test_a_url_signs_the_current_time_and_only_the_host(client, account):
     before = time.time()
     query = parameters(await signed(await client.get(f"{STORAGE}/k")))
 
@@ -78,7 +78,7 @@ async def test_a_url_is_signed_for_now_and_the_host_alone(client, account):
         ("?_format=json&_pretty=true", {"Accept": "text/yaml"}, "application/json"),
     ],
 )
-async def test_the_answer_is_exactly_a_url_in_every_format(client, account, path, headers, type_):
+async def test_the_response_is_exactly_a_url_in_every_format(client, account, path, headers, type_):
     response = await client.get(f"{STORAGE}/k{path}", headers=headers)
 
     assert await signed(response)
@@ -136,7 +136,7 @@ async def test_an_expiration_is_plain_digits_in_range(raw, account, faults, text
 
 
 @pytest.mark.parametrize(
-    ("query", "told"),
+    ("query", "expression"),
     [
         ("expires=60", "expires"),
         ("Expiration=60", "Expiration"),
@@ -145,13 +145,13 @@ async def test_an_expiration_is_plain_digits_in_range(raw, account, faults, text
         ("expiration=60&%65xpiration=60", "expiration"),
     ],
 )
-async def test_a_parameter_that_is_unknown_or_given_twice_is_refused(raw, account, faults, query, told):
+async def test_a_parameter_that_is_unknown_or_given_twice_is_refused(raw, account, faults, query, expression):
     response = await raw("GET", f"{STORAGE}/k?{query}")
 
-    assert await faults(response, 400) == ("invalid", [told])
+    assert await faults(response, 400) == ("invalid", [expression])
 
 
-async def test_a_field_of_the_body_in_the_query_is_told_to_be_one(client, account):
+async def test_a_field_of_the_body_in_the_query_gets_advice(client, account):
     response = await client.post(f"{STORAGE}?filename=k", json={"filename": "k"})
 
     assert response.status == 400
@@ -165,7 +165,7 @@ async def test_a_download_has_no_body_for_a_field(client, account):
     assert "body" not in await response.text()
 
 
-async def test_a_misspelt_query_parameter_is_answered_with_the_right_one(client, account):
+async def test_a_misspelt_query_parameter_gets_a_suggestion(client, account):
     response = await client.get(f"{STORAGE}/k?expires=60")
     similar = await client.get(f"{STORAGE}/k?Expiration=60")
 
@@ -173,7 +173,7 @@ async def test_a_misspelt_query_parameter_is_answered_with_the_right_one(client,
     assert "did you mean expiration?" in await similar.text()
 
 
-async def test_an_expiration_does_not_belong_into_a_body(client, account, faults):
+async def test_an_expiration_in_a_body_is_refused(client, account, faults):
     response = await client.post(STORAGE, json={"filename": "k", "expiration": 60})
 
     assert await faults(response, 422) == ("invalid", ["expiration"])
@@ -245,7 +245,7 @@ async def test_a_key_is_the_raw_path_decoded_once(raw, account, path, key):
         "/..",
     ],
 )
-async def test_a_key_may_not_be(raw, account, faults, path):
+async def test_an_invalid_key_is_refused(raw, account, faults, path):
     for method in ("GET", "DELETE"):
         response = await raw(method, f"{STORAGE}/{path}")
 
@@ -286,7 +286,7 @@ async def test_a_malformed_escape_in_a_path_is_refused(raw, account, faults, pat
         "2024-01-01",
     ],
 )
-async def test_a_filename_is_the_text_itself(client, account, key):
+async def test_a_filename_is_not_decoded(client, account, key):
     assert await key_of(await client.post(STORAGE, json={"filename": key})) == key
 
 
@@ -301,7 +301,7 @@ async def test_a_filename_is_the_text_itself(client, account, key):
         ("12:30:45", "12:30:45"),
     ],
 )
-async def test_a_filename_in_yaml_is_what_was_written(client, account, written, key):
+async def test_a_filename_in_yaml_is_text(client, account, written, key):
     response = await client.post(STORAGE, data=f"filename: {written}", headers={"Content-Type": "text/yaml"})
 
     assert await key_of(response) == key
@@ -312,7 +312,7 @@ async def test_a_filename_in_yaml_is_what_was_written(client, account, written, 
     ["", "x" * 1025, "\u00e9" * 513, "a\0b", ".", "..", "a/../b", "./a", None, 5, True, 1.5, [], {}, ["a"]],
     ids=lambda value: repr(value)[:20],
 )
-async def test_a_filename_may_not_be(client, account, faults, filename):
+async def test_an_invalid_filename_is_refused(client, account, faults, filename):
     response = await client.post(STORAGE, json={"filename": filename})
 
     assert await faults(response, 422) == ("invalid", ["filename"])
@@ -333,7 +333,7 @@ async def test_an_unknown_field_of_an_upload_is_refused(client, account, faults)
 
 
 @pytest.mark.parametrize("bucket", ["bb", "My_Bucket", "a.b.c", "0bucket", "a" * 255, "bucket-"])
-async def test_a_bucket_may_be(raw, account, bucket):
+async def test_a_valid_bucket_is_accepted(raw, account, bucket):
     url = await signed(await raw("GET", f"/aws/storage/my-account/{bucket}/k"))
 
     assert bucket in f"{url.netloc}{url.path}"
@@ -360,14 +360,14 @@ async def test_a_bucket_may_be(raw, account, bucket):
         "$sign",
     ],
 )
-async def test_a_bucket_may_not_be(raw, account, faults, bucket):
+async def test_an_invalid_bucket_is_refused(raw, account, faults, bucket):
     for method, path in [("GET", "/k"), ("DELETE", "/k"), ("POST", "")]:
         response = await raw(method, f"/aws/storage/my-account/{bucket}{path}", json={"filename": "k"})
 
         assert await faults(response, 422) == ("invalid", ["bucket"])
 
 
-async def test_an_account_that_does_not_exist_is_not_found(client, faults):
+async def test_a_missing_account_is_a_404(client, faults):
     for method, path in [("GET", "/k"), ("DELETE", "/k"), ("POST", "")]:
         response = await client.request(method, f"/aws/storage/nope/my-bucket{path}", json={"filename": "k"})
 
@@ -375,28 +375,28 @@ async def test_an_account_that_does_not_exist_is_not_found(client, faults):
 
 
 @pytest.mark.parametrize("id_", ["-", "a%2Fb", "%20", "a" * 65])
-async def test_an_accounts_id_is_judged(raw, faults, id_):
+async def test_the_id_of_the_account_is_validated(raw, faults, id_):
     response = await raw("GET", f"/aws/storage/{id_}/my-bucket/k")
 
     assert await faults(response, 422) == ("invalid", ["AwsAccount.id"])
 
 
-async def test_an_account_without_keys_says_what_is_missing(client, faults):
+async def test_an_account_without_keys_is_a_422_that_names_them(client, faults):
     await client.put("/AwsAccount/bare", json={})
     response = await client.get("/aws/storage/bare/my-bucket/k")
 
     assert await faults(response, 422) == ("invalid", ["AwsAccount.access-key-id", "AwsAccount.secret-access-key"])
 
 
-async def test_all_faults_of_a_call_are_told_at_once(client, faults):
-    told = [
+async def test_all_faults_of_a_request_are_reported_at_once(client, faults):
+    results = [
         await faults(await client.get("/aws/storage/-/b/..%2fk?expiration=0"), 422),
         await faults(await client.post("/aws/storage/-/b?expiration=0", json={"filename": ".."}), 422),
         await faults(await client.post("/aws/storage/-/b?expiration=0", json={"filename": 5, "x": 1}), 422),
     ]
 
     every = ["expiration", "AwsAccount.id", "bucket"]
-    assert told == [
+    assert results == [
         ("invalid", [*every, "key"]),
         ("invalid", [*every, "filename"]),
         ("invalid", [*every, "filename", "x"]),
@@ -418,7 +418,7 @@ async def test_all_faults_of_a_call_are_told_at_once(client, faults):
     ],
     ids=repr,
 )
-async def test_what_an_operator_stored_wrongly_is_told_on_use_and_does_not_break_listing(client, faults, fields, where):
+async def test_an_invalid_stored_account_is_a_422_on_use_and_is_listed(client, faults, fields, where):
     record = compose(
         {"access-key-id": "AKIA", "secret-access-key": "s3cr3t", **fields},
         expected=None,
@@ -438,7 +438,7 @@ async def test_what_an_operator_stored_wrongly_is_told_on_use_and_does_not_break
 
 
 @pytest.mark.parametrize("version", ["1\r\nX: y", "\udcff", ""], ids=repr)
-async def test_what_an_operator_stored_for_a_version_breaks_no_header(client, version):
+async def test_an_invalid_stored_version_breaks_no_header(client, version):
     record = compose({"region": "eu-west-1"}, expected=None, version=1, now=utc_now(), write_id="m")
     stored = Resource("AwsAccount", "a", {**record, "_version": version})
     client.app[APP].store._kinds["AwsAccount"] = {"a": stored}
@@ -448,7 +448,7 @@ async def test_what_an_operator_stored_for_a_version_breaks_no_header(client, ve
     assert (await client.get("/AwsAccount/a")).headers["ETag"] == 'W/"0"'
 
 
-async def test_an_operators_host_counts(client):
+async def test_a_host_that_an_operator_stored_is_used(client):
     record = {"access-key-id": "AKIA", "secret-access-key": "s", "host": "minio:9000", "path-style": "true"}
     client.app[APP].store._kinds["AwsAccount"] = {"a": Resource("AwsAccount", "a", record)}
 
@@ -456,7 +456,7 @@ async def test_an_operators_host_counts(client):
     assert f"{url.scheme}://{url.netloc}{url.path}" == "http://minio:9000/my-bucket/k"
 
 
-async def test_a_changed_account_counts_at_once(client, account):
+async def test_a_changed_account_is_used_at_once(client, account):
     before = await signed(await client.get(f"{STORAGE}/k"))
     await client.patch("/AwsAccount/my-account", json={"host": "minio:9000", "use-ssl": True, "region": "eu-west-1"})
     after = await signed(await client.get(f"{STORAGE}/k"))
@@ -491,7 +491,7 @@ async def test_a_deleted_account_cannot_be_used(client, account, faults):
     ],
     ids=repr,
 )
-async def test_the_endpoint_is_the_accounts(client, fields, place):
+async def test_the_account_determines_the_endpoint(client, fields, place):
     keys = {"access-key-id": "AKIA", "secret-access-key": "s"}
     assert (await client.put("/AwsAccount/a", json={**keys, **fields})).status == 201
     url = await signed(await client.get("/aws/storage/a/my-bucket/k"))
@@ -499,7 +499,7 @@ async def test_the_endpoint_is_the_accounts(client, fields, place):
     assert f"{url.scheme}://{url.netloc}{url.path}" == place
 
 
-async def test_a_bucket_that_cannot_be_part_of_a_host_name_is_in_the_path(client, account):
+async def test_a_bucket_that_is_no_host_label_is_in_the_path(client, account):
     url = await signed(await client.get("/aws/storage/my-account/My_Bucket/k"))
 
     assert f"{url.netloc}{url.path}" == "s3.amazonaws.com/My_Bucket/k"
@@ -510,7 +510,7 @@ async def test_a_body_on_a_download_is_ignored(client, account):
         assert await key_of(await client.request(method, f"{STORAGE}/k", data=b"{not json")) == "k"
 
 
-async def test_nothing_after_the_bucket_is_no_route_of_get(client, account, faults):
+async def test_a_get_without_a_key_is_a_405(client, account, faults):
     response = await client.get(STORAGE)
 
     assert await faults(response, 405)
@@ -521,7 +521,7 @@ async def test_nothing_after_the_bucket_is_no_route_of_get(client, account, faul
 @pytest.mark.parametrize("host", [None, "[::1]:9000", "https://H.example:443/a/prefix"])
 @pytest.mark.parametrize("key", ['"', "\\", "a: b #c", "é\n", "'{}'", "%"])
 @pytest.mark.slow
-async def test_an_answer_is_written_as_the_codec_writes_it(client, account, raw, form, dump, host, key):
+async def test_the_response_equals_the_output_of_the_codec(client, account, raw, form, dump, host, key):
     await client.put("/AwsAccount", json={**account, "host": host})
     response = await raw("GET", f"{STORAGE}/{quote(key, safe='')}", headers={"Accept": f"application/{form}"})
     body = await response.read()
@@ -530,7 +530,7 @@ async def test_an_answer_is_written_as_the_codec_writes_it(client, account, raw,
 
 
 @pytest.mark.parametrize("key", ["a/../b", "k" * 1025, "%00"])
-async def test_a_key_is_validated_after_a_good_url_too(raw, account, faults, key):
+async def test_a_key_is_validated_after_a_successful_request_too(raw, account, faults, key):
     good = await raw("GET", f"{STORAGE}/k")
     bad = await raw("GET", f"{STORAGE}/{key}")
 
@@ -548,7 +548,7 @@ async def test_a_url_is_indented_on_request(client, account):
 
 
 @pytest.mark.parametrize("bucket", ["xn--a", "b" * 63], ids=["invalid punycode", "too long"])
-async def test_a_bucket_that_no_client_can_send_as_a_host_is_signed_in_path_style(client, bucket):
+async def test_a_bucket_that_is_no_host_name_is_signed_in_path_style(client, bucket):
     host = ".".join(["minio"] + ["h" * 60] * 4)
     await client.put("/AwsAccount/a", json={**KEYS, "host": host, "path-style": False})
     signed = await client.get(f"/aws/storage/a/{bucket}/k")

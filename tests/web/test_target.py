@@ -9,7 +9,7 @@ from service.web import target
 
 
 def request(raw):
-    """What of a request the target is read from; aiohttp parses it without any normalisation."""
+    """The parts of a request that ``target`` reads. aiohttp does not normalise them."""
     return SimpleNamespace(rel_url=URL(raw, encoded=True), raw_path=raw)
 
 
@@ -93,14 +93,14 @@ def test_a_form_that_is_no_utf8_is_refused(body):
         target.form(body)
 
 
-def test_a_parameter_that_is_given_twice_is_named():
+def test_a_repeated_parameter_is_named():
     with pytest.raises(InvalidRequest) as refusal:
         target.query("a=1&a=2")
 
     assert [issue.expression for issue in refusal.value.issues] == ["a"]
 
 
-def test_every_routes_parameters_are_left_out():
+def test_common_parameters_are_omitted():
     assert target.reject_unknown_parameters({"_format": "json", "_pretty": "true", "a": "1"}, "a", "b") == {"a": "1"}
 
 
@@ -130,7 +130,7 @@ def test_an_unknown_parameter_is_answered_with_what_was_meant(name, advice):
     assert str(refusal.value) == f"Query parameter {name} is not known here{advice}"
 
 
-def test_of_many_unknown_parameters_some_are_faults_and_few_get_advice(monkeypatch):
+def test_issues_and_advice_for_unknown_parameters_are_limited(monkeypatch):
     asked = []
     monkeypatch.setattr(target, "suggestion", lambda name, _: asked.append(name))
     names = [f"expiratio{number}" for number in range(1500)]
@@ -142,7 +142,7 @@ def test_of_many_unknown_parameters_some_are_faults_and_few_get_advice(monkeypat
     assert asked == names[:MAX_SUGGESTIONS]
 
 
-def test_only_short_queries_are_remembered():
+def test_only_short_queries_are_cached():
     target._parameters.cache_clear()
     for number in range(1000):
         target.query(f"a={number}")
@@ -155,7 +155,7 @@ def test_only_short_queries_are_remembered():
 
 
 @pytest.mark.parametrize(("read", "part"), [(target.query, "query"), (lambda raw: target.form(raw.encode()), "form")])
-def test_there_are_so_many_parameters_at_most(read, part):
+def test_the_number_of_parameters_is_limited(read, part):
     most = "&".join(f"a{number}" for number in range(target.MAX_PAIRS))
 
     assert len(read(most)) == target.MAX_PAIRS

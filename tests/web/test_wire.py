@@ -1,4 +1,4 @@
-"""What of a response goes over the wire, byte for byte."""
+"""Responses on the wire, byte for byte."""
 
 import re
 
@@ -35,20 +35,20 @@ def test_a_head_has_every_field_once(service):
     assert int(fields["Content-Length"]) == len(body)
 
 
-def test_head_has_the_length_of_a_body_that_is_not_sent(service):
+def test_head_has_the_length_of_the_body_of_get(service):
     _, fields, body = exchange(service, method="HEAD")
 
     assert (int(fields["Content-Length"]), body) == (len(b'{"status":"pass"}'), b"")
 
 
-def test_an_answer_that_can_have_no_body_has_no_length(service):
+def test_a_response_without_content_has_no_length(service):
     first, fields, body = exchange(service, "/AwsAccount/of-nobody", method="DELETE")
 
     assert first == "HTTP/1.1 204 No Content"
     assert (fields.get("Content-Length"), body) == (None, b"")
 
 
-def test_a_connection_of_http_1_0_ends_with_its_answer(service):
+def test_a_connection_of_http_1_0_ends_after_its_response(service):
     first, fields, _ = exchange(service, version="1.0", close=False)
 
     assert first == "HTTP/1.0 200 OK"
@@ -63,7 +63,7 @@ def test_a_connection_of_http_1_0_is_kept_on_request(service):
     assert answers.count(b"HTTP/1.0 200 OK\r\n") == 2
 
 
-def test_a_connection_of_http_1_1_is_kept_without_a_word(service):
+def test_a_connection_of_http_1_1_is_kept_by_default(service):
     request = b"GET /live HTTP/1.1\r\nHost: localhost\r\n"
     answers = service.exchange(request + b"\r\n" + request + b"Connection: close\r\n\r\n")
 
@@ -72,7 +72,7 @@ def test_a_connection_of_http_1_1_is_kept_without_a_word(service):
 
 
 @pytest.mark.parametrize("value", ["a\r\nb", "a\nb", "a\0b"])
-async def test_no_header_can_become_two(aiohttp_client, audit_log, value):
+async def test_no_header_value_can_add_a_header(aiohttp_client, audit_log, value):
     app = create_app(load({}), audit=audit_log)
 
     async def handler(_):

@@ -1,4 +1,4 @@
-"""JSON bytes to plain data and back, within the limits of a body."""
+"""Decode and encode JSON within the limits of a body."""
 
 import json
 import math
@@ -26,10 +26,10 @@ def load_json(body: bytes) -> dict[str, Any]:
     """Read one JSON object. Numbers, booleans and null keep their types.
 
     Raises:
-        MalformedBody: for anything else, and for whatever ``limits`` and RFC 8259 (section 4, 6, 8) advise against.
+        MalformedBody: for anything else, beyond the limits, and for what RFC 8259 (sections 4, 6, 8) discourages.
     """
     text = decode(body)
-    _bound(body)
+    _check_limits(body)
     try:
         data = _decoder.decode(text)
     except json.JSONDecodeError as error:
@@ -39,21 +39,21 @@ def load_json(body: bytes) -> dict[str, Any]:
     if type(data) is not dict:
         raise MalformedBody(NO_OBJECT, 1, 1)
     if b"\\ud" in body or b"\\uD" in body:
-        _refuse_lone_surrogates(data)
+        _reject_lone_surrogates(data)
     return data
 
 
 def dump_json(data: object, *, pretty: bool = False) -> bytes:
-    """Write JSON: compact, or indented by 2; unicode as it is. Raises ValueError for NaN and infinities."""
+    """Encode as JSON, compact or indented by 2, without escapes. Raises ValueError for NaN and infinities."""
     return (_pretty if pretty else _compact).encode(data).encode()
 
 
-def _bound(body: bytes) -> None:
-    """Refuse too deep and too many before decoding, which would recurse and allocate first."""
+def _check_limits(body: bytes) -> None:
+    """Check depth and number of nodes before decoding, which would recurse and allocate first."""
     opened = body.count(b"{") + body.count(b"[")
     if opened <= MAX_DEPTH and opened + body.count(b",") + body.count(b":") < MAX_NODES:
         return
-    # Most of that may be inside strings, and each string is a node.
+    # Most of these characters may be inside strings. Each string is a node.
     skeleton, strings = json_text.STRING.subn(b"0", body, count=MAX_NODES + 1)
     skeleton = skeleton.translate(None, _BLANK)
     if strings > MAX_NODES or _nodes(skeleton) > MAX_NODES:
@@ -63,7 +63,7 @@ def _bound(body: bytes) -> None:
 
 
 def _nodes(skeleton: bytes) -> int:
-    """Keys and values: one begins the body, one follows every comma, colon and bracket that is not closed at once."""
+    """Count keys and values: the root, and one after each comma, colon and bracket that is not closed at once."""
     opened = skeleton.count(b"{") + skeleton.count(b"[")
     empty = skeleton.count(b"{}") + skeleton.count(b"[]")
     return 1 + skeleton.count(b",") + skeleton.count(b":") + opened - empty
@@ -99,7 +99,7 @@ def _constant(name: str) -> NoReturn:
     raise MalformedBody(f"{name} is not JSON")
 
 
-def _refuse_lone_surrogates(data: dict[str, Any]) -> None:
+def _reject_lone_surrogates(data: dict[str, Any]) -> None:
     try:
         dump_json(data)
     except UnicodeEncodeError:

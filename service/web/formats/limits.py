@@ -1,4 +1,4 @@
-"""What any body may be, whatever its format: UTF-8, so deep, so many nodes. Knows no grammar."""
+"""Limits of bodies in any format: encoding, depth, number of nodes. Knows no grammar."""
 
 import codecs
 import json
@@ -7,10 +7,10 @@ from service import json_text
 from service.errors import MalformedBody
 
 MAX_DEPTH = json_text.MAX_DEPTH
-MAX_NODES = 20_000  # Every key, every value, every collection is one.
+MAX_NODES = 20_000  # Keys, values and collections count.
 
-# InFlightRead up to here takes 13 ms at worst (a flow sequence of `a: ,` from end to end); anything larger belongs in
-# an executor, where both readers let go of the interpreter lock often enough for a loop to tick.
+# Reading this many bytes takes 13 ms at worst (a flow sequence of `a: ,`). A larger body must be read in a thread,
+# where both readers release the interpreter lock often enough for the event loop.
 LARGE_BODY = 8 * 1024
 
 _SHOWN_KEY = 64
@@ -23,7 +23,7 @@ LONE_SURROGATE = "a lone surrogate"
 
 
 def decode(body: bytes) -> str:
-    """The text of a body, without a byte order mark."""
+    """Return the text of a body without its byte order mark. Raises MalformedBody for invalid UTF-8."""
     body = body.removeprefix(codecs.BOM_UTF8)
     try:
         return body.decode()
@@ -32,12 +32,12 @@ def decode(body: bytes) -> str:
 
 
 def position(before: bytes) -> tuple[int, int]:
-    """Line and column, in characters from 1, of what follows ``before``; a line ends with CR, LF or both."""
+    """Return the line and column behind ``before``, in characters from 1. A line ends with CR, LF or both."""
     before = before.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     line = before.rpartition(b"\n")[2]
     return before.count(b"\n") + 1, len(line.decode(errors="replace")) + 1
 
 
 def duplicate(key: str) -> str:
-    """Tell of a key that is there twice. It is shown in ASCII, for it may hold a lone surrogate."""
+    """Return the problem for a duplicate key. The key is shown in ASCII, because it may contain a lone surrogate."""
     return f"duplicate key {json.dumps(key[:_SHOWN_KEY])}"

@@ -1,4 +1,4 @@
-"""Media types: which format a body is in, which type an answer gets. Pure functions on header text.
+"""Media types of requests and responses. Pure functions on header text.
 
 Sources: https://www.rfc-editor.org/rfc/rfc9110#section-12.5.1, https://hl7.org/fhir/http.html#mime-type
 """
@@ -12,8 +12,8 @@ from service.errors import NotAcceptable, UnsupportedMediaType
 from service.web.formats.codec import Format
 
 DEFAULT_TYPES: Final[dict[Format, str]] = {"json": "application/json", "yaml": "text/yaml"}
-# In the order in which they are offered to a client that leaves the choice to the service.
-ANSWERS: Final[dict[str, Format]] = {
+# The order of preference for clients without one.
+RESPONSE_TYPES: Final[dict[str, Format]] = {
     "application/json": "json",
     "text/yaml": "yaml",
     "application/fhir+json": "json",
@@ -23,14 +23,14 @@ ANSWERS: Final[dict[str, Format]] = {
     "text/x-yaml": "yaml",
 }
 MERGE_PATCH = "application/merge-patch+json"
-BODIES: Final[dict[str, Format]] = {**ANSWERS, MERGE_PATCH: "json"}
+BODY_TYPES: Final[dict[str, Format]] = {**RESPONSE_TYPES, MERGE_PATCH: "json"}
 
 FORM: Final = "application/x-www-form-urlencoded"
 
-_REMEMBERED = 64  # Clients use few different ones. A header has at most 8 KiB, which bounds the memory.
-_MAX_RANGES = 64  # Header lines, joined, could hold hundreds of thousands.
+_CACHE_SIZE = 64  # Clients use few different headers. A header has at most 8 KiB, which bounds the memory.
+_MAX_RANGES = 64  # Joined header lines could contain hundreds of thousands.
 
-# Names of UTF-8, and of the part of it that is ASCII. An empty one names nothing.
+# Names of UTF-8 and of its subset ASCII. An empty charset counts as missing.
 # Source: https://www.iana.org/assignments/character-sets/
 _CHARSETS = frozenset(
     {
@@ -49,30 +49,30 @@ BodyFormat = Format | Literal["form"]
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerType:
-    """What an answer is: ``content_type`` is the header's value, ``format`` how to write the body."""
+class ResponseType:
+    """The Content-Type of a response, and the format of its body."""
 
     content_type: str
     format: Format
 
 
 class _Range(NamedTuple):
-    """How much a client wants a media range: first by ``quality``, then by how exactly and how early it is named."""
+    """The rank of a media range: by quality, then by exactness, then by position in the header."""
 
     quality: float
     exactness: int
-    earliness: int
+    position: int
 
 
-@lru_cache(_REMEMBERED)
+@lru_cache(_CACHE_SIZE)
 def body_format(content_type: str, *, takes_form: bool = False) -> BodyFormat:
-    """Tell the format of a body by its Content-Type header.
+    """Return the format of a body with this Content-Type.
 
     Raises:
-        UnsupportedMediaType: for another type or charset; the text names the header to send.
+        UnsupportedMediaType: for another type or charset. The message names the header to send.
     """
     name, advice = _essence(content_type), _FORM_ADVICE if takes_form else _ADVICE
-    found: BodyFormat | None = "form" if takes_form and name == FORM else BODIES.get(name)
+    found: BodyFormat | None = "form" if takes_form and name == FORM else BODY_TYPES.get(name)
     if found is None:
         raise UnsupportedMediaType(f"A body of this Content-Type cannot be read; {advice}")
     for quoted, plain in _CHARSET.findall(content_type):
@@ -81,49 +81,49 @@ def body_format(content_type: str, *, takes_form: bool = False) -> BodyFormat:
     return found
 
 
-@lru_cache(_REMEMBERED)
-def answer_type(format_parameter: str | None, accept: str | None, body_type: str | None) -> AnswerType:
-    """Settle the answer's type: ``_format`` beats Accept (headers joined by comma) beats the body's own Content-Type.
+@lru_cache(_CACHE_SIZE)
+def response_type(format_parameter: str | None, accept: str | None, body_type: str | None) -> ResponseType:
+    """Return the type of a response: by ``_format``, else by Accept (lines joined by comma), else by the body's type.
 
     Raises:
-        NotAcceptable: when none of what the client would take can be sent.
+        NotAcceptable: if the service supports none of the types that the client accepts.
     """
     if format_parameter is not None:
         return _answer(_by_name(format_parameter))
     own = _essence(body_type or "")
-    offers = dict.fromkeys([own, *ANSWERS] if own in ANSWERS else ANSWERS)
+    offers = dict.fromkeys([own, *RESPONSE_TYPES] if own in RESPONSE_TYPES else RESPONSE_TYPES)
     ranges = _ranges(accept or "")
     return _answer(_best(list(offers), ranges) if ranges else next(iter(offers)))
 
 
-def _answer(name: str) -> AnswerType:
-    return AnswerType(f"{name}; charset=utf-8", ANSWERS[name])
+def _answer(name: str) -> ResponseType:
+    return ResponseType(f"{name}; charset=utf-8", RESPONSE_TYPES[name])
 
 
 def _by_name(format_parameter: str) -> str:
-    # Query parsing has made a space of the + in application/fhir+json.
+    # The query decoder turned the + of application/fhir+json into a space.
     name = _essence(format_parameter).replace(" ", "+")
     name = {"json": DEFAULT_TYPES["json"], "yaml": DEFAULT_TYPES["yaml"]}.get(name, name)
-    if name not in ANSWERS:
-        raise NotAcceptable(f"This _format cannot be sent; use json, yaml or one of {', '.join(ANSWERS)}")
+    if name not in RESPONSE_TYPES:
+        raise NotAcceptable(f"This _format cannot be sent; use json, yaml or one of {', '.join(RESPONSE_TYPES)}")
     return name
 
 
 def _best(offers: list[str], ranges: dict[str, _Range]) -> str:
-    """Choose what is wanted most; among equals, the service's own order decides."""
-    wanted = {offer: found for offer in offers if (found := _match(offer, ranges)) and found.quality > 0}
-    if not wanted:
-        raise NotAcceptable(f"Nothing that Accept allows can be sent; allow one of {', '.join(ANSWERS)}")
-    return max(wanted, key=wanted.__getitem__)
+    """Return the offer of the highest rank, of equal ones the first."""
+    acceptable = {offer: found for offer in offers if (found := _match(offer, ranges)) and found.quality > 0}
+    if not acceptable:
+        raise NotAcceptable(f"Nothing that Accept allows can be sent; allow one of {', '.join(RESPONSE_TYPES)}")
+    return max(acceptable, key=acceptable.__getitem__)
 
 
 def _match(offer: str, ranges: dict[str, _Range]) -> _Range | None:
-    """Find the most exact range for a type: ``text/yaml;q=0, */*`` takes anything but that."""
+    """Return the most exact range that matches: ``text/yaml;q=0, */*`` accepts anything except YAML."""
     return ranges.get(offer) or ranges.get(f"{offer.partition('/')[0]}/*") or ranges.get("*/*")
 
 
 def _ranges(accept: str) -> dict[str, _Range]:
-    """Read an Accept header: by media range, without the pieces that are malformed."""
+    """Parse an Accept header. Malformed ranges are ignored."""
     ranges: dict[str, _Range] = {}
     for position, piece in enumerate(accept.split(",", _MAX_RANGES)[:_MAX_RANGES]):
         name, quality = _essence(piece), _quality(piece)

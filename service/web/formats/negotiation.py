@@ -1,24 +1,24 @@
-"""The format of an answer, from the headers and query of a request."""
+"""Content negotiation for a request."""
 
 from aiohttp import hdrs, web
 
 from service.web.context import CONTEXT
 from service.web.formats import media
-from service.web.formats.media import AnswerType
+from service.web.formats.media import ResponseType
 
 
-def negotiated_type(request: web.Request, *, body_type: str | None = None) -> AnswerType:
-    """Return the type that ``_format``, Accept or the body's type asks for, in this order of precedence.
+def negotiated_type(request: web.Request, *, body_type: str | None = None) -> ResponseType:
+    """Return the type of the response: by ``_format``, else by Accept, else by the type of the body.
 
     Args:
-        request: Its query must have been read.
-        body_type: The body's media type; by default its Content-Type header.
+        request: A request whose context has the query.
+        body_type: The media type of the body; by default its Content-Type header.
 
     Raises:
-        NotAcceptable: when the service can send none of the types that the client accepts.
+        NotAcceptable: if the service supports none of the types that the client accepts.
     """
     headers = request.headers
-    # A client may send the header in several lines.
+    # The header may have several lines.
     accept = ",".join(headers.getall(hdrs.ACCEPT)) if hdrs.ACCEPT in headers else None
     format_parameter = request[CONTEXT].query.get("_format")
-    return media.answer_type(format_parameter, accept, body_type or headers.get(hdrs.CONTENT_TYPE))
+    return media.response_type(format_parameter, accept, body_type or headers.get(hdrs.CONTENT_TYPE))

@@ -1,4 +1,4 @@
-"""YAML bytes to text in dicts and lists, within the limits of a body. Knows events, no types: the schema has those."""
+"""Decode YAML into dicts and lists of text, within the limits of a body. Schemas convert text to types later."""
 
 import re
 import secrets
@@ -27,112 +27,116 @@ from service.web.formats.limits import (
 
 _NULLS = frozenset({"", "~", "null"})
 _QUOTES = frozenset("'\"")
-# libyaml compares each directive with all before it: 1 MiB of them takes ten seconds, in one call.
+# libyaml compares each directive with all previous ones: 1 MiB of them takes ten seconds in one call.
 _TAG_DIRECTIVE = re.compile("(?<![^\n\r])%TAG")
 _BYTE_ORDER_MARK = "\ufeff"
-# libyaml ends a line at each of the first three, as YAML 1.1 does; to YAML 1.2 (section 5.4) they are characters.
-# libyaml skips a byte order mark that begins a line; to YAML 1.2 (section 5.2) it is an error.
-_DISPUTED = re.compile("[\x85\u2028\u2029]|(?<![^\n\r])\ufeff")
-# After an odd number of backslashes, the next one is escaped and begins nothing.
+# The first three end a line in YAML 1.1 and libyaml, but not in YAML 1.2 (section 5.4).
+# libyaml skips a byte order mark at the start of a line, which is an error in YAML 1.2 (section 5.2).
+_AMBIGUOUS = re.compile("[\x85\u2028\u2029]|(?<![^\n\r])\ufeff")
+# A backslash after an odd number of backslashes is escaped itself.
 _SURROGATE_ESCAPE = re.compile(r"(?<!\\)((?:\\\\)*+)\\u([dD][89a-fA-F][0-9a-fA-F]{2})")
 _PRIVATE_USE = [chr(code) for code in range(0xE000, 0xF900)]
 
-# What most bodies are: one line, which is text whatever stands around it, and of which libyaml makes fourteen objects.
+# Most bodies are one line of plain text, for which libyaml would create fourteen objects.
 _ONE_MEMBER = re.compile(r"([A-Za-z][A-Za-z-]{0,99}): ([A-Za-z0-9_./][A-Za-z0-9_./-]*)\n?")
 
 
 def load_yaml(body: bytes) -> dict[str, Any]:
-    """Read one YAML mapping: every scalar is the text that was written, plain ``null``, ``~`` and nothing are None.
+    """Read one YAML mapping. Scalars are text; plain ``null``, ``~`` and empty scalars are None.
 
     Raises:
-        MalformedBody: for anything else; anchors, aliases, tags, merge keys and duplicate keys among it.
+        MalformedBody: for anything else, and for anchors, aliases, tags, merge keys and duplicate keys.
     """
     text = decode(body)
     if member := _ONE_MEMBER.fullmatch(text):
         key, value = member.groups()
         return {key: None if value in _NULLS else value}
-    _refuse_what_readers_dispute(text)
-    text, surrogates = _hide_surrogates(text)
-    document = _Document(surrogates)
+    _reject_ambiguous_text(text)
+    text, surrogates = _mark_surrogates(text)
+    builder = _Builder(surrogates)
     try:
-        # The bare parser: CSafeLoader would add 40 % for a constructor and a resolver that nobody asks.
-        parser = CParser(text if len(text) <= LARGE_BODY else _Pieces(text))
+        # CSafeLoader would take 40 % more time for its constructor and resolver.
+        parser = CParser(text if len(text) <= LARGE_BODY else _Stream(text))
         for event in iter(parser.get_event, None):
-            _STEPS[type(event)](document, event)
+            _HANDLERS[type(event)](builder, event)
     except yaml.MarkedYAMLError as error:
-        raise _unreadable(error) from None
+        raise _syntax_error(error) from None
     except ReaderError as error:
         problem = "this character is not allowed unless it is escaped in double quotes"
         raise MalformedBody(problem, *position(text.encode()[: error.position])) from None
-    if document.root is None:
+    if builder.root is None:
         raise MalformedBody(EMPTY)
-    return document.root
+    return builder.root
 
 
-def _refuse_what_readers_dispute(text: str) -> None:
+def _reject_ambiguous_text(text: str) -> None:
     if "%TAG" in text and (directive := _TAG_DIRECTIVE.search(text)):
         raise MalformedBody("tag directives are not allowed", *_position(text, directive.start()))
-    if not text.isascii() and (found := _DISPUTED.search(text)):
-        raise MalformedBody(_escape_it(found[0]), *_position(text, found.start()))
+    if not text.isascii() and (found := _AMBIGUOUS.search(text)):
+        raise MalformedBody(_ambiguity(found[0]), *_position(text, found.start()))
 
 
-def _escape_it(char: str) -> str:
+def _ambiguity(char: str) -> str:
     code = ord(char)
-    return f'a raw U+{code:04X}, which readers take for different things; escape it as "\\u{code:04x}"'
+    return f'a raw U+{code:04X}, which YAML readers interpret differently; escape it as "\\u{code:04x}"'
 
 
 def _position(text: str, index: int) -> tuple[int, int]:
     return position(text[:index].encode())
 
 
-def _hide_surrogates(text: str) -> tuple[str, re.Pattern[str] | None]:
-    """Put a marker in place of the two characters that begin an escape of half a surrogate pair.
+def _mark_surrogates(text: str) -> tuple[str, re.Pattern[str] | None]:
+    """Replace the two characters that begin an escape of a surrogate by a marker.
 
-    libyaml refuses such escapes, and it alone knows which of them are in double quotes. A marker has two characters
-    too, so positions stay true. The second item finds the markers in libyaml's scalars; None if there are none.
+    libyaml refuses such escapes, and only libyaml knows which of them are in double quotes. A marker has two
+    characters, too, so that positions stay correct. The second item matches markers in scalars; None without markers.
     """
     if "\\ud" not in text and "\\uD" not in text:
         return text, None
-    # A random one: a body cannot be made to hold it.
+    # The marker is random, so that no client can send it.
     while (marker := secrets.choice(_PRIVATE_USE) + secrets.choice(_PRIVATE_USE)) in text:
         pass
-    hidden = _SURROGATE_ESCAPE.sub(rf"\g<1>{marker}\g<2>", text)
-    return hidden, re.compile(f"{marker}([0-9a-fA-F]{{4}})")
+    marked = _SURROGATE_ESCAPE.sub(rf"\g<1>{marker}\g<2>", text)
+    return marked, re.compile(f"{marker}([0-9a-fA-F]{{4}})")
 
 
-def _reveal(text: str, surrogates: re.Pattern[str], *, escapes: bool) -> str:
-    """The text that was written. Raises UnicodeDecodeError for a lone surrogate where they are ``escapes``."""
+def _unmark_surrogates(text: str, surrogates: re.Pattern[str], *, escapes: bool) -> str:
+    """Return the original text, with surrogate pairs decoded if markers are ``escapes``.
+
+    Raises:
+        UnicodeDecodeError: for a lone surrogate.
+    """
     if not escapes:
         return surrogates.sub(r"\\u\1", text)
     halves = surrogates.sub(lambda found: chr(int(found[1], 16)), text)
     return halves.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
 
 
-class _Pieces:
-    """A text that libyaml asks for piece by piece, 16 KiB each, so that the interpreter lock can change hands.
+class _Stream:
+    """A text that libyaml reads in pieces of 16 KiB, so that it releases the interpreter lock in between.
 
-    Without, one event holds it as long as it takes: 60 ms for a scalar of 4 MiB.
+    Otherwise, one event holds the lock throughout: 60 ms for a scalar of 4 MiB.
     """
 
     def __init__(self, text: str) -> None:
-        self._rest = StringIO(text)
+        self._text = StringIO(text)
 
     def read(self, size: int = -1, /) -> str:
-        return self._rest.read(size)
+        return self._text.read(size)
 
 
-def _unreadable(error: yaml.MarkedYAMLError) -> MalformedBody:
-    """Tell libyaml's words, which are constants. Its marks would quote the body."""
-    words = ", ".join(part for part in (error.context, error.problem) if part)
-    return _fault(words, error.problem_mark or error.context_mark)
+def _syntax_error(error: yaml.MarkedYAMLError) -> MalformedBody:
+    """Convert an error of libyaml. Its messages are constants, but its marks quote the body."""
+    message = ", ".join(part for part in (error.context, error.problem) if part)
+    return _malformed(message, error.problem_mark or error.context_mark)
 
 
-def _fault(problem: str, mark: Any) -> MalformedBody:
+def _malformed(problem: str, mark: Any) -> MalformedBody:
     return MalformedBody(problem, mark.line + 1, mark.column + 1)
 
 
-class _Document:
-    """Plain data, built event by event on a stack: a loader's recursion is a crash at some depth."""
+class _Builder:
+    """Builds plain data from events on a stack. The recursion of PyYAML's loaders crashes at some depth."""
 
     __slots__ = ("_key", "_nodes", "_outer", "_started", "_surrogates", "_top", "root")
 
@@ -141,20 +145,21 @@ class _Document:
         self._surrogates = surrogates
         self._started = False
         self._nodes = 0
-        self._top: Any = None  # The innermost open collection,
-        self._key: str | None = None  # the key there that waits for its value,
-        self._outer: list[Any] = []  # and the collections around it.
+        # The innermost open collection, its key without a value, and the collections around it.
+        self._top: Any = None
+        self._key: str | None = None
+        self._outer: list[Any] = []
 
     def start(self, event: yaml.DocumentStartEvent) -> None:
         if self._started:
-            raise _fault("a second document", event.start_mark)
+            raise _malformed("a second document", event.start_mark)
         self._started = True
 
     def scalar(self, event: yaml.ScalarEvent) -> None:
-        self._admit(event)
+        self._check_node(event)
         text = event.value if event.value.isascii() else self._text(event)
         if self._key is None and type(self._top) is dict:
-            self._begin_member(text, event)
+            self._start_member(text, event)
         else:
             plain = event.implicit[0]
             self._put(None if plain and text in _NULLS else text, event)
@@ -162,13 +167,13 @@ class _Document:
     def _text(self, event: yaml.ScalarEvent) -> str:
         text: str = event.value
         if _BYTE_ORDER_MARK in text and event.style not in _QUOTES:
-            raise _fault(_escape_it(_BYTE_ORDER_MARK), event.start_mark)
+            raise _malformed(_ambiguity(_BYTE_ORDER_MARK), event.start_mark)
         if self._surrogates is None:
             return text
         try:
-            return _reveal(text, self._surrogates, escapes=event.style == '"')
+            return _unmark_surrogates(text, self._surrogates, escapes=event.style == '"')
         except UnicodeDecodeError:
-            raise _fault(LONE_SURROGATE, event.start_mark) from None
+            raise _malformed(LONE_SURROGATE, event.start_mark) from None
 
     def mapping(self, event: yaml.MappingStartEvent) -> None:
         self._open({}, event)
@@ -180,35 +185,35 @@ class _Document:
         self._top = self._outer.pop()
 
     def alias(self, event: yaml.AliasEvent) -> None:
-        raise _fault("aliases are not allowed", event.start_mark)
+        raise _malformed("aliases are not allowed", event.start_mark)
 
-    def nothing(self, event: yaml.Event) -> None:
-        """The stream begins or ends, the document ends: nothing to build."""
+    def ignore(self, event: yaml.Event) -> None:
+        """Ignore the boundaries of the stream and the end of the document."""
 
-    def _admit(self, event: yaml.ScalarEvent | yaml.MappingStartEvent | yaml.SequenceStartEvent) -> None:
+    def _check_node(self, event: yaml.ScalarEvent | yaml.MappingStartEvent | yaml.SequenceStartEvent) -> None:
         self._nodes += 1
         if self._nodes > MAX_NODES:
-            raise _fault(TOO_MANY, event.start_mark)
+            raise _malformed(TOO_MANY, event.start_mark)
         if event.anchor is not None:
-            raise _fault("anchors are not allowed", event.start_mark)
+            raise _malformed("anchors are not allowed", event.start_mark)
         if event.tag is not None:
-            raise _fault("tags are not allowed", event.start_mark)
+            raise _malformed("tags are not allowed", event.start_mark)
 
-    def _begin_member(self, key: str, event: yaml.ScalarEvent) -> None:
+    def _start_member(self, key: str, event: yaml.ScalarEvent) -> None:
         if key == "<<" and event.implicit[0]:
-            raise _fault("merge keys are not allowed", event.start_mark)
+            raise _malformed("merge keys are not allowed", event.start_mark)
         if key in self._top:
-            raise _fault(duplicate(key), event.start_mark)
+            raise _malformed(duplicate(key), event.start_mark)
         self._key = key
 
     def _open(self, collection: Any, event: yaml.MappingStartEvent | yaml.SequenceStartEvent) -> None:
-        self._admit(event)
+        self._check_node(event)
         if self._key is None and type(self._top) is dict:
-            raise _fault("a key that is not text", event.start_mark)
+            raise _malformed("a key that is not text", event.start_mark)
         self._put(collection, event)
         self._outer.append(self._top)
         if len(self._outer) > MAX_DEPTH:
-            raise _fault(TOO_DEEP, event.start_mark)
+            raise _malformed(TOO_DEEP, event.start_mark)
         self._top = collection
 
     def _put(self, value: Any, event: yaml.Event) -> None:
@@ -220,18 +225,18 @@ class _Document:
         elif type(value) is dict:
             self.root = value
         else:
-            raise _fault(NO_OBJECT, event.start_mark)
+            raise _malformed(NO_OBJECT, event.start_mark)
 
 
-_STEPS: Final[dict[type, Callable[[_Document, Any], None]]] = {
-    yaml.StreamStartEvent: _Document.nothing,
-    yaml.StreamEndEvent: _Document.nothing,
-    yaml.DocumentStartEvent: _Document.start,
-    yaml.DocumentEndEvent: _Document.nothing,
-    yaml.MappingStartEvent: _Document.mapping,
-    yaml.MappingEndEvent: _Document.close,
-    yaml.SequenceStartEvent: _Document.sequence,
-    yaml.SequenceEndEvent: _Document.close,
-    yaml.ScalarEvent: _Document.scalar,
-    yaml.AliasEvent: _Document.alias,
+_HANDLERS: Final[dict[type, Callable[[_Builder, Any], None]]] = {
+    yaml.StreamStartEvent: _Builder.ignore,
+    yaml.StreamEndEvent: _Builder.ignore,
+    yaml.DocumentStartEvent: _Builder.start,
+    yaml.DocumentEndEvent: _Builder.ignore,
+    yaml.MappingStartEvent: _Builder.mapping,
+    yaml.MappingEndEvent: _Builder.close,
+    yaml.SequenceStartEvent: _Builder.sequence,
+    yaml.SequenceEndEvent: _Builder.close,
+    yaml.ScalarEvent: _Builder.scalar,
+    yaml.AliasEvent: _Builder.alias,
 }

@@ -1,6 +1,6 @@
-"""Plain data to block-style YAML that YAML 1.1 and 1.2 readers understand alike.
+"""Encode plain data as block-style YAML that means the same in YAML 1.1 and 1.2.
 
-libyaml's emitter escapes every character beyond the BMP and takes 15 us for a signed URL; this takes 3.
+libyaml's emitter escapes every character beyond the BMP, and PyYAML takes 58 µs for a signed URL; this module takes 3.
 """
 
 import json
@@ -8,8 +8,9 @@ import math
 import re
 from typing import Any
 
-# A letter first, so that no number, date, indicator or special value is among it; then what both versions of YAML let
-# stand in a plain scalar anywhere. The spans leave out controls, NEL, no-break space, LS, PS, BOM, U+FFFE and U+FFFF.
+# A plain scalar begins with a letter, so that it is no number, date, indicator or special value. The characters behind
+# it are those that both versions of YAML allow in plain scalars anywhere. The ranges exclude control characters, NEL,
+# no-break space, LS, PS, BOM, U+FFFE and U+FFFF.
 _SAFE = r"!-9;-~\xa1-\u2027\u202a-\ufefe\uff00-\ufffd\U00010000-\U0010ffff"
 _PLAIN = re.compile(
     rf"""
@@ -21,17 +22,17 @@ _PLAIN = re.compile(
 ).fullmatch
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _quote = json.JSONEncoder(ensure_ascii=False).encode
-# A simple key ends within 1024 characters, its quotes and escapes counted; a longer one needs the `? ` form.
+# A simple key has at most 1024 characters with quotes and escapes. A longer one needs the `? ` form.
 _SIMPLE_KEY = 1000
 
 
 def dump_yaml(data: object) -> bytes:
-    """Write YAML: block style, in the given order, one line a scalar, unicode as it is.
+    """Encode as YAML: block style, in the given order, one line per scalar, without escapes of Unicode.
 
-    Strings are plain where no reader can take them for something else, else double-quoted as in JSON.
+    Strings are plain if they are unambiguous, else double-quoted as in JSON.
 
     Raises:
-        TypeError: for what JSON does not know either.
+        TypeError: for types that JSON does not have.
         ValueError: for NaN and infinities.
     """
     lines: list[str] = []
@@ -46,7 +47,7 @@ def dump_yaml(data: object) -> bytes:
 
 
 def _mapping(members: dict[str, Any], lead: str, indent: str, lines: list[str]) -> None:
-    """Append a mapping's lines: ``lead`` begins the first of them, ``indent`` the others."""
+    """Append the lines of a mapping: ``lead`` begins the first line, ``indent`` the others."""
     for key, value in members.items():
         head = _head(key, lead, indent)
         if isinstance(value, dict) and value:
@@ -81,7 +82,7 @@ def _scalar(value: Any) -> str:
         return _text(value)
     if isinstance(value, float):
         return _float(value)
-    # What is left is spelt as in JSON: true, false, null, integers, [], {}.
+    # The remaining values are written as in JSON: true, false, null, integers, [], {}.
     return _quote(value)
 
 
@@ -95,5 +96,5 @@ def _float(number: float) -> str:
     if not math.isfinite(number):
         raise ValueError("Out of range float values are not JSON compliant")
     text = repr(number)
-    # YAML 1.1 knows a float by its point.
+    # YAML 1.1 requires a point in a float.
     return text if "." in text else text.replace("e", ".0e")

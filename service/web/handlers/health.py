@@ -1,4 +1,4 @@
-"""What operators and orchestrators ask: live, ready, health, version, metrics."""
+"""Probes, version and metrics for operators and orchestrators."""
 
 import platform
 from typing import Any
@@ -15,30 +15,30 @@ from service.web.rendering import render
 from service.web.routing import Guard, Route
 
 
-@documented("live", "Whether the process serves", answer="Status")
+@documented("live", "Whether the process serves", response="Status")
 async def live(request: web.Request) -> web.Response:
     target.reject_unknown_parameters(request[CONTEXT].query)
     return render(request, {"status": "pass"})
 
 
-@documented("ready", "Whether requests may come", answer="Status", errors=(StoreUnavailable,))
+@documented("ready", "Whether the process accepts requests", response="Status", errors=(StoreUnavailable,))
 async def ready(request: web.Request) -> web.Response:
-    """503 while draining, before the store was first reached, and once the cache is too old to sign from.
+    """Answer 503 while draining, before the store was first reached, and once cached accounts are too old to sign.
 
-    A short outage meets all replicas at once, so it must not take them all out of a load balancer.
+    A short outage affects all replicas at once, so it must not take all of them out of a load balancer.
     """
     target.reject_unknown_parameters(request[CONTEXT].query)
     app = request[CONTEXT].app
     if app.state.draining:
         raise StoreUnavailable("The service is draining")
-    if not await app.store.reached_within(app.stale_seconds):
+    if not await app.store.reached_within(app.settings.stale_seconds):
         raise StoreUnavailable("The account store cannot be reached")
     return render(request, {"status": "pass"})
 
 
-@documented("health", "What is well, and what is not", answer="Health")
+@documented("health", "The state of the service and its store", response="Health")
 async def health(request: web.Request) -> web.Response:
-    """In the shape of Aidbox. Source: https://docs.aidbox.app/api/other/health-check."""
+    """Answer in the format of Aidbox. Source: https://docs.aidbox.app/api/other/health-check."""
     target.reject_unknown_parameters(request[CONTEXT].query)
     store = await _store(request)
     return render(
@@ -52,7 +52,7 @@ async def health(request: web.Request) -> web.Response:
     )
 
 
-@documented("version", "What runs", answer="Version")
+@documented("version", "The version of the service", response="Version")
 async def version(request: web.Request) -> web.Response:
     target.reject_unknown_parameters(request[CONTEXT].query)
     return render(request, _about(request))
@@ -61,8 +61,8 @@ async def version(request: web.Request) -> web.Response:
 @documented(
     "metrics",
     "Metrics for Prometheus",
-    answer="Text",
-    media=("text/plain", "application/openmetrics-text"),
+    response="Text",
+    media_types=("text/plain", "application/openmetrics-text"),
 )
 async def metrics(request: web.Request) -> web.Response:
     target.reject_unknown_parameters(request[CONTEXT].query)
@@ -83,7 +83,7 @@ async def _store(request: web.Request) -> dict[str, Any]:
 def _about(request: web.Request) -> dict[str, str]:
     return {
         "version": service.__version__,
-        "commit": request[CONTEXT].app.commit or "unknown",
+        "commit": request[CONTEXT].app.settings.commit or "unknown",
         "python": platform.python_version(),
     }
 

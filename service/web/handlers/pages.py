@@ -1,7 +1,7 @@
-"""The OpenAPI document and the page that shows it: made or read when first asked for, and kept."""
+"""The OpenAPI document and the page that shows it. Both are built or read on first use, and cached."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from http import HTTPStatus
 from pathlib import Path
@@ -17,7 +17,7 @@ from service.web.formats.media import DEFAULT_TYPES
 from service.web.openapi.metadata import documented
 from service.web.routing import Guard, Route, mount_prefix
 
-# The page runs its own script on the service's own document, and nothing else.
+# The page may run only its own script, on the service's own document.
 _SECURITY: Mapping[str, str] = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -26,57 +26,60 @@ _SECURITY: Mapping[str, str] = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 _STATIC = Path(__file__).parent.parent / "static"
-_described = partial(
+_documented_static = partial(
     documented,
     statuses=(HTTPStatus.OK, HTTPStatus.NOT_MODIFIED),
-    heeds=(hdrs.IF_NONE_MATCH,),
-    headers=(hdrs.ETAG, hdrs.CACHE_CONTROL),
+    request_headers=(hdrs.IF_NONE_MATCH,),
+    response_headers=(hdrs.ETAG, hdrs.CACHE_CONTROL),
 )
 
 
-def document(table: Sequence[Route], form: Format, *, prefix: str = "") -> bytes:
-    """The OpenAPI document for these routes, of a service that is mounted under ``prefix``."""
-    # A process that is never asked for it need not load what makes it.
-    from service.web.openapi.document import document as make  # noqa: PLC0415
+def document(routes: Sequence[Route], format_: Format, *, prefix: str = "") -> bytes:
+    """Return the OpenAPI document for these routes, of a service that is mounted under ``prefix``."""
+    # Most processes never need the module.
+    from service.web.openapi.document import document as build  # noqa: PLC0415
 
-    made = make(table, server=prefix or "/")
-    return codec.dump_yaml(made) if form == "yaml" else codec.dump_json(made)
+    data = build(routes, server=prefix or "/")
+    return codec.dump_yaml(data) if format_ == "yaml" else codec.dump_json(data)
 
 
 class DocumentHandlers:
-    """The handlers of the document for the routes in ``table`` and for those of this module."""
+    """The handlers of the document, which describes ``routes`` and the routes of this module."""
 
-    def __init__(self, table: Sequence[Route]) -> None:
-        self._routes = [*table, *self.routes(), *PAGES]
-        self._bytes = cache(partial(document, self._routes))
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self._document = cache(partial(document, [*routes, *self.routes(), *PAGES]))
 
     def routes(self) -> list[Route]:
-        return [_own("/openapi.json", self.as_json), _own("/openapi.yaml", self.as_yaml)]
+        return [_public("/openapi.json", self.as_json), _public("/openapi.yaml", self.as_yaml)]
 
-    @_described("openApiJson", "This document as JSON", answer="OpenApi", media=(DEFAULT_TYPES["json"],))
+    @_documented_static(
+        "openApiJson", "This document as JSON", response="OpenApi", media_types=(DEFAULT_TYPES["json"],)
+    )
     async def as_json(self, request: web.Request) -> web.Response:
-        return self._answer(request, "json")
+        return self._response(request, "json")
 
-    @_described("openApiYaml", "This document as YAML", answer="OpenApi", media=(DEFAULT_TYPES["yaml"],))
+    @_documented_static(
+        "openApiYaml", "This document as YAML", response="OpenApi", media_types=(DEFAULT_TYPES["yaml"],)
+    )
     async def as_yaml(self, request: web.Request) -> web.Response:
-        return self._answer(request, "yaml")
+        return self._response(request, "yaml")
 
-    def _answer(self, request: web.Request, form: Format) -> web.Response:
+    def _response(self, request: web.Request, format_: Format) -> web.Response:
         prefix = mount_prefix(request, request[CONTEXT].route)
-        return _static(request, DEFAULT_TYPES[form], partial(self._bytes, form, prefix=prefix))
+        return _static_response(request, DEFAULT_TYPES[format_], self._document(format_, prefix=prefix))
 
 
-@documented("start", "Leads to the documentation", statuses=(HTTPStatus.TEMPORARY_REDIRECT,))
+@documented("start", "Redirect to the documentation", statuses=(HTTPStatus.TEMPORARY_REDIRECT,))
 async def start(request: web.Request) -> web.Response:
     target.reject_unknown_parameters(request[CONTEXT].query)
-    # Relative, for a gateway that serves this under a prefix.
+    # The location is relative, because a gateway may add a prefix.
     return web.Response(status=HTTPStatus.TEMPORARY_REDIRECT, headers={hdrs.LOCATION: "docs"})
 
 
 def _page(name: str, summary: str, file: str, media_type: str) -> Handler:
-    @_described(name, summary, answer="Text", media=(media_type,))
+    @_documented_static(name, summary, response="Text", media_types=(media_type,))
     async def page(request: web.Request) -> web.Response:
-        return _static(request, media_type, partial(_read, file))
+        return _static_response(request, media_type, _read(file))
 
     return page
 
@@ -86,9 +89,8 @@ def _read(file: str) -> bytes:
     return (_STATIC / file).read_bytes()
 
 
-def _static(request: web.Request, media_type: str, content: Callable[[], bytes]) -> web.Response:
+def _static_response(request: web.Request, media_type: str, body: bytes) -> web.Response:
     target.reject_unknown_parameters(request[CONTEXT].query)
-    body = content()
     tag = _hash(body)
     headers = {hdrs.CACHE_CONTROL: "no-cache", **_SECURITY}
     response = web.Response(body=body, headers=headers, content_type=media_type, charset="utf-8")
@@ -103,18 +105,18 @@ def _hash(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()[:32]
 
 
-def _own(path: str, handler: Handler) -> Route:
+def _public(path: str, handler: Handler) -> Route:
     return Route(hdrs.METH_GET, path, handler, fixed_media_type=True, guard=Guard.PUBLIC)
 
 
 PAGES = (
-    _own("/", start),
-    _own("/docs", _page("docs", "A page that shows this document", "docs.html", "text/html")),
-    _own("/static/docs.css", _page("docsStyle", "The page's style", "docs.css", "text/css")),
-    _own("/static/docs.js", _page("docsScript", "The page's script", "docs.js", "text/javascript")),
+    _public("/", start),
+    _public("/docs", _page("docs", "A page that shows this document", "docs.html", "text/html")),
+    _public("/static/docs.css", _page("docsStyle", "The page's style", "docs.css", "text/css")),
+    _public("/static/docs.js", _page("docsScript", "The page's script", "docs.js", "text/javascript")),
 )
 
 
-def routes(table: Sequence[Route]) -> list[Route]:
-    """The routes of the page and of the document, which is for those in ``table`` and for these."""
-    return [*DocumentHandlers(table).routes(), *PAGES]
+def routes(api: Sequence[Route]) -> list[Route]:
+    """Return the routes of the pages and of the document, which describes the routes in ``api`` and these."""
+    return [*DocumentHandlers(api).routes(), *PAGES]

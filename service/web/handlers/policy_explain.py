@@ -1,15 +1,16 @@
-"""POST /AccessPolicy/$explain: which policy would allow a request, or why each does not. Nothing is signed or done."""
+"""POST /AccessPolicy/$explain evaluates the policies on a described request, without executing it."""
 
 from typing import Any
 
 from aiohttp import hdrs, web
+from marshmallow import fields
 
 from service.access.callers.principals import Principal
 from service.access.policies.evaluation import TooMuchWork
-from service.access.types import ACCESS_POLICY, REQUEST_NAMES, linked_client
+from service.access.types import ACCESS_POLICY, linked_client
 from service.errors import Invalid, Issue, StoreUnavailable
-from service.resources.invisible import invisible_hint
-from service.resources.schemas import MAX_NAME_IN_MESSAGE
+from service.resources.fields import Text
+from service.resources.schemas import Reader, WireSchema
 from service.web import target
 from service.web.access import policy_request_method, require_permission
 from service.web.context import CONTEXT
@@ -17,28 +18,46 @@ from service.web.openapi.metadata import documented
 from service.web.rendering import render
 from service.web.routing import Guard, Route
 
-_TEXTS = frozenset({"request-method", "uri"})
+
+class _Object(fields.Dict):
+    default_error_messages = {"invalid": "must be an object"}
+
+
+class DescribedRequest(WireSchema):
+    """A request as policies see it. All parts are optional."""
+
+    request_method = Text()
+    uri = Text()
+    params = _Object()
+    client = _Object()
+    jwt = _Object()
+    headers = _Object()
+    body = _Object()
+
+
+_DESCRIBED_REQUEST = Reader(DescribedRequest)
 
 
 @documented(
     "explain",
     "Which policy would allow a request, or why each does not",
-    answer="Explanation",
-    body="DescribedRequest",
+    response="Explanation",
+    request_body="DescribedRequest",
     errors=(StoreUnavailable,),
 )
 async def explain(request: web.Request) -> web.Response:
-    target.reject_unknown_parameters(request[CONTEXT].query, fields=REQUEST_NAMES)
-    # Policies see no body that is not valid.
-    described_request = _request(request)
-    # It tells of all policies, and so is for those who may list them.
+    target.reject_unknown_parameters(request[CONTEXT].query, fields=_DESCRIBED_REQUEST.typed.names)
+    # Policies must not see an invalid body.
+    described = _DESCRIBED_REQUEST.read(request[CONTEXT].body)
+    described["request-method"] = policy_request_method(described.get("request-method", "get"))
+    # The answer shows all policies, so the caller must be allowed to list them.
     await require_permission(request, {"resource/type": ACCESS_POLICY.kind, "resource/id": None})
     access = request[CONTEXT].app.access
     if access is None:
-        return render(request, {"allowed": True, "reason": "Nobody is asked for credentials here"})
-    rules = await access.policies.for_principal(_caller(described_request))
+        return render(request, {"allowed": True, "reason": "The service runs without authentication"})
+    rules = await access.policies.for_principal(_caller(described))
     try:
-        policy, mismatches = await access.judge.explain(rules, described_request)
+        policy, mismatches = await access.evaluator.explain(rules, described)
     except TooMuchWork as error:
         return render(request, {"allowed": False, "reason": f"It is denied, as {error}"})
     if policy is not None:
@@ -47,36 +66,15 @@ async def explain(request: web.Request) -> web.Response:
     return render(request, {"allowed": False, "policies": policies})
 
 
-def _request(request: web.Request) -> dict[str, Any]:
-    given = request[CONTEXT].body.values
-    if unknown := [name for name in given if name not in REQUEST_NAMES]:
-        raise Invalid(*target.unknown_issues(unknown, sorted(REQUEST_NAMES), _unknown))
-    faults = [Issue(f"{name} must be text", name) for name in _TEXTS & given.keys() if not isinstance(given[name], str)]
-    faults += [
-        Issue(f"{name} must be an object", name)
-        for name in given.keys() - _TEXTS
-        if not isinstance(given[name], dict | None)
-    ]
-    if faults:
-        raise Invalid(*faults)
-    return {**given, "request-method": policy_request_method(str(given.get("request-method", "get")))}
-
-
-def _unknown(name: str, similar: str | None) -> str:
-    shown = name[:MAX_NAME_IN_MESSAGE]
-    advice = f"; did you mean {similar}?" if similar else ""
-    return f"{shown} is no part of a request{invisible_hint(shown)}{advice}"
-
-
 def _caller(request: dict[str, Any]) -> Principal:
     client = request.get("client")
     if client is None:
-        return Principal("documented", jwt=request.get("jwt") or {})
+        return Principal("described", jwt=request.get("jwt") or {})
     id_ = linked_client({"resourceType": "Client", **client}) if isinstance(client, dict) else None
     if id_ is None:
         raise Invalid(Issue("client must be {id: the id of a Client}", "client"))
     request["client"] = {"id": id_, "resourceType": "Client"}
-    return Principal("documented", id_)
+    return Principal("described", id_)
 
 
 ROUTES = tuple(

@@ -1,9 +1,8 @@
-"""Sign a URL to upload, download or delete an object."""
+"""Sign URLs to upload, download or delete an object."""
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache, partial
 from time import time
-from typing import Any, NamedTuple
 
 from aiohttp import hdrs, web
 
@@ -26,58 +25,38 @@ from service.web.routing import Guard, Route
 
 _UPLOAD = Reader(UploadSchema)
 _QUERY = SigningQuery(text=True)
-# It is used to judge the bucket of a request whose key could not be read.
+# Stands for a key that could not be read, so that the bucket is validated too.
 _ANY_KEY = "key"
 _STATE_STYLE = (
     "AwsAccount.path-style is required for an account with a custom host;"
     " set it to true for MinIO, Garage or Ceph, or to false if the server reads the bucket from the host name"
 )
-# Their names in ``params``.
+# The names of the operations in ``params``.
 _OPERATIONS = {PUT_OBJECT.name: "upload", GET_OBJECT.name: "download", DELETE_OBJECT.name: "delete"}
 _UPLOAD_FIELDS = UploadSchema().names
 
 
-class SigningRequest(NamedTuple):
-    """The object and the operation to sign for; ``expires_in`` is in seconds."""
-
-    operation: Operation
-    account: str
-    bucket: str
-    key: str
-    expires_in: int
-
-    def params(self) -> dict[str, Any]:
-        """The ``params`` that policies see: the values that will be signed."""
-        return {
-            "operation": _OPERATIONS[self.operation.name],
-            "account": self.account,
-            "bucket": self.bucket,
-            "key": self.key,
-            "expiration": self.expires_in,
-        }
-
-
-_signs = partial(
+_documented_signing = partial(
     documented,
-    answer="SignedUrl",
+    response="SignedUrl",
     query=SigningQuery,
-    headers=(hdrs.CACHE_CONTROL,),
+    response_headers=(hdrs.CACHE_CONTROL,),
     errors=(ResourceNotFound, StoreUnavailable),
 )
 
 
-@_signs("signUpload", "A URL to upload with PUT", body="Upload")
+@_documented_signing("signUpload", "A URL to upload with PUT", request_body="Upload")
 async def upload(request: web.Request) -> web.Response:
     filename, issues = _filename(request[CONTEXT].body)
     return await _sign(request, PUT_OBJECT, filename, key_field="filename", body_issues=issues)
 
 
-@_signs("signDownload", "A URL to download with GET")
+@_documented_signing("signDownload", "A URL to download with GET")
 async def download(request: web.Request) -> web.Response:
     return await _sign(request, GET_OBJECT, request.match_info["key"])
 
 
-@_signs("signDelete", "A URL to delete with DELETE")
+@_documented_signing("signDelete", "A URL to delete with DELETE")
 async def delete(request: web.Request) -> web.Response:
     return await _sign(request, DELETE_OBJECT, request.match_info["key"])
 
@@ -97,41 +76,56 @@ async def _sign(
     names = name_issues(bucket, key, key_expression=key_field)
     if issues or names or body_issues or not AWS_ACCOUNT.is_id(account_id):
         raise Invalid(*issues, *AWS_ACCOUNT.id_faults(account_id), *names, *body_issues)
-    wanted = SigningRequest(operation, account_id, bucket, key, expires_in)
-    # The policies come first: a caller who may not use an account must not learn whether it exists.
+    # Policies are evaluated first, because a caller without permission must not learn whether an account exists.
     if not context.caller.unlimited:
-        await require_permission(request, wanted.params())
+        params = {
+            "operation": _OPERATIONS[operation.name],
+            "account": account_id,
+            "bucket": bucket,
+            "key": key,
+            "expiration": expires_in,
+        }
+        await require_permission(request, params)
     account = app.repository.model(AWS_ACCOUNT, await app.repository.read(AWS_ACCOUNT, account_id))
     if not context.caller.unlimited and is_ambiguous(account):
         raise Invalid(Issue(_STATE_STYLE, "AwsAccount.path-style"))
     endpoint = await app.presigner.endpoint(account, bucket)
     now = int(time())
     url = app.presigner.sign(account, operation, endpoint, key=key, at=now, expires_in=expires_in)
-    _record(request, wanted, account, endpoint, now)
+    _audit(request, operation, account, endpoint, key=key, at=now, expires_in=expires_in)
     return render_url(request, url)
 
 
-def _record(request: web.Request, wanted: SigningRequest, account: AwsAccount, endpoint: Endpoint, now: int) -> None:
-    """Audit and count a URL. Raises AuditUnavailable; the URL must not be handed out then."""
+def _audit(
+    request: web.Request,
+    operation: Operation,
+    account: AwsAccount,
+    endpoint: Endpoint,
+    *,
+    key: str,
+    at: int,
+    expires_in: int,
+) -> None:
+    """Audit and count a URL. Raises AuditUnavailable; the URL must not be returned then."""
     context = request[CONTEXT]
     context.app.audit.signed(
         caller=context.caller.name,
         address=client_address(request),
         policy=context.policy,
-        operation=wanted.operation.name,
-        method=wanted.operation.method,
-        account=wanted.account,
+        operation=operation.name,
+        method=operation.method,
+        account=account.id,
         access_key_id=account.access_key_id or "",
         host=endpoint.host,
         style=endpoint.style,
         path_prefix=endpoint.prefix,
-        bucket=wanted.bucket,
-        key=wanted.key,
-        signed_at=amz_date(now),
-        expiration=wanted.expires_in,
+        bucket=request.match_info["bucket"],
+        key=key,
+        signed_at=amz_date(at),
+        expiration=expires_in,
         request_id=context.request_id,
     )
-    SIGNED[wanted.operation.name,].inc()
+    SIGNED[operation.name,].inc()
 
 
 def _filename(body: ParsedBody) -> tuple[str, Sequence[Issue]]:
@@ -153,7 +147,7 @@ def _expiration(query: Mapping[str, str], fields: Collection[str]) -> tuple[int,
         return DEFAULT_EXPIRATION_SECONDS, error.issues
 
 
-# A schema takes as long as signing does, and clients use few different expirations.
+# A schema takes as long as a signature, and clients use few different expirations.
 @lru_cache(maxsize=256)
 def _seconds(text: str) -> int:
     seconds: int = _QUERY.read({"expiration": text})["expiration"]

@@ -1,16 +1,16 @@
-"""POST /auth/token: an access token for a client's credentials. POST /auth/revoke: the end of one.
+"""POST /auth/token issues an access token for a client's credentials, POST /auth/revoke ends one.
 
 Sources: https://www.rfc-editor.org/rfc/rfc6749#section-4.4, https://www.rfc-editor.org/rfc/rfc7009
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from aiohttp import hdrs, web
 from marshmallow import EXCLUDE, pre_load
 
 from service.access.callers.credentials import parse_basic
-from service.access.callers.principals import Principal
 from service.access.types import CLIENT_CREDENTIALS
 from service.errors import (
     Invalid,
@@ -24,7 +24,8 @@ from service.errors import (
 )
 from service.resources.fields import Text
 from service.resources.schemas import Reader, WireSchema
-from service.web.access import authorization_header, challenge, client_address
+from service.web.access import authorization_header, client_address
+from service.web.audit import audit_change
 from service.web.context import CONTEXT, Access
 from service.web.openapi.metadata import documented
 from service.web.rendering import NO_STORE, render
@@ -32,9 +33,9 @@ from service.web.routing import Guard, Route
 
 
 class OAuthRequest(WireSchema):
-    """Credentials may come in a Basic header instead.
+    """The fields that both bodies share. Credentials may be in a Basic header instead.
 
-    Unknown parameters are ignored, and a parameter without a value counts as not sent.
+    Unknown parameters are ignored. A parameter without a value counts as not sent.
     Source: https://www.rfc-editor.org/rfc/rfc6749#section-3.2
     """
 
@@ -50,105 +51,86 @@ class OAuthRequest(WireSchema):
 
 
 class TokenRequest(OAuthRequest):
-    """The body of a token request. Any ``scope`` is accepted, and the policies decide what the client may do."""
+    """The body of a token request. Any ``scope`` is accepted and has no effect: policies limit the client."""
 
-    grant_type = Text(data_key="grant_type", required=True)
+    grant_type = Text(data_key="grant_type", required=True, metadata={"const": CLIENT_CREDENTIALS})
     scope = Text()
 
 
 class RevocationRequest(OAuthRequest):
-    """The body of a revocation request. A ``token_type_hint`` is not needed.
+    """The body of a revocation request. A ``token_type_hint`` is ignored.
 
     Source: https://www.rfc-editor.org/rfc/rfc7009#section-2.1
     """
 
-    token = Text(required=True)
+    token = Text(required=True, metadata={"minLength": 1})
 
 
-_REQUEST = Reader(TokenRequest)
+_TOKEN = Reader(TokenRequest)
 _REVOCATION = Reader(RevocationRequest)
+_ISSUE, _REVOKE = "issue-token", "revoke-token"
+_ERRORS = (RouteNotFound, StoreUnavailable, Throttled, Unauthenticated)
 
 
 @documented(
     "token",
     "Get an access token for a client's credentials",
-    answer="Token",
-    body="TokenRequest",
-    errors=(RouteNotFound, StoreUnavailable, Throttled, Unauthenticated),
+    response="Token",
+    request_body="TokenRequest",
+    errors=_ERRORS,
 )
 async def token(request: web.Request) -> web.Response:
-    access = _access(request)
-    request[CONTEXT].app.audit.check()
-    asked = _REQUEST.read(request[CONTEXT].body)
-    if asked["grant_type"] != CLIENT_CREDENTIALS:
+    access, values = _read(request, _TOKEN)
+    if values["grant_type"] != CLIENT_CREDENTIALS:
         raise UnsupportedGrantType
-    try:
-        id_, secret = _credentials(request, asked)
-        caller, text, seconds = await access.callers.issue_token(id_, secret, address=client_address(request))
-    except Unauthenticated as error:
-        raise challenge(request, error) from None
-    _audit(request, caller, caller.name, _ISSUE)
-    body = {"token_type": "Bearer", "access_token": text, "expires_in": seconds}
-    return render(request, body, headers=NO_STORE)
+    id_, secret = _credentials(request, values)
+    caller, text, seconds = await access.authenticator.issue_token(id_, secret, address=client_address(request))
+    audit_change(request, _ISSUE, caller.name, caller=caller)
+    return render(request, {"token_type": "Bearer", "access_token": text, "expires_in": seconds}, headers=NO_STORE)
 
 
 @documented(
     "revoke",
     "End an access token; one that is unknown has ended",
-    answer="Revoked",
-    body="RevocationRequest",
-    errors=(RouteNotFound, StoreUnavailable, Throttled, Unauthenticated),
+    response="Revoked",
+    request_body="RevocationRequest",
+    errors=_ERRORS,
 )
 async def revoke(request: web.Request) -> web.Response:
-    access = _access(request)
-    request[CONTEXT].app.audit.check()
-    asked = _REVOCATION.read(request[CONTEXT].body)
-    try:
-        id_, secret = _credentials(request, asked)
-        caller, client = await access.callers.revoke(id_, secret, asked["token"], address=client_address(request))
-    except Unauthenticated as error:
-        raise challenge(request, error) from None
+    access, values = _read(request, _REVOCATION)
+    id_, secret = _credentials(request, values)
+    caller, client = await access.authenticator.revoke(id_, secret, values["token"], address=client_address(request))
     if client is not None:
-        _audit(request, caller, f"Client/{client}", _REVOKE)
+        audit_change(request, _REVOKE, f"Client/{client}", caller=caller)
     return render(request, {}, headers=NO_STORE)
 
 
-def _access(request: web.Request) -> Access:
+def _read(request: web.Request, reader: Reader) -> tuple[Access, dict[str, str]]:
+    """Return the authenticator and the values of the body, once the audit log can take a line."""
     context = request[CONTEXT]
     if context.app.access is None:
-        raise RouteNotFound(f"{context.route.pattern}, as nobody is asked for credentials here,")
-    return context.app.access
+        raise RouteNotFound(f"{context.route.pattern} (the service runs without authentication)")
+    context.app.audit.check()
+    return context.app.access, reader.read(context.body)
 
 
-def _audit(request: web.Request, caller: Principal, resource: str, operation: str) -> None:
-    request[CONTEXT].app.audit.changed(
-        caller=caller.name,
-        address=client_address(request),
-        policy=None,
-        operation=operation,
-        method=request.method,
-        resource=resource,
-        request_id=request[CONTEXT].request_id,
-    )
-
-
-def _credentials(request: web.Request, asked: dict[str, str]) -> tuple[str, str]:
-    if (given := authorization_header(request)) is not None:
-        id_, secret = parse_basic(given)
+def _credentials(request: web.Request, values: Mapping[str, str]) -> tuple[str, str]:
+    """Return the client id and secret of the Basic header or of the body."""
+    if (authorization := authorization_header(request)) is not None:
+        id_, secret = parse_basic(authorization)
         # Source: https://www.rfc-editor.org/rfc/rfc6749#section-2.3
-        if "client_secret" in asked or asked.get("client_id", id_) != id_:
+        if "client_secret" in values or values.get("client_id", id_) != id_:
             raise InvalidRequest("Credentials are in the Authorization header and in the body; send one of them")
         return id_, secret
-    missing = [name for name in ("client_id", "client_secret") if name not in asked]
+    missing = [name for name in ("client_id", "client_secret") if name not in values]
     if missing:
         raise Invalid(*(Issue(f"{name} is missing; or send a Basic Authorization header", name) for name in missing))
-    return asked["client_id"], asked["client_secret"]
+    return values["client_id"], values["client_secret"]
 
 
-_ISSUE, _REVOKE = "issue-token", "revoke-token"
-
-# Both authenticate the client themselves, as its credentials may be in the body.
+# These handlers authenticate the client themselves, because its credentials may be in the body.
+_route = partial(Route, hdrs.METH_POST, guard=Guard.PUBLIC, form=True, oauth=True)
 ROUTES = (
-    Route(hdrs.METH_POST, "/auth/token", token, guard=Guard.PUBLIC, form=True, oauth=True, operation=_ISSUE),
-    Route(hdrs.METH_POST, "/auth/revoke", revoke, guard=Guard.PUBLIC, form=True, oauth=True, operation=_REVOKE),
+    _route("/auth/token", token, operation=_ISSUE),
+    _route("/auth/revoke", revoke, operation=_REVOKE),
 )

@@ -1,13 +1,14 @@
-"""What answers look like that are no resource, and what responses have in common, as OpenAPI objects. Pure data."""
+"""OpenAPI components: schemas that are no resource, and shared parameters, headers and errors. Pure data."""
 
 from typing import Any
 
-from service.access.types import REQUEST_NAMES
 from service.resources.queries import UploadSchema
 from service.signing.names import BUCKET_PATTERN, KEY_PATTERN
 from service.stores.record import ID
-from service.web.formats.media import ANSWERS
+from service.web.formats.media import RESPONSE_TYPES
 from service.web.handlers.client_secrets import Rotation
+from service.web.handlers.policy_explain import DescribedRequest
+from service.web.handlers.token_endpoint import RevocationRequest, TokenRequest
 from service.web.openapi.json_schema import of_body
 from service.web.openapi.metadata import IF_ABSENT
 
@@ -15,7 +16,7 @@ Json = dict[str, Any]
 
 
 def record(required: Json, optional: Json | None = None) -> Json:
-    """An object of exactly these properties."""
+    """Return an object schema with exactly these properties."""
     return {
         "type": "object",
         "properties": {**required, **(optional or {})},
@@ -24,12 +25,8 @@ def record(required: Json, optional: Json | None = None) -> Json:
     }
 
 
-def negotiated(schema: Json, **facts: Any) -> Json:
-    """The content of an answer in any of the types that can be negotiated."""
-    return {name: {"schema": schema, **facts} for name in ANSWERS}
-
-
 def reference(kind: str, name: str) -> Json:
+    """Return a reference to a component, such as ``reference("schemas", "Upload")``."""
     return {"$ref": f"#/components/{kind}/{name}"}
 
 
@@ -40,11 +37,8 @@ def _upload() -> Json:
 
 
 _TEXT: Json = {"type": "string"}
-_OPTIONAL: Json = {"type": ["string", "null"]}
-_PASS_OR: Json = {"type": "string", "enum": ["pass", "warn", "fail"]}
+_CHECK_STATUS: Json = {"type": "string", "enum": ["pass", "warn", "fail"]}
 _ABOUT = {"version": _TEXT, "commit": _TEXT, "python": _TEXT}
-
-_REQUEST_PARTS: dict[str, Json] = {"request-method": _TEXT, "uri": _TEXT}
 
 OUTCOME = record(
     {
@@ -60,7 +54,7 @@ OUTCOME = record(
                     "expression": {
                         "type": "array",
                         "items": _TEXT,
-                        "description": "the field or query parameter at fault",
+                        "description": "the invalid field or query parameter",
                     }
                 },
             ),
@@ -86,29 +80,16 @@ SCHEMAS: dict[str, Json] = {
             "status": {"type": "string", "enum": ["pass", "warn"]},
             "description": _TEXT,
             "about": record(_ABOUT),
-            "checks": {"type": "object", "additionalProperties": record({"status": _PASS_OR}, {"output": _TEXT})},
+            "checks": {"type": "object", "additionalProperties": record({"status": _CHECK_STATUS}, {"output": _TEXT})},
         }
     ),
-    "TokenRequest": {
-        **record(
-            {"grant_type": {"const": "client_credentials"}},
-            {"client_id": _OPTIONAL, "client_secret": _OPTIONAL, "scope": _OPTIONAL},
-        ),
-        "additionalProperties": True,
-    },
+    "TokenRequest": of_body(TokenRequest),
     "Token": record({"token_type": {"const": "Bearer"}, "access_token": _TEXT, "expires_in": {"type": "integer"}}),
-    "RevocationRequest": {
-        **record({"token": {**_TEXT, "minLength": 1}}, {"client_id": _OPTIONAL, "client_secret": _OPTIONAL}),
-        "additionalProperties": True,
-    },
+    "RevocationRequest": of_body(RevocationRequest),
     "Revoked": record({}),
     "Rotation": of_body(Rotation),
     "RotatedSecret": record({"secret": _TEXT, "previous-expires": {"type": "string", "format": "date-time"}}),
-    "DescribedRequest": {
-        "type": "object",
-        "properties": {name: _REQUEST_PARTS.get(name, {"type": ["object", "null"]}) for name in sorted(REQUEST_NAMES)},
-        "additionalProperties": False,
-    },
+    "DescribedRequest": of_body(DescribedRequest),
     "Explanation": record(
         {"allowed": {"type": "boolean"}},
         {
@@ -123,7 +104,7 @@ SCHEMAS: dict[str, Json] = {
 
 
 def bundle(kind: str) -> Json:
-    """A page of a listing."""
+    """Return the schema of a page of a listing."""
     relation = {"type": "string", "enum": ["first", "self", "next", "previous", "last"]}
     entry = record({"fullUrl": _TEXT, "resource": reference("schemas", kind)})
     return record(
@@ -133,7 +114,7 @@ def bundle(kind: str) -> Json:
             "total": {"type": "integer", "minimum": 0},
             "link": {"type": "array", "items": record({"relation": relation, "url": _TEXT})},
         },
-        {"entry": {"type": "array", "items": entry, "description": "absent where only the total is asked for"}},
+        {"entry": {"type": "array", "items": entry, "description": "absent if the request asks for the total only"}},
     )
 
 
@@ -148,96 +129,78 @@ PATH_PARAMETERS: dict[str, Json] = {
         "example": "my-bucket",
     },
     "key": {
-        "description": "All the rest of the path, percent-decoded exactly once as UTF-8: slashes may stand as they are."
+        "description": "The rest of the path, percent-decoded exactly once as UTF-8. It may contain slashes."
         " 1 to 1024 bytes, no NUL, no . or .. segment.",
         "schema": {"type": "string", "pattern": f"^{KEY_PATTERN}$"},
         "example": "example.txt",
     },
 }
 
-# A name as it is asked for first, then its media type.
-_FORMATS = ["json", "yaml", *ANSWERS]
+
+def _parameter(name: str, location: str, description: str, schema: Json) -> Json:
+    return {"name": name, "in": location, "description": description, "schema": schema}
+
+
+def _header(description: str, schema: Json) -> Json:
+    return {"description": description, "schema": schema, "required": True}
+
 
 PARAMETERS: dict[str, Json] = {
-    "_format": {
-        "name": "_format",
-        "in": "query",
-        "description": "The answer's format, whatever Accept says.",
-        "schema": {"type": "string", "enum": _FORMATS},
-    },
-    "_pretty": {
-        "name": "_pretty",
-        "in": "query",
-        "description": "Whether JSON is indented.",
-        "schema": {"type": "boolean", "default": False},
-    },
-    "X-Request-Id": {
-        "name": "X-Request-Id",
-        "in": "header",
-        "description": "Taken as the request's id if it is 1 to 128 of A-Z a-z 0-9 . _ -; otherwise one is made.",
-        "schema": _TEXT,
-    },
-    "If-Match": {
-        "name": "If-Match",
-        "in": "header",
-        "description": 'The version that must be there: W/"3", "3" or 3; * for any.',
-        "schema": _TEXT,
-    },
-    "If-None-Match": {
-        "name": "If-None-Match",
-        "in": "header",
-        "description": "The version that the client knows already.",
-        "schema": _TEXT,
-    },
-    "If-None-Exist": {
-        "name": "If-None-Exist",
-        "in": "header",
-        "description": "The id that must not exist for anything to be created.",
-        "schema": {"type": "string", "pattern": rf"^\??_id={ID.pattern}$", "examples": ["_id=my-account"]},
-    },
-    IF_ABSENT: {
-        "name": "If-None-Match",
-        "in": "header",
-        "description": "The resource must not exist.",
-        "schema": {"const": "*"},
-    },
+    "_format": _parameter(
+        "_format",
+        "query",
+        "The response's format. It overrides Accept.",
+        {"type": "string", "enum": ["json", "yaml", *RESPONSE_TYPES]},
+    ),
+    "_pretty": _parameter("_pretty", "query", "Whether JSON is indented.", {"type": "boolean", "default": False}),
+    "X-Request-Id": _parameter(
+        "X-Request-Id",
+        "header",
+        "Taken as the request's id if it is 1 to 128 of A-Z a-z 0-9 . _ -; otherwise one is generated.",
+        _TEXT,
+    ),
+    "If-Match": _parameter("If-Match", "header", 'The version that must be stored: W/"3", "3" or 3; * for any.', _TEXT),
+    "If-None-Match": _parameter("If-None-Match", "header", "The version that the client has cached.", _TEXT),
+    "If-None-Exist": _parameter(
+        "If-None-Exist",
+        "header",
+        "The id that must not exist. If it does, nothing is created.",
+        {"type": "string", "pattern": rf"^\??_id={ID.pattern}$", "examples": ["_id=my-account"]},
+    ),
+    IF_ABSENT: _parameter("If-None-Match", "header", "The resource must not exist.", {"const": "*"}),
 }
 
 HEADERS: dict[str, Json] = {
-    "X-Request-Id": {"description": "The request's id, as the log has it.", "schema": _TEXT, "required": True},
-    "X-Duration": {"description": "The time taken, in milliseconds.", "schema": {"type": "number"}, "required": True},
-    "ETag": {"description": "The version.", "schema": _TEXT, "required": True},
-    "Last-Modified": {"description": "When it was last changed.", "schema": _TEXT, "required": True},
-    "Location": {
-        "description": "Where it is.",
-        "schema": {"type": "string", "format": "uri-reference"},
-        "required": True,
-    },
-    "Cache-Control": {"description": "Whether it may be kept.", "schema": _TEXT, "required": True},
-    "Retry-After": {"description": "Seconds until another try.", "schema": {"type": "integer"}, "required": True},
-    "WWW-Authenticate": {"description": "What credentials are asked for.", "schema": _TEXT},
-    "Allow": {"description": "The methods that the path has.", "schema": _TEXT, "required": True},
+    "X-Request-Id": _header("The request's id, which the log shows.", _TEXT),
+    "X-Duration": _header("The duration of the request, in milliseconds.", {"type": "number"}),
+    "ETag": _header("The version.", _TEXT),
+    "Last-Modified": _header("The instant of the last change.", _TEXT),
+    "Location": _header("The path of the resource or page.", {"type": "string", "format": "uri-reference"}),
+    "Cache-Control": _header("Whether the response may be cached.", _TEXT),
+    "Retry-After": _header("Seconds until the next attempt.", {"type": "integer"}),
+    "WWW-Authenticate": {"description": "The supported authentication schemes.", "schema": _TEXT},
+    "Allow": _header("The methods that the path supports.", _TEXT),
 }
 
-# Status, to the name in the document, the meaning, and the headers that are told with it.
+# By status: the name of the component, the meaning, and the headers of the response.
 ERRORS: dict[int, tuple[str, str, tuple[str, ...]]] = {
     400: (
         "Malformed",
-        "Cannot be read: body, percent-encoding, a query parameter unknown or given twice, an unsupported condition",
+        "A malformed body or percent-encoding, an unknown or repeated query parameter, or an unsupported condition",
         (),
     ),
-    401: ("Unauthenticated", "No or wrong credentials", ("WWW-Authenticate",)),
-    403: ("Forbidden", "Not allowed to this caller, or a foreign Host or Origin", ()),
+    401: ("Unauthenticated", "Missing or wrong credentials", ("WWW-Authenticate",)),
+    403: ("Forbidden", "No policy allows the request, or the Host or Origin is foreign", ()),
     404: ("NotFound", "No such resource", ()),
-    405: ("MethodNotAllowed", "A method that the path does not have", ("Allow",)),
-    406: ("NotAcceptable", "Nothing that _format or Accept allows can be sent", ()),
-    409: ("Duplicate", "The id exists", ()),
-    412: ("VersionConflict", "What is stored is not what the precondition asks for", ()),
+    405: ("MethodNotAllowed", "The path does not support the method", ("Allow",)),
+    406: ("NotAcceptable", "The service supports no type that _format or Accept allows", ()),
+    409: ("Duplicate", "The id exists already", ()),
+    412: ("VersionConflict", "The precondition does not hold", ()),
     413: ("BodyTooLarge", "The body is larger than SIGNER_MAX_BODY", ()),
-    415: ("UnsupportedMediaType", "The body's Content-Type or Content-Encoding cannot be read", ()),
-    422: ("Invalid", "Can be read and is not valid: one issue a fault, all faults at once", ()),
-    429: ("Throttled", "Over a limit", ("Retry-After",)),
-    500: ("Internal", "A fault of the service; the log tells more under the request's id", ()),
+    415: ("UnsupportedMediaType", "The Content-Type or Content-Encoding of the body is not supported", ()),
+    422: ("Invalid", "The request is well-formed but invalid; the outcome has an issue for each fault", ()),
+    429: ("Throttled", "A rate limit is exceeded", ("Retry-After",)),
+    500: ("Internal", "An internal error; the log has details under the request's id", ()),
     503: ("StoreUnavailable", "The account store cannot be reached, or is too busy", ("Retry-After",)),
 }
 

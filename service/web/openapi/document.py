@@ -1,46 +1,47 @@
-"""The OpenAPI document, made of routes, what their handlers are documented as, and schemas.
+"""Build the OpenAPI document from routes, metadata of their handlers, and schemas. Loaded on first use.
 
-Loaded when it is first asked for. Source: https://spec.openapis.org/oas/v3.1.1
+Source: https://spec.openapis.org/oas/v3.1.1
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Any
 
 import service
 from service import errors
 from service.access.types import RESOURCE_TYPES
 from service.resources.types import ResourceType
-from service.web.formats.media import BODIES, FORM, MERGE_PATCH
+from service.web.formats.media import BODY_TYPES, FORM, MERGE_PATCH, RESPONSE_TYPES
 from service.web.openapi import components, json_schema
-from service.web.openapi.components import negotiated, reference
+from service.web.openapi.components import reference
 from service.web.openapi.json_schema import Json
-from service.web.openapi.metadata import Description, description_of
+from service.web.openapi.metadata import Metadata, metadata_of
 from service.web.routing import Guard, Route
 
 _VERSION = "3.1.1"
 _ABOUT = """\
-Keeps S3 accounts and hands out presigned URLs, in the idiom of Aidbox.
+Stores S3 accounts and returns presigned URLs, in the style of Aidbox.
 
-Bodies are YAML or JSON, both ways. In YAML every scalar is text, and the field gives it its type; null is as if the \
-field were not there. An answer comes in the format that _format, Accept or the request's body asks for, else in JSON. \
-Every answer of 400 or more is an OperationOutcome. GET answers HEAD as well; a method that a path does not have is a \
-405."""
+Requests and responses are YAML or JSON. In YAML every scalar is text, and the field determines its type. A null field \
+is an absent field. The format of a response is the one that _format, Accept or the request's body names, else JSON. \
+Every response of 400 or more is an OperationOutcome. Every GET route supports HEAD. A method that a path does not \
+support is a 405."""
 
-# What any request can meet.
-_EVERYWHERE = (errors.InvalidRequest, errors.Forbidden, errors.Internal)
-_NEGOTIATED = (errors.NotAcceptable, errors.Invalid)
-_WITH_BODY = (errors.MalformedBody, errors.BodyTooLarge, errors.UnsupportedMediaType)
-_OF_CALLERS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS)
-_TOLD = ("X-Request-Id", "X-Duration")
-_BODILESS = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED, HTTPStatus.TEMPORARY_REDIRECT})
+# Errors of every route, of routes with negotiation, and of routes with a body.
+_COMMON_ERRORS = (errors.InvalidRequest, errors.Forbidden, errors.Internal)
+_NEGOTIATION_ERRORS = (errors.NotAcceptable, errors.Invalid)
+_BODY_ERRORS = (errors.MalformedBody, errors.BodyTooLarge, errors.UnsupportedMediaType)
+_AUTHENTICATION_ERRORS = (errors.Unauthenticated, errors.Throttled)
+_COMMON_HEADERS = ("X-Request-Id", "X-Duration")
+_WITHOUT_CONTENT = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED, HTTPStatus.TEMPORARY_REDIRECT})
+_WITH_LOCATION = frozenset({HTTPStatus.CREATED, HTTPStatus.TEMPORARY_REDIRECT})
+# aiohttp spells ETag as Etag.
 _HEADERS = {name.lower(): name for name in components.HEADERS}
-_PLACE = re.compile(r"\{(\w+)\}")
+_PATH_PARAMETER = re.compile(r"\{(\w+)\}")
 
 
 def document(routes: Iterable[Route], *, server: str) -> Json:
-    """The document for these routes, as plain data. ``server`` is the URL that their paths are relative to."""
+    """Return the document for these routes, as plain data. ``server`` is the base URL of their paths."""
     paths: Json = {}
     for route in routes:
         paths.setdefault(route.pattern, {})[route.method.lower()] = _operation(route)
@@ -72,8 +73,8 @@ def _resource_schemas() -> Json:
         body = json_schema.of_request(type_)
         whole = json_schema.complete(type_, body)
         schemas |= {
-            type_.kind: json_schema.of_answer(type_),
-            f"{type_.kind}Created": json_schema.of_new(type_),
+            type_.kind: json_schema.of_response(type_),
+            f"{type_.kind}Created": json_schema.of_created(type_),
             f"{type_.kind}Bundle": components.bundle(type_.kind),
             f"{type_.kind}Patch": body,
             f"{type_.kind}Replacement": whole,
@@ -87,44 +88,43 @@ def _error(meaning: str, headers: Iterable[str], *, schema: str = "OperationOutc
     return {
         "description": meaning,
         "headers": _headers(headers),
-        "content": negotiated(reference("schemas", schema)),
+        "content": {type_: {"schema": reference("schemas", schema)} for type_ in RESPONSE_TYPES},
     }
 
 
 def _headers(names: Iterable[str]) -> Json:
-    # aiohttp's word for one of them is Etag.
-    known = [_HEADERS[name.lower()] for name in (*_TOLD, *names)]
+    known = [_HEADERS[name.lower()] for name in (*_COMMON_HEADERS, *names)]
     return {name: reference("headers", name) for name in known}
 
 
 def _operation(route: Route) -> Json:
-    description, kind = description_of(route.handler), _kind(route)
+    metadata, type_ = metadata_of(route.handler), _resource_type(route)
 
-    def named(text: str) -> str:
-        return text.replace("{kind}", kind.kind if kind else "")
+    def with_kind(text: str) -> str:
+        return text.replace("{kind}", type_.kind if type_ else "")
 
     operation: Json = {
-        "operationId": _operation_id(route, named(description.name)),
-        "summary": named(description.summary),
+        "operationId": _operation_id(route, with_kind(metadata.name)),
+        "summary": with_kind(metadata.summary),
         "tags": [_tag(route)],
-        "parameters": _parameters(route, description),
-        "responses": _responses(route, description, named(description.answer or "")),
+        "parameters": _parameters(route, metadata),
+        "responses": _responses(route, metadata, with_kind(metadata.response or "")),
     }
-    if description.body:
-        operation["requestBody"] = _request_body(route, named(description.body))
+    if metadata.request_body:
+        operation["requestBody"] = _request_body(route, with_kind(metadata.request_body))
     if route.guard is Guard.PUBLIC:
         operation["security"] = []
     return operation
 
 
-def _kind(route: Route) -> ResourceType | None:
+def _resource_type(route: Route) -> ResourceType | None:
     segments = route.pattern.split("/")
     return next((type_ for type_ in RESOURCE_TYPES if type_.kind in segments), None)
 
 
 def _tag(route: Route) -> str:
-    if kind := _kind(route):
-        return kind.kind
+    if type_ := _resource_type(route):
+        return type_.kind
     return "signing" if route.pattern.startswith("/aws/") else "operations"
 
 
@@ -132,54 +132,45 @@ def _operation_id(route: Route, name: str) -> str:
     return f"fhir{name[0].upper()}{name[1:]}" if route.pattern.startswith("/fhir/") else name
 
 
-def _parameters(route: Route, description: Description) -> list[Json]:
-    places = [
+def _parameters(route: Route, metadata: Metadata) -> list[Json]:
+    in_path = [
         {"name": name, "in": "path", "required": True, **components.PATH_PARAMETERS[name]}
-        for name in _PLACE.findall(route.pattern)
+        for name in _PATH_PARAMETER.findall(route.pattern)
     ]
-    every = ["X-Request-Id"] if route.fixed_media_type else ["_format", "_pretty", "X-Request-Id"]
-    return [
-        *places,
-        *(_query_parameters(description) if description.query else ()),
-        *(reference("parameters", name) for name in (*description.heeds, *every)),
-    ]
-
-
-def _query_parameters(description: Description) -> list[Json]:
-    properties: Mapping[str, Any] = json_schema.of_query(description.query) if description.query else {}
-    return [{"name": name, "in": "query", "schema": schema} for name, schema in properties.items()]
+    query = json_schema.of_query(metadata.query) if metadata.query else {}
+    in_query = [{"name": name, "in": "query", "schema": schema} for name, schema in query.items()]
+    common = ["X-Request-Id"] if route.fixed_media_type else ["_format", "_pretty", "X-Request-Id"]
+    shared = [reference("parameters", name) for name in (*metadata.request_headers, *common)]
+    return [*in_path, *in_query, *shared]
 
 
 def _request_body(route: Route, name: str) -> Json:
-    types = [type_ for type_ in BODIES if type_ != MERGE_PATCH or name.endswith("Patch")]
+    types = [type_ for type_ in BODY_TYPES if type_ != MERGE_PATCH or name.endswith("Patch")]
     types += [FORM] if route.form else []
     return {"required": True, "content": {type_: {"schema": reference("schemas", name)} for type_ in types}}
 
 
-def _responses(route: Route, description: Description, answer: str) -> Json:
-    responses = {str(status): _success(status, description, answer) for status in description.statuses}
-    told: list[type[errors.ServiceError]] = [*_EVERYWHERE, *description.errors]
-    if not route.fixed_media_type:
-        told += _NEGOTIATED
-    if description.body:
-        told += _WITH_BODY
-    statuses = {error.status for error in told}
-    if route.guard is not Guard.PUBLIC:
-        statuses |= {int(status) for status in _OF_CALLERS}
-    for status in sorted(statuses):
+def _responses(route: Route, metadata: Metadata, schema: str) -> Json:
+    raised = [
+        *_COMMON_ERRORS,
+        *metadata.errors,
+        *(() if route.fixed_media_type else _NEGOTIATION_ERRORS),
+        *(_BODY_ERRORS if metadata.request_body else ()),
+        *(() if route.guard is Guard.PUBLIC else _AUTHENTICATION_ERRORS),
+    ]
+    responses = {str(status): _success(status, metadata, schema) for status in metadata.statuses}
+    for status in sorted({error.status for error in raised}):
         name, meaning, headers = components.ERRORS[status]
         oauth = _error(meaning, headers, schema="OAuthError")
         responses[str(status)] = oauth if route.oauth else reference("responses", name)
     return responses
 
 
-def _success(status: int, description: Description, answer: str) -> Json:
-    headers = [] if status == HTTPStatus.NO_CONTENT else [*description.headers]
-    if status in {HTTPStatus.CREATED, HTTPStatus.TEMPORARY_REDIRECT}:
-        headers.append("Location")
+def _success(status: int, metadata: Metadata, schema: str) -> Json:
+    headers = [] if status == HTTPStatus.NO_CONTENT else [*metadata.response_headers]
+    headers += ["Location"] if status in _WITH_LOCATION else []
     response: Json = {"description": HTTPStatus(status).phrase, "headers": _headers(headers)}
-    if status not in _BODILESS:
-        schema = reference("schemas", answer)
-        own = {type_: {"schema": schema} for type_ in description.media}
-        response["content"] = own or negotiated(schema)
+    if status not in _WITHOUT_CONTENT:
+        types = metadata.media_types or RESPONSE_TYPES
+        response["content"] = {type_: {"schema": reference("schemas", schema)} for type_ in types}
     return response

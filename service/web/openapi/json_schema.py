@@ -1,13 +1,13 @@
-"""What the marshmallow schemas accept, and what resources look like when they are read, as JSON Schema. Pure.
+"""Convert marshmallow schemas and resource types to JSON Schema. Pure.
 
 Source: https://json-schema.org/draft/2020-12/json-schema-validation
 """
 
+import re
 from collections.abc import Mapping
-from functools import singledispatch
 from typing import Any
 
-from marshmallow import fields, missing, validate
+from marshmallow import EXCLUDE, fields, missing, validate
 
 from service.resources.fields import MASKED, Flag, Masked, Number, Text
 from service.resources.schemas import WireSchema
@@ -16,20 +16,48 @@ from service.stores.record import ID
 
 Json = dict[str, Any]
 
-# JSON text has none of them that is not half of a pair, and not every dialect of patterns has a word for them.
+# JSON text has no unpaired surrogates, and not every regex dialect can express them.
 _SURROGATES = r"\ud800-\udfff"
 _ANY = "(?s:.)"
 _NULL: Json = {"type": "null"}
 _OWN = frozenset({"id", "meta", "resourceType"})
+_INSTANT = {"type": "string", "format": "date-time"}
+META: Json = {
+    "type": "object",
+    "description": "set by the service; versionId grows and is never used twice for an id",
+    "properties": {"versionId": {"type": "string"}, "createdAt": _INSTANT, "lastUpdated": _INSTANT},
+    "required": ["versionId", "createdAt", "lastUpdated"],
+    "additionalProperties": False,
+}
 
 
 def of_field(field: fields.Field[Any]) -> Json:
-    """What a field accepts, and what its ``metadata`` adds."""
-    return {**_typed(field), **dict(field.metadata)}
+    """Return the values that a field accepts, with its ``metadata``."""
+    schema: Json = {}
+    match field:
+        case Text(rule=re.Pattern() as rule, message=message):
+            schema = {"type": "string", **_pattern(rule.pattern), "description": message.removeprefix("must be ")}
+        case Number(range=numbers):
+            schema = {"type": "integer", "minimum": numbers[0], "maximum": numbers[-1], **_default(field)}
+        case Flag():
+            schema = {"type": "boolean", **_default(field)}
+        case Masked():
+            schema = {"const": MASKED, "description": "stands for the stored secret, and keeps it"}
+        case fields.String(validators=[validate.OneOf(choices=choices)]):
+            schema = {"type": "string", "enum": list(choices)}
+        case fields.String():
+            schema = {"type": "string"}
+        case fields.List(inner=inner):
+            schema = {"type": "array", "items": of_field(inner)}
+        case fields.Nested(schema=WireSchema() as nested):
+            schema = of_body(type(nested))
+        case fields.Dict():
+            schema = {"type": "object"}
+    return {**schema, **field.metadata}
 
 
 def of_body(schema: type[WireSchema]) -> Json:
-    """What a schema accepts: no field that it does not know, and null as absent where a field need not be there."""
+    """Return the objects that a schema accepts. Null means absent for optional fields."""
     by_name = _by_name(schema)
     required = [name for name, field in by_name.items() if field.required]
     return {
@@ -37,41 +65,41 @@ def of_body(schema: type[WireSchema]) -> Json:
         "properties": {
             name: of_field(field) if field.required else _or_null(of_field(field)) for name, field in by_name.items()
         },
-        "additionalProperties": False,
+        "additionalProperties": schema.Meta.unknown == EXCLUDE,
         **({"required": required} if required else {}),
     }
 
 
 def of_query(schema: type[WireSchema]) -> Json:
-    """By name, what each query parameter accepts."""
+    """Return the values that each query parameter accepts, by name."""
     return {name: of_field(field) for name, field in _by_name(schema).items()}
 
 
 def of_request(type_: ResourceType) -> Json:
-    """A resource as it is sent, whatever its id may be; see ``with_id`` and ``complete``."""
+    """Return a resource in a request with any id and any subset of its fields; see ``with_id`` and ``complete``."""
     body = of_body(type_.schema)
     body.pop("required", None)
     for secret in type_.secrets:
         body["properties"][secret]["writeOnly"] = True
     body["properties"] = {
-        # The URL's own wins over it.
+        # The id in the URL takes precedence.
         "id": {},
         **{name: rule for name, rule in body["properties"].items() if name not in _OWN},
-        "meta": {"description": "the service's own, ignored"},
+        "meta": {"description": "set by the service, ignored in requests"},
         "resourceType": _or_null({"const": type_.kind}),
     }
     return {**body, "examples": [example(type_)]}
 
 
 def with_id(body: Json, *, required: bool) -> Json:
-    """The same where the id counts."""
+    """Add the rule of ids to a request."""
     id_ = {"type": "string", "pattern": f"^{ID.pattern}$"}
     properties = {**body["properties"], "id": id_ if required else _or_null(id_)}
     return {**body, "properties": properties, **({"required": ["id"]} if required else {})}
 
 
 def complete(type_: ResourceType, body: Json) -> Json:
-    """The same where nothing that is stored completes it: it meets the conditions, and what comes together does so."""
+    """Add the rules of a request that replaces the whole resource: conditions, and fields that come together."""
     if conditions := type_.schema.conditions:
         body = {**body, "allOf": [*conditions]}
     names = type_.schema.required_together
@@ -90,9 +118,9 @@ def complete(type_: ResourceType, body: Json) -> Json:
     return {**body, "anyOf": [*choices, {"properties": dict.fromkeys(names, _NULL)}]}
 
 
-def of_answer(type_: ResourceType) -> Json:
-    """A resource as it is read: its secrets masked."""
-    shown = {
+def of_response(type_: ResourceType) -> Json:
+    """Return a resource in a response, without its secrets."""
+    properties = {
         name: of_field(field)
         for name, field in _by_name(type_.schema).items()
         if name not in type_.secrets and name not in _OWN
@@ -101,7 +129,7 @@ def of_answer(type_: ResourceType) -> Json:
         "type": "object",
         "properties": {
             "id": {"type": "string"},
-            **shown,
+            **properties,
             "meta": META,
             "resourceType": {"const": type_.kind},
         },
@@ -110,83 +138,22 @@ def of_answer(type_: ResourceType) -> Json:
     }
 
 
-def of_new(type_: ResourceType) -> Json:
-    """A resource as the answer to its creation shows it: with the secrets that were generated for it."""
-    answer = of_answer(type_)
+def of_created(type_: ResourceType) -> Json:
+    """Return a resource in the response to its creation, with its generated secrets."""
+    response = of_response(type_)
     secrets = [name for name, secret in type_.secrets.items() if secret.generated]
-    shown = {"type": "string", "description": "generated, and shown in this answer alone"}
-    return {**answer, "properties": {**answer["properties"], **dict.fromkeys(secrets, shown)}}
+    generated = {"type": "string", "description": "generated, and shown in this response only"}
+    return {**response, "properties": {**response["properties"], **dict.fromkeys(secrets, generated)}}
 
 
 def example(type_: ResourceType) -> Json:
-    """A body of those fields that give an example."""
-    return {
-        name: field.metadata["examples"][0]
-        for name, field in _by_name(type_.schema).items()
-        if "examples" in field.metadata
-    }
-
-
-_INSTANT = {"type": "string", "format": "date-time"}
-META: Json = {
-    "type": "object",
-    "description": "the service's own; versionId grows, and none is used twice for an id",
-    "properties": {"versionId": {"type": "string"}, "createdAt": _INSTANT, "lastUpdated": _INSTANT},
-    "required": ["versionId", "createdAt", "lastUpdated"],
-    "additionalProperties": False,
-}
+    """Return a body of the fields that have an example."""
+    by_name = _by_name(type_.schema).items()
+    return {name: field.metadata["examples"][0] for name, field in by_name if "examples" in field.metadata}
 
 
 def _by_name(schema: type[WireSchema]) -> dict[str, fields.Field[Any]]:
     return {str(field.data_key): field for field in schema().fields.values()}
-
-
-@singledispatch
-def _typed(_: fields.Field[Any]) -> Json:
-    return {}
-
-
-@_typed.register
-def _(field: fields.String) -> Json:
-    rules = (rule for rule in field.validators if isinstance(rule, validate.OneOf))
-    return {"type": "string", **next(({"enum": list(rule.choices)} for rule in rules), {})}
-
-
-@_typed.register
-def _(field: Text) -> Json:
-    if field.rule is None:
-        return {"type": "string"}
-    return {"type": "string", **_pattern(field.rule.pattern), "description": field.message.removeprefix("must be ")}
-
-
-@_typed.register
-def _(field: Number) -> Json:
-    return {"type": "integer", "minimum": field.range[0], "maximum": field.range[-1], **_default(field)}
-
-
-@_typed.register
-def _(field: Flag) -> Json:
-    return {"type": "boolean", **_default(field)}
-
-
-@_typed.register
-def _(_: Masked) -> Json:
-    return {"const": MASKED, "description": "stands for the secret that is stored, and keeps it"}
-
-
-@_typed.register
-def _(field: fields.List) -> Json:  # type: ignore[type-arg]  # dispatch wants a plain class
-    return {"type": "array", "items": of_field(field.inner)}
-
-
-@_typed.register
-def _(_: fields.Dict) -> Json:
-    return {"type": "object"}
-
-
-@_typed.register
-def _(field: fields.Nested) -> Json:
-    return of_body(type(field.schema)) if isinstance(field.schema, WireSchema) else {"type": "object"}
 
 
 def _default(field: fields.Field[Any]) -> Json:
@@ -196,15 +163,14 @@ def _default(field: fields.Field[Any]) -> Json:
 def _pattern(rule: str) -> Json:
     if rule.startswith(_ANY):
         return {"maxLength": int(rule.rpartition(",")[2].rstrip("}"))}
-    known = rule.replace(_SURROGATES, "")
-    # The anchors belong to each of the alternatives.
-    return {"pattern": f"^(?:{known})$" if "|" in known else f"^{known}$"}
+    portable = rule.replace(_SURROGATES, "")
+    # The anchors must apply to each alternative.
+    return {"pattern": f"^(?:{portable})$" if "|" in portable else f"^{portable}$"}
 
 
 def _or_null(schema: Mapping[str, Any]) -> Json:
     if "const" in schema:
         rest = {name: value for name, value in schema.items() if name != "const"}
         return {"enum": [schema["const"], None], **rest}
-    if "enum" in schema:
-        return {**schema, "enum": [*schema["enum"], None], "type": [schema["type"], "null"]}
-    return {**schema, "type": [schema["type"], "null"]} if "type" in schema else dict(schema)
+    nullable = {**schema, "type": [schema["type"], "null"]} if "type" in schema else dict(schema)
+    return {**nullable, "enum": [*schema["enum"], None]} if "enum" in schema else nullable

@@ -1,7 +1,4 @@
-"""What a handler does, beside what its route and its schemas say: for the OpenAPI document, and for its routes.
-
-Knows no document.
-"""
+"""Metadata of handlers: what the OpenAPI document and the routes need beside schemas. Knows no document."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,49 +18,59 @@ IF_NONE_EXIST = istr("If-None-Exist")
 CONDITIONS = (hdrs.IF_MATCH, hdrs.IF_NONE_MATCH, hdrs.IF_UNMODIFIED_SINCE, IF_NONE_EXIST)
 """The headers that make a request conditional. Sources: RFC 9110 (section 13.1), https://hl7.org/fhir/http.html#ccreate."""
 
-_DESCRIPTIONS: dict[Any, "Description"] = {}
-_Described = TypeVar("_Described", bound=Callable[..., Any])
+_Handler = TypeVar("_Handler", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Description:
-    """In texts, ``{kind}`` stands for the resource type of the route.
+class Metadata:
+    """Metadata of one handler. In texts, ``{kind}`` stands for the resource type of the route.
 
-    ``name`` becomes the operationId. ``answer`` and ``body`` are names of schemas in the document, ``media`` are the
-    types of an answer that is not negotiated. ``heeds`` and ``headers`` are names of request and response headers,
-    ``errors`` those that are not every route's. A conditional header that is not in ``heeds`` is refused.
+    Args:
+        name: The operationId.
+        summary: One line for people.
+        response: The name of the response's schema.
+        media_types: The response's media types, if they are not negotiated.
+        statuses: The statuses of successful responses.
+        query: The schema of the query.
+        request_body: The name of the body's schema.
+        request_headers: Names of header parameters. The service refuses a conditional header that is missing here.
+        response_headers: Names of headers of successful responses.
+        errors: The errors that only some routes raise.
     """
 
     name: str
     summary: str
-    answer: str | None = None
-    media: Sequence[str] = ()
+    response: str | None = None
+    media_types: Sequence[str] = ()
     statuses: Sequence[int] = (HTTPStatus.OK,)
     query: type[WireSchema] | None = None
-    body: str | None = None
-    heeds: Sequence[str] = ()
-    headers: Sequence[str] = ()
+    request_body: str | None = None
+    request_headers: Sequence[str] = ()
+    response_headers: Sequence[str] = ()
     errors: Sequence[type[ServiceError]] = ()
 
 
-def documented(name: str, summary: str, **facts: Any) -> Callable[[_Described], _Described]:
-    """Describe the handler that follows; the arguments are those of ``Description``."""
-    description = Description(name=name, summary=summary, **facts)
+_METADATA: dict[Callable[..., Any], Metadata] = {}
 
-    def keep(handler: _Described) -> _Described:
-        _DESCRIPTIONS[handler] = description
+
+def documented(name: str, summary: str, **facts: Any) -> Callable[[_Handler], _Handler]:
+    """Return a decorator that registers metadata of a handler. The arguments are those of ``Metadata``."""
+    metadata = Metadata(name=name, summary=summary, **facts)
+
+    def register(handler: _Handler) -> _Handler:
+        _METADATA[handler] = metadata
         return handler
 
-    return keep
+    return register
 
 
-def description_of(handler: Callable[..., Any]) -> Description:
-    """What was said of a handler, a function or a method. KeyError if nothing was."""
-    return _DESCRIPTIONS[getattr(handler, "__func__", handler)]
+def metadata_of(handler: Callable[..., Any]) -> Metadata:
+    """Return the metadata of a function or method. Raises KeyError if it has none."""
+    return _METADATA[getattr(handler, "__func__", handler)]
 
 
-def conditions_of(handler: Callable[..., Any]) -> list[istr]:
-    """The conditional headers that a handler evaluates; none if nothing was said of it."""
-    description = _DESCRIPTIONS.get(getattr(handler, "__func__", handler))
-    heeded = {hdrs.IF_NONE_MATCH if name == IF_ABSENT else name for name in description.heeds} if description else ()
-    return [name for name in CONDITIONS if name in heeded]
+def supported_conditions(handler: Callable[..., Any]) -> list[istr]:
+    """Return the conditional headers that a handler evaluates; none for a handler without metadata."""
+    metadata = _METADATA.get(getattr(handler, "__func__", handler))
+    names = {hdrs.IF_NONE_MATCH if name == IF_ABSENT else name for name in metadata.request_headers} if metadata else ()
+    return [name for name in CONDITIONS if name in names]

@@ -1,4 +1,4 @@
-"""What holds for both formats: round trips, the same limits, the same refusals, and no way to hurt a worker."""
+"""Properties of both formats: round trips, limits, refusals, bounded time and memory."""
 
 import asyncio
 import json
@@ -90,7 +90,7 @@ objects = st.dictionaries(text, trees, max_size=5)
 
 
 @given(objects)
-def test_what_is_dumped_loads_equal_in_both_formats(data):
+def test_dumped_data_loads_equal_in_both_formats(data):
     assert codec.load_json(codec.dump_json(data)) == data
     assert codec.load_json(codec.dump_json(data, pretty=True)) == data
     assert codec.load_yaml(codec.dump_yaml(data)) == data
@@ -101,7 +101,7 @@ def test_the_yaml_reader_reads_json(data):
     assert codec.load_yaml(codec.dump_json(data)) == data
 
 
-# libyaml takes a key of at most 1024 characters, with its escapes.
+# libyaml supports keys of at most 1024 characters, including escapes.
 keys = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
 json_values = st.recursive(
     st.none()
@@ -112,12 +112,12 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=4),
     max_leaves=20,
 )
-# A YAML reader must not guess what they are, wherever they stand.
+# A YAML reader must not guess their type anywhere.
 ESCAPED = re.compile("[\x7f-\x9f\u2028\u2029\ufffe\uffff]")
 
 
 def as_text(value):
-    """What YAML carries of a JSON value: scalars as they were written."""
+    """Return the YAML equivalent of a JSON value: scalars are their text."""
     if isinstance(value, dict):
         return {key: as_text(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -131,7 +131,7 @@ def as_text(value):
     st.sampled_from([None, 0, 1, 4, "\t"]),
     st.sampled_from([None, (",", ":"), (" , ", " : ")]),
 )
-def test_json_reads_the_same_when_it_is_sent_as_yaml(data, ensure_ascii, indent, separators):
+def test_json_sent_as_yaml_means_the_same(data, ensure_ascii, indent, separators):
     written = json.dumps(data, ensure_ascii=ensure_ascii, indent=indent, separators=separators)
     error = refusal(codec.load_yaml, written.encode())
 
@@ -151,7 +151,7 @@ def test_one_member_is_read_as_libyaml_reads_it(body):
     st.binary(max_size=200)
     | st.lists(st.sampled_from(FRAGMENTS), max_size=60).map(lambda found: "".join(found).encode())
 )
-def test_whatever_arrives_is_read_or_refused_as_malformed(body):
+def test_any_bytes_are_read_or_refused_as_malformed(body):
     for load in (codec.load_json, codec.load_yaml):
         try:
             data = load(body)
@@ -174,7 +174,7 @@ def test_whatever_arrives_is_read_or_refused_as_malformed(body):
     ],
 )
 def test_a_body_without_a_type_is_json_if_it_begins_like_json(body, form):
-    assert codec.sniff(body) == form
+    assert codec.detect_format(body) == form
 
 
 def nested(depth):
@@ -199,7 +199,7 @@ def test_a_body_within_the_limits_is_read(load, body):
 
 
 def refusal(load, body):
-    """What is said against a body, if anything."""
+    """Return the error message for a body, None for a valid one."""
     try:
         load(body)
     except MalformedBody as error:
@@ -286,7 +286,7 @@ def test_reading_takes_a_small_multiple_of_the_body_in_memory(load, body):
         pytest.param(codec.load_yaml, b"a: [" + b"[]," * 19_990 + b"]", id="20,000 nodes"),
     ],
 )
-async def test_a_large_body_read_elsewhere_lets_the_loop_tick(load, body):
+async def test_a_large_body_read_in_a_thread_lets_the_loop_run(load, body):
     interval, ticks = sys.getswitchinterval(), 0
     sys.setswitchinterval(0.0005)
     try:
@@ -341,7 +341,7 @@ def test_a_refusal_never_quotes_a_value(load, around):
     error = refusal(load, body)
 
     assert SECRET not in repr(error)
-    # A log that shows the chain of causes would show the body.
+    # A log with the chain of causes would show the body.
     assert error is None or error.__suppress_context__ or error.__context__ is None
 
 

@@ -1,4 +1,4 @@
-"""JSON alone: types, positions, numbers, the bytes that are written."""
+"""JSON: types, positions, numbers, encoded bytes."""
 
 import pytest
 from hypothesis import given
@@ -41,13 +41,13 @@ def test_json_keeps_its_types(data):
         pytest.param(b"{'a':1}", "in double quotes at line 1, column 2", id="single quotes"),
         pytest.param(b"{a: 1}", "in double quotes at line 1, column 2", id="YAML"),
         pytest.param(b'{"a":01}', "at line 1, column 7", id="leading zero"),
-        # The comma itself, or what follows it: Python's versions differ.
+        # The position of the comma, or behind it: Python's versions differ.
         pytest.param(b'{"a":1,}', "at line 1, column ", id="trailing comma"),
         pytest.param(b'{"a":1} // b', "Extra data", id="comment"),
         pytest.param(b'\xef\xbb\xbf\xef\xbb\xbf{"a":1}', "Expecting value", id="two byte order marks"),
     ],
 )
-def test_what_is_no_json_is_refused_with_its_position(body, why):
+def test_invalid_json_is_refused_with_its_position(body, why):
     with pytest.raises(MalformedBody) as refusal:
         load_json(body)
 
@@ -69,11 +69,11 @@ def test_escaped_backslashes_before_a_pair_are_backslashes():
 
 
 @pytest.mark.parametrize("char", ["\x85", "\u2028", "\u2029", "\ufeff", "\x7f", "\uffff"], ids=ascii)
-def test_json_has_no_line_ends_but_its_own(char):
+def test_unicode_line_separators_end_no_line_in_json(char):
     assert load_json(f'{{"a":"b{char}c"}}'.encode()) == {"a": f"b{char}c"}
 
 
-def test_json_is_compact_and_unicode_as_it_is():
+def test_json_is_compact_and_unescaped():
     assert dump_json({"é": ["😀", 1, None, True]}) == '{"é":["😀",1,null,true]}'.encode()
 
 

@@ -1,10 +1,10 @@
-"""Media types: what a body is by its Content-Type, what an answer is by ``_format``, Accept and the body's type."""
+"""Media types: the format of a body by its Content-Type, and the type of a response by negotiation."""
 
 import pytest
 
 from service.errors import NotAcceptable, UnsupportedMediaType
 from service.web.formats import media
-from service.web.formats.media import answer_type, body_format
+from service.web.formats.media import body_format, response_type
 
 JSON, YAML = "application/json", "text/yaml"
 
@@ -49,7 +49,7 @@ IANA = [
         ("application/json" + " " * 8000, "json"),
     ],
 )
-def test_a_content_type_tells_the_format(content_type, form):
+def test_the_content_type_determines_the_format(content_type, form):
     assert body_format(content_type) == form
 
 
@@ -87,7 +87,7 @@ def test_another_type_or_charset_is_refused_with_the_header_to_send(content_type
         body_format(content_type)
 
 
-def test_a_charset_that_is_refused_is_told_as_such():
+def test_a_refused_charset_is_named_in_the_message():
     with pytest.raises(UnsupportedMediaType, match="in UTF-8"):
         body_format("application/json; charset=latin1")
 
@@ -95,7 +95,7 @@ def test_a_charset_that_is_refused_is_told_as_such():
 @pytest.mark.parametrize(
     "content_type", [media.FORM, f"{media.FORM};charset=UTF-8", " Application/X-WWW-Form-Urlencoded "]
 )
-def test_a_form_is_one_where_it_is_taken(content_type):
+def test_a_form_is_accepted_where_the_route_supports_it(content_type):
     assert body_format(content_type, takes_form=True) == "form"
     assert body_format("text/yaml", takes_form=True) == "yaml"
     with pytest.raises(UnsupportedMediaType):
@@ -105,7 +105,7 @@ def test_a_form_is_one_where_it_is_taken(content_type):
 @pytest.mark.parametrize(
     "content_type", ["text/plain", "", f"{media.FORM}; charset=latin1", "text/yaml; charset=latin1"]
 )
-def test_where_a_form_is_taken_an_error_says_so(content_type):
+def test_the_advice_names_forms_where_the_route_supports_them(content_type):
     with pytest.raises(UnsupportedMediaType, match=f"Content-Type: {media.FORM}, application/json or text/yaml"):
         body_format(content_type, takes_form=True)
 
@@ -173,8 +173,8 @@ def test_where_a_form_is_taken_an_error_says_so(content_type):
         ),
     ],
 )
-def test_an_answer_is_of_the_type_that_was_asked_for(format_parameter, accept, body_type, expected):
-    answer = answer_type(format_parameter, accept, body_type)
+def test_the_response_has_the_negotiated_type(format_parameter, accept, body_type, expected):
+    answer = response_type(format_parameter, accept, body_type)
 
     assert answer.content_type == f"{expected}; charset=utf-8"
     assert answer.format == ("yaml" if "yaml" in expected else "json")
@@ -203,30 +203,30 @@ def test_an_answer_is_of_the_type_that_was_asked_for(format_parameter, accept, b
         ),
     ],
 )
-def test_nothing_acceptable_is_told_with_what_would_be(format_parameter, accept):
+def test_a_406_lists_the_supported_types(format_parameter, accept):
     with pytest.raises(NotAcceptable, match="application/json, text/yaml"):
-        answer_type(format_parameter, accept, JSON)
+        response_type(format_parameter, accept, JSON)
 
 
 def test_types_by_default_name_their_format():
     for form, content_type in media.DEFAULT_TYPES.items():
         assert body_format(content_type) == form
-        assert answer_type(form, None, None) == answer_type(None, content_type, None)
+        assert response_type(form, None, None) == response_type(None, content_type, None)
 
 
-def test_few_headers_are_remembered():
+def test_the_cache_of_headers_is_bounded():
     for number in range(200):
         body_format(f"text/yaml; x={number}")
-        answer_type(None, f"*/*; x={number}", f"text/yaml; x={number}")
+        response_type(None, f"*/*; x={number}", f"text/yaml; x={number}")
 
-    assert [cached.cache_info().currsize for cached in (body_format, answer_type)] == [64, 64]
+    assert [cached.cache_info().currsize for cached in (body_format, response_type)] == [64, 64]
 
 
-def test_an_accept_header_is_read_up_to_its_64th_range():
-    assert answer_type(None, "a/b," * 63 + YAML, None).format == "yaml"
+def test_ranges_after_the_64th_are_ignored():
+    assert response_type(None, "a/b," * 63 + YAML, None).format == "yaml"
     with pytest.raises(NotAcceptable):
-        answer_type(None, "a/b," * 64 + YAML, None)
+        response_type(None, "a/b," * 64 + YAML, None)
 
 
-def test_a_comma_behind_the_last_range_that_is_read_does_not_lengthen_it():
-    assert answer_type(None, "a/b," * 63 + f"{YAML},a/b,a/b", None).format == "yaml"
+def test_text_after_the_64th_range_is_not_part_of_it():
+    assert response_type(None, "a/b," * 63 + f"{YAML},a/b,a/b", None).format == "yaml"

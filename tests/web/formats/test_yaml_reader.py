@@ -1,4 +1,4 @@
-"""YAML in: every scalar is the text that was written; what is no plain document is refused, with its position."""
+"""The YAML reader: scalars are text, and invalid documents are refused with their position."""
 
 import pytest
 
@@ -27,7 +27,7 @@ from service.web.formats.codec import load_yaml
         "60.7",
     ],
 )
-def test_a_plain_scalar_is_the_text_that_was_written(text):
+def test_a_plain_scalar_is_its_text(text):
     assert load_yaml(f"a: {text}\n{text}: a".encode()) == {"a": text, text: "a"}
 
 
@@ -134,7 +134,7 @@ def test_yaml_is_read_as_yaml(body, read):
         pytest.param("%YAML 3.0\n---\na: b", "incompatible YAML document at line 1, column 1", id="unknown version"),
     ],
 )
-def test_what_is_not_allowed_is_refused_with_its_position(body, why):
+def test_invalid_yaml_is_refused_with_its_position(body, why):
     with pytest.raises(MalformedBody) as refusal:
         load_yaml(body.encode())
 
@@ -169,7 +169,7 @@ BREAKS = ["\x85", "\u2028", "\u2029"]
         ("a: " + "b" * 100_000 + "{}", (1, 100_004)),
     ],
 )
-def test_a_character_that_some_readers_take_for_a_line_end_has_to_be_escaped(around, where, char):
+def test_an_ambiguous_line_end_must_be_escaped(around, where, char):
     with pytest.raises(MalformedBody) as refusal:
         load_yaml(around.format(char).encode())
 
@@ -192,7 +192,7 @@ def test_yamls_own_escapes_of_line_ends_are_characters(escape, char):
 @pytest.mark.parametrize(
     "char", ["\xa0", "\u3000", "\u200b", "\ufdd0", "\ue000", "\ufffd", "\U0001ffff", "\U0010ffff"], ids=ascii
 )
-def test_any_other_character_is_itself(char):
+def test_other_characters_are_unchanged(char):
     assert load_yaml(f"a: b{char}c\n'{char}': \"{char}\"".encode()) == {"a": f"b{char}c", char: char}
 
 
@@ -200,7 +200,7 @@ def test_any_other_character_is_itself(char):
     "char", ["\x80", "\x84", "\x86", "\x9f", "\x7f", "\x0b", "\x0c", "\ufffe", "\uffff"], ids=ascii
 )
 @pytest.mark.parametrize("around", ["a: b{}c", 'a: "b{}c"', "a: 'b{}c'"])
-def test_a_control_character_has_to_be_escaped(around, char):
+def test_a_control_character_must_be_escaped(around, char):
     with pytest.raises(MalformedBody, match="unless it is escaped in double quotes at line 1, column"):
         load_yaml(around.format(char).encode())
 
@@ -232,7 +232,7 @@ def test_a_byte_order_mark_in_quotes_is_a_character(quote):
 
 
 @pytest.mark.parametrize("version", ["1.1", "1.2"])
-def test_the_version_that_a_document_names_changes_nothing(version):
+def test_the_version_directive_has_no_effect(version):
     assert load_yaml(f"%YAML {version}\n---\na: yes\nb: 010\n".encode()) == {"a": "yes", "b": "010"}
 
 
@@ -276,7 +276,7 @@ def test_pairs_in_a_large_body_are_read_as_in_a_small_one():
     assert load_yaml(b'a: "' + rb"\ud83d\ude00" * 10_000 + b'"') == {"a": "😀" * 10_000}
 
 
-def test_no_private_character_of_a_body_is_taken_for_half_of_a_pair():
+def test_private_use_characters_of_a_body_are_never_markers():
     private = "".join(map(chr, range(0xE000, 0xF900)))
     data = load_yaml(f'a: "{private}d83d{private}ud83d\\ud83d\\ude00"'.encode())
 
@@ -307,12 +307,12 @@ def test_surrogates_in_escapes_of_eight_digits_are_no_pair():
         load_yaml(rb'a: "\U0000d83d\U0000de00"')
 
 
-def test_an_error_behind_a_pair_has_its_own_position():
+def test_an_error_after_a_pair_has_the_right_position():
     with pytest.raises(MalformedBody, match="anchors are not allowed at line 1, column 22"):
         load_yaml(rb'{"a": "\ud83d\ude00",&x b: c}')
 
 
 @pytest.mark.parametrize("ending", BREAKS, ids=ascii)
-def test_one_plain_line_ends_as_any_other(ending):
+def test_one_plain_line_is_read_with_any_line_end(ending):
     with pytest.raises(MalformedBody, match="escape it"):
         load_yaml(f"filename: a.txt{ending}".encode())

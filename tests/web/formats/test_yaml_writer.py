@@ -1,4 +1,4 @@
-"""YAML out: block style as in the contract, and no string that a reader of YAML 1.1 or 1.2 takes for something else."""
+"""The YAML encoder: block style as in the contract, and strings that are unambiguous in YAML 1.1 and 1.2."""
 
 import pytest
 import yaml
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from service.web.formats.codec import dump_yaml, load_yaml
 
-# Whatever some reader of YAML 1.1 or 1.2 does not read as a string, or not as this one.
+# Strings that some reader of YAML 1.1 or 1.2 reads as another value.
 AMBIGUOUS = [
     *(
         "null",
@@ -160,7 +160,7 @@ PLAIN = [
 ]
 
 text = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(AMBIGUOUS + PLAIN)
-# U+0085 and the like inside keys and values, long keys, nested lists: everything that has a spelling of its own.
+# Every special case: U+0085 and similar characters in keys and values, long keys, nested lists.
 keys = text | st.integers(990, 1030).map("a".__mul__)
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | text
 trees = st.recursive(
@@ -172,7 +172,7 @@ trees = st.recursive(
 @example({"a": [[[], [{}]], {"b": [{"c": [["d"]]}]}]})
 @example({"a" * 2000: [{"b" * 2000: {"c" * 2000: ["d"]}, "e": "f"}]})
 @pytest.mark.slow
-def test_pyyaml_reads_back_exactly_the_same_values(data):
+def test_pyyaml_reads_back_the_same_values(data):
     written = dump_yaml(data)
 
     for loader in (yaml.SafeLoader, yaml.CSafeLoader):
@@ -180,7 +180,7 @@ def test_pyyaml_reads_back_exactly_the_same_values(data):
 
 
 def as_text(data):
-    """What our own reader makes of it: types are the schema's business."""
+    """Return the value that our reader returns: scalars are text."""
     if isinstance(data, dict):
         return {key: as_text(value) for key, value in data.items()}
     if isinstance(data, list):
@@ -205,7 +205,7 @@ def test_an_ambiguous_string_is_quoted(string):
 
 
 @pytest.mark.parametrize("string", PLAIN)
-def test_an_unmistakable_string_is_plain(string):
+def test_an_unambiguous_string_is_plain(string):
     assert dump_yaml({string: string}).decode() == f"{string}: {string}\n"
 
 
@@ -218,7 +218,7 @@ def test_a_long_url_is_one_plain_line():
     assert dump_yaml({"url": url}) == f"url: {url}\n".encode()
 
 
-def test_an_outcome_looks_as_in_the_contract():
+def test_an_outcome_matches_the_contract():
     div = '<div xmlns="http://www.w3.org/1999/xhtml">Resource AwsAccount/x not found</div>'
     outcome = {
         "resourceType": "OperationOutcome",
@@ -256,6 +256,6 @@ def test_yaml_is_written_in_block_style(data, written):
 
 
 @pytest.mark.parametrize("value", [object(), {1}, b"a"])
-def test_what_json_does_not_know_is_not_written(value):
+def test_types_without_json_equivalent_are_refused(value):
     with pytest.raises(TypeError):
         dump_yaml({"a": value})

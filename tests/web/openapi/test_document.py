@@ -1,4 +1,4 @@
-"""The document is made of what the service has: every route, every schema, and examples that hold."""
+"""The OpenAPI document has every route and schema of the service, and valid examples."""
 
 import functools
 import json
@@ -17,11 +17,11 @@ from support.accounts import KEYS
 
 import service
 from service import app
-from service.access.types import RESOURCE_TYPES
+from service.access.types import REQUEST_NAMES, RESOURCE_TYPES
 from service.errors import Invalid
 from service.resources.types import AWS_ACCOUNT
 from service.settings import load
-from service.web.formats.media import BODIES
+from service.web.formats.media import BODY_TYPES
 from service.web.handlers import pages
 from service.web.openapi import components
 from service.web.routing import Guard
@@ -65,38 +65,38 @@ def test_the_document_is_valid_openapi_3_1():
     assert [*OpenAPIV31SpecValidator(DOCUMENT).iter_errors()] == []
 
 
-def test_every_reference_leads_somewhere():
+def test_every_reference_resolves():
     targets = [node["$ref"].split("/")[1:] for node in nodes(DOCUMENT) if isinstance(node, dict) and "$ref" in node]
 
     assert targets
     assert all(functools.reduce(dict.__getitem__, path, DOCUMENT) for path in targets)
 
 
-def test_every_route_is_in_the_document_and_nothing_else_is():
+def test_the_document_has_exactly_the_routes():
     documented = {(method.upper(), path) for path, item in DOCUMENT["paths"].items() for method in item}
 
     assert documented == {(route.method, route.pattern) for route in ROUTES}
 
 
 @pytest.mark.slow
-def test_the_routes_are_those_that_the_service_answers_on(service):
+def test_the_running_service_serves_the_same_document(service):
     answer = service.exchange(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
 
     assert json.loads(answer.partition(b"\r\n\r\n")[2]) == DOCUMENT
 
 
-def test_without_metrics_on_the_main_port_the_document_has_none():
+def test_without_metrics_on_the_main_port_the_document_omits_them():
     made = json.loads(pages.document(app.routes(load({"SIGNER_OPS_PORT": "1"})), "json"))
 
     assert DOCUMENT["paths"].keys() - made["paths"].keys() == {"/metrics"}
 
 
-def test_the_version_is_the_services():
+def test_the_document_has_the_services_version():
     assert DOCUMENT["info"]["version"] == service.__version__
 
 
 @pytest.mark.slow
-def test_json_and_yaml_say_the_same():
+def test_json_and_yaml_documents_are_equal():
     assert yaml.safe_load(pages.document(ROUTES, "yaml")) == DOCUMENT
 
 
@@ -114,27 +114,27 @@ def test_the_command_line_prints_the_document():
 
 
 @pytest.mark.parametrize(("method", "path", "operation"), OPERATIONS)
-def test_an_operation_says_what_it_may_answer(method, path, operation):
-    told = operation["responses"].keys()
+def test_an_operation_lists_its_responses(method, path, operation):
+    statuses = operation["responses"].keys()
     route = next(route for route in ROUTES if (route.method.lower(), route.pattern) == (method, path))
 
-    assert told >= EVERYWHERE
-    assert any(status < "400" for status in told)
+    assert statuses >= EVERYWHERE
+    assert any(status < "400" for status in statuses)
     assert (operation.get("security") == []) == (route.guard is Guard.PUBLIC)
-    assert told >= OF_CALLERS or route.guard is Guard.PUBLIC
-    assert (told >= OF_BODIES) == ("requestBody" in operation)
-    assert ({"406", "422"} <= told) == (not route.fixed_media_type)
+    assert statuses >= OF_CALLERS or route.guard is Guard.PUBLIC
+    assert (statuses >= OF_BODIES) == ("requestBody" in operation)
+    assert ({"406", "422"} <= statuses) == (not route.fixed_media_type)
 
 
 @pytest.mark.parametrize(("method", "path", "operation"), OPERATIONS)
-def test_an_operation_names_each_place_in_its_path(method, path, operation):
+def test_an_operation_describes_each_path_parameter(method, path, operation):
     places = [given["name"] for given in operation["parameters"] if given.get("in") == "path"]
 
     assert places == re.findall(r"\{(\w+)\}", path)
     assert operation["summary"]
 
 
-def test_each_operation_has_a_name_of_its_own():
+def test_operation_ids_are_unique():
     names = [operation["operationId"] for item in DOCUMENT["paths"].values() for operation in item.values()]
 
     assert len(set(names)) == len(names)
@@ -153,13 +153,13 @@ def test_each_operation_has_a_name_of_its_own():
         ("/", "get", {"307"}),
     ],
 )
-def test_what_only_some_operations_answer_is_told(path, method, statuses):
+def test_specific_responses_are_listed(path, method, statuses):
     of_all = EVERYWHERE | OF_CALLERS | OF_BODIES | {"406", "422"}
 
     assert responses(path, method).keys() - of_all == statuses
 
 
-def test_answers_tell_of_their_headers():
+def test_responses_list_their_headers():
     created = responses("/AwsAccount", "post")["201"]["headers"]
     errors = DOCUMENT["components"]["responses"]
 
@@ -170,7 +170,7 @@ def test_answers_tell_of_their_headers():
     assert "Allow" in errors["MethodNotAllowed"]["headers"]
 
 
-def test_a_body_may_be_of_any_type_that_is_read_and_a_merge_patch_of_its_own():
+def test_a_patch_also_accepts_the_merge_patch_type():
     bodies = {
         method: set(DOCUMENT["paths"]["/AwsAccount/{id}"][method]["requestBody"]["content"])
         for method in ("put", "patch")
@@ -178,10 +178,10 @@ def test_a_body_may_be_of_any_type_that_is_read_and_a_merge_patch_of_its_own():
 
     assert bodies["put"] >= {"application/json", "text/yaml"}
     assert bodies["patch"] - bodies["put"] == {"application/merge-patch+json"}
-    assert bodies["patch"] == set(BODIES)
+    assert bodies["patch"] == set(BODY_TYPES)
 
 
-def test_every_error_is_an_outcome():
+def test_every_error_response_is_an_outcome():
     schemas = [
         content["schema"]
         for response in DOCUMENT["components"]["responses"].values()
@@ -193,7 +193,7 @@ def test_every_error_is_an_outcome():
 
 
 @pytest.mark.parametrize("name", [name for name, schema in SCHEMAS.items() if "examples" in schema])
-def test_an_example_is_valid_as_its_own_schema_has_it(name):
+def test_an_example_is_valid_by_its_schema(name):
     for example in SCHEMAS[name]["examples"]:
         assert [*validator(SCHEMAS[name]).iter_errors(example)] == []
 
@@ -218,7 +218,7 @@ def _examples(node):
 
 
 @pytest.mark.parametrize("type_", RESOURCE_TYPES, ids=lambda type_: type_.kind)
-def test_what_the_service_takes_as_a_resource_the_document_takes_too(type_):
+def test_the_service_accepts_the_examples_of_the_document(type_):
     example = SCHEMAS[f"{type_.kind}WithId"]["examples"][0]
     stored = type_.read(_document(example))
 
@@ -259,8 +259,8 @@ MARKER = {
     ],
     ids=repr,
 )
-def test_the_document_judges_an_account_as_the_service_does(values, valid):
-    # Whether a marker stands for anything is known to the store alone.
+def test_the_document_and_the_service_accept_the_same_accounts(values, valid):
+    # Only the store knows whether a marker stands for a secret.
     given = {**values, "id": "a"}
     assert validator(SCHEMAS["AwsAccountWithId"]).is_valid(given) is valid
 
@@ -281,19 +281,19 @@ def test_the_document_judges_an_account_as_the_service_does(values, valid):
         ("account", ["a", "A.b_c-D"], ["", "-a", "a" * 65, "a/b"]),
     ],
 )
-def test_the_document_judges_names_as_the_service_does(name, valid, invalid):
+def test_the_document_and_the_service_accept_the_same_names(name, valid, invalid):
     rule = (
         SCHEMAS["Upload"]["properties"]["filename"]
         if name == "filename"
         else components.PATH_PARAMETERS[name]["schema"]
     )
-    judge = validator(rule)
+    rule_validator = validator(rule)
 
-    assert [text for text in valid if not judge.is_valid(text)] == []
-    assert [text for text in invalid if judge.is_valid(text)] == []
+    assert [text for text in valid if not rule_validator.is_valid(text)] == []
+    assert [text for text in invalid if rule_validator.is_valid(text)] == []
 
 
-async def test_answers_are_as_the_document_has_them(client, account):
+async def test_responses_match_the_document(client, account):
     read = await (await client.get("/AwsAccount/my-account")).json()
     listed = await (await client.get("/AwsAccount?_count=1")).json()
     counted = await (await client.get("/AwsAccount?_summary=count")).json()
@@ -305,7 +305,7 @@ async def test_answers_are_as_the_document_has_them(client, account):
     assert [*validator(SCHEMAS["OperationOutcome"]).iter_errors(refused)] == []
 
 
-def test_secrets_are_write_only_and_in_no_answer():
+def test_secrets_are_write_only():
     for type_ in RESOURCE_TYPES:
         for secret in type_.secrets:
             assert secret not in SCHEMAS[type_.kind]["properties"]
@@ -313,8 +313,12 @@ def test_secrets_are_write_only_and_in_no_answer():
                 assert SCHEMAS[f"{type_.kind}{variant}"]["properties"][secret]["writeOnly"] is True
 
 
-def test_the_only_keys_in_the_document_are_those_of_the_vendors_own_examples():
+def test_the_document_contains_only_example_keys():
     text = json.dumps(DOCUMENT)
 
     assert set(re.findall(r"AKIA[A-Z0-9]{16}", text)) == {"AKIAIOSFODNN7EXAMPLE"}
     assert set(re.findall(r'"secret-access-key": "([^"]+)"', text)) == {"<secret-access-key>"}
+
+
+def test_a_described_request_has_the_parts_that_policies_can_name():
+    assert SCHEMAS["DescribedRequest"]["properties"].keys() == REQUEST_NAMES

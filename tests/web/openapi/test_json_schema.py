@@ -45,11 +45,11 @@ THING = ResourceType(ThingSchema, model=dict, secrets={"word": Secret("name")})
         (fields.Raw(), {}),
     ],
 )
-def test_a_field_is(field, schema):
+def test_a_field_has_a_schema(field, schema):
     assert json_schema.of_field(field) == schema
 
 
-def test_a_field_need_not_be_there_and_may_be_null_unless_it_is_required():
+def test_an_optional_field_may_be_null_or_absent():
     body = json_schema.of_body(ThingSchema)
 
     assert body["required"] == ["id"]
@@ -60,19 +60,19 @@ def test_a_field_need_not_be_there_and_may_be_null_unless_it_is_required():
     assert body["additionalProperties"] is False
 
 
-def test_no_pattern_has_a_surrogate_which_not_every_dialect_can_say():
+def test_a_pattern_has_no_surrogates():
     assert json_schema.of_field(ThingSchema().fields["name"])["pattern"] == "^[^\\x00]*$"
 
 
-def test_a_resource_is_sent_with_its_secrets_and_read_without():
-    sent, read = json_schema.of_request(THING), json_schema.of_answer(THING)
+def test_requests_have_secrets_and_responses_do_not():
+    sent, read = json_schema.of_request(THING), json_schema.of_response(THING)
 
     assert sent["properties"]["word"]["writeOnly"] is True
     assert "word" not in read["properties"]
     assert "null" not in read["properties"]["name"]["type"]
 
 
-def test_the_id_counts_where_it_is_said_to():
+def test_with_id_adds_the_rule_of_ids():
     sent = json_schema.of_request(THING)
 
     assert sent["properties"]["id"] == {}
@@ -80,13 +80,13 @@ def test_the_id_counts_where_it_is_said_to():
     assert json_schema.with_id(sent, required=False)["properties"]["id"]["type"] == ["string", "null"]
 
 
-def test_fields_that_come_together_do_so_unless_a_marker_stands_for_one():
+def test_fields_come_together_or_as_a_marker():
     choices = json_schema.complete(THING, json_schema.of_request(THING))["anyOf"]
 
     assert [choice.get("required") for choice in choices] == [["name", "word"], ["name", "_word"], None]
 
 
-def test_nothing_is_asked_together_of_a_schema_that_says_nothing():
+def test_a_schema_without_conditions_is_unchanged():
     class Single(ResourceSchema):
         kind = "Single"
         id = Text(required=True)
@@ -97,7 +97,7 @@ def test_nothing_is_asked_together_of_a_schema_that_says_nothing():
     assert json_schema.complete(type_, body) is body
 
 
-def test_an_example_has_the_fields_that_give_one():
+def test_an_example_consists_of_the_examples_of_fields():
     assert json_schema.example(THING) == {"id": "x"}
 
 
@@ -121,7 +121,7 @@ def test_an_example_has_the_fields_that_give_one():
     ],
     ids=ascii,
 )
-def test_the_schema_of_an_account_accepts_what_the_service_does(values, valid):
+def test_the_schema_of_accounts_accepts_the_same_as_the_service(values, valid):
     schema = json_schema.complete(AWS_ACCOUNT, json_schema.of_request(AWS_ACCOUNT))
     try:
         AWS_ACCOUNT.read(ParsedBody({"id": "a", **values}, text=False))
@@ -132,7 +132,7 @@ def test_the_schema_of_an_account_accepts_what_the_service_does(values, valid):
     assert (Draft202012Validator(schema).is_valid(values), accepted) == (valid, valid)
 
 
-def test_a_pattern_of_alternatives_is_for_the_whole_value():
+def test_a_pattern_of_alternatives_matches_the_whole_value():
     schema = json_schema.of_field(Text("allow|matcho", "must be allow or matcho"))
 
     assert [Draft202012Validator(schema).is_valid(text) for text in ("allow", "matcho", "allowed", "no matcho")] == [

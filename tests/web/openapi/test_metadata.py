@@ -1,27 +1,27 @@
 import pytest
 
-from service.web.openapi.metadata import description_of, documented
+from service.web.openapi.metadata import documented, metadata_of
 
 
 class Handlers:
     @documented("read{kind}", "Read one", errors=(KeyError,))
     def read(self):
-        """A handler of any type."""
+        """A handler of any resource type."""
 
 
-def test_a_method_is_described_by_its_function():
-    description = description_of(Handlers().read)
+def test_a_bound_method_has_the_metadata_of_its_function():
+    metadata = metadata_of(Handlers().read)
 
-    assert (description.name, description.summary, description.errors) == ("read{kind}", "Read one", (KeyError,))
+    assert (metadata.name, metadata.summary, metadata.errors) == ("read{kind}", "Read one", (KeyError,))
 
 
-def test_a_handler_is_what_it_was():
+def test_the_decorator_returns_the_handler_itself():
     def handler():
         return 1
 
     assert documented("x", "X")(handler) is handler
 
 
-def test_a_handler_of_which_nothing_is_said_is_told():
+def test_a_handler_without_metadata_is_a_key_error():
     with pytest.raises(KeyError):
-        description_of(print)
+        metadata_of(print)

@@ -1,0 +1,87 @@
+"""List resources of one type as a page of a FHIR Bundle. Source: https://hl7.org/fhir/http.html#search."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from aiohttp import web
+
+from service.errors import Invalid, Issue
+from service.resources.queries import SearchQuery
+from service.resources.types import ResourceType
+from service.stores.record import Resource
+from service.stores.store import Page
+from service.web import target
+from service.web.background import in_background
+from service.web.context import CONTEXT
+from service.web.rendering import render
+from service.web.routing import mount_prefix
+
+_QUERY = SearchQuery(text=True)
+
+# Each id costs one look-up; larger selections should use the listing.
+MAX_SELECTED = 1000
+LARGE_PAGE = 100
+
+
+async def search_response(request: web.Request, type_: ResourceType) -> web.Response:
+    """Return the page that the query selects. The caller must be authorized already."""
+    context = request[CONTEXT]
+    query = _QUERY.read(target.reject_unknown_parameters(context.query, *_QUERY.names))
+    count, number = 0 if "_summary" in query else query["_count"], query["_page"]
+    part = {"offset": (number - 1) * count, "count": count, "descending": query["_sort"] == "-_id"}
+    repository = context.app.repository
+    if "_id" in query:
+        found = await repository.select(type_, _ids(query["_id"]), **part)
+    else:
+        found = await repository.page(type_, **part)
+
+    def response() -> web.Response:
+        return render(request, _bundle(request, type_, found, count=count, number=number))
+
+    # A thousand resources take 30 ms to encode, which would block the event loop.
+    return response() if len(found.resources) <= LARGE_PAGE else await in_background(response)
+
+
+def resource_path(request: web.Request, resource: Resource) -> str:
+    """Return the path of a resource. It is the same for requests under ``/fhir``."""
+    return f"{mount_prefix(request, request[CONTEXT].route)}/{resource.kind}/{resource.id}"
+
+
+def _ids(text: str) -> list[str]:
+    ids = [id_ for id_ in text.split(",") if id_]
+    if len(ids) > MAX_SELECTED:
+        raise Invalid(Issue(f"_id must be at most {MAX_SELECTED} ids", "_id"))
+    return ids
+
+
+def _bundle(request: web.Request, type_: ResourceType, found: Page, *, count: int, number: int) -> dict[str, Any]:
+    bundle = {
+        "resourceType": "Bundle",
+        "type": "searchset",
+        "total": found.total,
+        "link": _links(request, found.total, count=count, number=number),
+    }
+    # A count of 0 asks for the total only. Source: https://hl7.org/fhir/search.html#count
+    if count:
+        bundle["entry"] = [
+            {"fullUrl": resource_path(request, resource), "resource": type_.represent(resource)}
+            for resource in found.resources
+        ]
+    return bundle
+
+
+def _links(request: web.Request, total: int, *, count: int, number: int) -> list[dict[str, str]]:
+    last = max(1, -(-total // count)) if count else 1
+    pages: Mapping[str, int] = {
+        "first": 1,
+        "self": number,
+        **({"next": number + 1} if number < last else {}),
+        **({"previous": min(number - 1, last)} if number > 1 else {}),
+        "last": last,
+    }
+    query = {name: value for name, value in request[CONTEXT].query.items() if name != "_page"}
+    return [
+        {"relation": relation, "url": f"{request.path}?{urlencode({**query, '_page': page})}"}
+        for relation, page in pages.items()
+    ]
