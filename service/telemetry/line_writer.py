@@ -152,7 +152,7 @@ class LineWriter:
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        # Between the poll for room in a pipe and the write, no other worker may fill it.
+        # Between the poll for space in a pipe and the write, no other worker may fill it.
         # Other files are never full, and any process can lock /dev/null.
         if self._uses_lock:
             self._acquire()
@@ -172,7 +172,7 @@ class LineWriter:
             self._uses_lock = False
 
     def _write_batch(self) -> bool:
-        """Write whole lines, in pieces of at most PIPE_BYTES, while there is room. Return whether all are written."""
+        """Write whole lines, in pieces of at most PIPE_BYTES, while there is space. Return whether all are written."""
         data = self._batch or "".join(map(self._line, self._pending[:BATCH_LINES])).encode("ascii")
         position = 0
         try:
