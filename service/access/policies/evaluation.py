@@ -49,6 +49,7 @@ class Evaluation:
     _bytes_left: int = field(default=MAX_SEARCHED_BYTES, init=False)
     _elements: int = field(default=0, init=False)
     _found: dict[tuple[str, str], bool] = field(default_factory=dict, init=False)
+    _folded: dict[str, str] = field(default_factory=dict, init=False)
     list_texts: dict[int, frozenset[str]] = field(default_factory=dict, init=False)
     """The texts of the scalars in lists of the request, by the ``id()`` of the list."""
 
@@ -65,6 +66,13 @@ class Evaluation:
         self._elements += elements
         if self._elements > MAX_ELEMENTS:
             raise TooMuchWork(f"look at more than {MAX_ELEMENTS} list elements")
+
+    def casefold(self, text: str) -> str:
+        """Return the casefolded text. Letters that are equal for RE2's ``(?i)`` are equal in it."""
+        folded = self._folded.get(text)
+        if folded is None:
+            folded = self._folded[text] = text.casefold()
+        return folded
 
     def search(self, source: str, program: Program, text: str) -> bool:
         """Return whether ``program``, compiled from ``source``, matches ``text``. See ``check_text``.

@@ -102,7 +102,7 @@ def enumeration(texts: Collection[str]) -> Matcher:
 
 def regex(regex: Regex, path: str) -> Matcher:
     """Return a matcher for text in which ``regex`` is found. ``path`` is its place in the pattern."""
-    source, prefix, required, program = regex
+    source, prefix, required, program, ignores_case = regex
 
     def test(value: Any, evaluation: Evaluation) -> bool:
         text = value if type(value) is str else scalar_text(value)
@@ -111,11 +111,12 @@ def regex(regex: Regex, path: str) -> Matcher:
         if len(text) > MAX_VALUE_BYTES or not text.isascii():
             check_text(text, path)
         # The engine takes ten times as long to find that plain text is missing.
-        if not text.startswith(prefix):
+        comparable = evaluation.casefold(text) if ignores_case else text
+        if not comparable.startswith(prefix):
             return False
         for alternatives in required:
             for plain in alternatives:
-                if plain in text:
+                if plain in comparable:
                     break
             else:
                 return False

@@ -35,6 +35,9 @@ _TOKEN = re.compile(
     r"|(?P<unknown>[(\[\\])"
 )
 
+# Makes the rest of the expression ignore case.
+_IGNORE_CASE = "(?i)"
+
 Alternatives = tuple[str, ...]
 
 
@@ -52,14 +55,16 @@ class Program(NamedTuple):
 class Regex(NamedTuple):
     """A regular expression that is searched in text.
 
-    Each match begins with ``prefix``, and contains at least one text of each of the ``required`` alternatives.
-    ``program`` decides about texts that do; None if no more is required.
+    Each match begins with ``prefix``, and contains at least one text of each of the ``required`` alternatives; with
+    ``ignores_case``, this is true of the casefolded match. ``program`` decides about texts that do; None if no more is
+    required.
     """
 
     source: str
     prefix: str
     required: tuple[Alternatives, ...]
     program: Program | None
+    ignores_case: bool = False
 
 
 def is_plain_prefix(source: str) -> bool:
@@ -75,11 +80,15 @@ def compile_regex(source: str) -> Regex:
     """
     if is_plain_prefix(source):
         return Regex(source, source[1:], (), None)
-    program, required = compile_program(source), _required_texts(source)
-    anchored = _ANCHORED_TEXT.match(source)
+    program, rest = compile_program(source), source.removeprefix(_IGNORE_CASE)
+    required, anchored = _required_texts(rest), _ANCHORED_TEXT.match(rest)
     # The anchored text is not a prefix of all matches if it is one of several alternatives.
     prefix = required.pop(0)[0] if anchored and required[:1] == [(anchored[1],)] else ""
-    return Regex(source, prefix, tuple(sorted(required, key=_shortest, reverse=True)[:MAX_REQUIRED]), program)
+    longest = sorted(required, key=_shortest, reverse=True)[:MAX_REQUIRED]
+    if rest == source:
+        return Regex(source, prefix, tuple(longest), program)
+    folded = tuple(tuple(text.casefold() for text in alternatives) for alternatives in longest)
+    return Regex(source, prefix.casefold(), folded, program, ignores_case=True)
 
 
 def _required_texts(source: str) -> list[Alternatives]:

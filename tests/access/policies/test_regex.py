@@ -159,18 +159,27 @@ PAIRS = st.lists(st.recursive(PARTS, grouped, max_leaves=8), min_size=1, max_siz
 
 
 @settings(max_examples=250)
-@given(SOURCES, TEXTS)
+@given(st.sampled_from(["", "(?i)"]), SOURCES, TEXTS)
 @pytest.mark.slow
-def test_required_texts_change_no_decision_on_any_text(source, rest):
-    assert_same_as_engine(source, rest, source.lstrip("^") + rest, rest + source.lstrip("^"))
+def test_required_texts_change_no_decision_on_any_text(flags, source, rest):
+    plain = source.lstrip("^")
+    assert_same_as_engine(flags + source, rest, plain + rest, rest + plain, rest + plain.upper())
 
 
 @settings(max_examples=500)
-@given(st.lists(PAIRS, min_size=1, max_size=2), st.sampled_from(["", "^"]), TEXTS)
+@given(st.lists(PAIRS, min_size=1, max_size=2), st.sampled_from(["", "^", "(?i)", "(?i)^"]), TEXTS)
 @pytest.mark.slow
 def test_required_texts_change_no_decision_on_a_match(pairs, anchor, rest):
     source = anchor + "|".join(source for source, _ in pairs)
-    assert_same_as_engine(source, rest, *(found for _, text in pairs for found in (text, text + rest, rest + text)))
+    texts = [form for _, text in pairs for form in (text, text.swapcase(), text.upper())]
+    assert_same_as_engine(source, rest, *(found for text in texts for found in (text, text + rest, rest + text)))
+
+
+@pytest.mark.parametrize(
+    ("source", "text"), [("(?i)ks", "\u212a\u017f"), ("(?i)^KS", "\u212a\u017f"), ("(?i)team", "TEAM")]
+)
+def test_ignoring_case_finds_letters_that_fold_to_plain_ones(source, text):
+    assert regex(compile_regex(source), "key").test(text, Evaluation({}))
 
 
 def assert_same_as_engine(source, *texts):
@@ -208,7 +217,9 @@ def assert_same_as_engine(source, *texts):
         ("a|b|c|d|e", "", []),
         ("a.bb.ccc.dddd.eeeee", "", [("eeeee",), ("dddd",), ("ccc",), ("bb",)]),
         ("." + "[a]" * 100 + "b", "", []),
-        ("(?i)team", "", []),
+        ("(?i)Team", "", [("team",)]),
+        ("(?i)^Team-1/(a|B)", "team-1/", [("a", "b")]),
+        ("a(?i)team", "", [("a",)]),
         ("[]a]b", "", []),
         ("[^]a]b", "", []),
         (r"a\Qb|\E", "", []),
