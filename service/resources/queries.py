@@ -29,7 +29,12 @@ class SearchQuery(WireSchema):
     Source: https://hl7.org/fhir/search.html
     """
 
-    ids = Text(data_key="_id")
+    ids = Text(
+        rf"({ID.pattern})?(,({ID.pattern})?)*",
+        f"must be ids with commas between them; each {ID_RULE}",
+        visible=True,
+        data_key="_id",
+    )
     count = Number(0, MAX_PAGE_SIZE, load_default=DEFAULT_PAGE_SIZE, data_key="_count")
     page = Number(1, 10**9, load_default=1, data_key="_page")
     sort = Text("-?_id", "must be _id or -_id", load_default="_id", data_key="_sort")

@@ -417,6 +417,27 @@ async def test_a_listing_may_select_ids(client, seven, query, listed):
     assert await ids(response) == listed
 
 
+@pytest.mark.parametrize("kind", ["AwsAccount", "Client", "AccessPolicy"])
+@pytest.mark.parametrize(
+    ("ids", "hint"),
+    [
+        ("a,%20b", "U+0020 SPACE"),
+        ("a%20", "U+0020 SPACE"),
+        ("a+", "U+0020 SPACE"),
+        ("a%0A", "U+000A LINE FEED"),
+        ("a%E2%80%8B", "U+200B ZERO WIDTH SPACE"),
+        ("AwsAccount/a", ""),
+        ("a;b", ""),
+        ("a," + "b" * 65, ""),
+    ],
+)
+async def test_a_listing_refuses_what_is_no_id(raw, faults, kind, ids, hint):
+    response = await raw("GET", f"/{kind}?_id={ids}")
+
+    assert await faults(response, 422) == ("invalid", ["_id"])
+    assert hint in await response.text()
+
+
 async def test_a_count_of_zero_returns_the_total(client, seven):
     bundle = await (await client.get("/AwsAccount?_count=0&_totalMethod=count")).json()
 
