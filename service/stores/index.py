@@ -14,7 +14,7 @@ from typing import cast
 from redis.asyncio import Redis
 
 from service.errors import StoreUnavailable
-from service.stores.failures import Refused
+from service.stores.failures import Refused, WrongType
 from service.stores.record import ID
 from service.stores.retry import CircuitBreaker
 
@@ -60,6 +60,8 @@ class Index:
         self._breaker = breaker
         self._prefix = prefix
         self._repairs: dict[str, RepairState] = defaultdict(RepairState)
+        self._unusable: dict[str, str] = {}
+        """A warning for each kind whose key holds no index, until a listing succeeds."""
         self.listing_changed: Callable[[str], None] = lambda _: None
 
     async def add(self, kind: str, ids: Sequence[str]) -> None:
@@ -88,8 +90,11 @@ class Index:
                 await self._add_missing(kind, ids)
 
     async def page(self, kind: str, *, offset: int, count: int) -> tuple[int, list[str]]:
-        """Return the number of ids, and at most ``count`` ids after the first ``offset``; -1 stands for all."""
-        await self._repair_if_due(kind)
+        """Return the number of ids, and at most ``count`` ids after the first ``offset``; -1 stands for all.
+
+        Raises:
+            StoreUnavailable: names the key if another program has written something else into it.
+        """
 
         async def page() -> tuple[int, list[str]]:
             async with self._client.pipeline(transaction=False) as pipe:
@@ -98,7 +103,16 @@ class Index:
                 total, ids = await pipe.execute()
             return total, ids
 
-        return await self._breaker.call(page)
+        try:
+            await self._repair_if_due(kind)
+            found = await self._breaker.call(page)
+        except WrongType:
+            raise self._no_index(kind) from None
+        self._unusable.pop(kind, None)
+        return found
+
+    def warnings(self) -> Sequence[str]:
+        return list(self._unusable.values())
 
     async def close(self) -> None:
         """Cancel running repairs."""
@@ -109,6 +123,13 @@ class Index:
 
     def _key(self, kind: str) -> str:
         return f"{self._prefix}_index:{kind}"
+
+    def _no_index(self, kind: str) -> Refused:
+        problem = f"{self._key(kind)} is no sorted set in Redis; delete this key, and the service creates it again"
+        if kind not in self._unusable:
+            LOGGER.warning("%s cannot be listed: %s", kind, problem)
+        self._unusable[kind] = f"{kind} cannot be listed: {problem}"
+        return Refused(problem)
 
     def _on_failed_update(self, kind: str) -> None:
         self._repairs[kind].due, self._repairs[kind].outdated = NOW, True

@@ -137,7 +137,7 @@ class RedisStore:
         self._monitor.recheck_server()
 
     def warnings(self) -> Sequence[str]:
-        return [*self._monitor.warnings(), *self._breaker.warnings()]
+        return [*self._monitor.warnings(), *self._breaker.warnings(), *self._index.warnings()]
 
     async def open(self) -> None:
         await self._monitor.open()

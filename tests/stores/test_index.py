@@ -6,6 +6,7 @@ import random
 import pytest
 from redis.exceptions import NoPermissionError
 
+from service.errors import StoreUnavailable
 from service.stores import index
 from service.stores.index import escape_glob
 from service.stores.redis import RedisStore
@@ -48,6 +49,29 @@ async def test_a_hash_deleted_by_an_operator_is_not_listed(store, operator):
     await operator.delete("AwsAccount:b")
 
     assert await listed(store) == ["a", "c"]
+
+
+@pytest.mark.parametrize("listed_before", [False, True])
+@pytest.mark.parametrize("command", [("set", "x"), ("rpush", "x"), ("hset", "x", "x")], ids=lambda command: command[0])
+async def test_a_key_that_is_no_index_is_named_until_it_is_deleted(store, operator, caplog, listed_before, command):
+    await fill(store, "a")
+    if listed_before:
+        await listed(store)
+    name, *arguments = command
+    await operator.delete("_index:AwsAccount")
+    await getattr(operator, name)("_index:AwsAccount", *arguments)
+    problem = "_index:AwsAccount is no sorted set in Redis; delete this key"
+
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match=problem):
+            await store.page("AwsAccount", offset=0, count=10)
+    warnings, logged = list(store.warnings()), caplog.text
+    await operator.delete("_index:AwsAccount")
+
+    assert [problem in warning for warning in warnings] == [True]
+    assert logged.count(problem) == 1
+    assert await listed(store) == ["a"]
+    assert list(store.warnings()) == []
 
 
 async def test_a_listing_after_a_flush_is_empty(store, operator):
