@@ -1,12 +1,12 @@
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 import pytest
 import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from service.access.types import RESOURCE_TYPES
+from service.access.types import CLIENT, RESOURCE_TYPES, Client
 from service.errors import Invalid
 from service.resources.fields import MASKED
 from service.resources.repository import Repository
@@ -64,6 +64,13 @@ def test_invalid_fields_of_an_operator_are_represented_unchanged():
     assert (shown["use-ssl"], shown["region"], shown["host"]) == ("yes", "", "\ufffd")
     assert "nonsense" not in shown
     assert json.dumps(shown, ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize(("type_", "model"), [(AWS_ACCOUNT, AwsAccount), (CLIENT, Client)])
+def test_a_model_has_an_attribute_for_each_field_of_its_schema(type_, model):
+    names = {name for name in type_.names if not name.startswith("_")} - {"meta", "resourceType"}
+
+    assert {field.name for field in fields(model)} == {name.replace("-", "_") for name in names}
 
 
 def test_a_resource_is_shown_with_the_id_of_its_key():
