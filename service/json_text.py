@@ -18,27 +18,30 @@ _DEPTH_CHANGES = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _NO_BRACKET = bytes(set(range(256)) - set(_DEPTH_CHANGES))
 
 
-def loads(
-    document: bytes,
-    *,
-    object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None,
-    parse_constant: Callable[[str], Any] | None = None,
-) -> Any:
-    """Return plain data from JSON in UTF-8; the hooks are those of ``json.loads``.
+def loads(document: bytes, *, parse_constant: Callable[[str], Any] | None = None) -> Any:
+    """Return plain data from JSON in UTF-8; the hook is that of ``json.loads``.
 
     Raises:
-        ValueError: the text is not JSON, is nested deeper than ``MAX_DEPTH``, or has a number over ``MAX_NUMBER``.
+        ValueError: the text is not JSON, is nested deeper than ``MAX_DEPTH``, has a number over ``MAX_NUMBER``, or an
+            object with a name twice, of which other parsers might take the first.
     """
     if is_too_deep(document):
         raise ValueError(f"nesting deeper than {MAX_DEPTH}")
     return json.loads(
         # By default, the library accepts UTF-16, and bytes of half a surrogate pair.
         document.decode("utf-8-sig"),
-        object_pairs_hook=object_pairs_hook,
+        object_pairs_hook=_unique_members,
         parse_int=lambda number: int(bounded(number)),
         parse_float=lambda number: float(bounded(number)),
         parse_constant=parse_constant,
     )
+
+
+def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a name is given twice")
+    return members
 
 
 def is_too_deep(document: bytes) -> bool:

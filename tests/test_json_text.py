@@ -63,6 +63,8 @@ def test_json_is_parsed_up_to_the_maximum_depth(tree, levels, ensure_ascii):
         b'"\xff"',
         b'"\xed\xa0\x80"',
         '"a"'.encode("utf-16"),
+        b'{"a": 1, "a": 1}',
+        rb'[{"b": {"a": 1, "\u0061": 2}}]',
     ],
     ids=lambda document: repr(document[:20]),
 )

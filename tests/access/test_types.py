@@ -20,6 +20,31 @@ def faults(type_, values, *, text=False):
 
 
 @pytest.mark.parametrize(
+    "matcho",
+    [
+        '{"params": {"account": "a"}, "params": {"account": "b"}}',
+        '{"params": {"account": "a", "account": "b"}}',
+        '{"params": {"$one-of": [{"account": "a", "account": "b"}]}}',
+    ],
+)
+def test_a_stored_pattern_with_a_name_twice_is_invalid(matcho):
+    policy = Resource("AccessPolicy", "a", {"engine": "matcho", "matcho": matcho})
+
+    with pytest.raises(Invalid) as refused:
+        ACCESS_POLICY.decode(policy, policy.fields)
+    assert [issue.expression for issue in refused.value.issues] == ["AccessPolicy.matcho"]
+    assert ACCESS_POLICY.represent(policy)["matcho"] == matcho
+
+
+def test_a_stored_link_with_a_name_twice_is_invalid():
+    link = '[{"reference": "Client/a", "reference": "Client/b"}]'
+    policy = Resource("AccessPolicy", "a", {"engine": "allow", "link": link})
+
+    with pytest.raises(Invalid, match="AccessPolicy.link must be a list"):
+        ACCESS_POLICY.decode(policy, policy.fields)
+
+
+@pytest.mark.parametrize(
     ("link", "client"),
     [
         ({"reference": "Client/x"}, "x"),

@@ -174,9 +174,9 @@ def _timestamp(claims: Mapping[str, Any], name: str) -> float:
 
 
 def _json_object(document: bytes) -> dict[str, Any]:
-    """Parse a JSON object without duplicate members, of which other parsers might take the first."""
+    """Parse a JSON object."""
     try:
-        data = json_text.loads(document, object_pairs_hook=_unique_members, parse_constant=_reject_constant)
+        data = json_text.loads(document, parse_constant=_reject_constant)
         # A lone surrogate could not be encoded in log lines and responses.
         if b"\\ud" in document or b"\\uD" in document:
             json.dumps(data, ensure_ascii=False).encode()
@@ -185,13 +185,6 @@ def _json_object(document: bytes) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise InvalidToken("the token is not made of JSON objects")
     return data
-
-
-def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("duplicate member")
-    return members
 
 
 def _reject_constant(name: str) -> NoReturn:

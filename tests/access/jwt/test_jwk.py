@@ -153,7 +153,19 @@ def test_keys_with_one_kid_differ_by_their_material():
 
 @pytest.mark.parametrize(
     "document",
-    [b"", b"{", b"null", b"[]", b'"keys"', b"{}", b'{"keys": {}}', b'{"keys": null}', b"\xff\xfe\xff", b"[" * 100_000],
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b'"keys"',
+        b"{}",
+        b'{"keys": {}}',
+        b'{"keys": null}',
+        b'{"keys": [], "keys": []}',
+        b"\xff\xfe\xff",
+        b"[" * 100_000,
+    ],
 )
 def test_a_malformed_jwk_set_is_refused(document):
     with pytest.raises(JwksError):
