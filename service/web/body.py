@@ -2,6 +2,8 @@
 
 import asyncio
 import ctypes
+import re
+from collections.abc import Mapping
 from functools import partial
 from time import perf_counter
 
@@ -27,6 +29,10 @@ RETURNED_BYTES = MAX_ARRIVING_BYTES // 2
 
 # Token requests are shorter, except for a secret of 512 escaped characters.
 ORDINARY_ANONYMOUS_BODY = 1024
+
+
+_starts_like_form = re.compile(rb"[A-Za-z0-9._~%+*-]+=").match
+_find_control = re.compile(rb"[\x00-\x1f\x7f]").search
 
 
 async def read(request: web.Request) -> ParsedBody:
@@ -91,8 +97,10 @@ async def _take_turn(request: web.Request, body: bytes, body_format: BodyFormat 
 
 async def _parse_body(request: web.Request, body: bytes, body_format: BodyFormat | None) -> ParsedBody:
     if body_format == "form":
-        return ParsedBody(target.form(body), text=True)
+        return ParsedBody(_form(body), text=True)
     if body_format is None:
+        if request[CONTEXT].route.form and _starts_like_form(body):
+            raise UnsupportedMediaType(f"This body looks like a form; send it with Content-Type: {media.FORM}")
         body_format = codec.detect_format(body)
         request[CONTEXT].response_type = negotiated_type(request, body_type=media.DEFAULT_TYPES[body_format])
     if len(body) > codec.LARGE_BODY:
@@ -123,6 +131,18 @@ def _body_format(request: web.Request) -> BodyFormat | None:
     if not content_type:
         return None
     return media.body_format(content_type, takes_form=request[CONTEXT].route.form)
+
+
+def _form(body: bytes) -> Mapping[str, str]:
+    # curl and others send a body as a form unless its type is stated.
+    if codec.detect_format(body) == "json":
+        raise MalformedBody("it looks like JSON, not a form; send it with Content-Type: application/json")
+    if found := _find_control(body):
+        raise MalformedBody(
+            f"a form has no raw control character, such as %{found[0][0]:02X}; escape it or leave it out, "
+            "and send YAML with Content-Type: text/yaml"
+        )
+    return target.form(body)
 
 
 def _parse(body: bytes, body_format: Format) -> ParsedBody:

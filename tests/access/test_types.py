@@ -40,7 +40,7 @@ def test_a_stored_link_with_a_name_twice_is_invalid():
     link = '[{"reference": "Client/a", "reference": "Client/b"}]'
     policy = Resource("AccessPolicy", "a", {"engine": "allow", "link": link})
 
-    with pytest.raises(Invalid, match="AccessPolicy.link must be a list"):
+    with pytest.raises(Invalid, match=r"AccessPolicy\.link must be a list"):
         ACCESS_POLICY.decode(policy, policy.fields)
 
 

@@ -647,6 +647,44 @@ async def test_a_token_request_of_another_type_gets_advice(signer, faults, path,
     assert FORM in (await answer.json())["error_description"]
 
 
+@pytest.mark.parametrize(("path", "data"), [("/auth/token", GRANT), ("/auth/revoke", f"token=x&{GRANT}")])
+async def test_a_form_without_a_content_type_is_told_which_to_send(signer, faults, path, data):
+    answer = await signer.ask("POST", path, auth=None, data=data.encode(), headers={"Accept": "application/json"})
+    _, (told,) = await faults(answer, 415)
+
+    assert told == f"This body looks like a form; send it with Content-Type: {FORM}"
+
+
+@pytest.mark.parametrize("path", ["/auth/token", "/auth/revoke"])
+@pytest.mark.parametrize(
+    ("data", "advice"),
+    [
+        (f"{GRANT}\n", "%0A"),
+        (f"{GRANT}\r\n", "%0D"),
+        (f"{GRANT}\x00", "%00"),
+        (f"grant_type: client_credentials\nclient_id: team\nclient_secret: '{SECRET}'", "Content-Type: text/yaml"),
+        (json.dumps({"grant_type": "client_credentials"}), "Content-Type: application/json"),
+    ],
+    ids=["line end", "CRLF", "NUL", "YAML", "JSON"],
+)
+async def test_what_is_no_form_is_not_read_as_one(signer, faults, path, data, advice):
+    answer = await signer.ask("POST", path, auth=None, data=data.encode(), headers={"Content-Type": FORM})
+    _, (told,) = await faults(answer, 400)
+
+    assert advice in told
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/yaml"])
+@pytest.mark.parametrize("scope", [None, "", "read", ["read", "write"], [], {"read": True}, 5, 0.5, True], ids=repr)
+async def test_a_scope_may_be_of_any_type(signer, content_type, scope):
+    fields = {"grant_type": "client_credentials", "client_id": "team", "client_secret": SECRET, "scope": scope}
+    answer = await signer.ask(
+        "POST", "/auth/token", auth=None, data=json.dumps(fields), headers={"Content-Type": content_type}
+    )
+
+    assert answer.status == 200
+
+
 @pytest.mark.parametrize("charset", ["iso-8859-1", "utf8; charset=utf-16"])
 async def test_a_form_is_utf_8(signer, charset):
     headers = {"Content-Type": f"{FORM}; charset={charset}"}

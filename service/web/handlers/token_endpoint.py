@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from aiohttp import hdrs, web
-from marshmallow import EXCLUDE, pre_load
+from marshmallow import EXCLUDE, fields, pre_load
 
 from service.access.callers.credentials import parse_basic
 from service.access.types import CLIENT_CREDENTIALS
@@ -54,7 +54,7 @@ class TokenRequest(OAuthRequest):
     """The body of a token request. Any ``scope`` is accepted and has no effect: policies limit the client."""
 
     grant_type = Text(data_key="grant_type", required=True, metadata={"const": CLIENT_CREDENTIALS})
-    scope = Text()
+    scope = fields.Raw(metadata={"description": "accepted in any form, and ignored", "examples": ["read"]})
 
 
 class RevocationRequest(OAuthRequest):
