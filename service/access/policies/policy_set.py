@@ -74,6 +74,7 @@ class Policies:
         self._repository = repository
         self._listing: Sequence[Resource] | None = None
         self._policies: Sequence[AccessPolicy] = ()
+        self._invalid = frozenset[str]()
         self._linked_clients = frozenset[str]()
         self._sets: dict[str | None, PolicySet] = {}
 
@@ -100,13 +101,20 @@ class Policies:
     def _update(self, listing: Sequence[Resource]) -> None:
         if self._listing is None or list(listing) != list(self._listing):
             # An invalid policy allows nothing.
-            models = (self._repository.model_if_valid(ACCESS_POLICY, resource) for resource in listing)
+            models = [self._repository.model_if_valid(ACCESS_POLICY, resource) for resource in listing]
             self._policies = [policy for policy in models if policy]
+            self._warn_of_invalid([stored.id for stored, policy in zip(listing, models, strict=True) if not policy])
             self._linked_clients = frozenset[str]().union(*(policy.link for policy in self._policies))
             self._sets = {}
             if self._listing is None:
                 _warn_of_outdated(self._policies, listing)
         self._listing = listing
+
+    def _warn_of_invalid(self, ids: Sequence[str]) -> None:
+        """Log a warning with the ids that were not invalid in the previous listing."""
+        if found := [id_ for id_ in ids if id_ not in self._invalid]:
+            LOGGER.warning("These stored policies are invalid and grant nothing (a PUT says why): %s", _join(found))
+        self._invalid = frozenset(ids)
 
 
 async def warn_of_links_to(client: str, repository: Repository) -> None:

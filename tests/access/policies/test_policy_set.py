@@ -227,6 +227,17 @@ async def test_an_invalid_stored_policy_is_ignored(policies, write, fields):
     assert [policy.id for policy in policy_set.policies] == ["whole"]
 
 
+async def test_an_invalid_stored_policy_is_logged_once_until_it_is_valid(policies, write, caplog):
+    logged = []
+    for id_, engine in [("a", "sql"), ("b", "sql"), ("c", "allow"), ("a", "allow"), ("a", "sql")]:
+        caplog.clear()
+        await write(id_, engine=engine)
+        await policies.for_principal(TEAM)
+        logged.append([message.rpartition(": ")[2] for message in caplog.messages if "invalid" in message])
+
+    assert logged == [["a"], ["b"], [], [], ["a"]]
+
+
 async def test_a_stored_policy_may_have_its_resource_type(policies, write):
     await write("a", resourceType="AccessPolicy", meta="{}")
 
