@@ -17,7 +17,7 @@ from service.stores.failures import WrongType, is_demotion
 from service.stores.health import HealthMonitor
 from service.stores.index import Index
 from service.stores.pacing import paced
-from service.stores.record import VERSION, VERSION_COPY, Record, Resource, compose, rewrite
+from service.stores.record import LARGEST_VERSION, VERSION, VERSION_COPY, Record, Resource, compose, rewrite
 from service.stores.retry import CONNECTIONS, CircuitBreaker
 from service.stores.store import Page, StoreListener, utc_now
 from service.stores.topology import ServerIdentity, connect
@@ -73,7 +73,9 @@ class RedisStore:
             # A listing by a reader that has seen the hash must contain its id. Until then, listings skip the id.
             await self._index.add(kind, [id])
         # The script chooses the version, because it knows that no other writer has used it.
-        least_version = expected.version + 1 if expected else 1
+        # A version that an operator has written may have no successor. Then Redis' clock is the next version.
+        next_version = expected.version + 1 if expected else 1
+        least_version = next_version if next_version < LARGEST_VERSION else 1
         record = compose(
             fields, expected=expected, version=least_version, now=utc_now(), write_id=write_id, validated=validated
         )

@@ -287,6 +287,19 @@ async def test_a_version_increases_if_the_clock_is_behind_it(store, operator, ve
     assert (seen.version, after.version) == (version + 1, version + 2)
 
 
+@pytest.mark.parametrize("version", range(2**53 - 4, 2**53 + 2))
+async def test_versions_near_the_largest_are_followed_by_others(store, operator, version):
+    await store.replace("AwsAccount", "a", {}, expected=None)
+    await operator.hset("AwsAccount:a", mapping={"_version": version, "_versionCopy": version})
+    versions = []
+    for _ in range(5):
+        seen = await store.get("AwsAccount", "a")
+        versions.append((await store.replace("AwsAccount", "a", {}, expected=seen)).version)
+
+    assert 0 not in versions
+    assert len({*versions, version}) == 6
+
+
 async def test_a_small_version_of_an_earlier_release_increases(store, operator):
     await store.replace("AwsAccount", "a", {}, expected=None)
     await operator.hset("AwsAccount:a", "_version", 7)
