@@ -83,6 +83,9 @@ def entries(parse_entry: Callable[[str], str]) -> Callable[[str], tuple[str, ...
                 errors.append(ValueError(f"has {_quote(entry)}, which {error}"))
         if errors:
             raise ExceptionGroup("invalid entries", errors)
+        if text and not parsed:
+            # An empty list of allowed hosts would allow all.
+            raise ValueError("has no entry; unset it, or write entries with commas between them")
         return tuple(parsed)
 
     return parse

@@ -381,6 +381,14 @@ def test_an_invalid_proxy_is_refused_with_advice(entry, advice):
     assert advice in problem
 
 
+@pytest.mark.parametrize("text", [",", " , ,", ",,"])
+@pytest.mark.parametrize("variable", ["SIGNER_ALLOWED_HOSTS", "SIGNER_CORS_ORIGINS", "SIGNER_TRUSTED_PROXIES"])
+def test_a_list_without_an_entry_is_refused(variable, text):
+    assert problems(**{variable: text}) == [
+        f"{variable} has no entry; unset it, or write entries with commas between them"
+    ]
+
+
 @pytest.mark.parametrize("variable", ["SIGNER_ALLOWED_HOSTS", "SIGNER_CORS_ORIGINS", "SIGNER_TRUSTED_PROXIES"])
 def test_each_refused_entry_is_quoted_without_its_password(variable):
     found = problems(**{variable: "https://user:s3cr3t@a_b/,c/"})
