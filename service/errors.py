@@ -62,7 +62,7 @@ class InvalidRequest(ServiceError):
 
 
 class Unauthenticated(ServiceError):
-    """Missing or wrong credentials. Only the log says what is wrong with them."""
+    """Missing or wrong credentials. The answer does not show whether the client or its secret is wrong."""
 
     status, code = 401, "login"
 

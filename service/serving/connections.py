@@ -50,7 +50,7 @@ class Connection(web.RequestHandler):
     """aiohttp's request handler, with limits on the time and size of heads, and responses to half-closed clients.
 
     aiohttp's ``keepalive_timeout`` also applies between requests, and aiohttp cancels requests in progress when a
-    client closes its sending side. ADR 5 lists the private attributes used here;
+    client closes its sending side. docs/architecture.md lists the private attributes used here;
     tests/serving/test_connections.py fails when aiohttp changes one of them.
     """
 

@@ -1,4 +1,4 @@
-"""Reads settings from environment variables. No other module reads the environment for them."""
+"""Reads settings from a mapping of environment variables. Other packages get a ``Settings``."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,6 +1,7 @@
 """Opaque access tokens of Clients. The store has their hashes.
 
-A token ends when it expires, when its Client or its Client's secret is removed, or when it is revoked.
+A token ends when it expires or is revoked. It also ends with the secret that it was issued for, and when
+its Client is deleted or loses the grant type.
 ``root.py`` has the tokens of the root client.
 """
 

@@ -106,7 +106,7 @@ async def revoke(request: web.Request) -> web.Response:
 
 
 def _read(request: web.Request, reader: Reader) -> tuple[Access, dict[str, str]]:
-    """Return the authenticator and the values of the body, once the audit log can take a line."""
+    """Return the access control and the values of the body. Raises AuditUnavailable if the log accepts no line."""
     context = request[CONTEXT]
     if context.app.access is None:
         raise RouteNotFound(f"{context.route.pattern} (the service runs without authentication)")
