@@ -41,7 +41,7 @@ def merge_patch(target: Any, patch: Any) -> Any:
 
 
 def _check_nulls(type_: ResourceType, base: Mapping[str, Any], patch: Mapping[str, Any]) -> None:
-    """Raise Invalid for nulls inside objects that remove nothing, so that their author meant to store them.
+    """Raise Invalid for nulls inside objects that remove nothing: their author probably meant to store them.
 
     Without its null, a pattern of an AccessPolicy matches more requests than intended.
     """

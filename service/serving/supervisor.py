@@ -46,7 +46,7 @@ class Worker:
 
     pid: int = 0
     channel: socket.socket | None = None
-    """Our end of the control channel; None while no process runs. A process sees the other one end by it."""
+    """Our end of the control channel; None while no process runs. If a process ends, its end closes."""
 
     message: bytes = b""
     """Bytes received from the process, without trailing heartbeats."""

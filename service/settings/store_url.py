@@ -1,4 +1,4 @@
-"""Validation of store URLs: redis-py reads a valid URL as intended, and accepts its options when it connects.
+"""Validation of store URLs, so that redis-py understands a valid URL as intended and accepts all of its options.
 
 A message completes a sentence that begins with the setting's name. It quotes no part of the URL, because a badly
 escaped URL can have a piece of the password anywhere.

@@ -33,7 +33,7 @@ class Clients:
     async def get(self, options: ClientOptions) -> Any:
         """Return a client that can presign, of a class that aiobotocore makes at run time.
 
-        Another task can close it at any time, which matters only to connections.
+        Another task can close the client at any time. It can presign all the same, because this opens no connection.
 
         Raises:
             BotoCoreError: aiobotocore refuses the options.

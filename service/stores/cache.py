@@ -21,7 +21,7 @@ from service.telemetry.metrics import CACHE_HITS, CACHE_INVALIDATIONS, CACHE_MIS
 # If there is a stale entry, a read waits this long for a store that may have become unavailable.
 STALE_WAIT_SECONDS = 0.05
 
-# Size of the cache in relation to the number of its negative entries, which few requests need.
+# The cache has one negative entry for this many resources, because few requests need negative entries.
 SIZE_PER_NEGATIVE_ENTRY = 10
 
 # The id in the key of a listing. Ids of resources are never empty.

@@ -15,8 +15,11 @@ from service.stores.store import NothingWritten
 
 # The script sets new fields before it deletes old ones, and never deletes the key. So a command that Redis refuses
 # halfway, because of an ACL for example, loses no data. Redis removes a hash without fields.
-# ARGV: the least new version, or "" to keep the version; the number of expected fields; the expected fields, each with
-# its text; the new fields, each with its text.
+# ARGV, in this order:
+# - the least new version, or "" to keep the version;
+# - the number of expected fields;
+# - the expected fields, each with its text;
+# - the new fields, each with its text.
 COMPARE_AND_SET = """
 local expected = tonumber(ARGV[2])
 if redis.call('HLEN', KEYS[1]) ~= expected then return '' end
@@ -58,8 +61,8 @@ async def swap_hash(
 ) -> tuple[str, bool]:
     """Replace the record ``old`` by ``new``, under the version in ``new`` or a higher one.
 
-    Returns the new version ("0" with ``same_version``), or "" if the key holds another record; and whether an earlier
-    attempt, whose answer was lost, may have replaced it.
+    Returns the new version, and whether an earlier attempt may have replaced ``old`` although its answer was lost. The
+    version is "0" with ``same_version``, and "" if the key holds another record.
 
     Raises:
         WrongType: the key does not hold a hash.

@@ -120,7 +120,7 @@ class HealthMonitor:
             self._probe_requested.clear()
             await self._probe()
             if self._server and not self._server.is_primary:
-                # Nor must writes that a replica refuses.
+                # Writes that a replica refuses must not cause probes without a pause either.
                 await asyncio.sleep(OUTAGE_PROBE_INTERVAL_SECONDS)
 
     async def _probe(self) -> None:

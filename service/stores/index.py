@@ -22,7 +22,8 @@ LOGGER = logging.getLogger(__name__)
 
 CHUNK = 250
 
-# Repairs take at most this part of the time, as far as listings cause them. A scan of 80,000 keys takes five percent.
+# After a repair, listings start no other one for this many times its duration. So these scans take at most five
+# percent of the time.
 PAUSE_PER_REPAIR = 20
 
 # A listing waits this long for a repair, which is enough in a small store. Then it uses the index as it is.

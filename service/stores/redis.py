@@ -70,7 +70,8 @@ class RedisStore:
     ) -> Resource | None:
         write_id = secrets.token_hex(8)
         if expected is None:
-            # A listing by a reader that has seen the hash must contain its id. Until then, listings skip the id.
+            # The id comes first, so that a reader who has seen the hash finds it in every listing. Listings skip ids
+            # without a hash.
             await self._index.add(kind, [id])
         # The script chooses the version, because it knows that no other writer has used it.
         # A version that an operator has written may have no successor. Then Redis' clock is the next version.
@@ -84,7 +85,7 @@ class RedisStore:
             version = await self._version_of_write(kind, id, write_id)
         if not version:
             return None
-        # A repair that ran before the write may have removed the id; hashes made by an operator had none.
+        # A repair before the write may have removed the id. The id of a hash that an operator made may be missing, too.
         await self._index.add(kind, [id])
         return Resource(kind, id, {**record, VERSION: version, VERSION_COPY: version}, validated=validated)
 
@@ -105,7 +106,7 @@ class RedisStore:
             fields, expected=None, version=1, now=utc_now(), write_id=write_id, validated=True
         )
 
-        # Metrics show this name.
+        # Metrics show the name of this function.
         async def keep() -> None:
             async with self._client.pipeline(transaction=True) as pipe:
                 pipe.hset(self._key(kind, id), mapping=record)

@@ -38,14 +38,14 @@ class StoreListener(Protocol):
         """
 
     def listing_changed(self, kind: str) -> None:
-        """Earlier listings of ``kind`` may lack a resource or have one too many."""
+        """Earlier listings of ``kind`` may lack a resource, or contain one that is deleted."""
 
 
 class Store(Protocol):
     """Keeps resources. Every call but ``close`` may raise ``StoreUnavailable``.
 
-    Writes compare and set: a writer passes the resource that it expects in the store, and the write changes nothing if
-    another resource is stored there. Of two writers that expect the same resource, one succeeds.
+    Writes compare and set: a writer passes the resource that it expects in the store. If another resource is stored
+    there, the write changes nothing. Of two writers that expect the same resource, one succeeds.
     """
 
     networked: bool

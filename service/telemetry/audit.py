@@ -59,8 +59,8 @@ class AuditLog:
     def denied(self, **denial: Unpack[Denial]) -> None:
         """Record a denial. May raise AuditUnavailable, which is then the response.
 
-        The first denial of a caller (of an address or IPv6 network, for an anonymous one) on a route for an account is
-        written at once. Its repeats are summarized in one line for each ten seconds.
+        The first denial of a caller on a route for an account is written at once. Its repeats are summarized in one
+        line for each ten seconds. Anonymous callers with different addresses or IPv6 networks count as different.
         """
         self._writer.check(share=DENIALS_SHARE)
         values: Mapping[str, Any] = denial

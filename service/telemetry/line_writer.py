@@ -53,7 +53,7 @@ class LineWriter:
 
         self._written = 0
         self._arrivals: deque[tuple[int, float]] = deque()
-        """Pairs of a line's number and a time before its arrival, oldest first."""
+        """Pairs (n, t), oldest first: line n and the lines after it arrived after the time t."""
 
         self._timer: asyncio.TimerHandle | None = None
         self._failing = self._stopped = self._reported = False
@@ -134,7 +134,7 @@ class LineWriter:
         self._stopped = self._failing or self._oldest_age() > MAX_AGE_SECONDS
 
     def _oldest_age(self) -> float:
-        """Return the age of the oldest pending line in seconds, up to one flush interval too low."""
+        """Return the greatest possible age of the oldest pending line, in seconds."""
         if not self._pending:
             return 0
         now = time.monotonic()

@@ -108,7 +108,7 @@ def _forwarded_hops(lines: Sequence[str]) -> Iterator[str]:
 
 
 def _elements(line: str) -> list[str]:
-    """Return the ``for`` of each element of a Forwarded line; empty for an element without or with several.
+    """Return the ``for`` of each element of a Forwarded line; empty for an element with none or with several.
 
     A malformed line counts as one element without ``for``. Otherwise, an open quote of a client would hide the element
     that a proxy appends.

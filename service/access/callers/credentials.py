@@ -132,8 +132,8 @@ class CredentialVerifier:
     async def _verify(
         self, key: bytes, id_: str, secret: str, hashes: Sequence[HashedSecret], address: str
     ) -> VerifiedCredential | None:
-        # Checked first, so that a refusal neither counts as a failure nor evicts a counter. Guesses at the root secret
-        # are refused too; otherwise a correct one would be recognizable and would not count.
+        # Checked first, so that a refused attempt changes no counter. Guesses at the root secret are refused too.
+        # Otherwise a guesser would recognize the right secret by its answer, and no guess would count.
         self._hasher.check_capacity()
         is_root = self._root.matches(id_, secret)
         attempt = self._limiter.acquire(id_, address)
@@ -141,7 +141,7 @@ class CredentialVerifier:
             # Verification takes as long for an unknown client.
             match = None if is_root else await self._hasher.verify(secret, hashes)
         except Exception:
-            # The secret was not verified, so it was no guess. But it was compared to the secret of the root client.
+            # The secret was not compared, so the attempt was no guess. A secret for the root id was compared above.
             if id_ != self._root.id:
                 self._limiter.refund(attempt)
             raise

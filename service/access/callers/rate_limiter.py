@@ -37,9 +37,9 @@ Attempt = Sequence[tuple[Key, int, Window]]
 class LoginRateLimiter:
     """Counts failed logins in fixed windows of a minute, in bounded memory.
 
-    A few failures of a client from one address block that pair alone. A client that has logged in from an address
-    within a day has only that limit there: failures of others, and from elsewhere, do not lock it out. A refused
-    attempt changes nothing.
+    A few failures of a client from one address block that pair alone. If a client has logged in from an address within
+    a day, only this limit applies to it there. Failures of other clients, and failures from other addresses, do not
+    lock it out. A refused attempt changes nothing.
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
@@ -48,7 +48,7 @@ class LoginRateLimiter:
         """The windows below their limit."""
 
         self._full = _windows(inf, clock)
-        """The windows at their limit. They are never evicted, and few: each took ten hashes within a minute."""
+        """The windows at their limit. They are never evicted. Each took ten hashes within a minute, so they are few."""
 
         self._known: FIFOCache[str, FIFOCache[str, float]] = FIFOCache(MAX_KNOWN_CLIENTS)
         """When a client last logged in from an address. A TTLCache would add 3 us to each request with Basic."""
@@ -71,7 +71,7 @@ class LoginRateLimiter:
         for key, limit, window in attempt:
             window.failures -= 1
             if self._full.get(key) is window and window.failures < limit:
-                # The window may end at any moment, so this must not require the entry.
+                # The window may have ended since the line above, so the entry may be missing.
                 self._full.pop(key, None)
                 self._counting[key] = window
             if self._counting.get(key) is window and not window.failures:

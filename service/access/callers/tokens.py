@@ -87,7 +87,7 @@ class AccessTokens:
         # A new Client of the same id has another secret, with another fingerprint.
         if (
             client is None
-            # False for NaN too.
+            # Written with `not`, so that an expiry of NaN has passed.
             or not now < issued.expires_at
             or CLIENT_CREDENTIALS not in client.grant_types
             or issued.fingerprint not in [secret.fingerprint for secret in client.secrets_at(now)]

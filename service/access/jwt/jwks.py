@@ -132,7 +132,7 @@ class JwksProvider:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def find(self, kid: str | None) -> Sequence[PublicKey]:
-        """Return the keys with that kid, or all for None. For an unknown kid, read the source unless it just was."""
+        """Return the keys with that kid, or all for None. An unknown kid causes one read in each ``pause``."""
         found = self._named(kid)
         if not found and self._may_read():
             await self._refresh()

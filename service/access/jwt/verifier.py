@@ -104,7 +104,7 @@ class JwtVerifier:
         encoded_header, _, payload = signed.partition(".")
         alg, kid = _algorithm_and_key_id(_json_object(_decode(encoded_header)))
         key = _matching_key(await self._keys.find(kid), alg)
-        # The generation of this key: read before the next await.
+        # Read before the next await, so that it is the generation of this key.
         generation = self._keys.generation
         if not _VERIFIERS[alg].verify(signed.encode(), key.key, _decode(signature)):
             raise InvalidToken("the token's signature is wrong")

@@ -11,9 +11,9 @@ from service.access.policies.regex import Program
 # Time is linear, but a large program takes 1 s for a value of this size.
 MAX_VALUE_BYTES = 8 * 1024
 MAX_SEARCHED_BYTES = 256 * 1024
-# One second in Python, without regular expressions.
+# Reading so many elements takes one second in Python, without regular expressions.
 MAX_ELEMENTS = 1_000_000
-# An upper bound for one instruction and byte: 21 ns were measured for the worst of 3,000 programs made to be slow.
+# The longest time of one instruction for one byte: 21 ns were measured for the worst of 3,000 slow programs.
 # Most programs take a thousandth of it, but their time cannot be known in advance.
 INSTRUCTION_SECONDS = 20e-9
 
@@ -33,7 +33,7 @@ class TooMuchWork(Exception):
 
 
 class TooMuchTime(Exception):
-    """The evaluation may exceed its time limit. This is no decision."""
+    """The evaluation may exceed its time limit. Whether the request is allowed is still open."""
 
 
 @dataclass(slots=True)

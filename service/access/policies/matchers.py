@@ -1,7 +1,7 @@
 """The matchers that patterns are compiled to, each with a predicate. Pure.
 
-Values are plain data: mappings of any class, lists, str, int, float, bool and None. A value of another class is
-present, and matches nothing else.
+Values are plain data: mappings of any class, lists, str, int, float, bool and None. A value of another class counts as
+present, and equals no scalar, mapping or list.
 """
 
 import json
@@ -25,9 +25,9 @@ Predicate = Callable[[Any, Evaluation], bool]
 class Matcher:
     """A predicate on a value, ``test``, and the explanation of a mismatch.
 
-    ``failure`` follows the path of a value that does not match. ``parts`` are the matchers of items, for a value of
-    the class ``container``. Matchers with one ``identity`` match the same values, and not nil; ``cost`` is the time
-    of a test, compared to a literal. A test raises the exceptions of ``Evaluation``.
+    ``failure`` completes a sentence that begins with the path of the value. ``parts`` are the matchers of items, for a
+    value of the class ``container``. Matchers with the same ``identity`` match the same values, and none of them
+    matches nil. ``cost`` is the time of a test, compared to a literal. A test raises the exceptions of ``Evaluation``.
     """
 
     test: Predicate
@@ -208,7 +208,7 @@ def contains(part: Matcher) -> Matcher:
 
 
 def _list_texts(value: list[Any], evaluation: Evaluation) -> frozenset[str]:
-    """Return the texts of the scalars in a list, once for all patterns: a thousand may each ask for one group."""
+    """Return the texts of the scalars in a list. They are kept: a thousand patterns may look for one each."""
     found = evaluation.list_texts.get(id(value))
     if found is None:
         texts = (scalar_text(element) for element in value)

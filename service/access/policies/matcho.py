@@ -39,7 +39,7 @@ MAX_NODES = 1000
 MAX_REGEXES = 32
 # The sum of all programs. 1,000 instructions take up to 1.5 ms to compile; `[^/]{1,255}` has 2,300.
 MAX_INSTRUCTIONS = 6000
-# The cost of a source that is refused: finding that its program is too large takes as long.
+# The cost of a source that RE2 refuses, in instructions: RE2 takes as long to find that a program is too large.
 _REFUSED_SOURCE_COST = 600
 
 _T = TypeVar("_T")

@@ -24,7 +24,7 @@ _PLAIN_PREFIX = re.compile(rf"\^[A-Za-z0-9_/-]{{1,{MAX_LENGTH - 1}}}")
 _QUANTIFIER = r"(?:\\Q\\E|\(\?[^():]*\))*[*+?{]"
 _ANCHORED_TEXT = re.compile(rf"\^([A-Za-z0-9_/-]+)(?!{_QUANTIFIER})")
 _TOKEN = re.compile(
-    # Without the repeated character or group before a quantifier, which may occur zero times.
+    # Plain text without the character before a quantifier, because that character may occur zero times.
     rf"(?P<text>[A-Za-z0-9_/-]+)(?!{_QUANTIFIER})"
     r"|\{[0-9,]*\}"
     r"|\[\^?(?:[^]^[\\]|\\.)(?:[^][\\]|\\.)*\]"
@@ -55,9 +55,9 @@ class Program(NamedTuple):
 class Regex(NamedTuple):
     """A regular expression that is searched in text.
 
-    Each match begins with ``prefix``, and contains at least one text of each of the ``required`` alternatives; with
-    ``ignores_case``, this is true of the casefolded match. ``program`` decides about texts that do; None if no more is
-    required.
+    Each match begins with ``prefix``, and contains at least one text of each of the ``required`` alternatives. With
+    ``ignores_case``, this is true of the casefolded match. ``program`` decides about texts that meet both conditions; it
+    is None if the two conditions are sufficient.
     """
 
     source: str

@@ -46,7 +46,7 @@ class Hasher:
             raise Throttled("Too many logins at once")
 
     async def hash(self, secret: str, *, beside: StoredSecret | None = None) -> str:
-        """Return the hash of ``secret``. It shares the salt of ``beside``: one computation then verifies both.
+        """Return the hash of ``secret``, with the salt of ``beside``: one computation then verifies against both.
 
         Raises:
             Throttled: too many callers are waiting.
