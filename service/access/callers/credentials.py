@@ -133,7 +133,7 @@ class CredentialVerifier:
         self, key: bytes, id_: str, secret: str, hashes: Sequence[HashedSecret], address: str
     ) -> VerifiedCredential | None:
         # Checked first, so that a refused attempt changes no counter. Guesses at the root secret are refused too.
-        # Otherwise a guesser would recognize the right secret by its answer, and no guess would count.
+        # Otherwise a guesser would recognize the right secret by its answer.
         self._hasher.check_capacity()
         is_root = self._root.matches(id_, secret)
         attempt = self._limiter.acquire(id_, address)
