@@ -52,8 +52,9 @@ class LineWriter:
         """The bytes of the first pending lines that are not written yet."""
 
         self._written = 0
+        self._flushed_at = 0.0
         self._arrivals: deque[tuple[int, float]] = deque()
-        """Pairs (n, t), oldest first: line n and the lines after it arrived after the time t."""
+        """Pairs (n, t), oldest first: the lines after those of the previous pair, up to line n, arrived after t."""
 
         self._timer: asyncio.TimerHandle | None = None
         self._failing = self._stopped = self._reported = False
@@ -98,7 +99,8 @@ class LineWriter:
         return AuditUnavailable()
 
     def _start_timer(self) -> None:
-        self._arrivals = deque([(self._written, time.monotonic())])
+        self._arrivals.clear()
+        self._flushed_at = time.monotonic()
         self._flush_in(BATCH_SECONDS)
 
     def _flush_in(self, seconds: float) -> None:
@@ -134,16 +136,17 @@ class LineWriter:
         self._stopped = self._failing or self._oldest_age() > MAX_AGE_SECONDS
 
     def _oldest_age(self) -> float:
-        """Return the greatest possible age of the oldest pending line, in seconds."""
+        """Return the age of the oldest pending line in seconds, at most one flush interval too high."""
         if not self._pending:
             return 0
-        now = time.monotonic()
         added = self._written + len(self._pending)
-        if self._arrivals[-1][0] < added:
-            self._arrivals.append((added, now))
-        while len(self._arrivals) > 1 and self._arrivals[1][0] <= self._written:
+        if not self._arrivals or self._arrivals[-1][0] < added:
+            # These lines arrived after the previous flush.
+            self._arrivals.append((added, self._flushed_at))
+        self._flushed_at = time.monotonic()
+        while self._arrivals[0][0] <= self._written:
             self._arrivals.popleft()
-        return now - self._arrivals[0][1]
+        return self._flushed_at - self._arrivals[0][1]
 
     def _write(self) -> None:
         with self._lock():

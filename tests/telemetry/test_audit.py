@@ -417,6 +417,26 @@ async def test_no_event_is_accepted_while_a_line_is_older_than_a_second(reader, 
     log._writer._cancel_timer()
 
 
+async def test_a_late_line_is_not_as_old_as_the_lines_before_it(reader, monkeypatch):
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(line_writer, "time", clock)
+    # Only the test calls _flush.
+    monkeypatch.setattr(line_writer, "BATCH_SECONDS", 3600)
+    log = opened(reader.descriptor)
+    writer, written = log._writer, []
+    monkeypatch.setattr(writer, "_write", lambda: writer._remove_written(written.pop() if written else 0))
+    log.signed(**SIGNED)
+    for clock.now in (0.1, 0.7):
+        writer._flush()
+    log.signed(**SIGNED)
+    written.append(1)
+    clock.now = 0.75
+    writer._flush()
+
+    assert writer._oldest_age() == pytest.approx(0.05)
+    writer._cancel_timer()
+
+
 async def test_a_first_denial_is_written_at_once_and_its_repeats_are_one_line(reader, monkeypatch):
     monkeypatch.setattr(denials, "WINDOW_SECONDS", 0.2)
     log = opened(reader.descriptor)

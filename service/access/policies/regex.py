@@ -56,8 +56,8 @@ class Regex(NamedTuple):
     """A regular expression that is searched in text.
 
     Each match begins with ``prefix``, and contains at least one text of each of the ``required`` alternatives. With
-    ``ignores_case``, this is true of the casefolded match. ``program`` decides about texts that meet both conditions; it
-    is None if the two conditions are sufficient.
+    ``ignores_case``, this is true of the casefolded match. ``program`` decides about texts that meet both conditions.
+    It is None if the two conditions are sufficient.
     """
 
     source: str
