@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final, Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
@@ -21,6 +22,8 @@ METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 OTHER_METHOD: Final = "other"
 UNMATCHED: Final = "unmatched"
 
+# A scrape that renamed files interrupt is repeated so many times. All workers may restart together.
+MAX_RENAMES: Final = 20
 
 _registry = CollectorRegistry()
 # Timestamps of creation would double the number of series, and multiprocess mode has none.
@@ -129,8 +132,8 @@ def exposition(accept: str) -> tuple[bytes, str]:
 
 def _collect(generate: Callable[[CollectorRegistry], bytes]) -> bytes:
     registry = multiprocess.all_processes(_registry)
-    try:
-        return generate(registry)
-    except FileNotFoundError:
-        # A new worker has just renamed the files of the worker that it replaces.
-        return generate(registry)
+    for _ in range(MAX_RENAMES):
+        # A new worker renames the files of the worker that it replaces, and several may do so during one scrape.
+        with suppress(FileNotFoundError):
+            return generate(registry)
+    return generate(registry)

@@ -131,6 +131,14 @@ def test_a_scrape_survives_the_renaming_of_a_dead_workers_files(tmp_path, monkey
     assert metrics.exposition("")[0] == b""
 
 
+def test_a_scrape_survives_a_restart_of_all_workers_at_once(tmp_path, monkeypatch):
+    monkeypatch.setenv(multiprocess.VARIABLE, str(tmp_path))
+    listings = iter([*([str(tmp_path / f"counter_{pid}.db")] for pid in range(10)), []])
+    monkeypatch.setattr("glob.glob", lambda _: next(listings))
+
+    assert metrics.exposition("")[0] == b""
+
+
 def test_a_single_process_writes_no_files_even_if_its_environment_names_a_directory(tmp_path):
     single = (
         "import sys; print(1, file=sys.stderr); from service.telemetry import multiprocess; multiprocess.disable(); "
