@@ -24,6 +24,12 @@ def disable() -> None:
         os.environ.pop(name, None)
 
 
+def ignore_blank() -> None:
+    """Treat an empty variable as a missing one. The library would write to the working directory."""
+    if not any(os.environ.get(name, "").strip() for name in (VARIABLE, VARIABLE.lower())):
+        disable()
+
+
 def take_over(directory: Path, predecessor: int) -> None:
     """Continue the counts of the dead process ``predecessor``; call it before this process declares a metric.
 

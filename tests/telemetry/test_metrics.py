@@ -139,6 +139,18 @@ def test_a_scrape_survives_a_restart_of_all_workers_at_once(tmp_path, monkeypatc
     assert metrics.exposition("")[0] == b""
 
 
+def test_an_empty_variable_is_ignored_under_another_server(tmp_path):
+    code = (
+        f"import os, sys; sys.path.insert(0, {str(ROOT)!r}); os.chdir({str(tmp_path)!r}); print(1, file=sys.stderr); "
+        "from service.telemetry import metrics; metrics.describe(''); "
+        "sys.stdout.buffer.write(metrics.exposition('')[0])"
+    )
+    shown, _ = run(code, PROMETHEUS_MULTIPROC_DIR="")
+
+    assert shown["s3_signer_processes", None] == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_single_process_writes_no_files_even_if_its_environment_names_a_directory(tmp_path):
     single = (
         "import sys; print(1, file=sys.stderr); from service.telemetry import multiprocess; multiprocess.disable(); "
