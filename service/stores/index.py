@@ -51,9 +51,10 @@ class RepairState:
 class Index:
     """Lists ids without a scan. The hashes are authoritative; the index may lag behind them.
 
-    Hash and index cannot be written atomically, because in a Cluster they live on different nodes. A crash between the
-    two writes, or an edit with ``redis-cli``, leaves a difference that a scan repairs. Listings do not wait for a long
-    scan, so ``listing_changed`` is called with the kind after a repair has changed the index.
+    Hash and index cannot be written atomically, because a Redis Cluster, which may be supported later, keeps them on
+    different nodes. A crash between the two writes, or an edit with ``redis-cli``, leaves a difference that a scan
+    repairs. Listings do not wait for a long scan, so ``listing_changed`` is called with the kind after a repair has
+    changed the index.
     """
 
     def __init__(self, client: Redis, breaker: CircuitBreaker, prefix: str) -> None:

@@ -23,7 +23,7 @@ class Guard(Enum):
 
     PUBLIC = "the route needs no credentials"
     POLICY = "a policy must allow the request before its handler runs"
-    HANDLER = "the handler evaluates the policies, because it knows the account, bucket and key"
+    HANDLER = "the handler evaluates the policies, with the ``params`` that it will use"
 
 
 @dataclass(frozen=True, slots=True)
