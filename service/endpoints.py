@@ -80,6 +80,13 @@ def check_aws_region(text: str) -> None:
         raise ValueError("must be a region of its own: a pseudo-region (FIPS, aws-global) stands for another")
 
 
+# S3's own names. Source: https://docs.aws.amazon.com/general/latest/gr/s3.html
+AWS_NAME = re.compile(
+    r"s3(\.dualstack|-accelerate(\.dualstack)?)?([.-][a-z]{2}(-[a-z]+)+-[0-9])?\.amazonaws\.com(\.cn)?"
+)
+_BUCKET_OF_AWS = re.compile(rf".+\.{AWS_NAME.pattern}")
+
+
 def parse_host(text: str) -> Host:
     """Parse ``name[:port]``, ``1.2.3.4[:port]``, ``[v6][:port]``, or a base URL ``http(s)://…[/prefix]``.
 
@@ -99,6 +106,20 @@ def parse_host(text: str) -> Host:
     name, port, is_ip = _parse_netloc(netloc)
     _check_prefix(slash + path)
     return Host(scheme.lower() or None, name, port, slash + path, is_ip)
+
+
+def parse_account_host(text: str) -> Host:
+    """Parse the ``host`` of an account. See ``parse_host``.
+
+    Raises:
+        ValueError: also for a bucket of AWS. S3 reads the bucket from the URL, but policies see that of the request.
+    """
+    host = parse_host(text)
+    if _BUCKET_OF_AWS.fullmatch(host.name):
+        raise ValueError("must not name a bucket: write S3's own name, such as s3.eu-west-1.amazonaws.com")
+    if host.prefix.strip("/") and AWS_NAME.fullmatch(host.name):
+        raise ValueError("must have no path after S3's own name, because S3 reads it as a bucket")
+    return host
 
 
 def ends_in_number(name: str) -> bool:

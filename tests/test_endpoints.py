@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from urllib3.util import parse_url
 from yarl import URL
 
-from service.endpoints import Host, check_aws_region, check_region, parse_host
+from service.endpoints import Host, check_aws_region, check_region, parse_account_host, parse_host
 from service.resources.host_rules import HostRules
 from service.resources.types import AwsAccount
 from service.settings.parsers import allowed_host
@@ -253,3 +253,37 @@ def test_a_scheme_sets_use_ssl(text, stated, use_ssl):
 def test_a_scheme_must_agree_with_use_ssl(text, stated):
     with pytest.raises(ValueError, match="or left out, for a host that begins with"):
         parse_host(text).use_ssl(stated=stated)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "bucket.s3.amazonaws.com",
+        "https://my.bucket.s3.eu-west-1.amazonaws.com",
+        "Bucket.S3.dualstack.eu-west-1.amazonaws.com:443",
+        "bucket.s3-eu-west-1.amazonaws.com",
+        "bucket.s3.cn-north-1.amazonaws.com.cn",
+        "bucket.s3-accelerate.amazonaws.com",
+    ],
+)
+def test_a_host_that_names_a_bucket_of_aws_is_refused(host):
+    with pytest.raises(ValueError, match="must not name a bucket"):
+        parse_account_host(host)
+
+
+@pytest.mark.parametrize("host", ["https://s3.amazonaws.com/bucket", "http://s3.eu-west-1.amazonaws.com/bucket/"])
+def test_a_path_after_the_name_of_aws_is_refused(host):
+    with pytest.raises(ValueError, match="must have no path"):
+        parse_account_host(host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "https://s3.eu-west-1.amazonaws.com/",
+        "bucket.vpce-1a2b3c4d-5e6f.s3.us-east-1.vpce.amazonaws.com",
+        "bucket.s3.example.com",
+    ],
+)
+def test_other_names_that_look_like_those_of_aws_are_accepted(host):
+    assert parse_account_host(host)

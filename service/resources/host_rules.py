@@ -1,10 +1,9 @@
 """Rules for the hosts of accounts, and a check for accounts whose URLs are ambiguous."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from service.endpoints import DEFAULT_PORTS, Host, parse_host
+from service.endpoints import AWS_NAME, DEFAULT_PORTS, Host, parse_host
 from service.errors import Invalid, Issue
 from service.resources.fields import Flag
 from service.resources.repository import Repository
@@ -13,9 +12,6 @@ from service.settings.parsers import AWS
 
 # Reading so many takes some seconds of a background task at the start.
 MAX_CHECKED, PAGE_SIZE = 10_000, 100
-# S3's own endpoints. A longer name, such as bucket.s3.amazonaws.com, addresses another bucket.
-# Source: https://docs.aws.amazon.com/general/latest/gr/s3.html
-_AWS = re.compile(r"s3(\.dualstack|-accelerate(\.dualstack)?)?([.-][a-z]{2}(-[a-z]+)+-[0-9])?\.amazonaws\.com(\.cn)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +76,7 @@ class HostRules:
 
 def is_aws(host: Host) -> bool:
     """Return whether a host is an endpoint of S3 itself, which reads the bucket from the host name."""
-    return _AWS.fullmatch(host.name) is not None and not host.prefix
+    return AWS_NAME.fullmatch(host.name) is not None
 
 
 def is_ambiguous(account: AwsAccount) -> bool:

@@ -11,7 +11,14 @@ from typing import Any, ClassVar
 
 from marshmallow import RAISE, Schema, ValidationError, fields, post_load, pre_load, validates_schema
 
-from service.endpoints import AWS_REGION_PATTERN, REGION_PATTERN, check_aws_region, check_region, parse_host
+from service.endpoints import (
+    AWS_REGION_PATTERN,
+    REGION_PATTERN,
+    check_aws_region,
+    check_region,
+    parse_account_host,
+    parse_host,
+)
 from service.errors import Invalid, Issue
 from service.resources.fields import ID_RULE, VISIBLE, Flag, Masked, Text, rule
 from service.resources.invisible import invisible_hint
@@ -205,7 +212,7 @@ class AwsAccountSchema(ResourceSchema):
     host = Text(
         rf"(?s:.){{0,{MAX_HOST_LENGTH}}}",
         f"must be at most {MAX_HOST_LENGTH} characters",
-        validate=rule(parse_host),
+        validate=rule(parse_account_host),
         metadata={
             "format": "s3-host",
             "description": "name[:port], 1.2.3.4[:port], [v6][:port] or a base URL http(s)://…[/prefix]; "

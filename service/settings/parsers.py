@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-from service.endpoints import MAX_PORT, ends_in_number, parse_host
+from service.endpoints import MAX_PORT, ends_in_number, parse_account_host, parse_host
 from service.settings.origins import ascii_name
 
 MIN_ROOT_SECRET = 16
@@ -134,7 +134,7 @@ def allowed_host(text: str) -> str:
     rest = text.removeprefix(_WILDCARD)
     _check_common_mistakes(text, rest)
     # A suffix must complete a valid host name.
-    host = parse_host(f"x.{rest}" if is_suffix else rest)
+    host = parse_host(f"x.{rest}") if is_suffix else parse_account_host(rest)
     if is_suffix:
         suffix = f"{_WILDCARD}{host.name.removeprefix('x.')}"
         if host.port:

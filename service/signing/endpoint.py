@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 from botocore.exceptions import BotoCoreError
 from cachetools import FIFOCache
 
-from service.endpoints import Host, check_aws_region, check_region, parse_host
+from service.endpoints import Host, check_aws_region, check_region, parse_account_host, parse_host
 from service.errors import Invalid, Issue
 from service.resources.types import AwsAccount
 from service.signing.clients import ClientOptions, Clients
@@ -90,7 +90,7 @@ class Endpoints:
         if account.host is None:
             return ClientOptions(account.region, None, self._use_ssl(account.use_ssl), style)
         with _invalid("host"):
-            host = parse_host(account.host)
+            host = parse_account_host(account.host)
         with _invalid("use-ssl"):
             use_ssl = self._use_ssl(host.use_ssl(stated=account.use_ssl))
         # By default, botocore puts a dotted bucket in front of an address: a.b.127.0.0.1.

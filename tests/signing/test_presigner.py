@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.endpoints import check_aws_region, check_region, parse_host
+from service.endpoints import check_aws_region, check_region, parse_account_host
 from service.errors import Invalid
 from service.resources.types import AwsAccount
 from service.signing.names import name_issues
@@ -156,7 +156,7 @@ def is_accepted(endpoint):
     host, _, region, _ = endpoint
     try:
         check_region(region)
-        return bool(parse_host(host)) if host else check_aws_region(region) is None
+        return bool(parse_account_host(host)) if host else check_aws_region(region) is None
     except ValueError:
         return False
 
