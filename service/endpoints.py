@@ -26,6 +26,11 @@ _PUNYCODE = "xn--"
 _NUMBER = re.compile(r"[0-9]+|0[Xx][0-9A-Fa-f]*")
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]*)*")
+# S3's own names. Source: https://docs.aws.amazon.com/general/latest/gr/s3.html
+AWS_NAME = re.compile(
+    r"s3(\.dualstack|-accelerate(\.dualstack)?)?([.-][a-z]{2}(-[a-z]+)+-[0-9])?\.amazonaws\.com(\.cn)?"
+)
+_BUCKET_OF_AWS = re.compile(rf".+\.{AWS_NAME.pattern}")
 
 
 class Host(NamedTuple):
@@ -78,13 +83,6 @@ def check_aws_region(text: str) -> None:
     # botocore removes fips- and -fips from any part of a region, and signs for the rest.
     if "fips-" in text or "-fips" in text or _GLOBAL_REGION.fullmatch(text):
         raise ValueError("must be a region of its own: a pseudo-region (FIPS, aws-global) stands for another")
-
-
-# S3's own names. Source: https://docs.aws.amazon.com/general/latest/gr/s3.html
-AWS_NAME = re.compile(
-    r"s3(\.dualstack|-accelerate(\.dualstack)?)?([.-][a-z]{2}(-[a-z]+)+-[0-9])?\.amazonaws\.com(\.cn)?"
-)
-_BUCKET_OF_AWS = re.compile(rf".+\.{AWS_NAME.pattern}")
 
 
 def parse_host(text: str) -> Host:

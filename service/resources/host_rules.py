@@ -76,7 +76,7 @@ class HostRules:
 
 def is_aws(host: Host) -> bool:
     """Return whether a host is an endpoint of S3 itself, which reads the bucket from the host name."""
-    return AWS_NAME.fullmatch(host.name) is not None
+    return AWS_NAME.fullmatch(host.name) is not None and not host.prefix
 
 
 def is_ambiguous(account: AwsAccount) -> bool:

@@ -74,8 +74,9 @@ def _reject_ambiguous_text(text: str) -> None:
         raise MalformedBody("tag directives are not allowed", *_position(text, index))
     if not text.isascii():
         found = [*map(text.find, _LINE_SEPARATORS), _find_at_line_start(text, _BYTE_ORDER_MARK)]
-        if found := [index for index in found if index >= 0]:
-            raise MalformedBody(_ambiguity(text[min(found)]), *_position(text, min(found)))
+        first = min((index for index in found if index >= 0), default=-1)
+        if first >= 0:
+            raise MalformedBody(_ambiguity(text[first]), *_position(text, first))
 
 
 def _find_at_line_start(text: str, token: str) -> int:
