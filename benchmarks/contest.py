@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Protocol
 
-from benchmarks.bars import Bar
+from benchmarks.targets import Target
 
 
 class Party(Protocol):
@@ -46,7 +46,7 @@ class Row:
     """One line of the table.
 
     Two processes of one program differ by some percent (where their memory happens to lie), so that a row of which the
-    bar is near starts both sides ``starts`` times; each time they have ``turns`` turns each.
+    target is near starts both sides ``starts`` times; each time they have ``turns`` turns each.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Row:
     ours: Side
     beside: Side
     unit: str
-    bar: Bar
+    target: Target
     starts: int = 1
     turns: int = 6
 
@@ -80,7 +80,7 @@ class Result:
 
     @property
     def missed(self) -> bool:
-        return self.failed or (self.measured and not self.row.bar.held(self.figure))
+        return self.failed or (self.measured and not self.row.target.held(self.figure))
 
 
 def hold(row: Row) -> Result:
@@ -102,4 +102,4 @@ def _alternate(row: Row) -> Result:
                 beside.turn()
             starts.append((ours.figure(), beside.figure()))
     our_figure, their_figure = (median(side) for side in zip(*starts, strict=True))
-    return Result(row, our_figure, their_figure, median(row.bar.figure(*each) for each in starts))
+    return Result(row, our_figure, their_figure, median(row.target.figure(*each) for each in starts))

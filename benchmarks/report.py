@@ -14,7 +14,7 @@ from benchmarks.servers import ROOT
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 PLOT = PAGE.with_suffix(".svg")
-HEADER = ("what", "beside it", "ours", "beside", "figure", "bar", "")
+HEADER = ("what", "beside it", "ours", "beside", "figure", "target", "")
 PACKAGES = (
     *("aiohttp", "uvloop", "redis", "hiredis", "aiobotocore", "botocore"),
     *("boto3", "minio", "fastapi", "uvicorn", "httptools"),
@@ -27,7 +27,7 @@ Made by `make bench`, or `python -m benchmarks`; not written by hand.
 
 Absolute figures depend on the machine, so each figure is compared with one measured in the same run. Both sides run
 in turns of a fifth of a second under load, because the speed of a shared machine changes from second to second. If a
-figure is near its bar, both sides are started several times. The table shows medians over the starts.
+figure is near its target, both sides are started several times. The table shows medians over the starts.
 
 CPU is the user and system time of the server's processes, divided by the number of requests. wrk sends the requests
 over 32 connections. The connections are kept alive and the service has default settings, unless a row says otherwise.
@@ -72,7 +72,7 @@ def page(results: Sequence[Result], seconds: float, setting: str) -> str:
             INTRODUCTION,
             *(_table_row(cells) for cells in (HEADER, ("---",) * len(HEADER), *map(_cells, results))),
             "",
-            f"![How much of its bar each row takes]({PLOT.name})",
+            f"![How much of its target each row takes]({PLOT.name})",
             "",
             f"Measured on {datetime.now(UTC):%Y-%m-%d} in {seconds:.0f} s, on {setting}.",
             f"{', '.join(_versions())}.",
@@ -108,17 +108,17 @@ def _versions() -> Iterator[str]:
 
 
 def _figures(result: Result) -> str:
-    _, _, ours, beside, figure, bar, _ = _cells(result)
-    return f"{ours:>12} {beside:>12} {figure:>12}   bar {bar:12}"
+    _, _, ours, beside, figure, target, _ = _cells(result)
+    return f"{ours:>12} {beside:>12} {figure:>12}   target {target:12}"
 
 
 def _cells(result: Result) -> tuple[str, ...]:
     row = result.row
     what = (row.what, row.against)
     if not result.measured:
-        return (*what, "", "", "", str(row.bar), f"{verdict(result)} {result.note.splitlines()[-1]}".strip())
+        return (*what, "", "", "", str(row.target), f"{verdict(result)} {result.note.splitlines()[-1]}".strip())
     ours, beside = (_amount(amount, row.unit) for amount in (result.ours, result.beside))
-    return (*what, ours, beside, row.bar.written(result.figure), str(row.bar), verdict(result))
+    return (*what, ours, beside, row.target.written(result.figure), str(row.target), verdict(result))
 
 
 def _amount(amount: float, unit: str) -> str:

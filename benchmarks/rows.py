@@ -1,7 +1,6 @@
-"""Every row, as in the design's table of bars. A further one is an entry here."""
+"""Every row, as in the design's table of targets. A further one is an entry here."""
 
 from benchmarks import in_process, ready
-from benchmarks.bars import at_most, at_most_each, at_most_itself, at_most_more, times_cheaper, times_faster
 from benchmarks.contest import Row
 from benchmarks.example import (
     AMAZON,
@@ -33,6 +32,7 @@ from benchmarks.sides import (
     resident,
     script,
 )
+from benchmarks.targets import at_most, at_most_each, at_most_itself, at_most_more, times_cheaper, times_faster
 
 ROOT = Request("/")
 FLOOR = (
@@ -57,7 +57,7 @@ ROWS = (
         ours=loaded(ready.embedded, GET, CpuPerRequest),
         beside=loaded(ready.constant, GET, CpuPerRequest),
         unit="µs",
-        bar=at_most(2.2),
+        target=at_most(2.2),
         starts=3,
     ),
     Row(
@@ -67,7 +67,7 @@ ROWS = (
         ours=loaded(ready.embedded, GET_EXPIRING, CpuPerRequest),
         beside=loaded(ready.constant, GET_EXPIRING, CpuPerRequest),
         unit="µs",
-        bar=at_most(2.5),
+        target=at_most(2.5),
     ),
     Row(
         name="get-redis",
@@ -76,7 +76,7 @@ ROWS = (
         ours=loaded(ready.in_crowd(), GET_ANY_OF_10_000, CpuPerRequest, visits=10_000),
         beside=loaded(ready.constant, GET_ANY_OF_10_000, CpuPerRequest),
         unit="µs",
-        bar=at_most(2.3),
+        target=at_most(2.3),
         starts=3,
     ),
     Row(
@@ -86,7 +86,7 @@ ROWS = (
         ours=loaded(ready.closed, GET, CpuPerRequest),
         beside=loaded(ready.constant, GET, CpuPerRequest),
         unit="µs",
-        bar=at_most(2.8),
+        target=at_most(2.8),
         starts=2,
     ),
     Row(
@@ -96,7 +96,7 @@ ROWS = (
         ours=driven(ready.embedded_on_a_socket, GET),
         beside=driven(ready.constant_on_a_socket, GET),
         unit="µs",
-        bar=at_most(2.5),
+        target=at_most(2.5),
     ),
     Row(
         name="get-fresh",
@@ -105,7 +105,7 @@ ROWS = (
         ours=loaded(ready.embedded, GET, CpuPerRequest, closes=True),
         beside=loaded(ready.constant, GET, CpuPerRequest, closes=True),
         unit="µs",
-        bar=at_most(1.8),
+        target=at_most(1.8),
     ),
     Row(
         name="get-idle",
@@ -114,7 +114,7 @@ ROWS = (
         ours=loaded(ready.embedded, GET, CpuPerRequest, idle=1000),
         beside=loaded(ready.constant, GET, CpuPerRequest, idle=1000),
         unit="µs",
-        bar=at_most(2.5),
+        target=at_most(2.5),
     ),
     Row(
         name="redis",
@@ -123,7 +123,7 @@ ROWS = (
         ours=loaded(ready.on_redis, GET, RequestsPerSecond),
         beside=loaded(ready.by_hand, GET, RequestsPerSecond),
         unit="/s",
-        bar=times_faster(5),
+        target=times_faster(5),
         turns=10,
     ),
     Row(
@@ -133,7 +133,7 @@ ROWS = (
         ours=loaded(ready.embedded, GET, RequestsPerSecond),
         beside=loaded(ready.fast_api, GET, RequestsPerSecond),
         unit="/s",
-        bar=times_faster(6),
+        target=times_faster(6),
     ),
     Row(
         name="upload",
@@ -142,7 +142,7 @@ ROWS = (
         ours=loaded(ready.embedded, UPLOAD, CpuPerRequest),
         beside=loaded(ready.embedded, GET, CpuPerRequest),
         unit="µs",
-        bar=at_most(2),
+        target=at_most(2),
     ),
     Row(
         name="signature",
@@ -151,7 +151,7 @@ ROWS = (
         ours=in_process.presigner(AMAZON),
         beside=in_process.aiobotocore,
         unit="µs",
-        bar=times_cheaper(25),
+        target=times_cheaper(25),
         turns=5,
     ),
     Row(
@@ -161,7 +161,7 @@ ROWS = (
         ours=in_process.presigner(MINIO),
         beside=in_process.minio,
         unit="µs",
-        bar=times_cheaper(5),
+        target=times_cheaper(5),
         turns=5,
     ),
     Row(
@@ -171,7 +171,7 @@ ROWS = (
         ours=loaded(ready.workers(2), GET_FIRST, CpuPerRequest),
         beside=loaded(ready.workers(1), GET_FIRST, CpuPerRequest),
         unit="µs",
-        bar=at_most(1.1),
+        target=at_most(1.1),
         starts=3,
     ),
     Row(
@@ -181,7 +181,7 @@ ROWS = (
         ours=loaded(ready.apart(2), GET_FIRST, RequestsPerSecond),
         beside=loaded(ready.apart(1), GET_FIRST, RequestsPerSecond),
         unit="/s",
-        bar=times_faster(1.8),
+        target=times_faster(1.8),
         starts=5,
     ),
     Row(
@@ -191,7 +191,7 @@ ROWS = (
         ours=loaded(ready.in_crowd(cache=200_000), GET_ANY_OF_100_000, RequestsPerSecond, visits=100_000),
         beside=loaded(ready.in_crowd(), GET_FIRST, RequestsPerSecond),
         unit="/s",
-        bar=times_faster(0.7),
+        target=times_faster(0.7),
     ),
     Row(
         name="crowd-misses",
@@ -200,7 +200,7 @@ ROWS = (
         ours=loaded(ready.in_crowd(cache=10_000), GET_ANY_OF_100_000, RequestsPerSecond, visits=10_000),
         beside=loaded(ready.in_crowd(), GET_FIRST, RequestsPerSecond),
         unit="/s",
-        bar=times_faster(0.35),
+        target=times_faster(0.35),
     ),
     Row(
         name="delay",
@@ -209,7 +209,7 @@ ROWS = (
         ours=DELAYS[0],
         beside=DELAYS[1],
         unit="µs",
-        bar=at_most(5),
+        target=at_most(5),
         turns=3,
     ),
     Row(
@@ -219,7 +219,7 @@ ROWS = (
         ours=LISTING_OF_1000[0],
         beside=LISTING_OF_1000[1],
         unit="ms",
-        bar=at_most_itself(20, "ms"),
+        target=at_most_itself(20, "ms"),
         turns=5,
     ),
     Row(
@@ -229,7 +229,7 @@ ROWS = (
         ours=LARGE_BODIES[0],
         beside=LARGE_BODIES[1],
         unit="ms",
-        bar=at_most_itself(20, "ms"),
+        target=at_most_itself(20, "ms"),
         turns=5,
     ),
     Row(
@@ -239,7 +239,7 @@ ROWS = (
         ours=MANY_POLICIES[0],
         beside=MANY_POLICIES[1],
         unit="ms",
-        bar=at_most_itself(20, "ms"),
+        target=at_most_itself(20, "ms"),
         turns=5,
     ),
     Row(
@@ -249,7 +249,7 @@ ROWS = (
         ours=BESIDE_HOSTILE[0],
         beside=BESIDE_HOSTILE[1],
         unit="µs",
-        bar=at_most(3),
+        target=at_most(3),
         turns=3,
     ),
     Row(
@@ -259,7 +259,7 @@ ROWS = (
         ours=first_url,
         beside=script("import aiobotocore.session"),
         unit="s",
-        bar=at_most(2),
+        target=at_most(2),
         turns=11,
     ),
     Row(
@@ -269,7 +269,7 @@ ROWS = (
         ours=resident(ready.embedded, GET),
         beside=resident(ready.hello, ROOT),
         unit="MiB",
-        bar=at_most_more(45, "MiB"),
+        target=at_most_more(45, "MiB"),
         turns=3,
     ),
     Row(
@@ -279,7 +279,7 @@ ROWS = (
         ours=REMEMBERING[0],
         beside=REMEMBERING[1],
         unit="KiB",
-        bar=at_most_each(2, "KiB", MANY - FEW),
+        target=at_most_each(2, "KiB", MANY - FEW),
         turns=1,
     ),
 )

@@ -1,4 +1,4 @@
-"""The benchmarks measure what they say, and a missed bar is a failure."""
+"""The benchmarks measure what they say, and a missed target is a failure."""
 
 import re
 import subprocess
@@ -14,8 +14,8 @@ from support.tools import tool
 
 from benchmarks import __main__ as benchmarks
 from benchmarks import hostile, load, report
-from benchmarks.bars import at_most, at_most_itself
 from benchmarks.contest import Rounds, Row, hold
+from benchmarks.targets import at_most, at_most_itself
 
 
 def side(figure):
@@ -26,8 +26,8 @@ def side(figure):
     return entered
 
 
-def row(ours, beside, bar):
-    return Row("row", "ours", "another", side(ours), side(beside), "ms", bar)
+def row(ours, beside, target):
+    return Row("row", "ours", "another", side(ours), side(beside), "ms", target)
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def broken():
         (row(20.1, 30.0, at_most_itself(20, "ms")), 1, "MISSED"),
         (Row("row", "ours", "another", broken, side(1.0), "ms", at_most(2)), 1, "FAILED"),
     ],
-    ids=["at the bar", "beyond it", "at its own bar", "beyond its own bar", "without a figure"],
+    ids=["at the target", "beyond it", "at its own target", "beyond its own target", "without a figure"],
 )
 def test_a_missed_bar_or_a_broken_row_ends_with_exit_status_1(measured, status, verdict, monkeypatch, capsys):
     monkeypatch.setattr(benchmarks, "ROWS", [measured])

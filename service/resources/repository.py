@@ -84,11 +84,14 @@ class Repository:
         body: ParsedBody,
         precondition: Precondition = ALWAYS,
         *,
-        may_redirect: bool = True,
+        may_move_secret: bool = True,
     ) -> tuple[Resource, bool]:
-        """Create or replace a resource. Return it and whether it was created. ``may_redirect``: see ``SecretCodec``."""
+        """Create or replace a resource. Return it and whether it was created.
+
+        ``may_move_secret``: see ``SecretCodec``.
+        """
         values = type_.read(body.with_id(id))
-        return await self._write(type_, id, lambda _: values, precondition, may_redirect=may_redirect)
+        return await self._write(type_, id, lambda _: values, precondition, may_move_secret=may_move_secret)
 
     async def create(self, type_: ResourceType, body: ParsedBody) -> Resource:
         """Create a resource under the body's id, or under a new UUID. Raises ``Duplicate`` if it exists."""
@@ -121,14 +124,14 @@ class Repository:
         body: ParsedBody,
         precondition: Precondition = ALWAYS,
         *,
-        may_redirect: bool = True,
+        may_move_secret: bool = True,
     ) -> Resource:
         """Merge a patch into a resource (RFC 7396). Raises ``ResourceNotFound``; otherwise see ``put``."""
 
         def new_values(stored: Resource | None) -> Mapping[str, Any]:
             return type_.read(patch_resource(type_, _existing(type_, id, stored), body).with_id(id))
 
-        resource, _ = await self._write(type_, id, new_values, precondition, may_redirect=may_redirect)
+        resource, _ = await self._write(type_, id, new_values, precondition, may_move_secret=may_move_secret)
         return resource
 
     async def rotate(
@@ -228,7 +231,7 @@ class Repository:
         new_values: _NewValues,
         precondition: Precondition = ALWAYS,
         *,
-        may_redirect: bool = True,
+        may_move_secret: bool = True,
     ) -> tuple[Resource, bool]:
         async def attempt(expected: Resource | None) -> tuple[Resource, bool]:
             precondition.check(type_.kind, id, expected)
@@ -237,7 +240,7 @@ class Repository:
                 raise Invalid(*issues)
             if type_.kind in self._checks:
                 self._check(type_, type_.model(values))
-            encoded = await self._codec.encode(type_, id, values, expected, may_redirect=may_redirect)
+            encoded = await self._codec.encode(type_, id, values, expected, may_move_secret=may_move_secret)
             stored = await self._replace(type_, id, type_.fields(encoded), expected, validated=True)
             stored.changed = _changed_fields(expected, stored)
             return stored, expected is None

@@ -86,9 +86,9 @@ def _search(line: str) -> Mapping[str, str]:
 
 
 def _versions(headers: Sequence[str]) -> frozenset[str] | None:
-    """Return the versions in entity tags: weak, strong or bare. Return None for ``*``, which matches any version.
+    """Return the versions in entity tags: weak, strong or without quotes; None for ``*``, which matches any version.
 
-    aiohttp's ``if_match`` drops bare versions, which FHIR clients send.
+    aiohttp's ``if_match`` drops versions without quotes, which FHIR clients send.
     """
     tags = [tag.strip() for header in headers for tag in header.split(",")]
     if "*" in tags:

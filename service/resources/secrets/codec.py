@@ -53,11 +53,11 @@ class SecretCodec:
         values: Mapping[str, Any],
         expected: Resource | None,
         *,
-        may_redirect: bool = True,
+        may_move_secret: bool = True,
     ) -> dict[str, Any]:
         """Return ``values`` with encoded secrets. A masked secret keeps the text of the ``expected`` resource.
 
-        ``may_redirect`` allows a masked secret with a new destination; see ``Secret``.
+        ``may_move_secret`` allows a masked secret with a new destination; see ``Secret``.
 
         Raises:
             Invalid: a secret is masked, and none is stored or it may not be kept.
@@ -70,7 +70,8 @@ class SecretCodec:
             if name in encoded:
                 encoded[name] = await self._encode_secret(type_, id, name, encoded[name])
             elif is_masked and expected and expected.fields.get(name):
-                if changed := self._forbidden_changes(type_, secret, expected, encoded, may_redirect=may_redirect):
+                changed = self._forbidden_changes(type_, secret, expected, encoded, may_move_secret=may_move_secret)
+                if changed:
                     faults.append(_issue(type_, name, f"must be sent too, as {', '.join(changed)} changes"))
                 else:
                     encoded[name] = self._keep_secret(type_, expected, name)
@@ -104,13 +105,19 @@ class SecretCodec:
         return self._reencrypt_text(stored, kind=type_.kind, id=expected.id, field=name)
 
     def _forbidden_changes(
-        self, type_: ResourceType, secret: Secret, expected: Resource, values: Mapping[str, Any], *, may_redirect: bool
+        self,
+        type_: ResourceType,
+        secret: Secret,
+        expected: Resource,
+        values: Mapping[str, Any],
+        *,
+        may_move_secret: bool,
     ) -> list[str]:
         """Return the names of the changed fields that require the secret itself."""
         before, after = expected.fields, type_.fields(values)
         if secret.owner and before.get(secret.owner) != after.get(secret.owner):
             return [secret.owner]
-        if may_redirect:
+        if may_move_secret:
             return []
         changed = _changed(secret.destination, before, after)
         if changed and (canonical := self._canonical.get(type_.kind)):

@@ -153,7 +153,7 @@ class ResourceHandlers:
         id_ = self._path_id(request)
         await self._authorize(request, id_)
         resource = await context.app.repository.patch(
-            self._type, id_, context.body, precondition(request), may_redirect=context.caller.unlimited
+            self._type, id_, context.body, precondition(request), may_move_secret=context.caller.unlimited
         )
         self._audit(request, "update", resource)
         return self._response(request, resource)
@@ -184,7 +184,7 @@ class ResourceHandlers:
         context = request[CONTEXT]
         await self._authorize(request, id_)
         resource, created = await context.app.repository.put(
-            self._type, id_, context.body, precondition(request), may_redirect=context.caller.unlimited
+            self._type, id_, context.body, precondition(request), may_move_secret=context.caller.unlimited
         )
         self._audit(request, "create" if created else "update", resource)
         return self._response(request, resource, created=created)

@@ -8,7 +8,7 @@ TIMES = "{:.2f} ×"  # noqa: RUF001 - the sign it should be
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class Target:
     """``figure`` is made of (ours, beside) and is at most ``limit``, or at least if ``floor``."""
 
     limit: float
@@ -20,7 +20,7 @@ class Bar:
         return figure >= self.limit if self.floor else figure <= self.limit
 
     def share(self, figure: float) -> float:
-        """How much of the bar is used: 1 at the limit, less when better."""
+        """How much of the target is used: 1 at the limit, less when better."""
         return self.limit / figure if self.floor else figure / self.limit
 
     def written(self, figure: float) -> str:
@@ -31,31 +31,31 @@ class Bar:
         return f"{sign} {self.form.replace('.2f', 'g').format(self.limit)}"
 
 
-def at_most(times: float) -> Bar:
+def at_most(times: float) -> Target:
     """Ours costs at most so many times as much."""
-    return Bar(times, truediv, floor=False, form=TIMES)
+    return Target(times, truediv, floor=False, form=TIMES)
 
 
-def at_most_itself(amount: float, unit: str) -> Bar:
+def at_most_itself(amount: float, unit: str) -> Target:
     """Ours costs at most so much, whatever the other does."""
-    return Bar(amount, lambda ours, _: ours, floor=False, form=f"{{:.2f}} {unit}")
+    return Target(amount, lambda ours, _: ours, floor=False, form=f"{{:.2f}} {unit}")
 
 
-def at_most_more(units: float, unit: str) -> Bar:
+def at_most_more(units: float, unit: str) -> Target:
     """Ours costs at most so much more."""
-    return Bar(units, sub, floor=False, form=f"{{:+.2f}} {unit}")
+    return Target(units, sub, floor=False, form=f"{{:+.2f}} {unit}")
 
 
-def at_most_each(amount: float, unit: str, count: int) -> Bar:
+def at_most_each(amount: float, unit: str, count: int) -> Target:
     """Ours costs at most so much more for each of the ``count`` things that it has more."""
-    return Bar(amount, lambda ours, beside: (ours - beside) / count, floor=False, form=f"{{:.2f}} {unit}")
+    return Target(amount, lambda ours, beside: (ours - beside) / count, floor=False, form=f"{{:.2f}} {unit}")
 
 
-def times_cheaper(times: float) -> Bar:
+def times_cheaper(times: float) -> Target:
     """The other costs at least so many times as much."""
-    return Bar(times, lambda ours, beside: beside / ours, floor=True, form=TIMES)
+    return Target(times, lambda ours, beside: beside / ours, floor=True, form=TIMES)
 
 
-def times_faster(times: float) -> Bar:
+def times_faster(times: float) -> Target:
     """Ours has at least so many times the rate."""
-    return Bar(times, truediv, floor=True, form=TIMES)
+    return Target(times, truediv, floor=True, form=TIMES)
