@@ -28,7 +28,13 @@ PAUSE_PER_REPAIR = 20
 
 # A listing waits this long for a repair, which is enough in a small store. Then it uses the index as it is.
 WAIT_SECONDS = 0.1
+# Without a complete index, a listing waits this long for the scan that makes it.
+BUILD_SECONDS = 5.0
 NOW = -inf
+
+# A member of the index, added after the first complete scan. It goes with the index when that is deleted, flushed or
+# restored. No id begins with "-", and every id sorts behind it.
+COMPLETE = "-complete"
 
 
 @dataclass(slots=True)
@@ -40,9 +46,10 @@ class RepairState:
     due: float = NOW
     # Duration of the last finished repair.
     seconds: float = 0
-    finished: bool = False
     # Whether an update of the index has failed since the last repair started.
     outdated: bool = False
+    # Whether Redis refused the last repair, so that waiting for another one is useless.
+    refused: bool = False
     # Why the last repair failed, if it did.
     failure: StoreUnavailable | None = None
     task: "asyncio.Task[None] | None" = None
@@ -95,23 +102,30 @@ class Index:
         """Return the number of ids, and at most ``count`` ids after the first ``offset``; -1 stands for all.
 
         Raises:
-            StoreUnavailable: names the key if another program has written something else into it.
+            StoreUnavailable: no scan has completed the index yet, or another program has written something else into
+                its key; the message says which.
         """
 
-        async def page() -> tuple[int, list[str]]:
+        async def page() -> tuple[bool, int, list[str]]:
             async with self._client.pipeline(transaction=False) as pipe:
+                pipe.zmscore(self._key(kind), [COMPLETE])
                 pipe.zcard(self._key(kind))
-                pipe.zrangebylex(self._key(kind), "-", "+", offset, count)
-                total, ids = await pipe.execute()
-            return total, ids
+                pipe.zrangebylex(self._key(kind), f"({COMPLETE}", "+", offset, count)
+                (score,), total, ids = await pipe.execute()
+            complete = score is not None
+            return complete, total - complete, ids
 
         try:
             await self._repair_if_due(kind)
-            found = await self._breaker.call(page)
+            complete, total, ids = await self._breaker.call(page)
+            if not complete and await self._build(kind):
+                complete, total, ids = await self._breaker.call(page)
+                if not complete and not self._repairs[kind].refused:
+                    raise StoreUnavailable(f"The index of {kind} is being built; try again")
         except WrongType:
             raise self._no_index(kind) from None
         self._unusable.pop(kind, None)
-        return found
+        return total, ids
 
     def warnings(self) -> Sequence[str]:
         return list(self._unusable.values())
@@ -131,6 +145,8 @@ class Index:
         if kind not in self._unusable:
             LOGGER.warning("%s cannot be listed: %s", kind, problem)
         self._unusable[kind] = f"{kind} cannot be listed: {problem}"
+        # The repair was refused because of this key alone.
+        self._repairs[kind].refused = False
         return Refused(problem)
 
     def _on_failed_update(self, kind: str) -> None:
@@ -139,16 +155,23 @@ class Index:
     async def _repair_if_due(self, kind: str) -> None:
         """Start a repair if one is due, and wait for it as long as a small store needs."""
         state = self._repairs[kind]
-        if not state.requested and monotonic() < state.due:
-            return
+        if state.requested or monotonic() >= state.due:
+            await self._repair_within(kind, WAIT_SECONDS if state.seconds < WAIT_SECONDS else 0)
+
+    async def _build(self, kind: str) -> bool:
+        """Start a repair and wait for it. Return False if Redis refused one a short time ago."""
+        state = self._repairs[kind]
+        if state.refused and monotonic() < state.due:
+            return False
+        await self._repair_within(kind, BUILD_SECONDS)
+        return True
+
+    async def _repair_within(self, kind: str, seconds: float) -> None:
+        state = self._repairs[kind]
         if state.task is None or state.task.done():
             state.requested = True
             state.task = asyncio.create_task(self._repair_while_requested(kind, state))
-        timeout: float | None = WAIT_SECONDS if state.seconds < WAIT_SECONDS else 0
-        if not state.finished and not await self._breaker.call(self._client.zcard, self._key(kind)):
-            # Without an index there is nothing to list, so wait for the whole scan.
-            timeout = None
-        done, _ = await asyncio.wait({state.task}, timeout=timeout)
+        done, _ = await asyncio.wait({state.task}, timeout=seconds)
         if done and state.failure:
             # Requests must not share one exception object.
             raise StoreUnavailable(*state.failure.issues)
@@ -157,16 +180,17 @@ class Index:
         # A request during a repair may concern keys that the scan has already passed, so repair again.
         while state.requested:
             state.requested, state.due, state.outdated, state.failure = False, NOW, False, None
-            started = monotonic()
+            refused, started = True, monotonic()
             try:
                 with _refusals_ignored(kind):
                     await self._repair(kind)
+                    refused = False
             except StoreUnavailable as error:
                 state.failure = error
                 # Listings made during the scan may lack ids that it would have added.
                 self.listing_changed(kind)
                 return
-            state.seconds, state.finished = monotonic() - started, True
+            state.seconds, state.refused = monotonic() - started, refused
             if not state.outdated:
                 state.due = monotonic() + PAUSE_PER_REPAIR * state.seconds
 
@@ -183,7 +207,8 @@ class Index:
                 changed |= await self._add_missing(kind, ids)
                 if not cursor:
                     break
-            if await self._breaker.call(self._client.zcard, self._key(kind)) > found:
+            await self._breaker.call(self._client.zadd, self._key(kind), {COMPLETE: 0})
+            if await self._breaker.call(self._client.zcard, self._key(kind)) > found + 1:
                 changed |= await self._remove_all_without_hash(kind)
         finally:
             if changed:
@@ -203,7 +228,7 @@ class Index:
 
     async def _remove_all_without_hash(self, kind: str) -> bool:
         """Remove every id without a hash from the index. Return whether there were any."""
-        after, removed = "-", False
+        after, removed = f"({COMPLETE}", False
         while page := await self._breaker.call(self._client.zrangebylex, self._key(kind), after, "+", 0, CHUNK):
             ids = cast("list[str]", page)
             removed |= await self._remove_without_hash(kind, ids)

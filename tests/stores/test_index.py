@@ -217,7 +217,8 @@ async def test_an_id_that_a_repair_removes_before_its_hash_exists_is_not_lost(st
     monkeypatch.setattr(store, "_swap", late_swap)
     await fill(store, "a")
 
-    assert (entries, await operator.zrange("_index:AwsAccount", 0, -1)) == ([], ["a"])
+    assert entries == [index.COMPLETE]
+    assert await operator.zrange("_index:AwsAccount", 0, -1) == [index.COMPLETE, "a"]
 
 
 async def test_a_hash_deleted_during_a_repair_is_not_listed(store, operator, monkeypatch):
@@ -381,9 +382,12 @@ class TestBetweenRepairs:
 
         assert known == ["a"]
 
-    @pytest.mark.usefixtures("no_wait", "store")
-    async def test_a_first_listing_waits_for_a_scan_if_there_is_no_index(self, operator, redis_url, monkeypatch):
-        await operator.delete("_index:AwsAccount")
+    @pytest.mark.parametrize("lost_by", ["delete", "flush", "delete and write", "flush and write", "older release"])
+    @pytest.mark.usefixtures("no_wait")
+    async def test_a_listing_waits_for_a_scan_if_no_scan_has_completed_the_index(
+        self, store, operator, redis_url, monkeypatch, lost_by
+    ):
+        await lose_index(lost_by, store, operator)
         other = RedisStore.at(redis_url)
         held = asyncio.Event()
         monkeypatch.setattr(other._client, "scan", delayed_until_set(other._client.scan, held))
@@ -393,8 +397,61 @@ class TestBetweenRepairs:
         held.set()
 
         assert waits
-        assert await listing == ["a"]
+        assert {"a", "imported"} <= {*await listing}
         await other.close()
+
+    @pytest.mark.parametrize("lost_by", ["delete", "flush", "delete and write", "flush and write", "older release"])
+    @pytest.mark.usefixtures("no_wait")
+    async def test_an_index_lost_after_a_listing_is_built_again_before_the_next_one(self, store, operator, lost_by):
+        await lose_index(lost_by, store, operator)
+
+        assert {"a", "imported"} <= {*await listed(store)}
+
+    @pytest.mark.usefixtures("no_wait", "held_scan")
+    async def test_a_listing_fails_while_a_long_scan_builds_the_index(self, store, operator, monkeypatch, held_scan):
+        await lose_index("delete and write", store, operator)
+        monkeypatch.setattr(index, "BUILD_SECONDS", 0.05)
+        for call in (store.page("AwsAccount", offset=0, count=1), store.all("AwsAccount"), listed(store, "Client")):
+            with pytest.raises(StoreUnavailable, match=r"The index of (AwsAccount|Client) is being built; try again"):
+                await call
+        monkeypatch.setattr(index, "BUILD_SECONDS", HANG_SECONDS)
+        held_scan.set()
+
+        assert await listed(store) == ["a", "imported", "written"]
+
+    @pytest.mark.usefixtures("no_wait", "held_scan")
+    async def test_a_listing_succeeds_when_another_process_has_built_the_index(
+        self, store, operator, redis_url, monkeypatch
+    ):
+        await lose_index("delete", store, operator)
+        monkeypatch.setattr(index, "BUILD_SECONDS", 0.5)
+        listing = asyncio.create_task(listed(store))
+        other = RedisStore.at(redis_url)
+        await other.page("AwsAccount", offset=0, count=1)
+        await other.close()
+
+        assert await listing == ["a", "imported"]
+
+    async def test_an_index_is_complete_after_its_last_id_is_removed(self, store, operator, monkeypatch):
+        await store.remove(await store.get("AwsAccount", "a"))
+        monkeypatch.setattr(store._client, "scan", unreachable)
+
+        assert await listed(store) == []
+        assert await operator.zrange("_index:AwsAccount", 0, -1) == [index.COMPLETE]
+
+    async def test_an_incomplete_index_is_listed_if_redis_refuses_scans(self, store, operator, monkeypatch):
+        await lose_index("delete and write", store, operator)
+        monkeypatch.setattr(store._client, "scan", refused)
+
+        assert [await listed(store) for _ in range(2)] == [["written"]] * 2
+
+    async def test_an_index_is_built_after_a_key_that_was_no_index_is_deleted(self, store, operator):
+        await operator.set("_index:AwsAccount", "surprise")
+        with pytest.raises(StoreUnavailable, match="is no sorted set"):
+            await self.ids(store, None)
+        await operator.delete("_index:AwsAccount")
+
+        assert await listed(store) == ["a"]
 
     @pytest.mark.usefixtures("no_wait", "held_scan")
     async def test_a_closed_store_cancels_its_scan(self, store):
@@ -408,6 +465,20 @@ class TestBetweenRepairs:
         monkeypatch.setattr(store._client, "zadd", refused)
 
         assert [await self.ids(store, changed) for changed in ({"b"}, None)] == [["a"], ["a"]]
+
+
+async def lose_index(lost_by, store, operator):
+    """Lose the index, or the knowledge that it is complete. Hashes have the ids "a" and "imported" then."""
+    if lost_by == "older release":
+        await operator.zrem("_index:AwsAccount", index.COMPLETE)
+    elif "flush" in lost_by:
+        await operator.flushall()
+    else:
+        await operator.delete("_index:AwsAccount")
+    for id_ in ("a", "imported"):
+        await operator.hset(f"AwsAccount:{id_}", "id", id_)
+    if "write" in lost_by:
+        await fill(store, "written")
 
 
 async def unreachable(*_args, **_options):
