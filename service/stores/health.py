@@ -13,6 +13,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.errors import StoreUnavailable
 from service.stores.failures import reason, unreachable
+from service.stores.store import NothingWritten
 from service.stores.time_limit import TimeLimit
 from service.stores.topology import Server, ServerIdentity, inspect, reconnect
 
@@ -73,6 +74,13 @@ class HealthMonitor:
         if not self.is_available:
             raise unreachable()
 
+    async def check_primary(self) -> None:
+        """Raise ``NothingWritten`` if a probe of the last second found a replica, which loses what is written to it."""
+        if self._is_replica():
+            await self.check()
+        if self._is_replica():
+            raise NothingWritten("The account store is a replica, and its next sync would lose the change")
+
     async def reached_within(self, seconds: float) -> bool:
         """Return whether ``check`` succeeds, or a probe succeeded within the last ``seconds``."""
         with suppress(StoreUnavailable):
@@ -109,6 +117,9 @@ class HealthMonitor:
             await asyncio.wait({self._task}, timeout=PROBE_SECONDS)
         with suppress(RedisTimeoutError):
             await self._client.aclose()
+
+    def _is_replica(self) -> bool:
+        return self.is_available and self._server is not None and not self._server.is_primary
 
     async def _run(self) -> None:
         while True:

@@ -68,6 +68,7 @@ class RedisStore:
     async def replace(
         self, kind: str, id: str, fields: Mapping[str, str], *, expected: Resource | None, validated: bool = False
     ) -> Resource | None:
+        await self._monitor.check_primary()
         write_id = secrets.token_hex(8)
         if expected is None:
             # The id comes first, so that a reader who has seen the hash finds it in every listing. Listings skip ids
@@ -90,6 +91,7 @@ class RedisStore:
         return Resource(kind, id, {**record, VERSION: version, VERSION_COPY: version}, validated=validated)
 
     async def rewrite(self, expected: Resource, fields: Mapping[str, str]) -> bool:
+        await self._monitor.check_primary()
         record = rewrite(expected, fields)
         # A lost answer counts as a failure, because a second rewrite is harmless.
         version, _ = await self._swap(expected.kind, expected.id, expected.record, record, same_version=True)
@@ -101,6 +103,7 @@ class RedisStore:
         return await self._read_listed(kind, ids)
 
     async def put_with_ttl(self, kind: str, id: str, fields: Mapping[str, str], *, seconds: int) -> None:
+        await self._monitor.check_primary()
         write_id = secrets.token_hex(8)
         record: dict[Any, Any] = compose(
             fields, expected=None, version=1, now=utc_now(), write_id=write_id, validated=True
@@ -116,6 +119,7 @@ class RedisStore:
         await self._breaker.call(keep)
 
     async def remove(self, expected: Resource) -> bool:
+        await self._monitor.check_primary()
         removed, in_doubt = await self._swap(expected.kind, expected.id, expected.record, {})
         if not removed and not (in_doubt and await self._is_removed(expected)):
             return False

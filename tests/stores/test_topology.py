@@ -12,6 +12,7 @@ from support.metrics import value_of
 from service.errors import StoreUnavailable
 from service.stores.cache import CachedStore
 from service.stores.redis import RedisStore
+from service.stores.store import NothingWritten
 from service.stores.topology import UnusableServer, connect, inspect
 from service.stores.tracking import Tracker
 from service.telemetry.metrics import CACHE_HITS
@@ -141,6 +142,11 @@ async def put(store, text, id="a"):
     return await store.replace(KIND, id, {"region": text}, expected=seen)
 
 
+async def takes_changes(store):
+    with suppress(NothingWritten):
+        return await put(store, "new")
+
+
 async def region(store, id="a"):
     found = await store.get(KIND, id)
     return found and found.fields["region"]
@@ -215,6 +221,36 @@ class TestMovedAddress:
 
         assert await region(store) == "old"
         assert await store.reached_within(0)
+
+    async def test_a_writable_replica_takes_no_change_and_serves_reads(self, pair):
+        one, two = pair
+        async with admin(one) as client:
+            await client.hset("AwsAccount:a", "region", "old")
+            await client.wait(1, HANG_SECONDS * 1000)
+        async with admin(two) as client:
+            await client.config_set("replica-read-only", "no")
+        store = RedisStore.at(two.url)
+        await store.open()
+        seen = await store.get(KIND, "a")
+        writes = (
+            lambda: store.replace(KIND, "b", {"region": "new"}, expected=None),
+            lambda: store.replace(KIND, "a", {"region": "new"}, expected=seen),
+            lambda: store.rewrite(seen, {"region": "new"}),
+            lambda: store.remove(seen),
+            lambda: store.put_with_ttl("Session", "s", {"client": "x"}, seconds=60),
+        )
+        for write in writes:
+            with pytest.raises(NothingWritten, match="is a replica"):
+                await write()
+        async with admin(two) as client:
+            keys = await client.keys()
+
+        assert keys == ["AwsAccount:a"]
+        assert await region(store) == "old"
+        async with admin(two) as client:
+            await client.replicaof("NO", "ONE")
+        await until(lambda: takes_changes(store))
+        await store.close()
 
     async def test_a_listener_is_notified_when_the_move_starts_and_ends(self, store, switch, pair):
         _, two = pair
