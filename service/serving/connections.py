@@ -170,6 +170,8 @@ class Listener:
     async def start(self) -> None:
         """Listen. Raises OSError if another process listens on the address."""
         drop_stalled_clients(self._socket)
+        # uvloop does not report a failure to listen; it closes the socket.
+        self._socket.listen(BACKLOG)
         tls = self._ssl_context is not None
         self._server = await asyncio.get_running_loop().create_server(
             self._protocol,

@@ -5,7 +5,9 @@ import logging
 import os
 import socket
 import stat
+import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,6 +94,25 @@ def bind(settings: Settings, *, shared: bool = False) -> BoundSockets:
     except StartError:
         BoundSockets(main, []).close()
         raise
+
+
+@contextmanager
+def claimed(sockets: BoundSockets) -> Iterator[None]:
+    """Keep the addresses from other processes that bind them as ``shared``, also before anyone listens there.
+
+    Raises:
+        StartError: if another process has claimed an address.
+    """
+    with ExitStack() as stack:
+        for bound in (*sockets.main, *sockets.ops):
+            if sys.platform == "linux" and bound.family != socket.AF_UNIX:
+                # A name that belongs to one process of this network namespace, until that process ends.
+                claim = stack.enter_context(socket.socket(socket.AF_UNIX))
+                try:
+                    claim.bind(f"\0s3-signer {place_of(bound)}")
+                except OSError as error:
+                    raise bind_error(place_of(bound), error, "SIGNER_PORT") from None
+        yield
 
 
 def announce(settings: Settings, sockets: BoundSockets, *, store: str, networked: bool) -> None:
@@ -224,10 +245,15 @@ def _remove_stale_socket(path: Path) -> None:
     path.unlink()
 
 
-def _address(bound: socket.socket, scheme: str = "http") -> str:
+def place_of(bound: socket.socket) -> str:
+    """Return the address of a socket as the log shows it: a host and a port, or ``unix:`` and a path."""
     if bound.family == socket.AF_UNIX:
         return f"unix:{bound.getsockname()}"
-    return f"{scheme}://{_host_and_port(*bound.getsockname()[:2])}"
+    return _host_and_port(*bound.getsockname()[:2])
+
+
+def _address(bound: socket.socket, scheme: str = "http") -> str:
+    return place_of(bound) if bound.family == socket.AF_UNIX else f"{scheme}://{place_of(bound)}"
 
 
 def _host_and_port(host: str, port: int) -> str:

@@ -86,10 +86,12 @@ async def _serve(
         if certificate:
             watcher = asyncio.create_task(certificate.watch())
             stack.callback(watcher.cancel)
-        listeners = await _listen(stack, runner, sockets.main, settings, certificate.context if certificate else None)
+        context = certificate.context if certificate else None
+        listeners = await _listen(stack, runner, sockets.main, settings, context, variable="SIGNER_PORT")
         if sockets.ops:
             # No TLS: kubelets connect to the pod's address, which no certificate names.
-            await _listen(ops_stack, await _runner(ops_stack, create_operations_app(app)), sockets.ops, settings, None)
+            ops_runner = await _runner(ops_stack, create_operations_app(app))
+            await _listen(ops_stack, ops_runner, sockets.ops, settings, None, variable="SIGNER_OPS_PORT")
         _tune_garbage_collector()
         on_ready(app[APP].store)
         logger.info("Stopping on %s", await stopped)
@@ -142,6 +144,8 @@ async def _listen(
     sockets: list[socket.socket],
     settings: Settings,
     context: "ssl.SSLContext | None",
+    *,
+    variable: str,
 ) -> list[Listener]:
     """Accept connections. Raises ``StartError`` if another process listens on the address by now."""
     limit = connections.connection_limit(settings.max_connections)
@@ -154,7 +158,8 @@ async def _listen(
         try:
             await listener.start()
         except OSError as error:
-            raise listening.bind_error(str(bound.getsockname()), error, "SIGNER_PORT or SIGNER_SOCKET") from None
+            # The kernel lets several processes bind an address, and the first one listen.
+            raise listening.bind_error(listening.place_of(bound), error, variable) from None
         listeners.append(listener)
     return listeners
 

@@ -65,7 +65,7 @@ def run(settings: Settings) -> None:
     Raises:
         StartError: if a worker fails before all of them have been ready once.
     """
-    with closing(listening.bind(settings, shared=True)) as sockets:
+    with closing(listening.bind(settings, shared=True)) as sockets, listening.claimed(sockets):
         directory = _metrics_directory()
         try:
             multiprocess.enable(directory)

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import ServiceProcess, read_to_end, run_to_end
+from processes import ServiceProcess, clean_environment, read_to_end, run_to_end
 from support.accounts import KEYS
 from support.service import running
 from support.waiting import eventually
@@ -110,6 +110,40 @@ def test_a_taken_port_ends_the_start_with_one_line(service):
     assert (status, line.startswith("s3-signer: ")) == (1, True)
     assert f"Cannot listen on 127.0.0.1:{port}: Address already in use" in line
     assert "SIGNER_PORT" in line
+
+
+@pytest.mark.parametrize(
+    ("variable", "other"), [("SIGNER_PORT", {}), ("SIGNER_OPS_PORT", {"SIGNER_PORT": "0"})], ids=["port", "ops port"]
+)
+def test_a_port_that_is_taken_after_it_is_bound_ends_the_start_with_one_line(variable, other):
+    """The kernel lets several processes bind a port before one of them listens."""
+    with socket.socket() as first:
+        first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        first.bind(("127.0.0.1", 0))
+        port = first.getsockname()[1]
+        code = (
+            "import socket, sys; from service.__main__ import main; from service.serving import listening;"
+            "bind = listening.bind;"
+            f"listening.bind = lambda *a, **o: (bind(*a, **o), socket.socket(fileno={first.fileno()}).listen())[0];"
+            "sys.exit(main([]))"
+        )
+        ended = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**clean_environment(), **other, variable: str(port)},
+            pass_fds=[first.fileno()],
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+
+    assert ended.stderr.splitlines()[-1] == (
+        f"s3-signer: Cannot listen on 127.0.0.1:{port}: Address already in use. "
+        f"Stop what is there, or choose another place with {variable}"
+    )
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
 
 
 @pytest.mark.parametrize(
