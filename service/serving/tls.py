@@ -4,8 +4,9 @@ import asyncio
 import hashlib
 import logging
 import ssl
-import stat
 from pathlib import Path
+
+from service.settings.regular_file import read_regular
 
 logger = logging.getLogger(__name__)
 
@@ -64,10 +65,7 @@ class ServerCertificate:
 
 def _digest(path: Path, variable: str) -> bytes:
     try:
-        # Opening a pipe would wait for a writer without a limit.
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise TlsError(f"{variable} names no file")
-        return hashlib.sha256(path.read_bytes()).digest()
+        return hashlib.sha256(read_regular(path)).digest()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no path"
         raise TlsError(f"{variable} names a file that cannot be read: {reason}") from None

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from service.settings.consistency import contradictions
+from service.settings.regular_file import read_regular
 from service.settings.settings import FILE_SUFFIX, PREFIX, Declaration, Settings, declarations
 
 
@@ -70,7 +71,7 @@ def _read_text(environ: Mapping[str, str], variable: str, declaration: Declarati
     if text:
         raise ValueError(f"and {file_variable} are both set; keep one")
     try:
-        content = Path(path).read_text(encoding="utf-8").strip()
+        content = read_regular(Path(path)).decode().strip()
     except (OSError, UnicodeDecodeError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         # The message has no path: an operator may have set this variable to the secret itself.

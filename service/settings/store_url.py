@@ -8,10 +8,13 @@ Sources: https://www.rfc-editor.org/rfc/rfc3986, https://redis.readthedocs.io/en
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from ipaddress import IPv6Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, parse_qsl, unquote, unquote_to_bytes, urlsplit
+
+from service.settings.regular_file import read_regular
 
 if TYPE_CHECKING:
     import ssl
@@ -190,6 +193,9 @@ def _check_tls(options: Mapping[str, str]) -> None:
 def _load_certificates(context: "ssl.SSLContext", options: Mapping[str, str]) -> None:
     # Without this callback, OpenSSL would prompt for the password of an encrypted key.
     password = options.get("ssl_password") or (lambda: "")
+    for name in ("ssl_certfile", "ssl_keyfile", "ssl_ca_certs"):
+        if name in options:
+            _try(name, partial(read_regular, Path(options[name])))
     if certificate := options.get("ssl_certfile"):
         key = options.get("ssl_keyfile")
         _try("ssl_certfile or ssl_keyfile", lambda: context.load_cert_chain(certificate, key, password))

@@ -175,7 +175,7 @@ def test_a_url_means_what_redis_py_reads(url, read):
         ("rediss://h?ssl_ca_data=s3cr3t", "has ssl_ca_data, which OpenSSL does not take"),
         ("rediss://h?ssl_ca_certs=/s3cr3t", "has ssl_ca_certs, which cannot be read: No such file or directory"),
         ("rediss://h?ssl_ca_path=/s3cr3t", "has ssl_ca_path, which must be a directory"),
-        ("rediss://h?ssl_certfile=/s3cr3t", "has ssl_certfile or ssl_keyfile, which cannot be read: No such file"),
+        ("rediss://h?ssl_certfile=/s3cr3t", "has ssl_certfile, which cannot be read: No such file"),
         ("rediss://h?ssl_keyfile=/s3cr3t", "has ssl_keyfile without ssl_certfile"),
         ("rediss://h?ssl_include_verify_flags=s3cr3t", "has ssl_include_verify_flags, which must be names of"),
         ("unix://", "names no socket path"),

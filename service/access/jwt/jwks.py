@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import stat
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
@@ -15,6 +14,7 @@ from aiohttp import ClientSession, ClientTimeout
 from yarl import URL
 
 from service.access.jwt.jwk import JwksError, ParsedJwks, PublicKey, parse_jwks
+from service.settings.regular_file import read_regular
 
 LOGGER = logging.getLogger(__name__)
 
@@ -54,16 +54,7 @@ class FileSource:
         self._path = path
 
     async def read(self) -> bytes:
-        return await asyncio.to_thread(self._read)
-
-    def _read(self) -> bytes:
-        # Opening a pipe would block until something writes to it.
-        if not stat.S_ISREG(self._path.stat().st_mode):
-            raise JwksError("it is not a regular file")
-        with self._path.open("rb") as file:
-            document = file.read(MAX_BYTES + 1)
-        _check_size(len(document))
-        return document
+        return await asyncio.to_thread(read_regular, self._path, max_bytes=MAX_BYTES)
 
 
 class UrlSource:

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
 from service.errors import DecryptionFailed
+from service.settings.regular_file import read_regular
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -44,7 +45,7 @@ class Encryptor:
     def from_file(cls, path: Path) -> Self:
         """Read a key file, see ``parse``. Raises ValueError also for a file that cannot be read."""
         try:
-            text = path.read_text(encoding="utf-8")
+            text = read_regular(path).decode()
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
             # The path is not quoted: users who mix up the setting put the key itself there.
