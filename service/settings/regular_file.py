@@ -26,15 +26,17 @@ def read_regular(path: Path, *, max_bytes: int = MAX_BYTES) -> bytes:
         OSError: also for a pipe, device or directory, and for a larger file; ``strerror`` is the reason.
         ValueError: this is no path.
     """
-    with open(path, "rb", opener=_open_at_once) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise UnsuitableFile("it is not a regular file")
+    with open(path, "rb", opener=_open_regular) as file:
         content = file.read(max_bytes + 1)
     if len(content) > max_bytes:
         raise UnsuitableFile(f"it is larger than {max_bytes} bytes")
     return content
 
 
-def _open_at_once(path: str, flags: int) -> int:
-    # Otherwise the opening of a pipe would wait for a writer.
-    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+def _open_regular(path: str, flags: int) -> int:
+    # Without O_NONBLOCK, the opening of a pipe would wait for a writer.
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UnsuitableFile("it is not a regular file")
+    return descriptor

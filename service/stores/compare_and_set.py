@@ -15,32 +15,38 @@ from service.stores.store import NothingWritten
 
 # The script sets new fields before it deletes old ones, and never deletes the key. So a command that Redis refuses
 # halfway, because of an ACL for example, loses no data. Redis removes a hash without fields.
+# PERSIST comes last. If Redis refuses it, the write is complete, and its error follows the version.
 # ARGV, in this order:
 # - the least new version, or "" to keep the version;
 # - the number of expected fields;
+# - "persist" to remove a time to live, or "" to keep it;
 # - the expected fields, each with its text;
 # - the new fields, each with its text.
 COMPARE_AND_SET = """
 local expected = tonumber(ARGV[2])
 if redis.call('HLEN', KEYS[1]) ~= expected then return '' end
-for i = 3, 2 * expected + 1, 2 do
+for i = 4, 2 * expected + 2, 2 do
   if redis.call('HGET', KEYS[1], ARGV[i]) ~= ARGV[i + 1] then return '' end
 end
 local version, kept = ARGV[1], {}
 if version == '' then
   version, kept['_version'], kept['_versionCopy'] = '0', true, true
-elseif #ARGV > 2 * expected + 2 then
+elseif #ARGV > 2 * expected + 3 then
   local now = redis.call('TIME')
   version = string.format('%.0f', math.max(tonumber(version), now[1] * 1000000 + now[2]))
   redis.call('HSET', KEYS[1], '_version', version, '_versionCopy', version)
   kept['_version'], kept['_versionCopy'] = true, true
 end
-for i = 2 * expected + 3, #ARGV, 2 do
+for i = 2 * expected + 4, #ARGV, 2 do
   redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
   kept[ARGV[i]] = true
 end
-for i = 3, 2 * expected + 1, 2 do
+for i = 4, 2 * expected + 2, 2 do
   if not kept[ARGV[i]] then redis.call('HDEL', KEYS[1], ARGV[i]) end
+end
+if ARGV[3] == 'persist' then
+  local persisted = redis.pcall('PERSIST', KEYS[1])
+  if type(persisted) == 'table' and persisted.err then version = version .. ' ' .. persisted.err end
 end
 return version
 """
@@ -58,11 +64,13 @@ async def swap_hash(
     new: Mapping[str, str],
     *,
     same_version: bool = False,
+    persist: bool = False,
 ) -> tuple[str, bool]:
     """Replace the record ``old`` by ``new``, under the version in ``new`` or a higher one.
 
     Returns the new version, and whether an earlier attempt may have replaced ``old`` although its answer was lost. The
-    version is "0" with ``same_version``, and "" if the key holds another record.
+    version is "0" with ``same_version``, and "" if the key holds another record. ``persist`` removes a time to live
+    from the key; a refusal by Redis is a warning.
 
     Raises:
         WrongType: the key does not hold a hash.
@@ -71,7 +79,13 @@ async def swap_hash(
     """
     least_version = "" if same_version else new.get(VERSION, "0")
     fields = {name: text for name, text in new.items() if name not in (VERSION, VERSION_COPY)}
-    arguments = [least_version, str(len(old)), *chain(*old.items()), *chain(*fields.items())]
+    arguments = [
+        least_version,
+        str(len(old)),
+        "persist" if persist else "",
+        *chain(*old.items()),
+        *chain(*fields.items()),
+    ]
     in_doubt = 0
 
     async def compare_and_set() -> str:
@@ -85,6 +99,9 @@ async def swap_hash(
                 in_doubt -= isinstance(error, NOT_EXECUTED) or is_demotion(error)
                 raise
             in_doubt -= 1
+            version, _, refusal = version.partition(" ")
+            if persist and version:
+                breaker.note("persist", refusal)
             return version
 
     try:

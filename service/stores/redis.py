@@ -68,27 +68,8 @@ class RedisStore:
     async def replace(
         self, kind: str, id: str, fields: Mapping[str, str], *, expected: Resource | None, validated: bool = False
     ) -> Resource | None:
-        await self._monitor.check_primary()
-        write_id = secrets.token_hex(8)
-        if expected is None:
-            # The id comes first, so that a reader who has seen the hash finds it in every listing. Listings skip ids
-            # without a hash.
-            await self._index.add(kind, [id])
-        # The script chooses the version, because it knows that no other writer has used it.
-        # A version that an operator has written may have no successor. Then Redis' clock is the next version.
-        next_version = expected.version + 1 if expected else 1
-        least_version = next_version if next_version < LARGEST_VERSION else 1
-        record = compose(
-            fields, expected=expected, version=least_version, now=utc_now(), write_id=write_id, validated=validated
-        )
-        version, in_doubt = await self._swap(kind, id, expected.record if expected else {}, record)
-        if not version and in_doubt:
-            version = await self._version_of_write(kind, id, write_id)
-        if not version:
-            return None
-        # A repair before the write may have removed the id. The id of a hash that an operator made may be missing, too.
-        await self._index.add(kind, [id])
-        return Resource(kind, id, {**record, VERSION: version, VERSION_COPY: version}, validated=validated)
+        # An acknowledged change must not end by a time to live that an operator has set before.
+        return await self._replace(kind, id, fields, expected=expected, validated=validated, persist=True)
 
     async def rewrite(self, expected: Resource, fields: Mapping[str, str]) -> bool:
         await self._monitor.check_primary()
@@ -156,6 +137,38 @@ class RedisStore:
         with suppress(RedisTimeoutError):
             await self._client.aclose()
 
+    async def _replace(
+        self,
+        kind: str,
+        id: str,
+        fields: Mapping[str, str],
+        *,
+        expected: Resource | None,
+        validated: bool = False,
+        persist: bool = False,
+    ) -> Resource | None:
+        await self._monitor.check_primary()
+        write_id = secrets.token_hex(8)
+        if expected is None:
+            # The id comes first, so that a reader who has seen the hash finds it in every listing. Listings skip ids
+            # without a hash.
+            await self._index.add(kind, [id])
+        # The script chooses the version, because it knows that no other writer has used it.
+        # A version that an operator has written may have no successor. Then Redis' clock is the next version.
+        next_version = expected.version + 1 if expected else 1
+        least_version = next_version if next_version < LARGEST_VERSION else 1
+        record = compose(
+            fields, expected=expected, version=least_version, now=utc_now(), write_id=write_id, validated=validated
+        )
+        version, in_doubt = await self._swap(kind, id, expected.record if expected else {}, record, persist=persist)
+        if not version and in_doubt:
+            version = await self._version_of_write(kind, id, write_id)
+        if not version:
+            return None
+        # A repair before the write may have removed the id. The id of a hash that an operator made may be missing, too.
+        await self._index.add(kind, [id])
+        return Resource(kind, id, {**record, VERSION: version, VERSION_COPY: version}, validated=validated)
+
     def _key(self, kind: str, id: str) -> str:
         return f"{self._prefix}{kind}:{id}"
 
@@ -206,19 +219,32 @@ class RedisStore:
         if found.verify_digest():
             return found
         try:
-            adopted = await self.replace(found.kind, found.id, found.fields, expected=found)
+            adopted = await self._replace(found.kind, found.id, found.fields, expected=found)
             return adopted or await self._read(found.kind, found.id)
         except (StoreUnavailable, Invalid):
             # Replicas and users with read access alone cannot store it, but can serve it.
             return found
 
     async def _swap(
-        self, kind: str, id: str, old: Mapping[str, str], new: Mapping[str, str], *, same_version: bool = False
+        self,
+        kind: str,
+        id: str,
+        old: Mapping[str, str],
+        new: Mapping[str, str],
+        *,
+        same_version: bool = False,
+        persist: bool = False,
     ) -> tuple[str, bool]:
         """Call ``swap_hash``. Raise Invalid if the key does not hold a hash."""
         try:
             return await swap_hash(
-                self._client, self._breaker, self._key(kind, id), old, new, same_version=same_version
+                self._client,
+                self._breaker,
+                self._key(kind, id),
+                old,
+                new,
+                same_version=same_version,
+                persist=persist,
             )
         except WrongType:
             raise _no_hash(kind, id) from None

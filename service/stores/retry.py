@@ -8,7 +8,7 @@ from time import monotonic, perf_counter
 from typing import ParamSpec, TypeVar
 
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from service.stores.failures import LOST, Refused, WrongType, is_demotion, reason, unreachable
 from service.stores.health import HealthMonitor
@@ -81,6 +81,13 @@ class CircuitBreaker:
             self._warned_at[kind] = monotonic()
             LOGGER.warning("The account store %s refuses commands: %s", self._name, reason(error))
         return Refused("The account store refuses the command")
+
+    def note(self, command: str, refusal: str) -> None:
+        """Show a warning for a command that a script has called and Redis refuses; without ``refusal``, end it."""
+        if refusal:
+            self.refused(command, NoPermissionError(refusal))
+        else:
+            self._refusals.pop(command, None)
 
     def warnings(self) -> Sequence[str]:
         return [f"Redis refuses {command}: {why}" for command, why in self._refusals.items()]

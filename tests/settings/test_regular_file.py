@@ -26,7 +26,7 @@ def large_file(path):
 REASONS = {
     pipe: "it is not a regular file",
     endless_device: "it is not a regular file",
-    Path.mkdir: "Is a directory",
+    Path.mkdir: "it is not a regular file",
     large_file: f"it is larger than {MAX_BYTES} bytes",
 }
 KINDS = pytest.mark.parametrize(("make", "reason"), REASONS.items(), ids=["pipe", "device", "directory", "large"])

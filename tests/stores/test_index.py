@@ -195,8 +195,8 @@ async def test_an_id_added_during_a_removal_is_not_lost(store, operator, redis_u
 async def test_the_index_contains_an_id_before_its_hash_exists(store, operator, monkeypatch):
     swap, entries = store._swap, []
 
-    async def swap_and_read(*args):
-        outcome = await swap(*args)
+    async def swap_and_read(*args, **options):
+        outcome = await swap(*args, **options)
         entries.extend(await operator.zrange("_index:AwsAccount", 0, -1))
         return outcome
 
@@ -209,10 +209,10 @@ async def test_the_index_contains_an_id_before_its_hash_exists(store, operator, 
 async def test_an_id_that_a_repair_removes_before_its_hash_exists_is_not_lost(store, operator, monkeypatch):
     swap, entries = store._swap, []
 
-    async def late_swap(*args):
+    async def late_swap(*args, **options):
         await listed(store)
         entries.extend(await operator.zrange("_index:AwsAccount", 0, -1))
-        return await swap(*args)
+        return await swap(*args, **options)
 
     monkeypatch.setattr(store, "_swap", late_swap)
     await fill(store, "a")

@@ -397,6 +397,33 @@ async def test_each_documented_right_is_necessary(limited, right, caplog, monkey
     assert "PermissionError" in caplog.text or "refuses" in caplog.text
 
 
+async def test_a_write_ends_a_time_to_live_and_the_adoption_of_an_edit_keeps_it(store, operator):
+    seen = await store.replace("AwsAccount", "a", {"region": "eu-west-1"}, expected=None)
+    await operator.expire("AwsAccount:a", 100)
+    await operator.hset("AwsAccount:a", "region", "eu-west-2")
+    seen = await store.get("AwsAccount", "a")
+    kept = await operator.ttl("AwsAccount:a")
+    assert await store.replace("AwsAccount", "a", {"region": "eu-west-3"}, expected=seen)
+
+    assert 0 < kept <= 100
+    assert await operator.ttl("AwsAccount:a") == -1
+
+
+async def test_a_user_without_persist_writes_with_a_warning(limited, own_redis):
+    store = await limited(but="+persist")
+    seen = await store.replace("AwsAccount", "a", {"region": "eu-west-1"}, expected=None)
+    written = await store.replace("AwsAccount", "a", {"region": "eu-west-2"}, expected=seen)
+    found = await store.get("AwsAccount", "a")
+    refused = [warning for warning in store.warnings() if "Redis refuses persist" in warning]
+    async with Redis.from_url(own_redis.url) as admin:
+        await admin.execute_command("ACL", "SETUSER", "s3-signer", "+persist")
+    await store.replace("AwsAccount", "a", {"region": "eu-west-3"}, expected=written)
+
+    assert found == written
+    assert len(refused) == 1
+    assert list(store.warnings()) == []
+
+
 async def test_a_store_on_a_unix_socket(shared_redis, redis_url, operator):
     store = RedisStore.at(f"unix://{shared_redis.socket_path}")
     await store.open()

@@ -287,7 +287,7 @@ def test_a_key_file_must_hold_a_key(text):
     ("path", "reason"),
     [
         ("missing", "No such file or directory"),
-        (".", "Is a directory"),
+        (".", "it is not a regular file"),
         ("latin", "not UTF-8 text"),
         ("\0", "not UTF-8 text"),
         (line("k1"), "No such file or directory"),
