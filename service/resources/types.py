@@ -195,7 +195,8 @@ def _json(text: str) -> Any:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except ValueError:
         return text
-    return value
+    # The service stores no null. As an absent field, a null by HSET would end a restriction, such as that of a link.
+    return text if value is None else value
 
 
 def _unicode(text: str) -> str:

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from service.access.policies.evaluation import Evaluation
@@ -42,6 +44,40 @@ def test_a_stored_link_with_a_name_twice_is_invalid():
 
     with pytest.raises(Invalid, match=r"AccessPolicy\.link must be a list"):
         ACCESS_POLICY.decode(policy, policy.fields)
+
+
+STORED = {
+    "AccessPolicy": {
+        "engine": "matcho",
+        "matcho": json.dumps(PATTERN),
+        "link": json.dumps(LINK),
+        "max-expiration": "60",
+        "description": "",
+    },
+    "Client": {"grant_types": '["basic"]', "description": ""},
+}
+
+
+EMPTY = ["null", " null", "[]", "{}", "", '"x"', "[null]", "[[]]", "0", "false"]
+
+
+@pytest.mark.parametrize(
+    ("type_", "name", "text"),
+    [
+        *((ACCESS_POLICY, name, text) for name in ("engine", "matcho", "link", "max-expiration") for text in EMPTY),
+        # A Client without a grant type is valid and may not log in.
+        *((CLIENT, "grant_types", text) for text in EMPTY if text != "[]"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.kind,
+)
+def test_a_stored_field_that_is_null_or_empty_makes_its_resource_invalid(type_, name, text):
+    resource = Resource(type_.kind, "a", {**STORED[type_.kind], name: text})
+    valid = Resource(type_.kind, "a", STORED[type_.kind])
+
+    assert type_.decode(valid, valid.fields)
+    with pytest.raises(Invalid) as refused:
+        type_.decode(resource, resource.fields)
+    assert {issue.expression for issue in refused.value.issues} >= {f"{type_.kind}.{name}"}
 
 
 @pytest.mark.parametrize(
