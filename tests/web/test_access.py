@@ -821,6 +821,23 @@ async def test_an_explanation_names_the_allowing_policy_or_each_mismatch(signer)
     assert allowed == (200, {"allowed": True, "policy": "policy"})
 
 
+async def test_an_explanation_shows_each_invalid_stored_policy_with_the_reason(signer):
+    await signer.policy({"params": {"account": "acme", "key": "#^team-a/"}})
+    await signer.store.replace("AccessPolicy", "broken", {"engine": "sql"}, expected=None)
+    _, explanation = await explained(signer)
+
+    assert explanation == {
+        "allowed": False,
+        "policies": [
+            {
+                "policy": "broken",
+                "mismatch": "is invalid and grants nothing: AccessPolicy.engine must be allow or matcho",
+            },
+            {"policy": "policy", "mismatch": "params.key does not match #^team-a/"},
+        ],
+    }
+
+
 @pytest.mark.parametrize("method", ["HEAD", "head"])
 async def test_an_explanation_treats_head_as_get(signer, method):
     await signer.policy({"request-method": "get"})

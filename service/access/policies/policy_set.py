@@ -12,7 +12,7 @@ from service.access.policies.evaluation import Evaluation, TooMuchWork, Undecida
 from service.access.policies.matchers import PRESENT, Condition, Predicate
 from service.access.policies.unrestricted import unrestricted_faults
 from service.access.types import ACCESS_POLICY, AccessPolicy
-from service.errors import StoreUnavailable
+from service.errors import Invalid, StoreUnavailable
 from service.resources.repository import Repository
 from service.stores.record import Resource
 
@@ -74,7 +74,7 @@ class Policies:
         self._repository = repository
         self._listing: Sequence[Resource] | None = None
         self._policies: Sequence[AccessPolicy] = ()
-        self._invalid = frozenset[str]()
+        self._invalid: Mapping[str, str] = {}
         self._linked_clients = frozenset[str]()
         self._sets: dict[str | None, PolicySet] = {}
 
@@ -85,6 +85,11 @@ class Policies:
         """
         with suppress(StoreUnavailable):
             self._update(await self._repository.all(ACCESS_POLICY))
+
+    @property
+    def invalid(self) -> Mapping[str, str]:
+        """The ids of the stored policies that are invalid and grant nothing, each with the reason."""
+        return self._invalid
 
     async def for_principal(self, principal: Principal) -> PolicySet:
         """Return the policies of a principal. Raises StoreUnavailable."""
@@ -100,21 +105,25 @@ class Policies:
 
     def _update(self, listing: Sequence[Resource]) -> None:
         if self._listing is None or list(listing) != list(self._listing):
-            # An invalid policy allows nothing.
-            models = [self._repository.model_if_valid(ACCESS_POLICY, resource) for resource in listing]
-            self._policies = [policy for policy in models if policy]
-            self._warn_of_invalid([stored.id for stored, policy in zip(listing, models, strict=True) if not policy])
+            policies, invalid = [], {}
+            for stored in listing:
+                try:
+                    policies.append(self._repository.model(ACCESS_POLICY, stored))
+                except Invalid as error:
+                    invalid[stored.id] = str(error)
+            self._policies = policies
+            self._set_invalid(invalid)
             self._linked_clients = frozenset[str]().union(*(policy.link for policy in self._policies))
             self._sets = {}
             if self._listing is None:
                 _warn_of_outdated(self._policies, listing)
         self._listing = listing
 
-    def _warn_of_invalid(self, ids: Sequence[str]) -> None:
+    def _set_invalid(self, reasons: Mapping[str, str]) -> None:
         """Log a warning with the ids that were not invalid in the previous listing."""
-        if found := [id_ for id_ in ids if id_ not in self._invalid]:
+        if found := [id_ for id_ in reasons if id_ not in self._invalid]:
             LOGGER.warning("These stored policies are invalid and grant nothing (a PUT says why): %s", _join(found))
-        self._invalid = frozenset(ids)
+        self._invalid = reasons
 
 
 async def warn_of_links_to(client: str, repository: Repository) -> None:

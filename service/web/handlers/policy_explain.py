@@ -62,7 +62,8 @@ async def explain(request: web.Request) -> web.Response:
         return render(request, {"allowed": False, "reason": f"It is denied, as {error}"})
     if policy is not None:
         return render(request, {"allowed": True, "policy": policy})
-    policies = [{"policy": id_, "mismatch": text} for id_, text in mismatches.items()]
+    invalid = {id_: f"is invalid and grants nothing: {why}" for id_, why in access.policies.invalid.items()}
+    policies = [{"policy": id_, "mismatch": text} for id_, text in sorted({**mismatches, **invalid}.items())]
     return render(request, {"allowed": False, "policies": policies})
 
 
