@@ -48,6 +48,7 @@ TLS_OPTIONS: Final[Mapping[str, tuple[str, str]]] = {
     "ssl_include_verify_flags": _ANYTHING,
     "ssl_exclude_verify_flags": _ANYTHING,
 }
+_VERIFYING = ("ssl_ca_certs", "ssl_ca_path", "ssl_ca_data", "ssl_include_verify_flags", "ssl_exclude_verify_flags")
 # Options of redis-py that the service sets itself.
 _RESERVED = frozenset(
     {
@@ -179,15 +180,37 @@ def _check_tls(options: Mapping[str, str]) -> None:
 
     # redis-py creates the same context when it connects.
     context = ssl.create_default_context()
+    flags: set[str] = set()
     for name in ("ssl_include_verify_flags", "ssl_exclude_verify_flags"):
-        flags = re.sub(r"[\[\] ]", "", options.get(name, "")).split(",")
-        if name in options and not set(flags) <= ssl.VerifyFlags.__members__.keys():
+        named = set(re.sub(r"[\[\] ]", "", options[name]).split(",")) if name in options else set()
+        if not named <= ssl.VerifyFlags.__members__.keys():
             raise ValueError(f"has {name}, which must be names of Python's ssl.VerifyFlags with commas")
-    if "ssl_keyfile" in options and "ssl_certfile" not in options:
-        raise ValueError("has ssl_keyfile without ssl_certfile")
+        if named & flags:
+            raise ValueError(f"names {min(named & flags)} in both ssl_include_verify_flags and {name}; keep one")
+        flags |= named
+    _check_combinations(options)
     if "ssl_ca_path" in options and not Path(options["ssl_ca_path"]).is_dir():
         raise ValueError("has ssl_ca_path, which must be a directory")
     _load_certificates(context, options)
+
+
+def _check_combinations(options: Mapping[str, str]) -> None:
+    """Refuse options that other options leave without effect."""
+    for name in ("ssl_keyfile", "ssl_password"):
+        if name in options and "ssl_certfile" not in options:
+            raise ValueError(f"has {name} without ssl_certfile")
+    if options.get("ssl_cert_reqs") == "none":
+        unused = [name for name in _VERIFYING if name in options]
+        if _is_true(options.get("ssl_check_hostname", "false")):
+            unused.append("ssl_check_hostname")
+        if unused:
+            raise ValueError(f"has {unused[0]}, which ssl_cert_reqs=none leaves without effect; keep one of the two")
+    if "ssl_ciphers" in options and options.get("ssl_min_version") == "772":
+        raise ValueError("has ssl_ciphers, which TLS 1.3 does not use, and ssl_min_version=772; keep one of the two")
+
+
+def _is_true(text: str) -> bool:
+    return text.lower() in {"true", "yes", "1"}
 
 
 def _load_certificates(context: "ssl.SSLContext", options: Mapping[str, str]) -> None:

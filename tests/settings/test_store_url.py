@@ -177,6 +177,27 @@ def test_a_url_means_what_redis_py_reads(url, read):
         ("rediss://h?ssl_ca_path=/s3cr3t", "has ssl_ca_path, which must be a directory"),
         ("rediss://h?ssl_certfile=/s3cr3t", "has ssl_certfile, which cannot be read: No such file"),
         ("rediss://h?ssl_keyfile=/s3cr3t", "has ssl_keyfile without ssl_certfile"),
+        ("rediss://h?ssl_password=s3cr3t", "has ssl_password without ssl_certfile"),
+        *(
+            (
+                f"rediss://h?ssl_cert_reqs=none&{option}",
+                f"has {option.partition('=')[0]}, which ssl_cert_reqs=none leaves",
+            )
+            for option in (
+                "ssl_check_hostname=true",
+                "ssl_check_hostname=1",
+                "ssl_ca_certs=/s3cr3t",
+                "ssl_ca_path=/",
+                "ssl_ca_data=s3cr3t",
+                "ssl_include_verify_flags=VERIFY_X509_STRICT",
+                "ssl_exclude_verify_flags=VERIFY_X509_STRICT",
+            )
+        ),
+        (
+            "rediss://h?ssl_include_verify_flags=VERIFY_X509_STRICT&ssl_exclude_verify_flags=VERIFY_X509_STRICT",
+            "names VERIFY_X509_STRICT in both ssl_include_verify_flags and ssl_exclude_verify_flags; keep one",
+        ),
+        ("rediss://h?ssl_min_version=772&ssl_ciphers=HIGH", "has ssl_ciphers, which TLS 1.3 does not use"),
         ("rediss://h?ssl_include_verify_flags=s3cr3t", "has ssl_include_verify_flags, which must be names of"),
         ("unix://", "names no socket path"),
         ("unix:///", "names no socket path"),
