@@ -46,6 +46,14 @@ class Host(NamedTuple):
     prefix: str
     is_ip: bool
 
+    @property
+    def is_accelerated(self) -> bool:
+        """Whether this is S3 Transfer Acceleration, which takes the bucket as one label in front of the host name.
+
+        Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/transfer-acceleration.html
+        """
+        return self.name.startswith("s3-accelerate.") and AWS_NAME.fullmatch(self.name) is not None
+
     def use_ssl(self, *, stated: bool | None) -> bool | None:
         """Return whether the scheme is https, or ``stated`` without a scheme. ValueError if the two contradict."""
         if self.scheme is None:

@@ -5,9 +5,20 @@ from urllib3.util import parse_url
 from yarl import URL
 
 from service.endpoints import Host, check_aws_region, check_region, parse_account_host, parse_host
+from service.errors import Invalid
 from service.resources.host_rules import HostRules
 from service.resources.types import AwsAccount
 from service.settings.parsers import allowed_host
+
+
+@pytest.mark.parametrize("host", ["s3-accelerate.amazonaws.com", "https://S3-accelerate.dualstack.amazonaws.com"])
+def test_path_style_is_refused_for_transfer_acceleration(host):
+    with pytest.raises(Invalid, match="path-style must not be true for s3-accelerate"):
+        HostRules().check(AwsAccount(id="a", host=host, path_style=True))
+
+    for other in (None, False):
+        HostRules().check(AwsAccount(id="a", host=host, path_style=other))
+    HostRules().check(AwsAccount(id="a", host="s3.amazonaws.com", path_style=True))
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,9 @@ class HostRules:
             issues.append(Issue("AwsAccount.host is not one that SIGNER_ALLOWED_HOSTS allows", "AwsAccount.host"))
         if self.require_ssl and not self._use_ssl(account.use_ssl, host):
             issues.append(Issue("AwsAccount.use-ssl must be true, as SIGNER_REQUIRE_SSL is set", "AwsAccount.use-ssl"))
+        if account.path_style and host and host.is_accelerated:
+            problem = "must not be true for s3-accelerate, which takes the bucket in the host name alone"
+            issues.append(Issue(f"AwsAccount.path-style {problem}", "AwsAccount.path-style"))
         if issues:
             raise Invalid(*issues)
 

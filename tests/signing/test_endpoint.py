@@ -198,6 +198,17 @@ async def test_options_that_only_aiobotocore_refuses_are_an_error(endpoints, mon
     assert refusal.value.issues[0].expression == expression
 
 
+@pytest.mark.parametrize("host", ["s3-accelerate.amazonaws.com", "https://s3-accelerate.dualstack.amazonaws.com"])
+@pytest.mark.parametrize("bucket", ["my.bucket", "My-Bucket", "my_bucket", "ab", "a" * 64])
+async def test_a_bucket_that_is_no_label_is_refused_for_transfer_acceleration(endpoints, host, bucket):
+    for use_ssl in (True, None):
+        with pytest.raises(Invalid, match="bucket must be 3 to 63 of a-z, 0-9 and - for s3-accelerate"):
+            await endpoints.get(account(host=host, use_ssl=use_ssl), bucket)
+    accepted = await endpoints.get(account(host=host, use_ssl=True), "my-bucket")
+
+    assert accepted.host == f"my-bucket.{host.removeprefix('https://')}"
+
+
 @pytest.fixture
 def probed(monkeypatch):
     """Return the buckets that aiobotocore was asked for."""

@@ -30,7 +30,7 @@ ENDPOINTS = [
     (None, False, "us-gov-west-1", True),
     (None, None, "garage", False),
     ("s3.amazonaws.com", None, "eu-west-1", False),
-    ("s3-accelerate.amazonaws.com", True, "us-west-2", False),
+    ("s3.dualstack.us-west-2.amazonaws.com", True, "us-west-2", False),
     ("minio:9000", None, "us-east-1", False),
     ("minio:9000", True, "us-east-1", False),
     ("minio:9000", False, "us-east-1", True),
