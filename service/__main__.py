@@ -1,7 +1,9 @@
 """The command line: reads arguments and settings, sets up logging, and runs one command."""
 
 import argparse
+import contextlib
 import importlib
+import io
 import logging
 import os
 import resource
@@ -39,8 +41,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str] | None) -> int:
-    with output.standard_output():
-        command = _parser().parse_args(arguments).command or "serve"
+    # argparse ignores a help or version that cannot be written.
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed):
+            command = _parser().parse_args(arguments).command or "serve"
+    except SystemExit as end:
+        if end.code:
+            raise
+        return output.print_line(printed.getvalue().removesuffix("\n"))
     _disable_core_dumps()
     multiprocess.disable()
     try:

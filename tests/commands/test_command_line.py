@@ -63,16 +63,33 @@ def test_rekey_with_a_closed_pipe_prints_no_traceback(closed_pipe, redis_url, tm
     assert "Broken pipe" not in errors
 
 
-def test_a_full_disk_is_reported_in_one_line():
+@pytest.mark.parametrize("arguments", [["openapi"], ["--help"], ["--version"], ["rekey", "--help"]], ids=" ".join)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_is_reported_in_one_line(arguments, unbuffered):
     with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device, no path to keep
-        status, errors = run(["openapi"], stdout=full)
+        status, errors = run(arguments, stdout=full, unbuffered=unbuffered)
 
     assert (status, errors) == (1, "s3-signer: Cannot write to standard output: No space left on device\n")
 
 
-def test_a_closed_standard_output_is_reported_in_one_line():
+def test_a_full_disk_is_reported_by_rekey(redis_url, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("k1: " + "A" * 43 + "=\n")
+    keys.chmod(0o600)
+    settings = {"SIGNER_STORE_URL": redis_url, "SIGNER_ENCRYPTION_KEYS_FILE": str(keys)}
+    with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device, no path to keep
+        status, errors = run(["rekey"], stdout=full, **settings)
+
+    assert (status, errors.splitlines()[-1]) == (
+        1,
+        "s3-signer: Cannot write to standard output: No space left on device",
+    )
+
+
+@pytest.mark.parametrize("argument", ["openapi", "--help"])
+def test_a_closed_standard_output_is_reported_in_one_line(argument):
     done = subprocess.run(
-        ["bash", "-c", f"{sys.executable} -m service openapi >&-"],
+        ["bash", "-c", f"{sys.executable} -m service {argument} >&-"],
         env=clean_environment(),
         capture_output=True,
         text=True,
