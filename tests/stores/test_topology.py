@@ -301,6 +301,20 @@ class TestMovedAddress:
         await until(lambda: is_cached(cache))
 
 
+async def test_after_swapdb_a_cached_account_is_read_again_within_its_time_to_live(own_redis):
+    """Redis sends no invalidation for SWAPDB."""
+    cache = CachedStore(RedisStore.at(own_redis.url), Tracker(own_redis.url, kinds=[KIND]), size=9, ttl=0.3, stale=60)
+    await cache.open()
+    await put(cache, "old")
+    await until(lambda: is_cached(cache))
+    async with Redis.from_url(own_redis.url.removesuffix("/0") + "/1") as client:
+        await client.hset("AwsAccount:a", "region", "new")
+        await client.execute_command("SWAPDB", 0, 1)
+
+    await until(lambda: reads(cache, "new"))
+    await cache.close()
+
+
 class RecordingListener:
     """Records the servers that a store has moved to."""
 
