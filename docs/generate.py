@@ -69,6 +69,12 @@ Made by `make docs` from `service/telemetry/metrics.py`.
 worker processes. With `SIGNER_OPS_PORT`, only that port serves it. A restarted worker continues the counts of its
 predecessor. Requests that the HTTP parser refuses are not counted.
 
+On Linux it also has the standard metrics of a process: `process_cpu_seconds_total`, `process_resident_memory_bytes`,
+`process_virtual_memory_bytes`, `process_open_fds`, `process_max_fds` and `process_start_time_seconds`. With several
+worker processes each one has these metrics, with the label `pid`.
+
+See [Telemetry](deployment/telemetry.md) for a dashboard and alert rules.
+
 | metric | kind | meaning | labels |
 | --- | --- | --- | --- |
 """

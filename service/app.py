@@ -32,7 +32,7 @@ from service.stores.store import Store
 from service.telemetry import metrics
 from service.telemetry.audit import AuditLog
 from service.web import access_log
-from service.web.context import APP, Access, AppContext
+from service.web.context import APP, Access, AppContext, ServerState
 from service.web.forwarded import TrustedProxies
 from service.web.handlers import client_secrets, health, pages, policy_explain, signing, token_endpoint
 from service.web.handlers.resources import ResourceHandlers
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 LINGER_SECONDS = 2.0
 _STDOUT = 1
 _MAX_LOGGED_IDS = 20
+_REPORT_SECONDS = 1.0
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +153,16 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
                 _warn_about_ambiguous_accounts(context.repository), context.access.policies.open()
             )
             stack.callback(warnings.cancel)
+        reporter = asyncio.create_task(_report_requests(context.state))
+        stack.callback(reporter.cancel)
         yield
+
+
+async def _report_requests(state: ServerState) -> None:
+    """Write the number of requests in flight, for scrapes that another process answers."""
+    while True:
+        metrics.IN_FLIGHT.set(state.in_flight)
+        await asyncio.sleep(_REPORT_SECONDS)
 
 
 async def _warn_about_ambiguous_accounts(repository: Repository) -> None:

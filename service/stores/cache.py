@@ -16,7 +16,7 @@ from service.stores.record import Resource
 from service.stores.single_flight import SingleFlight
 from service.stores.store import NothingWritten, Page, RemoteStore
 from service.stores.tracking import NO_SESSION, Tracker, TrackingSession
-from service.telemetry.metrics import CACHE_HITS, CACHE_INVALIDATIONS, CACHE_MISSES
+from service.telemetry.metrics import CACHE_HITS, CACHE_INVALIDATIONS, CACHE_MISSES, CACHE_STALE_HITS
 
 # If there is a stale entry, a read waits this long for a store that may have become unavailable.
 STALE_WAIT_SECONDS = 0.05
@@ -186,6 +186,7 @@ class CachedStore:
         except StoreUnavailable:
             # Look again, because the entry may have changed during the read.
             if entry := self._stale_entry(key):
+                CACHE_STALE_HITS.inc()
                 return entry.value
             raise
 

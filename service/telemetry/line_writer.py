@@ -16,7 +16,7 @@ from typing import Final
 from service.errors import AuditUnavailable
 from service.telemetry.events import Event
 from service.telemetry.lines import PIPE_BYTES
-from service.telemetry.metrics import AUDIT_EVENTS
+from service.telemetry.metrics import AUDIT_EVENTS, AUDIT_PENDING
 
 logger = logging.getLogger(__name__)
 
@@ -134,6 +134,7 @@ class LineWriter:
                 self._reported = False
                 logger.warning("The audit log is written again")
         self._stopped = self._failing or self._oldest_age() > MAX_AGE_SECONDS
+        AUDIT_PENDING.set(len(self._pending))
 
     def _oldest_age(self) -> float:
         """Return the age of the oldest pending line in seconds, at most one flush interval too high."""

@@ -1,18 +1,28 @@
 """Declarations of all metrics: name, kind, meaning, labels and buckets."""
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client import exposition as prometheus
+from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
 
 import service
 from service.telemetry import multiprocess
 
-Metric = TypeVar("Metric", bound=Counter | Gauge | Histogram)
+M = TypeVar("M", bound=Counter | Gauge | Histogram)
 
 # A signature takes 0.1 ms, a call to Redis 0.5 ms, an outage at most 1 s. Each bucket is a series per route and status.
 BUCKETS_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.01, 0.05, 0.25, 1, 5)
@@ -26,18 +36,19 @@ UNMATCHED: Final = "unmatched"
 MAX_RENAMES: Final = 20
 
 _registry = CollectorRegistry()
+ProcessCollector(registry=_registry)
 # Timestamps of creation would double the number of series, and multiprocess mode has none.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
-class Family(dict[tuple[object, ...], Metric], Generic[Metric]):
+class Family(dict[tuple[object, ...], M], Generic[M]):
     """The children of one metric by their label values: ``REQUESTS["/live", "GET", 200]``.
 
     Children are kept because ``labels()`` takes a lock and twice the time of ``inc()``.
     """
 
     def __init__(
-        self, metric: type[Metric], name: str, meaning: str, labels: Mapping[str, str] | None = None, **options: Any
+        self, metric: type[M], name: str, meaning: str, labels: Mapping[str, str] | None = None, **options: Any
     ) -> None:
         super().__init__()
         self.name = name
@@ -47,8 +58,8 @@ class Family(dict[tuple[object, ...], Metric], Generic[Metric]):
         self._parent: Any = metric(name, meaning, tuple(self.labels), registry=_registry, **options)
         TABLE.append(self)
 
-    def __missing__(self, values: tuple[object, ...]) -> Metric:
-        child: Metric = self._parent.labels(*values) if values else self._parent
+    def __missing__(self, values: tuple[object, ...]) -> M:
+        child: M = self._parent.labels(*values) if values else self._parent
         self[values] = child
         return child
 
@@ -67,6 +78,12 @@ REQUESTS = Family(
     },
     buckets=BUCKETS_SECONDS,
 )
+IN_FLIGHT = Family(
+    Gauge,
+    "s3_signer_requests_in_flight",
+    "Requests in progress, with the one that reads the metrics. Other processes report theirs each second.",
+    multiprocess_mode="livesum",
+)[()]
 SIGNED = Family(Counter, "s3_signer_urls_signed_total", "URLs signed.", {"operation": "such as `get_object`"})
 AUDIT_EVENTS = Family(
     Counter,
@@ -74,8 +91,17 @@ AUDIT_EVENTS = Family(
     "Events written to the audit log.",
     {"event": "`signed`, `denied` or `changed`"},
 )
+AUDIT_PENDING = Family(
+    Gauge,
+    "s3_signer_audit_pending_events",
+    "Events that the last write to the audit log left over. If one is left for a second, signing stops.",
+    multiprocess_mode="livesum",
+)[()]
 CACHE_HITS = Family(Counter, "s3_signer_cache_hits_total", "Cache hits. A request makes one lookup or more.")[()]
 CACHE_MISSES = Family(Counter, "s3_signer_cache_misses_total", "Cache misses.")[()]
+CACHE_STALE_HITS = Family(
+    Counter, "s3_signer_cache_stale_hits_total", "Cache misses that a stale entry answered, because Redis failed."
+)[()]
 CACHE_INVALIDATIONS = Family(
     Counter,
     "s3_signer_cache_invalidations_total",
@@ -100,6 +126,12 @@ STORE_ERRORS = Family(
     "Calls to Redis that failed.",
     {"call": "as above", "reason": "`unreachable`, or `refused` by Redis itself"},
 )
+JWKS_READ = Family(
+    Gauge,
+    "s3_signer_jwks_last_read_timestamp_seconds",
+    "Unix time of the last successful read of the JWK set; at first the time of the start, and 0 without JWTs.",
+    multiprocess_mode="livemin",
+)[()]
 WORKER_RESTARTS = Family(
     Counter,
     "s3_signer_worker_restarts_total",
@@ -130,8 +162,23 @@ def exposition(accept: str) -> tuple[bytes, str]:
     return _collect(prometheus.generate_latest), prometheus.CONTENT_TYPE_PLAIN_0_0_4
 
 
+class _WorkerProcesses(Collector):
+    """The `process_*` metrics of each process, with its id as a label: a sum of CPU times would drop at a restart."""
+
+    def collect(self) -> Iterable[Metric]:
+        families: dict[str, Metric] = {}
+        for pid in multiprocess.process_ids():
+            for own in ProcessCollector(pid=partial(str, pid), registry=None).collect():
+                family = families.setdefault(own.name, Metric(own.name, own.documentation, own.type))
+                for sample in own.samples:
+                    family.add_sample(sample.name, {"pid": pid}, sample.value)
+        return families.values()
+
+
 def _collect(generate: Callable[[CollectorRegistry], bytes]) -> bytes:
     registry = multiprocess.all_processes(_registry)
+    if registry is not _registry:
+        registry.register(_WorkerProcesses())
     for _ in range(MAX_RENAMES):
         # A new worker renames the files of the worker that it replaces, and several may do so during one scrape.
         with suppress(FileNotFoundError):

@@ -57,3 +57,9 @@ def all_processes(own: "CollectorRegistry") -> "CollectorRegistry":
     summed = CollectorRegistry()
     MultiProcessCollector(summed)  # type: ignore[no-untyped-call]
     return summed
+
+
+def process_ids() -> list[str]:
+    """Return the ids of the processes that have set a gauge and are not marked as dead."""
+    files = Path(os.environ[VARIABLE]).glob("gauge_livesum_*.db")
+    return sorted(file.stem.removeprefix("gauge_livesum_") for file in files)

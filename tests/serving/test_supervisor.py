@@ -1,6 +1,7 @@
 """Several worker processes on one address, as an operator sees them."""
 
 import asyncio
+import json
 import os
 import re
 import select
@@ -9,7 +10,7 @@ import socket
 import stat
 import subprocess
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
@@ -84,6 +85,27 @@ def operations_at(process):
 
 def metric(text, name):
     return sum(float(value) for value in re.findall(rf"^s3_signer_{name}(?:{{.*}})? (\S+)$", text, re.MULTILINE))
+
+
+def test_the_metrics_of_each_process_have_its_id(both):
+    shown = operations_at(both)("/metrics")
+
+    assert {int(pid) for pid in re.findall(r'^process_resident_memory_bytes\{pid="(\d+)"\}', shown, re.MULTILINE)} == (
+        workers(both)
+    )
+
+
+def test_requests_in_flight_are_the_sum_of_all_workers(both):
+    body = json.dumps(KEYS).encode()
+    head = b"PUT /AwsAccount/slow HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
+    ask = operations_at(both)
+    with ExitStack() as stack:
+        uploads = [stack.enter_context(both.connect()) for _ in range(8)]
+        for upload in uploads:
+            upload.sendall(head)
+
+        # One more is the request for the metrics.
+        assert eventually(lambda: metric(ask("/metrics"), "requests_in_flight") == len(uploads) + 1)
 
 
 def test_the_start_is_logged_once_for_all_workers(store):

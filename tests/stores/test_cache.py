@@ -11,7 +11,7 @@ from service.stores.cache import ALL, STALE_WAIT_SECONDS, CachedStore
 from service.stores.memory import EmbeddedStore
 from service.stores.store import NothingWritten
 from service.stores.tracking import NO_SESSION, TrackingSession
-from service.telemetry.metrics import CACHE_HITS, CACHE_INVALIDATIONS, CACHE_MISSES
+from service.telemetry.metrics import CACHE_HITS, CACHE_INVALIDATIONS, CACHE_MISSES, CACHE_STALE_HITS
 
 KIND = "AwsAccount"
 SIZE, TTL, STALE = 3, 60, 20
@@ -573,6 +573,7 @@ async def test_an_outage_serves_stale_entries_for_a_while(cache, inner, tracker,
     await write("one")
     monkeypatch.setattr(now, "seconds", now.seconds + 5)
     known, unknown = await region(cache), await region(cache, "b")
+    counted = value_of(CACHE_STALE_HITS)
     tracker.end_session()
     inner.unavailable = True
     monkeypatch.setattr(now, "seconds", now.seconds + STALE)
@@ -585,6 +586,7 @@ async def test_an_outage_serves_stale_entries_for_a_while(cache, inner, tracker,
     for id_ in "ab":
         with pytest.raises(StoreUnavailable):
             await region(cache, id_)
+    assert value_of(CACHE_STALE_HITS) == counted + 2
 
 
 async def test_the_stale_time_starts_with_the_last_message_of_the_server(cache, inner, tracker, write, monkeypatch):

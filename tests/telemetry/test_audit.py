@@ -20,13 +20,14 @@ import pytest
 from documents import blocks
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.metrics import value_of
 from support.waiting import until
 
 from service.errors import AuditUnavailable
 from service.telemetry import audit, denials, events, line_writer
 from service.telemetry.audit import AuditLog
 from service.telemetry.lines import PIPE_BYTES
-from service.telemetry.metrics import AUDIT_EVENTS
+from service.telemetry.metrics import AUDIT_EVENTS, AUDIT_PENDING
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -354,8 +355,10 @@ async def test_a_full_pipe_refuses_events_and_recovers(reader, caplog):
         log.check()
     with pytest.raises(AuditUnavailable):
         log.denied(**DENIED)
+    await until(lambda: value_of(AUDIT_PENDING) == 500)
     reader.start()
     await until(lambda: not log._writer._pending and not log._writer._reported)
+    assert value_of(AUDIT_PENDING) == 0
     log.check()
     log.signed(**SIGNED)
     await log.close()

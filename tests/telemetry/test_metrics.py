@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from service.telemetry import metrics, multiprocess
 
+LINUX = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="they are read from Linux' /proc")
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -22,16 +23,25 @@ def test_metric_names_follow_the_conventions_of_prometheus():
     for family in metrics.TABLE:
         assert re.fullmatch("s3_signer_[a-z_]+[a-z]", family.name)
         assert family.name.endswith("_total") == (family.kind == "counter")
-        assert family.name.endswith("_seconds") == (family.kind == "histogram")
+        assert family.name.removesuffix("_timestamp_seconds").endswith("_seconds") == (family.kind == "histogram")
         assert family.meaning.endswith(".")
         assert all(family.labels.values())
 
 
 def test_the_table_declares_every_metric_that_is_shown():
     text, _ = metrics.exposition("")
-    shown = {family.name for family in read_text(text.decode())}
+    shown = {family.name for family in read_text(text.decode()) if not family.name.startswith("process_")}
 
     assert shown == {family.name.removesuffix("_total") for family in metrics.TABLE}
+
+
+@LINUX
+def test_a_process_shows_its_memory_and_open_files():
+    text, _ = metrics.exposition("")
+    values = {sample.name: sample.value for family in read_text(text.decode()) for sample in family.samples}
+
+    assert values["process_resident_memory_bytes"] > 1_000_000
+    assert 0 < values["process_open_fds"] < values["process_max_fds"]
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,13 @@ async def test_operations_are_served_above_the_limit(waiting, path):
     assert (await waiting.head(path)).status == 200
 
 
+async def test_requests_in_flight_are_a_metric(waiting):
+    shown = await (await waiting.get("/metrics")).text()
+
+    # The third is the request for the metrics.
+    assert "s3_signer_requests_in_flight 3.0\n" in shown
+
+
 async def test_zero_means_no_limit(make_client):
     client = await make_client(SIGNER_MAX_CONCURRENCY="0")
     client.app[APP].state.in_flight = 1_000_000

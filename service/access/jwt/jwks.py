@@ -15,6 +15,7 @@ from yarl import URL
 
 from service.access.jwt.jwk import JwksError, ParsedJwks, PublicKey, parse_jwks
 from service.settings.regular_file import read_regular
+from service.telemetry.metrics import JWKS_READ
 
 LOGGER = logging.getLogger(__name__)
 
@@ -113,6 +114,7 @@ class JwksProvider:
 
     async def open(self) -> None:
         """Read the keys and start to refresh them. A failure is logged, as the source may recover."""
+        JWKS_READ.set_to_current_time()
         await self._refresh()
         self._refresher = asyncio.create_task(self._refresh_periodically())
 
@@ -164,6 +166,7 @@ class JwksProvider:
             self._set_error(_reason(error))
         else:
             self._set_error(None)
+            JWKS_READ.set_to_current_time()
 
     def _update(self, jwks: ParsedJwks) -> None:
         if jwks.warnings and jwks.warnings != self._jwks.warnings:

@@ -7,7 +7,7 @@ from aiohttp import hdrs, web
 
 import service
 from service.errors import StoreUnavailable
-from service.telemetry.metrics import exposition
+from service.telemetry.metrics import IN_FLIGHT, exposition
 from service.web import target
 from service.web.context import CONTEXT
 from service.web.openapi.metadata import documented
@@ -66,6 +66,7 @@ async def version(request: web.Request) -> web.Response:
 )
 async def metrics(request: web.Request) -> web.Response:
     target.reject_unknown_parameters(request[CONTEXT].query)
+    IN_FLIGHT.set(request[CONTEXT].app.state.in_flight)
     text, content_type = exposition(",".join(request.headers.getall(hdrs.ACCEPT, ())))
     return web.Response(body=text, headers={hdrs.CONTENT_TYPE: content_type})
 

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import logging
 import ssl
+import time
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,12 +13,14 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from issuer import SigningKey, key_set
 from live.certificates import make_certificates
+from support.metrics import value_of
 from support.waiting import until
 
 from service.access.jwt import jwks
 from service.access.jwt.jwk import parse_jwks
 from service.access.jwt.jwks import MAX_BYTES, FileSource, JwksProvider, UrlSource
 from service.settings.regular_file import read_regular
+from service.telemetry.metrics import JWKS_READ
 
 LOG = "service.access.jwt.jwks"
 FIRST, SECOND = SigningKey("first", "ES256"), SigningKey("second", "ES256")
@@ -330,6 +333,19 @@ async def test_a_server_that_is_unavailable_at_the_start_is_one_warning_and_is_r
     assert await kids(keys) == {"first"}
     [warning] = warnings(log)
     assert f"cannot be read: Cannot connect to host 127.0.0.1:{unused_tcp_port}" in warning
+
+
+async def test_the_time_of_the_last_successful_read_is_a_metric(make_provider, publisher):
+    before = time.time()
+    publisher.answer = b"no key set"
+    keys = await make_provider(publisher.url)
+    started = value_of(JWKS_READ)
+    await keys.find("first")
+    failed = value_of(JWKS_READ)
+    publisher.answer = key_set(FIRST)
+    await keys._read()
+
+    assert before <= started == failed < value_of(JWKS_READ) <= time.time()
 
 
 async def test_a_server_with_an_untrusted_certificate_is_refused(make_provider, publisher, log, tmp_path):
