@@ -13,7 +13,7 @@ import service
 from service.commands import output
 from service.serving.listening import StartError
 from service.settings import SettingsError, environment, file_permissions, load
-from service.telemetry import logs, multiprocess
+from service.telemetry import logs, multiprocess, tracing
 
 EXIT_FAILURE = 1
 EXIT_SETTINGS = 2
@@ -89,6 +89,8 @@ def _disable_core_dumps() -> None:
 def _log_warnings() -> None:
     for variable in environment.unknown_variables(os.environ):
         logger.warning("%s is no setting of this version and does nothing", variable)
+    if reason := tracing.problem(os.environ):
+        logger.warning(reason)
     if not file_permissions.in_container(os.environ):
         secret, trusted = environment.secret_files(os.environ), environment.trusted_files(os.environ)
         for warning in file_permissions.warnings(secret, trusted):

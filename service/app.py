@@ -29,9 +29,9 @@ from service.settings import Settings, SettingsError, load
 from service.signing.presigner import Presigner
 from service.stores.memory import EmbeddedStore
 from service.stores.store import Store
-from service.telemetry import metrics
+from service.telemetry import metrics, tracing
 from service.telemetry.audit import AuditLog
-from service.web import access_log
+from service.web import access_log, spans
 from service.web.context import APP, Access, AppContext, ServerState
 from service.web.forwarded import TrustedProxies
 from service.web.handlers import client_secrets, health, pages, policy_explain, signing, token_endpoint
@@ -87,6 +87,7 @@ def create_app(settings: Settings, *, store: Store | None = None, audit: AuditLo
         cors_origins=frozenset(settings.cors_origins),
         loopback_only=settings.is_open and settings.is_loopback and not settings.socket,
         proxies=TrustedProxies(trusted, header) if trusted else None,
+        tracer=tracing.Tracer.from_environment(),
     )
     metrics.describe(settings.commit)
     app = _application(context, routes(settings))
@@ -100,13 +101,15 @@ def create_app_from_environment() -> web.Application:
     Raises:
         SettingsError: for invalid settings.
     """
+    if reason := tracing.problem(os.environ):
+        logger.warning(reason)
     return create_app(load(os.environ))
 
 
 def create_operations_app(main: web.Application) -> web.Application:
     """Return the application of the operations port. It uses the resources of ``main``, which opens and closes them."""
     # Both ports share the server state, but a kubelet sends no credentials and uses the pod's address.
-    context = replace(main[APP], access=None, cors_origins=frozenset(), loopback_only=False)
+    context = replace(main[APP], access=None, cors_origins=frozenset(), loopback_only=False, tracer=None)
     return _application(context, [*health.PROBES, *health.METRICS])
 
 
@@ -131,7 +134,11 @@ def routes(settings: Settings) -> list[Route]:
 
 def _application(context: AppContext, table: Iterable[Route]) -> web.Application:
     # aiohttp's instrumentations append middlewares, so it must be a list.
-    middlewares = [*access_log.middlewares(context.settings.access_log), *middlewares_for(context)]
+    middlewares = [
+        *spans.middlewares(context.tracer),
+        *access_log.middlewares(context.settings.access_log),
+        *middlewares_for(context),
+    ]
     app = web.Application(middlewares=middlewares, handler_args=HANDLER_ARGS)
     app[APP] = replace(context, routes=add_routes(app, table))
     return app
@@ -141,6 +148,8 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
     """Open the audit log, the store and the clients of the application; close them at its end."""
     context = app[APP]
     async with AsyncExitStack() as stack:
+        if context.tracer:
+            stack.push_async_callback(context.tracer.close)
         context.audit.open()
         stack.push_async_callback(context.audit.close)
         stack.push_async_callback(context.store.close)

@@ -129,5 +129,5 @@ def run_to_end(*arguments, **settings):
 
 def clean_environment(*, measured=True):
     """The environment without what would set the service; coverage adds half to what a start takes."""
-    others = ("SIGNER_", "AWS_") if measured else ("SIGNER_", "AWS_", "COVERAGE_")
+    others = ("SIGNER_", "AWS_", "OTEL_") if measured else ("SIGNER_", "AWS_", "OTEL_", "COVERAGE_")
     return {name: value for name, value in os.environ.items() if not name.startswith(others)}

@@ -13,6 +13,7 @@ from redis.exceptions import NoPermissionError, RedisError, ResponseError
 from service.stores.failures import LOST, Refused, WrongType, is_demotion, reason, unreachable
 from service.stores.health import HealthMonitor
 from service.stores.time_limit import TimeLimit
+from service.telemetry import tracing
 from service.telemetry.metrics import STORE_CALLS, STORE_ERRORS
 
 LOGGER = logging.getLogger(__name__)
@@ -57,7 +58,8 @@ class CircuitBreaker:
             raise unreachable()
         started = perf_counter()
         try:
-            result = await self._retry(command, *args, **kwargs)
+            with tracing.call(command.__name__):
+                result = await self._retry(command, *args, **kwargs)
         except LOST:
             STORE_ERRORS[command.__name__, "unreachable"].inc()
             raise unreachable() from None

@@ -8,6 +8,8 @@ from typing import Any
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
+from service.telemetry import tracing
+
 ACCESS_LOGGER = "service.access"
 
 # aiohttp logs rejected requests with a traceback, and asyncio does so for broken connections.
@@ -22,6 +24,7 @@ def configure(*, level: str, form: str) -> None:
     """Send all logging to standard error, as ``json`` or ``text``, from ``level`` upwards."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_formatter(form))
+    handler.addFilter(tracing.add_ids)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name in ONE_LINE_LOGGERS:
         logging.getLogger(name).filters = [_remove_traceback]

@@ -17,6 +17,7 @@ from service.settings.settings import Settings
 from service.signing.presigner import Presigner
 from service.stores.store import Store
 from service.telemetry.audit import AuditLog
+from service.telemetry.tracing import Tracer
 from service.web.formats import media
 from service.web.formats.media import ResponseType
 from service.web.forwarded import TrustedProxies
@@ -78,6 +79,9 @@ class AppContext:
     loopback_only: bool
     proxies: TrustedProxies | None
     """None if the client's address is the address of the connection."""
+
+    tracer: Tracer | None
+    """None while traces are off."""
 
     state: ServerState = field(default_factory=ServerState)
     routes: Mapping[web.AbstractRoute, Route] = field(default_factory=dict)
