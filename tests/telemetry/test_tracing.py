@@ -17,6 +17,7 @@ from support.service import running
 from support.tools import missing
 from support.waiting import eventually
 
+from service.app import create_app_from_environment
 from service.telemetry import tracing
 
 ROOT = Path(__file__).parent.parent.parent
@@ -246,3 +247,13 @@ def test_a_protocol_that_is_not_supported_is_a_warning(variable):
     assert tracing.problem(environ) == (
         "No traces are sent: the OTLP protocol is 'grpc', and only http/protobuf is supported"
     )
+
+
+def test_another_server_gets_the_warning_from_the_factory(monkeypatch, caplog):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    create_app_from_environment()
+
+    assert [message for message in caplog.messages if "OTLP" in message] == [
+        "No traces are sent: the OTLP protocol is 'grpc', and only http/protobuf is supported"
+    ]
