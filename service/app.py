@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from service.access.callers.tokens import AccessTokens
 from service.access.policies.policy_set import Policies
 from service.access.types import RESOURCE_TYPES
 from service.errors import StoreUnavailable
+from service.mounted_files import MountedFiles, UnusableFile, read_file
 from service.resources.host_rules import HostRules, ambiguous_accounts
 from service.resources.repository import Repository
 from service.resources.secrets.codec import SecretCodec
@@ -26,6 +28,7 @@ from service.resources.secrets.encryption import Encryptor
 from service.resources.secrets.hashing import Hasher
 from service.resources.types import AWS_ACCOUNT
 from service.settings import Settings, SettingsError, load
+from service.settings.parsers import root_secret
 from service.signing.presigner import Presigner
 from service.stores.memory import EmbeddedStore
 from service.stores.store import Store
@@ -77,11 +80,14 @@ def create_app(settings: Settings, *, store: Store | None = None, audit: AuditLo
     hasher = Hasher()
     trusted, header = settings.trusted_proxies, settings.forwarded_header
     repository = make_repository(settings, store, hasher)
+    audit = audit or AuditLog(_STDOUT)
+    files = MountedFiles()
     context = AppContext(
         store=store,
-        access=_access(settings, store, repository, hasher),
-        audit=audit or AuditLog(_STDOUT),
+        access=_access(settings, store, repository, hasher, files),
+        audit=audit,
         repository=repository,
+        files=files,
         presigner=Presigner(default_use_ssl=settings.default_use_ssl),
         settings=settings,
         cors_origins=frozenset(settings.cors_origins),
@@ -90,6 +96,7 @@ def create_app(settings: Settings, *, store: Store | None = None, audit: AuditLo
         tracer=tracing.Tracer.from_environment(),
     )
     metrics.describe(settings.commit)
+    _follow_encryption_keys(settings, repository, files)
     app = _application(context, routes(settings))
     app.cleanup_ctx.append(_resources)
     return app
@@ -155,6 +162,8 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
         stack.push_async_callback(context.store.close)
         stack.push_async_callback(context.presigner.close)
         await context.store.open()
+        stack.push_async_callback(context.files.close)
+        await context.files.open()
         if context.access:
             stack.push_async_callback(context.access.close)
             await context.access.open()
@@ -202,18 +211,56 @@ def _encryptor(settings: Settings) -> Encryptor:
         raise SettingsError([f"SIGNER_ENCRYPTION_KEYS_FILE {fault}"]) from None
 
 
-def _access(settings: Settings, store: Store, repository: Repository, hasher: Hasher) -> Access | None:
+def _follow_encryption_keys(settings: Settings, repository: Repository, files: MountedFiles) -> None:
+    path = Path(settings.encryption_keys_file)
+
+    async def use(contents: bytes) -> None:
+        try:
+            encryptor = Encryptor.parse(contents.decode())
+        except ValueError as fault:
+            reason = "it is not UTF-8 text" if isinstance(fault, UnicodeDecodeError) else f"it {fault}"
+            raise UnusableFile(reason) from None
+        await repository.use_encryptor(encryptor, RESOURCE_TYPES)
+
+    # A pipe can be read only once.
+    if settings.encryption_keys_file and path.is_file():
+        files.follow("SIGNER_ENCRYPTION_KEYS_FILE", partial(read_file, path), use)
+
+
+def _follow_root_secret(settings: Settings, root: Root, files: MountedFiles) -> None:
+    variable = "SIGNER_ROOT_CLIENT_SECRET"
+    path = Path(settings.secret_files.get(variable, ""))
+
+    async def use(contents: bytes) -> None:
+        try:
+            secret = root_secret(contents.decode().strip())
+        except ValueError as fault:
+            raise UnusableFile(
+                "it is not UTF-8 text" if isinstance(fault, UnicodeDecodeError) else f"it {fault}"
+            ) from None
+        if not secret:
+            raise UnusableFile("it is empty")
+        root.secret = secret
+
+    if path.is_file():
+        files.follow(f"{variable}_FILE", partial(read_file, path), use)
+
+
+def _access(
+    settings: Settings, store: Store, repository: Repository, hasher: Hasher, files: MountedFiles
+) -> Access | None:
     if settings.is_open:
         return None
     root = Root(settings.root_client_id, settings.root_client_secret)
+    _follow_root_secret(settings, root, files)
     credentials = CredentialVerifier(root, repository, hasher)
     tokens = AccessTokens(store, repository, seconds=settings.token_seconds)
     root_tokens = RootTokens(root, seconds=settings.token_seconds)
-    authenticator = Authenticator(credentials, tokens, root_tokens, jwt=_jwt(settings))
+    authenticator = Authenticator(credentials, tokens, root_tokens, jwt=_jwt(settings, files))
     return Access(authenticator, Policies(repository))
 
 
-def _jwt(settings: Settings) -> "JwtVerifier | None":
+def _jwt(settings: Settings, files: MountedFiles) -> "JwtVerifier | None":
     if not settings.jwt_issuer:
         return None
     # The libraries for JWTs take 10 MiB, so they are loaded only if an issuer is configured.
@@ -224,6 +271,8 @@ def _jwt(settings: Settings) -> "JwtVerifier | None":
         keys = JwksProvider.at(settings.jwt_jwks)
     except ValueError as fault:
         raise SettingsError([f"SIGNER_JWT_JWKS {fault}"]) from None
+    if keys.path:
+        files.follow("SIGNER_JWT_JWKS", partial(read_file, keys.path), keys.use)
     return JwtVerifier(settings.jwt_issuer, settings.jwt_audience, keys, max_seconds=settings.jwt_max_seconds)
 
 

@@ -89,7 +89,6 @@ def test_a_byte_order_mark_is_ignored():
 # The outcome of every parser of the service for documents of growing depth, and for numbers of growing length.
 OUTCOMES = """
 import asyncio, json, sys, time
-from pathlib import Path
 from issuer import SigningKey, key_set
 from service.access.jwt.verifier import InvalidToken, JwtVerifier
 from service.access.jwt.jwks import JwksProvider
@@ -162,9 +161,8 @@ async def tried(verify, given):
     return "read"
 
 async def main():
-    Path(sys.argv[1]).write_bytes(key_set(KEY))
     keys = JwksProvider.at(sys.argv[1])
-    await keys.open()
+    await keys.use(key_set(KEY))
     async for outcome in outcomes(keys):
         print(json.dumps(outcome))
     await keys.close()

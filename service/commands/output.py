@@ -40,10 +40,10 @@ def standard_output() -> Iterator[None]:
 
 
 def print_problems(problems: list[str]) -> None:
-    """Print a line for each problem to standard error, if it can be written."""
+    """Print each line of the problems to standard error, if it can be written."""
     with suppress(AttributeError, OSError):
-        for problem in problems:
-            sys.stderr.write(f"s3-signer: {problem}\n")
+        for line in "\n".join(problems).splitlines():
+            sys.stderr.write(f"s3-signer: {line}\n")
 
 
 def discard(stream: TextIO) -> None:

@@ -3,29 +3,43 @@
 import asyncio
 import random
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from service.errors import DecryptionFailed, Duplicate, Invalid, ResourceNotFound, StoreUnavailable
+from service.errors import DecryptionFailed, Duplicate, Invalid, Issue, ResourceNotFound, StoreUnavailable
+from service.mounted_files import UnusableFile
 from service.resources.merge_patch import patch_resource
 from service.resources.precondition import ALWAYS, Precondition
 from service.resources.schemas import ParsedBody
 from service.resources.secrets.codec import SecretCodec
-from service.resources.types import ResourceType
+from service.resources.secrets.encryption import Encryptor
+from service.resources.types import Exists, ResourceType
+from service.stores.pacing import paced
 from service.stores.record import Resource
 from service.stores.store import Page, Store
 
 # In each attempt at least one of the competing writers succeeds.
 MAX_ATTEMPTS = 100
 MAX_PAUSE_SECONDS = 0.01
+PAGE_SIZE = 250
 
 
 Check = Callable[[Any], None]
 _NO_CHECKS: Mapping[str, Check] = MappingProxyType({})
 _NewValues = Callable[[Resource | None], Mapping[str, Any]]
 T = TypeVar("T")
+
+
+class KeysInUse(UnusableFile):
+    """Encryption keys without one that stored secrets need."""
+
+    def __init__(self, key_ids: Sequence[str]) -> None:
+        super().__init__(
+            f"it lacks a key, or has other bytes for it, that stored secrets are encrypted with: {', '.join(key_ids)}; "
+            "add it below the new one, run python -m service rekey, and remove it then"
+        )
 
 
 class _LostRaceError(Exception):
@@ -45,6 +59,10 @@ class Repository:
         self._codec = codec
         self._checks = checks
 
+    def on(self, store: Store) -> "Repository":
+        """Return a repository with the same rules and keys on another store."""
+        return Repository(store, self._codec, checks=self._checks)
+
     async def find(self, type_: ResourceType, id: str) -> Resource | None:
         return await self._store.get(type_.kind, id)
 
@@ -55,6 +73,10 @@ class Repository:
     async def all(self, type_: ResourceType) -> Sequence[Resource]:
         """See ``Store.all``."""
         return await self._store.all(type_.kind)
+
+    async def exists(self, kind: str, id: str) -> bool:
+        """Return whether a resource is stored, without the cache."""
+        return await self._store.get(kind, id, bypass_cache=True) is not None
 
     def model(self, type_: ResourceType, resource: Resource) -> Any:
         """Return the model of a resource, which is memoized with the resource.
@@ -92,6 +114,30 @@ class Repository:
         """
         values = type_.read(body.with_id(id))
         return await self._write(type_, id, lambda _: values, precondition, may_move_secret=may_move_secret)
+
+    async def put_if_different(self, type_: ResourceType, id: str, body: ParsedBody) -> tuple[Resource, bool] | None:
+        """See ``put``. Write nothing and return None if the stored resource has the values of the body already."""
+        values = type_.read(body.with_id(id))
+
+        async def attempt(expected: Resource | None) -> tuple[Resource, bool] | None:
+            if expected and await self._codec.has_values(type_, expected, values):
+                return None
+            return await self._write_values(type_, id, values, expected)
+
+        return await self._retry(type_, id, attempt)
+
+    def read_body(self, type_: ResourceType, id: str, body: ParsedBody) -> Mapping[str, Any]:
+        """Return the values that ``put`` would store. Raises ``Invalid``, but for faults that depend on the store."""
+        values = type_.read(body.with_id(id))
+        if type_.kind in self._checks:
+            self._check(type_, type_.model(values))
+        return values
+
+    async def issues_with_stored(
+        self, type_: ResourceType, id: str, values: Mapping[str, Any], exists: Exists
+    ) -> Sequence[Issue]:
+        """Return the faults of ``put`` that depend on the store. ``exists`` returns whether another resource exists."""
+        return await type_.write_issues(values, await self._store.get(type_.kind, id, bypass_cache=True), exists)
 
     async def create(self, type_: ResourceType, body: ParsedBody) -> Resource:
         """Create a resource under the body's id, or under a new UUID. Raises ``Duplicate`` if it exists."""
@@ -186,6 +232,27 @@ class Repository:
 
         return await self._retry(type_, id, attempt)
 
+    async def use_encryptor(self, encryptor: Encryptor, types: Sequence[ResourceType]) -> None:
+        """Encrypt and decrypt with other keys from now on.
+
+        Raises:
+            KeysInUse: a stored secret of ``types`` needs a key that ``encryptor`` does not have. Nothing changes.
+        """
+        if removed := self._codec.encryptor.without(encryptor):
+            in_use = {key_id async for key_id in self._key_ids_in_use(types)}
+            if missing := sorted(removed & in_use):
+                raise KeysInUse(missing)
+        self._codec.encryptor = encryptor
+
+    async def _key_ids_in_use(self, types: Sequence[ResourceType]) -> AsyncIterator[str]:
+        for type_ in types:
+            offset = 0
+            while resources := (await self.page(type_, offset=offset, count=PAGE_SIZE)).resources:
+                offset += PAGE_SIZE
+                async for resource in paced(resources):
+                    for key_id in self._codec.key_ids(type_, resource):
+                        yield key_id
+
     async def delete(self, type_: ResourceType, id: str, precondition: Precondition = ALWAYS) -> Resource | None:
         """Delete a resource. Return the deleted resource, or None."""
 
@@ -235,17 +302,27 @@ class Repository:
     ) -> tuple[Resource, bool]:
         async def attempt(expected: Resource | None) -> tuple[Resource, bool]:
             precondition.check(type_.kind, id, expected)
-            values = new_values(expected)
-            if issues := await type_.write_issues(values, expected, self._exists):
-                raise Invalid(*issues)
-            if type_.kind in self._checks:
-                self._check(type_, type_.model(values))
-            encoded = await self._codec.encode(type_, id, values, expected, may_move_secret=may_move_secret)
-            stored = await self._replace(type_, id, type_.fields(encoded), expected, validated=True)
-            stored.changed = _changed_fields(expected, stored)
-            return stored, expected is None
+            return await self._write_values(type_, id, new_values(expected), expected, may_move_secret=may_move_secret)
 
         return await self._retry(type_, id, attempt)
+
+    async def _write_values(
+        self,
+        type_: ResourceType,
+        id: str,
+        values: Mapping[str, Any],
+        expected: Resource | None,
+        *,
+        may_move_secret: bool = True,
+    ) -> tuple[Resource, bool]:
+        if issues := await type_.write_issues(values, expected, self.exists):
+            raise Invalid(*issues)
+        if type_.kind in self._checks:
+            self._check(type_, type_.model(values))
+        encoded = await self._codec.encode(type_, id, values, expected, may_move_secret=may_move_secret)
+        stored = await self._replace(type_, id, type_.fields(encoded), expected, validated=True)
+        stored.changed = _changed_fields(expected, stored)
+        return stored, expected is None
 
     async def _replace(
         self, type_: ResourceType, id: str, fields: Mapping[str, str], expected: Resource | None, *, validated: bool
@@ -254,9 +331,6 @@ class Repository:
         if stored is None:
             raise _LostRaceError
         return stored
-
-    async def _exists(self, kind: str, id: str) -> bool:
-        return await self._store.get(kind, id, bypass_cache=True) is not None
 
     async def _retry(self, type_: ResourceType, id: str, attempt: Callable[[Resource | None], Awaitable[T]]) -> T:
         """Return the result of ``attempt`` with the stored resource, repeated until it wins the race."""

@@ -84,8 +84,7 @@ async def _serve(
         certificate = _server_certificate(settings)
         await app[APP].presigner.prepare()
         if certificate:
-            watcher = asyncio.create_task(certificate.watch())
-            stack.callback(watcher.cancel)
+            app[APP].files.follow("SIGNER_TLS_CERT", certificate.read, certificate.use, used=certificate.used)
         context = certificate.context if certificate else None
         listeners = await _listen(stack, runner, sockets.main, settings, context, variable="SIGNER_PORT")
         if sockets.ops:
@@ -131,6 +130,8 @@ async def _runner(stack: contextlib.AsyncExitStack, app: web.Application) -> web
     stack.push_async_callback(runner.cleanup)
     try:
         await runner.setup()
+    except SettingsError as error:
+        raise StartError("\n".join(error.problems)) from None
     except OSError:
         raise StartError(
             "Standard output is closed, and the audit log goes there; send it to a file or a pipe"

@@ -1,73 +1,48 @@
-"""The server's TLS certificate and key, reloaded when their files change."""
+"""The server's TLS certificate and key, which may be loaded again when their files change."""
 
 import asyncio
 import hashlib
-import logging
 import ssl
 from pathlib import Path
 
-from service.settings.regular_file import read_regular
-
-logger = logging.getLogger(__name__)
-
-POLL_SECONDS = 2.0
+from service.mounted_files import UnusableFile, read_file
 
 
-class TlsError(Exception):
+class TlsError(UnusableFile):
     """A certificate or key that cannot be used. The message names the setting at fault and quotes no content."""
 
 
 class ServerCertificate:
-    """A certificate with its key; ``context`` presents the newest valid pair to each new connection.
-
-    An invalid pair is logged once, and the previous pair stays in use. Contents are compared instead of modification
-    times, because a Kubernetes volume changes a symlink.
-    """
+    """A certificate with its key; ``context`` presents the newest valid pair to each new connection."""
 
     def __init__(self, certificate: Path, key: Path) -> None:
         """Load the pair. Raises ``TlsError``."""
         self._certificate = certificate
         self._key = key
-        self._digest = self._read_digest()
+        self.used = self.read()
         self.context = self._current = _load_context(certificate, key)
         # A failed load into a context in use would leave it with the new certificate and without its key.
         self.context.sni_callback = self._select_context
 
-    async def watch(self) -> None:
-        """Reload the pair after changes, until cancelled."""
-        while True:
-            await asyncio.sleep(POLL_SECONDS)
-            await asyncio.to_thread(self.reload)
+    def read(self) -> bytes:
+        """Return a digest of both files. Raises ``TlsError``."""
+        return _digest(self._certificate, "SIGNER_TLS_CERT") + _digest(self._key, "SIGNER_TLS_KEY")
 
-    def reload(self) -> None:
-        """Load the pair if its files have changed."""
-        digest = b""
-        try:
-            digest = self._read_digest()
-            if digest == self._digest:
-                return
-            self._current = _load_context(self._certificate, self._key)
-        except TlsError as error:
-            if digest != self._digest:
-                logger.warning("The new TLS certificate cannot be used, and the one before is kept: %s", error)
-        else:
-            logger.info("The TLS certificate has changed, and new connections get it")
-        self._digest = digest
+    async def use(self, digest: bytes) -> None:
+        """Load the pair again. Raises ``TlsError``, and keeps the pair before, if it is not valid."""
+        self._current = await asyncio.to_thread(_load_context, self._certificate, self._key)
+        self.used = digest
 
     def _select_context(self, connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
         # OpenSSL calls this for every handshake, with or without a server name.
         del name, context
         connection.context = self._current
 
-    def _read_digest(self) -> bytes:
-        return _digest(self._certificate, "SIGNER_TLS_CERT") + _digest(self._key, "SIGNER_TLS_KEY")
-
 
 def _digest(path: Path, variable: str) -> bytes:
     try:
-        return hashlib.sha256(read_regular(path)).digest()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no path"
+        return hashlib.sha256(read_file(path)).digest()
+    except UnusableFile as reason:
         raise TlsError(f"{variable} names a file that cannot be read: {reason}") from None
 
 

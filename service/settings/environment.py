@@ -33,7 +33,7 @@ def load(environ: Mapping[str, str]) -> Settings:
             problems += [f"{variable} {error}" for error in group.exceptions]
     if problems:
         raise SettingsError(problems)
-    settings = Settings(**values)
+    settings = Settings(**values, secret_files=_secret_files(environ))
     if problems := contradictions(settings):
         raise SettingsError(problems)
     return settings
@@ -47,7 +47,10 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
 
 def secret_files(environ: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return the variables that name a file with a secret, each with the path."""
-    variables = [*_file_variables(), f"{PREFIX}ENCRYPTION_KEYS_FILE", f"{PREFIX}TLS_KEY"]
+    variables = [
+        *_file_variables(),
+        *(f"{PREFIX}{name}" for name in ("ENCRYPTION_KEYS_FILE", "TLS_KEY", "INIT_BUNDLE")),
+    ]
     return [(variable, path) for variable in variables if (path := _get(environ, variable))]
 
 
@@ -56,6 +59,12 @@ def trusted_files(environ: Mapping[str, str]) -> list[tuple[str, str]]:
     variable = f"{PREFIX}JWT_JWKS"
     path = _get(environ, variable)
     return [(variable, path)] if path and "://" not in path else []
+
+
+def _secret_files(environ: Mapping[str, str]) -> dict[str, str]:
+    return {
+        variable.removesuffix(FILE_SUFFIX): path for variable in _file_variables() if (path := _get(environ, variable))
+    }
 
 
 def _file_variables() -> list[str]:

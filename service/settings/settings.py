@@ -2,7 +2,7 @@
 
 import dataclasses
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -124,6 +124,12 @@ class Settings:
         secret=True,
     )
     key_prefix: str = setting("", str, "Prefix of every key in Redis.")
+    init_bundle: str = setting(
+        "",
+        str,
+        "A file with a FHIR Bundle of resources, in YAML or JSON. It is applied before the port opens, and again when "
+        "it changes. See [Run as a sidecar](deployment/sidecar.md).",
+    )
     cache_size: int = setting(
         "10000",
         parsers.number(0, 10_000_000),
@@ -183,6 +189,8 @@ class Settings:
         "A log line for each request, with its route but not its path: `true`, or `errors` for statuses from 400 on.",
     )
     commit: str = setting("", str, "Source revision in `/$version`; set in images.")
+    secret_files: Mapping[str, str] = field(default_factory=dict)
+    """The paths of files that secrets were read from, by the variable of the secret."""
 
     @property
     def is_open(self) -> bool:
@@ -205,4 +213,5 @@ def declarations() -> dict[str, tuple[str, Declaration]]:
     return {
         f"{PREFIX}{entry.name.upper()}": (entry.name, entry.metadata["declaration"])
         for entry in dataclasses.fields(Settings)
+        if entry.metadata
     }

@@ -1,7 +1,7 @@
 """The store embedded in the process: resources live in dicts and end with the process."""
 
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 
@@ -14,15 +14,20 @@ def microseconds(instant: datetime) -> int:
     return (instant - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)
 
 
+Resources = Mapping[tuple[str, str], Resource]
+"""Resources by kind and id."""
+
+
 class EmbeddedStore:
     """Keeps resources in this process."""
 
     networked = False
     description = "memory"
 
-    def __init__(self, clock: Clock = utc_now) -> None:
+    def __init__(self, clock: Clock = utc_now, *, version: int = 0) -> None:
+        """Give versions above ``version``."""
         self._clock = clock
-        self._version = 0
+        self._version = version
         self._kinds: dict[str, dict[str, Resource]] = {}
         self._expiries: dict[tuple[str, str], datetime] = {}
         """Expiry of resources with a time to live, by kind and id, in the order of their writes."""
@@ -95,6 +100,33 @@ class EmbeddedStore:
 
     async def close(self) -> None:
         """Do nothing: the store has no connections."""
+
+    def resources(self, kinds: Iterable[str]) -> Resources:
+        """Return the resources of these kinds, as they are now."""
+        return {(kind, id_): stored for kind in kinds for id_, stored in self._kinds.get(kind, {}).items()}
+
+    def copy(self, kinds: Iterable[str]) -> "EmbeddedStore":
+        """Return a store with the resources of these kinds, which changes independently."""
+        copy = EmbeddedStore(self._clock, version=self._version)
+        copy.adopt(self.resources(kinds), before={})
+        return copy
+
+    def adopt(self, after: Resources, *, before: Resources) -> bool:
+        """Make all changes from ``before`` to ``after`` in one step, which no reader sees half done.
+
+        Return False, without a change, if this store does not hold a changed resource as it was before.
+        """
+        changed = [key for key in after.keys() | before.keys() if after.get(key) is not before.get(key)]
+        if any(self._kinds.get(kind, {}).get(id_) is not before.get((kind, id_)) for kind, id_ in changed):
+            return False
+        for kind, id_ in changed:
+            self._listings.pop(kind, None)
+            if stored := after.get((kind, id_)):
+                self._put(stored)
+                self._version = max(self._version, stored.version)
+            else:
+                del self._kinds[kind][id_]
+        return True
 
     def _is_stored(self, expected: Resource) -> bool:
         return self._kinds.get(expected.kind, {}).get(expected.id) is expected

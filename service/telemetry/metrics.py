@@ -132,6 +132,19 @@ JWKS_READ = Family(
     "Unix time of the last successful read of the JWK set; at first the time of the start, and 0 without JWTs.",
     multiprocess_mode="livemin",
 )[()]
+MOUNTED_FILE_CURRENT = Family(
+    Gauge,
+    "s3_signer_mounted_file_current",
+    "1 while every process uses the newest contents of a file; 0 while one keeps earlier ones, or has none.",
+    {"setting": "the setting that names the file, such as `SIGNER_INIT_BUNDLE`"},
+    multiprocess_mode="livemin",
+)
+MOUNTED_FILE_CHANGES = Family(
+    Counter,
+    "s3_signer_mounted_file_changes_total",
+    "New contents of such files. Every process counts them.",
+    {"setting": "as above", "outcome": "`used`, or `refused` because they are not valid"},
+)
 WORKER_RESTARTS = Family(
     Counter,
     "s3_signer_worker_restarts_total",

@@ -11,6 +11,7 @@ from service.access.callers.authenticator import Authenticator
 from service.access.callers.principals import ANONYMOUS, Principal
 from service.access.policies.evaluator import PolicyEvaluator
 from service.access.policies.policy_set import Policies
+from service.mounted_files import MountedFiles
 from service.resources.repository import Repository
 from service.resources.schemas import ParsedBody
 from service.settings.settings import Settings
@@ -37,6 +38,7 @@ class ServerState:
         in_flight: The number of requests in progress.
         large_body_bytes: The bytes of large bodies that arrive or wait to be parsed.
         large_body_peak: Their maximum since memory was last returned to the system.
+        bundle_pending: The bundle of the settings has not been applied since the start.
         anonymous_bodies: Held while a body without credentials is parsed.
     """
 
@@ -44,6 +46,7 @@ class ServerState:
     in_flight: int = 0
     large_body_bytes: int = 0
     large_body_peak: int = 0
+    bundle_pending: bool = False
     anonymous_bodies: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -73,6 +76,7 @@ class AppContext:
 
     audit: AuditLog
     repository: Repository
+    files: MountedFiles
     presigner: Presigner
     settings: Settings
     cors_origins: frozenset[str]

@@ -22,6 +22,7 @@ from processes import ServiceProcess, run_to_end
 from support.service import running
 from support.waiting import eventually
 
+from service.mounted_files import MountedFiles
 from service.serving import tls
 
 DOMAIN = "signer.test"
@@ -152,26 +153,35 @@ def test_an_invalid_pair_is_ignored_and_a_new_pair_is_loaded_with_connections_op
         old = connection_to(process, pairs[0])
         assert answer(old) == 200
         (mounted / "..data" / "tls.key").write_bytes(pairs[1].key.read_bytes())
-        process.wait_for("cannot be used, and the one before is kept: SIGNER_TLS_KEY")
+        process.wait_for("SIGNER_TLS_CERT has new contents that cannot be used; what was in use stays: SIGNER_TLS_KEY")
         assert shown(process) == serial(pairs[0])
         turn(mounted, pairs[1])
         assert eventually(lambda: shown(process) == serial(pairs[1]))
         new = connection_to(process, pairs[1])
 
         assert (answer(old), answer(new)) == (200, 200)
-        assert process.wait_for("The TLS certificate has changed, and new connections get it")
+        assert process.wait_for("SIGNER_TLS_CERT has new contents, which are in use now")
         old.close()
         new.close()
 
 
-def test_an_invalid_pair_is_logged_once(mounted, pairs, caplog):
-    certificate = tls.ServerCertificate(mounted / "tls.crt", mounted / "tls.key")
+async def test_an_invalid_pair_is_logged_once_and_the_pair_before_stays(mounted, pairs, caplog):
+    certificate, files = followed(mounted)
+    used = certificate._current
     (mounted / "..data" / "tls.key").write_bytes(pairs[1].key.read_bytes())
-    certificate.reload()
-    certificate.reload()
+    for _ in range(3):
+        await files.check()
 
     (record,) = caplog.records
-    assert (record.levelname, "one before is kept" in record.message) == ("WARNING", True)
+    assert (record.levelname, "what was in use stays: SIGNER_TLS_KEY names a key" in record.message) == ("WARNING", True)
+    assert certificate._current is used
+
+
+def followed(directory):
+    certificate = tls.ServerCertificate(directory / "tls.crt", directory / "tls.key")
+    files = MountedFiles()
+    files.follow("SIGNER_TLS_CERT", certificate.read, certificate.use, used=certificate.used)
+    return certificate, files
 
 
 @pytest.mark.heavy
@@ -182,7 +192,7 @@ def test_every_worker_reloads_the_pair(mounted, pairs, redis_url):
         assert process.url.startswith("https://")
         assert "; operations: http://127.0.0.1:" in process.wait_for("listens on")
         turn(mounted, pairs[1])
-        message = "The TLS certificate has changed, and new connections get it"
+        message = "SIGNER_TLS_CERT has new contents, which are in use now"
 
         assert eventually(lambda: process.messages.count(message) == 2)
         assert {shown(process) for _ in range(20)} == {serial(pairs[1])}
@@ -223,8 +233,8 @@ def encrypted(pair):
 BROKEN = {
     "no such certificate": (lambda d, _: (d / "tls.crt").unlink(), "SIGNER_TLS_CERT", "No such file"),
     "no such key": (lambda d, _: (d / "tls.key").unlink(), "SIGNER_TLS_KEY", "No such file"),
-    "a directory": (lambda d, _: swap(d / "tls.crt", Path.mkdir), "SIGNER_TLS_CERT", "it is not a regular file"),
-    "a pipe": (lambda d, _: swap(d / "tls.key", os.mkfifo), "SIGNER_TLS_KEY", "it is not a regular file"),
+    "a directory": (lambda d, _: swap(d / "tls.crt", Path.mkdir), "SIGNER_TLS_CERT", "directory"),
+    "a pipe": (lambda d, _: swap(d / "tls.key", os.mkfifo), "SIGNER_TLS_KEY", "not a regular file"),
     "no PEM for a certificate": (lambda d, _: (d / "tls.crt").write_text("x"), "SIGNER_TLS_CERT", "no certificate"),
     "no PEM for a key": (lambda d, _: (d / "tls.key").write_text("s3cr3t"), "SIGNER_TLS_KEY", "no private key"),
     "another's key": (lambda d, o: (d / "tls.key").write_bytes(o.key.read_bytes()), "SIGNER_TLS_KEY", "is not that of"),
@@ -263,23 +273,26 @@ def test_an_invalid_pair_ends_the_start_with_one_line(mounted):
     assert "s3cr3t" not in line
 
 
-def test_a_pair_stays_in_use_while_its_files_are_missing(mounted, pairs, caplog):
+async def test_a_pair_stays_in_use_while_its_files_are_missing(mounted, caplog):
     caplog.set_level(logging.INFO)
-    certificate = tls.ServerCertificate(mounted / "tls.crt", mounted / "tls.key")
+    _, files = followed(mounted)
     (mounted / "..data").rename(mounted / "away")
-    certificate.reload()
-    certificate.reload()
+    for _ in range(3):
+        await files.check()
     (mounted / "away").rename(mounted / "..data")
-    certificate.reload()
+    for _ in range(2):
+        await files.check()
 
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
 
-def test_unchanged_files_are_not_loaded_again(mounted, monkeypatch):
-    certificate = tls.ServerCertificate(mounted / "tls.crt", mounted / "tls.key")
+async def test_unchanged_files_are_not_loaded_again(mounted, monkeypatch):
+    _, files = followed(mounted)
     monkeypatch.setattr(tls, "_load_context", None)
+    await files.check()
+    await files.check()
 
-    certificate.reload()
+    assert not files.warnings()
 
 
 def test_a_client_that_sends_close_notify_logs_nothing(mounted, pairs):

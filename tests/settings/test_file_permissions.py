@@ -101,11 +101,12 @@ def test_every_setting_that_names_a_file_with_a_secret_is_checked():
         "SIGNER_STORE_URL_FILE": "/b",
         "SIGNER_ENCRYPTION_KEYS_FILE": "/c",
         "SIGNER_TLS_KEY": "/d",
-        "SIGNER_TLS_CERT": "/e",
-        "SIGNER_JWT_JWKS": "/f",
+        "SIGNER_INIT_BUNDLE": "/e",
+        "SIGNER_TLS_CERT": "/f",
+        "SIGNER_JWT_JWKS": "/g",
     }
 
-    assert [path for _, path in secret_files(environ)] == ["/a", "/b", "/c", "/d"]
+    assert [path for _, path in secret_files(environ)] == ["/a", "/b", "/c", "/d", "/e"]
     assert secret_files({"SIGNER_TLS_KEY": " "}) == []
 
 

@@ -61,6 +61,7 @@ def test_without_variables_every_setting_has_its_default():
         ("SIGNER_STORE_URL", "redis://h/0?client_name=s3", "redis://h/0?client_name=s3"),
         ("SIGNER_STORE_URL", "memory://", "memory://"),
         ("SIGNER_KEY_PREFIX", "prod:", "prod:"),
+        ("SIGNER_INIT_BUNDLE", "/bundle.yaml", "/bundle.yaml"),
         ("SIGNER_CACHE_SIZE", "0", 0),
         ("SIGNER_CACHE_TTL", "1", 1),
         ("SIGNER_STALE_SECONDS", "0", 0),

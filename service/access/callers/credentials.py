@@ -94,7 +94,12 @@ class CredentialVerifier:
         hashes = client.secrets_at(self._clock()) if client else ()
         key = self._cache_key(id_, secret, address)
         verified = self._cache.get(key)
-        if verified and (verified is ROOT_CREDENTIAL or verified in {(id_, known.fingerprint) for known in hashes}):
+        if verified is ROOT_CREDENTIAL:
+            # The root secret may have been replaced.
+            is_valid = self._root.matches(id_, secret)
+        else:
+            is_valid = verified in {(id_, known.fingerprint) for known in hashes}
+        if is_valid:
             self._limiter.remember(id_, address)
         else:
             verified = await self._verify_once(key, id_, secret, hashes, address)

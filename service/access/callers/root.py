@@ -22,9 +22,9 @@ MAX_SECONDS = 900
 _NONCE_BYTES, _PAYLOAD_LENGTH, _TOKEN_LENGTH = 16, 32, len(PREFIX) + 75
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Root:
-    """The root client."""
+    """The root client. ``secret`` may be replaced, which ends the logins and tokens of the one before."""
 
     id: str
     secret: str = field(repr=False)
@@ -47,7 +47,7 @@ class RootTokens:
         self._seconds = min(seconds, MAX_SECONDS)
         self._clock = clock
         self._lock = asyncio.Lock()
-        self._derived: bytes | None = None
+        self._derived: tuple[str, bytes] = "", b""
 
     async def issue(self) -> tuple[str, int]:
         """Return a new token and its lifetime in seconds."""
@@ -67,12 +67,13 @@ class RootTokens:
         return self._clock() * 1000 < expires_at
 
     async def _key(self) -> bytes:
-        # Derived once, by a process that issues or verifies a root token.
+        # Derived once for each secret, by a process that issues or verifies a root token.
         async with self._lock:
-            if self._derived is None:
+            secret = self._root.secret
+            if self._derived[0] != secret:
                 purpose = f"s3-signer root tokens of {self._root.id}"
-                self._derived = await asyncio.to_thread(derive_key, self._root.secret, purpose)
-            return self._derived
+                self._derived = secret, await asyncio.to_thread(derive_key, secret, purpose)
+            return self._derived[1]
 
 
 def is_root_token(token: str) -> bool:

@@ -12,6 +12,7 @@ from jwt import PyJWK, PyJWTError
 from jwt.algorithms import AllowedPublicKeys
 
 from service import json_text
+from service.mounted_files import UnusableFile
 
 MAX_KEYS = 100  # Loading a key takes about 50 us, on the event loop.
 MIN_RSA_BITS, MAX_RSA_BITS = 2048, 8192
@@ -21,7 +22,7 @@ _MAX_MEMBER_LENGTH = MAX_RSA_BITS // 6 + 1
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 
 
-class JwksError(Exception):
+class JwksError(UnusableFile):
     """A JWK set cannot be read, or is not valid. The message completes a sentence, and quotes no value."""
 
 

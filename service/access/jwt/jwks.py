@@ -14,12 +14,11 @@ from aiohttp import ClientSession, ClientTimeout
 from yarl import URL
 
 from service.access.jwt.jwk import JwksError, ParsedJwks, PublicKey, parse_jwks
-from service.settings.regular_file import read_regular
+from service.mounted_files import MAX_BYTES, read_file
 from service.telemetry.metrics import JWKS_READ
 
 LOGGER = logging.getLogger(__name__)
 
-MAX_BYTES = 1024 * 1024
 FETCH_SECONDS = 5.0
 RETRY_SECONDS = 10.0
 
@@ -30,7 +29,8 @@ HEADERS = {"Accept": "application/jwk-set+json, application/json", "Accept-Encod
 class Source(Protocol):
     """The source of a JWK set.
 
-    It is read every ``interval`` seconds. An unknown kid causes at most one read in ``pause`` seconds.
+    The provider reads it every ``interval`` seconds; never if that is infinite, as for a file that is followed.
+    An unknown kid causes at most one read in ``pause`` seconds.
     """
 
     name: str
@@ -42,20 +42,17 @@ class Source(Protocol):
 
 
 class FileSource:
-    """A file, which may be replaced, or be a symlink that changes, as in a Kubernetes volume.
+    """A file, which the service follows as it follows all files of settings. An unknown kid may read it sooner."""
 
-    The contents are compared and not the modification time, which a quick rewrite may leave unchanged.
-    """
-
-    interval = 1.0
+    interval = inf
     pause = 1.0
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
-        self._path = path
+        self.path = path
 
     async def read(self) -> bytes:
-        return await asyncio.to_thread(read_regular, self._path, max_bytes=MAX_BYTES)
+        return await asyncio.to_thread(read_file, self.path)
 
 
 class UrlSource:
@@ -92,6 +89,7 @@ class JwksProvider:
 
     def __init__(self, source: Source, *, clock: Callable[[], float] = monotonic) -> None:
         self.generation = 0
+        self.path = source.path if isinstance(source, FileSource) else None
         self._source = source
         self._clock = clock
         self._document: bytes | None = None
@@ -113,8 +111,10 @@ class JwksProvider:
         raise ValueError("must be an http or https URL, or the path of a file")
 
     async def open(self) -> None:
-        """Read the keys and start to refresh them. A failure is logged, as the source may recover."""
+        """Read the keys of a URL and start to refresh them. A failure is logged, as the source may recover."""
         JWKS_READ.set_to_current_time()
+        if self.path:
+            return
         await self._refresh()
         self._refresher = asyncio.create_task(self._refresh_periodically())
 
@@ -131,6 +131,12 @@ class JwksProvider:
             await self._refresh()
             found = self._named(kid)
         return found
+
+    async def use(self, document: bytes) -> None:
+        """Replace the keys by those of a JWK set. Raises ``JwksError``, and keeps them, if it is not valid."""
+        if document != self._document:
+            self._update(parse_jwks(document))
+            self._document = document
 
     def _named(self, kid: str | None) -> Sequence[PublicKey]:
         return [key for key in self._jwks.keys if kid is None or key.kid == kid]
@@ -158,10 +164,7 @@ class JwksProvider:
 
     async def _read(self) -> None:
         try:
-            document = await self._source.read()
-            if document != self._document:
-                self._update(parse_jwks(document))
-                self._document = document
+            await self.use(await self._source.read())
         except Exception as error:  # noqa: BLE001 - with any uncaught error, the refresher would end
             self._set_error(_reason(error))
         else:
@@ -177,6 +180,9 @@ class JwksProvider:
         self._jwks = jwks
 
     def _set_error(self, error: str | None) -> None:
+        if self.path:
+            # The service reports the faults of files that it follows.
+            return
         if error and not self._error:
             LOGGER.warning("The JWK set %s cannot be read: %s", self._source.name, error)
         if self._error and not error:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from service.errors import Invalid, Issue
+from service.errors import DecryptionFailed, Invalid, Issue
 from service.resources.secrets.encryption import Encryptor
 from service.resources.secrets.hashing import Hasher, is_hash
 from service.resources.secrets.stored_secret import HashedSecret, StoredSecret
@@ -18,12 +18,15 @@ _NO_CANONICAL: Mapping[str, Canonical] = MappingProxyType({})
 
 
 class SecretCodec:
-    """Encodes and decodes the secrets of all resource types. ``canonical`` is by kind; see ``Secret.destination``."""
+    """Encodes and decodes the secrets of all resource types. ``canonical`` is by kind; see ``Secret.destination``.
+
+    ``encryptor`` may be replaced by one that has the keys of every stored secret.
+    """
 
     def __init__(
         self, encryptor: Encryptor, hasher: Hasher, *, canonical: Mapping[str, Canonical] = _NO_CANONICAL
     ) -> None:
-        self._encryptor = encryptor
+        self.encryptor = encryptor
         self._hasher = hasher
         self._canonical = canonical
 
@@ -31,13 +34,13 @@ class SecretCodec:
         """Return the fields with decrypted secrets. Raises DecryptionFailed."""
         fields = resource.fields
         for name in type_.encrypted & fields.keys():
-            fields[name] = self._encryptor.decrypt(fields[name], kind=type_.kind, id=resource.id, field=name)
+            fields[name] = self.encryptor.decrypt(fields[name], kind=type_.kind, id=resource.id, field=name)
         return fields
 
     def is_current(self, type_: ResourceType, resource: Resource) -> bool:
         """Return whether ``reencrypt`` would change nothing."""
         fields = resource.fields
-        return all(self._encryptor.is_current(fields[name]) for name in type_.encrypted & fields.keys())
+        return all(self.encryptor.is_current(fields[name]) for name in type_.encrypted & fields.keys())
 
     def reencrypt(self, type_: ResourceType, resource: Resource) -> dict[str, str]:
         """Return the fields to store, with secrets encrypted by the first key. Raises DecryptionFailed."""
@@ -45,6 +48,29 @@ class SecretCodec:
         for name in type_.encrypted & fields.keys():
             fields[name] = self._reencrypt_text(fields[name], kind=type_.kind, id=resource.id, field=name)
         return fields
+
+    def key_ids(self, type_: ResourceType, resource: Resource) -> set[str]:
+        """Return the ids of the keys that its secrets are encrypted with."""
+        fields = resource.fields
+        return {key_id for name in type_.encrypted & fields.keys() if (key_id := self.encryptor.key_id(fields[name]))}
+
+    async def has_values(self, type_: ResourceType, resource: Resource, values: Mapping[str, Any]) -> bool:
+        """Return whether a stored resource has exactly these values. Hashed secrets are verified.
+
+        Raises:
+            Throttled: too many secrets are being hashed.
+        """
+        try:
+            before, after = self.decrypt(type_, resource), type_.fields(values)
+        except DecryptionFailed:
+            return False
+        hashed = {name for name, secret in type_.secrets.items() if secret.hashed} & before.keys() & after.keys()
+        if before.keys() != after.keys() or _changed(before.keys() - hashed, before, after):
+            return False
+        for name in hashed:
+            if not await self._hasher.verify(after[name], [StoredSecret.parse(before[name]).current]):
+                return False
+        return True
 
     async def encode(
         self,
@@ -95,12 +121,12 @@ class SecretCodec:
 
     async def _encode_secret(self, type_: ResourceType, id: str, name: str, text: str) -> str:
         if name in type_.encrypted:
-            return self._encryptor.encrypt(text, kind=type_.kind, id=id, field=name)
+            return self.encryptor.encrypt(text, kind=type_.kind, id=id, field=name)
         return str(StoredSecret(HashedSecret.new(await self._hasher.hash(text))))
 
     def _keep_secret(self, type_: ResourceType, expected: Resource, name: str) -> str:
         stored = expected.fields[name]
-        if name not in type_.encrypted or self._encryptor.is_current(stored):
+        if name not in type_.encrypted or self.encryptor.is_current(stored):
             return stored
         return self._reencrypt_text(stored, kind=type_.kind, id=expected.id, field=name)
 
@@ -127,7 +153,7 @@ class SecretCodec:
         return changed
 
     def _reencrypt_text(self, text: str, **place: str) -> str:
-        return self._encryptor.encrypt(self._encryptor.decrypt(text, **place), **place)
+        return self.encryptor.encrypt(self.encryptor.decrypt(text, **place), **place)
 
 
 def _changed(names: Iterable[str], before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:

@@ -38,6 +38,7 @@ class Encryptor:
     """
 
     def __init__(self, keys: Mapping[str, bytes] = _NO_KEYS) -> None:
+        self.keys = dict(keys)
         self._ciphers = {key_id: _cipher(key) for key_id, key in keys.items()}
         self._current = next(iter(keys), None)
 
@@ -104,6 +105,16 @@ class Encryptor:
             )
             raise DecryptionFailed(kind, id, field, problem)
         return plain
+
+    def without(self, other: "Encryptor") -> frozenset[str]:
+        """Return the ids of the keys that ``other`` does not have, or has with other bytes."""
+        return frozenset(key_id for key_id, key in self.keys.items() if other.keys.get(key_id) != key)
+
+    @staticmethod
+    def key_id(text: str) -> str | None:
+        """Return the id of the key that a stored text is encrypted with, or None for plain text."""
+        match = _FORMAT.fullmatch(text)
+        return match[1] if match else None
 
     def is_current(self, text: str) -> bool:
         """Return whether the text is encrypted with the first key, or plain if there are no keys."""

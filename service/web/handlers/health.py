@@ -25,6 +25,8 @@ async def live(request: web.Request) -> web.Response:
 async def ready(request: web.Request) -> web.Response:
     """Answer 503 while draining, before the store was first reached, and once cached accounts are too old to sign.
 
+    Also before the bundle of the settings was first applied.
+
     A short outage affects all replicas at once, so it must not take all of them out of a load balancer.
     """
     target.reject_unknown_parameters(request[CONTEXT].query)
@@ -33,6 +35,8 @@ async def ready(request: web.Request) -> web.Response:
         raise StoreUnavailable("The service is draining")
     if not await app.store.reached_within(app.settings.stale_seconds):
         raise StoreUnavailable("The account store cannot be reached")
+    if app.state.bundle_pending:
+        raise StoreUnavailable("The bundle has not been applied yet")
     return render(request, {"status": "pass"})
 
 
@@ -40,14 +44,16 @@ async def ready(request: web.Request) -> web.Response:
 async def health(request: web.Request) -> web.Response:
     """Answer in the format of Aidbox. Source: https://docs.aidbox.app/api/other/health-check."""
     target.reject_unknown_parameters(request[CONTEXT].query)
-    store = await _store(request)
+    checks = {"store": await _store(request)}
+    if warnings := request[CONTEXT].app.files.warnings():
+        checks["files"] = {"status": "warn", "output": "; ".join(warnings)}
     return render(
         request,
         {
-            "status": "pass" if store["status"] == "pass" else "warn",
+            "status": "pass" if all(check["status"] == "pass" for check in checks.values()) else "warn",
             "description": "s3-signer",
             "about": _about(request),
-            "checks": {"store": store},
+            "checks": checks,
         },
     )
 

@@ -6,6 +6,7 @@ import logging
 import ssl
 import time
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,11 @@ from live.certificates import make_certificates
 from support.metrics import value_of
 from support.waiting import until
 
+from service import mounted_files
 from service.access.jwt import jwks
 from service.access.jwt.jwk import parse_jwks
-from service.access.jwt.jwks import MAX_BYTES, FileSource, JwksProvider, UrlSource
-from service.settings.regular_file import read_regular
+from service.access.jwt.jwks import MAX_BYTES, JwksProvider, UrlSource
+from service.mounted_files import MountedFiles, read_file
 from service.telemetry.metrics import JWKS_READ
 
 LOG = "service.access.jwt.jwks"
@@ -29,6 +31,7 @@ FIRST, SECOND = SigningKey("first", "ES256"), SigningKey("second", "ES256")
 @pytest.fixture(autouse=True)
 def log(caplog):
     caplog.set_level(logging.INFO, logger=LOG)
+    caplog.set_level(logging.INFO, logger=mounted_files.__name__)
     return caplog
 
 
@@ -37,8 +40,8 @@ def warnings(log):
 
 
 def own(log):
-    """Return the records of this module, without those of asyncio."""
-    return [record for record in log.records if record.name == LOG]
+    """Return the records of the provider and of the files that the service follows, without those of asyncio."""
+    return [record for record in log.records if record.name in {LOG, mounted_files.__name__}]
 
 
 @pytest.fixture
@@ -51,9 +54,14 @@ async def make_provider(clock):
         sets.append(keys)
         if opened:
             await keys.open()
+        if opened and keys.path:
+            keys_file.follow("SIGNER_JWT_JWKS", partial(read_file, keys.path), keys.use)
+            await keys_file.open()
         return keys
 
+    keys_file = MountedFiles()
     yield make
+    await keys_file.close()
     for keys in sets:
         await keys.close()
 
@@ -94,7 +102,7 @@ async def publisher():
 
 @pytest.fixture
 def fast(monkeypatch):
-    monkeypatch.setattr(FileSource, "interval", 0.01)
+    monkeypatch.setattr(mounted_files, "POLL_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -417,12 +425,7 @@ async def test_an_unknown_kid_reads_the_file(make_provider, file):
 async def test_many_unknown_kids_cause_one_read_of_a_file(make_provider, file, monkeypatch):
     keys = await make_provider(file)
     reads = []
-
-    def counted(*args, **options):
-        reads.append(1)
-        return read_regular(*args, **options)
-
-    monkeypatch.setattr(jwks, "read_regular", counted)
+    monkeypatch.setattr(jwks, "read_file", lambda path: reads.append(1) or read_file(path))
     for n in range(500):
         await keys.find(f"kid {n}")
 
@@ -474,7 +477,9 @@ async def test_an_invalid_file_keeps_the_keys_and_is_logged_once(make_provider, 
 async def test_only_a_regular_file_is_read(make_provider, log, path):
     keys = await make_provider(Path(path))
 
-    assert warnings(log) == [f"The JWK set {path} cannot be read: it is not a regular file"]
+    (warning,) = warnings(log)
+    assert warning.startswith("SIGNER_JWT_JWKS has new contents that cannot be used")
+    assert ("not a regular file" in warning) or ("directory" in warning)
     assert not keys.generation
 
 

@@ -1,0 +1,182 @@
+"""Follows the files that settings name, such as those of a Kubernetes volume, without a restart."""
+
+import asyncio
+import logging
+import os
+import stat
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from service.errors import Throttled, Unavailable
+from service.telemetry.metrics import MOUNTED_FILE_CHANGES, MOUNTED_FILE_CURRENT
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 1.0
+# As large as a Kubernetes Secret can be.
+MAX_BYTES = 1024 * 1024
+
+
+class UnusableFile(ValueError):
+    """Contents that cannot be read or used. The message gives the reason, and quotes no content."""
+
+
+def read_file(path: Path, *, limit: int = MAX_BYTES) -> bytes:
+    """Return the contents of a regular file of at most ``limit`` bytes. Raises ``UnusableFile``."""
+    try:
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise UnusableFile("it is not a regular file")  # noqa: TRY301 - the file must be closed
+            contents: bytes = file.read(limit + 1)
+    except UnusableFile:
+        raise
+    except (OSError, ValueError) as error:
+        raise UnusableFile(getattr(error, "strerror", None) or "it is no path") from None
+    if len(contents) > limit:
+        raise UnusableFile(f"it is larger than {limit} bytes")
+    return contents
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    # Without this flag, opening a pipe would wait for a writer.
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+@dataclass(slots=True, eq=False)
+class _File:
+    """The file of a setting. ``read`` and ``use`` are those of ``MountedFiles.follow``."""
+
+    setting: str
+    read: Callable[[], Any]
+    use: Callable[[Any], Awaitable[None]]
+    used: Any
+    """The contents in use; None before the first ones."""
+
+    seen: Any = None
+    """The contents of the last read."""
+
+    refused: Any = None
+    problem: str = ""
+    """Why the newest contents are not in use; empty if they are."""
+
+
+class MountedFiles:
+    """Reads the files of settings each second. New contents are used once two reads in a row return them.
+
+    Contents are compared, because a quick rewrite may leave the times of a file unchanged. The second read finds files
+    that are being written. If new contents cannot be used, the earlier ones stay in use. Then there is a warning in the
+    log, one in ``warnings`` and a gauge at 0, until the file is corrected.
+    """
+
+    def __init__(self) -> None:
+        self._files: list[_File] = []
+        self._task: asyncio.Task[None] | None = None
+
+    def follow(
+        self, setting: str, read: Callable[[], Any], use: Callable[[Any], Awaitable[None]], *, used: Any = None
+    ) -> None:
+        """Follow the file of ``setting``.
+
+        Args:
+            setting: The name of the environment variable.
+            read: Returns the contents, in any form that can be compared. It runs in a thread. Raises ``UnusableFile``.
+            use: Puts contents into use, or raises ``UnusableFile`` and keeps the earlier ones. It is called again with
+                the same contents after ``Unavailable`` and ``Throttled``.
+            used: The contents that are in use already.
+        """
+        self._files.append(_File(setting, read, use, used))
+        MOUNTED_FILE_CURRENT[setting,].set(1)
+
+    def warnings(self) -> Sequence[str]:
+        """Return a sentence for each file whose newest contents are not in use. Anyone may read it."""
+        return [
+            f"The newest contents of {file.setting} are not in use; the log has the reason"
+            for file in self._files
+            if file.problem
+        ]
+
+    async def open(self) -> None:
+        """Use the contents of all files, and follow them from now on."""
+        await self.check(again=False)
+        self._task = asyncio.create_task(self._poll())
+
+    async def close(self) -> None:
+        if self._task:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def check(self, *, again: bool = True) -> None:
+        """Read all files, and use new contents. ``again`` leaves contents that the last read did not have for later."""
+        files = list(self._files)
+        for file, contents in zip(files, await asyncio.to_thread(lambda: [*map(_try_to_read, files)]), strict=True):
+            is_settled = contents == file.seen or not again
+            file.seen = contents
+            if is_settled:
+                await self._update(file, contents)
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            await self.check()
+
+    async def _update(self, file: _File, contents: Any) -> None:
+        if contents == file.used:
+            if file.problem:
+                self._set_problem(file, "")
+                logger.info("%s has the contents in use again", file.setting)
+        elif contents != file.refused:
+            await self._use(file, contents)
+
+    async def _use(self, file: _File, contents: Any) -> None:
+        try:
+            if isinstance(contents, _Failure):
+                raise UnusableFile(contents.reason)  # noqa: TRY301 - handled as a failure to use them
+            await file.use(contents)
+        except (Unavailable, Throttled) as error:
+            if not file.problem:
+                logger.warning("%s is not in use yet: %s; trying again", file.setting, error)
+            self._set_problem(file, str(error))
+        except UnusableFile as error:
+            self._refuse(file, contents, str(error))
+            logger.warning("%s has new contents that cannot be used; what was in use stays: %s", file.setting, error)
+        except Exception:
+            # With any uncaught error, no file would be followed.
+            self._refuse(file, contents, "an unexpected error")
+            logger.exception("%s has new contents that cannot be used; what was in use stays", file.setting)
+        else:
+            # The first contents are no change.
+            if file.used is not None or file.problem:
+                MOUNTED_FILE_CHANGES[file.setting, "used"].inc()
+                logger.info("%s has new contents, which are in use now", file.setting)
+            file.used = contents
+            self._set_problem(file, "")
+
+    def _refuse(self, file: _File, contents: Any, reason: str) -> None:
+        MOUNTED_FILE_CHANGES[file.setting, "refused"].inc()
+        self._set_problem(file, reason)
+        file.refused = contents
+
+    def _set_problem(self, file: _File, problem: str) -> None:
+        file.problem = problem
+        file.refused = None
+        MOUNTED_FILE_CURRENT[file.setting,].set(not problem)
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Stands for the contents of a file that cannot be read."""
+
+    reason: str
+
+
+def _try_to_read(file: _File) -> Any:
+    try:
+        return file.read()
+    except UnusableFile as error:
+        return _Failure(str(error))
+    except Exception as error:  # noqa: BLE001 - with any uncaught error, no file would be followed
+        return _Failure(f"an unexpected {type(error).__name__}")
