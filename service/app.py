@@ -19,7 +19,10 @@ from service.access.callers.tokens import KIND as SESSION
 from service.access.callers.tokens import AccessTokens
 from service.access.policies.policy_set import Policies
 from service.access.types import RESOURCE_TYPES
-from service.errors import StoreUnavailable
+from service.bundle.apply import EmbeddedTarget, InitBundle, SharedTarget
+from service.bundle.document import BundleError
+from service.bundle.source import BundleFile, Contents
+from service.errors import AuditUnavailable, StoreUnavailable
 from service.mounted_files import MountedFiles, UnusableFile, read_file
 from service.resources.host_rules import HostRules, ambiguous_accounts
 from service.resources.repository import Repository
@@ -162,6 +165,8 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
         stack.push_async_callback(context.store.close)
         stack.push_async_callback(context.presigner.close)
         await context.store.open()
+        if context.settings.init_bundle:
+            await _apply_bundle(context)
         stack.push_async_callback(context.files.close)
         await context.files.open()
         if context.access:
@@ -181,6 +186,37 @@ async def _report_requests(state: ServerState) -> None:
     while True:
         metrics.IN_FLIGHT.set(state.in_flight)
         await asyncio.sleep(_REPORT_SECONDS)
+
+
+async def _apply_bundle(context: AppContext) -> None:
+    """Apply the bundle of the settings, and follow its file.
+
+    Raises:
+        SettingsError: with a line for each fault.
+    """
+    file = BundleFile(Path(context.settings.init_bundle), os.environ)
+    store, repository = context.store, context.repository
+    target = EmbeddedTarget(repository, store) if isinstance(store, EmbeddedStore) else SharedTarget(repository)
+    bundle = InitBundle(file, repository, target, context.audit)
+    context.state.bundle_pending = True
+
+    async def use(contents: Contents) -> None:
+        await bundle.use(contents)
+        context.state.bundle_pending = False
+
+    used = None
+    try:
+        contents = await asyncio.to_thread(bundle.read)
+        await use(contents)
+        used = contents
+    except BundleError as error:
+        raise SettingsError([f"SIGNER_INIT_BUNDLE {fault}" for fault in error.faults]) from None
+    except UnusableFile as error:
+        raise SettingsError([f"SIGNER_INIT_BUNDLE names a file that cannot be read: {error}"]) from None
+    except (StoreUnavailable, AuditUnavailable):
+        # It is applied when that is possible.
+        pass
+    context.files.follow("SIGNER_INIT_BUNDLE", bundle.read, use, used=used)
 
 
 async def _warn_about_ambiguous_accounts(repository: Repository) -> None:
