@@ -79,7 +79,7 @@ class EmbeddedTarget:
         if not self._store.adopt(copy.resources(_KINDS), before=before):
             raise StoreUnavailable("Requests have changed the same resources")
         self._owned = {entry.key: entry for entry in entries if entry.body}
-        for change in changes:
+        async for change in paced(changes):
             yield change
 
 

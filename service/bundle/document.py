@@ -104,7 +104,7 @@ def parse(document: bytes) -> ParsedBody:
     try:
         return ParsedBody((codec.load_json if format_ == "json" else codec.load_yaml)(document), format_ == "yaml")
     except MalformedBody as error:
-        raise BundleError([str(error)]) from None
+        raise BundleError([f"cannot be read: {str(error).removeprefix('Malformed body: ')}"]) from None
 
 
 def file_names(bundle: ParsedBody) -> list[str]:

@@ -173,7 +173,10 @@ async def test_an_invalid_pair_is_logged_once_and_the_pair_before_stays(mounted,
         await files.check()
 
     (record,) = caplog.records
-    assert (record.levelname, "what was in use stays: SIGNER_TLS_KEY names a key" in record.message) == ("WARNING", True)
+    assert (record.levelname, "what was in use stays: SIGNER_TLS_KEY names a key" in record.message) == (
+        "WARNING",
+        True,
+    )
     assert certificate._current is used
 
 

@@ -16,11 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from issuer import SigningKey, compact, encode, key_set
 
+from service.access.jwt import jwks
 from service.access.jwt import verifier as verifier_module
 from service.access.jwt.jwk import ALGORITHMS
-from service.access.jwt import jwks
 from service.access.jwt.jwks import FileSource, JwksProvider
 from service.access.jwt.verifier import MAX_LENGTH, MAX_SECONDS, InvalidToken, JwtVerifier
+from service.mounted_files import read_file
 
 NOW = 1_750_000_000
 ISSUER = "https://kubernetes.default.svc.cluster.local"
