@@ -11,7 +11,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-
 # Tests of one file share its servers, so they stay together. The files go in the order of tests/plugins/pace.py.
 PYTEST = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # To collect test_conformance.py alone takes ten seconds.
-FAST_TESTS := tests/access tests/resources tests/settings tests/signing tests/stores tests/telemetry tests/web tests/test_words.py --ignore tests/web/test_conformance.py
+FAST_TESTS := tests/access tests/bundle tests/resources tests/settings tests/signing tests/stores tests/telemetry tests/web tests/test_mounted_files.py tests/test_words.py --ignore tests/web/test_conformance.py
 .DEFAULT_GOAL := help
 .PHONY: help run check test test-heavy coverage lint types format bench soak fuzz docs constraints clean
 

@@ -22,7 +22,7 @@ from service.access.types import RESOURCE_TYPES
 from service.bundle.apply import EmbeddedTarget, InitBundle, SharedTarget
 from service.bundle.document import BundleError
 from service.bundle.source import BundleFile, Contents
-from service.errors import AuditUnavailable, StoreUnavailable
+from service.errors import StoreUnavailable, Unavailable
 from service.mounted_files import MountedFiles, UnusableFile, read_file
 from service.resources.host_rules import HostRules, ambiguous_accounts
 from service.resources.repository import Repository
@@ -213,8 +213,8 @@ async def _apply_bundle(context: AppContext) -> None:
         raise SettingsError([f"SIGNER_INIT_BUNDLE {fault}" for fault in error.faults]) from None
     except UnusableFile as error:
         raise SettingsError([f"SIGNER_INIT_BUNDLE names a file that cannot be read: {error}"]) from None
-    except (StoreUnavailable, AuditUnavailable):
-        # It is applied when that is possible.
+    except Unavailable:
+        # It is applied as soon as the store and the audit log are available.
         pass
     context.files.follow("SIGNER_INIT_BUNDLE", bundle.read, use, used=used)
 
