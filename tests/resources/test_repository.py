@@ -3,11 +3,11 @@ import random
 
 import pytest
 
-from service.access.types import ACCESS_POLICY
+from service.access.types import ACCESS_POLICY, CLIENT
 from service.errors import Duplicate, Invalid, ResourceNotFound, StoreUnavailable, VersionConflict
 from service.resources import repository as module
 from service.resources.precondition import ALWAYS, Precondition
-from service.resources.repository import Repository
+from service.resources.repository import KeysInUse, Repository
 from service.resources.schemas import ParsedBody
 from service.resources.secrets.codec import SecretCodec
 from service.resources.secrets.encryption import Encryptor
@@ -57,6 +57,67 @@ KEYS = {"access_key_id": "AKIA", "secret_access_key": "s3cr3t"}
 async def all_of(*calls):
     """Return the result or the exception of each of concurrent calls."""
     return await asyncio.gather(*calls, return_exceptions=True)
+
+
+async def test_equal_values_are_not_written(repository):
+    values = body(**KEYS, use_ssl=True)
+    first, _ = await repository.put_if_different(AWS_ACCOUNT, "a", values)
+    again = await repository.put_if_different(AWS_ACCOUNT, "a", values)
+    other, created = await repository.put_if_different(AWS_ACCOUNT, "a", body(**KEYS))
+
+    assert again is None
+    assert (other.changed, created) == (("use-ssl",), False)
+    assert other.version > first.version
+
+
+@pytest.mark.parametrize(
+    ("values", "is_written"),
+    [
+        ({"secret": "a secret of a client"}, False),
+        ({"secret": "another secret, as long"}, True),
+        ({"secret": "a secret of a client", "description": "x"}, True),
+        ({}, True),
+    ],
+)
+async def test_a_hashed_secret_is_compared_by_verification(repository, values, is_written):
+    await repository.put(CLIENT, "b", body(secret="a secret of a client"))
+
+    assert (await repository.put_if_different(CLIENT, "b", body(**values)) is not None) is is_written
+
+
+async def test_writers_of_equal_values_write_once(repository):
+    results = await all_of(*(repository.put_if_different(AWS_ACCOUNT, "a", body(**KEYS)) for _ in range(10)))
+
+    assert sum(result is not None for result in results) == 1
+
+
+FIRST, SECOND = b"1" * 32, b"2" * 32
+
+
+@pytest.mark.parametrize(
+    ("keys", "fault"),
+    [
+        ({"k1": FIRST}, None),
+        ({"k2": SECOND, "k1": FIRST}, None),
+        ({"k2": SECOND}, "stored secrets are encrypted with: k1"),
+        ({"k1": SECOND}, "stored secrets are encrypted with: k1"),
+        ({}, "stored secrets are encrypted with: k1"),
+    ],
+)
+async def test_keys_that_stored_secrets_need_are_not_removed(keys, fault):
+    repository = Repository(EmbeddedStore(), SecretCodec(Encryptor({"k1": FIRST, "unused": SECOND}), Hasher()))
+    for number in range(300):
+        await repository.put(AWS_ACCOUNT, f"a{number}", body(**(KEYS if number == 299 else {})))
+    if fault:
+        with pytest.raises(KeysInUse, match=fault):
+            await repository.use_encryptor(Encryptor(keys), [AWS_ACCOUNT, CLIENT])
+    else:
+        await repository.use_encryptor(Encryptor(keys), [AWS_ACCOUNT, CLIENT])
+    await repository.put(AWS_ACCOUNT, "new", body(**KEYS))
+    stored = (await repository.read(AWS_ACCOUNT, "new")).fields["secret-access-key"]
+
+    assert Encryptor.key_id(stored) == ("k1" if fault else next(iter(keys)))
+    assert (await repository.find_valid(AWS_ACCOUNT, "a299")).secret_access_key == "s3cr3t"
 
 
 async def test_a_hundred_concurrent_read_modify_writes_lose_nothing(repository):

@@ -387,3 +387,48 @@ async def test_the_embedded_store_keeps_no_expiry_of_removed_resources():
 
     assert not store._expiries
     assert not store._kinds["Session"]
+
+
+async def test_the_embedded_store_takes_over_all_changes_to_a_copy():
+    store = EmbeddedStore()
+    kept, changed, removed = await fill(store, "kept", "changed", "removed")
+    before = store.resources(["AwsAccount"])
+    copy = store.copy(["AwsAccount"])
+    await copy.replace("AwsAccount", "changed", {"region": "us-east-1"}, expected=changed)
+    await copy.remove(removed)
+    await fill(copy, "new")
+    untouched = await listed(store, offset=0, count=9)
+    adopted = store.adopt(copy.resources(["AwsAccount"]), before=before)
+
+    assert untouched == ["changed", "kept", "removed"]
+    assert (adopted, await listed(store, offset=0, count=9)) == (True, ["changed", "kept", "new"])
+    assert await store.get("AwsAccount", "kept") is kept
+    assert (await store.get("AwsAccount", "changed")).fields == {"region": "us-east-1"}
+    assert (await store.replace("AwsAccount", "later", {}, expected=None)).version > changed.version
+
+
+@pytest.mark.parametrize(("id_", "adopted"), [("a", False), ("b", True), ("new", False), ("other", True)])
+async def test_the_embedded_store_refuses_changes_to_what_has_changed_since(id_, adopted):
+    store = EmbeddedStore()
+    first, _ = await fill(store, "a", "b")
+    before = store.resources(["AwsAccount"])
+    copy = store.copy(["AwsAccount"])
+    await copy.remove(first)
+    await fill(copy, "new")
+    expected = await store.get("AwsAccount", id_)
+    written = await store.replace("AwsAccount", id_, {"region": "written"}, expected=expected)
+
+    assert store.adopt(copy.resources(["AwsAccount"]), before=before) is adopted
+    assert await store.get("AwsAccount", id_) is written
+    assert ("new" in await listed(store, offset=0, count=9)) is (adopted or id_ == "new")
+
+
+async def test_a_copy_of_the_embedded_store_uses_no_version_twice():
+    now = datetime(2020, 1, 1, tzinfo=UTC)
+    store = EmbeddedStore(lambda: now)
+    for _ in range(3):
+        (stored,) = await fill(store, "a")
+        await store.remove(stored)
+    (again,) = await fill(store.copy(["AwsAccount"]), "a")
+
+    assert again.version > stored.version

@@ -4,6 +4,7 @@ import pytest
 
 import service
 from service.errors import StoreUnavailable
+from service.mounted_files import UnusableFile
 from service.web.context import APP
 
 # Longer than SIGNER_STALE_SECONDS of the client fixture.
@@ -94,3 +95,27 @@ async def test_operations_support_head(client, path):
     response = await client.head(path)
 
     assert (response.status, await response.read()) == (200, b"")
+
+
+async def test_a_file_that_is_not_in_use_is_a_warning(client):
+    def read():
+        raise UnusableFile("a reason for operators")
+
+    client.app[APP].files.follow("SIGNER_TLS_CERT", read, None)
+    await client.app[APP].files.check(again=False)
+    answer = await (await client.get("/health")).json()
+
+    assert answer["status"] == "warn"
+    assert answer["checks"] == {
+        "store": {"status": "pass"},
+        "files": {
+            "status": "warn",
+            "output": "The newest contents of SIGNER_TLS_CERT are not in use; the log has the reason",
+        },
+    }
+
+
+async def test_a_replica_whose_bundle_was_not_applied_is_not_ready(client, faults):
+    client.app[APP].state.bundle_pending = True
+
+    assert await faults(await client.get("/ready"), 503) == ("transient", ["The bundle has not been applied yet"])

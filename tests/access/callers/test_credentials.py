@@ -1,15 +1,22 @@
 import asyncio
 import gc
+from contextlib import suppress
 
 import pytest
 from support.logins import ROOT_CLIENT, SECRET, basic, outcome
 
 from service.access.callers import rate_limiter
 from service.access.callers.authenticator import Authenticator
-from service.access.callers.credentials import MAX_CACHED, CredentialVerifier, VerifiedCredential, parse_basic
+from service.access.callers.credentials import (
+    MAX_CACHED,
+    ROOT_CREDENTIAL,
+    CredentialVerifier,
+    VerifiedCredential,
+    parse_basic,
+)
 from service.access.callers.principals import ROOT
 from service.access.callers.rate_limiter import MAX_OF_ADDRESS, MAX_OF_PAIR, LoginRateLimiter
-from service.access.callers.root import RootTokens
+from service.access.callers.root import Root, RootTokens
 from service.access.callers.tokens import AccessTokens
 from service.access.types import CLIENT
 from service.errors import StoreUnavailable, Throttled, Unauthenticated
@@ -42,6 +49,22 @@ async def test_root_logs_in_without_the_store(authenticator, store, monkeypatch)
     monkeypatch.setattr(store, "get", None)
 
     assert await authenticator.login(ROOT_CLIENT.id, ROOT_CLIENT.secret, grant="basic", address="") is ROOT
+
+
+async def test_a_cached_login_of_root_ends_with_its_secret(repository, hasher):
+    root = Root("root", "the first root secret")
+    verifier = CredentialVerifier(root, repository, hasher)
+
+    async def logs_in(secret):
+        with suppress(Unauthenticated):
+            return await verifier.verify("root", secret, grant="basic", address="here") is ROOT_CREDENTIAL
+        return False
+
+    before = [await logs_in("the first root secret") for _ in range(2)]
+    root.secret = "the second root secret"
+    after = [await logs_in(secret) for secret in ("the first root secret", "the second root secret")]
+
+    assert (before, after) == ([True, True], [False, True])
 
 
 async def test_a_failed_login_is_not_cached(authenticator, credentials, hasher, write):

@@ -100,6 +100,16 @@ async def test_the_key_is_derived_once(tokens, monkeypatch):
     assert ROOT_CLIENT.id in calls[0][1]
 
 
+async def test_a_new_secret_ends_the_tokens_of_the_old_one(clock):
+    root = Root("root", "the first root secret")
+    tokens = RootTokens(root, seconds=60, clock=clock)
+    old, _ = await tokens.issue()
+    root.secret = "the second root secret"
+    new, _ = await tokens.issue()
+
+    assert [await tokens.verify(token) for token in (old, new)] == [False, True]
+
+
 async def test_a_failed_derivation_is_retried(tokens, monkeypatch):
     def derive(*_):
         raise MemoryError
