@@ -249,12 +249,12 @@ async def test_a_variable_of_the_environment_is_used(start, monkeypatch):
 
 
 async def test_a_fault_quotes_nothing_that_a_reference_stands_for(faults_of_start, tmp_path):
-    (tmp_path / "secret").write_text("HTTP://Nobody-May-Read:80/this")
-    (problem,) = await faults_of_start(
-        account("a", host={"$file": "secret"}, **{"use-ssl": False}), SIGNER_REQUIRE_SSL="true"
-    )
+    (tmp_path / "host").write_text("nobody.mäy.read")
+    quoted = await faults_of_start(account("a", host="nobody.mäy.read"))
+    (problem,) = await faults_of_start(account("a", host={"$file": "host"}))
 
-    assert "nobody" not in problem.lower()
+    assert "nobody" in str(quoted)
+    assert problem.endswith("entry[0] (AwsAccount/a): AwsAccount.host is not valid with the value of its reference")
 
 
 async def test_the_api_does_not_read_references(start):
