@@ -23,7 +23,7 @@ from service.bundle.apply import EmbeddedTarget, InitBundle, SharedTarget
 from service.bundle.document import BundleError
 from service.bundle.source import BundleFile, Contents
 from service.errors import StoreUnavailable, Unavailable
-from service.mounted_files import MountedFiles, UnusableFile, read_file
+from service.mounted_files import MountedFiles, UnusableFile, read_file, read_text
 from service.resources.host_rules import HostRules, ambiguous_accounts
 from service.resources.repository import Repository
 from service.resources.secrets.codec import SecretCodec
@@ -248,38 +248,29 @@ def _encryptor(settings: Settings) -> Encryptor:
 
 
 def _follow_encryption_keys(settings: Settings, repository: Repository, files: MountedFiles) -> None:
-    path = Path(settings.encryption_keys_file)
-
-    async def use(contents: bytes) -> None:
+    async def use(text: str) -> None:
         try:
-            encryptor = Encryptor.parse(contents.decode())
+            encryptor = Encryptor.parse(text)
         except ValueError as fault:
-            reason = "it is not UTF-8 text" if isinstance(fault, UnicodeDecodeError) else f"it {fault}"
-            raise UnusableFile(reason) from None
+            raise UnusableFile(f"it {fault}") from None
         await repository.use_encryptor(encryptor, RESOURCE_TYPES)
 
-    # A pipe can be read only once.
-    if settings.encryption_keys_file and path.is_file():
-        files.follow("SIGNER_ENCRYPTION_KEYS_FILE", partial(read_file, path), use)
+    if path := settings.encryption_keys_file:
+        files.follow("SIGNER_ENCRYPTION_KEYS_FILE", partial(read_text, Path(path)), use)
 
 
 def _follow_root_secret(settings: Settings, root: Root, files: MountedFiles) -> None:
-    variable = "SIGNER_ROOT_CLIENT_SECRET"
-    path = Path(settings.secret_files.get(variable, ""))
-
-    async def use(contents: bytes) -> None:
+    async def use(text: str) -> None:
         try:
-            secret = root_secret(contents.decode().strip())
+            secret = root_secret(text)
         except ValueError as fault:
-            raise UnusableFile(
-                "it is not UTF-8 text" if isinstance(fault, UnicodeDecodeError) else f"it {fault}"
-            ) from None
+            raise UnusableFile(f"it {fault}") from None
         if not secret:
             raise UnusableFile("it is empty")
         root.secret = secret
 
-    if path.is_file():
-        files.follow(f"{variable}_FILE", partial(read_file, path), use)
+    if path := settings.secret_files.get("SIGNER_ROOT_CLIENT_SECRET"):
+        files.follow("SIGNER_ROOT_CLIENT_SECRET_FILE", partial(read_text, Path(path)), use)
 
 
 def _access(
@@ -300,7 +291,7 @@ def _jwt(settings: Settings, files: MountedFiles) -> "JwtVerifier | None":
     if not settings.jwt_issuer:
         return None
     # The libraries for JWTs take 10 MiB, so they are loaded only if an issuer is configured.
-    from service.access.jwt.jwks import JwksProvider  # noqa: PLC0415
+    from service.access.jwt.jwks import MAX_BYTES, JwksProvider  # noqa: PLC0415
     from service.access.jwt.verifier import JwtVerifier  # noqa: PLC0415
 
     try:
@@ -308,7 +299,7 @@ def _jwt(settings: Settings, files: MountedFiles) -> "JwtVerifier | None":
     except ValueError as fault:
         raise SettingsError([f"SIGNER_JWT_JWKS {fault}"]) from None
     if keys.path:
-        files.follow("SIGNER_JWT_JWKS", partial(read_file, keys.path), keys.use)
+        files.follow("SIGNER_JWT_JWKS", partial(read_file, keys.path, limit=MAX_BYTES), keys.use)
     return JwtVerifier(settings.jwt_issuer, settings.jwt_audience, keys, max_seconds=settings.jwt_max_seconds)
 
 

@@ -2,8 +2,6 @@
 
 import asyncio
 import logging
-import os
-import stat
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from service.errors import Throttled, Unavailable
+from service.settings.regular_file import MAX_BYTES, read_regular
 from service.telemetry.metrics import MOUNTED_FILE_CHANGES, MOUNTED_FILE_CURRENT
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
-# As large as a Kubernetes Secret can be.
-MAX_BYTES = 1024 * 1024
 
 
 class UnusableFile(ValueError):
@@ -27,22 +24,17 @@ class UnusableFile(ValueError):
 def read_file(path: Path, *, limit: int = MAX_BYTES) -> bytes:
     """Return the contents of a regular file of at most ``limit`` bytes. Raises ``UnusableFile``."""
     try:
-        with open(path, "rb", opener=_open_at_once) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise UnusableFile("it is not a regular file")  # noqa: TRY301 - the file must be closed
-            contents: bytes = file.read(limit + 1)
-    except UnusableFile:
-        raise
+        return read_regular(path, max_bytes=limit)
     except (OSError, ValueError) as error:
         raise UnusableFile(getattr(error, "strerror", None) or "it is no path") from None
-    if len(contents) > limit:
-        raise UnusableFile(f"it is larger than {limit} bytes")
-    return contents
 
 
-def _open_at_once(path: str, flags: int) -> int:
-    # Without this flag, opening a pipe would wait for a writer.
-    return os.open(path, flags | os.O_NONBLOCK)
+def read_text(path: Path, *, limit: int = MAX_BYTES) -> str:
+    """Return the text of a regular file, as ``read_file`` does, without space at its ends."""
+    try:
+        return read_file(path, limit=limit).decode().strip()
+    except UnicodeDecodeError:
+        raise UnusableFile("it is not UTF-8 text") from None
 
 
 @dataclass(slots=True, eq=False)

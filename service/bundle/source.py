@@ -7,9 +7,11 @@ from pathlib import Path
 
 from service.bundle import document
 from service.bundle.document import ENV, BundleError, Entry
-from service.mounted_files import UnusableFile, read_file
+from service.mounted_files import UnusableFile, read_file, read_text
 from service.resources.schemas import ParsedBody
 
+# As large as a Secret or ConfigMap of Kubernetes can be.
+MAX_BYTES = 1024 * 1024
 # A session token has at most 8 KiB.
 MAX_REFERRED_BYTES = 64 * 1024
 
@@ -34,7 +36,7 @@ class BundleFile:
 
     def read(self) -> Contents:
         """Return the current contents of all files. Raises ``UnusableFile``."""
-        content = read_file(self._path)
+        content = read_file(self._path, limit=MAX_BYTES)
         bundle = self._parse(content)
         texts, problems = {}, {}
         for name in [] if isinstance(bundle, BundleError) else document.file_names(bundle):
@@ -72,10 +74,7 @@ class BundleFile:
             raise UnusableFile(getattr(error, "strerror", None) or "it is no path") from None
         if not is_inside:
             raise UnusableFile("it is not in the directory of the bundle")
-        try:
-            text = read_file(path, limit=MAX_REFERRED_BYTES).decode().strip()
-        except UnicodeDecodeError:
-            raise UnusableFile("it is not UTF-8 text") from None
+        text = read_text(path, limit=MAX_REFERRED_BYTES)
         if not text:
             raise UnusableFile("it is empty")
         return text

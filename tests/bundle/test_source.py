@@ -7,8 +7,8 @@ from support.bundles import account, text
 from support.volumes import Volume
 
 from service.bundle.document import BundleError
-from service.bundle.source import MAX_REFERRED_BYTES, BundleFile
-from service.mounted_files import MAX_BYTES, UnusableFile
+from service.bundle.source import MAX_BYTES, MAX_REFERRED_BYTES, BundleFile
+from service.mounted_files import UnusableFile
 
 
 def bundle_of(reference):

@@ -236,7 +236,7 @@ def encrypted(pair):
 BROKEN = {
     "no such certificate": (lambda d, _: (d / "tls.crt").unlink(), "SIGNER_TLS_CERT", "No such file"),
     "no such key": (lambda d, _: (d / "tls.key").unlink(), "SIGNER_TLS_KEY", "No such file"),
-    "a directory": (lambda d, _: swap(d / "tls.crt", Path.mkdir), "SIGNER_TLS_CERT", "directory"),
+    "a directory": (lambda d, _: swap(d / "tls.crt", Path.mkdir), "SIGNER_TLS_CERT", "not a regular file"),
     "a pipe": (lambda d, _: swap(d / "tls.key", os.mkfifo), "SIGNER_TLS_KEY", "not a regular file"),
     "no PEM for a certificate": (lambda d, _: (d / "tls.crt").write_text("x"), "SIGNER_TLS_CERT", "no certificate"),
     "no PEM for a key": (lambda d, _: (d / "tls.key").write_text("s3cr3t"), "SIGNER_TLS_KEY", "no private key"),

@@ -14,11 +14,12 @@ from aiohttp import ClientSession, ClientTimeout
 from yarl import URL
 
 from service.access.jwt.jwk import JwksError, ParsedJwks, PublicKey, parse_jwks
-from service.mounted_files import MAX_BYTES, read_file
+from service.mounted_files import read_file
 from service.telemetry.metrics import JWKS_READ
 
 LOGGER = logging.getLogger(__name__)
 
+MAX_BYTES = 1024 * 1024
 FETCH_SECONDS = 5.0
 RETRY_SECONDS = 10.0
 
@@ -52,7 +53,7 @@ class FileSource:
         self.path = path
 
     async def read(self) -> bytes:
-        return await asyncio.to_thread(read_file, self.path)
+        return await asyncio.to_thread(read_file, self.path, limit=MAX_BYTES)
 
 
 class UrlSource:

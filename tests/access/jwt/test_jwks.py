@@ -55,7 +55,7 @@ async def make_provider(clock):
         if opened:
             await keys.open()
         if opened and keys.path:
-            keys_file.follow("SIGNER_JWT_JWKS", partial(read_file, keys.path), keys.use)
+            keys_file.follow("SIGNER_JWT_JWKS", partial(read_file, keys.path, limit=MAX_BYTES), keys.use)
             await keys_file.open()
         return keys
 
@@ -425,7 +425,7 @@ async def test_an_unknown_kid_reads_the_file(make_provider, file):
 async def test_many_unknown_kids_cause_one_read_of_a_file(make_provider, file, monkeypatch):
     keys = await make_provider(file)
     reads = []
-    monkeypatch.setattr(jwks, "read_file", lambda path: reads.append(1) or read_file(path))
+    monkeypatch.setattr(jwks, "read_file", lambda path, **_: reads.append(1) or read_file(path))
     for n in range(500):
         await keys.find(f"kid {n}")
 

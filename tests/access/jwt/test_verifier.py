@@ -430,7 +430,7 @@ async def test_a_new_key_is_accepted_immediately(verifier, file):
 
 async def test_a_thousand_unknown_kids_cause_one_read(verifier, monkeypatch):
     reads = []
-    monkeypatch.setattr(jwks, "read_file", lambda path: reads.append(1) or read_file(path))
+    monkeypatch.setattr(jwks, "read_file", lambda path, **_: reads.append(1) or read_file(path))
     monkeypatch.setattr(FileSource, "pause", 60.0)
     tokens = [f"{compact({'alg': 'RS256', 'kid': f'kid {n}'})}.{PAYLOAD}.{SIGNATURE}" for n in range(1000)]
     # Concurrent tokens share a read; later ones cause none.
