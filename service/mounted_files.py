@@ -104,6 +104,8 @@ class MountedFiles:
     async def check(self, *, again: bool = True) -> None:
         """Read all files, and use new contents. ``again`` leaves contents that the last read did not have for later."""
         files = list(self._files)
+        if not files:
+            return
         for file, contents in zip(files, await asyncio.to_thread(lambda: [*map(_try_to_read, files)]), strict=True):
             is_settled = contents == file.seen or not again
             file.seen = contents

@@ -11,6 +11,8 @@ from support.service import running
 from support.volumes import Volume
 from support.waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 ROOT_SECRET = "a root secret, long enough"
 ROOT = {"SIGNER_ROOT_CLIENT_ID": "root", "SIGNER_ROOT_CLIENT_SECRET": ROOT_SECRET}
 ENTRIES = [*(account(f"a{n}") for n in range(5)), client("b"), policy("c", "b")]
@@ -42,7 +44,6 @@ def metas(process):
     return {f"{resource['resourceType']}/{resource['id']}": resource["meta"] for resource in resources}
 
 
-@pytest.mark.slow
 def test_replicas_that_apply_a_bundle_at_once_write_each_resource_once(environ):
     with ThreadPoolExecutor() as threads:
         processes = list(threads.map(lambda _: ServiceProcess(**environ), range(3)))
@@ -86,7 +87,6 @@ def test_with_one_invalid_entry_nothing_is_written(environ, volume):
     assert 's3_signer_mounted_file_current{setting="SIGNER_INIT_BUNDLE"} 0.0' in metrics
 
 
-@pytest.mark.slow
 def test_while_redis_is_unavailable_the_service_starts_and_applies_the_bundle_later(own_redis, volume):
     own_redis.stop()
     bundle = str(volume / "bundle.json")
@@ -123,7 +123,6 @@ def test_an_invalid_bundle_ends_the_start_with_a_line_for_each_fault(own_redis, 
     ]
 
 
-@pytest.mark.slow
 def test_every_worker_applies_a_changed_bundle(environ, volume):
     with running(**environ, SIGNER_WORKERS="2") as process:
         volume.update({"bundle.json": text(client("b", secret="another secret, as long"))})
