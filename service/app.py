@@ -23,7 +23,7 @@ from service.bundle.apply import EmbeddedTarget, InitBundle, SharedTarget
 from service.bundle.document import BundleError
 from service.bundle.source import BundleFile, Contents
 from service.errors import StoreUnavailable, Unavailable
-from service.mounted_files import MountedFiles, UnusableFile, read_file, read_text
+from service.mounted_files import MountedFiles, UnusableFile, read_text
 from service.resources.host_rules import HostRules, ambiguous_accounts
 from service.resources.repository import Repository
 from service.resources.secrets.codec import SecretCodec
@@ -291,7 +291,7 @@ def _jwt(settings: Settings, files: MountedFiles) -> "JwtVerifier | None":
     if not settings.jwt_issuer:
         return None
     # The libraries for JWTs take 10 MiB, so they are loaded only if an issuer is configured.
-    from service.access.jwt.jwks import MAX_BYTES, JwksProvider  # noqa: PLC0415
+    from service.access.jwt.jwks import JwksProvider  # noqa: PLC0415
     from service.access.jwt.verifier import JwtVerifier  # noqa: PLC0415
 
     try:
@@ -299,7 +299,7 @@ def _jwt(settings: Settings, files: MountedFiles) -> "JwtVerifier | None":
     except ValueError as fault:
         raise SettingsError([f"SIGNER_JWT_JWKS {fault}"]) from None
     if keys.path:
-        files.follow("SIGNER_JWT_JWKS", partial(read_file, keys.path, limit=MAX_BYTES), keys.use)
+        files.follow("SIGNER_JWT_JWKS", partial(keys.read_file, keys.path), keys.use)
     return JwtVerifier(settings.jwt_issuer, settings.jwt_audience, keys, max_seconds=settings.jwt_max_seconds)
 
 

@@ -133,11 +133,19 @@ class JwksProvider:
             found = self._named(kid)
         return found
 
+    def read_file(self, path: Path) -> bytes:
+        """Return the contents of the file. It runs in a thread. Raises ``UnusableFile``."""
+        document = read_file(path, limit=MAX_BYTES)
+        if document == self._document:
+            JWKS_READ.set_to_current_time()
+        return document
+
     async def use(self, document: bytes) -> None:
         """Replace the keys by those of a JWK set. Raises ``JwksError``, and keeps them, if it is not valid."""
         if document != self._document:
             self._update(parse_jwks(document))
             self._document = document
+        JWKS_READ.set_to_current_time()
 
     def _named(self, kid: str | None) -> Sequence[PublicKey]:
         return [key for key in self._jwks.keys if kid is None or key.kid == kid]
@@ -170,7 +178,6 @@ class JwksProvider:
             self._set_error(_reason(error))
         else:
             self._set_error(None)
-            JWKS_READ.set_to_current_time()
 
     def _update(self, jwks: ParsedJwks) -> None:
         if jwks.warnings and jwks.warnings != self._jwks.warnings:

@@ -55,7 +55,7 @@ async def make_provider(clock):
         if opened:
             await keys.open()
         if opened and keys.path:
-            keys_file.follow("SIGNER_JWT_JWKS", partial(read_file, keys.path, limit=MAX_BYTES), keys.use)
+            keys_file.follow("SIGNER_JWT_JWKS", partial(keys.read_file, keys.path), keys.use)
             await keys_file.open()
         return keys
 
@@ -507,3 +507,15 @@ async def test_a_provider_that_was_not_opened_can_be_closed(make_provider, publi
     await keys.close()
 
     assert not publisher.requests
+
+
+async def test_the_time_of_the_last_read_of_a_followed_file_is_a_metric(make_provider, file, fast):
+    await make_provider(file)
+    started = value_of(JWKS_READ)
+    await until(lambda: value_of(JWKS_READ) > started)
+    file.write_bytes(b"no key set")
+    await asyncio.sleep(0.05)
+    failed = value_of(JWKS_READ)
+    await asyncio.sleep(0.05)
+
+    assert value_of(JWKS_READ) == failed
