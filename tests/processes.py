@@ -64,7 +64,11 @@ class ServiceProcess:
         if self.url.startswith("unix:"):
             connection = socket.socket(socket.AF_UNIX)
             connection.settimeout(seconds)
-            connection.connect(self.url.removeprefix("unix:"))
+            try:
+                connection.connect(self.url.removeprefix("unix:"))
+            except OSError:
+                connection.close()
+                raise
             return connection
         address = urlsplit(self.url)
         return socket.create_connection((address.hostname, address.port), timeout=seconds)

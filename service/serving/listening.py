@@ -7,7 +7,7 @@ import socket
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,15 +62,40 @@ class StartError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class SocketFile:
+    """The file of a unix socket that this process has created."""
+
+    path: Path
+    device_and_inode: tuple[int, int]
+
+    @classmethod
+    def at(cls, path: Path) -> "SocketFile":
+        return cls(path.absolute(), _device_and_inode(path))
+
+    def remove(self) -> None:
+        """Remove the file, so that nobody can connect any more, unless another file has replaced it."""
+        with suppress(OSError):
+            if _device_and_inode(self.path) == self.device_and_inode:
+                self.path.unlink()
+
+
+@dataclass(frozen=True, slots=True)
 class BoundSockets:
     """Sockets that are bound and do not listen yet: for requests, and for operators if they have their own port."""
 
     main: list[socket.socket]
     ops: list[socket.socket]
+    file: SocketFile | None = None
+    """The file of the unix socket in ``main``; None for a port, and for siblings, which share the file."""
 
     def siblings(self) -> "BoundSockets":
         """Return sockets on the same addresses for another process; these must have been bound as ``shared``."""
         return BoundSockets([_sibling(bound) for bound in self.main], [_sibling(bound) for bound in self.ops])
+
+    def remove_file(self) -> None:
+        """Let new connections to a unix socket fail, while those in its backlog can still be accepted."""
+        if self.file:
+            self.file.remove()
 
     def close(self) -> None:
         for bound in (*self.main, *self.ops):
@@ -83,17 +108,20 @@ def bind(settings: Settings, *, shared: bool = False) -> BoundSockets:
     Raises:
         StartError: if an address cannot be bound.
     """
+    file = None
     if settings.socket:
         main = [_bind_path(Path(settings.socket), settings.socket_mode)]
+        file = SocketFile.at(Path(settings.socket))
     else:
         main = _bind_host(settings.host, settings.port, "SIGNER_PORT", shared=shared)
     if settings.ops_port is None:
-        return BoundSockets(main, [])
+        return BoundSockets(main, [], file)
     try:
-        return BoundSockets(main, _bind_host(settings.ops_host, settings.ops_port, "SIGNER_OPS_PORT", shared=shared))
+        ops = _bind_host(settings.ops_host, settings.ops_port, "SIGNER_OPS_PORT", shared=shared)
     except StartError:
         BoundSockets(main, []).close()
         raise
+    return BoundSockets(main, ops, file)
 
 
 @contextmanager
@@ -243,6 +271,11 @@ def _remove_stale_socket(path: Path) -> None:
         if probe.connect_ex(str(path)) != errno.ECONNREFUSED:
             raise OSError(errno.EADDRINUSE, "")
     path.unlink()
+
+
+def _device_and_inode(path: Path) -> tuple[int, int]:
+    found = path.lstat()
+    return found.st_dev, found.st_ino
 
 
 def place_of(bound: socket.socket) -> str:

@@ -35,6 +35,45 @@ FIRST_REQUEST_SECONDS = 1.0
 POLL_SECONDS = 0.02
 
 
+class StopSignals:
+    """The signals that stop the process: SIGTERM begins to drain; a second one, or SIGINT, ends the drain early.
+
+    A worker ignores a second SIGTERM, because its parent passes on the first one, which systemd sends to every process
+    itself. Its parent sends SIGINT instead.
+    """
+
+    def __init__(self, parent: socket.socket | None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._is_worker = parent is not None
+        self._drain_end = asyncio.Event()
+        self.reason: asyncio.Future[str] = self._loop.create_future()
+        """The name of the first signal, or the end of the parent process."""
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._on_signal, number)
+        if parent:
+            self._loop.add_reader(parent, self._on_parent_end, parent)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for ``seconds``, or until a signal ends the drain early."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._drain_end.wait(), seconds)
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        if number == signal.SIGINT or (self.reason.done() and not self._is_worker):
+            self._drain_end.set()
+        self._stop(number.name)
+
+    def _on_parent_end(self, parent: socket.socket) -> None:
+        # The parent never sends, so the socket is readable only when the other end is closed.
+        self._loop.remove_reader(parent)
+        self._stop("the end of its parent process")
+
+    def _stop(self, reason: str) -> None:
+        if not self.reason.done():
+            self.reason.set_result(reason)
+
+
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT.
 
@@ -76,7 +115,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 async def _serve(
     settings: Settings, sockets: BoundSockets, on_ready: Callable[[Store], None], parent: socket.socket | None
 ) -> None:
-    stopped = _stop_event(parent)
+    signals = StopSignals(parent)
     # The operations port closes last, so that probes and metrics are available while requests finish.
     async with contextlib.AsyncExitStack() as ops_stack, contextlib.AsyncExitStack() as stack:
         app = _app(settings)
@@ -93,8 +132,11 @@ async def _serve(
             await _listen(ops_stack, ops_runner, sockets.ops, settings, None, variable="SIGNER_OPS_PORT")
         _tune_garbage_collector()
         on_ready(app[APP].store)
-        logger.info("Stopping on %s", await stopped)
-        await _drain(app, runner, listeners, settings.drain_seconds)
+        logger.info("Stopping on %s", await signals.reason)
+        app[APP].state.draining = True
+        await signals.sleep(settings.drain_seconds)
+        sockets.remove_file()
+        await _close(app, runner, listeners)
     logger.info("Stopped")
 
 
@@ -165,38 +207,14 @@ async def _listen(
     return listeners
 
 
-def _stop_event(parent: socket.socket | None) -> asyncio.Future[str]:
-    """Return a future that gets the reason to stop: a signal's name, or the end of the parent process."""
-    loop = asyncio.get_running_loop()
-    stopped: asyncio.Future[str] = loop.create_future()
-
-    def stop(reason: str) -> None:
-        if not stopped.done():
-            stopped.set_result(reason)
-
-    def on_parent_end(parent: socket.socket) -> None:
-        # The parent never sends, so the socket is readable only when the other end is closed.
-        loop.remove_reader(parent)
-        stop("the end of its parent process")
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop, number.name)
-    if parent:
-        loop.add_reader(parent, on_parent_end, parent)
-    return stopped
-
-
-async def _drain(app: web.Application, runner: web.AppRunner, listeners: Sequence[Listener], seconds: float) -> None:
-    """Keep serving for ``seconds`` while ``/ready`` fails, then finish the requests in progress.
+async def _close(app: web.Application, runner: web.AppRunner, listeners: Sequence[Listener]) -> None:
+    """Accept the connections in the backlog, close the port, and finish the requests in progress.
 
     aiohttp's shutdown comes after this, because it stops reading incomplete bodies.
     """
-    state = app[APP].state
-    state.draining = True
-    await asyncio.sleep(seconds)
     await asyncio.gather(*(listener.drain() for listener in listeners))
     await _wait_while(lambda: any(connection.is_new() for connection in _connections(runner)), FIRST_REQUEST_SECONDS)
-    await _wait_while(lambda: bool(state.in_flight), SHUTDOWN_SECONDS)
+    await _wait_while(lambda: bool(app[APP].state.in_flight), SHUTDOWN_SECONDS)
 
 
 def _connections(runner: web.AppRunner) -> list[Connection]:

@@ -88,6 +88,9 @@ class Supervisor:
         self._workers = [Worker() for _ in range(settings.workers)]
         self._is_ready = False
         self._kill_at: float | None = None
+        self._close_at = inf
+        """When the workers close their sockets after draining."""
+
         self._check_at = monotonic()
         self._signal_reader, self._signal_writer = socket.socketpair()
 
@@ -105,13 +108,17 @@ class Supervisor:
 
     def _wait_for_event(self) -> None:
         channels = {worker.channel: worker for worker in self._workers if worker.channel}
-        deadline = min(self._kill_at or inf, self._check_at, *(worker.start_at for worker in self._workers))
+        starts = (worker.start_at for worker in self._workers)
+        deadline = min(self._kill_at or inf, self._close_at, self._check_at, *starts)
         readable, _, _ = select.select([self._signal_reader, *channels], [], [], max(0.0, deadline - monotonic()))
         for reader in readable:
             if reader is self._signal_reader:
                 self._stop(signal.Signals(self._signal_reader.recv(1)[0]))
             else:
                 self._on_message(channels[reader])
+        if monotonic() >= self._close_at:
+            self._close_at = inf
+            self._sockets.remove_file()
         if self._kill_at is not None and monotonic() >= self._kill_at:
             logger.error("Killing the workers that have not ended in time")
             self._kill_at = inf
@@ -157,7 +164,11 @@ class Supervisor:
     def _stop(self, number: signal.Signals) -> None:
         if self._kill_at is None:
             logger.info("Stopping on %s", number.name)
-            self._kill_at = monotonic() + self._settings.drain_seconds + KILL_SECONDS
+        else:
+            # Ends the drain of the workers early.
+            number = signal.SIGINT
+        self._close_at = monotonic() + (self._settings.drain_seconds if number == signal.SIGTERM else 0)
+        self._kill_at = min(self._kill_at or inf, self._close_at + KILL_SECONDS)
         for worker in self._workers:
             worker.start_at = inf
         self._signal_all(number)

@@ -103,6 +103,30 @@ def test_while_draining_the_service_serves_but_is_not_ready():
     assert process.stop() == 0
 
 
+@pytest.mark.parametrize(
+    "signals", [[signal.SIGTERM, signal.SIGTERM], [signal.SIGTERM, signal.SIGINT], [signal.SIGINT]], ids=str
+)
+def test_a_second_signal_and_a_sigint_end_the_drain_early(signals):
+    process = ServiceProcess(SIGNER_DRAIN_SECONDS="300")
+    for number in signals:
+        os.kill(process.pid, number)
+        process.wait_for(f"Stopping on {signals[0].name}")
+
+    assert process.ended() == 0
+    assert process.messages[-1] == "Stopped"
+
+
+def test_the_file_of_a_unix_socket_is_removed_at_the_end_unless_another_has_replaced_it(tmp_path):
+    path, moved = tmp_path / "s", tmp_path / "moved"
+    with running(SIGNER_SOCKET=str(path)):
+        assert path.is_socket()
+    assert not path.exists()
+    with running(SIGNER_SOCKET=str(path)):
+        path.rename(moved)
+        path.touch()
+    assert (path.exists(), moved.is_socket()) == (True, True)
+
+
 def test_a_taken_port_ends_the_start_with_one_line(service):
     port = service.url.rsplit(":", 1)[1]
     status, (line,) = run_to_end(SIGNER_PORT=port)
@@ -446,13 +470,14 @@ def test_a_secret_is_in_no_response_and_no_log_line(service):
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("socket_name", ["", "s"], ids=["port", "unix socket"])
 @pytest.mark.heavy
-def test_no_accepted_connection_is_lost_when_the_port_closes(own_redis, workers):
+def test_no_accepted_connection_is_lost_when_the_port_closes(own_redis, workers, tmp_path, socket_name):
     """Each of many connections gets a response, or is refused."""
-    with running(SIGNER_STORE_URL=own_redis.url, SIGNER_WORKERS=workers) as process:
-        address = tuple(process.url.removeprefix("http://").split(":"))
+    path = str(tmp_path / socket_name) if socket_name else ""
+    with running(SIGNER_STORE_URL=own_redis.url, SIGNER_WORKERS=workers, SIGNER_SOCKET=path) as process:
         lost, answered = [], []
-        threads = [threading.Thread(target=ask_until_refused, args=(address, answered, lost)) for _ in range(16)]
+        threads = [threading.Thread(target=ask_until_refused, args=(process, answered, lost)) for _ in range(16)]
         for thread in threads:
             thread.start()
         assert eventually(lambda: len(answered) > 200)
@@ -464,11 +489,11 @@ def test_no_accepted_connection_is_lost_when_the_port_closes(own_redis, workers)
     assert len(answered) > 200
 
 
-def ask_until_refused(address, answered, lost):
+def ask_until_refused(process, answered, lost):
     while True:
         try:
-            connection = socket.create_connection(address, timeout=5)
-        except ConnectionRefusedError:
+            connection = process.connect()
+        except (ConnectionRefusedError, FileNotFoundError):
             return
         with connection:
             try:

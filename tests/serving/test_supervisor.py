@@ -285,6 +285,40 @@ def test_while_draining_all_workers_serve_and_none_is_ready(store):
         assert process.stop() == 0
 
 
+def test_a_signal_for_every_process_drains_and_a_second_one_ends_the_drain(store):
+    with two_workers(SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0", SIGNER_DRAIN_SECONDS="300") as process:
+        ask = operations_at(process)
+        # As systemd does: the workers get the signal from it and from their parent.
+        for pid in [process.pid, *workers(process)]:
+            os.kill(pid, signal.SIGTERM)
+        process.wait_for("Stopping on SIGTERM")
+        assert eventually(lambda: {ask("/ready")[:12] for _ in range(10)} == {"HTTP/1.1 503"})
+        assert {status_of(process.exchange(SIGN)) for _ in range(10)} == {200}
+
+        assert process.stop() == 0
+
+
+def test_a_sigint_ends_all_workers_without_a_drain(store):
+    with two_workers(SIGNER_STORE_URL=store, SIGNER_DRAIN_SECONDS="300") as process:
+        # As a terminal does.
+        for pid in [process.pid, *workers(process)]:
+            os.kill(pid, signal.SIGINT)
+
+        assert process.ended() == 0
+
+
+def test_the_file_of_a_unix_socket_stays_while_one_worker_is_replaced(store, tmp_path):
+    path = tmp_path / "s"
+    with two_workers(SIGNER_STORE_URL=store, SIGNER_SOCKET=str(path)) as process:
+        before = workers(process)
+        os.kill(min(before), signal.SIGTERM)
+        assert eventually(lambda: len(workers(process) - before) == 1)
+        assert status_of(process.exchange(SIGN)) == 200
+        process.stop()
+
+        assert not path.exists()
+
+
 def test_no_worker_outlives_its_parent(store):
     with two_workers(SIGNER_STORE_URL=store) as process:
         pids = workers(process)
