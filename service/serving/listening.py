@@ -164,7 +164,9 @@ def announce(settings: Settings, sockets: BoundSockets, *, store: str, networked
         )
     if not settings.is_open:
         return
-    people = "everybody who reaches it" if settings.auth == "none" else "everybody on this machine"
+    people = (
+        "everybody who reaches it" if settings.auth == "none" or settings.public_url else "everybody on this machine"
+    )
     logger.warning("No authentication: %s can sign with every account", people)
 
 

@@ -1,4 +1,4 @@
-"""Validation of web origins, as browsers send them in the Origin header.
+"""Validation of web origins, as browsers send them in the Origin header, and of the service's own URL.
 
 A message completes a sentence that begins with the entry.
 
@@ -22,6 +22,7 @@ from service.endpoints import (
 
 _URL = re.compile(r"(?P<scheme>https?)://(?P<netloc>[^/\\?#]*).*", re.IGNORECASE | re.DOTALL)
 _SERVER = re.compile(r"(?P<host>\[[^\]]*\]|[^:]*)(?::(?P<port>[0-9]{0,9}))?")
+_PUBLIC_URL = re.compile(r"(?P<origin>[^/?#\\]*//[^/?#\\]*)(?P<path>(?:/[A-Za-z0-9._~-]+)*)/?")
 _NOT_ONE_ORIGIN = "must name one site: there are no wildcards, and null is sent for pages of any site"
 # Unlike the host of an account, an origin may have underscores and a final dot; browsers send both.
 _LABEL = re.compile(r"[a-z0-9_-]{1,63}")
@@ -38,6 +39,25 @@ def parse_origin(text: str) -> str:
     if text != sent:
         raise ValueError(f"is not what browsers send: write {sent}")
     return text
+
+
+def parse_public_url(text: str) -> str:
+    """Return a URL of an origin and perhaps a path, without a final slash; empty for an empty text.
+
+    Links repeat the path, so it has only characters that need no escape, and no segment that clients would remove.
+    """
+    if not text:
+        return ""
+    url = _PUBLIC_URL.fullmatch(text)
+    if url is None or {".", ".."} & {*url["path"].split("/")}:
+        raise ValueError(
+            "must be a URL such as https://s3.example.com or https://example.com/signer, without query, fragment, "
+            "escapes and empty or dot segments"
+        )
+    try:
+        return parse_origin(url["origin"]) + url["path"]
+    except ValueError as error:
+        raise ValueError(f"has an origin that {error}") from None
 
 
 def ascii_name(name: str) -> str | None:

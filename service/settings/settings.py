@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from service.settings import parsers
-from service.settings.origins import parse_origin
+from service.settings.origins import parse_origin, parse_public_url
 from service.settings.store_url import parse_store_url
 
 PREFIX = "SIGNER_"
@@ -104,6 +104,13 @@ class Settings:
         parsers.entries(parse_origin),
         "Origins of web pages that may call the service, separated by commas and spelt as browsers send them: "
         "`https://app.example.com`, without a path, and with a port only if it is not the default one.",
+    )
+    public_url: str = setting(
+        "",
+        parse_public_url,
+        "URL at which clients reach the service, such as `https://example.com/signer`, if a proxy changes it. Links, "
+        "redirects and the OpenAPI document use it. Without authentication, requests for its host are accepted on "
+        "loopback too. See [Serve under a path](deployment/proxies.md#serve-under-a-path).",
     )
     trusted_proxies: tuple[str, ...] = setting(
         "",

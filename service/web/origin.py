@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from http import HTTPStatus
 from ipaddress import ip_address
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from aiohttp import hdrs, web
 
@@ -29,13 +29,17 @@ _EXPOSE: Mapping[str, str] = {
 
 
 def check_loopback(request: web.Request) -> None:
-    """Raise Forbidden for a Host that is no loopback name, because a page can rebind a DNS name to 127.0.0.1.
+    """Raise Forbidden for a Host that is neither a loopback name nor that of SIGNER_PUBLIC_URL.
 
-    A missing or empty Host cannot come from a page. Load balancers send such probes in HTTP/1.0.
+    A page can rebind a DNS name of its own to 127.0.0.1. A missing or empty Host cannot come from a page. Load
+    balancers send such probes in HTTP/1.0.
     """
     host = request.headers.get(hdrs.HOST)
-    if host and not _is_loopback(host):
-        raise Forbidden("The Host header names no loopback address, and the service is open on loopback only")
+    if host and not _is_loopback(host) and _name(host) != _public_url(request).hostname:
+        raise Forbidden(
+            "The Host header names no loopback address, and the service is open on loopback only; "
+            "SIGNER_PUBLIC_URL names another address at which clients may reach it"
+        )
 
 
 def check(request: web.Request) -> web.Response | None:
@@ -49,7 +53,7 @@ def check(request: web.Request) -> web.Response | None:
     if origin in app.cors_origins:
         preflight = request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in headers
         return web.Response(status=HTTPStatus.NO_CONTENT, headers=_PREFLIGHT) if preflight else None
-    if app.loopback_only and origin != f"{request.scheme}://{headers.get(hdrs.HOST)}":
+    if app.loopback_only and origin not in _own_origins(request):
         raise Forbidden("Web pages of this Origin may not call the service; SIGNER_CORS_ORIGINS names those that may")
     return None
 
@@ -62,14 +66,26 @@ def cors_headers(request: web.Request) -> Mapping[str, str]:
     return {**_EXPOSE, hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: origin}
 
 
+def _own_origins(request: web.Request) -> list[str]:
+    addresses = [(request.scheme, request.headers.get(hdrs.HOST)), _public_url(request)[:2]]
+    return [f"{scheme}://{host}" for scheme, host in addresses if host]
+
+
+def _public_url(request: web.Request) -> SplitResult:
+    return urlsplit(request[CONTEXT].app.settings.public_url)
+
+
+def _name(host: str) -> str:
+    """Return the name or address in a Host header, in lower case; empty if it is malformed."""
+    try:
+        return (host.isascii() and urlsplit(f"//{host}").hostname) or ""
+    except ValueError:
+        return ""
+
+
 @lru_cache(maxsize=256)
 def _is_loopback(host: str) -> bool:
-    try:
-        name = urlsplit(f"//{host}").hostname if host.isascii() else None
-    except ValueError:
-        return False
-    if name is None:
-        return False
+    name = _name(host)
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:

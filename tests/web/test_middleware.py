@@ -437,6 +437,7 @@ async def test_another_host_is_forbidden_while_open_on_loopback(client, account,
         response = await client.get(path, headers={"Host": host})
 
         assert (await faults(response, 403))[0] == "forbidden"
+        assert "SIGNER_PUBLIC_URL" in await response.text()
 
 
 @pytest.mark.parametrize(
@@ -451,7 +452,7 @@ async def test_any_host_is_served_on_a_public_address(make_client, settings, hos
 
 
 @pytest.mark.parametrize(
-    "origin", ["https://evil.example", "null", "", "http://localhost:1", "file://", "http://127.0.0.1"]
+    "origin", ["https://evil.example", "null", "", "://", "http://localhost:1", "file://", "http://127.0.0.1"]
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
 async def test_another_origin_is_forbidden_while_open_on_loopback(client, account, faults, origin, method):

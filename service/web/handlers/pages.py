@@ -14,8 +14,9 @@ from service.web.context import CONTEXT
 from service.web.formats import codec
 from service.web.formats.codec import Format
 from service.web.formats.media import DEFAULT_TYPES
+from service.web.links import base_path, base_url
 from service.web.openapi.metadata import documented
-from service.web.routing import Guard, Route, mount_prefix
+from service.web.routing import Guard, Route
 
 # The page may run only its own script, on the service's own document.
 _SECURITY: Mapping[str, str] = {
@@ -34,12 +35,12 @@ _documented_static = partial(
 )
 
 
-def document(routes: Sequence[Route], format_: Format, *, prefix: str = "") -> bytes:
-    """Return the OpenAPI document for these routes, of a service that is mounted under ``prefix``."""
+def document(routes: Sequence[Route], format_: Format, *, server: str = "/") -> bytes:
+    """Return the OpenAPI document for these routes. ``server`` is the URL in front of their paths."""
     # Most processes never need the module.
     from service.web.openapi.document import document as build  # noqa: PLC0415
 
-    data = build(routes, server=prefix or "/")
+    data = build(routes, server=server)
     return codec.dump_yaml(data) if format_ == "yaml" else codec.dump_json(data)
 
 
@@ -65,15 +66,15 @@ class DocumentHandlers:
         return self._response(request, "yaml")
 
     def _response(self, request: web.Request, format_: Format) -> web.Response:
-        prefix = mount_prefix(request, request[CONTEXT].route)
-        return _static_response(request, DEFAULT_TYPES[format_], self._document(format_, prefix=prefix))
+        return _static_response(request, DEFAULT_TYPES[format_], self._document(format_, server=base_url(request)))
 
 
 @documented("start", "Redirect to the documentation", statuses=(HTTPStatus.TEMPORARY_REDIRECT,))
 async def start(request: web.Request) -> web.Response:
     target.reject_unknown_parameters(request[CONTEXT].query)
-    # The location is relative, because a gateway may add a prefix.
-    return web.Response(status=HTTPStatus.TEMPORARY_REDIRECT, headers={hdrs.LOCATION: "docs"})
+    # A relative location is right under any prefix that ends in a slash, also one that no setting names.
+    location = f"{base_path(request)}/docs" if request[CONTEXT].app.settings.public_url else "docs"
+    return web.Response(status=HTTPStatus.TEMPORARY_REDIRECT, headers={hdrs.LOCATION: location})
 
 
 def _page(name: str, summary: str, file: str, media_type: str) -> Handler:

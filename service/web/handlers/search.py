@@ -14,8 +14,8 @@ from service.stores.store import Page
 from service.web import target
 from service.web.background import in_background
 from service.web.context import CONTEXT
+from service.web.links import base_path, own_path
 from service.web.rendering import render
-from service.web.routing import mount_prefix
 
 _QUERY = SearchQuery(text=True)
 
@@ -45,7 +45,7 @@ async def search_response(request: web.Request, type_: ResourceType) -> web.Resp
 
 def resource_path(request: web.Request, resource: Resource) -> str:
     """Return the path of a resource. It is the same for requests under ``/fhir``."""
-    return f"{mount_prefix(request, request[CONTEXT].route)}/{resource.kind}/{resource.id}"
+    return f"{base_path(request)}/{resource.kind}/{resource.id}"
 
 
 def _ids(text: str) -> list[str]:
@@ -81,7 +81,8 @@ def _links(request: web.Request, total: int, *, count: int, number: int) -> list
         "last": last,
     }
     query = {name: value for name, value in request[CONTEXT].query.items() if name != "_page"}
+    path = own_path(request)
     return [
-        {"relation": relation, "url": f"{request.path}?{urlencode({**query, '_page': page})}"}
+        {"relation": relation, "url": f"{path}?{urlencode({**query, '_page': page})}"}
         for relation, page in pages.items()
     ]
