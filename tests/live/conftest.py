@@ -1,15 +1,19 @@
 """Real S3 servers for the session, each installed and started when the first test asks for it."""
 
+import signal
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 from live import s3_servers
 from live.certificates import Certificates, make_certificates
 from live.installation import NotInstalled
+from live.proxies import Replica
 from live.s3_servers import S3Server
 from live.signer import Signer
+from redis import Redis
+from support.accounts import KEYS
 from support.tools import missing
 
 
@@ -55,3 +59,21 @@ def _or_skip(
             yield server
     except NotInstalled as reason:
         missing(str(reason))
+
+
+@pytest.fixture(scope="module")
+def audit_log_of_replicas(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("audit") / "log"
+
+
+@pytest.fixture(scope="module")
+def replicas(shared_redis, audit_log_of_replicas) -> Iterator[list[Replica]]:
+    """Two replicas on one Redis, with the account ``shared``."""
+    with Redis.from_url(shared_redis.url) as client:
+        client.hset("AwsAccount:shared", mapping=KEYS)
+    with audit_log_of_replicas.open("ab") as log, ExitStack() as stack:
+        started: list[Replica] = []
+        for _ in range(2):
+            started.append(Replica(shared_redis.url, log))
+            stack.callback(lambda replica=started[-1]: replica.process.stop(signal.SIGINT))
+        yield started
