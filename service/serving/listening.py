@@ -115,13 +115,13 @@ def bind(settings: Settings, *, shared: bool = False) -> BoundSockets:
     else:
         main = _bind_host(settings.host, settings.port, "SIGNER_PORT", shared=shared)
     if settings.ops_port is None:
-        return BoundSockets(main, [], file)
+        return BoundSockets(main, [], file=file)
     try:
         ops = _bind_host(settings.ops_host, settings.ops_port, "SIGNER_OPS_PORT", shared=shared)
     except StartError:
         BoundSockets(main, []).close()
         raise
-    return BoundSockets(main, ops, file)
+    return BoundSockets(main, ops, file=file)
 
 
 @contextmanager

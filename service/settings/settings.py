@@ -180,7 +180,8 @@ class Settings:
     drain_seconds: int = setting(
         "0",
         parsers.number(0, 300),
-        "How long, in seconds, to keep serving after SIGTERM, with `/ready` at 503, before the port closes.",
+        "How long, in seconds, to keep serving after SIGTERM, with `/ready` at 503, before the port closes. "
+        "See [Restart without failed requests](deployment/rolling.md).",
     )
     log_level: str = setting(
         "info",
