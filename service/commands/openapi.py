@@ -8,4 +8,5 @@ from service.web.handlers import pages
 
 def run(settings: Settings) -> int:
     """Print the document for these settings as JSON, and return the exit status."""
-    return output.print_line(pages.document(app.routes(settings), "json").decode())
+    document = pages.document(app.routes(settings), "json", server=settings.public_url or "/")
+    return output.print_line(document.decode())

@@ -1,6 +1,7 @@
 """The command line: output, exit status, and closed or full streams."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -40,6 +41,27 @@ def test_a_command_with_a_closed_pipe_prints_no_error(closed_pipe, arguments, un
     _, errors = run(arguments, stdout=closed_pipe, unbuffered=unbuffered)
 
     assert errors == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_signal_while_the_server_is_imported_ends_the_process(number):
+    code = f"""
+import os, sys
+from service.__main__ import main
+
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "service.serving.server":
+            os.kill(os.getpid(), {number})
+
+sys.meta_path.insert(0, Finder())
+sys.exit(main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=clean_environment(), capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_output_can_be_piped_to_head(tmp_path):

@@ -1,9 +1,14 @@
 """Behind a proxy, links have the address in SIGNER_PUBLIC_URL, whatever headers a client sends."""
 
+import json
+
 import pytest
 from aidboxpy import AsyncAidboxClient
 from aiohttp import ClientSession, web
 from support.accounts import ACCOUNT, KEYS
+
+from service.commands import openapi
+from service.settings import load
 
 PREFIX = "/team/signer"
 PUBLIC_URL = f"https://s3.example.com{PREFIX}"
@@ -101,3 +106,9 @@ async def test_aidboxpy_follows_the_links_behind_a_proxy_that_strips_the_path(pu
 
     found = [account["id"] async for account in client.resources("AwsAccount").limit(1)]
     assert found == ["a0", "a1", "a2"]
+
+
+def test_the_printed_document_has_the_public_url(capfd):
+    assert openapi.run(load({"SIGNER_PUBLIC_URL": PUBLIC_URL})) == 0
+
+    assert json.loads(capfd.readouterr().out)["servers"] == [{"url": PUBLIC_URL}]
