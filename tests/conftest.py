@@ -17,7 +17,13 @@ from service.settings import load
 from service.signing.presigner import Presigner
 from service.telemetry.audit import AuditLog
 
-pytest_plugins = ["plugins.redis_server", "plugins.secret_watch", "plugins.pace", "plugins.heavy"]
+pytest_plugins = [
+    "plugins.redis_server",
+    "plugins.redis_topologies",
+    "plugins.secret_watch",
+    "plugins.pace",
+    "plugins.heavy",
+]
 
 # A busy machine takes its time, which is no fault of what is tested.
 settings.register_profile("without-deadline", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -1,6 +1,7 @@
 """A real Redis or Valkey on a loopback port that tests can stop, hang and restart with its data."""
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -44,8 +45,9 @@ class RedisServer:
         ]
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
+    def start(self, *options: str) -> None:
+        """Start the process; ``options`` are for this start alone."""
+        self._process = subprocess.Popen([*self._command, *options], stdout=subprocess.DEVNULL)
         until = time.monotonic() + START_SECONDS
         while not self.answers():
             if self._process.poll() is not None or time.monotonic() > until:
@@ -93,10 +95,13 @@ class RedisServer:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that no client takes before its server starts, or while a test has stopped it."""
+    while True:
+        # Systems give clients higher ports.
+        port = random.randrange(10_000, 32_000)  # noqa: S311 - no secret
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _binary() -> str | None:

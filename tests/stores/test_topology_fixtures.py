@@ -1,0 +1,44 @@
+"""The Sentinel groups and Clusters of the tests themselves."""
+
+import pytest
+from support.waiting import eventually
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_killed_primary_of_a_sentinel_group_is_replaced_and_returns_as_a_replica(own_sentinel):
+    old, new = own_sentinel.primary, own_sentinel.replica
+    old.kill()
+    promoted = eventually(lambda: own_sentinel.primary is new)
+    old.start()
+    own_sentinel.wait_until_ready()
+
+    assert promoted
+    # Each Sentinel interrupts connections to a server that it demotes.
+    assert eventually(lambda: own_sentinel.replicas_of(new) == [old])
+
+
+def test_a_sentinel_group_fails_over_on_demand(own_sentinel):
+    new = own_sentinel.replica
+    own_sentinel.fail_over()
+
+    assert own_sentinel.primary is new
+
+
+def test_a_hung_primary_of_a_cluster_is_replaced_and_returns_as_a_replica(own_cluster):
+    old = own_cluster.primary_of("a")
+    (replica,) = own_cluster.replicas_of(old)
+    old.hang()
+    promoted = eventually(lambda: own_cluster.primary_of("a") is replica)
+    old.resume()
+    own_cluster.wait_until_ready()
+
+    assert promoted
+    assert own_cluster.replicas_of(replica) == [old]
+
+
+def test_a_cluster_fails_over_on_demand(own_cluster):
+    old = own_cluster.primary_of("a")
+    own_cluster.fail_over(old)
+
+    assert own_cluster.primary_of("a") is not old
