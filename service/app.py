@@ -312,9 +312,14 @@ def make_store(settings: Settings) -> Store:
     from service.stores.redis import RedisStore  # noqa: PLC0415
     from service.stores.tracking import Tracker  # noqa: PLC0415
 
-    store = RedisStore.at(settings.store_url, prefix=settings.key_prefix)
+    store = RedisStore.at(
+        settings.store_url,
+        prefix=settings.key_prefix,
+        file=settings.secret_files.get("SIGNER_STORE_URL", ""),
+        wait_replicas=settings.wait_replicas,
+    )
     if not settings.cache_size:
         return store
     kinds = [*(type_.kind for type_ in RESOURCE_TYPES), SESSION]
-    tracker = Tracker(settings.store_url, kinds=kinds, prefix=settings.key_prefix)
+    tracker = Tracker(store.topology, kinds=kinds, prefix=settings.key_prefix)
     return CachedStore(store, tracker, size=settings.cache_size, ttl=settings.cache_ttl, stale=settings.stale_seconds)

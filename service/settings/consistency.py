@@ -7,7 +7,7 @@ from service.settings.settings import PREFIX, Settings
 
 def contradictions(settings: Settings) -> list[str]:
     """Return a sentence for each combination of settings that the service cannot start with."""
-    return [*_listening(settings), *_access(settings), *_workers(settings), *_ports(settings)]
+    return [*_listening(settings), *_access(settings), *_store(settings), *_ports(settings)]
 
 
 def _listening(settings: Settings) -> Iterator[str]:
@@ -34,7 +34,12 @@ def _access(settings: Settings) -> Iterator[str]:
         yield f"{PREFIX}JWT_ISSUER needs {PREFIX}ROOT_CLIENT_ID, because without it no request needs a token"
 
 
-def _workers(settings: Settings) -> Iterator[str]:
+def _store(settings: Settings) -> Iterator[str]:
+    if settings.wait_replicas and settings.store_url == "memory://":
+        yield (
+            f"{PREFIX}WAIT_REPLICAS is {settings.wait_replicas}, and memory:// has no replicas: "
+            f"set {PREFIX}STORE_URL to a Redis, or {PREFIX}WAIT_REPLICAS=0"
+        )
     if settings.workers > 1 and settings.store_url == "memory://":
         yield (
             f"{PREFIX}WORKERS is {settings.workers}, and memory:// would give each worker accounts of its own: "

@@ -127,8 +127,16 @@ class Settings:
         "memory://",
         parse_store_url,
         "The store of accounts: `memory://` (lost when the process ends), or [a Redis](#url-of-a-redis): "
-        "`redis://user:password@host:port/db`, `rediss://…` (TLS) or `unix:///path?db=0`.",
+        "`redis://user:password@host:port/db`, `rediss://…` (TLS), `unix:///path?db=0`, "
+        "`redis+sentinel://host:port,host:port/service/db` or `redis+cluster://host:port,host:port`. With "
+        "`SIGNER_STORE_URL_FILE`, a new user and password in the file are used without a restart.",
         secret=True,
+    )
+    wait_replicas: int = setting(
+        "0",
+        parsers.number(0, 100),
+        "How many replicas of Redis must confirm a change before it is answered; see "
+        "[Lose no acknowledged change](redis.md#lose-no-acknowledged-change).",
     )
     key_prefix: str = setting("", str, "Prefix of every key in Redis.")
     init_bundle: str = setting(

@@ -19,7 +19,11 @@ from service.settings.regular_file import read_regular
 if TYPE_CHECKING:
     import ssl
 
-SCHEMES: Final = ("memory", "redis", "rediss", "unix")
+SENTINEL_SCHEMES: Final = ("redis+sentinel", "rediss+sentinel")
+CLUSTER_SCHEMES: Final = ("redis+cluster", "rediss+cluster")
+SCHEMES: Final = ("memory", "redis", "rediss", "unix", *SENTINEL_SCHEMES, *CLUSTER_SCHEMES)
+SENTINEL_FORM = "redis+sentinel://host:port,host:port/service"
+CLUSTER_FORM = "redis+cluster://host:port,host:port"
 MAX_PORT = 65535
 # Bytes of a socket's path on Linux, without the final NUL.
 MAX_SOCKET_PATH = 107
@@ -34,6 +38,10 @@ OPTIONS: Final[Mapping[str, tuple[str, str]]] = {
     "client_name": ("[!-~]+", "printable ASCII without a space"),
 }
 TCP_OPTIONS: Final[Mapping[str, tuple[str, str]]] = {"socket_keepalive": _BOOLEAN}
+SENTINEL_OPTIONS: Final[Mapping[str, tuple[str, str]]] = {
+    "sentinel-username": _ANYTHING,
+    "sentinel-password": _ANYTHING,
+}
 TLS_OPTIONS: Final[Mapping[str, tuple[str, str]]] = {
     "ssl_cert_reqs": ("none|optional|required", "none, optional or required"),
     "ssl_check_hostname": _BOOLEAN,
@@ -59,15 +67,19 @@ _RESERVED = frozenset(
 )
 _SERVER = re.compile(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<name>[\w.-]+))(?::(?P<port>[0-9]*))?")
 _DATABASE = re.compile("/?|/(?P<db>[0-9]{1,9})/?")
+_SERVICE = re.compile("/(?P<service>[A-Za-z0-9._-]+)(?P<database>/.*)?")
+# What other programs call these schemes.
+_OTHER_SCHEMES = {"sentinel": SENTINEL_FORM, "cluster": CLUSTER_FORM, "valkey": "redis://host:port/db"}
 _ADVICE = "in a user or password, write : / ? # [ ] @ % as %3A %2F %3F %23 %5B %5D %40 %25"
 
 
 def parse_store_url(url: str) -> str:
-    """Return the URL if it is ``memory://`` or that of one Redis."""
+    """Return the URL if it is ``memory://`` or that of a Redis, of Sentinels or of a Cluster."""
     _check_characters(url)
     scheme = url.partition("://")[0].lower() if "://" in url else ""
     if scheme not in SCHEMES:
-        raise ValueError(f"must begin with one of: {', '.join(f'{scheme}://' for scheme in SCHEMES)}")
+        meant = next((f"; write {form}" for word, form in _OTHER_SCHEMES.items() if word in scheme), "")
+        raise ValueError(f"must begin with one of: {', '.join(f'{scheme}://' for scheme in SCHEMES)}{meant}")
     if scheme == "memory":
         if url != "memory://":
             raise ValueError("must be memory:// and nothing else, where accounts are kept in memory")
@@ -82,10 +94,10 @@ def parse_store_url(url: str) -> str:
     if scheme == "unix":
         _check_socket(parts)
     else:
-        _check_server(parts)
-        _check_database(parts, options)
+        _check_servers(parts)
+        _check_path(parts, options)
     _check_user(parts, options)
-    if scheme == "rediss":
+    if scheme.startswith("rediss"):
         _check_tls(options)
     return url
 
@@ -101,12 +113,17 @@ def _check_characters(url: str) -> None:
         raise ValueError("must be UTF-8, its escapes too") from None
 
 
-def _check_server(parts: SplitResult) -> None:
-    server = parts.netloc.rpartition("@")[2]
+def _check_servers(parts: SplitResult) -> None:
+    servers = parts.netloc.rpartition("@")[2].split(",")
+    if len(servers) > 1 and "+" not in parts.scheme:
+        raise ValueError(f"names several hosts; write {SENTINEL_FORM} for Sentinels, or {CLUSTER_FORM} for a Cluster")
+    for server in servers:
+        _check_server(server)
+
+
+def _check_server(server: str) -> None:
     if not server or server.startswith(":"):
         raise ValueError(f"names no host; {_ADVICE}")
-    if "," in server:
-        raise ValueError("names several hosts; name one")
     found = _SERVER.fullmatch(server)
     if found is None:
         raise ValueError(f"must name a host, or host:port, with an IPv6 address in brackets; {_ADVICE}")
@@ -122,10 +139,26 @@ def _check_server(parts: SplitResult) -> None:
         raise ValueError("names a host that is no name and no address") from None
 
 
-def _check_database(parts: SplitResult, options: Mapping[str, str]) -> None:
-    found = _DATABASE.fullmatch(parts.path)
+def _check_path(parts: SplitResult, options: Mapping[str, str]) -> None:
+    path = parts.path
+    if parts.scheme in CLUSTER_SCHEMES:
+        if path.strip("/") or "db" in options:
+            raise ValueError(f"must name no database, because a Cluster has only one; write {CLUSTER_FORM}")
+        return
+    if parts.scheme in SENTINEL_SCHEMES:
+        found = _SERVICE.fullmatch(path)
+        if found is None:
+            raise ValueError(
+                f"must name the service that the Sentinels monitor, in letters, digits and . _ -; write {SENTINEL_FORM}"
+            )
+        path = found["database"] or ""
+    _check_database(path, options)
+
+
+def _check_database(path: str, options: Mapping[str, str]) -> None:
+    found = _DATABASE.fullmatch(path)
     if found is None:
-        raise ValueError("must have nothing behind the host, or the number of a database, such as /0")
+        raise ValueError("must have nothing behind the host or service, or the number of a database, such as /0")
     if found["db"] and "db" in options:
         raise ValueError("names a database twice, by its path and by db")
 
@@ -143,14 +176,17 @@ def _check_socket(parts: SplitResult) -> None:
 def _check_user(parts: SplitResult, options: Mapping[str, str]) -> None:
     if (parts.username and "username" in options) or (parts.password and "password" in options):
         raise ValueError("gives a user or password twice, before the host and as an option")
-    if (parts.username or options.get("username")) and not (parts.password or options.get("password")):
+    named = [(parts.username or options.get("username"), parts.password or options.get("password"))]
+    named += [(options.get("sentinel-username"), options.get("sentinel-password"))]
+    if any(user and not password for user, password in named):
         # Other clients read a single word as the password, redis-py as the user.
         raise ValueError("names a user without a password; a password alone is written redis://:password@host")
 
 
 def _options(parts: SplitResult) -> dict[str, str]:
     allowed = {**OPTIONS, **({} if parts.scheme == "unix" else TCP_OPTIONS)}
-    allowed |= TLS_OPTIONS if parts.scheme == "rediss" else {}
+    allowed |= TLS_OPTIONS if parts.scheme.startswith("rediss") else {}
+    allowed |= SENTINEL_OPTIONS if parts.scheme in SENTINEL_SCHEMES else {}
     if "+" in parts.query:
         raise ValueError("has a + in an option, which would be a space; write %2B, or %20")
     options: dict[str, str] = {}
@@ -170,7 +206,7 @@ def _unknown_option(name: str, allowed: Mapping[str, object]) -> str:
     if name in _RESERVED:
         return f"must not have {name}, which the service sets itself"
     if name in TLS_OPTIONS:
-        return f"must not have {name}, which is for rediss:// alone"
+        return f"must not have {name}, which is for rediss:// and its like alone"
     # The message has no name: after an unescaped ? it would be a piece of the password.
     return f"must have no options but {', '.join(allowed)}; {_ADVICE}"
 

@@ -117,8 +117,8 @@ class CachedStore:
     async def page(self, kind: str, *, offset: int, count: int) -> Page:
         return await self._inner.page(kind, offset=offset, count=count)
 
-    async def check(self) -> None:
-        await self._inner.check()
+    async def check(self, kind: str = "", id: str = "") -> None:
+        await self._inner.check(kind, id)
 
     async def reached_within(self, seconds: float) -> bool:
         return await self._inner.reached_within(seconds)
@@ -129,7 +129,8 @@ class CachedStore:
 
     async def open(self) -> None:
         self._inner.listen(self)
-        await asyncio.gather(self._inner.open(), self._tracker.open(self))
+        await self._inner.open()
+        await self._tracker.open(self)
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -151,13 +152,7 @@ class CachedStore:
         self._listings.flushed()
         self._reads.clear()
 
-    def server_mismatched(self) -> None:
-        self._inner.recheck_server()
-
     # The cache is the StoreListener of its inner store.
-
-    def server_changed(self, run_id: str | None) -> None:
-        self._tracker.expect_server(run_id)
 
     def listing_changed(self, kind: str) -> None:
         self._drop(_key(kind, ALL))
@@ -191,14 +186,15 @@ class CachedStore:
             raise
 
     async def _read_or_fail_fast(self, key: str) -> Any:
+        kind, _, id_ = key.partition(":")
         # In a known outage, start no read.
-        await self._inner.check()
+        await self._inner.check(kind, id_)
         task = asyncio.create_task(self._read(key))
         self._tasks.add(task)
         task.add_done_callback(self._on_done)
         await asyncio.wait({task}, timeout=STALE_WAIT_SECONDS)
         if not task.done():
-            await self._inner.check()
+            await self._inner.check(kind, id_)
         # A read continues after a failed check or a cancellation, because other callers may have joined it.
         return await asyncio.shield(task)
 

@@ -1,16 +1,18 @@
-"""Compare and set: a Lua script replaces a hash in Redis if it still holds what the writer expects."""
+"""Writes to Redis: Lua scripts change a hash, and WAIT confirms that replicas have the change."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from time import monotonic
+from typing import cast
 
 from redis.asyncio import Redis
-from redis.exceptions import BusyLoadingError, NoScriptError, OutOfMemoryError, RedisError
+from redis.exceptions import AskError, BusyLoadingError, NoScriptError, OutOfMemoryError, RedisError
 
 from service.errors import StoreUnavailable
 from service.stores.failures import WrongType, is_demotion
 from service.stores.record import VERSION, VERSION_COPY
-from service.stores.retry import CircuitBreaker
+from service.stores.retry import ATTEMPT_SECONDS, CircuitBreaker
 from service.stores.store import NothingWritten
 
 # The script sets new fields before it deletes old ones, and never deletes the key. So a command that Redis refuses
@@ -50,74 +52,122 @@ if ARGV[3] == 'persist' then
 end
 return version
 """
-COMPARE_AND_SET_SHA = hashlib.sha1(COMPARE_AND_SET.encode(), usedforsecurity=False).hexdigest()
+# ARGV: the seconds until the hash expires; the fields, each with its text.
+SET_WITH_TTL = """
+redis.call('HSET', KEYS[1], unpack(ARGV, 2))
+redis.call('EXPIRE', KEYS[1], ARGV[1])
+return '1'
+"""
 
 # Redis raises these errors before the first write of a script.
-NOT_EXECUTED = (OutOfMemoryError, NoScriptError, BusyLoadingError)
+NOT_EXECUTED = (OutOfMemoryError, NoScriptError, BusyLoadingError, AskError)
 
 
-async def swap_hash(
-    client: Redis,
-    breaker: CircuitBreaker,
-    key: str,
-    old: Mapping[str, str],
-    new: Mapping[str, str],
-    *,
-    same_version: bool = False,
-    persist: bool = False,
-) -> tuple[str, bool]:
-    """Replace the record ``old`` by ``new``, under the version in ``new`` or a higher one.
+class Unconfirmed(StoreUnavailable):
+    """A write may or may not have happened, because too few replicas have confirmed it."""
 
-    Returns the new version, and whether an earlier attempt may have replaced ``old`` although its answer was lost. The
-    version is "0" with ``same_version``, and "" if the key holds another record. ``persist`` removes a time to live
-    from the key; a refusal by Redis is a warning.
+    def __init__(self, replicas: int) -> None:
+        super().__init__(
+            f"Fewer than {replicas} replicas have confirmed the change, so it may or may not have happened; "
+            "read the resource before you repeat the change"
+        )
 
-    Raises:
-        WrongType: the key does not hold a hash.
-        NothingWritten: no attempt can have changed the hash.
-        StoreUnavailable: an attempt may have changed the hash.
-    """
-    least_version = "" if same_version else new.get(VERSION, "0")
-    fields = {name: text for name, text in new.items() if name not in (VERSION, VERSION_COPY)}
-    arguments = [
-        least_version,
-        str(len(old)),
-        "persist" if persist else "",
-        *chain(*old.items()),
-        *chain(*fields.items()),
-    ]
-    in_doubt = 0
 
-    async def compare_and_set() -> str:
-        nonlocal in_doubt
-        # Connect first: an attempt that fails to connect has written nothing.
-        async with client.client() as connection:
-            in_doubt += 1
-            try:
-                version = await _run_script(connection, key, arguments)
-            except RedisError as error:
-                in_doubt -= isinstance(error, NOT_EXECUTED) or is_demotion(error)
-                raise
-            in_doubt -= 1
-            version, _, refusal = version.partition(" ")
-            if persist and version:
-                breaker.note("persist", refusal)
-            return version
+class Writer:
+    """Runs the scripts. With ``wait_replicas``, that many replicas must confirm each write."""
 
-    try:
-        return await breaker.call(compare_and_set), in_doubt > 0
-    except WrongType:
-        raise
-    except StoreUnavailable as error:
-        if in_doubt:
+    def __init__(self, breaker: CircuitBreaker, *, wait_replicas: int = 0) -> None:
+        self._breaker = breaker
+        self._wait_replicas = wait_replicas
+
+    async def compare_and_set(
+        self,
+        key: str,
+        old: Mapping[str, str],
+        new: Mapping[str, str],
+        *,
+        same_version: bool = False,
+        persist: bool = False,
+    ) -> tuple[str, bool]:
+        """Replace the record ``old`` by ``new``, under the version in ``new`` or a higher one.
+
+        Returns the new version, and whether an earlier attempt may have replaced ``old`` although its answer was lost.
+        The version is "0" with ``same_version``, and "" if the key holds another record. ``persist`` removes a time to
+        live from the key; a refusal by Redis is a warning.
+
+        Raises:
+            WrongType: the key does not hold a hash.
+            NothingWritten: no attempt can have changed the hash.
+            StoreUnavailable: an attempt may have changed the hash.
+        """
+        least_version = "" if same_version else new.get(VERSION, "0")
+        fields = {name: text for name, text in new.items() if name not in (VERSION, VERSION_COPY)}
+        arguments = [
+            least_version,
+            str(len(old)),
+            "persist" if persist else "",
+            *chain(*old.items()),
+            *chain(*fields.items()),
+        ]
+        in_doubt = 0
+
+        async def compare_and_set(client: Redis) -> str:
+            nonlocal in_doubt
+            started = monotonic()
+            # Connect first: an attempt that fails to connect has written nothing.
+            async with client.client() as connection:
+                in_doubt += 1
+                try:
+                    version = await _run_script(connection, COMPARE_AND_SET, key, arguments)
+                except RedisError as error:
+                    in_doubt -= isinstance(error, NOT_EXECUTED) or is_demotion(error)
+                    raise
+                if version:
+                    await self._confirm(connection, started)
+                in_doubt -= 1
+                version, _, refusal = version.partition(" ")
+                if persist and version:
+                    self._breaker.note("persist", refusal)
+                return version
+
+        try:
+            version = await self._breaker.call("compare_and_set", key, compare_and_set)
+        except (WrongType, Unconfirmed):
             raise
-        raise NothingWritten(*error.issues) from None
+        except StoreUnavailable as error:
+            if in_doubt:
+                raise
+            raise NothingWritten(*error.issues) from None
+        if not version and in_doubt and self._wait_replicas:
+            # WAIT on another connection than that of the write would confirm nothing.
+            raise Unconfirmed(self._wait_replicas)
+        return version, in_doubt > 0
+
+    async def set_with_ttl(self, key: str, record: Mapping[str, str], seconds: int) -> None:
+        """Add the fields of ``record`` to a hash that Redis deletes after ``seconds``."""
+
+        async def keep(client: Redis) -> None:
+            started = monotonic()
+            async with client.client() as connection:
+                await _run_script(connection, SET_WITH_TTL, key, [str(seconds), *chain(*record.items())])
+                await self._confirm(connection, started)
+
+        await self._breaker.call("keep", key, keep)
+
+    async def _confirm(self, connection: Redis, started: float) -> None:
+        """Wait until enough replicas have what this connection has written, within the time of the attempt."""
+        if not self._wait_replicas:
+            return
+        # A tenth is left for the answer.
+        seconds = 0.9 * (ATTEMPT_SECONDS - (monotonic() - started))
+        if await connection.wait(self._wait_replicas, max(1, int(1000 * seconds))) < self._wait_replicas:
+            raise Unconfirmed(self._wait_replicas)
 
 
-async def _run_script(client: Redis, key: str, arguments: Sequence[str]) -> str:
+async def _run_script(client: Redis, script: str, key: str, arguments: Sequence[str]) -> str:
     # redis-py's Script would need the right to SCRIPT LOAD.
+    sha = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
     try:
-        version: str = await client.evalsha(COMPARE_AND_SET_SHA, 1, key, *arguments)
+        return cast("str", await client.evalsha(sha, 1, key, *arguments))
     except NoScriptError:
-        version = await client.eval(COMPARE_AND_SET, 1, key, *arguments)
-    return version
+        return cast("str", await client.eval(script, 1, key, *arguments))

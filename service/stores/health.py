@@ -13,9 +13,10 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.errors import StoreUnavailable
 from service.stores.failures import reason, unreachable
+from service.stores.server import Server, ServerIdentity, inspect, reconnect
 from service.stores.store import NothingWritten
+from service.stores.tasks import end
 from service.stores.time_limit import TimeLimit
-from service.stores.topology import Server, ServerIdentity, inspect, reconnect
 
 LOGGER = logging.getLogger(__name__)
 
@@ -36,15 +37,27 @@ class HealthMonitor:
     if the user may not read it).
     """
 
-    def __init__(self, pool: ConnectionPool, client: Redis, *, name: str, key: str, identity: ServerIdentity) -> None:
+    def __init__(
+        self,
+        pool: ConnectionPool,
+        client: Redis,
+        *,
+        name: str,
+        key: str,
+        identity: ServerIdentity,
+        cluster: bool = False,
+        wait_replicas: int = 0,
+    ) -> None:
         self._pool = pool
         self._client = client
         self._name = name
         self._key = key
         self._identity = identity
+        self._cluster = cluster
+        self._wait_replicas = wait_replicas
         identity.on_change = self._on_identity_change
         self.server_changed: Callable[[str | None], None] = lambda _: None
-        self._run_id: str | None = None
+        self.run_id: str | None = None
         """The server that all connections lead to."""
 
         self._server: Server | None = None
@@ -89,7 +102,13 @@ class HealthMonitor:
         return monotonic() - self._available_at <= seconds
 
     def warnings(self) -> Sequence[str]:
-        return self._server.warnings if self._server else ()
+        if self._server is None:
+            return ()
+        replicas = self._server.replicas
+        if replicas is None or replicas >= self._wait_replicas:
+            return self._server.warnings
+        missing = f"SIGNER_WAIT_REPLICAS is {self._wait_replicas}, but {self._name} has {replicas} connected replicas"
+        return [*self._server.warnings, missing]
 
     def request_probe(self) -> None:
         self._probe_requested.set()
@@ -107,14 +126,13 @@ class HealthMonitor:
             await reconnect(self._pool)
 
     async def open(self) -> None:
-        await self._probe()
+        # The task comes first, so that a close during the probe ends it.
         self._task = asyncio.create_task(self._run())
+        await self._probe()
 
     async def close(self) -> None:
-        while self._task and not self._task.done():
-            # Before Python 3.12, asyncio.wait_for may lose a cancellation.
-            self._task.cancel()
-            await asyncio.wait({self._task}, timeout=PROBE_SECONDS)
+        if self._task:
+            await end([self._task])
         with suppress(RedisTimeoutError):
             await self._client.aclose()
 
@@ -152,34 +170,34 @@ class HealthMonitor:
         server = None if recheck else await self._inspect_current()
         if server is None:
             await reconnect(self._client.connection_pool)
-            server = await inspect(self._client, self._key)
-        elif server.run_id == self._run_id:
+            server = await inspect(self._client, self._key, cluster=self._cluster)
+        elif server.run_id == self.run_id:
             return server
-        if server.run_id is None or server.run_id != self._run_id:
+        if server.run_id is None or server.run_id != self.run_id:
             await reconnect(self._pool)
-            self._run_id = server.run_id
+            self.run_id = server.run_id
             self.server_changed(server.run_id)
         return server
 
     async def _inspect_current(self) -> Server | None:
         """Return the server of the existing connection; None if the address may lead to a better one."""
         with suppress(RedisError, OSError, RuntimeError):
-            server = await inspect(self._client, self._key)
+            server = await inspect(self._client, self._key, cluster=self._cluster)
             if server.is_primary and server.run_id == self._identity.run_id:
                 return server
         return None
 
     def _on_identity_change(self) -> None:
         self.request_probe()
-        if self._run_id is not None:
+        if self.run_id is not None:
             # Connections lead to different servers, so earlier reads may be out of date.
             self.server_changed("")
 
     def _set_available(self, server: Server) -> None:
-        for warning in server.warnings:
-            if warning not in self.warnings():
+        known, self._server = self.warnings(), server
+        for warning in self.warnings():
+            if warning not in known:
                 LOGGER.warning("The account store %s: %s", self._name, warning)
-        self._server = server
         self._available_at = monotonic()
         if not self.is_available:
             LOGGER.info("The account store %s is available again", self._name)

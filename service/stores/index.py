@@ -4,19 +4,22 @@ import asyncio
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from time import monotonic
 from typing import cast
 
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from service.errors import StoreUnavailable
-from service.stores.failures import Refused, WrongType
+from service.stores.failures import Refused, WrongType, unreachable
 from service.stores.record import ID
 from service.stores.retry import CircuitBreaker
+from service.stores.topology import Shard, Topology
 
 LOGGER = logging.getLogger(__name__)
 
@@ -58,14 +61,13 @@ class RepairState:
 class Index:
     """Lists ids without a scan. The hashes are authoritative; the index may lag behind them.
 
-    Hash and index cannot be written atomically, because a Redis Cluster, which may be supported later, keeps them on
-    different nodes. A crash between the two writes, or an edit with ``redis-cli``, leaves a difference that a scan
-    repairs. Listings do not wait for a long scan, so ``listing_changed`` is called with the kind after a repair has
-    changed the index.
+    Hash and index cannot be written atomically, because a Cluster keeps them on different nodes. A crash between the
+    two writes, or an edit with ``redis-cli``, leaves a difference that a scan of all primaries repairs. Listings do not
+    wait for a long scan, so ``listing_changed`` is called with the kind after a repair has changed the index.
     """
 
-    def __init__(self, client: Redis, breaker: CircuitBreaker, prefix: str) -> None:
-        self._client = client
+    def __init__(self, topology: Topology, breaker: CircuitBreaker, prefix: str) -> None:
+        self._topology = topology
         self._breaker = breaker
         self._prefix = prefix
         self._repairs: dict[str, RepairState] = defaultdict(RepairState)
@@ -76,14 +78,14 @@ class Index:
     async def add(self, kind: str, ids: Sequence[str]) -> None:
         """Add ids of written hashes. A failure requests a repair and is not raised, because the write is complete."""
         try:
-            await self._breaker.call(self._client.zadd, self._key(kind), dict.fromkeys(ids, 0))
+            await self._zadd(kind, ids)
         except StoreUnavailable:
             self._on_failed_update(kind)
 
     async def remove(self, kind: str, ids: Sequence[str]) -> None:
         """Remove ids of deleted hashes. A failure requests a repair and is not raised, as in ``add``."""
         try:
-            await self._breaker.call(self._client.zrem, self._key(kind), *ids)
+            await self._breaker.call("zrem", self._key(kind), lambda client: client.zrem(self._key(kind), *ids))
             # Another writer may have recreated a hash and added its id just before the removal.
             if recreated := await self._hashes_among(kind, ids):
                 await self.add(kind, recreated)
@@ -106,8 +108,8 @@ class Index:
                 its key; the message says which.
         """
 
-        async def page() -> tuple[bool, int, list[str]]:
-            async with self._client.pipeline(transaction=False) as pipe:
+        async def page(client: Redis) -> tuple[bool, int, list[str]]:
+            async with client.pipeline(transaction=False) as pipe:
                 pipe.zmscore(self._key(kind), [COMPLETE])
                 pipe.zcard(self._key(kind))
                 pipe.zrangebylex(self._key(kind), f"({COMPLETE}", "+", offset, count)
@@ -117,9 +119,9 @@ class Index:
 
         try:
             await self._repair_if_due(kind)
-            complete, total, ids = await self._breaker.call(page)
+            complete, total, ids = await self._breaker.call("page", self._key(kind), page)
             if not complete and await self._build(kind):
-                complete, total, ids = await self._breaker.call(page)
+                complete, total, ids = await self._breaker.call("page", self._key(kind), page)
                 if not complete and not self._repairs[kind].refused:
                     raise StoreUnavailable(f"The index of {kind} is being built; try again")
         except WrongType:
@@ -195,33 +197,56 @@ class Index:
                 state.due = monotonic() + PAUSE_PER_REPAIR * state.seconds
 
     async def _repair(self, kind: str) -> None:
-        start = f"{self._prefix}{kind}:"
-        found, cursor, changed = 0, 0, False
+        found, changed, shards = 0, False, self._topology.shards
         try:
-            while True:
-                cursor, keys = await self._breaker.call(
-                    self._client.scan, cursor, match=f"{escape_glob(start)}*", count=CHUNK, _type="hash"
-                )
-                ids = [id_ for key in cast("list[str]", keys) if ID.fullmatch(id_ := key[len(start) :])]
-                found += len(ids)
-                changed |= await self._add_missing(kind, ids)
-                if not cursor:
-                    break
-            await self._breaker.call(self._client.zadd, self._key(kind), {COMPLETE: 0})
-            if await self._breaker.call(self._client.zcard, self._key(kind)) > found + 1:
+            for shard in shards.values():
+                async for ids in self._scan(kind, shard):
+                    found += len(ids)
+                    changed |= await self._add_missing(kind, ids)
+            if self._topology.shards is not shards:
+                # Keys of a primary that came during the scan may be missing.
+                raise unreachable()
+            await self._zadd(kind, [COMPLETE])
+            if await self._zcard(kind) > found + 1:
                 changed |= await self._remove_all_without_hash(kind)
         finally:
             if changed:
                 self.listing_changed(kind)
 
+    async def _scan(self, kind: str, shard: Shard) -> AsyncIterator[list[str]]:
+        """Yield the ids of the hashes on one primary."""
+        start = f"{self._prefix}{kind}:"
+        cursor: int | None = None
+        while cursor != 0:
+            scan = partial(_scan, cursor=cursor or 0, pattern=f"{escape_glob(start)}*")
+            cursor, keys = await self._breaker.call_shard("scan", shard, scan)
+            yield [id_ for key in keys if ID.fullmatch(id_ := key[len(start) :])]
+
+    async def _zadd(self, kind: str, ids: Sequence[str]) -> None:
+        key, scores = self._key(kind), dict.fromkeys(ids, 0)
+        await self._breaker.call("zadd", key, lambda client: client.zadd(key, scores))
+
+    async def _zcard(self, kind: str) -> int:
+        key = self._key(kind)
+        return await self._breaker.call("zcard", key, lambda client: client.zcard(key))
+
+    async def _after(self, kind: str, start: str) -> list[str]:
+        """Return the next ids from ``start`` on."""
+        key = self._key(kind)
+        page = await self._breaker.call(
+            "zrangebylex", key, lambda client: client.zrangebylex(key, start, "+", 0, CHUNK)
+        )
+        return cast("list[str]", page)
+
     async def _add_missing(self, kind: str, ids: Sequence[str]) -> bool:
         """Add those ids that the index lacks. Return whether there were any."""
         if not ids:
             return False
-        scores = await self._breaker.call(self._client.zmscore, self._key(kind), list(ids))
+        key = self._key(kind)
+        scores = await self._breaker.call("zmscore", key, lambda client: client.zmscore(key, list(ids)))
         missing = [id_ for id_, score in zip(ids, scores, strict=True) if score is None]
         if missing:
-            await self._breaker.call(self._client.zadd, self._key(kind), dict.fromkeys(missing, 0))
+            await self._zadd(kind, missing)
             # A hash may have been deleted since the scan.
             await self._remove_without_hash(kind, missing)
         return bool(missing)
@@ -229,10 +254,9 @@ class Index:
     async def _remove_all_without_hash(self, kind: str) -> bool:
         """Remove every id without a hash from the index. Return whether there were any."""
         after, removed = f"({COMPLETE}", False
-        while page := await self._breaker.call(self._client.zrangebylex, self._key(kind), after, "+", 0, CHUNK):
-            ids = cast("list[str]", page)
-            removed |= await self._remove_without_hash(kind, ids)
-            after = f"({ids[-1]}"
+        while page := await self._after(kind, after):
+            removed |= await self._remove_without_hash(kind, page)
+            after = f"({page[-1]}"
         return removed
 
     async def _remove_without_hash(self, kind: str, ids: Sequence[str]) -> bool:
@@ -243,14 +267,19 @@ class Index:
         return bool(gone)
 
     async def _hashes_among(self, kind: str, ids: Sequence[str]) -> list[str]:
-        async def type_each() -> list[str]:
-            async with self._client.pipeline(transaction=False) as pipe:
-                for id_ in ids:
-                    pipe.type(f"{self._prefix}{kind}:{id_}")
-                return await pipe.execute()
-
-        types = await self._breaker.call(type_each)
+        keys = [f"{self._prefix}{kind}:{id_}" for id_ in ids]
+        types = await self._breaker.call_each("type", keys, lambda pipe, key: pipe.type(key))
+        for type_ in types:
+            if isinstance(type_, StoreUnavailable):
+                raise type_
+            if isinstance(type_, RedisError):
+                raise self._breaker.refused("type", type_)
         return [id_ for id_, type_ in zip(ids, types, strict=True) if type_ == "hash"]
+
+
+async def _scan(client: Redis, *, cursor: int, pattern: str) -> tuple[int, list[str]]:
+    next_cursor, keys = await client.scan(cursor, match=pattern, count=CHUNK, _type="hash")
+    return next_cursor, cast("list[str]", keys)
 
 
 @contextmanager

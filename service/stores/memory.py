@@ -85,8 +85,9 @@ class EmbeddedStore:
         resources = await self.all(kind)
         return Page(len(resources), list(resources[offset : offset + count]))
 
-    async def check(self) -> None:
+    async def check(self, kind: str = "", id: str = "") -> None:
         """Do nothing: the store is always available."""
+        del kind, id
 
     async def reached_within(self, seconds: float) -> bool:
         del seconds

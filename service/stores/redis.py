@@ -3,24 +3,20 @@
 import asyncio
 import secrets
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, Self
 
-from redis.asyncio import Redis, SSLConnection
 from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.errors import Invalid, ServiceError, StoreUnavailable
 from service.stores.batching import BatchLoader
-from service.stores.compare_and_set import swap_hash
-from service.stores.failures import WrongType, is_demotion
-from service.stores.health import HealthMonitor
+from service.stores.compare_and_set import Writer
+from service.stores.failures import WrongType
 from service.stores.index import Index
 from service.stores.pacing import paced
 from service.stores.record import LARGEST_VERSION, VERSION, VERSION_COPY, Record, Resource, compose, rewrite
-from service.stores.retry import CONNECTIONS, CircuitBreaker
+from service.stores.retry import CircuitBreaker
 from service.stores.store import Page, StoreListener, utc_now
-from service.stores.topology import ServerIdentity, connect
+from service.stores.topology import Topology
 
 # Reads of a listing in one pipeline.
 CHUNK = 50
@@ -31,34 +27,26 @@ PROBE_KIND = "AwsAccount"
 class RedisStore:
     """Keeps each resource in the hash ``{prefix}{kind}:{id}``, which other programs may read and write.
 
-    ``probe`` is a client of the same Redis with a connection of its own.
+    ``wait_replicas`` replicas must confirm each write of a resource.
     """
 
     networked = True
 
-    def __init__(
-        self, client: Redis, probe: Redis, *, prefix: str = "", identity: ServerIdentity | None = None
-    ) -> None:
-        self._client = client
+    def __init__(self, topology: Topology, *, prefix: str = "", wait_replicas: int = 0) -> None:
+        self.topology = topology
+        self.description = topology.name
         self._prefix = prefix
-        self.description = _description(client)
-        self._monitor = HealthMonitor(
-            client.connection_pool,
-            probe,
-            name=self.description,
-            key=self._key(PROBE_KIND, ""),
-            identity=identity or ServerIdentity(),
-        )
-        self._breaker = CircuitBreaker(self._monitor, self.description)
-        self._index = Index(client, self._breaker, prefix)
+        self._breaker = CircuitBreaker(topology)
+        self._writer = Writer(self._breaker, wait_replicas=wait_replicas)
+        self._index = Index(topology, self._breaker, prefix)
         self._reads = BatchLoader(self._read_each)
         self._listing_lock = asyncio.Lock()
 
     @classmethod
-    def at(cls, url: str, *, prefix: str = "") -> Self:
-        identity = ServerIdentity()
-        client = connect(url, connections=CONNECTIONS, identity=identity)
-        return cls(client, connect(url, connections=1, identity=identity), prefix=prefix, identity=identity)
+    def at(cls, url: str, *, prefix: str = "", file: str = "", wait_replicas: int = 0) -> Self:
+        """Return the store at a URL. New passwords come from ``file``, if it contains the URL."""
+        topology = Topology.at(url, key=f"{prefix}{PROBE_KIND}:", file=file, wait_replicas=wait_replicas)
+        return cls(topology, prefix=prefix, wait_replicas=wait_replicas)
 
     async def get(self, kind: str, id: str, *, bypass_cache: bool = False) -> Resource | None:
         del bypass_cache
@@ -72,7 +60,7 @@ class RedisStore:
         return await self._replace(kind, id, fields, expected=expected, validated=validated, persist=True)
 
     async def rewrite(self, expected: Resource, fields: Mapping[str, str]) -> bool:
-        await self._monitor.check_primary()
+        await self._check_primary(expected.kind, expected.id)
         record = rewrite(expected, fields)
         # A lost answer counts as a failure, because a second rewrite is harmless.
         version, _ = await self._swap(expected.kind, expected.id, expected.record, record, same_version=True)
@@ -84,23 +72,13 @@ class RedisStore:
         return await self._read_listed(kind, ids)
 
     async def put_with_ttl(self, kind: str, id: str, fields: Mapping[str, str], *, seconds: int) -> None:
-        await self._monitor.check_primary()
+        await self._check_primary(kind, id)
         write_id = secrets.token_hex(8)
-        record: dict[Any, Any] = compose(
-            fields, expected=None, version=1, now=utc_now(), write_id=write_id, validated=True
-        )
-
-        # Metrics show the name of this function.
-        async def keep() -> None:
-            async with self._client.pipeline(transaction=True) as pipe:
-                pipe.hset(self._key(kind, id), mapping=record)
-                pipe.expire(self._key(kind, id), seconds)
-                await pipe.execute()
-
-        await self._breaker.call(keep)
+        record = compose(fields, expected=None, version=1, now=utc_now(), write_id=write_id, validated=True)
+        await self._writer.set_with_ttl(self._key(kind, id), record, seconds)
 
     async def remove(self, expected: Resource) -> bool:
-        await self._monitor.check_primary()
+        await self._check_primary(expected.kind, expected.id)
         removed, in_doubt = await self._swap(expected.kind, expected.id, expected.record, {})
         if not removed and not (in_doubt and await self._is_removed(expected)):
             return False
@@ -111,31 +89,24 @@ class RedisStore:
         total, ids = await self._index.page(kind, offset=offset, count=count)
         return Page(total, await self._read_listed(kind, ids))
 
-    async def check(self) -> None:
-        await self._monitor.check()
+    async def check(self, kind: str = "", id: str = "") -> None:
+        await self.topology.check_available(self._key(kind, id) if id else None)
 
     async def reached_within(self, seconds: float) -> bool:
-        return await self._monitor.reached_within(seconds)
+        return await self.topology.reached_within(seconds)
 
     def listen(self, listener: StoreListener) -> None:
-        self._monitor.server_changed = listener.server_changed
         self._index.listing_changed = listener.listing_changed
 
-    def recheck_server(self) -> None:
-        self._monitor.recheck_server()
-
     def warnings(self) -> Sequence[str]:
-        return [*self._monitor.warnings(), *self._breaker.warnings(), *self._index.warnings()]
+        return [*self.topology.warnings(), *self._breaker.warnings(), *self._index.warnings()]
 
     async def open(self) -> None:
-        await self._monitor.open()
+        await self.topology.open()
 
     async def close(self) -> None:
         await self._index.close()
-        await self._monitor.close()
-        # redis-py drops a connection even if its graceful close times out.
-        with suppress(RedisTimeoutError):
-            await self._client.aclose()
+        await self.topology.close()
 
     async def _replace(
         self,
@@ -147,7 +118,7 @@ class RedisStore:
         validated: bool = False,
         persist: bool = False,
     ) -> Resource | None:
-        await self._monitor.check_primary()
+        await self._check_primary(kind, id)
         write_id = secrets.token_hex(8)
         if expected is None:
             # The id comes first, so that a reader who has seen the hash finds it in every listing. Listings skip ids
@@ -176,20 +147,17 @@ class RedisStore:
         record = await self._reads.load((kind, id))
         return Resource(kind, id, Record(record)) if record else None
 
+    async def _check_primary(self, kind: str, id: str) -> None:
+        if shard := self.topology.owner(self._key(kind, id)):
+            await shard.monitor.check_primary()
+
+    async def _read_replies(self, keys: Sequence[tuple[str, str]]) -> list[Any]:
+        names = [self._key(*key) for key in keys]
+        return await self._breaker.call_each("hgetall", names, lambda pipe, key: pipe.hgetall(key))
+
     async def _read_each(self, keys: Sequence[tuple[str, str]]) -> list[dict[str, str] | Exception]:
         """Return the hash of each key, or the error of its read."""
-
-        async def hgetall() -> list[dict[str, str] | Exception]:
-            async with self._client.pipeline(transaction=False) as pipe:
-                for kind, id_ in keys:
-                    pipe.hgetall(self._key(kind, id_))
-                replies = await pipe.execute(raise_on_error=False)
-            for reply in replies:
-                if isinstance(reply, Exception) and is_demotion(reply):
-                    raise reply
-            return replies
-
-        replies = await self._breaker.call(hgetall)
+        replies = await self._read_replies(keys)
         return [
             self._read_error(*key, reply) if isinstance(reply, RedisError) else reply
             for key, reply in zip(keys, replies, strict=True)
@@ -206,9 +174,13 @@ class RedisStore:
             chunk = ids[start : start + CHUNK]
             # Concurrent listings take turns. Otherwise their chunks together would block the event loop.
             async with self._listing_lock:
-                records = await self._read_each([(kind, id_) for id_ in chunk])
+                records = await self._read_replies([(kind, id_) for id_ in chunk])
                 async for id_, record in paced(zip(chunk, records, strict=True)):
-                    if not record or isinstance(record, Exception):
+                    if isinstance(record, StoreUnavailable):
+                        raise record
+                    if isinstance(record, RedisError):
+                        self._read_error(kind, id_, record)
+                    if not record or isinstance(record, RedisError):
                         continue
                     if resource := await self._adopt_external_edit(Resource(kind, id_, record)):
                         resources.append(resource)
@@ -235,16 +207,10 @@ class RedisStore:
         same_version: bool = False,
         persist: bool = False,
     ) -> tuple[str, bool]:
-        """Call ``swap_hash``. Raise Invalid if the key does not hold a hash."""
+        """Compare and set. Raise Invalid if the key does not hold a hash."""
         try:
-            return await swap_hash(
-                self._client,
-                self._breaker,
-                self._key(kind, id),
-                old,
-                new,
-                same_version=same_version,
-                persist=persist,
+            return await self._writer.compare_and_set(
+                self._key(kind, id), old, new, same_version=same_version, persist=persist
             )
         except WrongType:
             raise _no_hash(kind, id) from None
@@ -261,15 +227,6 @@ class RedisStore:
         """Return whether ``expected`` is gone, even if another resource was created under its id."""
         current = await self._read(expected.kind, expected.id)
         return current is None or (bool(expected.write_ids) and expected.write_ids[0] not in current.write_ids)
-
-
-def _description(client: Redis) -> str:
-    pool = client.connection_pool
-    options = pool.connection_kwargs
-    if "path" in options:
-        return f"unix://{options['path']}?db={options.get('db', 0)}"
-    scheme = "rediss" if issubclass(pool.connection_class, SSLConnection) else "redis"
-    return f"{scheme}://{options.get('host', 'localhost')}:{options.get('port', 6379)}/{options.get('db', 0)}"
 
 
 def _no_hash(kind: str, id: str) -> Invalid:

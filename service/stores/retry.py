@@ -1,75 +1,89 @@
-"""Calls to Redis: retries within a deadline, and a circuit breaker that fails fast in an outage."""
+"""Calls to Redis: routing to a primary, retries within a deadline, and a circuit breaker that fails fast."""
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from math import inf
 from time import monotonic, perf_counter
-from typing import ParamSpec, TypeVar
+from typing import Any, TypeVar
 
+from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import NoPermissionError, RedisError, ResponseError
+from redis.exceptions import AskError, MovedError, NoPermissionError, RedisError, ResponseError
 
+from service.errors import StoreUnavailable
 from service.stores.failures import LOST, Refused, WrongType, is_demotion, reason, unreachable
-from service.stores.health import HealthMonitor
 from service.stores.time_limit import TimeLimit
+from service.stores.topology import Shard, Topology
+from service.stores.url import Address
 from service.telemetry import tracing
 from service.telemetry.metrics import STORE_CALLS, STORE_ERRORS
 
 LOGGER = logging.getLogger(__name__)
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 DEADLINE_SECONDS = 1.0
 ATTEMPT_SECONDS = 0.5
 # Long enough for a restart of Redis.
 OPEN_AFTER_SECONDS = 0.75
-CONNECTIONS = 64
 WARNING_INTERVAL_SECONDS = 60.0
 BACKOFF = ExponentialWithJitterBackoff(base=0.02, cap=0.2)
 
 
 class CircuitBreaker:
-    """Runs commands against Redis, retries lost ones, and refuses new ones ``OPEN_AFTER_SECONDS`` into an outage.
+    """Runs commands on the primary of a key, and repeats lost ones on the one that is primary by then.
 
-    The monitor alone decides when an outage begins and ends. So callers wait for the end of a restart, and do not queue
-    up in a longer outage.
+    ``OPEN_AFTER_SECONDS`` into an outage of a primary, its commands fail at once. Its monitor alone decides when an
+    outage begins and ends. So callers wait for the end of a restart, and do not queue up in a longer outage.
     """
 
-    def __init__(self, monitor: HealthMonitor, name: str) -> None:
-        self._monitor = monitor
-        self._name = name
-        # redis-py's blocking pool does not serve callers in order: under load a call waited there for seconds.
-        self._connections = asyncio.Semaphore(CONNECTIONS)
+    def __init__(self, topology: Topology) -> None:
+        self._topology = topology
         self._warned_at: dict[str, float] = {}
         self._refusals: dict[str, str] = {}
         """Reason of the last refusal by command name, until the command succeeds."""
 
-    async def call(self, command: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return the result of ``command``, which may run more than once. Metrics show it under its name.
+    async def call(self, name: str, key: str, command: Callable[[Redis], Awaitable[T]]) -> T:
+        """Return the result of ``command`` with a client of the primary that has ``key``. It may run more than once.
 
         Raises:
             StoreUnavailable: within ``DEADLINE_SECONDS``, plus time in which the event loop was blocked; immediately
                 while the circuit is open.
         """
-        if self._monitor.unavailable_seconds > OPEN_AFTER_SECONDS:
-            STORE_ERRORS[command.__name__, "unreachable"].inc()
-            raise unreachable()
-        started = perf_counter()
-        try:
-            with tracing.call(command.__name__):
-                result = await self._retry(command, *args, **kwargs)
-        except LOST:
-            STORE_ERRORS[command.__name__, "unreachable"].inc()
-            raise unreachable() from None
-        except RedisError as error:
-            raise self.refused(command.__name__, error) from None
-        else:
-            self._refusals.pop(command.__name__, None)
-            return result
-        finally:
-            STORE_CALLS[command.__name__,].observe(perf_counter() - started)
+        return await self._call(name, lambda: self._topology.owner(key), command)
+
+    async def call_shard(self, name: str, shard: Shard, command: Callable[[Redis], Awaitable[T]]) -> T:
+        """Return the result of ``command`` on one primary, as ``call`` does."""
+        return await self._call(name, lambda: shard, command)
+
+    async def call_each(self, name: str, keys: Sequence[str], queue: Callable[[Pipeline, str], object]) -> list[Any]:
+        """Return the reply to one command for each key, which ``queue`` adds to a pipeline.
+
+        Each primary gets one pipeline. Instead of a reply there may be a RedisError, or the StoreUnavailable of a
+        primary.
+        """
+        replies: list[Any] = [None] * len(keys)
+        groups: dict[Shard | None, list[int]] = defaultdict(list)
+        for number, key in enumerate(keys):
+            groups[self._topology.owner(key)].append(number)
+
+        async def run(numbers: Sequence[int]) -> None:
+            some = [keys[number] for number in numbers]
+            found: Sequence[Any]
+            try:
+                found = await self.call(name, some[0], lambda client: _pipeline(client, some, queue))
+            except StoreUnavailable as error:
+                found = [error] * len(some)
+            for number, reply in zip(numbers, found, strict=True):
+                replies[number] = reply
+
+        await asyncio.gather(*map(run, groups.values()))
+        redirected = [number for number, reply in enumerate(replies) if isinstance(reply, AskError)]
+        await asyncio.gather(*(run([number]) for number in redirected))
+        return replies
 
     def refused(self, command: str, error: RedisError) -> Refused:
         """Return the exception to raise for an error reply of Redis, after counting and logging it."""
@@ -81,7 +95,7 @@ class CircuitBreaker:
         kind = type(error).__name__
         if monotonic() - self._warned_at.get(kind, -inf) >= WARNING_INTERVAL_SECONDS:
             self._warned_at[kind] = monotonic()
-            LOGGER.warning("The account store %s refuses commands: %s", self._name, reason(error))
+            LOGGER.warning("The account store %s refuses commands: %s", self._topology.name, reason(error))
         return Refused("The account store refuses the command")
 
     def note(self, command: str, refusal: str) -> None:
@@ -94,22 +108,66 @@ class CircuitBreaker:
     def warnings(self) -> Sequence[str]:
         return [f"Redis refuses {command}: {why}" for command, why in self._refusals.items()]
 
-    async def _retry(self, command: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def _call(self, name: str, find: Callable[[], Shard | None], command: Callable[[Redis], Awaitable[T]]) -> T:
+        shard = find()
+        if shard is None or shard.monitor.unavailable_seconds > OPEN_AFTER_SECONDS:
+            STORE_ERRORS[name, "unreachable"].inc()
+            raise unreachable()
+        started = perf_counter()
+        try:
+            with tracing.call(name):
+                result = await self._retry(find, command)
+        except LOST:
+            STORE_ERRORS[name, "unreachable"].inc()
+            raise unreachable() from None
+        except RedisError as error:
+            raise self.refused(name, error) from None
+        else:
+            self._refusals.pop(name, None)
+            return result
+        finally:
+            STORE_CALLS[name,].observe(perf_counter() - started)
+
+    async def _retry(self, find: Callable[[], Shard | None], command: Callable[[Redis], Awaitable[T]]) -> T:
         deadline = monotonic() + DEADLINE_SECONDS
         failures, reconnected = 0, False
+        importing: Address | None = None
         while True:
+            shard = self._topology.adopt(importing) if importing else find()
+            if shard is None:
+                raise ConnectionError("no primary has this key")
+            client, importing = shard.asking if importing else shard.client, None
             try:
-                async with TimeLimit(min(ATTEMPT_SECONDS, deadline - monotonic())), self._connections:
-                    return await command(*args, **kwargs)
-            except LOST:
-                self._monitor.request_probe()
+                async with TimeLimit(min(ATTEMPT_SECONDS, deadline - monotonic())), shard.connections:
+                    return await command(client)
+            except (*LOST, AskError) as error:
+                if not isinstance(error, AskError):
+                    shard.monitor.request_probe()
+                    self._topology.request_check()
                 failures += 1
                 pause = BACKOFF.compute(failures)
                 if monotonic() + pause > deadline:
                     raise
                 await asyncio.sleep(pause)
+                # MovedError is a subclass of AskError.
+                if isinstance(error, MovedError):
+                    await self._topology.check()
+                elif isinstance(error, AskError):
+                    importing = Address(error.host, error.port)
             except RedisError as error:
                 if reconnected or not is_demotion(error):
                     raise
                 reconnected = True
-                await self._monitor.reconnect()
+                await asyncio.gather(shard.monitor.reconnect(), self._topology.check())
+
+
+async def _pipeline(client: Redis, keys: Sequence[str], queue: Callable[[Pipeline, str], object]) -> list[Any]:
+    async with client.pipeline(transaction=False) as pipe:
+        for key in keys:
+            queue(pipe, key)
+        replies = await pipe.execute(raise_on_error=False)
+    for reply in replies:
+        # Only the redirection of a single key can be followed for all.
+        if isinstance(reply, Exception) and (is_demotion(reply) or (isinstance(reply, AskError) and len(keys) == 1)):
+            raise reply
+    return replies

@@ -30,13 +30,6 @@ class NothingWritten(StoreUnavailable):
 class StoreListener(Protocol):
     """Receives events of a store. Its methods must not raise or block."""
 
-    def server_changed(self, run_id: str | None) -> None:
-        """All calls go to the server ``run_id`` from now on.
-
-        "" means that calls go to several servers at the moment; None, that the server's identity is unknown.
-        A run id names one process of a server. Source: https://redis.io/docs/latest/commands/info/
-        """
-
     def listing_changed(self, kind: str) -> None:
         """Earlier listings of ``kind`` may lack a resource, or contain one that is deleted."""
 
@@ -84,11 +77,11 @@ class Store(Protocol):
     async def page(self, kind: str, *, offset: int, count: int) -> Page:
         """Return at most ``count`` resources after the first ``offset``."""
 
-    async def check(self) -> None:
-        """Raise ``StoreUnavailable`` unless resources can be read now."""
+    async def check(self, kind: str = "", id: str = "") -> None:
+        """Raise ``StoreUnavailable`` unless the resource can be read now; without an id, unless all resources can."""
 
     async def reached_within(self, seconds: float) -> bool:
-        """Return whether resources can be read now, or could be read in the last ``seconds``."""
+        """Return whether some resources can be read now, or could be read in the last ``seconds``."""
 
     def warnings(self) -> Sequence[str]:
         """Return sentences about what an operator should change, although resources can be read."""
@@ -101,10 +94,7 @@ class Store(Protocol):
 
 
 class RemoteStore(Store, Protocol):
-    """A store on a server, whose address may lead to another server later."""
+    """A store on servers."""
 
     def listen(self, listener: StoreListener) -> None:
         """Send events to ``listener`` from now on."""
-
-    def recheck_server(self) -> None:
-        """Check soon whether the address leads to another server."""

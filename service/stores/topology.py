@@ -1,182 +1,230 @@
-"""The Redis server behind an address: connect, identify and inspect it, and reconnect after the address has moved."""
+"""The primaries that keep the accounts: one Redis, the one that Sentinels name, or those of a Cluster."""
 
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic
+from typing import Any, Self
 
-from redis.asyncio import ConnectionPool, Redis
-from redis.asyncio.connection import AbstractConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import (
-    AskError,
-    NoPermissionError,
-    RedisError,
-    ResponseError,
-)
+from redis.asyncio import Redis
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
-HEALTH_CHECK_SECONDS = 15
-# Longer than the limits of callers, which do not count time in which the event loop was blocked; redis-py's limit does.
-CONNECT_SECONDS = 2.0
+from service.stores.asking import AskingRedis
+from service.stores.credentials import FileCredentials
+from service.stores.discovery import ClusterDiscovery, Discovery, Layout, SentinelDiscovery
+from service.stores.failures import reason, unreachable
+from service.stores.health import HealthMonitor
+from service.stores.server import ServerIdentity, connect
+from service.stores.tasks import end
+from service.stores.url import Address, StoreUrl
 
-# Many keys, so that no single node of a Cluster owns the slots of all of them.
-PROBE_KEYS = 16
+LOGGER = logging.getLogger(__name__)
 
-_RUN_ID = re.compile(r"^run_id:(\S+)", re.MULTILINE)
-
-
-class UnusableServer(RedisError):
-    """The server answers, but the service cannot work with it."""
+CONNECTIONS = 64
+CHECK_SECONDS = 1.0
+# Failures request a check at once, but not more often than this.
+MIN_CHECK_SECONDS = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A server with readable accounts. ``run_id`` and ``eviction`` are None if the user may not call INFO."""
+class Shard:
+    """One primary: a client for calls, and a monitor of its health. ``connect`` makes more clients of it."""
 
-    run_id: str | None
-    is_primary: bool
-    eviction: str | None
+    def __init__(self, client: Redis, monitor: HealthMonitor, connect: Callable[[], Redis]) -> None:
+        self.client = client
+        self.monitor = monitor
+        self.connect = connect
+        # redis-py's blocking pool does not serve callers in order: under load a call waited there for seconds.
+        self.connections = asyncio.Semaphore(CONNECTIONS)
 
     @property
-    def warnings(self) -> list[str]:
-        """Sentences about what an operator should change."""
-        found = []
-        if not self.is_primary:
-            found.append("Redis is a replica, so every change is refused; give the address of its primary")
-        if self.run_id is None:
-            found.append(
-                "Redis refuses INFO, so its eviction policy and a failover to another server go unnoticed; "
-                "allow it with ACL SETUSER … +info"
-            )
-        if self.eviction and self.eviction.startswith("allkeys"):
-            found.append(
-                f"Redis may evict accounts when its memory is full (maxmemory-policy {self.eviction}); "
-                "set maxmemory-policy noeviction"
-            )
-        return found
+    def asking(self) -> Redis:
+        """A client with the same connections, for keys that a Cluster is moving to this primary."""
+        return AskingRedis(connection_pool=self.client.connection_pool)
+
+    async def close(self) -> None:
+        await self.monitor.close()
+        # redis-py drops a connection even if its graceful close times out.
+        with suppress(RedisTimeoutError):
+            await self.client.aclose()
 
 
-class ServerIdentity:
-    """The ``run_id`` of the server that the newest connection reached. ``on_change`` is called when it changes."""
+class Topology:
+    """Keeps an open shard for each primary, and knows which one has a key.
 
-    def __init__(self) -> None:
-        self.run_id: str | None = None
-        self.on_change: Callable[[], None] = lambda: None
-
-    async def on_connect(self, connection: AbstractConnection) -> None:
-        """Log in and read the server's run id. For ``redis_connect_func`` of a pool."""
-        await connection.on_connect()
-        run_id = await read_run_id(connection)
-        if run_id and run_id != self.run_id:
-            self.run_id = run_id
-            self.on_change()
-
-
-def connect(url: str, *, connections: int, identity: ServerIdentity | None = None) -> Redis:
-    """Return a client for ``redis://``, ``rediss://`` or ``unix://``.
-
-    The client does not retry, because a writer must know whether an earlier attempt may have been executed.
-
-    Raises:
-        ValueError: any other URL; the message does not contain it.
+    With ``discovery``, it asks for the primaries every ``CHECK_SECONDS`` and after failures. ``changed`` is called
+    when ``shards`` has changed, before a call uses a new one.
     """
-    try:
-        pool = ConnectionPool.from_url(
-            url,
-            max_connections=connections,
-            # Callers limit the time of each attempt; redis-py would create a task for each command.
-            socket_timeout=None,
-            socket_connect_timeout=CONNECT_SECONDS,
-            health_check_interval=HEALTH_CHECK_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-            # RESP3 would subscribe to maintenance pushes, which the service does not use.
-            protocol=2,
-            decode_responses=True,
-            # An operator can write bytes that are not UTF-8. They must be read, compared and written back unchanged.
-            encoding_errors="surrogateescape",
-            redis_connect_func=identity.on_connect if identity else None,
-        )
-        # redis-py checks the options of the URL when it makes a connection. Fail now, not at the first request.
-        pool.make_connection()  # type: ignore[no-untyped-call]
-    except (ValueError, TypeError, AttributeError):
-        raise ValueError("not a Redis URL (redis://, rediss:// or unix://)") from None
-    return Redis.from_pool(pool)
 
+    def __init__(
+        self,
+        name: str,
+        make_shard: Callable[[Address | None], Shard],
+        discovery: Discovery | None = None,
+    ) -> None:
+        self.name = name
+        self.shards: Mapping[Address | None, Shard] = {}
+        self.changed: Callable[[], None] = lambda: None
+        self._make_shard = make_shard
+        self._discovery = discovery
+        self._layout = Layout(())
+        self._owners: list[Shard | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
+        self._problem: str | None = None
+        self._checked_at = 0.0
+        self._check_lock = asyncio.Lock()
+        self._check_requested = asyncio.Event()
+        self._opened = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        if discovery is None:
+            self._follow(Layout.of(None))
 
-async def reconnect(pool: ConnectionPool) -> None:
-    """Close idle connections now, and connections in use after their command."""
-    await pool.update_active_connections_for_reconnect()  # type: ignore[no-untyped-call]
-    idle, _ = (count for count, _ in pool.get_connection_count())
-    # A connection taken from the pool cannot be in use while it is closed.
-    for connection in [pool.get_available_connection() for _ in range(idle)]:  # type: ignore[no-untyped-call]
-        await connection.disconnect(nowait=True)
-        await pool.release(connection)
+    @classmethod
+    def at(cls, text: str, *, key: str, file: str = "", wait_replicas: int = 0) -> Self:
+        """Return the topology behind a store URL.
 
+        Args:
+            text: The URL.
+            key: Probes read keys that begin with it.
+            file: The file with the URL, from which new passwords are read.
+            wait_replicas: How many replicas each primary should have.
+        """
+        url = StoreUrl(text)
+        credentials = FileCredentials(url, Path(file)) if file and url.credentials[1] else None
 
-async def read_run_id(connection: AbstractConnection) -> str | None:
-    """Return the run id of the server process; None if the user may not call INFO."""
-    await connection.send_command("INFO", "server")
-    try:
-        text = await connection.read_response()
-    except ResponseError:
-        return None
-    found = _RUN_ID.search(text) if isinstance(text, str) else None
-    return found[1] if found else None
+        def make_shard(address: Address | None) -> Shard:
+            identity = ServerIdentity(primary=address is not None)
 
+            def connect_to(connections: int) -> Redis:
+                return connect(url.at(address), connections=connections, identity=identity, credentials=credentials)
 
-async def inspect(client: Redis, key: str) -> Server:
-    """Read some keys that begin with ``key``, which need not exist, and the role of the server.
+            client = connect_to(CONNECTIONS)
+            monitor = HealthMonitor(
+                client.connection_pool,
+                connect_to(1),
+                name=StoreUrl(url.at(address)).description,
+                key=key,
+                identity=identity,
+                cluster=url.kind == "cluster",
+                wait_replicas=wait_replicas,
+            )
+            return Shard(client, monitor, lambda: connect(url.at(address), connections=1, credentials=credentials))
 
-    HELLO returns the role to every user.
+        discovery: Discovery | None = None
+        if url.kind == "sentinel":
+            discovery = SentinelDiscovery(url, lambda at, seconds: connect(at, connections=1, seconds=seconds))
+        elif url.kind == "cluster":
+            discovery = ClusterDiscovery(
+                url, lambda at, seconds: connect(at, connections=1, seconds=seconds, credentials=credentials)
+            )
+        return cls(url.description, make_shard, discovery)
 
-    Raises:
-        UnusableServer: accounts cannot be read here; the message is a sentence.
-        RedisError: any other failure.
-    """
-    async with client.pipeline(transaction=False) as pipe:
-        pipe.execute_command("HELLO", "2")
-        for section in ("server", "replication", "memory"):
-            pipe.info(section)
-        for number in range(PROBE_KEYS):
-            pipe.hgetall(f"{key}-{number}")
-        hello, server, replication, memory, *reads = await pipe.execute(raise_on_error=False)
-    # RESP2 sends a list of alternating names and values.
-    fields = dict(zip(hello[::2], hello[1::2], strict=False)) if isinstance(hello, list) else {}
-    if fields.get("mode") == "sentinel":
-        raise UnusableServer("this is a Sentinel, which keeps no accounts; give the address of the Redis primary")
-    _check_reads(key, reads)
-    role = fields.get("role") or _info_value(replication, "role")
-    if role is None:
-        raise UnusableServer(f"the server hides its role, because it refuses HELLO and INFO: {hello}")
-    if role != "master":
-        _check_sync(replication)
-    return Server(
-        run_id=_info_value(server, "run_id"),
-        is_primary=role == "master",
-        eviction=_info_value(memory, "maxmemory_policy"),
-    )
+    def owner(self, key: str) -> Shard | None:
+        """Return the shard that has the key, or None if no primary is known."""
+        return self._owners[key_slot(key.encode(errors="surrogateescape"))]
 
+    def adopt(self, address: Address) -> Shard:
+        """Return the shard of a primary that has no slots yet, because the Cluster begins to move some to it."""
+        if address not in self.shards:
+            self._replace({**self.shards, address: self._make_shard(address)})
+        return self.shards[address]
 
-def _check_reads(key: str, reads: list[Any]) -> None:
-    for answer in reads:
-        if isinstance(answer, AskError):
-            # MovedError is a subclass.
-            raise UnusableServer("this is one node of a Cluster and has only a part of the keys")
-        if isinstance(answer, NoPermissionError):
-            raise UnusableServer(f"this user may not read the keys {key}* with HGETALL: {answer}")
-        if isinstance(answer, ResponseError) and "WRONGTYPE" not in str(answer):
-            raise answer
+    def request_check(self) -> None:
+        """Ask for the primaries soon."""
+        self._check_requested.set()
 
+    async def check(self) -> None:
+        """Ask for the primaries now, unless somebody has asked a moment ago."""
+        if self._discovery is None:
+            return
+        async with self._check_lock:
+            if monotonic() - self._checked_at < MIN_CHECK_SECONDS:
+                return
+            try:
+                layout = await self._discovery.find()
+            except Exception as error:  # noqa: BLE001 - the last layout stays in use after any error
+                self._set_problem(reason(error))
+            else:
+                self._set_problem(None)
+                self._follow(layout)
+            self._checked_at = monotonic()
 
-def _check_sync(replication: Any) -> None:
-    link = _info_value(replication, "master_link_status")
-    if link is None:
-        raise UnusableServer("this is a replica, and only INFO shows whether it is in sync; allow it with +info")
-    if link != "up":
-        raise UnusableServer(f"this is a replica that is not in sync with its primary (link {link})")
+    async def check_available(self, key: str | None = None) -> None:
+        """Raise ``StoreUnavailable`` unless ``key`` can be read now; without a key, unless all keys can be."""
+        shards = list(self.shards.values()) if key is None else [self.owner(key)]
+        if not shards:
+            raise unreachable()
+        for shard in shards:
+            if shard is None:
+                raise unreachable()
+            await shard.monitor.check()
 
+    async def reached_within(self, seconds: float) -> bool:
+        """Return whether any shard can be read now, or could be read in the last ``seconds``."""
+        answers = await asyncio.gather(*(shard.monitor.reached_within(seconds) for shard in self.shards.values()))
+        return any(answers)
 
-def _info_value(facts: Any, name: str) -> str | None:
-    """Return a value of INFO; None if INFO was refused or lacks it."""
-    return str(facts[name]) if isinstance(facts, dict) and name in facts else None
+    def warnings(self) -> Sequence[str]:
+        """Return sentences about what an operator should change, each once."""
+        found = [f"A failover goes unnoticed: {self._problem}"] if self._problem and self.shards else []
+        return list(dict.fromkeys([*found, *(w for shard in self.shards.values() for w in shard.monitor.warnings())]))
+
+    async def open(self) -> None:
+        self._opened = True
+        await asyncio.gather(self.check(), *(shard.monitor.open() for shard in self.shards.values()))
+        # Wait for the first probes of the shards that the check has found.
+        if opening := set(self._tasks):
+            await asyncio.wait(opening)
+        if self._discovery:
+            self._start(self._run())
+
+    async def close(self) -> None:
+        self._opened = False
+        await end(self._tasks)
+        await asyncio.gather(*(shard.close() for shard in self.shards.values()))
+        if self._discovery:
+            await self._discovery.close()
+
+    async def _run(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CHECK_SECONDS):
+                    await self._check_requested.wait()
+            self._check_requested.clear()
+            await self.check()
+            await asyncio.sleep(MIN_CHECK_SECONDS)
+
+    def _follow(self, layout: Layout) -> None:
+        if layout == self._layout:
+            return
+        self._layout = layout
+        addresses = {address for _, _, address in layout.ranges}
+        shards = {address: self.shards.get(address) or self._make_shard(address) for address in addresses}
+        self._owners = [None] * REDIS_CLUSTER_HASH_SLOTS
+        for first, last, address in layout.ranges:
+            self._owners[first : last + 1] = [shards[address]] * (last + 1 - first)
+        self._replace(shards)
+
+    def _replace(self, shards: Mapping[Address | None, Shard]) -> None:
+        before, self.shards = self.shards, shards
+        if before.keys() == shards.keys():
+            return
+        if self._opened:
+            for address in shards.keys() - before.keys():
+                LOGGER.info("The account store %s has the primary %s", self.name, address)
+                self._start(shards[address].monitor.open())
+        for address in before.keys() - shards.keys():
+            # Calls to the old primary fail now, and are repeated with the new one.
+            self._start(before[address].close())
+        self.changed()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _set_problem(self, problem: str | None) -> None:
+        if problem and problem != self._problem:
+            LOGGER.warning("The account store %s does not find its primaries: %s", self.name, problem)
+        self._problem = problem

@@ -1,13 +1,12 @@
-"""Invalidations from Redis: a dedicated connection on which the server pushes the names of changed keys.
+"""Invalidations from Redis: a dedicated connection to each primary, which pushes the names of changed keys.
 
 Source: https://redis.io/docs/latest/develop/reference/client-side-caching/#broadcasting-mode
 """
 
 import asyncio
 import logging
-from collections.abc import Iterable
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
 from math import inf
 from time import monotonic
 from typing import Any, Protocol
@@ -16,8 +15,10 @@ from redis.asyncio.connection import AbstractConnection, DefaultParser
 from redis.exceptions import ConnectionError  # noqa: A004 - as in failures
 
 from service.stores.failures import LOST, is_temporary, reason
+from service.stores.server import read_role, read_run_id
+from service.stores.tasks import end
 from service.stores.time_limit import TimeLimit
-from service.stores.topology import connect, read_run_id
+from service.stores.topology import Shard, Topology
 from service.telemetry.metrics import CACHE_LIVE
 
 LOGGER = logging.getLogger(__name__)
@@ -33,13 +34,25 @@ MAX_MISMATCHES = 10
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class TrackingSession:
-    """One uninterrupted tracking connection. While it is ``live``, Redis reports every change.
+    """A time during which every primary is tracked without interruption. While it is ``live``, each change is reported.
 
-    ``confirmed_at`` is the time of the last message from the server, in monotonic seconds.
+    ``connections`` are the tracking connections of the session.
     """
 
     live: bool
-    confirmed_at: float = -inf
+    connections: Collection["Confirmed"] = ()
+
+    @property
+    def confirmed_at(self) -> float:
+        """The time, in monotonic seconds, since when a primary may have sent no message."""
+        return min((connection.confirmed_at for connection in self.connections), default=-inf)
+
+
+@dataclass(slots=True, eq=False)
+class Confirmed:
+    """The time of the last message on one tracking connection, in monotonic seconds."""
+
+    confirmed_at: float = field(default_factory=monotonic)
 
 
 NO_SESSION = TrackingSession(live=False)
@@ -54,12 +67,9 @@ class InvalidationListener(Protocol):
     def flushed(self) -> None:
         """Any resource may have changed."""
 
-    def server_mismatched(self) -> None:
-        """The tracking connection leads to another server than the store's connections."""
-
 
 class OtherServer(ConnectionError):
-    """The tracking connection leads to another server than the store's connections."""
+    """The tracking connection leads to another server than the store's connections, or its role has changed."""
 
 
 class Tracker:
@@ -68,52 +78,111 @@ class Tracker:
     A value read during a live session is current until the listener is notified or the session ends.
     """
 
-    def __init__(self, url: str, *, kinds: Iterable[str], prefix: str = "") -> None:
+    def __init__(self, topology: Topology, *, kinds: Iterable[str], prefix: str = "") -> None:
         self.kinds = frozenset(kinds)
         self.session = NO_SESSION
-        self._pool = connect(url, connections=1).connection_pool
+        self._topology = topology
         self._prefix = prefix
         self._listener: InvalidationListener | None = None
-        self._refusal: str | None = None
-        self._run_id: str | None = None
-        self._expected_run_id: str | None = None
-        self._mismatches = 0
-        self._first_attempt = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._connections: dict[Shard, TrackingConnection] = {}
+        self._closing: set[asyncio.Task[None]] = set()
 
     @property
     def degraded_reason(self) -> str | None:
         """Why changes are not reported at the moment; None while the session is live."""
         if self.session.live:
             return None
-        return self._refusal or "Redis sends no invalidations at the moment"
+        refusals = (connection.refusal for connection in self._connections.values())
+        return next(filter(None, refusals), "Redis sends no invalidations at the moment")
+
+    async def open(self, listener: InvalidationListener) -> None:
+        """Start tracking, and wait until the first attempt with each primary succeeds or fails."""
+        self._listener = listener
+        self._topology.changed = self._follow
+        self._follow()
+        await asyncio.gather(*(connection.first_attempt.wait() for connection in self._connections.values()))
+
+    async def close(self) -> None:
+        self._topology.changed = lambda: None
+        await asyncio.gather(*(connection.close() for connection in self._connections.values()), *self._closing)
+        self._end_session()
+
+    def _follow(self) -> None:
+        """Track the current primaries. Values from a new primary are not current until all are tracked."""
+        if self._listener is None:
+            return
+        self._end_session()
+        shards = set(self._topology.shards.values())
+        for shard in self._connections.keys() - shards:
+            task = asyncio.create_task(self._connections.pop(shard).close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+        for shard in shards - self._connections.keys():
+            self._connections[shard] = TrackingConnection(
+                shard, self.kinds, self._prefix, self._listener, self._on_connection_change
+            )
+        self._on_connection_change()
+
+    def _on_connection_change(self) -> None:
+        connected = [connection.confirmed for connection in self._connections.values() if connection.confirmed]
+        if len(connected) < len(self._connections) or not connected:
+            self._end_session()
+        elif not self.session.live:
+            self.session = TrackingSession(live=True, connections=connected)
+            CACHE_LIVE.set(1)
+
+    def _end_session(self) -> None:
+        self.session.live = False
+        CACHE_LIVE.set(0)
+
+
+class TrackingConnection:
+    """Tracks one primary: connects again after each loss, and reports changes to ``listener``.
+
+    ``confirmed`` is None while the primary is not tracked. ``on_change`` is called when that has changed.
+    """
+
+    def __init__(
+        self,
+        shard: Shard,
+        kinds: Collection[str],
+        prefix: str,
+        listener: InvalidationListener,
+        on_change: Callable[[], None],
+    ) -> None:
+        self.confirmed: Confirmed | None = None
+        self.refusal: str | None = None
+        self.first_attempt = asyncio.Event()
+        self._shard = shard
+        self._pool = shard.connect().connection_pool
+        self._kinds = kinds
+        self._prefix = prefix
+        self._listener = listener
+        self._on_change = on_change
+        self._role: str | None = None
+        self._run_id: str | None = None
+        self._expected_run_id = shard.monitor.run_id
+        self._mismatches = 0
+        shard.monitor.server_changed = self.expect_server
+        self._task = asyncio.create_task(self._run())
 
     def expect_server(self, run_id: str | None) -> None:
         """Track only the server ``run_id``; None allows any server, "" no server until the next call."""
         self._expected_run_id = run_id
-        if self.session.live and not self._is_expected_server():
-            self._end_session()
-
-    async def open(self, listener: InvalidationListener) -> None:
-        """Start tracking, and wait until the first attempt succeeds or fails."""
-        self._listener = listener
-        self._task = asyncio.create_task(self._run())
-        await self._first_attempt.wait()
+        if not self._is_expected_server():
+            self._set_confirmed(None)
 
     async def close(self) -> None:
-        if self._task:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        await end([self._task])
 
     async def _run(self) -> None:
         pause = MIN_PAUSE_SECONDS
         while True:
             connection = self._make_connection()
             try:
-                await self._start_session(connection)
+                confirmed = await self._start(connection)
                 pause = MIN_PAUSE_SECONDS
-                await self._receive(connection)
+                await self._receive(connection, confirmed)
             except OtherServer:
                 self._on_mismatch()
             except Exception as error:  # noqa: BLE001 - old servers, ACLs and proxies refuse in different ways
@@ -122,10 +191,10 @@ class Tracker:
                 else:
                     self._on_refusal(reason(error))
             finally:
-                self._end_session()
+                self._set_confirmed(None)
                 await connection.disconnect(nowait=True)
-            self._first_attempt.set()
-            await asyncio.sleep(REFUSED_SECONDS if self._refusal else pause)
+            self.first_attempt.set()
+            await asyncio.sleep(REFUSED_SECONDS if self.refusal else pause)
             pause = min(2 * pause, MAX_PAUSE_SECONDS)
 
     def _make_connection(self) -> AbstractConnection:
@@ -144,52 +213,66 @@ class Tracker:
         parser.set_invalidation_push_handler(self._on_push)
         return parser
 
-    async def _start_session(self, connection: AbstractConnection) -> None:
+    async def _start(self, connection: AbstractConnection) -> Confirmed:
         async with TimeLimit(START_SECONDS):
             await connection.connect()  # type: ignore[no-untyped-call]
             self._run_id = await read_run_id(connection)
+            self._role = await read_role(connection)
             if not self._is_expected_server():
                 raise OtherServer
-            prefixes = [word for kind in sorted(self.kinds) for word in ("PREFIX", f"{self._prefix}{kind}:")]
+            prefixes = [word for kind in sorted(self._kinds) for word in ("PREFIX", f"{self._prefix}{kind}:")]
             await connection.send_command("CLIENT", "TRACKING", "ON", "BCAST", *prefixes)
             await connection.read_response()
         # The expected server may have changed during the commands above.
         if not self._is_expected_server():
             raise OtherServer
-        self._refusal, self._mismatches = None, 0
-        self.session = TrackingSession(live=True, confirmed_at=monotonic())
-        CACHE_LIVE.set(1)
-        self._first_attempt.set()
+        self.refusal, self._mismatches = None, 0
+        confirmed = Confirmed()
+        self._set_confirmed(confirmed)
+        self.first_attempt.set()
+        return confirmed
 
-    def _end_session(self) -> None:
-        self.session.live = False
-        CACHE_LIVE.set(0)
+    def _set_confirmed(self, confirmed: Confirmed | None) -> None:
+        if confirmed is not self.confirmed:
+            self.confirmed = confirmed
+            self._on_change()
 
-    async def _receive(self, connection: AbstractConnection) -> None:
-        ping_sent = False
-        while self.session.live:
-            # None is a timeout. Any other response, a push or a PONG, shows that the server is alive.
-            if await connection.read_response(timeout=HEARTBEAT_SECONDS, push_request=True) is not None:
-                self.session.confirmed_at = monotonic()
-                ping_sent = False
-            elif ping_sent:
-                raise ConnectionError("no answer to a PING")
-            else:
-                await connection.send_command("PING")
-                ping_sent = True
+    async def _receive(self, connection: AbstractConnection, confirmed: Confirmed) -> None:
+        """Pass on pushes until the server is silent or changes its role.
+
+        A demoted server of a Cluster keeps its connections open, and sends no invalidations.
+        """
+        asked_at, hello_sent = monotonic(), False
+        while self.confirmed is confirmed:
+            pause = max(asked_at + HEARTBEAT_SECONDS - monotonic(), 0)
+            # None is a timeout. Any other response, a push or an answer to HELLO, shows that the server is alive.
+            answer = await connection.read_response(timeout=pause, push_request=True)
+            if answer is not None:
+                confirmed.confirmed_at = monotonic()
+            # A push is a list.
+            if isinstance(answer, dict):
+                hello_sent = False
+                if answer.get("role") != self._role:
+                    raise OtherServer
+            if monotonic() - asked_at < HEARTBEAT_SECONDS:
+                continue
+            if hello_sent and answer is None:
+                raise ConnectionError("no answer to HELLO")
+            asked_at = monotonic()
+            if not hello_sent:
+                await connection.send_command("HELLO")
+                hello_sent = True
         raise OtherServer
 
     async def _on_push(self, push: list[Any]) -> list[Any]:
         """Pass on ``["invalidate", keys]``; None stands for all keys. ``read_response`` returns the result."""
-        if (listener := self._listener) is None:
-            return push
         if push[1] is None:
-            listener.flushed()
+            self._listener.flushed()
             return push
         for key in push[1]:
             # Redis sends only keys with the requested prefixes, and no kind contains a colon.
             kind, _, id_ = key[len(self._prefix) :].partition(":")
-            listener.changed(kind, id_)
+            self._listener.changed(kind, id_)
         return push
 
     def _is_expected_server(self) -> bool:
@@ -199,10 +282,9 @@ class Tracker:
         self._mismatches += 1
         if self._mismatches > MAX_MISMATCHES:
             self._on_refusal("connections to this address end at several servers")
-        if self._listener:
-            self._listener.server_mismatched()
+        self._shard.monitor.recheck_server()
 
     def _on_refusal(self, why: str) -> None:
-        if self._refusal is None:
+        if self.refusal is None:
             LOGGER.warning("The cache is off, because Redis refuses client tracking: %s", why)
-        self._refusal = f"Redis refuses client tracking: {why}"
+        self.refusal = f"Redis refuses client tracking: {why}"

@@ -16,6 +16,7 @@ from support.tools import missing
 
 START_SECONDS = 10
 STOP_SECONDS = 10
+GIVEN_PORTS: set[int] = set()
 
 
 class RedisServer:
@@ -76,7 +77,8 @@ class RedisServer:
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
                 connection.sendall(b"PING\r\n")
-                return connection.recv(5) == b"+PONG"
+                # A server with a password refuses PING.
+                return connection.recv(5) in {b"+PONG", b"-NOAU"}
         except OSError:
             return False
 
@@ -99,8 +101,11 @@ def free_port() -> int:
     while True:
         # Systems give clients higher ports.
         port = random.randrange(10_000, 32_000)  # noqa: S311 - no secret
+        if port in GIVEN_PORTS:
+            continue
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
+            GIVEN_PORTS.add(port)
             return port
 
 

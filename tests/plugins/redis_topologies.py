@@ -27,6 +27,7 @@ class Node(RedisServer):
 
     bus_port: int | None = None
     is_hung = False
+    password: str | None = None
 
     def hang(self) -> None:
         super().hang()
@@ -44,7 +45,7 @@ class Node(RedisServer):
         """Return the answer to one command, parsed by redis-py if its name is one word as in ``"CLUSTER NODES"``."""
         if self.is_hung:
             raise RedisTimeoutError("The node hangs")
-        with Redis(port=self.port, socket_timeout=1, decode_responses=True) as client:
+        with Redis(port=self.port, password=self.password, socket_timeout=1, decode_responses=True) as client:
             return client.execute_command(*command)
 
     def info(self, section="replication"):

@@ -63,6 +63,8 @@ def test_without_variables_every_setting_has_its_default():
         ("SIGNER_STORE_URL", "unix:///run/redis.sock", "unix:///run/redis.sock"),
         ("SIGNER_STORE_URL", "redis://h/0?client_name=s3", "redis://h/0?client_name=s3"),
         ("SIGNER_STORE_URL", "memory://", "memory://"),
+        ("SIGNER_STORE_URL", "redis+sentinel://h1,h2/accounts/1", "redis+sentinel://h1,h2/accounts/1"),
+        ("SIGNER_STORE_URL", "redis+cluster://h1:7000,h2", "redis+cluster://h1:7000,h2"),
         ("SIGNER_KEY_PREFIX", "prod:", "prod:"),
         ("SIGNER_INIT_BUNDLE", "/bundle.yaml", "/bundle.yaml"),
         ("SIGNER_CACHE_SIZE", "0", 0),

@@ -78,20 +78,53 @@ def test_a_url_means_what_redis_py_reads(url, read):
 
 
 @pytest.mark.parametrize(
+    "url",
+    [
+        "redis+sentinel://h/service",
+        "redis+sentinel://u:p@h:26379,[::1]:1,10.0.0.1/my.service_1-x/3?sentinel-username=s&sentinel-password=%26",
+        "redis+sentinel://h/service?db=3&socket_keepalive=true",
+        "rediss+sentinel://h/service?ssl_min_version=772",
+        "redis+cluster://:p@h1:7000,h2:7001",
+        "redis+cluster://h/",
+        "rediss+cluster://h?ssl_min_version=772",
+    ],
+)
+def test_urls_of_sentinels_and_clusters_are_valid(url):
+    assert problem(url) is None
+
+
+@pytest.mark.parametrize(
     ("url", "why"),
     [
         *(
-            (url, "must begin with one of: memory://, redis://, rediss://, unix://")
+            (url, "must begin with one of: memory://, redis://, rediss://, unix://, redis+sentinel://")
             for url in [
                 "s3cr3t",
                 "http://:s3cr3t@h",
                 "redis:s3cr3t",
                 "redis:/h",
-                "redis+sentinel://h",
+                "redis+proxy://h",
                 "unix:/run/s",
                 "://h",
             ]
         ),
+        ("sentinel://:s3cr3t@h", "write redis+sentinel://host:port,host:port/service"),
+        ("redis-cluster://h", "write redis+cluster://host:port,host:port"),
+        ("valkey://h", "write redis://host:port/db"),
+        ("redis+sentinel://h", "must name the service that the Sentinels monitor"),
+        ("redis+sentinel://h/", "must name the service that the Sentinels monitor"),
+        ("redis+sentinel://h/my%20service", "must name the service that the Sentinels monitor"),
+        ("redis+sentinel://h/service/one", "or the number of a database"),
+        ("redis+sentinel://h/service/1?db=1", "names a database twice"),
+        ("redis+sentinel://h,/service", "names no host"),
+        ("redis+sentinel://h/service?sentinel-username=s3cr3t", "names a user without a password"),
+        ("redis+sentinel://h/service?ssl_ciphers=x", "must not have ssl_ciphers"),
+        ("rediss+sentinel://h/service?ssl_ca_certs=/nowhere", "has ssl_ca_certs, which cannot be read"),
+        ("rediss+cluster://h?ssl_ca_certs=/nowhere", "has ssl_ca_certs, which cannot be read"),
+        ("redis+cluster://h/0", "must name no database, because a Cluster has only one"),
+        ("redis+cluster://h?db=1", "must name no database, because a Cluster has only one"),
+        ("redis+cluster://h,h:0", "names a port that is not from 1 to"),
+        ("redis://h?sentinel-password=s3cr3t", "must have no options but"),
         ("memory://x", "must be memory:// and nothing else"),
         ("memory://?db=1", "must be memory:// and nothing else"),
         ("MEMORY://", "must be memory:// and nothing else"),
@@ -111,7 +144,7 @@ def test_a_url_means_what_redis_py_reads(url, read):
         ("redis://:6379", "names no host"),
         ("redis://u:s3cr3t@", "names no host"),
         ("redis://u:s3cr3t@:6379", "names no host"),
-        ("redis://a,b", "names several hosts"),
+        ("redis://a,b", "names several hosts; write redis+sentinel://host:port,host:port/service for"),
         ("redis://:s3cr3t@a:6379,b:6379/0", "names several hosts"),
         ("redis://h:port", "must name a host, or host:port"),
         ("redis://h:-1", "must name a host, or host:port"),
@@ -165,8 +198,8 @@ def test_a_url_means_what_redis_py_reads(url, read):
                 "timeout",
             ]
         ),
-        ("redis://h?ssl_cert_reqs=none", "must not have ssl_cert_reqs, which is for rediss:// alone"),
-        ("unix:///s?ssl_ciphers=x", "must not have ssl_ciphers, which is for rediss:// alone"),
+        ("redis://h?ssl_cert_reqs=none", "must not have ssl_cert_reqs, which is for rediss:// and its like alone"),
+        ("unix:///s?ssl_ciphers=x", "must not have ssl_ciphers, which is for rediss:// and its like alone"),
         ("unix:///s?socket_keepalive=true", "must have no options but db, username, password, client_name;"),
         ("rediss://h?ssl_cert_reqs=maybe", "has ssl_cert_reqs, which must be none, optional or required"),
         ("rediss://h?ssl_check_hostname=nope", "has ssl_check_hostname, which must be true or false"),

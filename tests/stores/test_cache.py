@@ -10,7 +10,7 @@ from service.errors import StoreUnavailable
 from service.stores.cache import ALL, STALE_WAIT_SECONDS, CachedStore
 from service.stores.memory import EmbeddedStore
 from service.stores.store import NothingWritten
-from service.stores.tracking import NO_SESSION, TrackingSession
+from service.stores.tracking import NO_SESSION, Confirmed, TrackingSession
 from service.telemetry.metrics import CACHE_HITS, CACHE_INVALIDATIONS, CACHE_MISSES, CACHE_STALE_HITS
 
 KIND = "AwsAccount"
@@ -59,7 +59,8 @@ class SlowStore(EmbeddedStore):
         await self._open.wait()
         return stored
 
-    async def check(self):
+    async def check(self, kind="", id=""):
+        del kind, id
         if self.unavailable:
             raise StoreUnavailable("unavailable")
 
@@ -68,9 +69,6 @@ class SlowStore(EmbeddedStore):
 
     def listen(self, listener):
         self.listener = listener
-
-    def recheck_server(self):
-        self.rechecked = True
 
 
 class FakeTracker:
@@ -85,11 +83,8 @@ class FakeTracker:
     async def close(self):
         self.end_session()
 
-    def expect_server(self, run_id):
-        self.expected_run_id = run_id
-
     def start_session(self):
-        self.session = TrackingSession(live=True, confirmed_at=now())
+        self.session = TrackingSession(live=True, connections=[Confirmed(now())])
 
     def end_session(self):
         self.session.live = False
@@ -531,18 +526,6 @@ async def test_a_cancelled_reader_with_a_stale_entry_does_not_cancel_others(cach
     assert inner.reads == 2
 
 
-async def test_the_tracker_follows_the_store_to_another_server(cache, inner, tracker):
-    inner.listener.server_changed("run id")
-
-    assert tracker.expected_run_id == "run id"
-
-
-async def test_the_store_rechecks_its_server_after_a_mismatch(cache, inner, tracker):
-    tracker.listener.server_mismatched()
-
-    assert inner.rechecked
-
-
 async def test_a_listing_is_read_again_after_a_repair_of_the_index(cache, inner, write):
     await ids_of_all(cache)
     await write("one", reported=False)
@@ -592,7 +575,7 @@ async def test_an_outage_serves_stale_entries_for_a_while(cache, inner, tracker,
 async def test_the_stale_time_starts_with_the_last_message_of_the_server(cache, inner, tracker, write, monkeypatch):
     await write("one")
     await region(cache)
-    tracker.session.confirmed_at = now.seconds + 50
+    tracker.session.connections[0].confirmed_at = now.seconds + 50
     tracker.end_session()
     inner.unavailable = True
     monkeypatch.setattr(now, "seconds", now.seconds + 50 + STALE)

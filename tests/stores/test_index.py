@@ -5,6 +5,7 @@ import random
 
 import pytest
 from redis.exceptions import NoPermissionError
+from support.shards import client_of
 
 from service.errors import StoreUnavailable
 from service.stores import index
@@ -142,14 +143,14 @@ async def test_the_pause_after_a_repair_is_proportional_to_its_duration(redis_ur
     now = 0.0
     monkeypatch.setattr(index, "monotonic", lambda: now)
     store = RedisStore.at(redis_url)
-    scan = store._client.scan
+    scan = client_of(store).scan
 
     async def slow_scan(*args, **options):
         nonlocal now
         now += 0.01
         return await scan(*args, **options)
 
-    monkeypatch.setattr(store._client, "scan", slow_scan)
+    monkeypatch.setattr(client_of(store), "scan", slow_scan)
     found = [await listed(store)]
     await operator.hset("AwsAccount:a", "id", "a")
     now += 0.19
@@ -163,14 +164,14 @@ async def test_the_pause_after_a_repair_is_proportional_to_its_duration(redis_ur
 
 async def test_concurrent_listings_share_a_repair(store, monkeypatch):
     scans = 0
-    scan = store._client.scan
+    scan = client_of(store).scan
 
     async def counted(*args, **options):
         nonlocal scans
         scans += 1
         return await scan(*args, **options)
 
-    monkeypatch.setattr(store._client, "scan", counted)
+    monkeypatch.setattr(client_of(store), "scan", counted)
     monkeypatch.setattr(index, "PAUSE_PER_REPAIR", 1000)
     await asyncio.gather(*(listed(store) for _ in range(20)))
 
@@ -179,13 +180,13 @@ async def test_concurrent_listings_share_a_repair(store, monkeypatch):
 
 async def test_an_id_added_during_a_removal_is_not_lost(store, operator, redis_url, monkeypatch):
     (seen,) = await fill(store, "a")
-    other, zrem = RedisStore.at(redis_url), store._client.zrem
+    other, zrem = RedisStore.at(redis_url), client_of(store).zrem
 
     async def late_zrem(*args):
         await fill(other, "a")
         return await zrem(*args)
 
-    monkeypatch.setattr(store._client, "zrem", late_zrem)
+    monkeypatch.setattr(client_of(store), "zrem", late_zrem)
     await store.remove(seen)
     await other.close()
 
@@ -223,14 +224,14 @@ async def test_an_id_that_a_repair_removes_before_its_hash_exists_is_not_lost(st
 
 async def test_a_hash_deleted_during_a_repair_is_not_listed(store, operator, monkeypatch):
     await operator.hset("AwsAccount:a", "id", "a")
-    scan = store._client.scan
+    scan = client_of(store).scan
 
     async def early_scan(*args, **options):
         found = await scan(*args, **options)
         await operator.delete("AwsAccount:a")
         return found
 
-    monkeypatch.setattr(store._client, "scan", early_scan)
+    monkeypatch.setattr(client_of(store), "scan", early_scan)
 
     assert await listed(store) == []
 
@@ -272,7 +273,7 @@ class TestBetweenRepairs:
     def held_scan(self, store, monkeypatch):
         """Set the event to continue scans."""
         held = asyncio.Event()
-        monkeypatch.setattr(store._client, "scan", delayed_until_set(store._client.scan, held))
+        monkeypatch.setattr(client_of(store), "scan", delayed_until_set(client_of(store).scan, held))
         return held
 
     async def ids(self, store, changed):
@@ -293,7 +294,7 @@ class TestBetweenRepairs:
         assert await operator.zscore("_index:AwsAccount", "b") is None
 
     async def test_a_change_during_a_repair_causes_another_repair(self, store, operator, monkeypatch):
-        scan = store._client.scan
+        scan = client_of(store).scan
 
         async def passing(*args, **options):
             answer = await scan(*args, **options)
@@ -303,7 +304,7 @@ class TestBetweenRepairs:
             return answer
 
         begun, held = asyncio.Event(), asyncio.Event()
-        monkeypatch.setattr(store._client, "scan", passing)
+        monkeypatch.setattr(client_of(store), "scan", passing)
         early = asyncio.create_task(self.ids(store, None))
         await begun.wait()
         await operator.hset("AwsAccount:b", "id", "b")
@@ -320,7 +321,7 @@ class TestBetweenRepairs:
     async def test_a_failed_repair_delays_no_listing_and_is_repeated(self, store, operator, monkeypatch, command):
         await operator.hset("AwsAccount:b", "id", "b")
         with monkeypatch.context() as patch:
-            patch.setattr(store._client, command, unreachable)
+            patch.setattr(client_of(store), command, unreachable)
             listings = [asyncio.create_task(self.ids(store, None)) for _ in range(5)]
             meanwhile = await asyncio.gather(*listings)
             await asyncio.wait({store._index._repairs["AwsAccount"].task})
@@ -335,7 +336,7 @@ class TestBetweenRepairs:
         notified = []
         store._index.listing_changed = notified.append
         await operator.hset("AwsAccount:b", "id", "b")
-        monkeypatch.setattr(store._client, command, unreachable)
+        monkeypatch.setattr(client_of(store), command, unreachable)
         await self.ids(store, None)
         await asyncio.wait({store._index._repairs["AwsAccount"].task})
 
@@ -343,14 +344,14 @@ class TestBetweenRepairs:
 
     async def test_the_next_listing_is_correct_after_an_id_could_not_be_added(self, store, monkeypatch):
         with monkeypatch.context() as patch:
-            patch.setattr(store._client, "zadd", unreachable)
+            patch.setattr(client_of(store), "zadd", unreachable)
             await fill(store, "b")
 
         assert await listed(store) == ["a", "b"]
 
     async def test_the_next_listing_is_correct_after_an_id_could_not_be_removed(self, store, monkeypatch):
         with monkeypatch.context() as patch:
-            patch.setattr(store._client, "zrem", unreachable)
+            patch.setattr(client_of(store), "zrem", unreachable)
             await store.remove(await store.get("AwsAccount", "a"))
 
         assert await listed(store) == []
@@ -375,7 +376,7 @@ class TestBetweenRepairs:
     async def test_a_first_listing_uses_the_index_of_other_processes(self, redis_url, monkeypatch):
         other = RedisStore.at(redis_url)
         held = asyncio.Event()
-        monkeypatch.setattr(other._client, "scan", delayed_until_set(other._client.scan, held))
+        monkeypatch.setattr(client_of(other), "scan", delayed_until_set(client_of(other).scan, held))
         async with asyncio.timeout(HANG_SECONDS):
             known = await listed(other)
         await other.close()
@@ -390,7 +391,7 @@ class TestBetweenRepairs:
         await lose_index(lost_by, store, operator)
         other = RedisStore.at(redis_url)
         held = asyncio.Event()
-        monkeypatch.setattr(other._client, "scan", delayed_until_set(other._client.scan, held))
+        monkeypatch.setattr(client_of(other), "scan", delayed_until_set(client_of(other).scan, held))
         listing = asyncio.create_task(listed(other))
         await asyncio.sleep(4 * index.WAIT_SECONDS)
         waits = not listing.done()
@@ -434,14 +435,14 @@ class TestBetweenRepairs:
 
     async def test_an_index_is_complete_after_its_last_id_is_removed(self, store, operator, monkeypatch):
         await store.remove(await store.get("AwsAccount", "a"))
-        monkeypatch.setattr(store._client, "scan", unreachable)
+        monkeypatch.setattr(client_of(store), "scan", unreachable)
 
         assert await listed(store) == []
         assert await operator.zrange("_index:AwsAccount", 0, -1) == [index.COMPLETE]
 
     async def test_an_incomplete_index_is_listed_if_redis_refuses_scans(self, store, operator, monkeypatch):
         await lose_index("delete and write", store, operator)
-        monkeypatch.setattr(store._client, "scan", refused)
+        monkeypatch.setattr(client_of(store), "scan", refused)
 
         assert [await listed(store) for _ in range(2)] == [["written"]] * 2
 
@@ -462,7 +463,7 @@ class TestBetweenRepairs:
 
     async def test_listings_use_the_index_as_it_is_if_redis_refuses_writes(self, store, operator, monkeypatch):
         await operator.hset("AwsAccount:b", "id", "b")
-        monkeypatch.setattr(store._client, "zadd", refused)
+        monkeypatch.setattr(client_of(store), "zadd", refused)
 
         assert [await self.ids(store, changed) for changed in ({"b"}, None)] == [["a"], ["a"]]
 

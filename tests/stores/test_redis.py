@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
+from support.shards import client_of
 
 from service.errors import Invalid, StoreUnavailable
-from service.stores import tracking
+from service.stores import server
 from service.stores.cache import CachedStore
 from service.stores.redis import RedisStore
+from service.stores.server import connect
 from service.stores.store import NothingWritten
-from service.stores.topology import connect
 from service.stores.tracking import Tracker
 
 
@@ -353,7 +354,8 @@ async def limited(own_redis):
             await admin.execute_command("ACL", "SETUSER", *(right for right in RIGHTS if right != but))
         url = own_redis.url.replace("//", "//s3-signer:password@")
         kinds = ["AwsAccount", "Client", "AccessPolicy", "Session"]
-        stores.append(CachedStore(RedisStore.at(url), Tracker(url, kinds=kinds), size=10, ttl=60, stale=60))
+        store = RedisStore.at(url)
+        stores.append(CachedStore(store, Tracker(store.topology, kinds=kinds), size=10, ttl=60, stale=60))
         await stores[-1].open()
         return stores[-1]
 
@@ -388,7 +390,8 @@ async def test_the_documented_rights_are_sufficient(limited, caplog):
 @pytest.mark.slow
 async def test_each_documented_right_is_necessary(limited, right, caplog, monkeypatch):
     caplog.set_level("DEBUG", logger="service.stores")
-    monkeypatch.setattr(tracking, "HEARTBEAT_SECONDS", 0.01)
+    # Then a connection sends PING before its next command.
+    monkeypatch.setattr(server, "HEALTH_CHECK_SECONDS", 0.001)
     store = await limited(but=right)
     with suppress(StoreUnavailable, AssertionError):
         await use(store)
@@ -639,7 +642,7 @@ async def test_a_lost_write_that_is_then_refused_may_have_been_executed(own_redi
 async def test_a_write_succeeds_although_the_index_cannot_be_updated(far_store, store):
     far, _ = far_store
     await far.page("AwsAccount", offset=0, count=10)
-    await store._client.set("_index:Client", "no index")
+    await client_of(store).set("_index:Client", "no index")
 
     assert await far.replace("Client", "c", {"id": "c"}, expected=None)
 
@@ -658,7 +661,7 @@ async def test_cancelled_calls_return_their_connections(store):
     found = [await store.get("AwsAccount", f"a{n}") for n in range(20)]
 
     assert [resource.fields["n"] for resource in found] == [str(n) for n in range(20)]
-    _, (in_use, _) = store._client.connection_pool.get_connection_count()
+    _, (in_use, _) = client_of(store).connection_pool.get_connection_count()
     assert in_use == 0
 
 

@@ -7,13 +7,15 @@ from contextlib import suppress
 
 import pytest
 from redis.asyncio import Redis
+from support.shards import client_of, monitor_of
 from support.waiting import until
 
 from service.errors import StoreUnavailable
 from service.stores import health
 from service.stores.failures import reason
 from service.stores.redis import RedisStore
-from service.stores.retry import CONNECTIONS, DEADLINE_SECONDS, OPEN_AFTER_SECONDS
+from service.stores.retry import DEADLINE_SECONDS, OPEN_AFTER_SECONDS
+from service.stores.topology import CONNECTIONS
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +53,7 @@ async def answers(store):
 
 
 def connections_in_use(store):
-    _, (in_use, _) = store._client.connection_pool.get_connection_count()
+    _, (in_use, _) = client_of(store).connection_pool.get_connection_count()
     return in_use
 
 
@@ -66,7 +68,7 @@ async def fails_without_a_call(store, monkeypatch):
         raise AssertionError("Redis was called")
 
     with monkeypatch.context() as patch:
-        patch.setattr(store._client, "pipeline", pipeline)
+        patch.setattr(client_of(store), "pipeline", pipeline)
         await fails(store.get("AwsAccount", "a"))
 
 
@@ -134,7 +136,7 @@ async def test_a_hung_server_delays_no_caller_beyond_the_deadline(store, own_red
     await asyncio.sleep(OPEN_AFTER_SECONDS)
     await fails_without_a_call(store, monkeypatch)
     # Even long after the last probe, a check does not wait for an unavailable server.
-    store._monitor._probed_at = 0
+    monitor_of(store)._probed_at = 0
     await fails(store.check())
     own_redis.resume()
     await until(lambda: answers(store))
@@ -162,7 +164,7 @@ async def test_a_close_ends_although_its_cancellation_is_lost(store, monkeypatch
             await asyncio.sleep(HANG_SECONDS)
 
     monkeypatch.setattr(health, "inspect", inspect)
-    store._monitor.request_probe()
+    monitor_of(store).request_probe()
     await started.wait()
     await asyncio.wait({closing := asyncio.create_task(store.close())}, timeout=HANG_SECONDS / 2)
 
@@ -170,7 +172,7 @@ async def test_a_close_ends_although_its_cancellation_is_lost(store, monkeypatch
 
 
 async def test_a_busy_pool_is_not_an_outage(store, log):
-    pool = store._client.connection_pool
+    pool = client_of(store).connection_pool
     busy = [await pool.get_connection() for _ in range(CONNECTIONS)]
     await fails(store.get("AwsAccount", "a"))
     for connection in busy:

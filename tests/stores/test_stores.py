@@ -8,9 +8,12 @@ import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
 
 from service.stores.cache import CachedStore
+from service.stores.health import HealthMonitor
 from service.stores.memory import EmbeddedStore
 from service.stores.redis import RedisStore
+from service.stores.server import ServerIdentity
 from service.stores.store import Page
+from service.stores.topology import Shard, Topology
 from service.stores.tracking import Tracker
 
 
@@ -18,19 +21,34 @@ def fake_client(server):
     return FakeAsyncRedis(server=server, decode_responses=True, encoding_errors="surrogateescape", max_connections=200)
 
 
-@pytest.fixture(params=["embedded", "fakeredis", "redis", "cached"])
+def fake_topology():
+    server = FakeServer()
+    client = fake_client(server)
+    monitor = HealthMonitor(
+        client.connection_pool, fake_client(server), name="fake", key="AwsAccount:", identity=ServerIdentity()
+    )
+    return Topology("fake", lambda _: Shard(client, monitor, lambda: fake_client(server)))
+
+
+def cached_store(store):
+    tracker = Tracker(store.topology, kinds=["AwsAccount", "Session"])
+    return CachedStore(store, tracker, size=100, ttl=60, stale=60)
+
+
+URLS = {"redis": "redis_url", "sentinel": "sentinel_url", "cluster": "cluster_url"}
+
+
+@pytest.fixture(params=["embedded", "fakeredis", *URLS, *(f"{topology} cached" for topology in URLS)])
 async def store(request):
-    if request.param == "embedded":
+    topology, _, cached = request.param.partition(" ")
+    if topology == "embedded":
         store = EmbeddedStore()
-    elif request.param == "fakeredis":
-        server = FakeServer()
-        store = RedisStore(fake_client(server), fake_client(server))
+    elif topology == "fakeredis":
+        store = RedisStore(fake_topology())
     else:
-        url = request.getfixturevalue("redis_url")
-        store = RedisStore.at(url)
-        if request.param == "cached":
-            tracker = Tracker(url, kinds=["AwsAccount", "Session"])
-            store = CachedStore(store, tracker, size=100, ttl=60, stale=60)
+        store = RedisStore.at(request.getfixturevalue(URLS[topology]))
+    if cached:
+        store = cached_store(store)
     await store.open()
     yield store
     await store.close()
@@ -348,8 +366,7 @@ async def test_redis_expires_a_resource_with_a_time_to_live_and_does_not_list_it
 
 
 async def test_a_session_deleted_in_redis_leaves_the_cache(operator, redis_url):
-    tracker = Tracker(redis_url, kinds=["Session"])
-    store = CachedStore(RedisStore.at(redis_url), tracker, size=100, ttl=60, stale=60)
+    store = cached_store(RedisStore.at(redis_url))
     await store.open()
     await store.put_with_ttl("Session", "a", {"client": "x"}, seconds=60)
     before = await store.get("Session", "a")

@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import time
 
-SECONDS = 20
+SECONDS = 8
 POLL_SECONDS = 0.01
 
 

@@ -1,0 +1,237 @@
+"""One Redis server: connect, identify and inspect it, and reconnect after its address has moved."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection, SSLConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.credentials import CredentialProvider
+from redis.exceptions import (
+    AskError,
+    ConnectionError,  # noqa: A004 - as in failures
+    NoPermissionError,
+    RedisError,
+    ResponseError,
+)
+
+from service.stores.url import REDIS_PORT, Address, StoreUrl
+
+HEALTH_CHECK_SECONDS = 15
+# Longer than the limits of callers, which do not count time in which the event loop was blocked; redis-py's limit does.
+CONNECT_SECONDS = 2.0
+
+# Many keys, so that no single node of a Cluster owns the slots of all of them.
+PROBE_KEYS = 16
+
+_RUN_ID = re.compile(r"^run_id:(\S+)", re.MULTILINE)
+
+
+class UnusableServer(RedisError):
+    """The server answers, but the service cannot work with it."""
+
+
+class NotPrimary(ConnectionError):
+    """The server is a replica, although a Sentinel or a Cluster has named it as a primary."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server with readable accounts. ``run_id``, ``eviction`` and ``replicas`` are None if INFO is refused."""
+
+    run_id: str | None
+    is_primary: bool
+    eviction: str | None
+    replicas: int | None
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences about what an operator should change."""
+        found = []
+        if not self.is_primary:
+            found.append("Redis is a replica, so every change is refused; give the address of its primary")
+        if self.run_id is None:
+            found.append(
+                "Redis refuses INFO, so its eviction policy and a failover to another server go unnoticed; "
+                "allow it with ACL SETUSER … +info"
+            )
+        if self.eviction and self.eviction.startswith("allkeys"):
+            found.append(
+                f"Redis may evict accounts when its memory is full (maxmemory-policy {self.eviction}); "
+                "set maxmemory-policy noeviction"
+            )
+        return found
+
+
+class ServerIdentity:
+    """The ``run_id`` of the server that the newest connection reached. ``on_change`` is called when it changes.
+
+    With ``primary``, a connection to a replica fails with ``NotPrimary``.
+    """
+
+    def __init__(self, *, primary: bool = False) -> None:
+        self.run_id: str | None = None
+        self.on_change: Callable[[], None] = lambda: None
+        self._primary = primary
+
+    async def on_connect(self, connection: AbstractConnection) -> None:
+        """Log in and read the server's run id. For ``redis_connect_func`` of a pool."""
+        await connection.on_connect()
+        if self._primary and await read_role(connection) != "master":
+            raise NotPrimary("a server that was named as a primary is a replica")
+        run_id = await read_run_id(connection)
+        if run_id and run_id != self.run_id:
+            self.run_id = run_id
+            self.on_change()
+
+
+def connect(
+    url: str,
+    *,
+    connections: int,
+    identity: ServerIdentity | None = None,
+    credentials: CredentialProvider | None = None,
+    seconds: float | None = None,
+) -> Redis:
+    """Return a client for ``redis://``, ``rediss://`` or ``unix://``.
+
+    The client does not retry, because a writer must know whether an earlier attempt may have been executed.
+    ``credentials`` replace those of the URL. Without ``seconds``, callers must limit the time of each call themselves.
+
+    Raises:
+        ValueError: any other URL; the message does not contain it.
+    """
+    if credentials:
+        url = StoreUrl(url).without_credentials.text
+    try:
+        pool = ConnectionPool.from_url(
+            url,
+            max_connections=connections,
+            # Calls have limits of their own, for which redis-py would create a task for each command.
+            socket_timeout=seconds,
+            socket_connect_timeout=seconds or CONNECT_SECONDS,
+            health_check_interval=HEALTH_CHECK_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+            # RESP3 would subscribe to maintenance pushes, which the service does not use.
+            protocol=2,
+            decode_responses=True,
+            # An operator can write bytes that are not UTF-8. They must be read, compared and written back unchanged.
+            encoding_errors="surrogateescape",
+            redis_connect_func=identity.on_connect if identity else None,
+            credential_provider=credentials,
+        )
+        # redis-py checks the options of the URL when it makes a connection. Fail now, not at the first request.
+        pool.make_connection()  # type: ignore[no-untyped-call]
+    except (ValueError, TypeError, AttributeError):
+        raise ValueError("not a Redis URL (redis://, rediss:// or unix://)") from None
+    return Redis.from_pool(pool)
+
+
+async def reconnect(pool: ConnectionPool) -> None:
+    """Close idle connections now, and connections in use after their command."""
+    await pool.update_active_connections_for_reconnect()  # type: ignore[no-untyped-call]
+    idle, _ = (count for count, _ in pool.get_connection_count())
+    # A connection taken from the pool cannot be in use while it is closed.
+    for connection in [pool.get_available_connection() for _ in range(idle)]:  # type: ignore[no-untyped-call]
+        await connection.disconnect(nowait=True)
+        await pool.release(connection)
+
+
+async def read_run_id(connection: AbstractConnection) -> str | None:
+    """Return the run id of the server process; None if the user may not call INFO."""
+    await connection.send_command("INFO", "server")
+    try:
+        text = await connection.read_response()
+    except ResponseError:
+        return None
+    found = _RUN_ID.search(text) if isinstance(text, str) else None
+    return found[1] if found else None
+
+
+async def read_role(connection: AbstractConnection) -> str | None:
+    """Return ``master`` or ``slave``; every user may call HELLO."""
+    await connection.send_command("HELLO")
+    return _hello_fields(await connection.read_response()).get("role")
+
+
+def _hello_fields(answer: Any) -> dict[str, Any]:
+    """Return an answer to HELLO as a dict; an empty one if it was refused."""
+    if isinstance(answer, list):
+        # RESP2 sends a list of alternating names and values.
+        return dict(zip(answer[::2], answer[1::2], strict=False))
+    return answer if isinstance(answer, dict) else {}
+
+
+async def inspect(client: Redis, key: str, *, cluster: bool = False) -> Server:
+    """Read some keys that begin with ``key``, which need not exist, and the role of the server.
+
+    With ``cluster``, the server is a node of a Cluster, which answers for a part of the keys only.
+
+    Raises:
+        UnusableServer: accounts cannot be read here; the message is a sentence.
+        RedisError: any other failure.
+    """
+    async with client.pipeline(transaction=False) as pipe:
+        pipe.execute_command("HELLO", "2")
+        for section in ("server", "replication", "memory"):
+            pipe.info(section)
+        for number in range(PROBE_KEYS):
+            pipe.hgetall(f"{key}-{number}")
+        hello, server, replication, memory, *reads = await pipe.execute(raise_on_error=False)
+    fields, scheme, address = _hello_fields(hello), *_location(client)
+    if fields.get("mode") == "sentinel":
+        raise UnusableServer(
+            f"this is a Sentinel, which keeps no accounts; write {scheme}+sentinel://{address}/service, "
+            "with the name of the service that it monitors"
+        )
+    if fields.get("mode") == "cluster" and not cluster:
+        raise UnusableServer(
+            f"this is one node of a Cluster and has only a part of the keys; write {scheme}+cluster://{address}"
+        )
+    _check_reads(key, reads)
+    role = fields.get("role") or _info_value(replication, "role")
+    if role is None:
+        raise UnusableServer(f"the server hides its role, because it refuses HELLO and INFO: {hello}")
+    if role != "master":
+        _check_sync(replication)
+    return Server(
+        run_id=_info_value(server, "run_id"),
+        is_primary=role == "master",
+        eviction=_info_value(memory, "maxmemory_policy"),
+        replicas=int(count) if (count := _info_value(replication, "connected_slaves")) else None,
+    )
+
+
+def _check_reads(key: str, reads: list[Any]) -> None:
+    for answer in reads:
+        if isinstance(answer, AskError):
+            # The key belongs to another node of the Cluster. MovedError is a subclass.
+            continue
+        if isinstance(answer, NoPermissionError):
+            raise UnusableServer(f"this user may not read the keys {key}* with HGETALL: {answer}")
+        if isinstance(answer, ResponseError) and "WRONGTYPE" not in str(answer):
+            raise answer
+
+
+def _check_sync(replication: Any) -> None:
+    link = _info_value(replication, "master_link_status")
+    if link is None:
+        raise UnusableServer("this is a replica, and only INFO shows whether it is in sync; allow it with +info")
+    if link != "up":
+        raise UnusableServer(f"this is a replica that is not in sync with its primary (link {link})")
+
+
+def _location(client: Redis) -> tuple[str, str]:
+    """Return the scheme, and the host with the port."""
+    pool = client.connection_pool
+    options = pool.connection_kwargs
+    scheme = "rediss" if issubclass(pool.connection_class, SSLConnection) else "redis"
+    return scheme, str(Address(options.get("host", "localhost"), options.get("port", REDIS_PORT)))
+
+
+def _info_value(facts: Any, name: str) -> str | None:
+    """Return a value of INFO; None if INFO was refused or lacks it."""
+    return str(facts[name]) if isinstance(facts, dict) and name in facts else None

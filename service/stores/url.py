@@ -1,0 +1,118 @@
+"""The parts of a valid store URL: how servers are found, and the redis-py URL of each server."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+from urllib.parse import SplitResult, parse_qs, quote, unquote, urlencode, urlsplit
+
+SENTINEL_PORT, REDIS_PORT = 26379, 6379
+_SENTINEL_OPTIONS = {"sentinel-username": "username", "sentinel-password": "password"}
+
+
+class Address(NamedTuple):
+    """Host and port of a server."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreUrl:
+    """A URL that ``service.settings.store_url`` accepts, but not ``memory://``."""
+
+    text: str
+
+    @property
+    def description(self) -> str:
+        """The URL without credentials and options."""
+        if self._parts.scheme == "unix":
+            return f"unix://{unquote(self._parts.path)}?db={self._option('db') or 0}"
+        servers = ",".join(map(str, self.servers))
+        service = f"/{self.service}" if self.service else ""
+        database = "" if self.kind == "cluster" else f"/{self._database}"
+        return f"{self._parts.scheme}://{servers}{service}{database}"
+
+    @property
+    def kind(self) -> str:
+        """``sentinel``, ``cluster``, or "" for a single server."""
+        return self._parts.scheme.partition("+")[2]
+
+    @property
+    def servers(self) -> Sequence[Address]:
+        """The servers that the URL names: Sentinels, nodes of a Cluster, or the one Redis."""
+        default = SENTINEL_PORT if self.kind == "sentinel" else REDIS_PORT
+        split = [urlsplit(f"//{server}") for server in self._servers.split(",")]
+        return [Address(unquote(part.hostname or "localhost"), part.port or default) for part in split]
+
+    @property
+    def service(self) -> str:
+        """The name that Sentinels give to the primary and its replicas; "" without Sentinels."""
+        return unquote(self._path[0]) if self.kind == "sentinel" else ""
+
+    def at(self, address: Address | None) -> str:
+        """Return the URL of one Redis with the credentials and options of this one; None is the only server."""
+        if address is None:
+            return self.text
+        user, at, _ = self._parts.netloc.rpartition("@")
+        return self._server_url(f"{user}{at}{address}", f"/{self._database}", dict(self._options()))
+
+    def single(self, address: Address) -> str:
+        """Return the URL that an operator writes for this server alone, without credentials and options."""
+        return f"{self._parts.scheme.partition('+')[0]}://{address}"
+
+    def sentinel_at(self, address: Address) -> str:
+        """Return the URL of a Sentinel, which has credentials of its own."""
+        options = {n: v for n, v in self._options() if n not in ("db", "username", "password", "client_name")}
+        own = {name: self._option(option) for option, name in _SENTINEL_OPTIONS.items()}
+        user = f"{quote(own['username'], safe='')}:{quote(own['password'], safe='')}@" if own["password"] else ""
+        return self._server_url(f"{user}{address}", "", options)
+
+    @property
+    def credentials(self) -> tuple[str, str]:
+        """User and password for Redis; "" for none."""
+        user = unquote(self._parts.username or "") or self._option("username")
+        return user, unquote(self._parts.password or "") or self._option("password")
+
+    @property
+    def without_credentials(self) -> "StoreUrl":
+        options = {name: value for name, value in self._query() if name not in ("username", "password")}
+        return StoreUrl(_join(self._parts.scheme, self._servers, self._parts.path, options))
+
+    @property
+    def _parts(self) -> SplitResult:
+        return urlsplit(self.text)
+
+    @property
+    def _servers(self) -> str:
+        return self._parts.netloc.rpartition("@")[2]
+
+    @property
+    def _path(self) -> list[str]:
+        return self._parts.path.strip("/").split("/")
+
+    @property
+    def _database(self) -> str:
+        in_path = self._path[1:] if self.kind == "sentinel" else self._path
+        return (in_path[0] if in_path else "") or self._option("db") or "0"
+
+    def _query(self) -> list[tuple[str, str]]:
+        return [(name, values[0]) for name, values in parse_qs(self._parts.query).items()]
+
+    def _options(self) -> list[tuple[str, str]]:
+        """Return the options that redis-py takes."""
+        return [(name, value) for name, value in self._query() if name not in _SENTINEL_OPTIONS and name != "db"]
+
+    def _option(self, name: str) -> str:
+        return dict(self._query()).get(name, "")
+
+    def _server_url(self, netloc: str, path: str, options: dict[str, str]) -> str:
+        return _join(self._parts.scheme.partition("+")[0], netloc, path, options)
+
+
+def _join(scheme: str, netloc: str, path: str, options: dict[str, str]) -> str:
+    # urlunsplit would write unix:/path.
+    return f"{scheme}://{netloc}{path}?{urlencode(options, quote_via=quote)}"

@@ -1,0 +1,151 @@
+"""Accounts on a Cluster: failover, moved slots, and keys of several primaries."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+from support.waiting import until
+from support.writes import KIND, put, reads
+
+from service.errors import StoreUnavailable
+from service.stores.redis import RedisStore
+
+pytestmark = pytest.mark.slow
+
+IDS = [f"a{number}" for number in range(30)]
+
+
+def id_of(cluster, primary):
+    """Return an id whose key is on ``primary``."""
+    return next(id_ for id_ in IDS if cluster.primary_of(f"{KIND}:{id_}") is primary)
+
+
+@pytest.mark.parametrize("end", ["kill", "hang"])
+async def test_writes_and_the_cache_move_to_the_new_primary(own_cluster, open_store, end):
+    store = await open_store(own_cluster.url)
+    old = own_cluster.primary_of(f"{KIND}:a0")
+    (new,) = own_cluster.replicas_of(old)
+    assert await put(store, "a0", "old")
+    await asyncio.to_thread(getattr(old, end))
+    await until(lambda: put(store, "a0", "new"))
+    await until(lambda: not store.warnings())
+    assert await reads(store, "a0", "new")
+    new.run("HSET", f"{KIND}:a0", "region", "newer")
+
+    await until(lambda: reads(store, "a0", "newer"))
+
+
+async def test_a_hung_primary_does_not_fail_reads_of_others(own_cluster, open_store):
+    store = await open_store(own_cluster.url, cached=False)
+    for id_ in IDS:
+        assert await put(store, id_, "one")
+    hung = own_cluster.primary_of(f"{KIND}:a0")
+    owners = {id_: own_cluster.primary_of(f"{KIND}:{id_}") for id_ in IDS}
+    hung.hang()
+    results = await asyncio.gather(*(store.get(KIND, id_) for id_ in IDS), return_exceptions=True)
+    found = dict(zip(IDS, results, strict=True))
+
+    others = [id_ for id_ in IDS if owners[id_] is not hung]
+    assert all(found[id_].fields == {"region": "one"} for id_ in others)
+    assert isinstance(found["a0"], StoreUnavailable)
+    assert len(Counter(node.port for node in owners.values())) == 3
+
+
+async def test_a_listing_fails_while_a_primary_hangs(own_cluster, open_store):
+    store = await open_store(own_cluster.url, cached=False)
+    for id_ in IDS:
+        assert await put(store, id_, "one")
+    index = own_cluster.primary_of(f"_index:{KIND}")
+    next(node for node in own_cluster.primaries if node is not index).hang()
+
+    with pytest.raises(StoreUnavailable):
+        await store.all(KIND)
+
+
+async def test_changes_on_every_primary_leave_the_cache(cluster_url, shared_cluster, open_store):
+    store = await open_store(cluster_url)
+    for id_ in IDS:
+        assert await put(store, id_, "one")
+        assert await reads(store, id_, "one")
+    for id_ in IDS:
+        shared_cluster.primary_of(f"{KIND}:{id_}").run("HSET", f"{KIND}:{id_}", "region", "two")
+
+    for id_ in IDS:
+        await until(lambda id_=id_: reads(store, id_, "two"))
+
+
+async def test_a_listing_contains_what_an_operator_adds_on_any_primary(cluster_url, shared_cluster, open_store):
+    store = await open_store(cluster_url)
+    for id_ in IDS:
+        shared_cluster.primary_of(f"{KIND}:{id_}").run("HSET", f"{KIND}:{id_}", "region", "one")
+
+    async def is_complete():
+        return sorted(IDS) == sorted(resource.id for resource in await store.all(KIND))
+
+    await until(is_complete)
+
+
+async def test_the_cache_follows_a_failover_that_leaves_the_old_connection_open(own_cluster, open_store):
+    store = await open_store(own_cluster.url)
+    assert await put(store, "a0", "one")
+    assert await reads(store, "a0", "one")
+    old = own_cluster.primary_of(f"{KIND}:a0")
+    await asyncio.to_thread(own_cluster.fail_over, old)
+    new = own_cluster.primary_of(f"{KIND}:a0")
+    new.run("HSET", f"{KIND}:a0", "region", "two")
+
+    assert new is not old
+    await until(lambda: reads(store, "a0", "two"))
+    new.run("HSET", f"{KIND}:a0", "region", "three")
+    await until(lambda: reads(store, "a0", "three"))
+
+
+@pytest.mark.parametrize("finished", [False, True])
+async def test_keys_of_a_moving_slot_are_read_written_and_reported(own_cluster, open_store, finished):
+    store = await open_store(own_cluster.url)
+    source = own_cluster.primary_of(f"{KIND}:a0")
+    target = next(node for node in own_cluster.primaries if node is not source)
+    assert await put(store, "a0", "one")
+    assert await reads(store, "a0", "one")
+    slot = source.run("CLUSTER", "KEYSLOT", f"{KIND}:a0")
+    target.run("CLUSTER", "SETSLOT", slot, "IMPORTING", source.run("CLUSTER", "MYID"))
+    source.run("CLUSTER", "SETSLOT", slot, "MIGRATING", target.run("CLUSTER", "MYID"))
+    source.run("MIGRATE", "127.0.0.1", target.port, f"{KIND}:a0", 0, 1000)
+    if finished:
+        for node in own_cluster.primaries:
+            node.run("CLUSTER", "SETSLOT", slot, "NODE", target.run("CLUSTER", "MYID"))
+
+    await until(lambda: reads(store, "a0", "one"))
+    assert await put(store, "a0", "two")
+    assert await reads(store, "a0", "two")
+    assert (await store.get(KIND, "a0")).version > 0
+    if finished:
+        target.run("HSET", f"{KIND}:a0", "region", "three")
+        await until(lambda: reads(store, "a0", "three"))
+
+
+async def test_a_session_is_stored_and_expires_on_every_primary(cluster_url, shared_cluster, open_store):
+    store = await open_store(cluster_url, cached=False)
+    for id_ in IDS:
+        await store.put_with_ttl("Session", id_, {"client": "x"}, seconds=60)
+    left = [shared_cluster.primary_of(f"Session:{id_}").run("TTL", f"Session:{id_}") for id_ in IDS]
+
+    assert min(left) > 30
+
+
+async def test_a_cluster_with_a_lost_part_is_ready_and_unhealthy(own_cluster, open_store):
+    store = await open_store(own_cluster.url, cached=False)
+    lost = own_cluster.primary_of(f"{KIND}:a0")
+    for node in (*own_cluster.replicas_of(lost), lost):
+        node.kill()
+
+    async def is_unhealthy():
+        try:
+            await store.check()
+        except StoreUnavailable:
+            return True
+        return False
+
+    await until(is_unhealthy)
+    assert await store.reached_within(60)
+    assert RedisStore.at(own_cluster.url).description == own_cluster.url

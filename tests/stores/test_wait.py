@@ -1,0 +1,97 @@
+"""Writes that replicas must confirm."""
+
+import pytest
+from redis.asyncio import Redis
+from support.writes import KIND
+
+from service.errors import StoreUnavailable
+from service.stores import compare_and_set
+from service.stores.compare_and_set import Unconfirmed
+
+pytestmark = pytest.mark.slow
+
+
+async def write(store, seen):
+    """Run every operation that writes, one after another."""
+    yield lambda: store.replace(KIND, "b", {"n": "1"}, expected=None)
+    yield lambda: store.replace(KIND, "a", {"n": "2"}, expected=seen)
+    current = await store.get(KIND, "a", bypass_cache=True)
+    yield lambda: store.rewrite(current, {"n": "3"})
+    current = await store.get(KIND, "a", bypass_cache=True)
+    yield lambda: store.remove(current)
+    yield lambda: store.put_with_ttl("Session", "a", {"n": "1"}, seconds=60)
+
+
+@pytest.fixture(params=["sentinel", "cluster"])
+def group(request):
+    return request.getfixturevalue(f"own_{request.param}")
+
+
+async def test_writes_succeed_when_enough_replicas_confirm(group, open_store):
+    store = await open_store(group.url, wait_replicas=1)
+    seen = await store.replace(KIND, "a", {"n": "1"}, expected=None)
+    results = [await operation() async for operation in write(store, seen)]
+
+    assert all(results[:-1])
+    assert store.warnings() == []
+
+
+async def test_each_write_fails_while_the_replicas_hang(group, open_store):
+    # The replicas must stay connected until the end.
+    for node in group.nodes:
+        node.run("CONFIG", "SET", "repl-timeout", "3600")
+    store = await open_store(group.url, cached=False, wait_replicas=1)
+    seen = await store.replace(KIND, "a", {"n": "1"}, expected=None)
+    for primary in group.primaries:
+        for replica in group.replicas_of(primary):
+            replica.hang()
+    async for operation in write(store, seen):
+        with pytest.raises(StoreUnavailable, match="may or may not have happened"):
+            await operation()
+
+
+async def test_a_refused_write_waits_for_no_replica(group, open_store):
+    store = await open_store(group.url, cached=False, wait_replicas=1)
+    seen = await store.replace(KIND, "a", {"n": "1"}, expected=None)
+    changed = await store.replace(KIND, "a", {"n": "2"}, expected=seen)
+    for primary in group.primaries:
+        for replica in group.replicas_of(primary):
+            replica.hang()
+
+    assert changed
+    assert await store.replace(KIND, "a", {"n": "3"}, expected=seen) is None
+
+
+async def test_a_lost_answer_is_unconfirmed(own_redis, open_store, monkeypatch):
+    run_script, calls = compare_and_set._run_script, []
+
+    async def lose_first_answer(*arguments):
+        version = await run_script(*arguments)
+        calls.append(version)
+        if len(calls) == 1:
+            raise ConnectionError
+        return version
+
+    store = await open_store(own_redis.url, cached=False, wait_replicas=1)
+    monkeypatch.setattr(compare_and_set, "_run_script", lose_first_answer)
+    with pytest.raises(Unconfirmed):
+        await store.replace(KIND, "a", {"n": "1"}, expected=None)
+
+    assert calls[1] == ""
+
+
+async def test_too_few_connected_replicas_are_a_warning(own_redis, open_store, caplog):
+    store = await open_store(own_redis.url, cached=False, wait_replicas=2)
+    warning = f"SIGNER_WAIT_REPLICAS is 2, but {store.description} has 0 connected replicas"
+
+    assert store.warnings() == [warning]
+    assert [record.getMessage() for record in caplog.records] == [f"The account store {store.description}: {warning}"]
+
+
+async def test_a_refused_wait_is_no_success(own_redis, open_store):
+    async with Redis.from_url(own_redis.url) as admin:
+        await admin.execute_command("ACL", "SETUSER", "limited", "on", ">hush", "~*", "+@all", "-wait")
+    store = await open_store(own_redis.url.replace("//", "//limited:hush@"), cached=False, wait_replicas=1)
+
+    with pytest.raises(StoreUnavailable):
+        await store.replace(KIND, "a", {"n": "1"}, expected=None)
