@@ -31,6 +31,10 @@ TLS, and `unix://user:password@/run/redis.sock?db=0` is a socket. In a user or p
 `%3A %2F %3F %23 %5B %5D %40 %25`. A password without a user needs its colon: `redis://:password@host`. The default port
 is 6379, and the default database is 0.
 
+`redis+sentinel://user:password@host:port,host:port/service/db` names Sentinels and the service that they monitor; their
+default port is 26379. `redis+cluster://user:password@host:port,host:port` names nodes of a Cluster.
+`rediss+sentinel://` and `rediss+cluster://` are the same over TLS. See [Choose the URL](redis.md#choose-the-url).
+
 Options follow a `?`, with `&` between them, and have the same meaning as in redis-py. With any other option, or with a
 certificate file that cannot be loaded, the service does not start. It sets options for timeouts and pools itself.
 
@@ -50,10 +54,17 @@ def configuration() -> str:
 
 
 def _store_urls() -> str:
-    options = {**store_url.OPTIONS, **store_url.TCP_OPTIONS, **store_url.TLS_OPTIONS}
+    options = {
+        **store_url.OPTIONS,
+        **store_url.TCP_OPTIONS,
+        **store_url.SENTINEL_OPTIONS,
+        **store_url.TLS_OPTIONS,
+    }
     notes = dict.fromkeys(store_url.TCP_OPTIONS, "not for `unix://`") | dict.fromkeys(
-        store_url.TLS_OPTIONS, "only for `rediss://`"
+        store_url.TLS_OPTIONS, "only for `rediss://` and its like"
     )
+    notes |= dict.fromkeys(store_url.SENTINEL_OPTIONS, "only for `redis+sentinel://` and `rediss+sentinel://`")
+    notes |= {"db": "not for a Cluster"}
     rows = [
         f"| `{name}` | {'; '.join(filter(None, (rule, notes.get(name))))} |\n" for name, (_, rule) in options.items()
     ]
