@@ -1,4 +1,4 @@
-"""A throw-away certificate authority, and one server certificate from it for the loopback names of the tests."""
+"""A throw-away certificate authority, and one certificate from it, for servers and clients, for the loopback names of the tests."""
 
 import datetime as dt
 import ipaddress
@@ -56,7 +56,9 @@ def _server(
         .add_extension(x509.SubjectAlternativeName([*names, address]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
+        )
         .sign(authority_key, hashes.SHA256())
     )
 

@@ -158,7 +158,7 @@ async def test_a_store_opens_and_closes_in_time_on_a_hung_server(own_redis):
 async def test_a_close_ends_although_its_cancellation_is_lost(store, monkeypatch):
     started = asyncio.Event()
 
-    async def inspect(*_):
+    async def inspect(*_, **__):
         started.set()
         with suppress(asyncio.CancelledError):
             await asyncio.sleep(HANG_SECONDS)
