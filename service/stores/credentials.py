@@ -25,7 +25,7 @@ class FileCredentials(CredentialProvider):
         self._warned: str | None = None
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        """Return the password, or user and password, as redis-py wants them."""
+        """Return the password, or user and password, as redis-py sends them."""
         problem = self._read()
         if problem and problem != self._warned:
             LOGGER.warning("The file of SIGNER_STORE_URL_FILE %s", problem)

@@ -65,6 +65,7 @@ def test_without_variables_every_setting_has_its_default():
         ("SIGNER_STORE_URL", "memory://", "memory://"),
         ("SIGNER_STORE_URL", "redis+sentinel://h1,h2/accounts/1", "redis+sentinel://h1,h2/accounts/1"),
         ("SIGNER_STORE_URL", "redis+cluster://h1:7000,h2", "redis+cluster://h1:7000,h2"),
+        ("SIGNER_WAIT_REPLICAS", "0", 0),
         ("SIGNER_KEY_PREFIX", "prod:", "prod:"),
         ("SIGNER_INIT_BUNDLE", "/bundle.yaml", "/bundle.yaml"),
         ("SIGNER_CACHE_SIZE", "0", 0),
@@ -119,6 +120,7 @@ def test_a_setting_is_read(variable, text, value):
         ("SIGNER_OPS_PORT", "x"),
         ("SIGNER_OPS_PORT", "tcp://10.0.0.1:9090"),
         ("SIGNER_OPS_PORT", "8080"),
+        ("SIGNER_WAIT_REPLICAS", "-1"),
         ("SIGNER_WORKERS", "0"),
         ("SIGNER_WORKERS", "65"),
         ("SIGNER_WORKERS", "auto"),
@@ -609,6 +611,13 @@ def test_an_address_that_others_can_reach_requires_authentication(host):
 
 def test_several_workers_require_a_shared_store():
     assert load({"SIGNER_WORKERS": "2", "SIGNER_STORE_URL": "redis://redis"}).workers == 2
+
+
+def test_replicas_that_confirm_changes_require_a_redis():
+    (problem,) = problems(SIGNER_WAIT_REPLICAS="2")
+
+    assert problem.startswith("SIGNER_WAIT_REPLICAS is 2, and memory:// has no replicas")
+    assert load({"SIGNER_WAIT_REPLICAS": "2", "SIGNER_STORE_URL": "redis://redis"}).wait_replicas == 2
 
 
 def test_with_a_unix_socket_the_operations_port_may_be_any_port():
