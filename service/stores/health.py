@@ -62,7 +62,10 @@ class HealthMonitor:
 
         self._server: Server | None = None
         self._unavailable_since = inf
-        self._probed_at = self._available_at = self._reconnected_at = -inf
+        self._probed_at = self._reconnected_at = -inf
+        self.available_at = -inf
+        """When the last probe succeeded."""
+
         self._probe_lock = asyncio.Lock()
         self._probe_requested = asyncio.Event()
         self._recheck = False
@@ -99,7 +102,7 @@ class HealthMonitor:
         with suppress(StoreUnavailable):
             await self.check()
             return True
-        return monotonic() - self._available_at <= seconds
+        return monotonic() - self.available_at <= seconds
 
     def warnings(self) -> Sequence[str]:
         if self._server is None:
@@ -198,7 +201,7 @@ class HealthMonitor:
         for warning in self.warnings():
             if warning not in known:
                 LOGGER.warning("The account store %s: %s", self._name, warning)
-        self._available_at = monotonic()
+        self.available_at = monotonic()
         if not self.is_available:
             LOGGER.info("The account store %s is available again", self._name)
             self._unavailable_since = inf

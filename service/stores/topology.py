@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 from time import monotonic
 from typing import Any, Self
@@ -72,7 +73,9 @@ class Topology:
         self._layout = Layout(())
         self._owners: list[Shard | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
         self._problem: str | None = None
-        self._checked_at = 0.0
+        self._checked_at = self._reached_at = -inf
+        """When a check has ended, and when a former shard could be read."""
+
         self._check_lock = asyncio.Lock()
         self._check_requested = asyncio.Event()
         self._opened = False
@@ -163,7 +166,7 @@ class Topology:
     async def reached_within(self, seconds: float) -> bool:
         """Return whether any shard can be read now, or could be read in the last ``seconds``."""
         answers = await asyncio.gather(*(shard.monitor.reached_within(seconds) for shard in self.shards.values()))
-        return any(answers)
+        return any(answers) or monotonic() - self._reached_at <= seconds
 
     def warnings(self) -> Sequence[str]:
         """Return sentences about what an operator should change, each once."""
@@ -215,6 +218,7 @@ class Topology:
                 LOGGER.info("The account store %s has the primary %s", self.name, address)
                 self._start(shards[address].monitor.open())
         for address in before.keys() - shards.keys():
+            self._reached_at = max(self._reached_at, before[address].monitor.available_at)
             # Calls to the old primary fail now, and are repeated with the new one.
             self._start(before[address].close())
         self.changed()

@@ -247,13 +247,13 @@ class TrackingConnection:
             pause = max(asked_at + HEARTBEAT_SECONDS - monotonic(), 0)
             # None is a timeout. Any other response, a push or an answer to HELLO, shows that the server is alive.
             answer = await connection.read_response(timeout=pause, push_request=True)
-            if answer is not None:
-                confirmed.confirmed_at = monotonic()
             # A push is a list.
             if isinstance(answer, dict):
                 hello_sent = False
                 if answer.get("role") != self._role:
                     raise OtherServer
+            if answer is not None:
+                confirmed.confirmed_at = monotonic()
             if monotonic() - asked_at < HEARTBEAT_SECONDS:
                 continue
             if hello_sent and answer is None:

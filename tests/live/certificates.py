@@ -1,4 +1,4 @@
-"""A throw-away certificate authority, and one certificate from it, for servers and clients, for the loopback names of the tests."""
+"""A throw-away certificate authority, and a certificate from it for servers and clients on loopback names."""
 
 import datetime as dt
 import ipaddress
