@@ -268,6 +268,17 @@ async def test_a_refusal_is_logged_once_and_retried(make_tracker, own_redis, cap
     assert tracker.degraded_reason is None
 
 
+async def test_a_session_ends_when_the_server_becomes_a_replica(make_tracker, own_redis, shared_redis, monkeypatch):
+    """A demoted node of a Cluster keeps the connection open and sends no invalidations."""
+    monkeypatch.setattr(tracking, "HEARTBEAT_SECONDS", 0.05)
+    tracker = await make_tracker(own_redis.url)
+    session = tracker.session
+    async with Redis.from_url(own_redis.url) as admin:
+        await admin.replicaof("127.0.0.1", shared_redis.port)
+
+    await until(lambda: not session.live)
+
+
 @pytest.mark.parametrize("disturb", [disconnect_replica, run_endless_script])
 async def test_a_temporary_refusal_is_retried_soon(make_tracker, own_redis, caplog, monkeypatch, disturb):
     monkeypatch.setattr(tracking, "HEARTBEAT_SECONDS", 0.05)

@@ -2,6 +2,7 @@
 
 import pytest
 from redis.asyncio import Redis
+from support.accounts import ACCOUNT
 from support.writes import KIND
 
 from service.errors import StoreUnavailable
@@ -95,3 +96,14 @@ async def test_a_refused_wait_is_no_success(own_redis, open_store):
 
     with pytest.raises(StoreUnavailable):
         await store.replace(KIND, "a", {"n": "1"}, expected=None)
+
+
+async def test_an_unconfirmed_change_is_a_503_that_says_so(own_sentinel, make_client):
+    client = await make_client(SIGNER_STORE_URL=own_sentinel.url, SIGNER_WAIT_REPLICAS="1")
+    before = await client.put("/AwsAccount", json=ACCOUNT)
+    own_sentinel.replica.hang()
+    after = await client.put("/AwsAccount", json=ACCOUNT | {"region": "eu-west-1"})
+
+    assert before.status == 201
+    assert after.status == 503
+    assert "Fewer than 1 replicas have confirmed the change, so it may or may not have happened" in await after.text()

@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import time
 
-SECONDS = 8
+SECONDS = 20
 POLL_SECONDS = 0.01
 
 
