@@ -66,9 +66,9 @@ NOT_EXECUTED = (OutOfMemoryError, NoScriptError, BusyLoadingError, AskError)
 class Unconfirmed(StoreUnavailable):
     """A write may or may not have happened, because too few replicas have confirmed it."""
 
-    def __init__(self, replicas: int) -> None:
+    def __init__(self) -> None:
         super().__init__(
-            f"Fewer than {replicas} replicas have confirmed the change, so it may or may not have happened; "
+            "Too few replicas have confirmed the change, so it may or may not have happened; "
             "read the resource before you repeat the change"
         )
 
@@ -135,33 +135,43 @@ class Writer:
         except (WrongType, Unconfirmed):
             raise
         except StoreUnavailable as error:
+            if in_doubt and self._wait_replicas:
+                raise Unconfirmed from None
             if in_doubt:
                 raise
             raise NothingWritten(*error.issues) from None
         if not version and in_doubt and self._wait_replicas:
             # WAIT on another connection than that of the write would confirm nothing.
-            raise Unconfirmed(self._wait_replicas)
+            raise Unconfirmed
         return version, in_doubt > 0
 
     async def set_with_ttl(self, key: str, record: Mapping[str, str], seconds: int) -> None:
         """Add the fields of ``record`` to a hash that Redis deletes after ``seconds``."""
+        written = False
 
         async def keep(client: Redis) -> None:
+            nonlocal written
             started = monotonic()
             async with client.client() as connection:
                 await _run_script(connection, SET_WITH_TTL, key, [str(seconds), *chain(*record.items())])
+                written = True
                 await self._confirm(connection, started)
 
-        await self._breaker.call("keep", key, keep)
+        try:
+            await self._breaker.call("keep", key, keep)
+        except StoreUnavailable:
+            if written and self._wait_replicas:
+                raise Unconfirmed from None
+            raise
 
     async def _confirm(self, connection: Redis, started: float) -> None:
         """Wait until enough replicas have what this connection has written, within the time of the attempt."""
         if not self._wait_replicas:
             return
-        # A tenth is left for the answer.
-        seconds = 0.9 * (ATTEMPT_SECONDS - (monotonic() - started))
+        # A fifth is left for the answer.
+        seconds = 0.8 * (ATTEMPT_SECONDS - (monotonic() - started))
         if await connection.wait(self._wait_replicas, max(1, int(1000 * seconds))) < self._wait_replicas:
-            raise Unconfirmed(self._wait_replicas)
+            raise Unconfirmed
 
 
 async def _run_script(client: Redis, script: str, key: str, arguments: Sequence[str]) -> str:

@@ -279,18 +279,39 @@ async def test_a_session_ends_when_the_server_becomes_a_replica(make_tracker, ow
     await until(lambda: not session.live)
 
 
-@pytest.mark.parametrize("disturb", [disconnect_replica, run_endless_script])
-async def test_a_temporary_refusal_is_retried_soon(make_tracker, own_redis, caplog, monkeypatch, disturb):
+async def test_a_replica_without_its_primary_ends_the_session(make_tracker, own_redis, caplog, monkeypatch):
     monkeypatch.setattr(tracking, "HEARTBEAT_SECONDS", 0.05)
     tracker = await make_tracker(own_redis.url)
     before = tracker.session
     async with Redis.from_url(own_redis.url) as admin:
-        undo = await disturb(admin)
+        undo = await disconnect_replica(admin)
         await until(lambda: not before.live)
         await undo()
 
     await until(lambda: tracker.session.live and tracker.session is not before)
     assert "refuses" not in caplog.text
+
+
+async def test_a_temporary_refusal_is_retried_soon(make_tracker, own_redis, caplog):
+    async with Redis.from_url(own_redis.url) as admin:
+        undo = await run_endless_script(admin)
+        await until(lambda: is_busy(own_redis))
+        tracker = await make_tracker(own_redis.url)
+        refused = not tracker.session.live
+        await undo()
+
+    await until(lambda: tracker.session.live)
+    assert refused
+    assert "refuses" not in caplog.text
+
+
+async def is_busy(server):
+    async with Redis.from_url(server.url) as other:
+        try:
+            await other.ping()
+        except ResponseError as error:
+            return "BUSY" in str(error)
+    return False
 
 
 async def test_a_session_ends_if_the_store_uses_another_server(tracker, listener, operator, monkeypatch):

@@ -106,4 +106,4 @@ async def test_an_unconfirmed_change_is_a_503_that_says_so(own_sentinel, make_cl
 
     assert before.status == 201
     assert after.status == 503
-    assert "Fewer than 1 replicas have confirmed the change, so it may or may not have happened" in await after.text()
+    assert "Too few replicas have confirmed the change, so it may or may not have happened" in await after.text()
