@@ -13,7 +13,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loa
 # To collect test_conformance.py alone takes ten seconds.
 FAST_TESTS := tests/access tests/bundle tests/resources tests/settings tests/signing tests/stores tests/telemetry tests/web tests/test_mounted_files.py tests/test_words.py --ignore tests/web/test_conformance.py
 .DEFAULT_GOAL := help
-.PHONY: help run check test test-heavy coverage lint types format bench soak fuzz docs constraints clean
+.PHONY: help run check test test-heavy coverage lint types format bench soak faults fuzz docs constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,7 +28,7 @@ test: $(STAMP) ## all tests that need nothing installed, some minutes
 	@$(PYTEST) -m "not heavy" $(PYTEST_ARGS)
 
 test-heavy: $(STAMP) ## the tests that need tools or minutes: S3 servers, a browser, faults
-	@$(PYTEST) -m heavy $(PYTEST_ARGS)
+	@$(PYTEST) -m "heavy and not long" $(PYTEST_ARGS)
 
 coverage: $(STAMP) ## the tests of make test, with branch coverage, which takes half as long again
 	@$(PYTEST) -m "not heavy" --cov --cov-report=term --cov-fail-under=95 $(PYTEST_ARGS)
@@ -50,6 +50,9 @@ bench: $(STAMP) ## what docs/benchmarks.md is made of
 
 soak: $(STAMP) ## millions of mixed requests, memory watched (SOAK_REQUESTS)
 	$(BIN)/python -m benchmarks.soak
+
+faults: $(STAMP) ## every fault of the store, the processes and the clock, and docs/reliability.md from it
+	$(BIN)/python -m pytest --quiet --write-reliability tests/faults $(PYTEST_ARGS)
 
 fuzz: $(STAMP) ## the codec, guided by coverage, and every route, by hostile requests; bounded
 	@$(INSTALL) --requirement tests/fuzz/requirements.txt

@@ -23,6 +23,7 @@ class RedisServer:
     """One server process. Its data survive a stop and a kill."""
 
     def __init__(self, binary: str, directory: Path, *options: str, config: Path | None = None) -> None:
+        self.directory = directory
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.socket_path = directory / "redis.sock"

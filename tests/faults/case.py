@@ -1,0 +1,25 @@
+"""One test function for all files of faults. Each file has those of one group, so that they can run side by side."""
+
+import pytest
+from faults.catalogue import cases
+from faults.scene import Scene, play
+
+
+def parametrized(faults):
+    """Return the test of these faults on each of their stores."""
+
+    def marks(fault):
+        return [pytest.mark.heavy, *([pytest.mark.long] if fault.long else [])]
+
+    @pytest.mark.parametrize(
+        ("fault", "store"),
+        [pytest.param(fault, store, id=f"{fault.name}-{store}", marks=marks(fault)) for fault, store in cases(faults)],
+    )
+    async def test(fault, store, request, tmp_path, figures):
+        scene = Scene(request.getfixturevalue(store), tmp_path)
+        figures[fault.name, store], wrong = await play(fault, scene)
+        print(figures[fault.name, store])  # noqa: T201
+
+        assert wrong[:20] == []
+
+    return test

@@ -1,0 +1,388 @@
+"""Every fault: what happens, and what the service promises meanwhile."""
+
+import asyncio
+import os
+import shutil
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from math import inf
+from time import monotonic
+from unittest.mock import patch
+
+from faults.clock import faketime
+from faults.load import HOT, Rewind, session
+from faults.scene import Scene
+from redis.asyncio import Redis
+from support.waiting import until
+
+# A connection that is silent for this long is checked; a second later it counts as lost.
+TRACKING_SECONDS = 2.2
+# A server that is started again is found by the next probe.
+PROBE_SECONDS = 1.2
+
+# How long replication may take.
+LAG_SECONDS = 0.5
+
+KEEPS = "Known accounts sign. Every acknowledged write is kept."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """``act`` causes the fault and mends it. It returns what the store forgot.
+
+    ``stale`` is the age that an answer may have, in seconds, although the store answers. With ``serves``, known
+    accounts sign throughout, in an outage for ``SIGNER_STALE_SECONDS``. ``resets`` allows connections
+    of clients to break. ``proxied`` puts a proxy in front of the store. ``clock`` gives the service a clock of its own.
+    """
+
+    name: str
+    what: str
+    promise: str
+    act: Callable[[Scene], Awaitable[Rewind | None]]
+    stores: tuple[str, ...] = ("single",)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    stale: float = 0
+    serves: bool = False
+    resets: bool = False
+    proxied: bool = False
+    clock: bool = False
+    long: bool = False
+
+
+async def in_thread(function, *arguments):
+    """Run what would block the load."""
+    return await asyncio.to_thread(function, *arguments)
+
+
+async def kill(scene):
+    primary = scene.primary
+    primary.kill()
+    await scene.out(4)
+    await in_thread(primary.start)
+
+
+async def hang(scene):
+    primary = scene.primary
+    primary.hang()
+    await scene.out(4)
+    primary.resume()
+
+
+async def cut(scene):
+    scene.proxy.cut()
+    await scene.out(4)
+    scene.proxy.heal()
+
+
+async def cut_tracking(scene):
+    scene.proxy.cut_tracking()
+
+
+async def restart_everything(scene):
+    scene.kill_service()
+    scene.primary.kill()
+    await in_thread(scene.primary.start)
+    await in_thread(scene.start_service)
+
+
+async def load_slowly(scene):
+    async with scene.store.client() as client, client.pipeline(transaction=False) as pipe:
+        for number in range(4000):
+            pipe.set(f"Other:{number}", number)
+        await pipe.execute()
+    primary = scene.primary
+    primary.kill()
+    # Half a millisecond for each key.
+    await in_thread(primary.start, "--key-load-delay", "500", "--loading-process-events-interval-bytes", "1024")
+
+
+async def fill(scene):
+    async with scene.store.client() as client:
+        await client.config_set("maxmemory", 1)
+        await asyncio.sleep(3)
+        await client.config_set("maxmemory", 0)
+
+
+async def evict(scene):
+    async with scene.store.client() as client:
+        await client.config_set("maxmemory-policy", "allkeys-lru")
+        begin = monotonic()
+        await client.config_set("maxmemory", (await client.info("memory"))["used_memory"] - 20_000)
+        await asyncio.sleep(2)
+        await client.config_set("maxmemory", 0)
+        return Rewind(begin, monotonic(), latest=inf)
+
+
+async def flush(scene):
+    async with scene.store.client() as client:
+        begin = monotonic()
+        await client.flushall()
+        return Rewind(begin, monotonic())
+
+
+async def restore(scene):
+    primary = scene.primary
+    data, copy = primary.directory / "appendonlydir", scene.directory / "backup"
+    earliest = monotonic()
+    shutil.copytree(data, copy)
+    latest = monotonic()
+    await asyncio.sleep(1)
+    begin = scene.began = monotonic()
+    primary.kill()
+    shutil.rmtree(data)
+    shutil.copytree(copy, data)
+    await in_thread(primary.start)
+    return Rewind(begin, monotonic(), earliest, latest)
+
+
+async def promote(scene):
+    """Kill the primary, promote its replica, and move the address."""
+    _, replica = scene.store.nodes
+    begin = monotonic()
+    scene.primary.kill()
+    return await _move(scene, replica, begin, earliest=begin - LAG_SECONDS, latest=begin)
+
+
+async def promote_lagging(scene):
+    """The same with a replica that has lost its primary a second before."""
+    _, replica = scene.store.nodes
+    async with Redis.from_url(replica.url) as client:
+        earliest = monotonic() - LAG_SECONDS
+        await client.replicaof("127.0.0.1", 1)
+        latest = monotonic()
+    await asyncio.sleep(1)
+    begin = scene.began = monotonic()
+    scene.primary.kill()
+    return await _move(scene, replica, begin, earliest=earliest, latest=latest)
+
+
+async def split(scene):
+    """Promote the replica while the primary hangs. Later the old primary runs again, and still is one."""
+    old, replica = scene.store.nodes
+    begin = monotonic()
+    old.hang()
+    await asyncio.sleep(1)
+    rewind = await _move(scene, replica, begin, earliest=begin - LAG_SECONDS, latest=begin)
+    await asyncio.sleep(0.5)
+    old.resume()
+    return rewind
+
+
+async def _move(scene, replica, begin, *, earliest, latest):
+    await scene.store.promote(replica)
+    scene.proxy.target = replica.port
+    return Rewind(begin, monotonic(), earliest, latest)
+
+
+async def step_clock(scene):
+    for offset in (3600, -3600, 0):
+        scene.load.clock_offsets.add(offset)
+        scene.clock.write_text(f"{offset:+}")
+        await asyncio.sleep(0.5)
+        scene.load.clock_offsets = {offset}
+        await asyncio.sleep(1)
+
+
+async def start_in_the_past(scene):
+    primary = scene.primary
+    primary.kill()
+    with patch.dict(os.environ, faketime(scene.directory / "past", -3600)):
+        await in_thread(primary.start)
+
+
+async def kill_worker(scene):
+    worker = scene.pids()[0]
+    os.kill(worker, signal.SIGKILL)
+    await until(lambda: worker not in scene.pids() and len(scene.pids()) == 2)
+
+
+async def pause_worker(scene):
+    worker = scene.pids()[0]
+    async with session() as client:
+        await asyncio.gather(*(scene.load.read(id_, session=client) for id_ in HOT * 4))
+        os.kill(worker, signal.SIGSTOP)
+        await asyncio.sleep(3)
+        # They wait for the worker, which has not received the latest invalidations either.
+        late = [asyncio.create_task(scene.load.read(id_, session=client)) for id_ in HOT * 4]
+        await asyncio.sleep(0.1)
+        os.kill(worker, signal.SIGCONT)
+        await asyncio.gather(*late)
+
+
+async def stop_worker(scene):
+    worker = scene.pids()[0]
+    os.kill(worker, signal.SIGSTOP)
+    await until(lambda: worker not in scene.pids() and len(scene.pids()) == 2)
+
+
+async def kill_service(scene):
+    scene.kill_service()
+    await in_thread(scene.start_service)
+
+
+OUTAGES = [
+    Fault(
+        name="kill",
+        what="The primary is killed and started after 4 seconds",
+        promise=f"{KEEPS} Known accounts sign for `SIGNER_STALE_SECONDS`, here 2.",
+        act=kill,
+        serves=True,
+        settings={"SIGNER_STALE_SECONDS": "2"},
+    ),
+    Fault(
+        name="hang",
+        what="The primary is stopped (SIGSTOP) for 4 seconds",
+        promise="The same",
+        act=hang,
+        serves=True,
+        settings={"SIGNER_STALE_SECONDS": "2"},
+    ),
+    Fault(
+        name="cut",
+        what="The network drops all packets to the primary for 4 seconds; old connections never work again",
+        promise="The same",
+        act=cut,
+        serves=True,
+        settings={"SIGNER_STALE_SECONDS": "2"},
+        proxied=True,
+    ),
+    Fault(
+        name="cut-tracking",
+        what="The network drops the packets of the tracking connections alone, of 2 workers",
+        promise="An answer is at most 2 seconds old.",
+        act=cut_tracking,
+        serves=True,
+        settings={"SIGNER_WORKERS": "2"},
+        stale=TRACKING_SECONDS,
+        proxied=True,
+    ),
+    Fault(
+        name="restart-everything",
+        what="The service and the primary are killed and started",
+        promise="Every acknowledged write is kept.",
+        act=restart_everything,
+        resets=True,
+    ),
+    Fault(
+        name="loading",
+        what="The primary is killed, and takes 2 seconds to load its data",
+        promise=KEEPS,
+        act=load_slowly,
+        serves=True,
+    ),
+]
+LOSSES = [
+    Fault(
+        name="full",
+        what="The memory of the primary is full for 3 seconds (`noeviction`)",
+        promise="Accounts sign. Changes are a 503.",
+        act=fill,
+        serves=True,
+    ),
+    Fault(
+        name="evict",
+        what="The memory of the primary is full for 2 seconds (`allkeys-lru`)",
+        promise="Evicted accounts are a 404. `/health` warns.",
+        act=evict,
+    ),
+    Fault(name="flush", what="FLUSHALL", promise="Every account is a 404 until it is stored again.", act=flush),
+    Fault(
+        name="restore",
+        what="The primary is killed and started with a backup that is a second old",
+        promise="The accounts of the backup sign. No version is used twice.",
+        act=restore,
+        serves=True,
+        stale=PROBE_SECONDS,
+    ),
+]
+FAILOVERS = [
+    Fault(
+        name="promote",
+        what="The primary is killed, and its replica promoted at the same address",
+        promise="Writes of the last instant can be lost.",
+        act=promote,
+        serves=True,
+        stores=("replicated",),
+        stale=PROBE_SECONDS,
+        proxied=True,
+    ),
+    Fault(
+        name="promote-lagging",
+        what="The same with a replica that has lost its primary a second before",
+        promise="Writes of this second are lost.",
+        act=promote_lagging,
+        serves=True,
+        stores=("replicated",),
+        stale=PROBE_SECONDS,
+        proxied=True,
+    ),
+    Fault(
+        name="split",
+        what="The primary is stopped (SIGSTOP), its replica promoted at the same address, and the old primary resumed",
+        promise="The service does not write to the old primary.",
+        act=split,
+        serves=True,
+        stores=("replicated",),
+        stale=PROBE_SECONDS,
+        proxied=True,
+    ),
+]
+PROCESSES = [
+    Fault(
+        name="clock",
+        what="The clock of the service steps by an hour, forward and back",
+        promise="URLs have the instant of the clock. Nothing else changes.",
+        act=step_clock,
+        serves=True,
+        clock=True,
+    ),
+    Fault(
+        name="clock-of-redis",
+        what="The primary is killed and started with a clock that is an hour late",
+        promise=f"{KEEPS} No version is used twice.",
+        act=start_in_the_past,
+        serves=True,
+    ),
+    Fault(
+        name="kill-worker",
+        what="One of 2 workers is killed",
+        promise=f"{KEEPS} Its connections break.",
+        act=kill_worker,
+        settings={"SIGNER_WORKERS": "2"},
+        stale=0.1,
+        resets=True,
+    ),
+    Fault(
+        name="pause-worker",
+        what="One of 2 workers is stopped (SIGSTOP) for 3 seconds",
+        promise="Its requests wait. No answer is older.",
+        act=pause_worker,
+        serves=True,
+        settings={"SIGNER_WORKERS": "2"},
+        stale=0.1,
+    ),
+    Fault(
+        name="stop-worker",
+        what="One of 2 workers is stopped (SIGSTOP) for good",
+        promise="It is replaced after 10 seconds, and its connections break.",
+        act=stop_worker,
+        settings={"SIGNER_WORKERS": "2"},
+        stale=0.1,
+        resets=True,
+        long=True,
+    ),
+    Fault(
+        name="kill-service",
+        what="The service is killed during writes and started",
+        promise="Every acknowledged write is kept, and none is half done.",
+        act=kill_service,
+        resets=True,
+    ),
+]
+FAULTS = [*OUTAGES, *LOSSES, *FAILOVERS, *PROCESSES]
+
+
+def cases(faults):
+    """Each fault with the name of each of its stores."""
+    return [(fault, store) for fault in faults for store in fault.stores]

@@ -1,0 +1,41 @@
+"""The stores of the faults, and the page that a run of all faults writes."""
+
+import re
+import subprocess
+
+import pytest
+from faults import page
+from faults.stores import Single
+from plugins.redis_server import RedisServer
+
+
+def pytest_addoption(parser):
+    parser.addoption("--write-reliability", action="store_true", help="write docs/reliability.md from this run")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def figures(request):
+    """The figures of each fault and store by their names."""
+    found = {}
+    if not request.config.getoption("--write-reliability", default=False):
+        yield found
+        return
+    binary = request.getfixturevalue("redis_binary")
+    shown = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True, timeout=5).stdout
+    yield found
+    if request.session.testsfailed == 0:
+        page.write(found, "{} {}".format(*re.match(r"(\w+) server v=(\S+)", shown).groups()))
+
+
+@pytest.fixture
+def single(own_redis):
+    return Single(own_redis)
+
+
+@pytest.fixture
+def replicated(own_redis, redis_binary, tmp_path):
+    (tmp_path / "replica").mkdir()
+    replica = RedisServer(redis_binary, tmp_path / "replica", "--replicaof", f"127.0.0.1 {own_redis.port}")
+    replica.start()
+    yield Single(own_redis, replica)
+    replica.kill()

@@ -1,0 +1,63 @@
+"""Writes docs/reliability.md from the figures of a run of all faults."""
+
+import os
+import platform
+import re
+from importlib.metadata import version
+from pathlib import Path
+
+from faults.catalogue import FAULTS, cases
+
+PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
+BEGIN, END = "<!-- begin of the figures -->\n", "<!-- end of the figures -->\n"
+STORES = {
+    "single": "one server",
+    "replicated": "one server and a replica",
+    "sentinel": "Sentinel",
+    "sentinel_waiting": "Sentinel, `SIGNER_WAIT_REPLICAS=1`",
+    "cluster": "Cluster",
+}
+HEAD = """\
+| fault | store | promise | reads refused | writes refused | for | after the repair | lost | log lines |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- |
+"""
+ROW = re.compile(r"^\| (.+?) \| (.+?) \| .+ \|$", re.MULTILINE)
+
+
+def title(fault, store):
+    """What happens, to which store."""
+    return fault.what, STORES[store]
+
+
+def rows_of_page():
+    """The titles of the rows of the page."""
+    table = PAGE.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]
+    return ROW.findall(table)[2:]
+
+
+def write(figures, server):
+    """Replace the table in the page. ``figures`` has those of each case by names."""
+    machine = (
+        f"Measured with Python {platform.python_version()}, redis-py {version('redis')}, {server} and "
+        f"{os.cpu_count()} cores of {platform.machine()}.\n\n"
+    )
+    rows = "".join(
+        f"| {' | '.join(title(fault, store))} | {fault.promise} | {_cells(figures[fault.name, store])} |\n"
+        for fault, store in cases(FAULTS)
+    )
+    text = PAGE.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    PAGE.write_text(f"{before}{BEGIN}{machine}{HEAD}{rows}{END}{rest.partition(END)[2]}", encoding="utf-8")
+
+
+def _cells(found):
+    return " | ".join(
+        [
+            f"{found.refused_reads} of {found.reads}",
+            f"{found.refused_writes} of {found.writes}",
+            f"{found.seconds_refused:.1f} s",
+            f"{found.recovery:.1f} s",
+            f"{found.lost} of {found.created}",
+            str(found.log_lines),
+        ]
+    )

@@ -1,0 +1,235 @@
+"""A running service under load with its store, one fault, and what is measured and checked after it."""
+
+import asyncio
+import signal
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+
+from faults.clock import faketime
+from faults.load import HOT, LOST, STILL, History, Load, account, session
+from faults.proxy import Proxy
+from plugins.redis_server import free_port
+from processes import ServiceProcess
+from support.waiting import until
+
+WARM_SECONDS, SETTLE_SECONDS = 1.0, 1.5
+RECOVERY_SECONDS = 40
+# The load has 17 requests at once, and each may need a connection to the store.
+DESCRIPTORS_SLACK = 40
+MEMORY_SLACK_KIB = 24 * 1024
+LOG_LINES = 12
+# The time from the instant at which a test sees an outage to the same instant in the service.
+SLACK_SECONDS = 0.3
+
+
+@dataclass
+class Figures:
+    """What one run has measured."""
+
+    reads: int
+    writes: int
+    refused_reads: int
+    refused_writes: int
+    seconds_refused: float
+    recovery: float
+    created: int
+    lost: int
+    log_lines: int
+    memory_kib: int
+    descriptors: int
+
+
+@dataclass
+class Scene:
+    """What a fault acts on. ``began`` and ``ended`` are those of the fault; it may set both itself."""
+
+    store: object
+    directory: Path
+    settings: dict = field(default_factory=dict)
+    proxy: Proxy | None = None
+    service: ServiceProcess | None = None
+    load: Load | None = None
+    began: float = 0.0
+    ended: float = 0.0
+    outage: tuple[float, float] | None = None
+    log_lines: int = 0
+
+    def start_service(self):
+        """Start the service, again on the same port."""
+        self.settings.setdefault("SIGNER_PORT", str(free_port()))
+        self.service = ServiceProcess(measured=False, **self.settings)
+
+    def kill_service(self):
+        self.log_lines += len(self.service.log)
+        assert self.service.stop(signal.SIGKILL) == -signal.SIGKILL
+
+    async def out(self, seconds):
+        """Wait while nothing can reach the store."""
+        begin = monotonic()
+        await asyncio.sleep(seconds)
+        self.outage = (begin, monotonic())
+
+    @property
+    def clock(self):
+        """The file with the offset of the service's clock in seconds."""
+        return self.directory / "clock"
+
+    @property
+    def primary(self):
+        return self.store.primaries[0]
+
+    def pids(self):
+        """The processes that serve."""
+        children = Path(f"/proc/{self.service.pid}/task/{self.service.pid}/children").read_text().split()
+        return [int(child) for child in children] or [self.service.pid]
+
+
+async def play(fault, scene):
+    """Carry out ``fault`` under load. Return the figures, and a line for each answer or state that is wrong."""
+    scene.settings = {"SIGNER_STORE_URL": scene.store.url, **fault.settings}
+    if fault.proxied:
+        scene.proxy = Proxy(scene.primary.port)
+        await scene.proxy.start()
+        scene.settings["SIGNER_STORE_URL"] = f"redis://127.0.0.1:{scene.proxy.port}/0"
+    if fault.clock:
+        scene.settings |= faketime(scene.clock, 0)
+    await asyncio.to_thread(scene.start_service)
+    try:
+        async with session() as client:
+            return await _play(fault, scene, client)
+    finally:
+        scene.service.stop()
+        if scene.proxy:
+            await scene.proxy.stop()
+
+
+async def _play(fault, scene, client):
+    load = scene.load = Load(client, scene.service.url)
+    await load.start()
+    await asyncio.sleep(WARM_SECONDS)
+    logged, memory, descriptors = len(scene.service.log), _memory(scene), _descriptors(scene)
+    scene.began = monotonic()
+    rewind = await fault.act(scene)
+    scene.ended = scene.ended or monotonic()
+    await until(lambda: _has_recovered(load, scene.ended), seconds=RECOVERY_SECONDS)
+    await asyncio.sleep(SETTLE_SECONDS)
+    figures = Figures(
+        **_outcomes(load, scene),
+        created=sum(call.acknowledged for id_, (call,) in _new(load)),
+        lost=0,
+        log_lines=scene.log_lines + len(scene.service.log) - logged,
+        memory_kib=_memory(scene) - memory,
+        descriptors=_descriptors(scene) - descriptors,
+    )
+    await load.stop()
+    history = History(load.writes, rewind)
+    wrong = [*load.faults, *_wrong_answers(load, history, fault, scene)]
+    async with scene.store.client() as operator:
+        stored = {id_: await _number(operator, id_, wrong) for id_ in load.writes}
+    now = monotonic()
+    wrong += [f"the store has {n} in {id_}" for id_, n in stored.items() if not history.allows(id_, n, now, now)]
+    figures.lost = sum(call.acknowledged and stored[id_] is None for id_, (call,) in _new(load))
+    wrong += [line async for line in _differences(load, stored)]
+    return figures, [*wrong, *_growth(figures, scene)]
+
+
+def _new(load):
+    return [(id_, calls) for id_, calls in load.writes.items() if id_.startswith("new")]
+
+
+def _has_recovered(load, since):
+    """Whether each writer and a read that no cache answers have succeeded since."""
+    written = {id_ for id_, calls in load.writes.items() if calls[-1].acknowledged and calls[-1].begin > since}
+    missed = any(call.status == 404 and call.begin > since for call in load.reads[-500:])
+    return missed and written.issuperset(HOT)
+
+
+def _outcomes(load, scene):
+    writes = [call for calls in load.writes.values() for call in calls]
+    refused_reads, refused_writes = (
+        [call for call in calls if call.status in {503, LOST}] for calls in (load.reads, writes)
+    )
+    refused = [*refused_reads, *refused_writes]
+    last = max((call.end for call in refused), default=0)
+    return {
+        "reads": len(load.reads),
+        "writes": len(writes),
+        "refused_reads": len(refused_reads),
+        "refused_writes": len(refused_writes),
+        "seconds_refused": last - min((call.begin for call in refused), default=0),
+        "recovery": max(0, last - scene.ended),
+    }
+
+
+def _wrong_answers(load, history, fault, scene):
+    stale_seconds = float(scene.settings.get("SIGNER_STALE_SECONDS", 60))
+    known_until = scene.began + stale_seconds - SLACK_SECONDS
+    for call in load.reads:
+        if call.status == LOST and not fault.resets:
+            yield f"a connection broke while {call.id} was read"
+        if call.status not in {200, 404}:
+            if fault.serves and call.id in STILL and call.end < known_until:
+                yield f"{call.id} was {call.status} at {call.begin - scene.began:.3f}"
+            continue
+        if not history.allows(call.id, call.number, call.begin, call.end, stale=fault.stale):
+            yield f"{call.id} was {call.number} at {call.begin - scene.began:.3f}"
+        if scene.outage:
+            begin, end = scene.outage
+            if call.begin > begin + stale_seconds + SLACK_SECONDS and call.end < end:
+                yield f"{call.id} was {call.status} {call.begin - begin:.1f} seconds into the outage"
+    if not fault.resets:
+        lost = Counter(call.id for calls in load.writes.values() for call in calls if call.status == LOST)
+        yield from (f"{count} connections broke while {id_} was written" for id_, count in lost.items())
+
+
+async def _number(operator, id_, wrong):
+    """The number of the write that the store holds; None for none."""
+    stored = await operator.hgetall(f"AwsAccount:{id_}")
+    if not stored:
+        return None
+    number = int(stored["access-key-id"][1:])
+    if not account(number).items() <= stored.items():
+        wrong.append(f"the store has a mixture in {id_}: {stored}")
+    return number
+
+
+async def _differences(load, stored):
+    """Compare what each worker answers, at rest, with what the store holds."""
+    ids = [*HOT, *STILL, *list(load.writes)[-20:]]
+
+    for _ in range(3):
+        async with session() as fresh:
+
+            async def all_equal(fresh=fresh):
+                return all([(await load.read(id_, session=fresh)).number == stored[id_] for id_ in ids])
+
+            try:
+                await until(all_equal, seconds=5)
+            except TimeoutError:
+                yield f"the service does not answer { ({id_: stored[id_] for id_ in ids}) }"
+
+
+def _growth(figures, scene):
+    if figures.descriptors > DESCRIPTORS_SLACK:
+        yield f"{figures.descriptors} more open files"
+    if figures.memory_kib > MEMORY_SLACK_KIB:
+        yield f"{figures.memory_kib} KiB more memory"
+    if figures.log_lines > LOG_LINES:
+        yield f"{figures.log_lines} log lines: {Counter(scene.service.messages)}"
+
+
+def _memory(scene):
+    """The resident memory of all processes, in KiB."""
+    total = 0
+    for pid in scene.pids():
+        with suppress(FileNotFoundError):
+            total += int(Path(f"/proc/{pid}/status").read_text().partition("VmRSS:")[2].split()[0])
+    return total
+
+
+def _descriptors(scene):
+    """The open files of all processes. Those to clients stay the same under the same load."""
+    return sum(len([*Path(f"/proc/{pid}/fd").iterdir()]) for pid in scene.pids())
