@@ -20,6 +20,7 @@ def parametrized(faults):
         figures[fault.name, store], wrong = await play(fault, scene)
         print(figures[fault.name, store])  # noqa: T201
 
-        assert wrong[:20] == []
+        if wrong:
+            pytest.fail("\n".join(wrong[:20]), pytrace=False)
 
     return test

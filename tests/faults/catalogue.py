@@ -77,6 +77,7 @@ async def cut(scene):
 
 async def cut_tracking(scene):
     scene.proxy.cut_tracking()
+    await asyncio.sleep(4)
 
 
 async def restart_everything(scene):
@@ -200,11 +201,11 @@ async def kill_worker(scene):
 async def pause_worker(scene):
     worker = scene.pids()[0]
     async with session() as client:
-        await asyncio.gather(*(scene.load.read(id_, session=client) for id_ in HOT * 4))
+        await asyncio.gather(*(scene.load.read(client, id_) for id_ in HOT * 4))
         os.kill(worker, signal.SIGSTOP)
         await asyncio.sleep(3)
         # They wait for the worker, which has not received the latest invalidations either.
-        late = [asyncio.create_task(scene.load.read(id_, session=client)) for id_ in HOT * 4]
+        late = [asyncio.create_task(scene.load.read(client, id_)) for id_ in HOT * 4]
         await asyncio.sleep(0.1)
         os.kill(worker, signal.SIGCONT)
         await asyncio.gather(*late)

@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from math import inf
 from time import monotonic, time
 
@@ -59,12 +60,13 @@ def account(number):
 class Load:
     """Each account has one writer, which counts up. So the order of its writes is known exactly.
 
+    Each writer and reader has one connection. So it talks to one worker until the connection breaks.
+
     One more writer creates accounts ``new0``, ``new1`` and so on. Nobody writes them again, so each one that is
     missing in the end is a lost write.
     """
 
-    def __init__(self, session, url):
-        self._session = session
+    def __init__(self, url):
         self.url = url
         self.writes = defaultdict(list)
         self.reads = []
@@ -79,22 +81,21 @@ class Load:
         self._running = True
 
     async def start(self):
-        for id_ in STILL:
-            await self.write(id_, 0)
-        self._tasks = [
-            asyncio.create_task(task)
-            for task in (*map(self._write, HOT), self._create(), *(self._read() for _ in range(READERS)))
-        ]
+        async with session() as client:
+            for id_ in STILL:
+                await self.write(client, id_, 0)
+        parts = [*(partial(self._write, id_=id_) for id_ in HOT), self._create, *[self._read] * READERS]
+        self._tasks = [asyncio.create_task(self._repeat(part)) for part in parts]
 
     async def stop(self):
         self._running = False
         await asyncio.gather(*self._tasks)
 
-    async def write(self, id_, number, *, patch=False):
+    async def write(self, client, id_, number, *, patch=False):
         """Write and note the outcome."""
         method, body = ("PATCH", account(number)) if patch else ("PUT", {**account(number), **HOST})
         begin = monotonic()
-        status, answer, headers = await self._ask(method, f"/AwsAccount/{id_}", json=body)
+        status, answer, headers = await self._ask(client, method, f"/AwsAccount/{id_}", json=body)
         call = Call(id_, begin, monotonic(), status, number)
         if status == 404 and patch:
             self.reads.append(Call(id_, begin, call.end, status, None))
@@ -108,11 +109,11 @@ class Load:
         elif status not in {503, LOST}:
             self.faults.append(f"write of {id_}: {status} {answer}")
 
-    async def read(self, id_, *, session=None):
+    async def read(self, client, id_):
         """Sign a URL and note the number of the account that signed it."""
         key = f"key-{random.randrange(10**6)}"  # noqa: S311 - no secret
         begin = monotonic()
-        status, answer, _ = await self._ask("GET", f"/aws/storage/{id_}/bucket/{key}", session=session)
+        status, answer, _ = await self._ask(client, "GET", f"/aws/storage/{id_}/bucket/{key}")
         number = None
         if status == 200:
             signed_key, number, region, instant = SIGNED.search(answer["url"]).groups()
@@ -128,28 +129,31 @@ class Load:
         self.reads.append(call)
         return call
 
-    async def _write(self, id_):
-        while self._running:
-            self.numbers[id_] += 1
-            await self.write(id_, self.numbers[id_], patch=self.numbers[id_] > 1 and random.random() < 0.5)  # noqa: S311
-            await asyncio.sleep(random.uniform(0, 0.1))  # noqa: S311 - no secret
+    async def _repeat(self, part):
+        async with session() as client:
+            while self._running:
+                await part(client)
 
-    async def _create(self):
-        while self._running:
-            await self.write(f"new{self.created + 1}", self.created + 1)
-            self.created += 1
-            await asyncio.sleep(0.03)
+    async def _write(self, client, id_):
+        self.numbers[id_] += 1
+        patch = self.numbers[id_] > 1 and random.random() < 0.5  # noqa: S311 - no secret
+        await self.write(client, id_, self.numbers[id_], patch=patch)
+        await asyncio.sleep(random.uniform(0, 0.1))  # noqa: S311 - no secret
 
-    async def _read(self):
-        while self._running:
-            # The newest, and the next one, which the cache then knows as missing.
-            recent = [f"new{self.created + step}" for step in (0, 1)]
-            await self.read(random.choice(random.choice([HOT, HOT, STILL, recent])))  # noqa: S311 - no secret
-            await asyncio.sleep(0.01)
+    async def _create(self, client):
+        await self.write(client, f"new{self.created + 1}", self.created + 1)
+        self.created += 1
+        await asyncio.sleep(0.03)
 
-    async def _ask(self, method, path, *, session=None, **options):
+    async def _read(self, client):
+        # The newest, and the next one, which the cache then knows as missing.
+        recent = [f"new{self.created + step}" for step in (0, 1)]
+        await self.read(client, random.choice(random.choice([HOT, HOT, STILL, recent])))  # noqa: S311 - no secret
+        await asyncio.sleep(0.01)
+
+    async def _ask(self, client, method, path, **options):
         try:
-            async with (session or self._session).request(method, self.url + path, **options) as response:
+            async with client.request(method, self.url + path, **options) as response:
                 return response.status, await response.json(content_type=None), response.headers
         except TimeoutError:
             self.faults.append(f"{method} {path}: no answer in {HANG_SECONDS} seconds")
@@ -166,16 +170,34 @@ def session():
 
 
 class History:
-    """Which numbers an account may show at an instant, given all writes and what the fault took back."""
+    """Which numbers an account may show at an instant, given all calls and what the fault took back."""
 
-    def __init__(self, writes, rewind=None):
-        self._writes = writes
+    def __init__(self, writes, reads=(), rewind=None):
         self._rewind = rewind
+        # A write happened if it was acknowledged, or if somebody has read it.
+        self._known_at = {(c.id, c.number): c.end for calls in writes.values() for c in calls if c.acknowledged}
+        for read in reads:
+            key = read.id, read.number
+            self._known_at[key] = min(read.end, self._known_at.get(key, inf))
+        self._writes = writes
 
     def allows(self, id_, number, begin, end, *, stale=0):
         """Whether an answer to a request from ``begin`` to ``end`` is right, or was within ``stale`` seconds before."""
         writes = [call for call in self._writes.get(id_, ()) if call.begin < end]
         return any(self._allowed_at(writes, number, instant) for instant in (begin - stale, end))
+
+    def age(self, call):
+        """By how many seconds an answer was out of date; 0 if it was right."""
+        if self.allows(call.id, call.number, call.begin, call.end):
+            return 0
+        later = [
+            self._known_at.get((write.id, write.number), inf)
+            for write in self._writes[call.id]
+            if call.number is None or write.number > call.number
+        ]
+        if self._rewind:
+            later = [known_at for known_at in later if known_at > self._rewind.end] + [self._rewind.end]
+        return call.begin - min(later)
 
     def _allowed_at(self, writes, number, instant):
         held = max((call.number for call in writes if self._is_held(call, instant)), default=None)
@@ -186,10 +208,11 @@ class History:
 
     def _is_held(self, call, instant):
         """Whether the store certainly had this write, or a later one."""
-        if not call.acknowledged or call.end > instant:
+        known_at = self._known_at.get((call.id, call.number), inf)
+        if known_at > instant:
             return False
         rewind = self._rewind
-        return rewind is None or instant < rewind.begin or call.end < rewind.earliest or call.begin > rewind.end
+        return rewind is None or instant < rewind.begin or known_at < rewind.earliest or call.begin > rewind.end
 
     def _is_gone(self, call, instant):
         rewind = self._rewind

@@ -37,6 +37,7 @@ class Figures:
     recovery: float
     created: int
     lost: int
+    oldest: float
     log_lines: int
     memory_kib: int
     descriptors: int
@@ -98,16 +99,15 @@ async def play(fault, scene):
         scene.settings |= faketime(scene.clock, 0)
     await asyncio.to_thread(scene.start_service)
     try:
-        async with session() as client:
-            return await _play(fault, scene, client)
+        return await _play(fault, scene)
     finally:
         scene.service.stop()
         if scene.proxy:
             await scene.proxy.stop()
 
 
-async def _play(fault, scene, client):
-    load = scene.load = Load(client, scene.service.url)
+async def _play(fault, scene):
+    load = scene.load = Load(scene.service.url)
     await load.start()
     await asyncio.sleep(WARM_SECONDS)
     logged, memory, descriptors = len(scene.service.log), _memory(scene), _descriptors(scene)
@@ -120,12 +120,14 @@ async def _play(fault, scene, client):
         **_outcomes(load, scene),
         created=sum(call.acknowledged for id_, (call,) in _new(load)),
         lost=0,
+        oldest=0,
         log_lines=scene.log_lines + len(scene.service.log) - logged,
         memory_kib=_memory(scene) - memory,
         descriptors=_descriptors(scene) - descriptors,
     )
     await load.stop()
-    history = History(load.writes, rewind)
+    history = History(load.writes, load.reads, rewind)
+    figures.oldest = max(history.age(call) for call in load.reads if call.status in {200, 404})
     wrong = [*load.faults, *_wrong_answers(load, history, fault, scene)]
     async with scene.store.client() as operator:
         stored = {id_: await _number(operator, id_, wrong) for id_ in load.writes}
@@ -204,7 +206,7 @@ async def _differences(load, stored):
         async with session() as fresh:
 
             async def all_equal(fresh=fresh):
-                return all([(await load.read(id_, session=fresh)).number == stored[id_] for id_ in ids])
+                return all([(await load.read(fresh, id_)).number == stored[id_] for id_ in ids])
 
             try:
                 await until(all_equal, seconds=5)

@@ -26,6 +26,13 @@ def test_an_answer_from_before_or_from_nowhere_is_wrong(number, begin, end):
     assert not History(WRITES).allows("a", number, begin, end)
 
 
+def test_what_has_been_read_once_is_not_older_later():
+    history = History(WRITES, [Call("a", 4, 4.2, 200, 2)])
+
+    assert history.allows("a", 1, 4.1, 4.3)
+    assert not history.allows("a", 1, 4.3, 4.4)
+
+
 def test_an_old_answer_is_right_within_its_bound():
     assert History(WRITES).allows("a", 1, 6.5, 7, stale=1)
     assert not History(WRITES).allows("a", 1, 6.5, 7, stale=0.1)
@@ -36,7 +43,7 @@ def test_an_old_answer_is_right_within_its_bound():
     [(3, 7.5, True), (1, 7.5, True), (1, 9, True), (3, 9, False), (None, 9, False)],
 )
 def test_after_a_restore_the_answers_are_those_of_the_backup(number, begin, allowed):
-    assert History(WRITES, REWIND).allows("a", number, begin, begin) is allowed
+    assert History(WRITES, rewind=REWIND).allows("a", number, begin, begin) is allowed
 
 
 @pytest.mark.heavy
