@@ -25,6 +25,7 @@ PROBE_SECONDS = 1.2
 LAG_SECONDS = 0.5
 
 KEEPS = "Known accounts sign. Every acknowledged write is kept."
+GROUP = "Known accounts sign. Without `SIGNER_WAIT_REPLICAS`, writes of the last instant can be lost."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +109,7 @@ async def fill(scene):
 async def evict(scene):
     async with scene.store.client() as client:
         await client.config_set("maxmemory-policy", "allkeys-lru")
+        await in_thread(scene.service.wait_for, "may evict accounts")
         begin = monotonic()
         await client.config_set("maxmemory", (await client.info("memory"))["used_memory"] - 20_000)
         await asyncio.sleep(2)
@@ -174,6 +176,46 @@ async def _move(scene, replica, begin, *, earliest, latest):
     await scene.store.promote(replica)
     scene.proxy.target = replica.port
     return Rewind(begin, monotonic(), earliest, latest)
+
+
+async def kill_primary(scene):
+    """Kill a primary, and start it when its replica is promoted. It then takes itself for a primary for a while."""
+    old = scene.primary
+    begin = monotonic()
+    old.kill()
+    return await _promotion(scene, old, begin, old.start)
+
+
+async def hang_primary(scene):
+    """The same with a primary that hangs, and keeps its connections."""
+    old = scene.primary
+    begin = monotonic()
+    old.hang()
+    return await _promotion(scene, old, begin, old.resume)
+
+
+async def fail_over(scene):
+    begin = monotonic()
+    await in_thread(scene.store.fail_over)
+    return _loss_of_the_last_writes(scene, begin)
+
+
+async def move_slots(scene):
+    await in_thread(scene.store.move_slots, f"AwsAccount:{HOT[0]}")
+
+
+async def _promotion(scene, old, begin, bring_back):
+    await in_thread(scene.store.wait_for_promotion, old)
+    rewind = _loss_of_the_last_writes(scene, begin)
+    await asyncio.sleep(1)
+    await in_thread(bring_back)
+    await in_thread(scene.store.group.wait_until_ready)
+    return rewind
+
+
+def _loss_of_the_last_writes(scene, begin):
+    waits = "SIGNER_WAIT_REPLICAS" in scene.settings
+    return Rewind(begin, monotonic(), earliest=begin - LAG_SECONDS, latest=begin, keeps_acknowledged=waits)
 
 
 async def step_clock(scene):
@@ -327,6 +369,42 @@ FAILOVERS = [
         stores=("replicated",),
         stale=PROBE_SECONDS,
         proxied=True,
+    ),
+    Fault(
+        name="kill-primary",
+        what="A primary is killed, and started after its replica is promoted",
+        promise=GROUP,
+        act=kill_primary,
+        stores=("sentinel", "sentinel_waiting", "cluster", "cluster_waiting"),
+        stale=TRACKING_SECONDS,
+        serves=True,
+    ),
+    Fault(
+        name="hang-primary",
+        what="A primary is stopped (SIGSTOP), and resumed after its replica is promoted",
+        promise=GROUP,
+        act=hang_primary,
+        stores=("sentinel", "sentinel_waiting", "cluster"),
+        stale=TRACKING_SECONDS,
+        serves=True,
+    ),
+    Fault(
+        name="fail-over",
+        what="An operator promotes a replica",
+        promise=GROUP,
+        act=fail_over,
+        stores=("sentinel", "cluster"),
+        stale=TRACKING_SECONDS,
+        serves=True,
+    ),
+    Fault(
+        name="move-slots",
+        what="All slots of a primary move to another one",
+        promise=KEEPS,
+        act=move_slots,
+        stores=("cluster",),
+        stale=TRACKING_SECONDS,
+        serves=True,
     ),
 ]
 PROCESSES = [

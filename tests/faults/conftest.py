@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 from faults import page
-from faults.stores import Single
+from faults.stores import Group, Single
 from plugins.redis_server import RedisServer
 
 
@@ -39,3 +39,23 @@ def replicated(own_redis, redis_binary, tmp_path):
     replica.start()
     yield Single(own_redis, replica)
     replica.kill()
+
+
+@pytest.fixture
+def sentinel(own_sentinel):
+    return Group(own_sentinel)
+
+
+@pytest.fixture
+def sentinel_waiting(own_sentinel):
+    return Group(own_sentinel, SIGNER_WAIT_REPLICAS="1")
+
+
+@pytest.fixture
+def cluster(own_cluster):
+    return Group(own_cluster)
+
+
+@pytest.fixture
+def cluster_waiting(own_cluster):
+    return Group(own_cluster, SIGNER_WAIT_REPLICAS="1")

@@ -44,12 +44,16 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Rewind:
-    """Between ``begin`` and ``end`` the store went back to an instant between ``earliest`` and ``latest``."""
+    """Between ``begin`` and ``end`` the store went back to an instant between ``earliest`` and ``latest``.
+
+    With ``keeps_acknowledged``, it lost only writes that nobody had acknowledged.
+    """
 
     begin: float
     end: float
     earliest: float = -inf
     latest: float = -inf
+    keeps_acknowledged: bool = False
 
 
 def account(number):
@@ -175,7 +179,8 @@ class History:
     def __init__(self, writes, reads=(), rewind=None):
         self._rewind = rewind
         # A write happened if it was acknowledged, or if somebody has read it.
-        self._known_at = {(c.id, c.number): c.end for calls in writes.values() for c in calls if c.acknowledged}
+        self._acknowledged_at = {(c.id, c.number): c.end for calls in writes.values() for c in calls if c.acknowledged}
+        self._known_at = dict(self._acknowledged_at)
         for read in reads:
             key = read.id, read.number
             self._known_at[key] = min(read.end, self._known_at.get(key, inf))
@@ -212,7 +217,9 @@ class History:
         if known_at > instant:
             return False
         rewind = self._rewind
-        return rewind is None or instant < rewind.begin or known_at < rewind.earliest or call.begin > rewind.end
+        if rewind is None or instant < rewind.begin or known_at < rewind.earliest or call.begin > rewind.end:
+            return True
+        return rewind.keeps_acknowledged and self._acknowledged_at.get((call.id, call.number), inf) <= instant
 
     def _is_gone(self, call, instant):
         rewind = self._rewind

@@ -16,6 +16,7 @@ STORES = {
     "sentinel": "Sentinel",
     "sentinel_waiting": "Sentinel, `SIGNER_WAIT_REPLICAS=1`",
     "cluster": "Cluster",
+    "cluster_waiting": "Cluster, `SIGNER_WAIT_REPLICAS=1`",
 }
 HEAD = """\
 | fault | store | promise | reads refused | writes refused | for | after the repair | lost | log lines |

@@ -90,7 +90,7 @@ class Scene:
 
 async def play(fault, scene):
     """Carry out ``fault`` under load. Return the figures, and a line for each answer or state that is wrong."""
-    scene.settings = {"SIGNER_STORE_URL": scene.store.url, **fault.settings}
+    scene.settings = {"SIGNER_STORE_URL": scene.store.url, **scene.store.settings, **fault.settings}
     if fault.proxied:
         scene.proxy = Proxy(scene.primary.port)
         await scene.proxy.start()

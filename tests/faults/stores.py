@@ -1,10 +1,13 @@
 """The stores that faults happen to."""
 
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
+from support.waiting import eventually
 
 
 class Single:
     """One primary, with a replica if there is a second server, which an operator promotes."""
+
+    settings = {}
 
     def __init__(self, *nodes):
         self.nodes = nodes
@@ -19,3 +22,44 @@ class Single:
         self.primaries = [node]
         async with self.client() as client:
             await client.replicaof("NO", "ONE")
+
+
+class Group:
+    """Sentinels with their servers, or a Cluster, which promote replicas themselves."""
+
+    def __init__(self, group, **settings):
+        self.group = group
+        self.url = group.url
+        self.settings = settings
+
+    @property
+    def primaries(self):
+        return self.group.primaries
+
+    def client(self):
+        """Return a client of the primaries."""
+        port = self.primaries[0].port
+        kind = RedisCluster if "cluster" in self.url else Redis
+        return kind(host="127.0.0.1", port=port, decode_responses=True)
+
+    def wait_for_promotion(self, old):
+        """Wait until another node has taken the place of ``old``."""
+        count = 3 if "cluster" in self.url else 1
+        assert eventually(lambda: old not in (now := self.primaries) and len(now) == count)
+
+    def fail_over(self):
+        """Promote a replica while the primary runs, and wait until all nodes have their new roles."""
+        if "cluster" in self.url:
+            self.group.fail_over(self.primaries[0])
+        else:
+            self.group.fail_over()
+
+    def move_slots(self, key):
+        """Move the slots of a primary, with that of ``key``, to another one. This needs Valkey 9."""
+        source = self.group.primary_of(key)
+        target = next(node for node in self.primaries if node is not source)
+        slots = next(known["slots"] for known in source.run("CLUSTER NODES").values() if "myself" in known["flags"])
+        for first, *last in slots:
+            range_ = ("SLOTSRANGE", first, *(last or [first]))
+            source.run("CLUSTER", "MIGRATESLOTS", *range_, "NODE", target.run("CLUSTER", "MYID"))
+        assert eventually(lambda: self.group.primary_of(key) is target)
