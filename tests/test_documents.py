@@ -5,6 +5,8 @@ import sys
 
 import pytest
 from documents import ROOT, blocks, carry_out, examples
+from faults import page as reliability
+from faults.catalogue import FAULTS, cases
 
 from benchmarks import report
 from benchmarks.rows import ROWS
@@ -53,6 +55,12 @@ def test_the_benchmarks_are_those_that_were_measured():
 
     assert page.startswith(report.INTRODUCTION), "run make bench"
     assert shown[2:] == [(row.what, row.against, str(row.target)) for row in ROWS]
+
+
+def test_each_fault_that_is_tested_has_its_row_on_the_page_of_reliability():
+    assert reliability.rows_of_page() == [reliability.title(fault, store) for fault, store in cases(FAULTS)], (
+        "run make faults"
+    )
 
 
 def test_every_setting_in_the_readme_is_one():

@@ -5,15 +5,18 @@ from faults.catalogue import cases
 from faults.scene import Scene, play
 
 
-def parametrized(faults):
-    """Return the test of these faults on each of their stores."""
+def parametrized(faults, stores=""):
+    """Return the test of these faults on each of their stores whose names begin with ``stores``."""
 
     def marks(fault):
         return [pytest.mark.heavy, *([pytest.mark.long] if fault.long else [])]
 
     @pytest.mark.parametrize(
         ("fault", "store"),
-        [pytest.param(fault, store, id=f"{fault.name}-{store}", marks=marks(fault)) for fault, store in cases(faults)],
+        [
+            pytest.param(fault, store, id=f"{fault.name}-{store}", marks=marks(fault))
+            for fault, store in cases(faults, stores)
+        ],
     )
     async def test(fault, store, request, tmp_path, figures):
         scene = Scene(request.getfixturevalue(store), tmp_path)

@@ -25,6 +25,7 @@ PROBE_SECONDS = 1.2
 LAG_SECONDS = 0.5
 
 KEEPS = "Known accounts sign. Every acknowledged write is kept."
+OUTAGE = "Known accounts sign for `SIGNER_STALE_SECONDS`, here 3. Every acknowledged write is kept."
 GROUP = "Known accounts sign. Without `SIGNER_WAIT_REPLICAS`, writes of the last instant can be lost."
 
 
@@ -35,6 +36,7 @@ class Fault:
     ``stale`` is the age that an answer may have, in seconds, although the store answers. With ``serves``, known
     accounts sign throughout, in an outage for ``SIGNER_STALE_SECONDS``. ``resets`` allows connections
     of clients to break. ``proxied`` puts a proxy in front of the store. ``clock`` gives the service a clock of its own.
+    The service may log ``log_lines``. ``long`` faults are not part of CI.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Fault:
     resets: bool = False
     proxied: bool = False
     clock: bool = False
+    log_lines: int = 12
     long: bool = False
 
 
@@ -61,6 +64,14 @@ async def kill(scene):
     primary.kill()
     await scene.out(4)
     await in_thread(primary.start)
+
+
+async def kill_often(scene):
+    for _ in range(10):
+        scene.primary.kill()
+        await asyncio.sleep(1)
+        await in_thread(scene.primary.start)
+        await asyncio.sleep(1)
 
 
 async def hang(scene):
@@ -186,6 +197,20 @@ async def kill_primary(scene):
     return await _promotion(scene, old, begin, old.start)
 
 
+async def hang_sentinel(scene):
+    first = scene.store.group.sentinels[0]
+    first.hang()
+    old = scene.primary
+    begin = monotonic()
+    old.kill()
+
+    def bring_back():
+        first.resume()
+        old.start()
+
+    return await _promotion(scene, old, begin, bring_back)
+
+
 async def hang_primary(scene):
     """The same with a primary that hangs, and keeps its connections."""
     old = scene.primary
@@ -268,26 +293,26 @@ OUTAGES = [
     Fault(
         name="kill",
         what="The primary is killed and started after 4 seconds",
-        promise=f"{KEEPS} Known accounts sign for `SIGNER_STALE_SECONDS`, here 2.",
+        promise=OUTAGE,
         act=kill,
         serves=True,
-        settings={"SIGNER_STALE_SECONDS": "2"},
+        settings={"SIGNER_STALE_SECONDS": "3"},
     ),
     Fault(
         name="hang",
         what="The primary is stopped (SIGSTOP) for 4 seconds",
-        promise="The same",
+        promise=OUTAGE,
         act=hang,
         serves=True,
-        settings={"SIGNER_STALE_SECONDS": "2"},
+        settings={"SIGNER_STALE_SECONDS": "3"},
     ),
     Fault(
         name="cut",
         what="The network drops all packets to the primary for 4 seconds; old connections never work again",
-        promise="The same",
+        promise=OUTAGE,
         act=cut,
         serves=True,
-        settings={"SIGNER_STALE_SECONDS": "2"},
+        settings={"SIGNER_STALE_SECONDS": "3"},
         proxied=True,
     ),
     Fault(
@@ -306,6 +331,15 @@ OUTAGES = [
         promise="Every acknowledged write is kept.",
         act=restart_everything,
         resets=True,
+    ),
+    Fault(
+        name="kill-often",
+        what="The primary is killed and started ten times",
+        promise=f"{KEEPS} Memory, connections and the log stay small.",
+        act=kill_often,
+        serves=True,
+        log_lines=24,
+        long=True,
     ),
     Fault(
         name="loading",
@@ -389,11 +423,30 @@ FAILOVERS = [
         serves=True,
     ),
     Fault(
+        name="hang-sentinel",
+        what="The first Sentinel of the URL is stopped (SIGSTOP), and then the primary is killed",
+        promise=GROUP,
+        act=hang_sentinel,
+        stores=("sentinel",),
+        stale=TRACKING_SECONDS,
+        serves=True,
+    ),
+    Fault(
+        name="slow-demotion",
+        what="A primary is killed and started, and its Sentinels demote it after some ten seconds",
+        promise="The service does not write to the old primary.",
+        act=kill_primary,
+        stores=("sentinel_slow",),
+        stale=TRACKING_SECONDS,
+        serves=True,
+        long=True,
+    ),
+    Fault(
         name="fail-over",
         what="An operator promotes a replica",
         promise=GROUP,
         act=fail_over,
-        stores=("sentinel", "cluster"),
+        stores=("sentinel", "sentinel_waiting", "cluster"),
         stale=TRACKING_SECONDS,
         serves=True,
     ),
@@ -462,6 +515,6 @@ PROCESSES = [
 FAULTS = [*OUTAGES, *LOSSES, *FAILOVERS, *PROCESSES]
 
 
-def cases(faults):
-    """Each fault with the name of each of its stores."""
-    return [(fault, store) for fault in faults for store in fault.stores]
+def cases(faults, stores=""):
+    """Each fault with the name of each of its stores that begins with ``stores``."""
+    return [(fault, store) for fault in faults for store in fault.stores if store.startswith(stores)]

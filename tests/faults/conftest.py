@@ -7,6 +7,7 @@ import pytest
 from faults import page
 from faults.stores import Group, Single
 from plugins.redis_server import RedisServer
+from plugins.redis_topologies import SentinelGroup
 
 
 def pytest_addoption(parser):
@@ -59,3 +60,13 @@ def cluster(own_cluster):
 @pytest.fixture
 def cluster_waiting(own_cluster):
     return Group(own_cluster, SIGNER_WAIT_REPLICAS="1")
+
+
+@pytest.fixture
+def sentinel_slow(redis_binary, tmp_path):
+    group = SentinelGroup(redis_binary, tmp_path, hasty=False)
+    try:
+        group.start()
+        yield Group(group)
+    finally:
+        group.stop()

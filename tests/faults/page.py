@@ -15,13 +15,22 @@ STORES = {
     "replicated": "one server and a replica",
     "sentinel": "Sentinel",
     "sentinel_waiting": "Sentinel, `SIGNER_WAIT_REPLICAS=1`",
+    "sentinel_slow": "Sentinel with its default times",
     "cluster": "Cluster",
     "cluster_waiting": "Cluster, `SIGNER_WAIT_REPLICAS=1`",
 }
-HEAD = """\
-| fault | store | promise | reads refused | writes refused | for | after the repair | lost | log lines |
-| --- | --- | --- | --- | --- | --- | --- | --- | --- |
-"""
+COLUMNS = [
+    "fault",
+    "store",
+    "promise",
+    "reads refused",
+    "writes refused",
+    "seconds with refusals",
+    "of them after the repair",
+    "oldest answer",
+    "lost",
+    "log lines",
+]
 ROW = re.compile(r"^\| (.+?) \| (.+?) \| .+ \|$", re.MULTILINE)
 
 
@@ -43,22 +52,28 @@ def write(figures, server):
         f"{os.cpu_count()} cores of {platform.machine()}.\n\n"
     )
     rows = "".join(
-        f"| {' | '.join(title(fault, store))} | {fault.promise} | {_cells(figures[fault.name, store])} |\n"
+        _line([*title(fault, store), fault.promise, *_cells(figures[fault.name, store])])
         for fault, store in cases(FAULTS)
     )
     text = PAGE.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}{machine}{HEAD}{rows}{END}{rest.partition(END)[2]}", encoding="utf-8")
+    PAGE.write_text(
+        f"{before}{BEGIN}{machine}{_line(COLUMNS)}{_line(['---'] * len(COLUMNS))}{rows}{END}{rest.partition(END)[2]}",
+        encoding="utf-8",
+    )
 
 
 def _cells(found):
-    return " | ".join(
-        [
-            f"{found.refused_reads} of {found.reads}",
-            f"{found.refused_writes} of {found.writes}",
-            f"{found.seconds_refused:.1f} s",
-            f"{found.recovery:.1f} s",
-            f"{found.lost} of {found.created}",
-            str(found.log_lines),
-        ]
-    )
+    return [
+        f"{found.refused_reads} of {found.reads}",
+        f"{found.refused_writes} of {found.writes}",
+        f"{found.seconds_refused:.1f}",
+        f"{found.recovery:.1f}",
+        f"{found.oldest:.1f} s",
+        f"{found.lost} of {found.created}",
+        str(found.log_lines),
+    ]
+
+
+def _line(cells):
+    return f"| {' | '.join(cells)} |\n"
