@@ -21,6 +21,8 @@ TRACKING_SECONDS = 2.2
 # A server that is started again is found by the next probe.
 PROBE_SECONDS = 1.2
 
+# A silent worker is replaced after ten seconds.
+REPLACED_SECONDS = 40
 # How long replication may take.
 LAG_SECONDS = 0.5
 
@@ -262,7 +264,7 @@ async def start_in_the_past(scene):
 async def kill_worker(scene):
     worker = scene.pids()[0]
     os.kill(worker, signal.SIGKILL)
-    await until(lambda: worker not in scene.pids() and len(scene.pids()) == 2)
+    await until(lambda: worker not in scene.pids() and len(scene.pids()) == 2, seconds=REPLACED_SECONDS)
 
 
 async def pause_worker(scene):
@@ -281,7 +283,7 @@ async def pause_worker(scene):
 async def stop_worker(scene):
     worker = scene.pids()[0]
     os.kill(worker, signal.SIGSTOP)
-    await until(lambda: worker not in scene.pids() and len(scene.pids()) == 2)
+    await until(lambda: worker not in scene.pids() and len(scene.pids()) == 2, seconds=REPLACED_SECONDS)
 
 
 async def kill_service(scene):

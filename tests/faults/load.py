@@ -133,6 +133,11 @@ class Load:
         self.reads.append(call)
         return call
 
+    async def listed(self, client):
+        """Return the ids of a listing of all accounts."""
+        _, answer, _ = await self._ask(client, "GET", "/AwsAccount?_count=1000")
+        return {entry["resource"]["id"] for entry in answer["entry"]} if answer and "entry" in answer else set()
+
     async def _repeat(self, part):
         async with session() as client:
             while self._running:

@@ -17,6 +17,7 @@ from support.waiting import until
 
 WARM_SECONDS, SETTLE_SECONDS = 1.0, 1.5
 RECOVERY_SECONDS = 40
+EQUAL_SECONDS = 5
 # The load has 17 requests at once, and each may need a connection to the store.
 DESCRIPTORS_SLACK = 40
 MEMORY_SLACK_KIB = 24 * 1024
@@ -133,10 +134,18 @@ async def _play(fault, scene):
     async with scene.store.client() as operator:
         stored = {id_: await _number(operator, id_, wrong) for id_ in load.writes}
     now = monotonic()
-    wrong += [f"the store has {n} in {id_}" for id_, n in stored.items() if not history.allows(id_, n, now, now)]
+    wrong += [
+        f"the store has {number} in {id_}, and the last write was {_shown(load.writes[id_][-1], scene)}"
+        for id_, number in stored.items()
+        if not history.allows(id_, number, now, now)
+    ]
     figures.lost = sum(call.acknowledged and stored[id_] is None for id_, (call,) in _new(load))
     wrong += [line async for line in _differences(load, stored)]
     return figures, [*wrong, *_growth(fault, figures, scene)]
+
+
+def _shown(call, scene):
+    return f"{call.number} from {call.begin - scene.began:.3f} to {call.end - scene.began:.3f}: {call.status}"
 
 
 def _new(load):
@@ -200,19 +209,23 @@ async def _number(operator, id_, wrong):
 
 
 async def _differences(load, stored):
-    """Compare what each worker answers, at rest, with what the store holds."""
-    ids = [*HOT, *STILL, *list(load.writes)[-20:]]
-
+    """Compare what the workers answer and list, at rest, with what the store holds."""
+    signing = {id_: stored[id_] for id_ in (*HOT, *STILL, *list(load.writes)[-20:])}
+    listed = {id_ for id_, number in stored.items() if number is not None}
     for _ in range(3):
-        async with session() as fresh:
+        async with session() as client:
 
-            async def all_equal(fresh=fresh):
-                return all([(await load.read(fresh, id_)).number == stored[id_] for id_ in ids])
+            async def all_sign(client=client):
+                return {id_: (await load.read(client, id_)).number for id_ in signing} == signing
 
-            try:
-                await until(all_equal, seconds=5)
-            except TimeoutError:
-                yield f"the service does not answer { ({id_: stored[id_] for id_ in ids}) }"
+            async def all_are_listed(client=client):
+                return await load.listed(client) == listed
+
+            for condition in (all_sign, all_are_listed):
+                try:
+                    await until(condition, seconds=EQUAL_SECONDS)
+                except TimeoutError:
+                    yield f"not {condition.__name__} in the end"
 
 
 def _growth(fault, figures, scene):
