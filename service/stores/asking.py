@@ -8,13 +8,15 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
+from service.stores.server import on_one_connection
+
 
 class AskingRedis(Redis):
     """Sends ASKING before each command, on the same connection."""
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         if self.connection is None:
-            async with self.client() as connection:
+            async with on_one_connection(self) as connection:
                 return await connection.execute_command(*args, **options)  # type: ignore[no-untyped-call]
         await super().execute_command("ASKING")  # type: ignore[no-untyped-call]
         return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]

@@ -13,6 +13,7 @@ from service.errors import StoreUnavailable
 from service.stores.failures import WrongType, is_demotion
 from service.stores.record import VERSION, VERSION_COPY
 from service.stores.retry import ATTEMPT_SECONDS, CircuitBreaker
+from service.stores.server import on_one_connection
 from service.stores.store import NothingWritten
 
 # The script sets new fields before it deletes old ones, and never deletes the key. So a command that Redis refuses
@@ -115,7 +116,7 @@ class Writer:
             nonlocal in_doubt
             started = monotonic()
             # Connect first: an attempt that fails to connect has written nothing.
-            async with client.client() as connection:
+            async with on_one_connection(client) as connection:
                 in_doubt += 1
                 try:
                     version = await _run_script(connection, COMPARE_AND_SET, key, arguments)
@@ -152,7 +153,7 @@ class Writer:
         async def keep(client: Redis) -> None:
             nonlocal written
             started = monotonic()
-            async with client.client() as connection:
+            async with on_one_connection(client) as connection:
                 await _run_script(connection, SET_WITH_TTL, key, [str(seconds), *chain(*record.items())])
                 written = True
                 await self._confirm(connection, started)

@@ -1,7 +1,9 @@
 """One Redis server: connect, identify and inspect it, and reconnect after its address has moved."""
 
+import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,6 +130,17 @@ def connect(
     except (ValueError, TypeError, AttributeError):
         raise ValueError("not a Redis URL (redis://, rediss:// or unix://)") from None
     return Redis.from_pool(pool)
+
+
+@asynccontextmanager
+async def on_one_connection(client: Redis) -> AsyncIterator[Redis]:
+    """Give a client that sends everything over one connection of the pool of ``client``."""
+    single = client.client()
+    try:
+        yield await single.initialize()
+    finally:
+        # The context manager of redis-py pauses before this. If it is cancelled there, the pool loses the connection.
+        await asyncio.shield(single.aclose())
 
 
 async def reconnect(pool: ConnectionPool) -> None:

@@ -11,7 +11,7 @@ from support.shards import client_of, monitor_of
 from support.waiting import until
 
 from service.errors import StoreUnavailable
-from service.stores import health
+from service.stores import compare_and_set, health
 from service.stores.failures import reason
 from service.stores.redis import RedisStore
 from service.stores.retry import DEADLINE_SECONDS, OPEN_AFTER_SECONDS
@@ -232,6 +232,26 @@ async def test_a_restart_under_load_causes_no_lost_write_and_no_false_conflict(s
     written = {id_: int((await store.get("AwsAccount", id_)).fields["n"]) for id_ in ids}
 
     assert all(acknowledged[id_] <= written[id_] <= acknowledged[id_] + unknown[id_] for id_ in ids)
+    assert connections_in_use(store) == 0
+
+
+async def test_a_write_that_is_cancelled_at_its_end_returns_its_connection(store, monkeypatch):
+    run_script = compare_and_set._run_script
+
+    async def run_and_cancel(*arguments):
+        version = await run_script(*arguments)
+        # At the next pause of the task, which is that of the client's end.
+        writing.cancel()
+        return version
+
+    monkeypatch.setattr(compare_and_set, "_run_script", run_and_cancel)
+    for write in (
+        store.replace("AwsAccount", "a", {"n": "1"}, expected=None),
+        store.put_with_ttl("Session", "a", {"n": "1"}, seconds=60),
+    ):
+        writing = asyncio.create_task(write)
+        await asyncio.wait({writing})
+
     assert connections_in_use(store) == 0
 
 
