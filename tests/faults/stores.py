@@ -1,6 +1,8 @@
 """The stores that faults happen to."""
 
+from plugins.redis_topologies import SERVICE
 from redis.asyncio import Redis, RedisCluster
+from redis.exceptions import RedisError
 from support.waiting import eventually
 
 
@@ -47,6 +49,12 @@ class Group:
         count = 3 if "cluster" in self.url else 1
         assert eventually(lambda: old not in (now := self.primaries) and len(now) == count)
 
+    def promotions(self):
+        """Return how often Sentinels have promoted a server; 0 for a Cluster."""
+        if "cluster" in self.url:
+            return 0
+        return max(int(_state(sentinel).get("config-epoch", 0)) for sentinel in self.group.sentinels)
+
     def fail_over(self):
         """Promote a replica while the primary runs, and wait until all nodes have their new roles."""
         if "cluster" in self.url:
@@ -63,3 +71,11 @@ class Group:
             range_ = ("SLOTSRANGE", first, *(last or [first]))
             source.run("CLUSTER", "MIGRATESLOTS", *range_, "NODE", target.run("CLUSTER", "MYID"))
         assert eventually(lambda: self.group.primary_of(key) is target)
+
+
+def _state(sentinel):
+    """What a Sentinel knows of the primary; nothing if it hangs."""
+    try:
+        return sentinel.run("SENTINEL", "MASTER", SERVICE)
+    except RedisError:
+        return {}
