@@ -24,6 +24,6 @@ def parametrized(faults, stores=""):
         print(figures[fault.name, store])  # noqa: T201
 
         if wrong:
-            pytest.fail("\n".join(wrong[:20]), pytrace=False)
+            pytest.fail("\n".join([*wrong[:20], *scene.service.messages]), pytrace=False)
 
     return test

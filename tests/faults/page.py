@@ -15,7 +15,7 @@ STORES = {
     "replicated": "one server and a replica",
     "sentinel": "Sentinel",
     "sentinel_waiting": "Sentinel, `SIGNER_WAIT_REPLICAS=1`",
-    "sentinel_slow": "Sentinel with its default times",
+    "sentinel_slow": "Sentinel with rare announcements, as by default",
     "cluster": "Cluster",
     "cluster_waiting": "Cluster, `SIGNER_WAIT_REPLICAS=1`",
 }

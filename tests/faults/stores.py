@@ -23,6 +23,10 @@ class Single:
         """Return a client of the primary."""
         return Redis.from_url(self.primaries[0].url, decode_responses=True)
 
+    def promotions(self):
+        """Return 0, because no Sentinel promotes."""
+        return 0
+
     async def promote(self, node):
         self.primaries = [node]
         async with self.client() as client:
@@ -54,7 +58,7 @@ class Group:
         assert found, "no replica is promoted"
 
     def promotions(self):
-        """Return how often Sentinels have promoted a server; 0 for a Cluster."""
+        """Return a number that grows by one with each promotion by Sentinels."""
         if "cluster" in self.url:
             return 0
         return max(int(_state(sentinel).get("config-epoch", 0)) for sentinel in self.group.sentinels)

@@ -6,6 +6,9 @@ import pytest
 
 # These take longest. They go first, as one that begins last would leave the other processes of a run nothing to do.
 FIRST = [
+    "tests/faults/test_sentinel.py",
+    "tests/faults/test_outages.py",
+    "tests/faults/test_cluster.py",
     "tests/serving/test_supervisor.py",
     "tests/web/test_conformance.py",
     "tests/serving/test_tls.py",
