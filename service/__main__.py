@@ -20,6 +20,7 @@ EXIT_SETTINGS = 2
 
 COMMANDS = {
     "serve": "serve; the same as no command",
+    "healthcheck": "exit with 0 if the service with these settings is ready on this machine, else with 1",
     "openapi": "print the OpenAPI document as JSON",
     "rekey": "re-encrypt every secret in the store with the first of the encryption keys",
 }
@@ -55,7 +56,9 @@ def _run(arguments: list[str] | None) -> int:
     try:
         settings = load(os.environ)
         logs.configure(level=settings.log_level, form=settings.log_format)
-        _log_warnings()
+        # A container's probe runs again and again, and the service has logged its warnings.
+        if command != "healthcheck":
+            _log_warnings()
         # Imported only now, so that a wrong setting is reported before half a second of imports.
         status: int = importlib.import_module(f"service.commands.{command}").run(settings)
     except SettingsError as error:

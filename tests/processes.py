@@ -21,10 +21,10 @@ STOP_SECONDS = 15
 class ServiceProcess:
     """``python -m service`` with its log; ``url`` is where it listens. ``code`` takes the place of ``-m service``.
 
-    The audit log goes to ``stdout``.
+    The audit log goes to ``stdout``. The process inherits the descriptors ``pass_fds``.
     """
 
-    def __init__(self, *, measured=True, code=None, stdout=subprocess.DEVNULL, **settings):
+    def __init__(self, *, measured=True, code=None, stdout=subprocess.DEVNULL, pass_fds=(), **settings):
         self.log: list[dict] = []
         WATCH.keep_settings(settings)
         self._process = subprocess.Popen(
@@ -34,6 +34,7 @@ class ServiceProcess:
             stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
+            pass_fds=pass_fds,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

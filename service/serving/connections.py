@@ -155,13 +155,15 @@ class Listener:
         bound: socket.socket,
         *,
         limit: int,
+        inherited: bool = False,
         ssl_context: "ssl.SSLContext | None" = None,
         **handler_args: Any,
     ) -> None:
-        """Pass ``handler_args`` to each ``web.RequestHandler``."""
+        """Pass ``handler_args`` to each ``web.RequestHandler``. ``inherited`` sockets are systemd's."""
         self._runner = runner
         self._socket = bound
         self._limit = limit
+        self._is_inherited = inherited
         self._ssl_context = ssl_context
         self._handler_args = handler_args
         self._server: asyncio.Server | None = None
@@ -183,9 +185,13 @@ class Listener:
         )
 
     async def drain(self) -> None:
-        """Stop listening, but first accept the connections whose TCP handshake has begun."""
-        drop_new_handshakes(self._socket)
-        await asyncio.sleep(TCP_HANDSHAKE_DRAIN_SECONDS)
+        """Stop listening, but first accept the connections whose TCP handshake has begun.
+
+        A socket of systemd stays open, and the next process accepts its connections.
+        """
+        if not self._is_inherited:
+            drop_new_handshakes(self._socket)
+            await asyncio.sleep(TCP_HANDSHAKE_DRAIN_SECONDS)
         self.close()
 
     def close(self) -> None:

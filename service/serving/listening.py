@@ -1,6 +1,7 @@
 """The sockets that the service listens on, bound before anything else starts, and their errors and log lines."""
 
 import errno
+import ipaddress
 import logging
 import os
 import socket
@@ -8,12 +9,14 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import service
-from service.settings import Settings
+from service.serving import systemd
+from service.settings import Settings, SettingsError
+from service.settings.consistency import contradictions
 
 Address = tuple[Any, ...]
 """An address as the socket module represents it; its shape depends on the family."""
@@ -81,16 +84,19 @@ class SocketFile:
 
 @dataclass(frozen=True, slots=True)
 class BoundSockets:
-    """Sockets that are bound and do not listen yet: for requests, and for operators if they have their own port."""
+    """Sockets for requests, and for operators if they have their own port. They do not listen yet, or are systemd's."""
 
     main: list[socket.socket]
     ops: list[socket.socket]
     file: SocketFile | None = None
-    """The file of the unix socket in ``main``; None for a port, and for siblings, which share the file."""
+    """The file of the unix socket in ``main``; None for a port, for siblings, which share the file, and for systemd's."""
+    inherited: bool = False
+    """Whether ``main`` is systemd's: it listens already, and stays open after this service."""
 
     def siblings(self) -> "BoundSockets":
         """Return sockets on the same addresses for another process; these must have been bound as ``shared``."""
-        return BoundSockets([_sibling(bound) for bound in self.main], [_sibling(bound) for bound in self.ops])
+        main = self.main if self.inherited else [_sibling(bound) for bound in self.main]
+        return BoundSockets(main, [_sibling(bound) for bound in self.ops], inherited=self.inherited)
 
     def remove_file(self) -> None:
         """Let new connections to a unix socket fail, while those in its backlog can still be accepted."""
@@ -100,6 +106,30 @@ class BoundSockets:
     def close(self) -> None:
         for bound in (*self.main, *self.ops):
             bound.close()
+
+
+def open_sockets(settings: Settings) -> tuple[Settings, BoundSockets]:
+    """Take the sockets of a systemd ``.socket`` unit for requests, or bind the addresses in the settings.
+
+    Returns the settings with the address that is in use. The operations port is always bound here.
+
+    Raises:
+        SettingsError: if the unit's address contradicts the settings, such as a public one without authentication.
+        StartError: if an address cannot be bound, or the unit's sockets do not listen.
+    """
+    shared = settings.workers > 1
+    try:
+        inherited = systemd.inherited_sockets()
+        if not all(passed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) for passed in inherited):
+            raise StartError("systemd has passed a socket that does not listen; set Accept=no in the .socket unit")
+    except OSError as error:
+        raise StartError(f"systemd has passed a descriptor that is no socket: {error.strerror}") from None
+    if not inherited:
+        return settings, bind(settings, shared=shared)
+    settings = _with_address(settings, inherited)
+    if problems := contradictions(settings):
+        raise SettingsError(problems)
+    return settings, BoundSockets(inherited, _bind_ops(settings, shared=shared), inherited=True)
 
 
 def bind(settings: Settings, *, shared: bool = False) -> BoundSockets:
@@ -114,14 +144,11 @@ def bind(settings: Settings, *, shared: bool = False) -> BoundSockets:
         file = SocketFile.at(Path(settings.socket))
     else:
         main = _bind_host(settings.host, settings.port, "SIGNER_PORT", shared=shared)
-    if settings.ops_port is None:
-        return BoundSockets(main, [], file=file)
     try:
-        ops = _bind_host(settings.ops_host, settings.ops_port, "SIGNER_OPS_PORT", shared=shared)
+        return BoundSockets(main, _bind_ops(settings, shared=shared), file=file)
     except StartError:
         BoundSockets(main, []).close()
         raise
-    return BoundSockets(main, ops, file=file)
 
 
 @contextmanager
@@ -144,7 +171,8 @@ def claimed(sockets: BoundSockets) -> Iterator[None]:
 
 
 def announce(settings: Settings, sockets: BoundSockets, *, store: str, networked: bool) -> None:
-    """Log the addresses and a warning for each risky setting; ``store`` describes the store."""
+    """Notify systemd, and log the addresses and a warning for each risky setting; ``store`` describes the store."""
+    systemd.notify(systemd.READY)
     logger.info(
         "s3-signer %s listens on %s; store: %s; authentication: %s%s%s",
         service.__version__,
@@ -199,6 +227,21 @@ def _bind_host(host: str, port: int, variable: str, *, shared: bool) -> list[soc
         host_variable = variable.replace("PORT", "HOST")
         raise bind_error(_host_and_port(host, port), error, variable, host_variable=host_variable) from None
     return bound
+
+
+def _bind_ops(settings: Settings, *, shared: bool) -> list[socket.socket]:
+    if settings.ops_port is None:
+        return []
+    return _bind_host(settings.ops_host, settings.ops_port, "SIGNER_OPS_PORT", shared=shared)
+
+
+def _with_address(settings: Settings, inherited: list[socket.socket]) -> Settings:
+    """Return the settings with the most exposed of the addresses, on which the rules for access depend."""
+    addresses = [passed.getsockname()[:2] for passed in inherited if passed.family != socket.AF_UNIX]
+    if not addresses:
+        return replace(settings, socket=os.fsdecode(inherited[0].getsockname()))
+    host, port = min(addresses, key=lambda address: ipaddress.ip_address(address[0]).is_loopback)
+    return replace(settings, host=host, port=port, socket="")
 
 
 def _resolve(host: str, port: int) -> Iterator[tuple[int, Address]]:

@@ -14,7 +14,7 @@ import aiohttp.http_parser
 from aiohttp import web
 
 from service.app import HANDLER_ARGS, create_app, create_operations_app
-from service.serving import connections, listening
+from service.serving import connections, listening, systemd
 from service.serving.connections import Connection, Listener
 from service.serving.listening import BoundSockets, StartError
 from service.settings import Settings, SettingsError
@@ -74,18 +74,24 @@ class StopSignals:
             self.reason.set_result(reason)
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings, sockets: BoundSockets) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
         StartError: if the process cannot serve.
     """
-    with contextlib.closing(listening.bind(settings)) as sockets:
 
-        def on_ready(store: Store) -> None:
-            listening.announce(settings, sockets, store=store.description, networked=store.networked)
+    def on_ready(store: Store) -> None:
+        listening.announce(settings, sockets, store=store.description, networked=store.networked)
+        _keep_watchdog_quiet()
 
-        serve(settings, sockets, on_ready=on_ready)
+    serve(settings, sockets, on_ready=on_ready)
+
+
+def _keep_watchdog_quiet() -> None:
+    """Notify systemd regularly for as long as the event loop runs."""
+    systemd.notify(systemd.WATCHDOG)
+    asyncio.get_running_loop().call_later(systemd.WATCHDOG_SECONDS, _keep_watchdog_quiet)
 
 
 def serve(
@@ -125,7 +131,9 @@ async def _serve(
         if certificate:
             app[APP].files.follow("SIGNER_TLS_CERT", certificate.read, certificate.use, used=certificate.used)
         context = certificate.context if certificate else None
-        listeners = await _listen(stack, runner, sockets.main, settings, context, variable="SIGNER_PORT")
+        listeners = await _listen(
+            stack, runner, sockets.main, settings, context, variable="SIGNER_PORT", inherited=sockets.inherited
+        )
         if sockets.ops:
             # No TLS: kubelets connect to the pod's address, which no certificate names.
             ops_runner = await _runner(ops_stack, create_operations_app(app))
@@ -133,6 +141,7 @@ async def _serve(
         _tune_garbage_collector()
         on_ready(app[APP].store)
         logger.info("Stopping on %s", await signals.reason)
+        systemd.notify(systemd.STOPPING)
         app[APP].state.draining = True
         await signals.sleep(settings.drain_seconds)
         sockets.remove_file()
@@ -189,13 +198,20 @@ async def _listen(
     context: "ssl.SSLContext | None",
     *,
     variable: str,
+    inherited: bool = False,
 ) -> list[Listener]:
     """Accept connections. Raises ``StartError`` if another process listens on the address by now."""
     limit = connections.connection_limit(settings.max_connections)
     listeners = []
     for bound in sockets:
         listener = Listener(
-            runner, bound, limit=limit, ssl_context=context, keepalive_timeout=settings.idle_seconds, **HANDLER_ARGS
+            runner,
+            bound,
+            limit=limit,
+            inherited=inherited,
+            ssl_context=context,
+            keepalive_timeout=settings.idle_seconds,
+            **HANDLER_ARGS,
         )
         stack.callback(listener.close)
         try:

@@ -9,14 +9,14 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from time import monotonic
 from typing import NoReturn
 
-from service.serving import listening, worker_process
+from service.serving import listening, systemd, worker_process
 from service.serving.listening import BoundSockets, StartError
 from service.serving.worker_process import FAILED, HEARTBEAT, READY
 from service.settings import Settings
@@ -59,13 +59,13 @@ class Worker:
     """Why the previous process ended, as a label of the metric; empty for the first one."""
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings, sockets: BoundSockets) -> None:
     """Supervise ``settings.workers`` processes until SIGTERM or SIGINT.
 
     Raises:
         StartError: if a worker fails before all of them have been ready once.
     """
-    with closing(listening.bind(settings, shared=True)) as sockets, listening.claimed(sockets):
+    with listening.claimed(sockets):
         directory = _metrics_directory()
         try:
             multiprocess.enable(directory)
@@ -135,6 +135,7 @@ class Supervisor:
         Heartbeats are counted instead of seconds because all processes may be suspended together, as in a container.
         """
         self._check_at = monotonic() + worker_process.HEARTBEAT_SECONDS
+        systemd.notify(systemd.WATCHDOG)
         for worker in self._workers:
             if not worker.channel:
                 continue
@@ -164,6 +165,7 @@ class Supervisor:
     def _stop(self, number: signal.Signals) -> None:
         if self._kill_at is None:
             logger.info("Stopping on %s", number.name)
+            systemd.notify(systemd.STOPPING)
         else:
             # Ends the drain of the workers early.
             number = signal.SIGINT
@@ -245,6 +247,7 @@ class Supervisor:
             os._exit(status)
 
     def _release_inherited(self) -> None:
+        systemd.disown()
         signal.set_wakeup_fd(-1)
         for number in SIGNALS:
             signal.signal(number, signal.SIG_DFL)
