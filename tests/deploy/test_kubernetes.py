@@ -1,0 +1,182 @@
+"""The manifests and the chart render, are valid, agree with each other, and name settings that exist."""
+
+import json
+import re
+import subprocess
+
+import pytest
+import yaml
+from documents import ROOT
+
+from service.settings.environment import unknown_variables
+
+pytestmark = pytest.mark.heavy
+
+KUSTOMIZE = ROOT / "deploy" / "kubernetes"
+CHART = ROOT / "deploy" / "helm" / "s3-signer"
+OVERLAYS = ["gateway", "sentinel", "sidecar"]
+VERSIONS = ["1.31.0", "1.34.0", "1.37.0"]
+# Labels that only the chart has.
+OF_HELM = {"app.kubernetes.io/instance", "app.kubernetes.io/managed-by", "app.kubernetes.io/version", "helm.sh/chart"}
+# Each optional object, and each optional field of the Deployment.
+EVERYTHING = {
+    "image": {"digest": f"sha256:{'0' * 64}"},
+    "imagePullSecrets": [{"name": "pull"}],
+    "settings": {"SIGNER_ALLOWED_HOSTS": "aws", "SIGNER_STALE_SECONDS": 300, "SIGNER_REQUIRE_SSL": True},
+    "extraEnv": [{"name": "SIGNER_LOG_LEVEL", "value": "debug"}],
+    "extraVolumes": [{"name": "more", "emptyDir": {}}],
+    "extraVolumeMounts": [{"name": "more", "mountPath": "/more"}],
+    "extraContainers": [{"name": "proxy", "image": "proxy:1"}],
+    "networkPolicy": {"extraEgress": [{"ports": [{"port": 443}]}]},
+    "ingress": {"enabled": True, "className": "nginx", "host": "signer.example.com", "tlsSecret": "signer-tls"},
+    "httpRoute": {"enabled": True, "parentRefs": [{"name": "gateway"}], "hostnames": ["signer.example.com"]},
+    "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    "autoscaling": {"enabled": False},
+    "serviceAccount": {"annotations": {"a": "b"}},
+    "service": {"annotations": {"a": "b"}},
+    "podSecurityContext": {"runAsUser": None, "runAsGroup": None, "fsGroup": None},
+    "affinity": {"podAntiAffinity": {}},
+    "nodeSelector": {"disk": "fast"},
+    "tolerations": [{"key": "a", "operator": "Exists"}],
+    "priorityClassName": "high",
+    "annotations": {"a": "b"},
+    "podAnnotations": {"a": "b"},
+    "podLabels": {"a": "b"},
+}
+
+
+def output_of(*command, **options):
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, timeout=60, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def render(programs, tmp_path_factory):
+    """Render an overlay, or the chart with values, as a file."""
+    directory = tmp_path_factory.mktemp("rendered")
+
+    def render(name, values=None):
+        if values is None:
+            text = output_of(programs / "kubectl", "kustomize", KUSTOMIZE / name)
+        else:
+            command = [programs / "helm", "template", "s3-signer", CHART, "--values", "-"]
+            text = output_of(*command, input=json.dumps(values))
+        path = directory / f"{name}.yaml"
+        path.write_text(text)
+        return path
+
+    return render
+
+
+@pytest.fixture(scope="session")
+def rendered(render):
+    """All files that are rendered from the repository."""
+    return [*map(render, OVERLAYS), render("chart", {}), render("everything", EVERYTHING)]
+
+
+def objects(path):
+    return [each for each in yaml.safe_load_all(path.read_text()) if each]
+
+
+def without_names(value):
+    """The value without the chart's own labels."""
+    if isinstance(value, dict):
+        return {name: without_names(inner) for name, inner in value.items() if name not in OF_HELM}
+    return [*map(without_names, value)] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_all_objects_are_valid(programs, rendered, version):
+    validate = [programs / "kubernetes-validate", "--strict", "--kubernetes-version", version]
+    report = output_of(*validate, "--quiet", *rendered)
+
+    # Custom resources have no schema here.
+    unknown = set(re.findall(r"Couldn't find schema for kind (\w+)", report))
+    assert unknown == {"HTTPRoute", "PodMonitor"}
+    assert len(report.splitlines()) == 2
+
+
+def test_a_misspelt_field_would_be_found(programs, tmp_path):
+    path = tmp_path / "service.yaml"
+    path.write_text((KUSTOMIZE / "base" / "service.yaml").read_text().replace("targetPort", "tragetPort"))
+
+    done = subprocess.run([programs / "kubernetes-validate", "--strict", path], capture_output=True, check=False)
+    assert done.returncode != 0
+
+
+def test_the_chart_has_the_objects_of_the_gateway(render):
+    expected = {each["kind"]: each for each in objects(render("gateway"))}
+    found = {each["kind"]: without_names(each) for each in objects(render("chart", {})) if each["kind"] != "Pod"}
+
+    assert found == expected
+
+
+def test_the_chart_has_no_fault(programs):
+    output_of(programs / "helm", "lint", "--strict", CHART)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"drainSecond": 10},
+        {"drainSeconds": "10s"},
+        {"image": {"digest": "latest"}},
+        {"settings": {"SIGNER_PORT": 80}},
+        {"settings": {"PORT": 80}},
+        {"ingress": {"enabled": True}},
+        {"httpRoute": {"enabled": True}},
+    ],
+    ids=str,
+)
+def test_the_chart_refuses_wrong_values(programs, values):
+    command = [programs / "helm", "template", "s3-signer", CHART, "--values", "-"]
+    done = subprocess.run(command, input=json.dumps(values).encode(), capture_output=True, check=False, timeout=60)
+
+    assert done.returncode != 0
+
+
+def containers(path):
+    for each in objects(path):
+        if each["kind"] in {"Deployment", "Pod"}:
+            pod = each["spec"]["template"]["spec"] if each["kind"] == "Deployment" else each["spec"]
+            yield from ((pod, one) for one in [*pod.get("initContainers", []), *pod["containers"]])
+
+
+def test_each_setting_of_a_container_exists(rendered):
+    named = {entry["name"] for path in rendered for _, one in containers(path) for entry in one.get("env", [])}
+
+    assert len(named) > 10
+    # The first is a setting from the next version on.
+    assert set(unknown_variables(dict.fromkeys(named, "x"))) <= {"SIGNER_INIT_BUNDLE"}
+
+
+def test_each_pod_has_time_to_drain(rendered):
+    for path in rendered:
+        for pod, one in containers(path):
+            env = {entry["name"]: entry["value"] for entry in one.get("env", [])}
+            grace = pod.get("terminationGracePeriodSeconds", 30)
+            assert grace > int(env.get("SIGNER_DRAIN_SECONDS", 0)) + 10
+
+
+def test_each_secret_of_a_setting_is_a_file_of_a_mounted_secret(rendered):
+    for path in rendered:
+        for pod, one in containers(path):
+            mounts = {mount["mountPath"]: mount["name"] for mount in one.get("volumeMounts", [])}
+            secret = {volume["name"] for volume in pod.get("volumes", []) if "secret" in volume}
+            for entry in one.get("env", []):
+                if entry["name"].endswith(("_FILE", "_BUNDLE")):
+                    assert mounts[entry["value"].rpartition("/")[0]] in secret
+
+
+def test_the_sidecar_shares_its_socket_with_the_application(render):
+    (deployment,) = objects(render("sidecar"))
+    pod = deployment["spec"]["template"]["spec"]
+    (sidecar,), (app,) = pod["initContainers"], pod["containers"]
+    env = {entry["name"]: entry["value"] for entry in sidecar["env"]}
+    mounts = [{mount["mountPath"]: mount["name"] for mount in one["volumeMounts"]} for one in (sidecar, app)]
+    directory = env["SIGNER_SOCKET"].rpartition("/")[0]
+
+    assert sidecar["restartPolicy"] == "Always"
+    assert mounts[0][directory] == mounts[1][directory]
+    assert pod["securityContext"]["fsGroup"]
