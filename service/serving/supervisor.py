@@ -135,7 +135,8 @@ class Supervisor:
         Heartbeats are counted instead of seconds because all processes may be suspended together, as in a container.
         """
         self._check_at = monotonic() + worker_process.HEARTBEAT_SECONDS
-        systemd.notify(systemd.WATCHDOG)
+        if self._is_ready:
+            systemd.notify(systemd.WATCHDOG)
         for worker in self._workers:
             if not worker.channel:
                 continue
