@@ -16,7 +16,7 @@ from processes import START_SECONDS
 from support.accounts import ACCOUNT
 from support.tools import missing, tool
 
-pytestmark = [pytest.mark.heavy, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600)]
 
 CACHE = ROOT / ".cache" / "image"
 BASE, IMAGE = "localhost/s3-signer-base", "localhost/s3-signer-test"

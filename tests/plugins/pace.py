@@ -6,6 +6,7 @@ import pytest
 
 # These take longest. They go first, as one that begins last would leave the other processes of a run nothing to do.
 FIRST = [
+    "tests/deploy/test_image.py",
     "tests/faults/test_sentinel.py",
     "tests/faults/test_outages.py",
     "tests/faults/test_cluster.py",
