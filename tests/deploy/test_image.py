@@ -86,7 +86,6 @@ def buildah(base, tmp_path_factory):
         break
     yield program
     program("rm", "--all")
-    program("rmi", "--all", "--force")
     shutil.rmtree(storage, ignore_errors=True)
 
 
