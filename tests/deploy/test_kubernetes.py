@@ -147,8 +147,7 @@ def test_each_setting_of_a_container_exists(rendered):
     named = {entry["name"] for path in rendered for _, one in containers(path) for entry in one.get("env", [])}
 
     assert len(named) > 10
-    # The first is a setting from the next version on.
-    assert set(unknown_variables(dict.fromkeys(named, "x"))) <= {"SIGNER_INIT_BUNDLE"}
+    assert unknown_variables(dict.fromkeys(named, "x")) == []
 
 
 def test_each_pod_has_time_to_drain(rendered):
