@@ -89,7 +89,7 @@ class BoundSockets:
     main: list[socket.socket]
     ops: list[socket.socket]
     file: SocketFile | None = None
-    """The file of the unix socket in ``main``; None for a port, for siblings, which share the file, and for systemd's."""
+    """The file of the unix socket in ``main``; None for a port, for siblings, which share it, and for systemd's."""
     inherited: bool = False
     """Whether ``main`` is systemd's: it listens already, and stays open after this service."""
 
