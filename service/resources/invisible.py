@@ -4,16 +4,20 @@ import re
 import unicodedata
 
 # Control characters, spaces, line ends; Unicode's Default_Ignorable_Code_Point (zero width characters, fillers), which
-# unicodedata lacks; the blank Braille pattern. The inside of a character class, in any dialect of patterns.
+# unicodedata lacks; the blank Braille pattern; noncharacters. The inside of a character class, in any dialect of
+# patterns.
 # Source: https://www.unicode.org/Public/UCD/latest/ucd/DerivedCoreProperties.txt
 INVISIBLE = (
     r"\x00-\x20\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f"
-    r"\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+    r"\u205f-\u206f\u2800\u3000\u3164\ufdd0-\ufdef\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"
     # Not every dialect has an escape for characters beyond U+FFFF.
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+    + "".join(f"{chr(plane + 0xFFFE)}-{chr(plane + 0xFFFF)}" for plane in range(0x10000, 0x110000, 0x10000))
 )
 
 MAX_NAMED = 3
+# The longest valid text. A search of 1 MiB would block other requests for up to 90 ms.
+MAX_SEARCHED = 8192
 
 _INVISIBLE = re.compile(f"[{INVISIBLE}]")
 # Unicode gives control characters no name.
@@ -30,12 +34,14 @@ _CONTROLS = {
 def invisible_hint(text: str) -> str:
     """Return the end of a message that names the invisible characters of a text, such as U+00A0 NO-BREAK SPACE.
 
-    It is empty without such characters.
+    It is empty without such characters in the first ``MAX_SEARCHED``.
     """
-    found = [*dict.fromkeys(_INVISIBLE.findall(text))]
+    found = [*dict.fromkeys(_INVISIBLE.findall(text, 0, MAX_SEARCHED))]
     return f"; it has {', '.join(map(_name, found[:MAX_NAMED]))}" if found else ""
 
 
 def _name(character: str) -> str:
-    name = _CONTROLS.get(character) or unicodedata.name(character, "CONTROL CHARACTER")
+    is_noncharacter = ord(character) & 0xFFFE == 0xFFFE or "\ufdd0" <= character <= "\ufdef"
+    unnamed = "NONCHARACTER" if is_noncharacter else "CONTROL CHARACTER"
+    name = _CONTROLS.get(character) or unicodedata.name(character, unnamed)
     return f"U+{ord(character):04X} {name}"

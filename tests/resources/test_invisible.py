@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from service.resources.invisible import INVISIBLE, MAX_NAMED, invisible_hint
+from service.resources.invisible import INVISIBLE, MAX_NAMED, MAX_SEARCHED, invisible_hint
 
 # Visible format characters: signs in front of Arabic, Syriac and Kaithi numbers, joiners of hieroglyphs.
 VISIBLE_FORMATS = re.compile("[\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd\U00013430-\U0001345f]")
@@ -40,3 +40,18 @@ def test_a_hint_names_each_of_the_first_characters_once():
 
     assert hint == "; it has U+0020 SPACE, U+0009 TAB, U+00A0 NO-BREAK SPACE"
     assert hint.count("U+") == MAX_NAMED
+
+
+@pytest.mark.parametrize("character", ["\ufdd0", "\ufdef", "\ufffe", "\uffff", "\U0001fffe", "\U0010ffff"])
+def test_a_noncharacter_is_invisible(character):
+    assert invisible_hint(f"a{character}b") == f"; it has U+{ord(character):04X} NONCHARACTER"
+
+
+@pytest.mark.parametrize("character", ["\ufdcf", "\ufdf0", "\ufffd", "\U0001fffd"])
+def test_a_neighbour_of_a_noncharacter_is_visible(character):
+    assert invisible_hint(f"a{character}b") == ""
+
+
+def test_only_the_beginning_of_a_long_text_is_searched():
+    assert invisible_hint(f"{'a' * (MAX_SEARCHED - 1)}\n") == "; it has U+000A LINE FEED"
+    assert invisible_hint(f"{'a' * MAX_SEARCHED}\n") == ""
