@@ -230,6 +230,7 @@ def test_similar_keys_are_distinguished(pattern, key, decision):
         ({"a": ".a\n"}, "a", "must be a path"),
         ({"a": ".é"}, "a", "must be a path"),
         ({"a": ".a[0]"}, "a", "must be a path"),
+        ({"a": "." + "a" * 1024}, "a", "must be a path of at most 1024 characters"),
         ({"a": {"$length": 1}}, "a", "must not have '$length': the operators are"),
         ({"a": {"$": 1}}, "a", "must not have '$'"),
         ({"a": {"$Enum": ["b"]}}, "a", "must not have '$Enum'"),
