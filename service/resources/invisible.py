@@ -3,22 +3,25 @@
 import re
 import unicodedata
 
+# Not every dialect of patterns has an escape for characters beyond U+FFFF.
+_NONCHARACTERS = r"\ufdd0-\ufdef\ufffe\uffff" + "".join(
+    f"{chr(plane + 0xFFFE)}-{chr(plane + 0xFFFF)}" for plane in range(0x10000, 0x110000, 0x10000)
+)
 # Control characters, spaces, line ends; Unicode's Default_Ignorable_Code_Point (zero width characters, fillers), which
 # unicodedata lacks; the blank Braille pattern; noncharacters. The inside of a character class, in any dialect of
 # patterns.
 # Source: https://www.unicode.org/Public/UCD/latest/ucd/DerivedCoreProperties.txt
 INVISIBLE = (
     r"\x00-\x20\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f"
-    r"\u205f-\u206f\u2800\u3000\u3164\ufdd0-\ufdef\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"
-    # Not every dialect has an escape for characters beyond U+FFFF.
-    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
-    + "".join(f"{chr(plane + 0xFFFE)}-{chr(plane + 0xFFFF)}" for plane in range(0x10000, 0x110000, 0x10000))
+    r"\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff" + _NONCHARACTERS
 )
 
 MAX_NAMED = 3
 # The longest valid text. A search of 1 MiB would block other requests for up to 90 ms.
 MAX_SEARCHED = 8192
 
+_NONCHARACTER = re.compile(f"[{_NONCHARACTERS}]")
 _INVISIBLE = re.compile(f"[{INVISIBLE}]")
 # Unicode gives control characters no name.
 _CONTROLS = {
@@ -41,7 +44,6 @@ def invisible_hint(text: str) -> str:
 
 
 def _name(character: str) -> str:
-    is_noncharacter = ord(character) & 0xFFFE == 0xFFFE or "\ufdd0" <= character <= "\ufdef"
-    unnamed = "NONCHARACTER" if is_noncharacter else "CONTROL CHARACTER"
+    unnamed = "NONCHARACTER" if _NONCHARACTER.match(character) else "CONTROL CHARACTER"
     name = _CONTROLS.get(character) or unicodedata.name(character, unnamed)
     return f"U+{ord(character):04X} {name}"
