@@ -14,9 +14,9 @@ MAX_PORT = 65535
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _AWS_REGION = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-_GLOBAL_REGION = re.compile(r"aws(-[a-z0-9-]+)?-global")
+_PSEUDO_REGION = re.compile(r"aws(-[a-z0-9-]+)?-global|s3-external-1")
 # The rules of an AWS region as one expression, for the OpenAPI document.
-AWS_REGION_PATTERN = rf"(?![0-9]*$)(?!.*(?:fips-|-fips))(?!{_GLOBAL_REGION.pattern}$){_AWS_REGION.pattern}"
+AWS_REGION_PATTERN = rf"(?![0-9]*$)(?!.*(?:fips-|-fips))(?!(?:{_PSEUDO_REGION.pattern})$){_AWS_REGION.pattern}"
 REGION_PATTERN = r"[!-+\--.0-~]{1,64}"
 _REGION = re.compile(REGION_PATTERN)
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
@@ -26,11 +26,25 @@ _PUNYCODE = "xn--"
 _NUMBER = re.compile(r"[0-9]+|0[Xx][0-9A-Fa-f]*")
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]*)*")
-# S3's own names. Source: https://docs.aws.amazon.com/general/latest/gr/s3.html
-AWS_NAME = re.compile(
-    r"s3(\.dualstack|-accelerate(\.dualstack)?)?([.-][a-z]{2}(-[a-z]+)+-[0-9])?\.amazonaws\.com(\.cn)?"
+# The DNS suffixes of AWS' partitions.
+AWS_SUFFIXES = (
+    *("amazonaws.com", "amazonaws.com.cn", "amazonaws.eu", "c2s.ic.gov", "sc2s.sgov.gov", "cloud.adc-e.uk"),
+    *("csp.hci.ic.gov", "api.aws", "api.amazonwebservices.com.cn", "api.amazonwebservices.eu", "api.aws.ic.gov"),
+    *("api.aws.scloud", "api.cloud-aws.adc-e.uk", "api.aws.hci.ic.gov"),
 )
-_BUCKET_OF_AWS = re.compile(rf".+\.{AWS_NAME.pattern}")
+_SUFFIX = rf"\.({'|'.join(map(re.escape, AWS_SUFFIXES))})"
+_REGION_OF_NAMES = r"[a-z]{2,4}(-[a-z]+)+-[0-9]+"
+# S3's own names, also of interface endpoints in a VPC. Sources: https://docs.aws.amazon.com/general/latest/gr/s3.html,
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/privatelink-interface-endpoints.html
+AWS_NAME = re.compile(
+    rf"(s3(-fips)?(\.dualstack)?([.-]{_REGION_OF_NAMES})?|s3-external-1|s3-accelerate(\.dualstack)?"
+    rf"|bucket\.vpce-[a-z0-9-]+\.s3\.{_REGION_OF_NAMES}\.vpce){_SUFFIX}"
+)
+# Servers of customers, which may be any S3: on EC2, behind a load balancer, or behind an endpoint service in a VPC.
+_SERVER_AT_AWS = re.compile(
+    rf".+\.(compute(-1)?|elb(\.{_REGION_OF_NAMES})?|vpce-svc-[0-9a-f]+\.{_REGION_OF_NAMES}\.vpce){_SUFFIX}"
+)
+_OF_AWS = re.compile(rf".*{_SUFFIX}")
 
 
 class Host(NamedTuple):
@@ -89,8 +103,10 @@ def check_aws_region(text: str) -> None:
             " not only digits"
         )
     # botocore removes fips- and -fips from any part of a region, and signs for the rest.
-    if "fips-" in text or "-fips" in text or _GLOBAL_REGION.fullmatch(text):
-        raise ValueError("must be a region of its own: a pseudo-region (FIPS, aws-global) stands for another")
+    if "fips-" in text or "-fips" in text or _PSEUDO_REGION.fullmatch(text):
+        raise ValueError(
+            "must be a region of its own: a pseudo-region (FIPS, aws-global, s3-external-1) stands for another"
+        )
 
 
 def parse_host(text: str) -> Host:
@@ -118,12 +134,17 @@ def parse_account_host(text: str) -> Host:
     """Parse the ``host`` of an account. See ``parse_host``.
 
     Raises:
-        ValueError: also for a bucket of AWS. S3 reads the bucket from the URL, but policies see that of the request.
+        ValueError: also for a name of AWS that may have a bucket in it. S3 reads the bucket from the URL, but policies
+            see that of the request.
     """
     host = parse_host(text)
-    if _BUCKET_OF_AWS.fullmatch(host.name):
-        raise ValueError("must not name a bucket: write S3's own name, such as s3.eu-west-1.amazonaws.com")
-    if host.prefix.strip("/") and AWS_NAME.fullmatch(host.name):
+    is_endpoint = AWS_NAME.fullmatch(host.name) or _SERVER_AT_AWS.fullmatch(host.name)
+    if _OF_AWS.fullmatch(host.name) and not is_endpoint:
+        raise ValueError(
+            "must not name a bucket, an access point or another service of AWS: write S3's own name, such as"
+            " s3.eu-west-1.amazonaws.com"
+        )
+    if host.prefix.removesuffix("/") and AWS_NAME.fullmatch(host.name):
         raise ValueError("must have no path after S3's own name, because S3 reads it as a bucket")
     return host
 

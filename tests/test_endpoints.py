@@ -1,14 +1,17 @@
 import pytest
+from botocore.loaders import Loader
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from urllib3.util import parse_url
 from yarl import URL
 
-from service.endpoints import Host, check_aws_region, check_region, parse_account_host, parse_host
+from service.endpoints import AWS_SUFFIXES, Host, check_aws_region, check_region, parse_account_host, parse_host
 from service.errors import Invalid
-from service.resources.host_rules import HostRules
+from service.resources.host_rules import HostRules, is_aws
 from service.resources.types import AwsAccount
 from service.settings.parsers import allowed_host
+
+LOADER = Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
 
 
 @pytest.mark.parametrize("host", ["s3-accelerate.amazonaws.com", "https://S3-accelerate.dualstack.amazonaws.com"])
@@ -38,7 +41,8 @@ def test_a_region_of_aws_must_be_a_host_label(region):
 
 
 @pytest.mark.parametrize(
-    "region", ["fips-us-east-1", "us-east-1-fips", "my-fips-zone", "xfips-y", "aws-global", "aws-cn-global"]
+    "region",
+    ["fips-us-east-1", "us-east-1-fips", "my-fips-zone", "xfips-y", "aws-global", "aws-cn-global", "s3-external-1"],
 )
 def test_a_pseudo_region_is_not_a_region_of_aws(region):
     with pytest.raises(ValueError, match="pseudo-region"):
@@ -275,6 +279,24 @@ def test_a_scheme_must_agree_with_use_ssl(text, stated):
         "bucket.s3-eu-west-1.amazonaws.com",
         "bucket.s3.cn-north-1.amazonaws.com.cn",
         "bucket.s3-accelerate.amazonaws.com",
+        "bucket.s3-fips.us-east-1.amazonaws.com",
+        "bucket.s3-fips-us-gov-west-1.amazonaws.com",
+        "bucket.s3-fips.dualstack.us-gov-west-1.amazonaws.com",
+        "bucket.s3-external-1.amazonaws.com",
+        "bucket.s3.eusc-de-east-1.amazonaws.eu",
+        "bucket.s3.us-iso-east-1.c2s.ic.gov",
+        "ap-123456789012.s3-accesspoint.us-east-1.amazonaws.com",
+        "ap-123456789012.s3-object-lambda.us-east-1.amazonaws.com",
+        "mrap.accesspoint.s3-global.amazonaws.com",
+        "bucket.s3express-use1-az4.us-east-1.amazonaws.com",
+        "bucket.bucket.vpce-1a2b3c4d-5e6f.s3.us-east-1.vpce.amazonaws.com",
+        "ap-123456789012.accesspoint.vpce-1a2b3c4d-5e6f.s3.us-east-1.vpce.amazonaws.com",
+        "control.vpce-1a2b3c4d-5e6f.s3.us-east-1.vpce.amazonaws.com",
+        "bucket.s3-website-us-east-1.amazonaws.com",
+        "bucket.s3.unknown.amazonaws.com",
+        "123456789012.s3-control.us-east-1.amazonaws.com",
+        "bucket.s3.us-east-1.api.aws",
+        "xs3.amazonaws.com",
     ],
 )
 def test_a_host_that_names_a_bucket_of_aws_is_refused(host):
@@ -282,19 +304,73 @@ def test_a_host_that_names_a_bucket_of_aws_is_refused(host):
         parse_account_host(host)
 
 
-@pytest.mark.parametrize("host", ["https://s3.amazonaws.com/bucket", "http://s3.eu-west-1.amazonaws.com/bucket/"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "https://s3.amazonaws.com/bucket",
+        "http://s3.eu-west-1.amazonaws.com/bucket/",
+        "https://s3-fips.us-east-1.amazonaws.com/secret",
+        "https://s3.amazonaws.com//",
+        "https://bucket.vpce-1a2b3c4d-5e6f.s3.us-east-1.vpce.amazonaws.com/secret",
+    ],
+)
 def test_a_path_after_the_name_of_aws_is_refused(host):
     with pytest.raises(ValueError, match="must have no path"):
         parse_account_host(host)
+
+
+def s3_endpoints():
+    """Return the names of S3 in botocore's data."""
+    for partition in LOADER.load_data("endpoints")["partitions"]:
+        s3 = partition["services"]["s3"]
+        suffix = partition["dnsSuffix"]
+        for region, endpoint in s3["endpoints"].items():
+            yield endpoint.get("hostname", f"s3.{region}.{suffix}")
+            yield from (variant["hostname"] for variant in endpoint.get("variants", ()))
+
+
+@pytest.mark.parametrize("host", sorted({*s3_endpoints()}))
+def test_every_endpoint_of_s3_is_accepted_without_a_bucket(host):
+    assert is_aws(parse_account_host(host))
+    with pytest.raises(ValueError, match="must not name a bucket"):
+        parse_account_host(f"bucket.{host}")
+
+
+def test_the_suffixes_of_aws_are_those_of_botocore():
+    outputs = [partition["outputs"] for partition in LOADER.load_data("partitions")["partitions"]]
+
+    assert sorted({output[name] for output in outputs for name in ("dnsSuffix", "dualStackDnsSuffix")}) == sorted(
+        AWS_SUFFIXES
+    )
 
 
 @pytest.mark.parametrize(
     "host",
     [
         "https://s3.eu-west-1.amazonaws.com/",
+        "s3-eu-west-1.amazonaws.com",
+        "s3-us-gov-west-1.amazonaws.com",
+        "s3-fips-us-gov-west-1.amazonaws.com",
+        "s3-accelerate.dualstack.amazonaws.com",
         "bucket.vpce-1a2b3c4d-5e6f.s3.us-east-1.vpce.amazonaws.com",
-        "bucket.s3.example.com",
+        "bucket.vpce-1a2b3c4d-5e6f-us-east-1a.s3.us-east-1.vpce.amazonaws.com",
     ],
 )
-def test_other_names_that_look_like_those_of_aws_are_accepted(host):
-    assert parse_account_host(host)
+def test_other_endpoints_of_s3_are_accepted(host):
+    assert is_aws(parse_account_host(host))
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "bucket.s3.example.com",
+        "s3.amazonaws.com.example.org",
+        "ec2-1-2-3-4.compute-1.amazonaws.com",
+        "https://ec2-1-2-3-4.eu-west-1.compute.amazonaws.com:9000/prefix",
+        "s3-1234567890.us-east-1.elb.amazonaws.com",
+        "minio-1234567890.elb.us-east-1.amazonaws.com",
+        "vpce-1a2b-3c4d.vpce-svc-0123456789abcdef0.us-east-1.vpce.amazonaws.com",
+    ],
+)
+def test_servers_of_others_are_accepted_and_are_not_aws(host):
+    assert not is_aws(parse_account_host(host))

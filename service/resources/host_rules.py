@@ -79,7 +79,7 @@ class HostRules:
 
 def is_aws(host: Host) -> bool:
     """Return whether a host is an endpoint of S3 itself, which reads the bucket from the host name."""
-    return AWS_NAME.fullmatch(host.name) is not None and not host.prefix
+    return AWS_NAME.fullmatch(host.name) is not None and not host.prefix.removesuffix("/")
 
 
 def is_ambiguous(account: AwsAccount) -> bool:

@@ -76,13 +76,16 @@ class Endpoints:
             # Clients cannot send to a name such as xn--a.minio, or to one of more than 253 characters.
             probed = await _probe(await self._clients.get(options._replace(style="path")), bucket)
         host = parse_host(account.host) if account.host else None
+        if host is None and probed.region != account.region:
+            problem = f"must be a region of its own: AWS signs for {probed.region} instead"
+            raise Invalid(Issue(f"AwsAccount.region {problem}", "AwsAccount.region"))
         style = _addressing_style(probed, host)
         if host and host.is_accelerated and (style == PATH or "." in bucket):
             rule = "must be 3 to 63 of a-z, 0-9 and - for s3-accelerate, which takes it as one label of the host name"
             raise Invalid(Issue(f"bucket {rule}", "bucket"))
         return replace(
             probed,
-            region=account.region if host else probed.region,
+            region=account.region,
             style=style,
             is_exposed=not (options.use_ssl or (host and is_private(host))),
         )

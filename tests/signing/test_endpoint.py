@@ -198,6 +198,15 @@ async def test_options_that_only_aiobotocore_refuses_are_an_error(endpoints, mon
     assert refusal.value.issues[0].expression == expression
 
 
+@pytest.mark.parametrize("region", ["s3-external-1", "aws-global", "fips-us-east-1"])
+async def test_a_region_that_aws_signs_for_under_another_name_is_refused(endpoints, monkeypatch, region):
+    # As if it were a new pseudo-region, which the rule for regions does not know yet.
+    monkeypatch.setattr(endpoint_module, "check_aws_region", lambda _: None)
+
+    with pytest.raises(Invalid, match="region must be a region of its own: AWS signs for us-east-1 instead"):
+        await endpoints.get(account(region=region), "bucket")
+
+
 @pytest.mark.parametrize("host", ["s3-accelerate.amazonaws.com", "https://s3-accelerate.dualstack.amazonaws.com"])
 @pytest.mark.parametrize("bucket", ["my.bucket", "My-Bucket", "my_bucket", "ab", "a" * 64])
 async def test_a_bucket_that_is_no_label_is_refused_for_transfer_acceleration(endpoints, host, bucket):
