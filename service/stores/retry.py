@@ -30,6 +30,8 @@ ATTEMPT_SECONDS = 0.5
 # Long enough for a restart of Redis.
 OPEN_AFTER_SECONDS = 0.75
 WARNING_INTERVAL_SECONDS = 60.0
+# The command of a refusal may not be called again for long, although Redis would accept it.
+REFUSAL_SECONDS = 60.0
 BACKOFF = ExponentialWithJitterBackoff(base=0.02, cap=0.2)
 
 
@@ -43,8 +45,8 @@ class CircuitBreaker:
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
         self._warned_at: dict[str, float] = {}
-        self._refusals: dict[str, str] = {}
-        """Reason of the last refusal by command name, until the command succeeds."""
+        self._refusals: dict[str, tuple[str, float]] = {}
+        """Reason and time of the last refusal by command name, until the command succeeds."""
 
     async def call(self, name: str, key: str, command: Callable[[Redis], Awaitable[T]]) -> T:
         """Return the result of ``command`` with a client of the primary that has ``key``. It may run more than once.
@@ -91,7 +93,7 @@ class CircuitBreaker:
         # Redis 7 begins the message with WRONGTYPE; in errors of scripts, older servers put it later.
         if isinstance(error, ResponseError) and "WRONGTYPE" in str(error):
             return WrongType("The account store holds something else under this key")
-        self._refusals[command] = reason(error)
+        self._refusals[command] = reason(error), monotonic()
         kind = type(error).__name__
         if monotonic() - self._warned_at.get(kind, -inf) >= WARNING_INTERVAL_SECONDS:
             self._warned_at[kind] = monotonic()
@@ -106,7 +108,13 @@ class CircuitBreaker:
             self._refusals.pop(command, None)
 
     def warnings(self) -> Sequence[str]:
-        return [f"Redis refuses {command}: {why}" for command, why in self._refusals.items()]
+        """Return a warning for each refusal of the last ``REFUSAL_SECONDS``."""
+        now = monotonic()
+        return [
+            f"Redis refuses {command}: {why}"
+            for command, (why, refused_at) in self._refusals.items()
+            if now - refused_at < REFUSAL_SECONDS
+        ]
 
     async def _call(self, name: str, find: Callable[[], Shard | None], command: Callable[[Redis], Awaitable[T]]) -> T:
         shard = find()

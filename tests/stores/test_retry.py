@@ -11,7 +11,7 @@ from support.shards import client_of, monitor_of
 from support.waiting import until
 
 from service.errors import StoreUnavailable
-from service.stores import compare_and_set, health
+from service.stores import compare_and_set, health, retry
 from service.stores.failures import reason
 from service.stores.redis import RedisStore
 from service.stores.retry import DEADLINE_SECONDS, OPEN_AFTER_SECONDS
@@ -282,6 +282,18 @@ async def test_a_refused_command_is_no_outage_and_is_logged_once(store, own_redi
     ((level, message),) = messages(log)
     assert level == "WARNING"
     assert "refuses commands: OutOfMemoryError" in message
+
+
+async def test_a_warning_of_a_refused_command_ends_although_the_command_is_not_repeated(store, own_redis, monkeypatch):
+    async with Redis.from_url(own_redis.url) as admin:
+        await admin.config_set("maxmemory", "1")
+        with pytest.raises(StoreUnavailable):
+            await store.replace("AwsAccount", "a", {}, expected=None)
+    fresh = list(store.warnings())
+    monkeypatch.setattr(retry, "REFUSAL_SECONDS", 0)
+
+    assert any(warning.startswith("Redis refuses ") for warning in fresh)
+    assert not any(warning.startswith("Redis refuses ") for warning in store.warnings())
 
 
 async def test_a_wrong_password_is_logged_without_the_password(own_redis, log):
