@@ -47,15 +47,15 @@ def error_response(request: web.Request, error: Exception) -> web.Response:
 
 
 def _options(request: web.Request, error: Exception) -> web.Response | None:
-    """Return the response to OPTIONS on a known path or on ``*``; None for other errors. No route handles OPTIONS.
+    """Return the response to OPTIONS on a known path, ``/`` or ``*``; None for other errors. No route handles OPTIONS.
 
-    Load balancers send ``OPTIONS /`` as a liveness probe.
+    Load balancers send ``OPTIONS /`` as a liveness probe, also to the operations port, which has no such path.
     Source: https://www.rfc-editor.org/rfc/rfc9110#section-9.3.7
     """
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted({*error.allowed_methods, hdrs.METH_OPTIONS}))
         return web.Response(status=HTTPStatus.NO_CONTENT, headers={hdrs.ALLOW: allowed})
-    if isinstance(error, web.HTTPNotFound) and request.raw_path == "*":
+    if isinstance(error, web.HTTPNotFound) and request.raw_path in {"/", "*"}:
         return web.Response(status=HTTPStatus.NO_CONTENT)
     return None
 

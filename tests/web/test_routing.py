@@ -2,6 +2,7 @@
 
 import pytest
 
+from service.app import create_operations_app
 from service.web.routing import Route
 
 
@@ -33,6 +34,14 @@ async def test_options_serves_as_a_probe_of_load_balancers(service, target):
     named = service.exchange(f"OPTIONS {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
 
     assert [answer.split(b" ")[1] for answer in (plain, named)] == [b"204", b"204"]
+
+
+async def test_options_serves_as_a_probe_on_the_operations_port(client, aiohttp_client):
+    operations = await aiohttp_client(create_operations_app(client.app))
+    probed = await operations.options("/")
+    unknown = await operations.options("/AwsAccount")
+
+    assert (probed.status, unknown.status) == (204, 404)
 
 
 @pytest.mark.slow
