@@ -9,7 +9,7 @@ from time import perf_counter
 
 from aiohttp import HttpVersion11, hdrs, web
 
-from service.errors import BodyTooLarge, MalformedBody, Overloaded, UnsupportedMediaType
+from service.errors import BodyTooLarge, InvalidRequest, MalformedBody, Overloaded, UnsupportedMediaType
 from service.resources.schemas import ParsedBody
 from service.web import target
 from service.web.background import in_background
@@ -39,11 +39,15 @@ async def read(request: web.Request) -> ParsedBody:
     """Return the body as plain data.
 
     Raises:
+        InvalidRequest: for a part of a body.
         UnsupportedMediaType: for a compressed body, or a type or charset that the route does not support.
         BodyTooLarge: for a body above the limit.
         Overloaded: if the large bodies of all requests need too much memory.
         MalformedBody: for a body that does not arrive in time or cannot be parsed.
     """
+    if hdrs.CONTENT_RANGE in request.headers:
+        # Source: https://www.rfc-editor.org/rfc/rfc9110#section-14.5
+        raise InvalidRequest("Content-Range is not supported: send the whole body, without this header")
     _check_encoding(request)
     body_format = _body_format(request)
     reservation = _Reservation(request[CONTEXT].app.state)
