@@ -1,9 +1,22 @@
-"""Group client addresses into networks. Pure."""
+"""IP addresses: loopback, and the networks that count as one caller. Pure."""
 
 import ipaddress
 from functools import lru_cache
 
 IPV6_PREFIX = 64
+
+
+def is_loopback(address: str) -> bool:
+    """Return whether text is a loopback address, also an IPv4 one in IPv6 form. Other text is none.
+
+    Python reads ``::ffff:127.0.0.1`` as loopback since 3.13 only.
+    """
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return (mapped or parsed).is_loopback
 
 
 @lru_cache(maxsize=4096)

@@ -1,11 +1,11 @@
 """Declarations of all settings: name, default, parser and meaning."""
 
 import dataclasses
-import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from service.addresses import is_loopback
 from service.settings import parsers
 from service.settings.origins import parse_origin, parse_public_url
 from service.settings.store_url import parse_store_url
@@ -216,12 +216,7 @@ class Settings:
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach ``host``."""
-        if self.host.lower() == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return self.host.lower() == "localhost" or is_loopback(self.host)
 
 
 def declarations() -> dict[str, tuple[str, Declaration]]:

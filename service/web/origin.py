@@ -6,11 +6,11 @@ Source: https://fetch.spec.whatwg.org/#http-cors-protocol
 from collections.abc import Mapping
 from functools import lru_cache
 from http import HTTPStatus
-from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
 from aiohttp import hdrs, web
 
+from service.addresses import is_loopback
 from service.errors import Forbidden
 from service.web.context import CONTEXT
 
@@ -86,9 +86,4 @@ def _name(host: str) -> str:
 @lru_cache(maxsize=256)
 def _is_loopback(host: str) -> bool:
     name = _name(host)
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(name).is_loopback
-    except ValueError:
-        return False
+    return name == "localhost" or name.endswith(".localhost") or is_loopback(name)

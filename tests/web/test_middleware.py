@@ -192,6 +192,20 @@ async def test_another_content_type_is_refused_whatever_the_body(client, faults,
     assert "Content-Type: application/json or Content-Type: text/yaml" in message
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        *(("PUT", "/AwsAccount/my-account"), ("PATCH", "/AwsAccount/my-account"), ("POST", "/AwsAccount")),
+        *(("POST", "/aws/storage/my-account/bucket"), ("POST", "/auth/token"), ("POST", "/AccessPolicy/$explain")),
+    ],
+)
+async def test_a_part_of_a_body_is_refused(client, account, faults, method, path):
+    answer = await client.request(method, path, headers={"Content-Range": "bytes 0-1/2"}, data="{}")
+
+    (problem,) = (await faults(answer, 400))[1]
+    assert problem.startswith("Content-Range is not supported")
+
+
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "identity, gzip", "x"])
 async def test_a_compressed_body_is_refused(client, faults, coding):
     response = await client.put("/AwsAccount", data=b"{}", headers={"Content-Encoding": coding})
@@ -405,7 +419,10 @@ async def test_a_malformed_escape_in_a_query_is_refused(raw, faults, query):
         assert (await faults(await raw("GET", f"{path}?{query}"), 400))[0] == "invalid"
 
 
-LOOPBACK = ["", "localhost", "LOCALHOST:1", "127.0.0.1", "127.9.9.9:8080", "[::1]", "[::1]:8080", "a.localhost:80"]
+LOOPBACK = [
+    *("", "localhost", "LOCALHOST:1", "127.0.0.1", "127.9.9.9:8080", "[::1]", "[::1]:8080", "a.localhost:80"),
+    *("[::ffff:127.0.0.1]", "[::FFFF:7f00:1]:8080"),
+]
 ELSEWHERE = [
     *("example.com", "127.0.0.1.example.com", "localhost.example.com", "evil-localhost", "10.0.0.1", "0.0.0.0:80"),
     *(
@@ -413,6 +430,7 @@ ELSEWHERE = [
         "[]",
         "[::1",
         "[::2]",
+        "[::ffff:10.0.0.1]",
         "::1",
         ":8080",
         "@",
