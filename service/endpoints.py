@@ -9,6 +9,8 @@ import unicodedata
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
+import idna
+
 MAX_NAME_LENGTH = 253
 MAX_PORT = 65535
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -172,11 +174,13 @@ def is_readable_label(label: str) -> bool:
     encoded = label.removeprefix(_PUNYCODE)
     try:
         text = encoded.encode().decode("punycode")
+        # It has a Unicode version of its own, so that the answer does not depend on that of Python.
+        is_canonical = idna.uts46_remap(text) == text
     except UnicodeError:
         return False
-    is_canonical = text == text.lower() and unicodedata.is_normalized("NFKC", text)
-    # A mark at the front combines with the character before it.
-    is_international = text.isprintable() and not text.isascii() and not unicodedata.category(text[0]).startswith("M")
+    # Joiners are valid in few places. A mark at the front combines with the character before it.
+    is_invisible = "\u200c" in text or "\u200d" in text or unicodedata.category(text[0]).startswith("M")
+    is_international = not text.isascii() and not is_invisible
     return is_canonical and is_international and text.encode("punycode").decode() == encoded
 
 
