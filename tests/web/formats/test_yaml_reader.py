@@ -316,3 +316,9 @@ def test_an_error_after_a_pair_has_the_right_position():
 def test_one_plain_line_is_read_with_any_line_end(ending):
     with pytest.raises(MalformedBody, match="escape it"):
         load_yaml(f"filename: a.txt{ending}".encode())
+
+
+def test_a_key_and_its_colon_must_be_in_one_line():
+    assert load_yaml(b'{"a":\n"x"}') == {"a": "x"}
+    with pytest.raises(MalformedBody, match="at line 2, column 1"):
+        load_yaml(b'{"a"\n: "x"}')
