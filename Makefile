@@ -72,7 +72,7 @@ sbom: $(STAMP) ## the packages of the image as CycloneDX, in build/sbom.json
 constraints: $(STAMP) ## pin all that is installed anywhere anew (UPGRADE= keeps what is pinned)
 	$(INSTALL) --requirement .ci/pip-tools.txt
 	$(BIN)/pip-compile $(COMPILE) --extra dev --extra bench --output-file constraints.txt pyproject.toml
-	$(BIN)/pip-compile $(COMPILE) --no-annotate --output-file deploy/requirements.txt pyproject.toml
+	$(BIN)/pip-compile $(COMPILE) --no-annotate --extra otel --output-file deploy/requirements.txt pyproject.toml
 	echo setuptools | $(BIN)/pip-compile $(COMPILE) --no-annotate --output-file deploy/build-requirements.txt -
 	echo pip-tools | $(BIN)/pip-compile $(COMPILE) --no-annotate --output-file .ci/pip-tools.txt -
 	echo atheris | $(BIN)/pip-compile $(COMPILE) --no-annotate --output-file tests/fuzz/requirements.txt -
