@@ -32,8 +32,8 @@ TLS_HANDSHAKE_SECONDS, TLS_SHUTDOWN_SECONDS = 10.0, 2.0
 POLL_SECONDS = 0.02
 # Longer than a round trip within a data centre.
 TCP_HANDSHAKE_DRAIN_SECONDS = 0.1
-# File descriptors reserved for Redis, logs and key sets.
-RESERVED_FILES = 64
+# File descriptors reserved for up to 66 connections to Redis, logs and key sets.
+RESERVED_FILES = 100
 
 _SO_ATTACH_FILTER = 26
 _TOO_MANY_CONNECTIONS = (
