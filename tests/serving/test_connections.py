@@ -302,7 +302,7 @@ async def test_the_head_timer_is_cancelled_when_the_connection_closes(serve, mon
     await until(made[0]._head_timer.cancelled)
 
 
-@pytest.mark.parametrize(("files", "most"), [(100, 36), (10, 1), (2000, 1000), (resource.RLIM_INFINITY, 1000)])
+@pytest.mark.parametrize(("files", "most"), [(200, 100), (10, 1), (2000, 1000), (resource.RLIM_INFINITY, 1000)])
 def test_the_connection_limit_leaves_file_descriptors_for_the_store(monkeypatch, files, most):
     monkeypatch.setattr(resource, "getrlimit", lambda _: (files, resource.RLIM_INFINITY))
 
