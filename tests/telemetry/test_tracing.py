@@ -22,7 +22,7 @@ from service.telemetry import tracing
 
 ROOT = Path(__file__).parent.parent.parent
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-SIGN = "/aws/storage/my-account/my-bucket/a-private-key?expiration=77"
+SIGN = "/aws/storage/my-account/my-bucket/a-private-key?expiration=77123"
 SIGN_ROUTE = "/aws/storage/{account}/{bucket}/{key}"
 START = "import sys; {}; from service.__main__ import main; sys.exit(main())"
 WITHOUT_EXTRA = START.format("sys.modules['opentelemetry.exporter'] = None")
@@ -127,7 +127,7 @@ def test_a_request_and_its_calls_to_redis_are_spans_of_the_clients_trace(collect
         "s3_signer.request_id": "mine",
     }
     assert values(call) == {"db.system.name": "redis", "db.operation.name": "hgetall"}
-    for text in (b"a-private", b"my-bucket", b"my-account", b"77"):
+    for text in (b"a-private", b"my-bucket", b"my-account", b"77123"):
         assert not any(text in body for body in collector.bodies)
 
 
