@@ -100,7 +100,8 @@ def _mark_surrogates(text: str) -> tuple[str, re.Pattern[str] | None]:
     """Replace the two characters that begin an escape of a surrogate by a marker.
 
     libyaml refuses such escapes, and only libyaml knows which of them are in double quotes. A marker has two
-    characters, too, so that positions stay correct. The second item matches markers in scalars; None without markers.
+    characters, too, so that positions stay correct. The second item matches one or two adjacent markers in scalars; it is
+    None without markers.
     """
     if "\\ud" not in text and "\\uD" not in text:
         return text, None
@@ -109,7 +110,8 @@ def _mark_surrogates(text: str) -> tuple[str, re.Pattern[str] | None]:
         pass
     # A template instead of a function would hold the interpreter lock for all escapes together.
     marked = _SURROGATE_ESCAPE.sub(lambda found: f"{found[1]}{marker}{found[2]}", text)
-    return marked, re.compile(f"{marker}([0-9a-fA-F]{{4}})")
+    half = f"{marker}([0-9a-fA-F]{{4}})"
+    return marked, re.compile(f"{half}(?:{half})?")
 
 
 def _unmark_surrogates(text: str, surrogates: re.Pattern[str], *, escapes: bool) -> str:
@@ -119,8 +121,13 @@ def _unmark_surrogates(text: str, surrogates: re.Pattern[str], *, escapes: bool)
         UnicodeDecodeError: for a lone surrogate.
     """
     if not escapes:
-        return surrogates.sub(lambda found: f"\\u{found[1]}", text)
-    halves = surrogates.sub(lambda found: chr(int(found[1], 16)), text)
+        return surrogates.sub(lambda found: "".join(f"\\u{half}" for half in found.groups() if half), text)
+    # To decode all pairs together would hold the interpreter lock for 40 ms.
+    return surrogates.sub(_decode_pair, text)
+
+
+def _decode_pair(found: re.Match[str]) -> str:
+    halves = "".join(chr(int(half, 16)) for half in found.groups() if half)
     return halves.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
 
 
