@@ -252,6 +252,3 @@ def _check_prefix(prefix: str) -> None:
         raise ValueError("must have a path prefix of unreserved characters (A-Z a-z 0-9 - . _ ~) and /")
     if {".", ".."} & set(prefix.split("/")):
         raise ValueError("must have no . or .. segment in its path prefix")
-    if "//" in prefix:
-        # aiobotocore drops an empty segment in path style alone, so that two buckets would have different prefixes.
-        raise ValueError("must have no empty segment (//) in its path prefix")

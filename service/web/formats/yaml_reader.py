@@ -100,7 +100,7 @@ def _mark_surrogates(text: str) -> tuple[str, re.Pattern[str] | None]:
     """Replace the two characters that begin an escape of a surrogate by a marker.
 
     libyaml refuses such escapes, and only libyaml knows which of them are in double quotes. A marker has two
-    characters, too, so that positions stay correct. The second item matches one or two adjacent markers in scalars; it is
+    characters, too, so that positions stay correct. The second item matches one or two adjacent markers in scalars;
     None without markers.
     """
     if "\\ud" not in text and "\\uD" not in text:
