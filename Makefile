@@ -54,10 +54,11 @@ soak: $(STAMP) ## millions of mixed requests, memory watched (SOAK_REQUESTS)
 faults: $(STAMP) ## every fault of the store, the processes and the clock, and docs/reliability.md from it
 	$(BIN)/python -m pytest --quiet --write-reliability tests/faults $(PYTEST_ARGS)
 
-fuzz: $(STAMP) ## the codec, guided by coverage, and every route, by hostile requests; bounded
+fuzz: $(STAMP) ## the codec, every route and every store, with random input, requests and faults; bounded
 	@$(INSTALL) --requirement tests/fuzz/requirements.txt
 	$(BIN)/python tests/fuzz/fuzz_codec.py -max_total_time=$${FUZZ_SECONDS:-60}
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-20000} $(BIN)/python -m pytest --quiet --timeout=0 tests/web/test_hostile.py
+	MODEL_EXAMPLES=$${MODEL_EXAMPLES:-50} $(BIN)/python -m pytest --quiet --timeout=0 tests/stores/test_model.py
 
 docs: $(STAMP) ## the reference pages that are made from declarations
 	$(BIN)/python docs/generate.py
