@@ -23,7 +23,7 @@ from service.stores.topology import Shard, Topology
 
 LOGGER = logging.getLogger(__name__)
 
-CHUNK = 250
+CHUNK = 100
 
 # After a repair, listings start no other one for this many times its duration. So these scans take at most five
 # percent of the time.
