@@ -13,7 +13,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loa
 # To collect test_conformance.py alone takes ten seconds.
 FAST_TESTS := tests/access tests/bundle tests/resources tests/settings tests/signing tests/stores tests/telemetry tests/web tests/test_mounted_files.py tests/test_words.py --ignore tests/web/test_conformance.py
 .DEFAULT_GOAL := help
-.PHONY: help run check test test-heavy coverage lint types format bench soak faults fuzz docs sbom constraints clean
+.PHONY: help run check test test-heavy coverage lint types format bench soak faults scale fuzz docs sbom constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ soak: $(STAMP) ## millions of mixed requests, memory watched (SOAK_REQUESTS)
 
 faults: $(STAMP) ## every fault of the store, the processes and the clock, and docs/reliability.md from it
 	$(BIN)/python -m pytest --quiet --write-reliability tests/faults $(PYTEST_ARGS)
+
+scale: $(STAMP) ## a million accounts in a Cluster (SCALE_ACCOUNTS), and docs/reliability.md from it
+	$(BIN)/python -m benchmarks.scale
 
 fuzz: $(STAMP) ## the codec, every route and every store, with random input, requests and faults; bounded
 	@$(INSTALL) --requirement tests/fuzz/requirements.txt

@@ -1,14 +1,18 @@
 """Many accounts in one Redis, which is filled once and then shared by all rows of a run."""
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 from redis import Redis
 
 from benchmarks import example, servers
 from service.stores.record import compose
+
+T = TypeVar("T")
 
 ACCOUNTS = 100_000
 CHUNK = 1000
@@ -27,15 +31,26 @@ def url() -> str:
 
 
 def fill(client: Redis, accounts: int) -> None:
-    """Write the accounts 1 to ``accounts``. The service need not adopt them, which would take a write at first read."""
-    now = datetime.now(UTC)
-    for start in range(1, accounts + 1, CHUNK):
+    """Write the accounts 1 to ``accounts``."""
+    for chunk in batched(records(accounts)):
         with client.pipeline(transaction=False) as pipe:
-            for number in range(start, min(start + CHUNK, accounts + 1)):
-                member = example.member(number)
-                fields, mark = example.fields(member), f"{number:016x}"
-                record: dict[Any, Any] = {
-                    **compose(fields, expected=None, version=number, now=now, write_id=mark, validated=True)
-                }
-                pipe.hset(f"AwsAccount:{member.id}", mapping=record)
+            for key, record in chunk:
+                pipe.hset(key, mapping=record)
             pipe.execute()
+
+
+def records(accounts: int) -> Iterator[tuple[str, dict[Any, Any]]]:
+    """Yield key and hash of each account, as the service writes it. So it need not adopt them at the first read."""
+    now = datetime.now(UTC)
+    for number in range(1, accounts + 1):
+        member = example.member(number)
+        record = compose(
+            example.fields(member), expected=None, version=number, now=now, write_id=f"{number:016x}", validated=True
+        )
+        yield f"AwsAccount:{member.id}", record
+
+
+def batched(items: Iterator[T]) -> Iterator[list[T]]:
+    """Yield lists of at most CHUNK items."""
+    while chunk := list(islice(items, CHUNK)):
+        yield chunk

@@ -91,12 +91,21 @@ def peer(name: str, *arguments: str, path: str = "") -> Iterator[Server]:
 
 
 @contextmanager
-def redis() -> Iterator[str]:
+def watched(holds: Path, **settings: str) -> Iterator[Server]:
+    """Ours, which writes the holds of its event loop into a file."""
+    port = free_port()
+    command = [sys.executable, "-m", "benchmarks.peers.watched", str(holds)]
+    with _running(command, port, cores.SERVER, {"SIGNER_PORT": str(port), **settings}) as server:
+        yield server
+
+
+@contextmanager
+def redis(*options: str) -> Iterator[str]:
     """The URL of a real server, empty, which keeps nothing on disk."""
     port = free_port()
     with tempfile.TemporaryDirectory() as directory:
         command = [_redis_binary(), "--port", str(port), "--bind", "127.0.0.1", "--dir", directory, "--save", ""]
-        with _running(command, port, cores.STORE):
+        with _running([*command, *options], port, cores.STORE):
             yield f"redis://127.0.0.1:{port}/0"
 
 

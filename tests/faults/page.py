@@ -4,12 +4,11 @@ import os
 import platform
 import re
 from importlib.metadata import version
-from pathlib import Path
 
 from faults.catalogue import FAULTS, cases
 
-PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
-BEGIN, END = "<!-- begin of the figures -->\n", "<!-- end of the figures -->\n"
+from benchmarks import markers
+
 STORES = {
     "single": "one server",
     "replicated": "one server and a replica",
@@ -41,8 +40,7 @@ def title(fault, store):
 
 def rows_of_page():
     """The titles of the rows of the page."""
-    table = PAGE.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]
-    return ROW.findall(table)[2:]
+    return ROW.findall(markers.part("figures"))[2:]
 
 
 def write(figures, server):
@@ -52,15 +50,11 @@ def write(figures, server):
         f"{os.cpu_count()} cores of {platform.machine()}.\n\n"
     )
     rows = "".join(
-        _line([*title(fault, store), fault.promise, *_cells(figures[fault.name, store])])
+        markers.row([*title(fault, store), fault.promise, *_cells(figures[fault.name, store])])
         for fault, store in cases(FAULTS)
     )
-    text = PAGE.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    PAGE.write_text(
-        f"{before}{BEGIN}{machine}{_line(COLUMNS)}{_line(['---'] * len(COLUMNS))}{rows}{END}{rest.partition(END)[2]}",
-        encoding="utf-8",
-    )
+    head = f"{markers.row(COLUMNS)}{markers.row(['---'] * len(COLUMNS))}"
+    markers.write("figures", f"{machine}{head}{rows}")
 
 
 def _cells(found):
@@ -73,7 +67,3 @@ def _cells(found):
         f"{found.lost} of {found.created}",
         str(found.log_lines),
     ]
-
-
-def _line(cells):
-    return f"| {' | '.join(cells)} |\n"
