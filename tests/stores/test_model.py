@@ -462,4 +462,4 @@ def test_a_store_on_a_group_is_a_dictionary_over_failovers_if_writes_are_confirm
         lambda: kill_connections(*group.primaries),
     )
     stores = both(make, group.url, wait_replicas=1)
-    check(World(stores, group.nodes, faults, group.flush, lambda: group.primaries), examples=4)
+    check(World(stores, group.nodes, faults, group.flush, lambda: group.primaries), examples=2)
