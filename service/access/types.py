@@ -32,6 +32,10 @@ MAX_LINKS = 1000
 # The parts of a request. A misspelt name would always be nil, and so match under nil? or $not.
 REQUEST_NAMES = frozenset({"request-method", "uri", "params", "client", "jwt", "headers", "body"})
 
+# Operations on many objects, or of several requests. Policies that do not name them were not written for them.
+NAMED_OPERATIONS = frozenset({"list", "multipart", "form"})
+_ANOTHER_OPERATION = "another"
+
 MIN_SECRET = 16
 # How long the previous secret stays valid after a rotation.
 PREVIOUS_SECONDS, MAX_PREVIOUS_SECONDS = 86_400, 604_800
@@ -73,7 +77,7 @@ class AccessPolicy:
 
     def allows(self, evaluation: Evaluation) -> bool:
         """Return whether the policy allows the request. Raises TooMuchWork and TooMuchTime."""
-        if self.pattern and not self.pattern.matches(evaluation):
+        if self.pattern and not (self.pattern.matches(evaluation) and _names_operation(self.pattern, evaluation)):
             return False
         return self.max_expiration is None or _expires_within(evaluation.request, self.max_expiration)
 
@@ -83,7 +87,22 @@ class AccessPolicy:
             return mismatch
         if self.allows(evaluation):
             return None
+        if self.pattern and not _names_operation(self.pattern, evaluation):
+            return f"params.operation is one that a pattern must name: {', '.join(sorted(NAMED_OPERATIONS))}"
         return f"params.expiration is more than max-expiration, {self.max_expiration}"
+
+
+def _names_operation(pattern: Pattern, evaluation: Evaluation) -> bool:
+    """Return whether a pattern that matches names the request's operation, if it is one of NAMED_OPERATIONS.
+
+    It does if it does not match the same request with another operation. So ``present?`` and ``$not`` do not count.
+    """
+    params = evaluation.request.get("params")
+    operation = params.get("operation") if isinstance(params, Mapping) else None
+    if not isinstance(operation, str) or operation not in NAMED_OPERATIONS:
+        return True
+    another = {**evaluation.request, "params": {**params, "operation": _ANOTHER_OPERATION}}
+    return not pattern.matches(evaluation.continue_with(another))
 
 
 def _expires_within(request: Mapping[str, Any], seconds: int) -> bool:

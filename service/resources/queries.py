@@ -1,4 +1,4 @@
-"""marshmallow schemas of query parameters, and of the body of an upload."""
+"""marshmallow schemas of query parameters."""
 
 from service.resources.fields import ID_RULE, Flag, Number, Text
 from service.resources.schemas import WireSchema
@@ -7,19 +7,6 @@ from service.stores.record import ID
 DEFAULT_EXPIRATION_SECONDS = 86_400
 MAX_EXPIRATION_SECONDS = 604_800
 DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE = 100, 1000
-
-
-class UploadSchema(WireSchema):
-    """The body of a request for an upload URL."""
-
-    query_parameters = WireSchema.query_parameters | {"expiration"}
-    filename = Text(required=True, metadata={"description": "the key", "examples": ["example.txt"]})
-
-
-class SigningQuery(WireSchema):
-    """The query parameters of every signing request."""
-
-    expiration = Number(1, MAX_EXPIRATION_SECONDS, " of seconds", load_default=DEFAULT_EXPIRATION_SECONDS)
 
 
 class SearchQuery(WireSchema):

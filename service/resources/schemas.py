@@ -38,10 +38,14 @@ MAX_HOST_LENGTH = 2048
 class WireSchema(Schema):
     """A schema whose fields have their wire names: ``use_ssl`` is ``use-ssl``.
 
-    ``query_parameters`` are names that callers confuse with fields.
+    ``query_parameters`` are names that callers confuse with fields. ``misplaced`` has messages for fields of other
+    requests. In the OpenAPI document, a field's ``metadata`` adds JSON Schema to the field, and ``conditions`` to the
+    whole object.
     """
 
     query_parameters: ClassVar[frozenset[str]] = frozenset({"_format", "_pretty"})
+    misplaced: ClassVar[Mapping[str, str]] = {}
+    conditions: ClassVar[tuple[Mapping[str, Any], ...]] = ()
     error_messages = {"unknown": "is not known here", "type": "must be an object"}
 
     class Meta:
@@ -103,9 +107,10 @@ class WireSchema(Schema):
         """Return the error for messages by field name, with suggestions for unknown names."""
         problem = self.error_messages["unknown"]
         unknown = islice((name for name, problems in messages.items() if problems == [problem]), MAX_SUGGESTIONS)
-        return Invalid(
-            *_issues({**messages, **{name: [f"{problem}{self._suggestion(name)}"] for name in unknown}}, within)
-        )
+        return Invalid(*_issues({**messages, **{name: [self._unknown(name)] for name in unknown}}, within))
+
+    def _unknown(self, name: str) -> str:
+        return self.misplaced.get(name) or f"{self.error_messages['unknown']}{self._suggestion(name)}"
 
     def _suggestion(self, name: str) -> str:
         hint = invisible_hint(name[:MAX_NAME_IN_MESSAGE])
@@ -148,13 +153,11 @@ class Reader:
 class ResourceSchema(WireSchema):
     """The fields of every resource.
 
-    ``kind`` is the ``resourceType``, ``required_together`` names fields that require each other. In the OpenAPI
-    document, a field's ``metadata`` adds JSON Schema to the field, and ``conditions`` to the whole resource.
+    ``kind`` is the ``resourceType``, ``required_together`` names fields that require each other.
     """
 
     kind: ClassVar[str]
     required_together: ClassVar[tuple[str, ...]] = ()
-    conditions: ClassVar[tuple[Mapping[str, Any], ...]] = ()
     query_parameters = WireSchema.query_parameters | {"_id"}
     meta = fields.Raw(load_only=True)
     resource_type = Text(data_key="resourceType", load_only=True)

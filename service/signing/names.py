@@ -24,12 +24,15 @@ BUCKET_PATTERN = (
 KEY_PATTERN = rf"(?!(?:[\s\S]*/)?\.\.?(?:/|$))[^\x00]{{1,{MAX_KEY_BYTES}}}"
 
 
-def name_issues(bucket: str, key: str, *, key_expression: str = "key") -> list[Issue]:
-    """Return the faults of a bucket and a key, none if they are valid. ``key_expression`` is the field of the key."""
+def name_issues(bucket: str, key: str | None, *, key_expression: str = "key") -> list[Issue]:
+    """Return the faults of a bucket and a key, none if they are valid. ``key`` is None for a request without one.
+
+    ``key_expression`` is the field of the key.
+    """
     issues = []
     if problem := _bucket_problem(bucket):
         issues.append(Issue(problem, "bucket"))
-    if problem := _key_problem(key):
+    if key is not None and (problem := _key_problem(key)):
         issues.append(Issue(f"{key_expression} {problem}", key_expression))
     return issues
 

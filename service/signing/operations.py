@@ -1,19 +1,134 @@
-"""The operations that can be signed."""
+"""The table of the operations that can be signed. Routes, the OpenAPI document, docs and metrics follow from it."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from types import MappingProxyType
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode
+
+from service.resources.schemas import WireSchema
+from service.resources.signing_schemas import (
+    CHECKSUMS,
+    DeleteObjectQuery,
+    DownloadQuery,
+    ListQuery,
+    UploadSchema,
+)
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
+class Bound(NamedTuple):
+    """What a URL carries besides its key: headers that the client must send, and query parameters."""
+
+    headers: Mapping[str, str]
+    query: Mapping[str, str]
+
+
+NOTHING_BOUND = Bound(NOTHING, NOTHING)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Operation:
-    """``name`` is botocore's client method, ``method`` the HTTP method of the URL.
+    """One operation of S3.
+
+    Args:
+        name: botocore's client method, the name in the audit log and in metrics.
+        method: The HTTP method of the URL.
+        policy_name: ``operation`` in the ``params`` of policies. They also see each bound field under its wire name.
+        schema: Validates a request for one URL. The parameters of a GET or DELETE are in its query.
+        headers: The signed header of each field that is sent in one.
+        parameters: The query parameter of each field that is sent in one.
+        query: Query parameters of every URL, before the others.
+        last: Query parameters of every URL, after the others.
 
     Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html
     """
 
     name: str
     method: str
+    _: KW_ONLY
+    policy_name: str
+    schema: type[WireSchema]
+    headers: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    last: Mapping[str, str] = field(default_factory=dict)
+
+    def bound_fields(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values that the URL carries, by wire name, in the order of the table."""
+        return {name: values[name] for name in (*self.headers, *self.parameters) if name in values}
+
+    def bind(self, values: Mapping[str, Any]) -> Bound:
+        """Return the headers and the query of a URL for values by wire name."""
+        query = {name: str(values[given]) for given, name in self.parameters.items() if given in values}
+        return Bound(dict(self._header_lines(values)), {**self.query, **query, **self.last})
+
+    def _header_lines(self, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        for given, header in self.headers.items():
+            value = values.get(given)
+            if value is None:
+                continue
+            if given == "metadata":
+                yield from ((f"{header}{name}", text) for name, text in value.items())
+            elif given == "tagging":
+                yield header, urlencode(value, quote_via=quote, safe="")
+            else:
+                yield header, str(value)
 
 
-GET_OBJECT = Operation("get_object", "GET")
-PUT_OBJECT = Operation("put_object", "PUT")
-DELETE_OBJECT = Operation("delete_object", "DELETE")
+# The fields of schemas in signing_schemas.py, and where S3 expects them.
+# Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html
+_OBJECT_HEADERS = {
+    "content-type": "content-type",
+    "content-encoding": "content-encoding",
+    "content-disposition": "content-disposition",
+    "cache-control": "cache-control",
+    "metadata": "x-amz-meta-",
+    "tagging": "x-amz-tagging",
+    "storage-class": "x-amz-storage-class",
+    "acl": "x-amz-acl",
+    "server-side-encryption": "x-amz-server-side-encryption",
+    "sse-kms-key-id": "x-amz-server-side-encryption-aws-kms-key-id",
+}
+_CONTENT_HEADERS = {
+    "content-length": "content-length",
+    "content-md5": "content-md5",
+    **{name: f"x-amz-{name}" for name in CHECKSUMS},
+}
+_VERSION = {"version-id": "versionId"}
+_DOWNLOAD = {
+    **_VERSION,
+    **{
+        f"response-{name}": f"response-{name}"
+        for name in (
+            *("content-type", "content-disposition", "content-language", "content-encoding"),
+            *("cache-control", "expires"),
+        )
+    },
+}
+
+GET_OBJECT = Operation("get_object", "GET", policy_name="download", schema=DownloadQuery, parameters=_DOWNLOAD)
+HEAD_OBJECT = Operation("head_object", "HEAD", policy_name="head", schema=DownloadQuery, parameters=_DOWNLOAD)
+PUT_OBJECT = Operation(
+    "put_object",
+    "PUT",
+    policy_name="upload",
+    schema=UploadSchema,
+    headers={**_OBJECT_HEADERS, **_CONTENT_HEADERS, "if-none-match": "if-none-match"},
+)
+DELETE_OBJECT = Operation(
+    "delete_object", "DELETE", policy_name="delete", schema=DeleteObjectQuery, parameters=_VERSION
+)
+LIST_OBJECTS = Operation(
+    "list_objects_v2",
+    "GET",
+    policy_name="list",
+    schema=ListQuery,
+    query={"list-type": "2"},
+    parameters={name: name for name in ("prefix", "delimiter", "max-keys", "continuation-token", "start-after")},
+    # botocore asks for encoded keys, because XML cannot hold every character of a key.
+    last={"encoding-type": "url"},
+)
+
+OPERATIONS = (GET_OBJECT, HEAD_OBJECT, PUT_OBJECT, DELETE_OBJECT, LIST_OBJECTS)

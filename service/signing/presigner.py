@@ -6,9 +6,9 @@ from weakref import WeakKeyDictionary
 
 from service.errors import Invalid, Issue
 from service.resources.types import AwsAccount
-from service.signing.endpoint import Endpoint, Endpoints
+from service.signing.endpoint import VIRTUAL_HOSTED, Endpoint, Endpoints
 from service.signing.exposure import ExposureLog
-from service.signing.operations import Operation
+from service.signing.operations import NOTHING_BOUND, Bound, Operation
 from service.signing.sigv4 import Credentials, sign_query
 
 # Most keys need no quoting, which takes a tenth of the time of signing.
@@ -29,24 +29,43 @@ class Presigner:
         self.endpoint = self._endpoints.get
 
     async def presign(
-        self, account: AwsAccount, operation: Operation, *, bucket: str, key: str, at: int, expires_in: int
+        self,
+        account: AwsAccount,
+        operation: Operation,
+        *,
+        bucket: str,
+        key: str | None,
+        at: int,
+        expires_in: int,
+        bound: Bound = NOTHING_BOUND,
     ) -> str:
         """Return a presigned URL: ``endpoint`` and ``sign`` in one call.
 
         ``name_issues`` must have accepted ``bucket`` and ``key``.
         """
         endpoint = await self.endpoint(account, bucket)
-        return self.sign(account, operation, endpoint, key=key, at=at, expires_in=expires_in)
+        return self.sign(account, operation, endpoint, key=key, at=at, expires_in=expires_in, bound=bound)
 
     def sign(
-        self, account: AwsAccount, operation: Operation, endpoint: Endpoint, *, key: str, at: int, expires_in: int
+        self,
+        account: AwsAccount,
+        operation: Operation,
+        endpoint: Endpoint,
+        *,
+        key: str | None,
+        at: int,
+        expires_in: int,
+        bound: Bound = NOTHING_BOUND,
     ) -> str:
-        """Return the presigned URL of a key in the bucket at ``endpoint``. Raises Invalid for an account without keys.
+        """Return the presigned URL of a key in the bucket at ``endpoint``, or of the bucket if ``key`` is None.
 
-        ``at`` is Unix time in seconds, ``expires_in`` 1 to 604800 seconds.
+        ``at`` is Unix time in seconds, ``expires_in`` 1 to 604800 seconds. ``bound`` is from ``operation.bind``.
+
+        Raises:
+            Invalid: for an account without keys.
         """
         credentials = self._credentials.get(account) or self._load_credentials(account, endpoint)
-        path = f"{endpoint.prefix}/{key if _is_plain(key) else quote(key, safe='/~')}"
+        path = _path(endpoint, key)
         query = sign_query(
             credentials,
             endpoint.region,
@@ -55,6 +74,8 @@ class Presigner:
             path=path,
             at=at,
             expires_in=expires_in,
+            headers=bound.headers,
+            query=bound.query,
         )
         return f"{endpoint.origin}{path}?{query}"
 
@@ -79,3 +100,9 @@ class Presigner:
         self._exposure.report(account, endpoint.host, is_exposed=endpoint.is_exposed)
         credentials = self._credentials[account] = Credentials(key_id, secret, account.session_token)
         return credentials
+
+
+def _path(endpoint: Endpoint, key: str | None) -> str:
+    if key is None:
+        return f"{endpoint.prefix}/" if endpoint.style == VIRTUAL_HOSTED else endpoint.prefix
+    return f"{endpoint.prefix}/{key if _is_plain(key) else quote(key, safe='/~')}"

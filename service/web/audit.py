@@ -52,7 +52,7 @@ def audit_denial(request: web.Request, denial: ServiceError) -> ServiceError:
         context.app.audit.denied(
             caller=context.caller.name,
             address=client_address(request),
-            operation=context.route.operation,
+            operation=context.operation or context.route.operation,
             method=request.method,
             route=context.route.pattern,
             account=params.get("account"),

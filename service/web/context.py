@@ -108,6 +108,9 @@ class RequestContext:
     params: Mapping[str, Any] = NOTHING
     """The ``params`` that policies see."""
 
+    operation: str | None = None
+    """The operation's name in the audit log, if it is not the one of the route."""
+
     def __init__(self, app: AppContext, route: Route, request_id: str) -> None:
         self.app = app
         self.route = route

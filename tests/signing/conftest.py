@@ -9,7 +9,7 @@ import os
 from collections import OrderedDict
 from datetime import UTC, datetime
 from ipaddress import ip_address
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import pytest
 from aiobotocore.config import AioConfig
@@ -17,7 +17,9 @@ from aiobotocore.credentials import AioCredentials
 from aiobotocore.session import AioSession
 from botocore.loaders import JSONFileLoader
 
+from service.resources.signing_schemas import CHECKSUM_BYTES
 from service.resources.types import AwsAccount
+from service.signing.operations import NOTHING
 from service.signing.presigner import Presigner
 
 CLIENTS = 100
@@ -36,7 +38,7 @@ class Oracle:
         client._request_signer._credentials = AioCredentials(
             account.access_key_id, account.secret_access_key, account.session_token or None
         )
-        params |= {"Bucket": request["bucket"], "Key": request["key"]}
+        params |= {"Bucket": request["bucket"]} | ({} if request["key"] is None else {"Key": request["key"]})
         now = datetime.fromtimestamp(request["at"], UTC)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("botocore.auth.get_current_datetime", lambda: now)
@@ -90,6 +92,25 @@ def _arguments(account):
     return f"{parts.scheme}://{name}{port}{parts.path}", parts.scheme == "https", style
 
 
+# Wire names that are not botocore's in another spelling.
+_BOTOCORE_NAMES = {
+    "acl": "ACL",
+    "content-md5": "ContentMD5",
+    "sse-kms-key-id": "SSEKMSKeyId",
+    **{f"checksum-{name}": f"Checksum{name.upper()}" for name in CHECKSUM_BYTES},
+}
+
+
+def _botocore_params(operation, values):
+    params = {}
+    # botocore keeps the order of its arguments.
+    for name in (*operation.headers, *operation.parameters):
+        if name in values:
+            spelled = _BOTOCORE_NAMES.get(name) or name.title().replace("-", "")
+            params[spelled] = urlencode(values[name], quote_via=quote, safe="") if name == "tagging" else values[name]
+    return params
+
+
 @pytest.fixture(scope="session", autouse=True)
 def models():
     """Read botocore's data, megabytes of JSON, once for all sessions. The cache is keyed by path."""
@@ -126,11 +147,15 @@ def shared_presigner(run):
 
 @pytest.fixture(scope="module")
 def presign_twice(run, shared_presigner, oracle):
-    """Return a function that presigns one request twice: with our presigner and with the oracle."""
+    """Return a function that presigns one request twice: with our presigner and with the oracle.
 
-    def presign_twice(account, operation, request):
-        ours = run(shared_presigner.presign(account, operation, **request))
-        return ours, oracle.presign(account, operation, request)
+    ``values`` are what the URL carries, by wire name.
+    """
+
+    def presign_twice(account, operation, request, values=NOTHING):
+        bound = operation.bind(values)
+        ours = run(shared_presigner.presign(account, operation, **request, bound=bound))
+        return ours, oracle.presign(account, operation, request, **_botocore_params(operation, values))
 
     return presign_twice
 

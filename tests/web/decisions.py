@@ -29,13 +29,30 @@ PLAIN = {"params": {"resource/type": "AwsAccount", "resource/id": "acme"}, "body
 METRICS = {"uri": "/metrics"}
 OPERATION = {"params": {"account": "acme", "operation": "upload"}}
 NOT_DELETE = {"params": {"account": "acme", "operation": {"$enum": ["upload", "download"]}}}
+ACME = {"params": {"account": "acme"}}
+LISTS = {"params": {"account": "acme", "operation": "list", "prefix": "#^team-a/"}}
+LISTS_OR_READS = {
+    "$one-of": [
+        {"params": {"account": "acme", "operation": "list", "prefix": "public/"}},
+        {"params": {"account": "acme", "prefix": "#^"}},
+    ]
+}
+NOT_UPLOADS = {"params": {"account": "acme", "operation": {"$not": "upload"}}}
+ANY_OPERATION = {"params": {"account": "acme", "operation": "present?"}}
+EVERY_OPERATION = {"params": {"account": "acme", "operation": "#^[a-z]+$"}}
+TYPED = {"params": {"account": "acme", "operation": "upload", "content-type": {"$enum": ["image/png", "image/jpeg"]}}}
+SMALL = {"params": {"account": "acme", "operation": "upload", "content-length": "#^[0-9]{1,4}$"}}
+PRIVATE = {"params": {"account": "acme", "acl": None}}
+LABELLED = {"params": {"account": "acme", "metadata": {"owner": ".client.id"}}}
+ATTACHED = {"params": {"account": "acme", "response-content-disposition": "#^attachment;"}}
+LATEST = {"params": {"account": "acme", "version-id": "nil?"}}
 BY_ID = {"params": {"account": ".client.id"}}
 
 YAML_KEYS = "\n".join(f"{name}: {text}" for name, text in KEYS.items())
 
 
-def upload(filename):
-    return {"json": {"filename": filename}}
+def upload(filename, **fields):
+    return {"json": {"filename": filename, **fields}}
 
 
 def body(**fields):
@@ -98,6 +115,35 @@ DECISIONS = {
     "one of several operations": (NOT_DELETE, GET, f"{B}/x", {}, 200),
     "one of several operations, as a HEAD": (NOT_DELETE, HEAD, f"{B}/x", {}, 200),
     "the operation delete": (NOT_DELETE, DELETE, f"{B}/x", {}, 403),
+    "the operation delete does not look": (NOT_DELETE, GET, f"{B}/x?method=HEAD", {}, 403),
+    "the operation head": ({"params": {"operation": "head"}}, GET, f"{B}/x?method=HEAD", {}, 200),
+    "the operation head does not download": ({"params": {"operation": "head"}}, GET, f"{B}/x", {}, 403),
+    # A listing needs a policy that names it.
+    "a listing": (LISTS, GET, f"{B}?prefix=team-a/", {}, 200),
+    "a listing of another prefix": (LISTS, GET, f"{B}?prefix=team-b/", {}, 403),
+    "a listing of everything": (LISTS, GET, B, {}, 403),
+    "a listing that no pattern names": (ACME, GET, B, {}, 403),
+    "a listing by its path": ({"uri": B}, GET, B, {}, 403),
+    "a listing that is not an upload": (NOT_UPLOADS, GET, B, {}, 403),
+    "a listing under a pattern of any operation": (ANY_OPERATION, GET, B, {}, 403),
+    "a listing under a pattern of every operation": (EVERY_OPERATION, GET, B, {}, 403),
+    "a listing that one choice names and another allows unnamed": (LISTS_OR_READS, GET, f"{B}?prefix=public/", {}, 403),
+    "a listing that one choice allows unnamed": (LISTS_OR_READS, GET, f"{B}?prefix=private/", {}, 403),
+    # What is signed besides the key.
+    "a type that is listed": (TYPED, POST, B, upload("x", **{"content-type": "image/png"}), 200),
+    "a type that is not listed": (TYPED, POST, B, upload("x", **{"content-type": "text/html"}), 403),
+    "no type": (TYPED, POST, B, upload("x"), 403),
+    "a small size": (SMALL, POST, B, upload("x", **{"content-length": 9999}), 200),
+    "a large size": (SMALL, POST, B, upload("x", **{"content-length": 10000}), 403),
+    "no size": (SMALL, POST, B, upload("x"), 403),
+    "an ACL where none may be": (PRIVATE, POST, B, upload("x", acl="public-read"), 403),
+    "no ACL": (PRIVATE, POST, B, upload("x"), 200),
+    "metadata of the caller": (LABELLED, POST, B, upload("x", metadata={"owner": "team", "a": "b"}), 200),
+    "metadata of another": (LABELLED, POST, B, upload("x", metadata={"owner": "partner"}), 403),
+    "a download under a name": (ATTACHED, GET, f"{B}/x?download=a.pdf", {}, 200),
+    "a download that is shown": (ATTACHED, GET, f"{B}/x?response-content-disposition=inline", {}, 403),
+    "the latest version": (LATEST, DELETE, f"{B}/x", {}, 200),
+    "a version": (LATEST, DELETE, f"{B}/x?version-id=3", {}, 403),
     "a request for a resource has no operation": (OPERATION, GET, "/AwsAccount/acme", {}, 403),
     # Uploads.
     "a file under the prefix": (UPLOAD, POST, B, upload("team-a/x"), 200),

@@ -510,13 +510,6 @@ async def test_a_body_on_a_download_is_ignored(client, account):
         assert await key_of(await client.request(method, f"{STORAGE}/k", data=b"{not json")) == "k"
 
 
-async def test_a_get_without_a_key_is_a_405(client, account, faults):
-    response = await client.get(STORAGE)
-
-    assert await faults(response, 405)
-    assert response.headers["Allow"] == "POST"
-
-
 @pytest.mark.parametrize(("form", "dump"), [("json", codec.dump_json), ("yaml", codec.dump_yaml)])
 @pytest.mark.parametrize("host", [None, "[::1]:9000", "https://H.example:443/a/prefix"])
 @pytest.mark.parametrize("key", ['"', "\\", "a: b #c", "é\n", "'{}'", "%"])

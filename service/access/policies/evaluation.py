@@ -56,6 +56,10 @@ class Evaluation:
     def __post_init__(self) -> None:
         self._deadline = perf_counter() + self.seconds
 
+    def continue_with(self, request: Mapping[str, Any]) -> "Evaluation":
+        """Return an evaluation of another request that has the rest of the time."""
+        return Evaluation(request, self._deadline - perf_counter())
+
     def check_time(self, needed: float = 0.0) -> None:
         """Raise TooMuchTime if fewer than ``needed`` seconds are left."""
         if perf_counter() + needed > self._deadline:

@@ -1,113 +1,201 @@
-"""Sign URLs to upload, download or delete an object."""
+"""Sign URLs to upload, download, delete or list objects."""
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
 from functools import lru_cache, partial
+from http import HTTPStatus
 from time import time
+from typing import Any, NamedTuple
 
 from aiohttp import hdrs, web
 
 from service.errors import Invalid, Issue, ResourceNotFound, StoreUnavailable
 from service.resources.host_rules import is_ambiguous
-from service.resources.queries import DEFAULT_EXPIRATION_SECONDS, SigningQuery, UploadSchema
-from service.resources.schemas import ParsedBody, Reader
+from service.resources.queries import DEFAULT_EXPIRATION_SECONDS
+from service.resources.schemas import ParsedBody, Reader, WireSchema
+from service.resources.signing_schemas import SigningQuery
 from service.resources.types import AWS_ACCOUNT, AwsAccount
 from service.signing.endpoint import Endpoint
 from service.signing.names import name_issues
-from service.signing.operations import DELETE_OBJECT, GET_OBJECT, PUT_OBJECT, Operation
+from service.signing.operations import (
+    DELETE_OBJECT,
+    GET_OBJECT,
+    HEAD_OBJECT,
+    LIST_OBJECTS,
+    NOTHING_BOUND,
+    PUT_OBJECT,
+    Operation,
+)
 from service.signing.sigv4 import amz_date
 from service.telemetry.metrics import SIGNED
 from service.web import target
 from service.web.access import client_address, require_permission
-from service.web.context import CONTEXT
+from service.web.context import CONTEXT, AppContext
 from service.web.openapi.metadata import documented
-from service.web.rendering import render_url
+from service.web.rendering import NO_STORE, render, render_url
 from service.web.routing import Guard, Route
+from service.web.target import NOTHING
 
-_UPLOAD = Reader(UploadSchema)
-_QUERY = SigningQuery(text=True)
+_UPLOAD = Reader(PUT_OBJECT.schema)
+_QUERIES = {operation: operation.schema(text=True) for operation in (GET_OBJECT, DELETE_OBJECT, LIST_OBJECTS)}
+_UPLOAD_QUERY = SigningQuery(text=True)
 # Stands for a key that could not be read, so that the bucket is validated too.
 _ANY_KEY = "key"
 _STATE_STYLE = (
     "AwsAccount.path-style is required for an account with a custom host;"
     " set it to true for MinIO, Garage or Ceph, or to false if the server reads the bucket from the host name"
 )
-# The names of the operations in ``params``.
-_OPERATIONS = {PUT_OBJECT.name: "upload", GET_OBJECT.name: "download", DELETE_OBJECT.name: "delete"}
-_UPLOAD_FIELDS = UploadSchema().names
+
+
+class UrlRequest(NamedTuple):
+    """A valid request for one URL. ``expiration`` is None if the request has none, ``key`` if the operation has none.
+
+    ``values`` are by wire name; the URL carries those that the operation names.
+    """
+
+    operation: Operation
+    bucket: str
+    key: str | None
+    expiration: int | None = None
+    values: Mapping[str, Any] = NOTHING
+
+
+class SignedUrl(NamedTuple):
+    """A signed URL, with what its user needs to know."""
+
+    url: str
+    operation: Operation
+    headers: Mapping[str, str]
+    at: int
+    expires_in: int
+
+    def details(self) -> dict[str, Any]:
+        """Return the answer to a request with ``details=true``."""
+        return {
+            "url": self.url,
+            "method": self.operation.method,
+            "headers": dict(self.headers),
+            "expiration": self.expires_in,
+            "expires-at": f"{datetime.fromtimestamp(self.at + self.expires_in, UTC):%Y-%m-%dT%H:%M:%SZ}",
+        }
 
 
 _documented_signing = partial(
     documented,
     response="SignedUrl",
-    query=SigningQuery,
     response_headers=(hdrs.CACHE_CONTROL,),
     errors=(ResourceNotFound, StoreUnavailable),
 )
 
 
-@_documented_signing("signUpload", "A URL to upload with PUT", request_body="Upload")
+@_documented_signing("signUpload", "A URL to upload with PUT", query=SigningQuery, request_body="Upload")
 async def upload(request: web.Request) -> web.Response:
-    filename, issues = _filename(request[CONTEXT].body)
-    return await _sign(request, PUT_OBJECT, filename, key_field="filename", body_issues=issues)
-
-
-@_documented_signing("signDownload", "A URL to download with GET")
-async def download(request: web.Request) -> web.Response:
-    return await _sign(request, GET_OBJECT, request.match_info["key"])
-
-
-@_documented_signing("signDelete", "A URL to delete with DELETE")
-async def delete(request: web.Request) -> web.Response:
-    return await _sign(request, DELETE_OBJECT, request.match_info["key"])
-
-
-async def _sign(
-    request: web.Request,
-    operation: Operation,
-    key: str,
-    *,
-    key_field: str = "key",
-    body_issues: Sequence[Issue] = (),
-) -> web.Response:
     context = request[CONTEXT]
-    app = context.app
-    account_id, bucket = request.match_info["account"], request.match_info["bucket"]
-    expires_in, issues = _expiration(context.query, _UPLOAD_FIELDS if operation is PUT_OBJECT else ())
-    names = name_issues(bucket, key, key_expression=key_field)
-    if issues or names or body_issues or not AWS_ACCOUNT.is_id(account_id):
-        raise Invalid(*issues, *AWS_ACCOUNT.id_faults(account_id), *names, *body_issues)
+    query, issues = _read_query(context.query, _UPLOAD_QUERY, fields=_UPLOAD.typed.names)
+    values, body_issues = _read_body(context.body)
+    key = values.get("filename", _ANY_KEY)
+    _check_names(request, key, issues, key_field="filename", body_issues=body_issues)
+    return await _respond(request, PUT_OBJECT, key, values, query)
+
+
+@_documented_signing(
+    "signDownload",
+    "A URL to download with GET, or to read its headers with HEAD",
+    query=GET_OBJECT.schema,
+    statuses=(200, 302),
+)
+async def download(request: web.Request) -> web.Response:
+    return await _sign_by_query(request, GET_OBJECT, request.match_info["key"])
+
+
+@_documented_signing("signDelete", "A URL to delete with DELETE", query=DELETE_OBJECT.schema)
+async def delete(request: web.Request) -> web.Response:
+    return await _sign_by_query(request, DELETE_OBJECT, request.match_info["key"])
+
+
+@_documented_signing("signList", "A URL to list objects with GET", query=LIST_OBJECTS.schema)
+async def list_objects(request: web.Request) -> web.Response:
+    return await _sign_by_query(request, LIST_OBJECTS, None)
+
+
+async def _sign_by_query(request: web.Request, operation: Operation, key: str | None) -> web.Response:
+    query, issues = _read_query(request[CONTEXT].query, _QUERIES[operation])
+    _check_names(request, key, issues)
+    if query and query.get("method") == HEAD_OBJECT.method:
+        operation = HEAD_OBJECT
+        request[CONTEXT].operation = operation.name
+    return await _respond(request, operation, key, query, query)
+
+
+async def _respond(
+    request: web.Request, operation: Operation, key: str | None, values: Mapping[str, Any], query: Mapping[str, Any]
+) -> web.Response:
+    """Sign a URL and answer as the query asks."""
+    bucket = request.match_info["bucket"]
+    signed = await sign_url(request, UrlRequest(operation, bucket, key, query.get("expiration"), values))
+    if query:
+        if query.get("redirect"):
+            return web.Response(status=HTTPStatus.FOUND, headers={hdrs.LOCATION: signed.url, **NO_STORE})
+        if query.get("details"):
+            return render(request, signed.details(), headers=NO_STORE)
+    return render_url(request, signed.url)
+
+
+async def sign_url(request: web.Request, wanted: UrlRequest) -> SignedUrl:
+    """Authorize, sign, audit and count one URL of the account in the path.
+
+    Raises:
+        Forbidden: no policy allows it.
+        Invalid: the account cannot sign it.
+        ResourceNotFound: there is no such account.
+        AuditUnavailable: the URL must not be returned.
+    """
+    context = request[CONTEXT]
+    app, operation, account_id = context.app, wanted.operation, request.match_info["account"]
+    account = await _find_account(app, account_id)
+    expires_in = wanted.expiration or DEFAULT_EXPIRATION_SECONDS
     # Policies are evaluated first, because a caller without permission must not learn whether an account exists.
     if not context.caller.unlimited:
-        params = {
-            "operation": _OPERATIONS[operation.name],
-            "account": account_id,
-            "bucket": bucket,
-            "key": key,
-            "expiration": expires_in,
-        }
-        await require_permission(request, params)
-    account = app.repository.model(AWS_ACCOUNT, await app.repository.read(AWS_ACCOUNT, account_id))
+        await require_permission(request, _params(wanted, account_id, expires_in))
+    if account is None:
+        # Raises the reason, unless the account has just been stored.
+        account = app.repository.model(AWS_ACCOUNT, await app.repository.read(AWS_ACCOUNT, account_id))
     if not context.caller.unlimited and is_ambiguous(account):
         raise Invalid(Issue(_STATE_STYLE, "AwsAccount.path-style"))
-    endpoint = await app.presigner.endpoint(account, bucket)
+    endpoint = await app.presigner.endpoint(account, wanted.bucket)
     now = int(time())
-    url = app.presigner.sign(account, operation, endpoint, key=key, at=now, expires_in=expires_in)
-    _audit(request, operation, account, endpoint, key=key, at=now, expires_in=expires_in)
-    return render_url(request, url)
+    bound = operation.bind(wanted.values) if wanted.values or operation.query else NOTHING_BOUND
+    url = app.presigner.sign(account, operation, endpoint, key=wanted.key, at=now, expires_in=expires_in, bound=bound)
+    _audit(request, wanted, account, endpoint, at=now, expires_in=expires_in)
+    return SignedUrl(url, operation, bound.headers, now, expires_in)
+
+
+async def _find_account(app: AppContext, id_: str) -> AwsAccount | None:
+    """Return an account; None if it is missing, invalid, or cannot be read."""
+    with suppress(StoreUnavailable):
+        found: AwsAccount | None = await app.repository.find_valid(AWS_ACCOUNT, id_)
+        return found
+    return None
+
+
+def _params(wanted: UrlRequest, account_id: str, expires_in: int) -> dict[str, Any]:
+    """Return the ``params`` that policies see."""
+    params = {
+        "operation": wanted.operation.policy_name,
+        "account": account_id,
+        "bucket": wanted.bucket,
+        "key": wanted.key,
+        "expiration": expires_in,
+    }
+    return params | wanted.operation.bound_fields(wanted.values) if wanted.values else params
 
 
 def _audit(
-    request: web.Request,
-    operation: Operation,
-    account: AwsAccount,
-    endpoint: Endpoint,
-    *,
-    key: str,
-    at: int,
-    expires_in: int,
+    request: web.Request, wanted: UrlRequest, account: AwsAccount, endpoint: Endpoint, *, at: int, expires_in: int
 ) -> None:
     """Audit and count a URL. Raises AuditUnavailable; the URL must not be returned then."""
-    context = request[CONTEXT]
+    context, operation = request[CONTEXT], wanted.operation
     context.app.audit.signed(
         caller=context.caller.name,
         address=client_address(request),
@@ -119,8 +207,8 @@ def _audit(
         host=endpoint.host,
         style=endpoint.style,
         path_prefix=endpoint.prefix,
-        bucket=request.match_info["bucket"],
-        key=key,
+        bucket=wanted.bucket,
+        key=wanted.key,
         signed_at=amz_date(at),
         expiration=expires_in,
         request_id=context.request_id,
@@ -128,37 +216,53 @@ def _audit(
     SIGNED[operation.name,].inc()
 
 
-def _filename(body: ParsedBody) -> tuple[str, Sequence[Issue]]:
+def _check_names(
+    request: web.Request,
+    key: str | None,
+    issues: Sequence[Issue],
+    *,
+    key_field: str = "key",
+    body_issues: Sequence[Issue] = (),
+) -> None:
+    """Raise Invalid with all faults of a request."""
+    account_id = request.match_info["account"]
+    names = name_issues(request.match_info["bucket"], key, key_expression=key_field)
+    if issues or names or body_issues or not AWS_ACCOUNT.is_id(account_id):
+        raise Invalid(*issues, *AWS_ACCOUNT.id_faults(account_id), *names, *body_issues)
+
+
+def _read_body(body: ParsedBody) -> tuple[Mapping[str, Any], Sequence[Issue]]:
     try:
-        return _UPLOAD.read(body)["filename"], ()
+        return _UPLOAD.read(body), ()
     except Invalid as error:
-        return _ANY_KEY, error.issues
+        return NOTHING, error.issues
 
 
-def _expiration(query: Mapping[str, str], fields: Collection[str]) -> tuple[int, Sequence[Issue]]:
+def _read_query(
+    query: Mapping[str, str], schema: WireSchema, *, fields: Collection[str] = ()
+) -> tuple[Mapping[str, Any], Sequence[Issue]]:
     if not query:
-        return DEFAULT_EXPIRATION_SECONDS, ()
-    given = target.reject_unknown_parameters(query, "expiration", fields=fields).get("expiration")
-    if given is None:
-        return DEFAULT_EXPIRATION_SECONDS, ()
+        return NOTHING, ()
+    given = target.reject_unknown_parameters(query, *schema.names, fields=fields)
     try:
-        return _seconds(given), ()
+        return _values(schema, tuple(given.items())) if given else NOTHING, ()
     except Invalid as error:
-        return DEFAULT_EXPIRATION_SECONDS, error.issues
+        return NOTHING, error.issues
 
 
-# A schema takes as long as a signature, and clients use few different expirations.
+# A schema takes as long as a signature, and clients use few different queries.
 @lru_cache(maxsize=256)
-def _seconds(text: str) -> int:
-    seconds: int = _QUERY.read({"expiration": text})["expiration"]
-    return seconds
+def _values(schema: WireSchema, given: tuple[tuple[str, str], ...]) -> Mapping[str, Any]:
+    return schema.read(dict(given))
 
 
 _BUCKET = "/aws/storage/{account:[^/]+}/{bucket:[^/]+}"
 _KEY = _BUCKET + r"/{key:[\s\S]*}"
 
+_route = partial(Route, guard=Guard.HANDLER)
 ROUTES = (
-    Route(hdrs.METH_GET, _KEY, download, guard=Guard.HANDLER, operation=GET_OBJECT.name),
-    Route(hdrs.METH_DELETE, _KEY, delete, guard=Guard.HANDLER, operation=DELETE_OBJECT.name),
-    Route(hdrs.METH_POST, _BUCKET, upload, guard=Guard.HANDLER, operation=PUT_OBJECT.name),
+    _route(hdrs.METH_GET, _KEY, download, operation=GET_OBJECT.name),
+    _route(hdrs.METH_DELETE, _KEY, delete, operation=DELETE_OBJECT.name),
+    _route(hdrs.METH_POST, _BUCKET, upload, operation=PUT_OBJECT.name),
+    _route(hdrs.METH_GET, _BUCKET, list_objects, operation=LIST_OBJECTS.name),
 )

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from service.resources.queries import UploadSchema
+from service.resources.signing_schemas import UploadSchema
 from service.signing.names import BUCKET_PATTERN, KEY_PATTERN
+from service.signing.operations import OPERATIONS
 from service.stores.record import ID
 from service.web.formats.media import RESPONSE_TYPES
 from service.web.handlers.client_secrets import Rotation
@@ -72,7 +73,19 @@ SCHEMAS: dict[str, Json] = {
     "OperationOutcome": OUTCOME,
     "OAuthError": OAUTH_ERROR,
     "Upload": _upload(),
-    "SignedUrl": record({"url": {"type": "string", "format": "uri"}}),
+    "SignedUrl": record(
+        {"url": {"type": "string", "format": "uri"}},
+        {
+            "method": {"type": "string", "enum": list(dict.fromkeys(operation.method for operation in OPERATIONS))},
+            "headers": {
+                "type": "object",
+                "additionalProperties": _TEXT,
+                "description": "the client must send exactly these",
+            },
+            "expiration": {"type": "integer"},
+            "expires-at": {"type": "string", "format": "date-time"},
+        },
+    ),
     "Status": record({"status": {"const": "pass"}}),
     "Version": record(_ABOUT),
     "Health": record(

@@ -33,8 +33,9 @@ _NEGOTIATION_ERRORS = (errors.NotAcceptable, errors.Invalid)
 _BODY_ERRORS = (errors.MalformedBody, errors.BodyTooLarge, errors.UnsupportedMediaType)
 _AUTHENTICATION_ERRORS = (errors.Unauthenticated, errors.Throttled)
 _COMMON_HEADERS = ("X-Request-Id", "X-Duration")
-_WITHOUT_CONTENT = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED, HTTPStatus.TEMPORARY_REDIRECT})
-_WITH_LOCATION = frozenset({HTTPStatus.CREATED, HTTPStatus.TEMPORARY_REDIRECT})
+_REDIRECTS = frozenset({HTTPStatus.FOUND, HTTPStatus.TEMPORARY_REDIRECT})
+_WITHOUT_CONTENT = _REDIRECTS | {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
+_WITH_LOCATION = _REDIRECTS | {HTTPStatus.CREATED}
 # aiohttp spells ETag as Etag.
 _HEADERS = {name.lower(): name for name in components.HEADERS}
 _PATH_PARAMETER = re.compile(r"\{(\w+)\}")

@@ -67,6 +67,7 @@ def of_body(schema: type[WireSchema]) -> Json:
         },
         "additionalProperties": schema.Meta.unknown == EXCLUDE,
         **({"required": required} if required else {}),
+        **({"allOf": [*schema.conditions]} if schema.conditions else {}),
     }
 
 
@@ -79,6 +80,8 @@ def of_request(type_: ResourceType) -> Json:
     """Return a resource in a request with any id and any subset of its fields; see ``with_id`` and ``complete``."""
     body = of_body(type_.schema)
     body.pop("required", None)
+    # A patch leaves out fields that the conditions need.
+    body.pop("allOf", None)
     for secret in type_.secrets:
         body["properties"][secret]["writeOnly"] = True
     body["properties"] = {

@@ -1,0 +1,265 @@
+"""marshmallow schemas of signing requests: what a URL can carry, by wire name.
+
+An upload can bind headers, which become signed headers; a download can set headers of S3's response.
+"""
+
+import re
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+from marshmallow import ValidationError, fields, post_load, validates_schema
+
+from service.resources.fields import VISIBLE, Flag, Number, Text
+from service.resources.queries import DEFAULT_EXPIRATION_SECONDS, MAX_EXPIRATION_SECONDS
+from service.resources.schemas import WireSchema
+
+# The largest object of one PUT. Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
+MAX_UPLOAD_BYTES = 5 * 1024**3
+# Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html
+MAX_METADATA_BYTES = 2048
+# Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html
+MAX_TAGS = 10
+
+CHECKSUM_BYTES = {"sha256": 32, "sha1": 20, "crc32": 4, "crc32c": 4, "crc64nvme": 8}
+CHECKSUMS = tuple(f"checksum-{name}" for name in CHECKSUM_BYTES)
+KMS = ("aws:kms", "aws:kms:dsse")
+_NULL = {"type": "null"}
+_LINE = rf"{VISIBLE}(?:(?:{VISIBLE}| ){{0,1022}}{VISIBLE})?"
+_LINE_RULE = "must be 1 to 1024 visible characters, with spaces only inside"
+_DAY, _MONTH = "Mon|Tue|Wed|Thu|Fri|Sat|Sun", "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
+
+
+def _line(**options: Any) -> Text:
+    """Return a field for the value of a header. Clients cannot send other characters, or spaces at an end."""
+    return Text(_LINE, _LINE_RULE, visible=True, **options)
+
+
+def _base64(size: int) -> Text:
+    """Return a field for ``size`` bytes in base64, in the one spelling that encoders produce."""
+    last = {1: "[AQgw]==", 2: "[AEIMQUYcgkosw048]="}[size % 3]
+    characters = size // 3 * 4 + size % 3
+    return Text(rf"[A-Za-z0-9+/]{{{characters}}}{last}", f"must be {size} bytes in base64", visible=True)
+
+
+class TextMap(fields.Field[dict[str, str]]):
+    """A mapping of at most ``at_most`` texts, whose names and values match as a whole. ``rule`` describes both."""
+
+    def __init__(self, names: str, values: str, rule: str, *, at_most: int) -> None:
+        super().__init__(
+            metadata={
+                "type": "object",
+                "propertyNames": {"pattern": f"^{names}$"},
+                "additionalProperties": {"type": "string", "pattern": f"^{values}$"},
+                "maxProperties": at_most,
+                "description": rule,
+            }
+        )
+        self._names, self._values = re.compile(names), re.compile(values)
+        self._rule = rule
+        self._at_most = at_most
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> dict[str, str]:
+        del attr, data, kwargs
+        if not isinstance(value, Mapping) or len(value) > self._at_most or not all(map(self._accepts, value.items())):
+            raise ValidationError(f"must be {self._rule}")
+        return dict(value)
+
+    def _accepts(self, item: tuple[str, Any]) -> bool:
+        name, text = item
+        return isinstance(text, str) and bool(self._names.fullmatch(name) and self._values.fullmatch(text))
+
+
+def _not_together(*names: str) -> dict[str, Any]:
+    """Return JSON Schema for objects that do not have all of these fields."""
+    return {"not": {"required": [*names], "properties": {name: {"not": _NULL} for name in names}}}
+
+
+class ObjectFields(WireSchema):
+    """The headers that describe a new object, in every kind of upload."""
+
+    conditions: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {
+            "anyOf": [
+                {"properties": {"sse-kms-key-id": _NULL}},
+                {
+                    "required": ["server-side-encryption"],
+                    "properties": {"server-side-encryption": {"enum": [*KMS]}},
+                },
+            ]
+        },
+    )
+    content_type = _line(metadata={"examples": ["text/plain"]})
+    content_encoding = _line()
+    content_disposition = _line()
+    cache_control = _line()
+    metadata = TextMap(
+        # S3 returns names in lower case, and botocore refuses other than ASCII text.
+        "[a-z0-9!#$%&'*+.^_`|~-]{1,64}",
+        "(?:[!-~](?:[ -~]{0,1022}[!-~])?)?",
+        f"names in lower case with texts of printable ASCII, at most {MAX_METADATA_BYTES} bytes together",
+        at_most=64,
+    )
+    tagging = TextMap(
+        rf"(?:{VISIBLE}| ){{1,128}}",
+        rf"(?:{VISIBLE}| ){{0,256}}",
+        f"at most {MAX_TAGS} tags: names of 1 to 128 and texts of at most 256 visible characters or spaces",
+        at_most=MAX_TAGS,
+    )
+    storage_class = Text("[A-Za-z0-9_.-]{1,64}", "must be 1 to 64 of A-Z a-z 0-9 _ . -", visible=True)
+    acl = Text(
+        "private|public-read|public-read-write|authenticated-read|aws-exec-read|bucket-owner-read"
+        "|bucket-owner-full-control",
+        "must be a canned ACL of S3, such as private",
+    )
+    server_side_encryption = Text("AES256|aws:kms|aws:kms:dsse", "must be AES256, aws:kms or aws:kms:dsse")
+    sse_kms_key_id = Text(rf"{VISIBLE}{{1,2048}}", "must be 1 to 2048 visible characters", visible=True)
+
+    @validates_schema(skip_on_field_errors=False)
+    def _check_metadata_size(self, data: Mapping[str, Any], **_: Any) -> None:
+        metadata = data.get("metadata", {})
+        if sum(len(name) + len(text) for name, text in metadata.items()) > MAX_METADATA_BYTES:
+            raise ValidationError(f"must have at most {MAX_METADATA_BYTES} bytes of names and texts", "metadata")
+
+    @validates_schema(skip_on_field_errors=False)
+    def _check_kms(self, data: Mapping[str, Any], **_: Any) -> None:
+        if "sse-kms-key-id" in data and data.get("server-side-encryption") not in KMS:
+            raise ValidationError(
+                f"needs server-side-encryption to be {' or '.join(KMS)}; set that, or leave this out", "sse-kms-key-id"
+            )
+
+
+class ContentFields(WireSchema):
+    """The headers that bind the bytes of a request."""
+
+    conditions: ClassVar[tuple[Mapping[str, Any], ...]] = tuple(
+        _not_together(*pair) for pair in combinations(CHECKSUMS, 2)
+    )
+    content_length = Number(0, MAX_UPLOAD_BYTES, " of bytes")
+    content_md5 = _base64(16)
+    checksum_sha256 = _base64(CHECKSUM_BYTES["sha256"])
+    checksum_sha1 = _base64(CHECKSUM_BYTES["sha1"])
+    checksum_crc32 = _base64(CHECKSUM_BYTES["crc32"])
+    checksum_crc32c = _base64(CHECKSUM_BYTES["crc32c"])
+    checksum_crc64nvme = _base64(CHECKSUM_BYTES["crc64nvme"])
+
+    @validates_schema(skip_on_field_errors=False)
+    def _check_one_checksum(self, data: Mapping[str, Any], **_: Any) -> None:
+        given = [name for name in CHECKSUMS if name in data]
+        if len(given) > 1:
+            raise ValidationError(f"cannot be sent with {given[0]}: S3 accepts one checksum; leave one out", given[1])
+
+
+class UploadFields(ContentFields, ObjectFields):
+    """The headers that an upload can bind."""
+
+    conditions = ContentFields.conditions + ObjectFields.conditions
+    misplaced: ClassVar[Mapping[str, str]] = {
+        "version-id": "is for downloads and deletions: S3 gives the upload of filename a new version; leave it out"
+    }
+    if_none_match = Text(r"\*", "must be *", metadata={"description": "* refuses to replace an object"})
+
+
+class UploadSchema(UploadFields):
+    """The body of a request for an upload URL."""
+
+    query_parameters = WireSchema.query_parameters | {"expiration", "details"}
+    filename = Text(required=True, metadata={"description": "the key", "examples": ["example.txt"]})
+
+
+class SigningQuery(WireSchema):
+    """The query parameters of every signing request."""
+
+    expiration = Number(1, MAX_EXPIRATION_SECONDS, " of seconds", metadata={"default": DEFAULT_EXPIRATION_SECONDS})
+    details = Flag(metadata={"default": False, "description": "adds what the client must send, and the end of the URL"})
+
+
+class VersionFields(WireSchema):
+    """The version of an object."""
+
+    version_id = Text(rf"{VISIBLE}{{1,1024}}", "must be 1 to 1024 visible characters", visible=True)
+
+
+class DownloadFields(VersionFields):
+    """What a download can ask S3 for. ``download`` is a file name, for which S3 sends a Content-Disposition.
+
+    Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
+    """
+
+    response_content_type = _line()
+    response_content_disposition = _line()
+    response_content_language = _line()
+    response_content_encoding = _line()
+    response_cache_control = _line()
+    response_expires = Text(
+        rf"(?:{_DAY}), [0-3][0-9] (?:{_MONTH}) [0-9]{{4}} [0-2][0-9]:[0-5][0-9]:[0-6][0-9] GMT",
+        "must be a time such as Wed, 21 Oct 2026 07:28:00 GMT",
+    )
+    download = Text(
+        rf"{VISIBLE}(?:(?:{VISIBLE}| ){{0,253}}{VISIBLE})?",
+        "must be a file name of 1 to 255 visible characters, with spaces only inside",
+        visible=True,
+        metadata={"description": "the browser saves the object under this name"},
+    )
+
+    @validates_schema(skip_on_field_errors=False)
+    def _check_one_disposition(self, data: Mapping[str, Any], **_: Any) -> None:
+        if {"download", "response-content-disposition"} <= data.keys():
+            raise ValidationError("cannot be sent with response-content-disposition; leave one out", "download")
+
+    @post_load
+    def _name_attachment(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        # Policies see what is signed.
+        if name := data.pop("download", None):
+            data["response-content-disposition"] = attachment(name)
+        return data
+
+
+class DownloadQuery(DownloadFields, SigningQuery):
+    """The query parameters of a download. ``method`` is the method of the URL."""
+
+    method = Text("GET|HEAD", "must be GET or HEAD", metadata={"default": "GET"})
+    redirect = Flag(metadata={"default": False, "description": "answers with a 302 to the URL"})
+
+    @validates_schema(skip_on_field_errors=False)
+    def _check_redirect(self, data: Mapping[str, Any], **_: Any) -> None:
+        if not data.get("redirect"):
+            return
+        if data.get("details"):
+            raise ValidationError("cannot be true with details=true: a redirect has no body; leave one out", "redirect")
+        if data.get("method") == "HEAD":
+            raise ValidationError(
+                "cannot be true with method=HEAD: clients follow it with GET; leave one out", "redirect"
+            )
+
+
+class DeleteObjectQuery(VersionFields, SigningQuery):
+    """The query parameters of a deletion."""
+
+
+class ListFields(WireSchema):
+    """What a listing can ask S3 for.
+
+    Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
+    """
+
+    prefix = Text(r"[^\x00\ud800-\udfff]{0,1024}", "must be at most 1024 characters, without NUL")
+    delimiter = Text(rf"{VISIBLE}{{1,64}}", "must be 1 to 64 visible characters", visible=True)
+    max_keys = Number(1, 1000)
+    continuation_token = Text(rf"{VISIBLE}{{1,1024}}", "must be 1 to 1024 visible characters", visible=True)
+    start_after = Text(r"[^\x00\ud800-\udfff]{1,1024}", "must be 1 to 1024 characters, without NUL")
+
+
+class ListQuery(ListFields, SigningQuery):
+    """The query parameters of a listing."""
+
+
+def attachment(name: str) -> str:
+    """Return the Content-Disposition that saves a response under ``name``.
+
+    Source: https://www.rfc-editor.org/rfc/rfc6266#appendix-D
+    """
+    plain = re.sub(r'[^ -~]|["%\\]', "_", name)
+    extended = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe='')}"
+    return f'attachment; filename="{plain}"{extended}'
