@@ -23,6 +23,14 @@ async def test_the_examples_of_the_readme_work_as_written(client):
         await carry_out(client, example, {})
 
 
+async def test_the_examples_of_signing_work_as_written(client, account):
+    found = list(examples("docs/api.md", "Sign a URL"))
+
+    assert len(found) >= 3
+    for example in found:
+        await carry_out(client, example, {})
+
+
 async def test_the_readmes_examples_of_authentication_work_as_written(make_client):
     (settings_block,) = [block for info, block in blocks("README.md", "Require credentials") if info == "sh"]
     client = await make_client(**dict(re.findall(r"(SIGNER_\w+)=(\S+)", settings_block)))

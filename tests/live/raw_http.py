@@ -95,7 +95,8 @@ def _headers(parts: RawUrl, body: bytes | None, headers: Mapping[str, str]) -> d
     own = {"Host": parts.authority}
     if body is not None:
         own["Content-Length"] = str(len(body))
-    return own | dict(headers)
+    given = {name.title(): value for name, value in headers.items()}
+    return own | given
 
 
 def _answer(response: http.client.HTTPResponse) -> Answer:

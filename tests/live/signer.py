@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from live.raw_http import Answer, send
 from live.s3_servers import S3Server
@@ -22,6 +22,9 @@ class Signer:
 
     def signed_url(self, method: str, target: str, body: dict[str, Any] | None = None) -> str:
         return self._call(method, f"/aws/storage/{target}", body).json()["url"]
+
+    def details(self, method: str, target: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        return self._call(method, f"/aws/storage/{target}?details=true", body).json()
 
     def _call(self, method: str, target: str, body: dict[str, Any] | None) -> Answer:
         content = None if body is None else json.dumps(body).encode()
@@ -54,6 +57,13 @@ class Storage:
     def download_url(self, key: str, query: str = "", *, safe: str = "") -> str:
         """Ask for a URL with the key's every byte percent-encoded, but for the characters in `safe`."""
         return self.signer.signed_url("GET", f"{self.account}/{self.bucket}/{quote(key, safe=safe)}{query}")
+
+    def list_url(self, query: Mapping[str, str]) -> str:
+        return self.signer.signed_url("GET", f"{self.account}/{self.bucket}?{urlencode(query, quote_via=quote)}")
+
+    def details(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Ask for a URL with its method and headers; `path` follows the bucket."""
+        return self.signer.details(method, f"{self.account}/{self.bucket}{path}", body)
 
     def delete_url(self, key: str, query: str = "", *, safe: str = "") -> str:
         return self.signer.signed_url("DELETE", f"{self.account}/{self.bucket}/{quote(key, safe=safe)}{query}")

@@ -370,6 +370,18 @@ async def test_a_policy_limits_the_expiration(service, expiration, status):
     assert await service.status("GET", f"{DOWNLOAD}{expiration}") == status
 
 
+async def test_an_explanation_shows_that_a_pattern_must_name_the_operation(service):
+    await service.policy(PATTERN, "a")
+    params = {"account": "acme", "operation": "list"}
+    explained = await service.explained(params=params, client={"id": "team"})
+    await service.policy({"params": {"account": "acme", "operation": {"$enum": ["list", "upload"]}}}, "b")
+
+    assert explained["policies"] == [
+        {"policy": "a", "mismatch": "params.operation is one that a pattern must name: form, list, multipart"}
+    ]
+    assert await service.explained(params=params, client={"id": "team"}) == {"allowed": True, "policy": "b"}
+
+
 async def test_max_expiration_is_plain_digits_in_yaml_and_another_policy_may_allow_more(service):
     headers = {"Content-Type": "text/yaml"}
     body = "engine: allow\nlink: [{reference: Client/team}]\nmax-expiration: 600"
