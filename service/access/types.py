@@ -18,8 +18,7 @@ from service.access.policies.matcho import MAX_INSTRUCTIONS, MalformedPattern, P
 from service.access.policies.unrestricted import unrestricted_faults
 from service.errors import Issue
 from service.resources.fields import ID_RULE, VISIBLE, Masked, Number, Text
-from service.resources.queries import MAX_EXPIRATION_SECONDS
-from service.resources.schemas import ResourceSchema
+from service.resources.schemas import MAX_EXPIRATION_SECONDS, ResourceSchema
 from service.resources.secrets.stored_secret import HashedSecret, StoredSecret
 from service.resources.types import AWS_ACCOUNT, Exists, ResourceType, Secret
 from service.stores.record import ID, Resource
@@ -98,8 +97,7 @@ def _names_operation(pattern: Pattern, evaluation: Evaluation) -> bool:
     It does if it does not match the same request with another operation. So ``present?`` and ``$not`` do not count.
     """
     params = evaluation.request.get("params")
-    operation = params.get("operation") if isinstance(params, Mapping) else None
-    if not isinstance(operation, str) or operation not in NAMED_OPERATIONS:
+    if not isinstance(params, Mapping) or scalar_text(params.get("operation")) not in NAMED_OPERATIONS:
         return True
     another = {**evaluation.request, "params": {**params, "operation": _ANOTHER_OPERATION}}
     return not pattern.matches(evaluation.continue_with(another))

@@ -5,7 +5,6 @@ from service.resources.schemas import WireSchema
 from service.stores.record import ID
 
 DEFAULT_EXPIRATION_SECONDS = 86_400
-MAX_EXPIRATION_SECONDS = 604_800
 DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE = 100, 1000
 
 

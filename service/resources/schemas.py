@@ -20,7 +20,7 @@ from service.endpoints import (
     parse_host,
 )
 from service.errors import Invalid, Issue
-from service.resources.fields import ID_RULE, VISIBLE, Flag, Masked, Text, rule
+from service.resources.fields import ID_RULE, VISIBLE, Flag, Masked, Number, Text, rule
 from service.resources.invisible import invisible_hint
 from service.resources.secrets.encryption import ENCRYPTED_PREFIX
 from service.resources.suggestions import suggestion
@@ -33,6 +33,10 @@ MAX_NAME_IN_MESSAGE = 64
 MAX_SUGGESTIONS = 20
 # Longer than any real base URL, and quick to validate.
 MAX_HOST_LENGTH = 2048
+
+MAX_EXPIRATION_SECONDS = 604_800
+# The largest object of one PUT. Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
+MAX_UPLOAD_BYTES = 5 * 1024**3
 
 
 class WireSchema(Schema):
@@ -180,6 +184,12 @@ class AwsAccountSchema(ResourceSchema):
                 {"required": ["host"], "properties": {"host": {"type": "string"}}},
             ]
         },
+        {
+            "anyOf": [
+                {"properties": {"public-use-ssl": {"type": "null"}}},
+                {"required": ["public-host"], "properties": {"public-host": {"type": "string"}}},
+            ]
+        },
     )
     id = Text(ID.pattern, ID_RULE, visible=True, required=True, metadata={"examples": ["my-account"]})
     access_key_id = Text(
@@ -224,6 +234,25 @@ class AwsAccountSchema(ResourceSchema):
     )
     use_ssl = Flag(metadata={"description": "https or http; the default is SIGNER_DEFAULT_USE_SSL"})
     path_style = Flag(metadata={"default": False, "description": "the bucket in the path, not in the host name"})
+    public_host = Text(
+        rf"(?s:.){{0,{MAX_HOST_LENGTH}}}",
+        f"must be at most {MAX_HOST_LENGTH} characters",
+        validate=rule(parse_account_host),
+        metadata={"format": "s3-host", "description": "the host of signed URLs, if clients reach S3 by another name"},
+    )
+    public_use_ssl = Flag(metadata={"description": "https or http for public-host"})
+    default_expiration = Number(
+        1, MAX_EXPIRATION_SECONDS, " of seconds", metadata={"description": "for a URL without an expiration"}
+    )
+    max_expiration = Number(
+        1, MAX_EXPIRATION_SECONDS, " of seconds", metadata={"description": "a longer expiration is refused"}
+    )
+    max_size = Number(
+        1,
+        MAX_UPLOAD_BYTES,
+        " of bytes",
+        metadata={"description": "a larger upload, or one of unknown size, is refused"},
+    )
 
     @validates_schema(pass_original=True, skip_on_field_errors=False)
     def _check_required_together(self, _: Any, original: Mapping[str, Any], **__: Any) -> None:
@@ -243,11 +272,23 @@ class AwsAccountSchema(ResourceSchema):
 
     @validates_schema(skip_on_field_errors=False)
     def _check_scheme(self, data: Mapping[str, Any], **_: Any) -> None:
-        if "host" in data:
-            try:
-                parse_host(data["host"]).use_ssl(stated=data.get("use-ssl"))
-            except ValueError as error:
-                raise ValidationError(str(error), "use-ssl") from None
+        for prefix in ("", "public-"):
+            if f"{prefix}host" in data:
+                try:
+                    parse_host(data[f"{prefix}host"]).use_ssl(stated=data.get(f"{prefix}use-ssl"))
+                except ValueError as error:
+                    raise ValidationError(str(error), f"{prefix}use-ssl") from None
+
+    @validates_schema(pass_original=True, skip_on_field_errors=False)
+    def _check_public_use_ssl(self, data: Mapping[str, Any], original: Mapping[str, Any], **_: Any) -> None:
+        if "public-use-ssl" in data and original.get("public-host") is None:
+            raise ValidationError("needs public-host; add that, or write use-ssl", "public-use-ssl")
+
+    @validates_schema(skip_on_field_errors=False)
+    def _check_default_expiration(self, data: Mapping[str, Any], **_: Any) -> None:
+        longest = data.get("max-expiration", MAX_EXPIRATION_SECONDS)
+        if data.get("default-expiration", 1) > longest:
+            raise ValidationError(f"must be at most max-expiration, which is {longest}", "default-expiration")
 
     @post_load
     def _drop_blank_token(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:

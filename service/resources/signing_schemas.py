@@ -12,11 +12,9 @@ from urllib.parse import quote
 from marshmallow import ValidationError, fields, post_load, validates_schema
 
 from service.resources.fields import VISIBLE, Flag, Number, Text
-from service.resources.queries import DEFAULT_EXPIRATION_SECONDS, MAX_EXPIRATION_SECONDS
-from service.resources.schemas import WireSchema
+from service.resources.queries import DEFAULT_EXPIRATION_SECONDS
+from service.resources.schemas import MAX_EXPIRATION_SECONDS, MAX_UPLOAD_BYTES, WireSchema
 
-# The largest object of one PUT. Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
-MAX_UPLOAD_BYTES = 5 * 1024**3
 # Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html
 MAX_METADATA_BYTES = 2048
 # Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html

@@ -29,7 +29,9 @@ NO_SECRETS: Mapping[str, "Secret"] = MappingProxyType({})
 
 @dataclass(kw_only=True, slots=True, weakref_slot=True, eq=False)
 class AwsAccount:
-    """An account as signing needs it. ``use_ssl`` and ``path_style`` are None for an account without them.
+    """An account as signing needs it. Fields that the account does not have are None.
+
+    Expirations are in seconds, ``max_size`` in bytes.
 
     Compared by identity, so that it can be a weak key of a cache.
     """
@@ -42,6 +44,25 @@ class AwsAccount:
     host: str | None = None
     use_ssl: bool | None = None
     path_style: bool | None = None
+    public_host: str | None = None
+    public_use_ssl: bool | None = None
+    default_expiration: int | None = None
+    max_expiration: int | None = None
+    max_size: int | None = None
+    url_host: str | None = field(init=False)
+    """The host of its URLs: ``public_host``, or else ``host``."""
+
+    url_use_ssl: bool | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        is_public = self.public_host is not None
+        self.url_host = self.public_host if is_public else self.host
+        self.url_use_ssl = self.public_use_ssl if is_public else self.use_ssl
+
+    @property
+    def url_host_field(self) -> str:
+        """The wire name of the field that decides the host of its URLs."""
+        return "host" if self.public_host is None else "public-host"
 
 
 class Secret(NamedTuple):
@@ -208,7 +229,7 @@ def _timestamp(instant: datetime) -> str:
     return instant.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-_DESTINATION = frozenset({"host", "use-ssl", "path-style"})
+_DESTINATION = frozenset({"host", "use-ssl", "path-style", "public-host", "public-use-ssl"})
 
 AWS_ACCOUNT = ResourceType(
     AwsAccountSchema,

@@ -55,7 +55,7 @@ class Endpoints:
 
     async def get(self, account: AwsAccount, bucket: str) -> Endpoint:
         """Return the endpoint of a bucket. Raises Invalid if aiobotocore refuses the account or the bucket."""
-        key = (account.region, account.host, account.use_ssl, account.path_style, bucket)
+        key = (account.region, account.url_host, account.url_use_ssl, account.path_style, bucket)
         endpoint = self._cache.get(key)
         if endpoint is None:
             endpoint = self._cache[key] = await self._resolve(account, bucket)
@@ -69,13 +69,13 @@ class Endpoints:
         try:
             client = await self._clients.get(options)
         except (BotoCoreError, ValueError) as error:
-            field = "AwsAccount.region" if options.url is None else "AwsAccount.host"
+            field = f"AwsAccount.{'region' if options.url is None else account.url_host_field}"
             raise Invalid(Issue(f"{field} cannot be signed for: {error}", field)) from error
         probed = await _probe(client, bucket)
         if options.style == "virtual" and not _is_host(probed.host):
             # Clients cannot send to a name such as xn--a.minio, or to one of more than 253 characters.
             probed = await _probe(await self._clients.get(options._replace(style="path")), bucket)
-        host = parse_host(account.host) if account.host else None
+        host = parse_host(account.url_host) if account.url_host else None
         if host is None and probed.region != account.region:
             problem = f"must be a region of its own: AWS signs for {probed.region} instead"
             raise Invalid(Issue(f"AwsAccount.region {problem}", "AwsAccount.region"))
@@ -93,13 +93,13 @@ class Endpoints:
     def _options(self, account: AwsAccount) -> ClientOptions:
         style = "path" if account.path_style else "virtual"
         with _invalid("region"):
-            (check_region if account.host is not None else check_aws_region)(account.region)
-        if account.host is None:
-            return ClientOptions(account.region, None, self._use_ssl(account.use_ssl), style)
-        with _invalid("host"):
-            host = parse_account_host(account.host)
-        with _invalid("use-ssl"):
-            use_ssl = self._use_ssl(host.use_ssl(stated=account.use_ssl))
+            (check_region if account.url_host is not None else check_aws_region)(account.region)
+        if account.url_host is None:
+            return ClientOptions(account.region, None, self._use_ssl(account.url_use_ssl), style)
+        with _invalid(account.url_host_field):
+            host = parse_account_host(account.url_host)
+        with _invalid(account.url_host_field.replace("host", "use-ssl")):
+            use_ssl = self._use_ssl(host.use_ssl(stated=account.url_use_ssl))
         # By default, botocore puts a dotted bucket in front of an address: a.b.127.0.0.1.
         return ClientOptions(ANY_REGION, host.base_url(use_ssl=use_ssl), use_ssl, "path" if host.is_ip else style)
 

@@ -43,7 +43,7 @@ class ExposureLog:
         if not is_exposed:
             self._warned.pop(account.id, None)
             return
-        settings = (account.host, account.use_ssl)
+        settings = (account.url_host, account.url_use_ssl)
         is_full = len(self._warned) >= MAX_ACCOUNTS and account.id not in self._warned
         if is_full or self._warned.get(account.id) == settings:
             return

@@ -436,7 +436,7 @@ def test_another_number_is_refused(number):
 
 
 def test_queries_have_defaults():
-    assert SigningQuery(text=True).read({}) == {"expiration": 86400}
+    assert SigningQuery(text=True).read({}) == {}
     assert SearchQuery(text=True).read({}) == {"_count": 100, "_page": 1, "_sort": "_id"}
     assert DeleteQuery(text=True).read({}) == {"_no-content": False}
 

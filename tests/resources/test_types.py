@@ -70,7 +70,7 @@ def test_invalid_fields_of_an_operator_are_represented_unchanged():
 def test_a_model_has_an_attribute_for_each_field_of_its_schema(type_, model):
     names = {name for name in type_.names if not name.startswith("_")} - {"meta", "resourceType"}
 
-    assert {field.name for field in fields(model)} == {name.replace("-", "_") for name in names}
+    assert {field.name for field in fields(model) if field.init} == {name.replace("-", "_") for name in names}
 
 
 def test_a_resource_is_shown_with_the_id_of_its_key():
@@ -127,9 +127,9 @@ def test_a_validated_resource_becomes_the_same_model_without_validation(names, u
 
 
 def test_a_field_of_a_later_version_is_refused_though_that_version_validated_it():
-    later = Resource("AwsAccount", "a", {**stored(**FIELDS).record, "public-host": "s3.example.com"}, validated=True)
+    later = Resource("AwsAccount", "a", {**stored(**FIELDS).record, "later-field": "x"}, validated=True)
 
-    with pytest.raises(Invalid, match="public-host is not known here"):
+    with pytest.raises(Invalid, match="later-field is not known here"):
         model(later)
 
 

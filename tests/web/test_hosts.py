@@ -32,6 +32,33 @@ async def call(make_client):
 
 
 @pytest.mark.parametrize(
+    ("fields", "place"),
+    [
+        ({"host": "minio:9000", "path-style": True}, "http://s3.example/my-bucket/k"),
+        ({"host": "minio:9000"}, "http://my-bucket.s3.example/k"),
+        ({"host": "minio:9000", "use-ssl": True}, "http://my-bucket.s3.example/k"),
+        ({"host": "minio:9000", "public-use-ssl": True}, "https://my-bucket.s3.example/k"),
+        ({"region": "eu-west-1", "use-ssl": True}, "http://my-bucket.s3.example/k"),
+        ({"public-host": "https://10.0.0.1/s3", "use-ssl": False}, "https://10.0.0.1/s3/my-bucket/k"),
+    ],
+    ids=repr,
+)
+async def test_urls_are_for_the_public_host(client, fields, place):
+    await client.put("/AwsAccount/a", json={**KEYS, "public-host": "s3.example", **fields})
+    answer = await (await client.get("/aws/storage/a/my-bucket/k")).json()
+
+    assert answer["url"].partition("?")[0] == place
+    assert f"%2F{fields.get('region', 'us-east-1')}%2Fs3" in answer["url"]
+
+
+async def test_a_public_host_must_state_its_style_before_a_client_signs(call, faults):
+    await call("PUT", "/AwsAccount/a", root=True, json={**KEYS, "public-host": "s3.example"})
+    refused = await call("GET", "/aws/storage/a/public/k")
+
+    assert await faults(refused, 422) == ("invalid", ["AwsAccount.path-style"])
+
+
+@pytest.mark.parametrize(
     "host",
     [
         "localhost:9000",
@@ -107,7 +134,17 @@ async def test_a_stored_host_that_names_a_bucket_signs_nothing(call, faults, pat
     assert await faults(refused, 422) == ("invalid", ["AwsAccount.host"])
 
 
-@pytest.mark.parametrize("change", [{"host": "evil.example"}, {"use-ssl": True}, {"path-style": False}, {"host": None}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"host": "evil.example"},
+        {"use-ssl": True},
+        {"path-style": False},
+        {"host": None},
+        {"public-host": "evil.example"},
+        {"public-host": "minio"},
+    ],
+)
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 async def test_a_kept_secret_is_not_used_elsewhere(call, faults, method, change):
     stored = {**KEYS, "session-token": "a-session-token-0123", "host": "minio", "path-style": True}
@@ -143,6 +180,8 @@ SPELLINGS = [
     ({"host": "[::1]:9000"}, {"host": "[0:0:0:0:0:0:0:1]:9000"}),
     ({"host": "[fd00::a]"}, {"host": "http://[FD00:0:0::A]:80"}),
     ({"host": "s3.example.com"}, {"use-ssl": False}),
+    ({"host": "minio", "public-host": "s3.example.com"}, {"public-host": "S3.example.com:80"}),
+    ({"public-host": "s3.example.com", "public-use-ssl": True}, {"public-host": "https://s3.example.com/"}),
 ]
 
 
@@ -175,6 +214,9 @@ async def test_a_secret_is_kept_under_another_spelling_of_the_same_endpoint(call
         ({"host": "s3.amazonaws.com"}, {"host": None}, "host"),
         ({}, {"host": "s3.amazonaws.com"}, "host"),
         ({}, {"use-ssl": True}, "use-ssl"),
+        ({"public-host": "a.example"}, {"public-host": None}, "public-host"),
+        ({"public-host": "a.example"}, {"public-use-ssl": True}, "public-use-ssl"),
+        ({"public-host": "a.example"}, {"public-host": "a.example:443"}, "public-host"),
     ],
 )
 async def test_a_kept_secret_is_not_used_at_an_endpoint_that_looks_alike(call, faults, stored, change, names):
@@ -249,6 +291,12 @@ async def test_without_authentication_a_secret_may_move_to_another_endpoint(clie
         ("[::1]:80", {"host": "http://[::1]"}, 201),
         ("aws", {"host": "aws"}, 422),
         ("", {"host": "minio"}, 201),
+        ("minio,s3.example", {"host": "minio", "public-host": "s3.example"}, 201),
+        ("minio", {"host": "minio", "public-host": "s3.example"}, 422),
+        ("s3.example", {"host": "minio", "public-host": "s3.example"}, 422),
+        ("s3.example", {"public-host": "s3.example"}, 422),
+        ("s3.example:443", {"public-host": "s3.example"}, 422),
+        ("aws,s3.example:443", {"public-host": "s3.example", "public-use-ssl": True}, 201),
     ],
 )
 async def test_an_account_is_stored_only_for_an_allowed_host(make_client, allowed, fields, status):
@@ -268,6 +316,9 @@ async def test_an_account_is_stored_only_for_an_allowed_host(make_client, allowe
         ({}, {"host": "https://minio"}, 201),
         ({"SIGNER_DEFAULT_USE_SSL": "true"}, {}, 201),
         ({"SIGNER_DEFAULT_USE_SSL": "true"}, {"use-ssl": False}, 422),
+        ({}, {"host": "http://minio", "public-host": "https://s3.example"}, 201),
+        ({}, {"host": "https://minio", "public-host": "s3.example"}, 422),
+        ({}, {"public-host": "s3.example", "public-use-ssl": True}, 201),
     ],
 )
 async def test_an_account_must_sign_https_where_that_is_required(make_client, environ, fields, status):

@@ -1,6 +1,6 @@
 """Sign URLs to upload, download, delete or list objects."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache, partial
@@ -13,7 +13,7 @@ from aiohttp import hdrs, web
 from service.errors import Invalid, Issue, ResourceNotFound, StoreUnavailable
 from service.resources.host_rules import is_ambiguous
 from service.resources.queries import DEFAULT_EXPIRATION_SECONDS
-from service.resources.schemas import ParsedBody, Reader, WireSchema
+from service.resources.schemas import MAX_EXPIRATION_SECONDS, ParsedBody, Reader, WireSchema
 from service.resources.signing_schemas import SigningQuery
 from service.resources.types import AWS_ACCOUNT, AwsAccount
 from service.signing.endpoint import Endpoint
@@ -154,7 +154,7 @@ async def sign_url(request: web.Request, wanted: UrlRequest) -> SignedUrl:
     context = request[CONTEXT]
     app, operation, account_id = context.app, wanted.operation, request.match_info["account"]
     account = await _find_account(app, account_id)
-    expires_in = wanted.expiration or DEFAULT_EXPIRATION_SECONDS
+    expires_in = wanted.expiration or _default_expiration(account)
     # Policies are evaluated first, because a caller without permission must not learn whether an account exists.
     if not context.caller.unlimited:
         await require_permission(request, _params(wanted, account_id, expires_in))
@@ -163,6 +163,8 @@ async def sign_url(request: web.Request, wanted: UrlRequest) -> SignedUrl:
         account = app.repository.model(AWS_ACCOUNT, await app.repository.read(AWS_ACCOUNT, account_id))
     if not context.caller.unlimited and is_ambiguous(account):
         raise Invalid(Issue(_STATE_STYLE, "AwsAccount.path-style"))
+    if issues := [*limit_issues(account, wanted, expires_in)]:
+        raise Invalid(*issues)
     endpoint = await app.presigner.endpoint(account, wanted.bucket)
     now = int(time())
     bound = operation.bind(wanted.values) if wanted.values or operation.query else NOTHING_BOUND
@@ -177,6 +179,26 @@ async def _find_account(app: AppContext, id_: str) -> AwsAccount | None:
         found: AwsAccount | None = await app.repository.find_valid(AWS_ACCOUNT, id_)
         return found
     return None
+
+
+def _default_expiration(account: AwsAccount | None) -> int:
+    if account is None:
+        return DEFAULT_EXPIRATION_SECONDS
+    return account.default_expiration or min(
+        DEFAULT_EXPIRATION_SECONDS, account.max_expiration or MAX_EXPIRATION_SECONDS
+    )
+
+
+def limit_issues(account: AwsAccount, wanted: UrlRequest, expires_in: int) -> Iterator[Issue]:
+    """Return what exceeds the limits of the account."""
+    if account.max_expiration and expires_in > account.max_expiration:
+        yield Issue(f"expiration is more than max-expiration of the account, {account.max_expiration}", "expiration")
+    if account.max_size and wanted.operation is PUT_OBJECT:
+        size = wanted.values.get("content-length")
+        if size is None:
+            yield Issue("content-length is missing, and max-size of the account needs it", "content-length")
+        elif size > account.max_size:
+            yield Issue(f"content-length is more than max-size of the account, {account.max_size}", "content-length")
 
 
 def _params(wanted: UrlRequest, account_id: str, expires_in: int) -> dict[str, Any]:
