@@ -40,7 +40,7 @@ from service.telemetry.audit import AuditLog
 from service.web import access_log, spans
 from service.web.context import APP, Access, AppContext, ServerState
 from service.web.forwarded import TrustedProxies
-from service.web.handlers import client_secrets, health, pages, policy_explain, signing, token_endpoint
+from service.web.handlers import batch, client_secrets, health, pages, policy_explain, signing, token_endpoint
 from service.web.handlers.resources import ResourceHandlers
 from service.web.middleware import middlewares_for
 from service.web.routing import Route, add_routes
@@ -127,6 +127,7 @@ def routes(settings: Settings) -> list[Route]:
     """Return all routes of the main port."""
     api = [
         *signing.ROUTES,
+        *batch.ROUTES,
         *(
             route
             for type_ in RESOURCE_TYPES

@@ -20,6 +20,8 @@ MAX_METADATA_BYTES = 2048
 # Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html
 MAX_TAGS = 10
 
+MAX_ITEMS = 1000
+
 CHECKSUM_BYTES = {"sha256": 32, "sha1": 20, "crc32": 4, "crc32c": 4, "crc64nvme": 8}
 CHECKSUMS = tuple(f"checksum-{name}" for name in CHECKSUM_BYTES)
 KMS = ("aws:kms", "aws:kms:dsse")
@@ -39,6 +41,10 @@ def _base64(size: int) -> Text:
     last = {1: "[AQgw]==", 2: "[AEIMQUYcgkosw048]="}[size % 3]
     characters = size // 3 * 4 + size % 3
     return Text(rf"[A-Za-z0-9+/]{{{characters}}}{last}", f"must be {size} bytes in base64", visible=True)
+
+
+def _upload_id(**options: Any) -> Text:
+    return Text(rf"{VISIBLE}{{1,2048}}", "must be 1 to 2048 visible characters", visible=True, **options)
 
 
 class TextMap(fields.Field[dict[str, str]]):
@@ -166,11 +172,29 @@ class UploadSchema(UploadFields):
     filename = Text(required=True, metadata={"description": "the key", "examples": ["example.txt"]})
 
 
-class SigningQuery(WireSchema):
-    """The query parameters of every signing request."""
+class PartFields(ContentFields):
+    """One part of a multipart upload."""
+
+    upload_id = _upload_id(required=True)
+    part_number = Number(1, 10_000, required=True)
+
+
+class UploadIdFields(WireSchema):
+    """A multipart upload."""
+
+    upload_id = _upload_id(required=True)
+
+
+class DetailsQuery(WireSchema):
+    """The query parameter of every signing request."""
+
+    details = Flag(metadata={"default": False, "description": "adds what the client must send, and the end of the URL"})
+
+
+class SigningQuery(DetailsQuery):
+    """The query parameters of every request for one URL."""
 
     expiration = Number(1, MAX_EXPIRATION_SECONDS, " of seconds", metadata={"default": DEFAULT_EXPIRATION_SECONDS})
-    details = Flag(metadata={"default": False, "description": "adds what the client must send, and the end of the URL"})
 
 
 class VersionFields(WireSchema):
@@ -251,6 +275,63 @@ class ListFields(WireSchema):
 
 class ListQuery(ListFields, SigningQuery):
     """The query parameters of a listing."""
+
+
+class ItemFields(WireSchema):
+    """The fields of every item of a batch, besides what its URL carries."""
+
+    method = Text()
+    filename = Text(required=True)
+    expiration = Number(1, MAX_EXPIRATION_SECONDS, " of seconds")
+
+
+def item_schema(fields_: type[WireSchema]) -> type[WireSchema]:
+    """Return the schema of an item whose URL can carry ``fields_``."""
+    return type(f"{fields_.__name__}Item", (fields_, ItemFields), {"conditions": fields_.conditions})
+
+
+class _Items(fields.Field[list[Mapping[str, Any]]]):
+    """1 to ``MAX_ITEMS`` objects. Each is validated by itself."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[Mapping[str, Any]]:
+        del attr, data, kwargs
+        is_list = isinstance(value, list) and 0 < len(value) <= MAX_ITEMS
+        if not is_list or not all(isinstance(item, Mapping) for item in value):
+            raise ValidationError(f"must be a list of 1 to {MAX_ITEMS} objects")
+        return list(value)
+
+
+class BatchSchema(WireSchema):
+    """The body of a request for many URLs."""
+
+    query_parameters = WireSchema.query_parameters | {"details"}
+    items = _Items(
+        required=True,
+        metadata={
+            "type": "array",
+            "minItems": 1,
+            "maxItems": MAX_ITEMS,
+            "items": {"type": "object"},
+            "description": "requests to S3: method (GET, HEAD, PUT, POST or DELETE; the default is GET), filename,"
+            " expiration, upload-id, part-number, and what each URL carries. Each is validated by itself",
+            "examples": [[{"filename": "a.txt"}, {"method": "PUT", "filename": "b.txt", "content-length": 5}]],
+        },
+    )
+
+
+class WidgetRequest(WireSchema):
+    """The request object of @uppy/aws-s3 6, with its own names.
+
+    Source: https://uppy.io/docs/aws-s3/
+    """
+
+    query_parameters = WireSchema.query_parameters | {"details"}
+    method = Text("PUT|POST|GET|DELETE", "must be PUT, POST, GET or DELETE", required=True)
+    key = Text(required=True, metadata={"examples": ["photo.png"]})
+    content_type = Text(rf"|{_LINE}", _LINE_RULE, visible=True, data_key="contentType")
+    upload_id = _upload_id(required=False, data_key="uploadId")
+    part_number = Number(1, 10_000, data_key="partNumber")
+    expires_in = Number(1, MAX_EXPIRATION_SECONDS, " of seconds", data_key="expiresIn")
 
 
 def attachment(name: str) -> str:

@@ -9,12 +9,16 @@ from urllib.parse import quote, urlencode
 from service.resources.schemas import WireSchema
 from service.resources.signing_schemas import (
     CHECKSUMS,
-    DeleteObjectQuery,
-    DownloadQuery,
-    ListQuery,
-    UploadSchema,
+    DownloadFields,
+    ListFields,
+    ObjectFields,
+    PartFields,
+    UploadFields,
+    UploadIdFields,
+    VersionFields,
 )
 
+MULTIPART = "multipart"
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -36,7 +40,8 @@ class Operation:
         name: botocore's client method, the name in the audit log and in metrics.
         method: The HTTP method of the URL.
         policy_name: ``operation`` in the ``params`` of policies. They also see each bound field under its wire name.
-        schema: Validates a request for one URL. The parameters of a GET or DELETE are in its query.
+        schema: Validates what a URL can carry.
+        has_key: Whether the URL is for an object, not for the bucket.
         headers: The signed header of each field that is sent in one.
         parameters: The query parameter of each field that is sent in one.
         query: Query parameters of every URL, before the others.
@@ -50,6 +55,7 @@ class Operation:
     _: KW_ONLY
     policy_name: str
     schema: type[WireSchema]
+    has_key: bool = True
     headers: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
@@ -108,27 +114,57 @@ _DOWNLOAD = {
     },
 }
 
-GET_OBJECT = Operation("get_object", "GET", policy_name="download", schema=DownloadQuery, parameters=_DOWNLOAD)
-HEAD_OBJECT = Operation("head_object", "HEAD", policy_name="head", schema=DownloadQuery, parameters=_DOWNLOAD)
+GET_OBJECT = Operation("get_object", "GET", policy_name="download", schema=DownloadFields, parameters=_DOWNLOAD)
+HEAD_OBJECT = Operation("head_object", "HEAD", policy_name="head", schema=DownloadFields, parameters=_DOWNLOAD)
 PUT_OBJECT = Operation(
     "put_object",
     "PUT",
     policy_name="upload",
-    schema=UploadSchema,
+    schema=UploadFields,
     headers={**_OBJECT_HEADERS, **_CONTENT_HEADERS, "if-none-match": "if-none-match"},
 )
-DELETE_OBJECT = Operation(
-    "delete_object", "DELETE", policy_name="delete", schema=DeleteObjectQuery, parameters=_VERSION
-)
+DELETE_OBJECT = Operation("delete_object", "DELETE", policy_name="delete", schema=VersionFields, parameters=_VERSION)
 LIST_OBJECTS = Operation(
     "list_objects_v2",
     "GET",
     policy_name="list",
-    schema=ListQuery,
+    schema=ListFields,
+    has_key=False,
     query={"list-type": "2"},
     parameters={name: name for name in ("prefix", "delimiter", "max-keys", "continuation-token", "start-after")},
     # botocore asks for encoded keys, because XML cannot hold every character of a key.
     last={"encoding-type": "url"},
 )
 
-OPERATIONS = (GET_OBJECT, HEAD_OBJECT, PUT_OBJECT, DELETE_OBJECT, LIST_OBJECTS)
+_UPLOAD_ID = {"upload-id": "uploadId"}
+CREATE_MULTIPART_UPLOAD = Operation(
+    "create_multipart_upload",
+    "POST",
+    policy_name=MULTIPART,
+    schema=ObjectFields,
+    headers=_OBJECT_HEADERS,
+    query={"uploads": ""},
+)
+UPLOAD_PART = Operation(
+    "upload_part",
+    "PUT",
+    policy_name=MULTIPART,
+    schema=PartFields,
+    headers=_CONTENT_HEADERS,
+    parameters={**_UPLOAD_ID, "part-number": "partNumber"},
+)
+LIST_PARTS = Operation("list_parts", "GET", policy_name=MULTIPART, schema=UploadIdFields, parameters=_UPLOAD_ID)
+COMPLETE_MULTIPART_UPLOAD = Operation(
+    "complete_multipart_upload", "POST", policy_name=MULTIPART, schema=UploadIdFields, parameters=_UPLOAD_ID
+)
+ABORT_MULTIPART_UPLOAD = Operation(
+    "abort_multipart_upload", "DELETE", policy_name=MULTIPART, schema=UploadIdFields, parameters=_UPLOAD_ID
+)
+
+OPERATIONS = (
+    *(GET_OBJECT, HEAD_OBJECT, PUT_OBJECT, DELETE_OBJECT, LIST_OBJECTS),
+    *(CREATE_MULTIPART_UPLOAD, UPLOAD_PART, LIST_PARTS, COMPLETE_MULTIPART_UPLOAD, ABORT_MULTIPART_UPLOAD),
+)
+
+UNBOUNDED_UPLOADS = frozenset({CREATE_MULTIPART_UPLOAD, UPLOAD_PART, COMPLETE_MULTIPART_UPLOAD})
+"""Uploads of an object whose size no single URL can bind."""

@@ -57,7 +57,11 @@ def client_address(request: web.Request) -> str:
 
 
 async def require_permission(
-    request: web.Request, params: Mapping[str, Any], *, validate_body: Callable[[], None] | None = None
+    request: web.Request,
+    params: Mapping[str, Any],
+    *,
+    validate_body: Callable[[], None] | None = None,
+    instead: Mapping[str, Any] = target.NOTHING,
 ) -> None:
     """Raise Forbidden unless a policy allows the request with these ``params``.
 
@@ -65,6 +69,7 @@ async def require_permission(
         request: The request.
         params: The ``params`` that policies see.
         validate_body: Raises Invalid for an invalid body. It is called if a policy reads the body.
+        instead: Parts that policies see in place of those of the request, for one item of a batch.
 
     Raises:
         Forbidden: if no policy allows the request.
@@ -80,7 +85,10 @@ async def require_permission(
     if validate_body and "body" in rules.names:
         validate_body()
     context.params = params
-    context.policy = await access.evaluator.first_match(rules, _policy_request(request, params, rules.names))
+    visible = _policy_request(request, params, rules.names)
+    if instead:
+        visible |= instead
+    context.policy = await access.evaluator.first_match(rules, visible)
     if context.policy is None:
         raise Forbidden(_FORBIDDEN)
 

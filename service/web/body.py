@@ -171,7 +171,7 @@ async def _receive(request: web.Request, reservation: _Reservation) -> bytes:
 def _limit(request: web.Request) -> int:
     """Return the limit in bytes. A request to a public route has no verified credentials yet."""
     context = request[CONTEXT]
-    limit = context.app.settings.max_body
+    limit = context.route.max_body or context.app.settings.max_body
     return min(limit, MAX_ANONYMOUS_BODY) if context.route.guard is Guard.PUBLIC else limit
 
 

@@ -39,6 +39,7 @@ class Route(web.AbstractRouteDef):
         operations: The route works even when the service is overloaded.
         policy_method: The method that policies see, if it is not the method of the request.
         operation: The operation's name in the audit log.
+        max_body: The limit of the body in bytes, if it is not ``SIGNER_MAX_BODY``.
     """
 
     method: str
@@ -52,6 +53,7 @@ class Route(web.AbstractRouteDef):
     operations: bool = False
     policy_method: str | None = None
     operation: str | None = None
+    max_body: int | None = None
     pattern: str = field(init=False)
     """The path without expressions, as metrics and OpenAPI show it: ``/AwsAccount/{id}``."""
 

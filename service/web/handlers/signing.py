@@ -14,7 +14,13 @@ from service.errors import Invalid, Issue, ResourceNotFound, StoreUnavailable
 from service.resources.host_rules import is_ambiguous
 from service.resources.queries import DEFAULT_EXPIRATION_SECONDS
 from service.resources.schemas import MAX_EXPIRATION_SECONDS, ParsedBody, Reader, WireSchema
-from service.resources.signing_schemas import SigningQuery
+from service.resources.signing_schemas import (
+    DeleteObjectQuery,
+    DownloadQuery,
+    ListQuery,
+    SigningQuery,
+    UploadSchema,
+)
 from service.resources.types import AWS_ACCOUNT, AwsAccount
 from service.signing.endpoint import Endpoint
 from service.signing.names import name_issues
@@ -25,6 +31,7 @@ from service.signing.operations import (
     LIST_OBJECTS,
     NOTHING_BOUND,
     PUT_OBJECT,
+    UNBOUNDED_UPLOADS,
     Operation,
 )
 from service.signing.sigv4 import amz_date
@@ -37,8 +44,12 @@ from service.web.rendering import NO_STORE, render, render_url
 from service.web.routing import Guard, Route
 from service.web.target import NOTHING
 
-_UPLOAD = Reader(PUT_OBJECT.schema)
-_QUERIES = {operation: operation.schema(text=True) for operation in (GET_OBJECT, DELETE_OBJECT, LIST_OBJECTS)}
+_UPLOAD = Reader(UploadSchema)
+_QUERIES: Mapping[Operation, WireSchema] = {
+    GET_OBJECT: DownloadQuery(text=True),
+    DELETE_OBJECT: DeleteObjectQuery(text=True),
+    LIST_OBJECTS: ListQuery(text=True),
+}
 _UPLOAD_QUERY = SigningQuery(text=True)
 # Stands for a key that could not be read, so that the bucket is validated too.
 _ANY_KEY = "key"
@@ -92,7 +103,7 @@ _documented_signing = partial(
 @_documented_signing("signUpload", "A URL to upload with PUT", query=SigningQuery, request_body="Upload")
 async def upload(request: web.Request) -> web.Response:
     context = request[CONTEXT]
-    query, issues = _read_query(context.query, _UPLOAD_QUERY, fields=_UPLOAD.typed.names)
+    query, issues = read_query(context.query, _UPLOAD_QUERY, fields=_UPLOAD.typed.names)
     values, body_issues = _read_body(context.body)
     key = values.get("filename", _ANY_KEY)
     _check_names(request, key, issues, key_field="filename", body_issues=body_issues)
@@ -102,25 +113,25 @@ async def upload(request: web.Request) -> web.Response:
 @_documented_signing(
     "signDownload",
     "A URL to download with GET, or to read its headers with HEAD",
-    query=GET_OBJECT.schema,
+    query=DownloadQuery,
     statuses=(200, 302),
 )
 async def download(request: web.Request) -> web.Response:
     return await _sign_by_query(request, GET_OBJECT, request.match_info["key"])
 
 
-@_documented_signing("signDelete", "A URL to delete with DELETE", query=DELETE_OBJECT.schema)
+@_documented_signing("signDelete", "A URL to delete with DELETE", query=DeleteObjectQuery)
 async def delete(request: web.Request) -> web.Response:
     return await _sign_by_query(request, DELETE_OBJECT, request.match_info["key"])
 
 
-@_documented_signing("signList", "A URL to list objects with GET", query=LIST_OBJECTS.schema)
+@_documented_signing("signList", "A URL to list objects with GET", query=ListQuery)
 async def list_objects(request: web.Request) -> web.Response:
     return await _sign_by_query(request, LIST_OBJECTS, None)
 
 
 async def _sign_by_query(request: web.Request, operation: Operation, key: str | None) -> web.Response:
-    query, issues = _read_query(request[CONTEXT].query, _QUERIES[operation])
+    query, issues = read_query(request[CONTEXT].query, _QUERIES[operation])
     _check_names(request, key, issues)
     if query and query.get("method") == HEAD_OBJECT.method:
         operation = HEAD_OBJECT
@@ -142,8 +153,10 @@ async def _respond(
     return render_url(request, signed.url)
 
 
-async def sign_url(request: web.Request, wanted: UrlRequest) -> SignedUrl:
+async def sign_url(request: web.Request, wanted: UrlRequest, *, instead: Mapping[str, Any] = NOTHING) -> SignedUrl:
     """Authorize, sign, audit and count one URL of the account in the path.
+
+    Policies see the parts of ``instead`` in place of those of the request.
 
     Raises:
         Forbidden: no policy allows it.
@@ -157,7 +170,7 @@ async def sign_url(request: web.Request, wanted: UrlRequest) -> SignedUrl:
     expires_in = wanted.expiration or _default_expiration(account)
     # Policies are evaluated first, because a caller without permission must not learn whether an account exists.
     if not context.caller.unlimited:
-        await require_permission(request, _params(wanted, account_id, expires_in))
+        await require_permission(request, _params(wanted, account_id, expires_in), instead=instead)
     if account is None:
         # Raises the reason, unless the account has just been stored.
         account = app.repository.model(AWS_ACCOUNT, await app.repository.read(AWS_ACCOUNT, account_id))
@@ -193,7 +206,15 @@ def limit_issues(account: AwsAccount, wanted: UrlRequest, expires_in: int) -> It
     """Return what exceeds the limits of the account."""
     if account.max_expiration and expires_in > account.max_expiration:
         yield Issue(f"expiration is more than max-expiration of the account, {account.max_expiration}", "expiration")
-    if account.max_size and wanted.operation is PUT_OBJECT:
+    if not account.max_size:
+        return
+    if wanted.operation in UNBOUNDED_UPLOADS:
+        yield Issue(
+            f"filename cannot be uploaded in parts: S3 does not limit their sum, and max-size of the account is"
+            f" {account.max_size}",
+            "filename",
+        )
+    if wanted.operation is PUT_OBJECT:
         size = wanted.values.get("content-length")
         if size is None:
             yield Issue("content-length is missing, and max-size of the account needs it", "content-length")
@@ -260,9 +281,10 @@ def _read_body(body: ParsedBody) -> tuple[Mapping[str, Any], Sequence[Issue]]:
         return NOTHING, error.issues
 
 
-def _read_query(
+def read_query(
     query: Mapping[str, str], schema: WireSchema, *, fields: Collection[str] = ()
 ) -> tuple[Mapping[str, Any], Sequence[Issue]]:
+    """Return the values of a query by wire name, and its faults. Raises InvalidRequest for unknown parameters."""
     if not query:
         return NOTHING, ()
     given = target.reject_unknown_parameters(query, *schema.names, fields=fields)
@@ -278,13 +300,13 @@ def _values(schema: WireSchema, given: tuple[tuple[str, str], ...]) -> Mapping[s
     return schema.read(dict(given))
 
 
-_BUCKET = "/aws/storage/{account:[^/]+}/{bucket:[^/]+}"
-_KEY = _BUCKET + r"/{key:[\s\S]*}"
+BUCKET = "/aws/storage/{account:[^/]+}/{bucket:[^/]+}"
+_KEY = BUCKET + r"/{key:[\s\S]*}"
 
 _route = partial(Route, guard=Guard.HANDLER)
 ROUTES = (
     _route(hdrs.METH_GET, _KEY, download, operation=GET_OBJECT.name),
     _route(hdrs.METH_DELETE, _KEY, delete, operation=DELETE_OBJECT.name),
-    _route(hdrs.METH_POST, _BUCKET, upload, operation=PUT_OBJECT.name),
-    _route(hdrs.METH_GET, _BUCKET, list_objects, operation=LIST_OBJECTS.name),
+    _route(hdrs.METH_POST, BUCKET, upload, operation=PUT_OBJECT.name),
+    _route(hdrs.METH_GET, BUCKET, list_objects, operation=LIST_OBJECTS.name),
 )

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from service.resources.signing_schemas import UploadSchema
+from service.resources.schemas import WireSchema
+from service.resources.signing_schemas import BatchSchema, UploadSchema, WidgetRequest
 from service.signing.names import BUCKET_PATTERN, KEY_PATTERN
 from service.signing.operations import OPERATIONS
 from service.stores.record import ID
@@ -31,9 +32,9 @@ def reference(kind: str, name: str) -> Json:
     return {"$ref": f"#/components/{kind}/{name}"}
 
 
-def _upload() -> Json:
-    body = of_body(UploadSchema)
-    body["properties"]["filename"]["pattern"] = f"^{KEY_PATTERN}$"
+def _with_key(schema: type[WireSchema], name: str) -> Json:
+    body = of_body(schema)
+    body["properties"][name]["pattern"] = f"^{KEY_PATTERN}$"
     return body
 
 
@@ -72,7 +73,7 @@ OAUTH_ERROR = {
 SCHEMAS: dict[str, Json] = {
     "OperationOutcome": OUTCOME,
     "OAuthError": OAUTH_ERROR,
-    "Upload": _upload(),
+    "Upload": _with_key(UploadSchema, "filename"),
     "SignedUrl": record(
         {"url": {"type": "string", "format": "uri"}},
         {
@@ -86,6 +87,22 @@ SCHEMAS: dict[str, Json] = {
             "expires-at": {"type": "string", "format": "date-time"},
         },
     ),
+    "Batch": of_body(BatchSchema),
+    "SignedUrls": record(
+        {
+            "items": {
+                "type": "array",
+                "description": "in the order of the request",
+                "items": {
+                    "anyOf": [
+                        reference("schemas", "SignedUrl"),
+                        record({"outcome": reference("schemas", "OperationOutcome")}),
+                    ]
+                },
+            }
+        }
+    ),
+    "WidgetRequest": _with_key(WidgetRequest, "key"),
     "Status": record({"status": {"const": "pass"}}),
     "Version": record(_ABOUT),
     "Health": record(
@@ -209,7 +226,7 @@ ERRORS: dict[int, tuple[str, str, tuple[str, ...]]] = {
     406: ("NotAcceptable", "The service supports no type that _format or Accept allows", ()),
     409: ("Duplicate", "The id exists already", ()),
     412: ("VersionConflict", "The precondition does not hold", ()),
-    413: ("BodyTooLarge", "The body is larger than SIGNER_MAX_BODY", ()),
+    413: ("BodyTooLarge", "The body is larger than SIGNER_MAX_BODY, or than the limit of the route", ()),
     415: ("UnsupportedMediaType", "The Content-Type or Content-Encoding of the body is not supported", ()),
     422: ("Invalid", "The request is well-formed but invalid; the outcome has an issue for each fault", ()),
     429: ("Throttled", "A rate limit is exceeded", ("Retry-After",)),

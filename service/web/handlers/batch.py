@@ -1,0 +1,212 @@
+"""Sign many URLs in one request, and the requests of upload widgets."""
+
+import asyncio
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from time import perf_counter
+from typing import Any
+
+from aiohttp import hdrs, web
+
+from service.errors import (
+    AuditUnavailable,
+    Forbidden,
+    Invalid,
+    Issue,
+    ResourceNotFound,
+    ServiceError,
+    StoreUnavailable,
+    Unavailable,
+)
+from service.resources.schemas import ParsedBody, Reader, WireSchema
+from service.resources.signing_schemas import BatchSchema, DetailsQuery, WidgetRequest, item_schema
+from service.resources.types import AWS_ACCOUNT
+from service.signing.names import name_issues
+from service.signing.operations import OPERATIONS, Operation
+from service.web import target
+from service.web.audit import audit_denial
+from service.web.context import CONTEXT
+from service.web.handlers.signing import BUCKET, SignedUrl, UrlRequest, read_query, sign_url
+from service.web.openapi.metadata import documented
+from service.web.outcome import outcome
+from service.web.rendering import NO_STORE, ItemsRenderer, render
+from service.web.routing import Guard, Route
+
+MAX_BATCH_BODY = 4 * 1024 * 1024
+# Other requests wait for at most so long, and for one item.
+LOOP_SECONDS = 0.005
+# Longer fields are read again for each item.
+_MAX_CACHED_TEXT = 256
+
+_BATCH, _WIDGET = Reader(BatchSchema), Reader(WidgetRequest)
+_DETAILS = DetailsQuery(text=True)
+# Items name operations as S3 does: by the method, and by whether they belong to a multipart upload.
+_OPERATIONS: Mapping[tuple[str, bool], Operation] = {
+    (operation.method, "upload-id" in operation.parameters): operation for operation in OPERATIONS if operation.has_key
+}
+_METHODS = tuple(dict.fromkeys(method for method, _ in _OPERATIONS))
+_ITEMS: Mapping[Operation, Reader] = {
+    operation: Reader(item_schema(operation.schema)) for operation in _OPERATIONS.values()
+}
+# The method of a request for one such URL to this service.
+_REQUEST_METHODS = {"GET": "get", "HEAD": "get", "DELETE": "delete"}
+# Issues are for the widget's own names. ``max-expiration`` is a name of the account.
+_WIDGET_NAMES = {
+    "method": "method",
+    "key": "filename",
+    "contentType": "content-type",
+    "uploadId": "upload-id",
+    "partNumber": "part-number",
+    "expiresIn": "expiration",
+}
+
+
+@documented(
+    "signMany",
+    "URLs for many requests to S3",
+    response="SignedUrls",
+    query=DetailsQuery,
+    request_body="Batch",
+    response_headers=(hdrs.CACHE_CONTROL,),
+    errors=(ResourceNotFound, StoreUnavailable),
+)
+async def sign_many(request: web.Request) -> web.Response:
+    context = request[CONTEXT]
+    query, issues = read_query(context.query, _DETAILS, fields=_BATCH.typed.names)
+    _check_place(request, issues)
+    items = _BATCH.read(context.body)["items"]
+    answers = ItemsRenderer(request)
+    started = perf_counter()
+    for item in items:
+        answers.add(await _answer(request, ParsedBody(item, context.body.text), details=query.get("details", False)))
+        if perf_counter() - started > LOOP_SECONDS:
+            await asyncio.sleep(0)
+            started = perf_counter()
+    return answers.response(headers=NO_STORE)
+
+
+@documented(
+    "signRequest",
+    "A URL for one request of @uppy/aws-s3",
+    response="SignedUrl",
+    query=DetailsQuery,
+    request_body="WidgetRequest",
+    response_headers=(hdrs.CACHE_CONTROL,),
+    errors=(ResourceNotFound, StoreUnavailable),
+)
+async def sign_request(request: web.Request) -> web.Response:
+    context = request[CONTEXT]
+    query, issues = read_query(context.query, _DETAILS, fields=_WIDGET.typed.names)
+    _check_place(request, issues)
+    wanted = {name: value for name, value in _WIDGET.read(context.body).items() if value != ""}
+    try:
+        signed = await _sign(request, ParsedBody({_WIDGET_NAMES[name]: wanted[name] for name in wanted}, text=False))
+    except Invalid as error:
+        raise Invalid(*map(_widget_issue, error.issues)) from None
+    headers = {"headers": dict(signed.headers)} if signed.headers else {}
+    return render(
+        request, signed.details() if query.get("details") else {"url": signed.url, **headers}, headers=NO_STORE
+    )
+
+
+async def _answer(request: web.Request, item: ParsedBody, *, details: bool) -> Mapping[str, Any]:
+    """Return the answer to one item. Raises Unavailable, which concerns all items."""
+    try:
+        signed = await _sign(request, item)
+    except Unavailable:
+        raise
+    except ServiceError as error:
+        reported = audit_denial(request, error) if isinstance(error, Forbidden) else error
+        if isinstance(reported, AuditUnavailable):
+            raise reported from None
+        return {"outcome": outcome(reported)}
+    return signed.details() if details else {"url": signed.url}
+
+
+async def _sign(request: web.Request, item: ParsedBody) -> SignedUrl:
+    wanted = _read_item(request.match_info["bucket"], item)
+    request[CONTEXT].operation = wanted.operation.name
+    request[CONTEXT].params = target.NOTHING
+    return await sign_url(request, wanted, instead=_single_request(request, wanted, item))
+
+
+def _single_request(request: web.Request, wanted: UrlRequest, item: ParsedBody) -> Mapping[str, Any]:
+    """Return the request that policies see: the one that asks for this URL alone."""
+    method = _REQUEST_METHODS.get(wanted.operation.method, "post")
+    bucket = f"/aws/storage/{request.match_info['account']}/{wanted.bucket}"
+    if method != "post":
+        return {"request-method": method, "uri": f"{bucket}/{wanted.key}", "body": {}}
+    body = {name: value for name, value in item.values.items() if name not in {"method", "expiration"}}
+    return {"request-method": method, "uri": bucket, "body": body}
+
+
+def _read_item(bucket: str, item: ParsedBody) -> UrlRequest:
+    """Return the request of one item. Raises Invalid with all its faults."""
+    given = item.values
+    operation = _operation(given)
+    reader = _ITEMS[operation]
+    values = _read_fields(reader.text if item.text else reader.typed, given)
+    if issues := name_issues(bucket, values["filename"], key_expression="filename"):
+        raise Invalid(*issues)
+    return UrlRequest(operation, bucket, values["filename"], values.get("expiration"), values)
+
+
+def _operation(item: Mapping[str, Any]) -> Operation:
+    method, in_parts = item.get("method"), item.get("upload-id") is not None
+    key = ("GET" if method is None else method, in_parts)
+    operation = _OPERATIONS.get(key) if isinstance(key[0], str) else None
+    issues = [*_contradictions(item, operation)]
+    if issues or operation is None:
+        raise Invalid(*issues)
+    return operation
+
+
+def _contradictions(item: Mapping[str, Any], operation: Operation | None) -> Iterator[Issue]:
+    method, in_parts = item.get("method"), item.get("upload-id") is not None
+    if operation is None:
+        if isinstance(method, str) and method in _METHODS:
+            yield Issue(f"upload-id cannot be sent with method {method}; leave it out", "upload-id")
+        else:
+            yield Issue(f"method must be {', '.join(_METHODS)}, in capitals", "method")
+        return
+    if item.get("part-number") is not None and not in_parts:
+        yield Issue("part-number needs upload-id, which is missing", "part-number")
+    elif item.get("part-number") is not None and "part-number" not in operation.parameters:
+        yield Issue(f"part-number cannot be sent with method {operation.method}, only with PUT", "part-number")
+
+
+def _read_fields(schema: WireSchema, item: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the values of an item. Items of a batch mostly differ in their ``filename`` alone."""
+    filename = item.get("filename")
+    others = tuple(pair for pair in item.items() if pair[0] != "filename")
+    # Other types can be equal without being the same: true, 1 and 1.0.
+    is_plain = all(type(value) is int or (type(value) is str and len(value) <= _MAX_CACHED_TEXT) for _, value in others)
+    if isinstance(filename, str) and is_plain and len(others) <= len(schema.names):
+        return {**_read_others(schema, others), "filename": filename}
+    return schema.read(item)
+
+
+@lru_cache(maxsize=256)
+def _read_others(schema: WireSchema, others: tuple[tuple[str, Any], ...]) -> Mapping[str, Any]:
+    return schema.read({**dict(others), "filename": "any"})
+
+
+def _check_place(request: web.Request, issues: Sequence[Issue]) -> None:
+    account_id, bucket = request.match_info["account"], request.match_info["bucket"]
+    names = name_issues(bucket, None)
+    if issues or names or not AWS_ACCOUNT.is_id(account_id):
+        raise Invalid(*issues, *AWS_ACCOUNT.id_faults(account_id), *names)
+
+
+def _widget_issue(issue: Issue) -> Issue:
+    """Return an issue with the widget's names."""
+    theirs = {ours: name for name, ours in _WIDGET_NAMES.items()}
+    text = re.sub(rf"(?<![\w-])(?:{'|'.join(theirs)})(?![\w-])", lambda found: theirs[found[0]], issue.diagnostics)
+    return Issue(text, theirs.get(issue.expression or "", issue.expression))
+
+
+ROUTES = (
+    Route(hdrs.METH_POST, f"{BUCKET}/$sign", sign_many, guard=Guard.HANDLER, max_body=MAX_BATCH_BODY),
+    Route(hdrs.METH_POST, f"{BUCKET}/$sign-request", sign_request, guard=Guard.HANDLER),
+)
