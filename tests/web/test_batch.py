@@ -16,6 +16,7 @@ from service.web.handlers import batch
 
 STORAGE = "/aws/storage/my-account/my-bucket"
 ROOT = {"SIGNER_ROOT_CLIENT_ID": "root", "SIGNER_ROOT_CLIENT_SECRET": "root-secret-0123456789"}
+JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(autouse=True)
@@ -180,7 +181,7 @@ async def test_a_batch_has_a_limit_of_its_own(make_client):
     await client.put("/AwsAccount/my-account", json=KEYS)
     large = {"items": [{"filename": "k", "x" * 1000: "y" * 1000}] * 400}
     accepted = await client.post(f"{STORAGE}/$sign", json=large)
-    too_large = await client.post(f"{STORAGE}/$sign", data=BytesIO(b"{" + b" " * (4 * 1024 * 1024)))
+    too_large = await client.post(f"{STORAGE}/$sign", data=BytesIO(b"{" + b" " * (4 * 1024 * 1024)), headers=JSON)
     other_route = await client.post(STORAGE, json={"filename": "k" * 10_000})
 
     assert [accepted.status, too_large.status, other_route.status] == [200, 413, 413]
