@@ -40,7 +40,16 @@ from service.telemetry.audit import AuditLog
 from service.web import access_log, spans
 from service.web.context import APP, Access, AppContext, ServerState
 from service.web.forwarded import TrustedProxies
-from service.web.handlers import batch, client_secrets, health, pages, policy_explain, signing, token_endpoint
+from service.web.handlers import (
+    batch,
+    client_secrets,
+    health,
+    pages,
+    policy_explain,
+    signing,
+    token_endpoint,
+    upload_form,
+)
 from service.web.handlers.resources import ResourceHandlers
 from service.web.middleware import middlewares_for
 from service.web.routing import Route, add_routes
@@ -128,6 +137,7 @@ def routes(settings: Settings) -> list[Route]:
     api = [
         *signing.ROUTES,
         *batch.ROUTES,
+        *upload_form.ROUTES,
         *(
             route
             for type_ in RESOURCE_TYPES

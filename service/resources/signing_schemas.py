@@ -24,6 +24,8 @@ MAX_ITEMS = 1000
 
 CHECKSUM_BYTES = {"sha256": 32, "sha1": 20, "crc32": 4, "crc32c": 4, "crc64nvme": 8}
 CHECKSUMS = tuple(f"checksum-{name}" for name in CHECKSUM_BYTES)
+# S3 recognizes it in every field of a form.
+FILE_NAME_VARIABLE = "${filename}"
 KMS = ("aws:kms", "aws:kms:dsse")
 _NULL = {"type": "null"}
 _LINE = rf"{VISIBLE}(?:(?:{VISIBLE}| ){{0,1022}}{VISIBLE})?"
@@ -183,6 +185,56 @@ class UploadIdFields(WireSchema):
     """A multipart upload."""
 
     upload_id = _upload_id(required=True)
+
+
+class FormFields(ObjectFields):
+    """The fields of an upload form, and the limits of its file."""
+
+    query_parameters = WireSchema.query_parameters | {"expiration", "details"}
+    conditions = (
+        *ObjectFields.conditions,
+        _not_together("filename", "starts-with"),
+        {
+            "anyOf": [
+                {"required": [name], "properties": {name: {"type": "string"}}} for name in ("filename", "starts-with")
+            ]
+        },
+    )
+    misplaced: ClassVar[Mapping[str, str]] = {
+        "content-length": "cannot be in a form: write min-size and max-size instead",
+        "version-id": UploadFields.misplaced["version-id"],
+    }
+    filename = Text(metadata={"description": "the key", "examples": ["example.txt"]})
+    starts_with = Text(metadata={"description": "the browser chooses a key that begins with this"})
+    min_size = Number(0, MAX_UPLOAD_BYTES, " of bytes")
+    max_size = Number(0, MAX_UPLOAD_BYTES, " of bytes")
+
+    @validates_schema(pass_original=True, skip_on_field_errors=False)
+    def _check_one_key(self, _: Any, original: Mapping[str, Any], **__: Any) -> None:
+        given = [name for name in ("filename", "starts-with") if original.get(name) is not None]
+        if not given:
+            raise ValidationError("is missing; send it, or starts-with", "filename")
+        if len(given) > 1:
+            raise ValidationError("cannot be sent with filename; leave one out", "starts-with")
+
+    @validates_schema(skip_on_field_errors=False)
+    def _check_sizes(self, data: Mapping[str, Any], **_: Any) -> None:
+        longest = data.get("max-size", MAX_UPLOAD_BYTES)
+        if data.get("min-size", 0) > longest:
+            raise ValidationError(f"must be at most max-size, which is {longest}", "min-size")
+
+    @validates_schema(skip_on_field_errors=False)
+    def _check_variable(self, data: Mapping[str, Any], **_: Any) -> None:
+        texts = {
+            name: [value] if isinstance(value, str) else [*value.values()]
+            for name, value in data.items()
+            if isinstance(value, str | dict)
+        }
+        problem = f"must not have {FILE_NAME_VARIABLE}: S3 replaces it by the name of the file"
+        if messages := {
+            name: [problem] for name, values in texts.items() if any(FILE_NAME_VARIABLE in it for it in values)
+        }:
+            raise ValidationError(messages)
 
 
 class DetailsQuery(WireSchema):

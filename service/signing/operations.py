@@ -10,6 +10,7 @@ from service.resources.schemas import WireSchema
 from service.resources.signing_schemas import (
     CHECKSUMS,
     DownloadFields,
+    FormFields,
     ListFields,
     ObjectFields,
     PartFields,
@@ -42,6 +43,7 @@ class Operation:
         policy_name: ``operation`` in the ``params`` of policies. They also see each bound field under its wire name.
         schema: Validates what a URL can carry.
         has_key: Whether the URL is for an object, not for the bucket.
+        policy_fields: Fields that policies see, besides those with a header or a parameter.
         headers: The signed header of each field that is sent in one.
         parameters: The query parameter of each field that is sent in one.
         query: Query parameters of every URL, before the others.
@@ -56,6 +58,7 @@ class Operation:
     policy_name: str
     schema: type[WireSchema]
     has_key: bool = True
+    policy_fields: tuple[str, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
@@ -63,7 +66,7 @@ class Operation:
 
     def bound_fields(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values that the URL carries, by wire name, in the order of the table."""
-        return {name: values[name] for name in (*self.headers, *self.parameters) if name in values}
+        return {name: values[name] for name in (*self.headers, *self.parameters, *self.policy_fields) if name in values}
 
     def bind(self, values: Mapping[str, Any]) -> Bound:
         """Return the headers and the query of a URL for values by wire name."""
@@ -161,9 +164,20 @@ ABORT_MULTIPART_UPLOAD = Operation(
     "abort_multipart_upload", "DELETE", policy_name=MULTIPART, schema=UploadIdFields, parameters=_UPLOAD_ID
 )
 
+UPLOAD_FORM = Operation(
+    # The API has no operation for a form, so botocore has no method.
+    "post_object",
+    "POST",
+    policy_name="form",
+    schema=FormFields,
+    has_key=False,
+    policy_fields=(*_OBJECT_HEADERS, "key-prefix", "min-size", "max-size"),
+)
+
 OPERATIONS = (
     *(GET_OBJECT, HEAD_OBJECT, PUT_OBJECT, DELETE_OBJECT, LIST_OBJECTS),
     *(CREATE_MULTIPART_UPLOAD, UPLOAD_PART, LIST_PARTS, COMPLETE_MULTIPART_UPLOAD, ABORT_MULTIPART_UPLOAD),
+    UPLOAD_FORM,
 )
 
 UNBOUNDED_UPLOADS = frozenset({CREATE_MULTIPART_UPLOAD, UPLOAD_PART, COMPLETE_MULTIPART_UPLOAD})

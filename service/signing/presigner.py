@@ -1,6 +1,8 @@
 """Presign a URL: an account, an operation, a bucket, a key and a time in, a URL out."""
 
 import re
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
@@ -9,7 +11,8 @@ from service.resources.types import AwsAccount
 from service.signing.endpoint import VIRTUAL_HOSTED, Endpoint, Endpoints
 from service.signing.exposure import ExposureLog
 from service.signing.operations import NOTHING_BOUND, Bound, Operation
-from service.signing.sigv4 import Credentials, sign_query
+from service.signing.sigv4 import Credentials, sign_policy, sign_query
+from service.signing.upload_form import make_form
 
 # Most keys need no quoting, which takes a tenth of the time of signing.
 _is_plain = re.compile("[A-Za-z0-9_.~/-]*").fullmatch
@@ -78,6 +81,30 @@ class Presigner:
             query=bound.query,
         )
         return f"{endpoint.origin}{path}?{query}"
+
+    def sign_form(
+        self,
+        account: AwsAccount,
+        endpoint: Endpoint,
+        *,
+        bucket: str,
+        key: str | None,
+        values: Mapping[str, Any],
+        at: int,
+        expires_in: int,
+    ) -> tuple[str, dict[str, str]]:
+        """Return the URL and the fields of an upload form. See ``make_form``; errors and times are as in ``sign``."""
+        credentials = self._credentials.get(account) or self._load_credentials(account, endpoint)
+        form = make_form(bucket, key, values, expires_at=at + expires_in)
+        signed = sign_policy(
+            credentials,
+            endpoint.region,
+            form.policy,
+            access_key_id=account.access_key_id or "",
+            session_token=account.session_token,
+            at=at,
+        )
+        return f"{endpoint.origin}{_path(endpoint, None)}", {**form.fields, **signed}
 
     async def prepare(self) -> None:
         """Load aiobotocore's models, which takes 0.1 s, before the first request."""

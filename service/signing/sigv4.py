@@ -1,15 +1,17 @@
-"""AWS Signature Version 4 in the query: credentials, a time and a request in, the query of a presigned URL out. Pure.
+"""AWS Signature Version 4 in the query of a presigned URL, or in the fields of a form. Pure.
 
 Source: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
 """
 
 import hashlib
+import json
 import time
+from base64 import b64encode
 from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import sha256
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 ALGORITHM = "AWS4-HMAC-SHA256"
@@ -89,10 +91,7 @@ def sign_query(
         query: Further parameters, in the order of the URL, not encoded.
     """
     date_time = amz_date(at)
-    scope = credential_scope(date_time[:8], region)
-    # The cache of scopes is bounded, so an equal scope can be another object.
-    if scope is not credentials.scope and scope != credentials.scope:
-        credentials.derive_signing_key(scope)
+    scope = _enter_scope(credentials, date_time, region)
     canonical_headers, signed_headers = _canonical_headers(host, headers) if headers else (f"host:{host}\n", "host")
     parameters = (
         f"X-Amz-Algorithm={ALGORITHM}&X-Amz-Credential={credentials.encoded_id}%2F{scope.encoded}"
@@ -113,11 +112,49 @@ def sign_query(
     return f"{url_query}&X-Amz-Signature={_hmac(credentials.padded_key, string_to_sign.encode()).hexdigest()}"
 
 
+def sign_policy(
+    credentials: Credentials,
+    region: str,
+    policy: Mapping[str, Any],
+    *,
+    access_key_id: str,
+    session_token: str | None,
+    at: int,
+) -> dict[str, str]:
+    """Return the fields of a form that is signed with a POST policy, from its algorithm to its signature.
+
+    ``policy`` has ``expiration`` and ``conditions``; the conditions of the signature are added.
+
+    Source: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-UsingHTTPPOST.html
+    """
+    date_time = amz_date(at)
+    scope = _enter_scope(credentials, date_time, region)
+    fields = {
+        "x-amz-algorithm": ALGORITHM,
+        "x-amz-credential": f"{access_key_id}/{scope.text}",
+        "x-amz-date": date_time,
+    }
+    if session_token:
+        fields["x-amz-security-token"] = session_token
+    conditions = [*policy["conditions"], *({name: value} for name, value in fields.items())]
+    encoded = b64encode(json.dumps({**policy, "conditions": conditions}).encode())
+    return {**fields, "policy": encoded.decode(), "x-amz-signature": _hmac(credentials.padded_key, encoded).hexdigest()}
+
+
 # A busy service signs many URLs in one second.
 @lru_cache(maxsize=8)
 def amz_date(at: int) -> str:
     """Return a Unix time in the form of X-Amz-Date, ``20130524T000000Z``."""
     return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(at))
+
+
+def _enter_scope(credentials: Credentials, date_time: str, region: str) -> CredentialScope:
+    """Return the credential scope, for which the credentials then have their signing key."""
+    scope = credential_scope(date_time[:8], region)
+    # The cache of scopes is bounded, so an equal scope can be another object.
+    if scope is not credentials.scope and scope != credentials.scope:
+        credentials.derive_signing_key(scope)
+    return scope
 
 
 def _canonical_headers(host: str, headers: Mapping[str, str]) -> tuple[str, str]:

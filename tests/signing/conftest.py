@@ -33,11 +33,6 @@ class Oracle:
 
     def presign(self, account, operation, request, **params):
         client = self._client(account)
-        # aiobotocore refuses many region names, and looks others up.
-        client._request_signer._region_name = account.region
-        client._request_signer._credentials = AioCredentials(
-            account.access_key_id, account.secret_access_key, account.session_token or None
-        )
         params |= {"Bucket": request["bucket"]} | ({} if request["key"] is None else {"Key": request["key"]})
         now = datetime.fromtimestamp(request["at"], UTC)
         with pytest.MonkeyPatch.context() as patch:
@@ -45,6 +40,18 @@ class Oracle:
             return self._run(
                 client.generate_presigned_url(operation.name, Params=params, ExpiresIn=request["expires_in"])
             )
+
+    def presign_form(self, account, *, bucket, key, fields, conditions, at, expires_in):
+        now = datetime.fromtimestamp(at, UTC)
+        with pytest.MonkeyPatch.context() as patch:
+            for module in ("botocore.auth", "aiobotocore.signers"):
+                patch.setattr(f"{module}.get_current_datetime", lambda: now)
+            answer = self._run(
+                self._client(account).generate_presigned_post(
+                    bucket, key, Fields=fields, Conditions=conditions, ExpiresIn=expires_in
+                )
+            )
+        return answer["url"], answer["fields"]
 
     def close(self):
         for client in self._clients.values():
@@ -57,7 +64,13 @@ class Oracle:
             self._clients[setting] = self._run(self._open(*setting))
         if len(self._clients) > CLIENTS:
             self._run(self._clients.popitem(last=False)[1].close())
-        return self._clients[setting]
+        client = self._clients[setting]
+        # aiobotocore refuses many region names, and looks others up.
+        client._request_signer._region_name = account.region
+        client._request_signer._credentials = AioCredentials(
+            account.access_key_id, account.secret_access_key, account.session_token or None
+        )
+        return client
 
     async def _open(self, region, url, use_ssl, style):
         config = AioConfig(signature_version="s3v4", s3={"addressing_style": style})

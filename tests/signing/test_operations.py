@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
 from service.errors import Invalid
-from service.resources.signing_schemas import CHECKSUM_BYTES, MAX_UPLOAD_BYTES, attachment
+from service.resources.schemas import MAX_UPLOAD_BYTES
+from service.resources.signing_schemas import CHECKSUM_BYTES, attachment
 from service.resources.types import AwsAccount
 from service.signing.operations import (
     ABORT_MULTIPART_UPLOAD,
@@ -21,6 +22,7 @@ from service.signing.operations import (
     LIST_PARTS,
     OPERATIONS,
     PUT_OBJECT,
+    UPLOAD_FORM,
     UPLOAD_PART,
 )
 
@@ -111,7 +113,7 @@ ACCOUNTS = [
 @st.composite
 def carried(draw):
     """An operation and values that its schema accepts."""
-    operation = draw(st.sampled_from(OPERATIONS))
+    operation = draw(st.sampled_from([*CARRIED]))
     values = draw(CARRIED[operation])
     try:
         accepted = operation.schema().read(values)
@@ -139,8 +141,58 @@ def test_a_url_that_carries_more_is_the_one_that_aiobotocore_presigns(presign_tw
     assert ours == oracles
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+FORM_FIELDS = {
+    "content-type": "Content-Type",
+    "content-encoding": "Content-Encoding",
+    "content-disposition": "Content-Disposition",
+    "cache-control": "Cache-Control",
+    "storage-class": "x-amz-storage-class",
+    "acl": "acl",
+    "server-side-encryption": "x-amz-server-side-encryption",
+}
+SIZES = {"min-size": st.integers(0, 100), "max-size": st.integers(100, MAX_UPLOAD_BYTES)}
+KEYS = st.one_of(lines, st.tuples(st.none(), st.one_of(st.just(""), lines)))
+
+
+@pytest.mark.slow
+@EXAMPLES
+@given(
+    some_of({**{name: OBJECT[name] for name in FORM_FIELDS}, "metadata": OBJECT["metadata"], **SIZES}),
+    KEYS,
+    st.sampled_from(ACCOUNTS),
+    st.integers(1, 604800),
+)
+def test_a_form_is_the_one_that_aiobotocore_presigns(run, shared_presigner, oracle, values, key, account, seconds):
+    key, prefix = key if isinstance(key, tuple) else (key, None)
+    fields = {sent: values[name] for name, sent in FORM_FIELDS.items() if name in values}
+    fields |= {f"x-amz-meta-{name}": text for name, text in values.get("metadata", {}).items()}
+    conditions = [{name: value} for name, value in fields.items()]
+    if SIZES.keys() & values.keys():
+        conditions.append(["content-length-range", values.get("min-size", 0), values.get("max-size", MAX_UPLOAD_BYTES)])
+
+    theirs = oracle.presign_form(
+        account,
+        bucket="bucket",
+        key=f"{prefix}${{filename}}" if key is None else key,
+        fields=fields,
+        conditions=conditions,
+        at=AT,
+        expires_in=seconds,
+    )
+    endpoint = run(shared_presigner.endpoint(account, "bucket"))
+    if key is None:
+        values = {**values, "key-prefix": prefix}
+    ours = shared_presigner.sign_form(
+        account, endpoint, bucket="bucket", key=key, values=values, at=AT, expires_in=seconds
+    )
+
+    assert ours == theirs
+    assert list(ours[1]) == list(theirs[1])
+
+
+@pytest.mark.parametrize("operation", CARRIED, ids=lambda operation: operation.name)
 def test_every_field_that_a_url_carries_is_in_the_schema_and_compared(operation):
+    assert CARRIED.keys() == {*OPERATIONS} - {UPLOAD_FORM}
     carried = {*operation.headers, *operation.parameters}
     compared = {
         *UPLOAD_ID,

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from time import perf_counter
 from typing import Any
@@ -21,13 +21,12 @@ from service.errors import (
 )
 from service.resources.schemas import ParsedBody, Reader, WireSchema
 from service.resources.signing_schemas import BatchSchema, DetailsQuery, WidgetRequest, item_schema
-from service.resources.types import AWS_ACCOUNT
 from service.signing.names import name_issues
 from service.signing.operations import OPERATIONS, Operation
 from service.web import target
 from service.web.audit import audit_denial
 from service.web.context import CONTEXT
-from service.web.handlers.signing import BUCKET, SignedUrl, UrlRequest, read_query, sign_url
+from service.web.handlers.signing import BUCKET, SignedUrl, UrlRequest, check_names, read_query, sign_url
 from service.web.openapi.metadata import documented
 from service.web.outcome import outcome
 from service.web.rendering import NO_STORE, ItemsRenderer, render
@@ -74,7 +73,7 @@ _WIDGET_NAMES = {
 async def sign_many(request: web.Request) -> web.Response:
     context = request[CONTEXT]
     query, issues = read_query(context.query, _DETAILS, fields=_BATCH.typed.names)
-    _check_place(request, issues)
+    check_names(request, None, issues)
     items = _BATCH.read(context.body)["items"]
     answers = ItemsRenderer(request)
     started = perf_counter()
@@ -98,7 +97,7 @@ async def sign_many(request: web.Request) -> web.Response:
 async def sign_request(request: web.Request) -> web.Response:
     context = request[CONTEXT]
     query, issues = read_query(context.query, _DETAILS, fields=_WIDGET.typed.names)
-    _check_place(request, issues)
+    check_names(request, None, issues)
     wanted = {name: value for name, value in _WIDGET.read(context.body).items() if value != ""}
     try:
         signed = await _sign(request, ParsedBody({_WIDGET_NAMES[name]: wanted[name] for name in wanted}, text=False))
@@ -190,13 +189,6 @@ def _read_fields(schema: WireSchema, item: Mapping[str, Any]) -> Mapping[str, An
 @lru_cache(maxsize=256)
 def _read_others(schema: WireSchema, others: tuple[tuple[str, Any], ...]) -> Mapping[str, Any]:
     return schema.read({**dict(others), "filename": "any"})
-
-
-def _check_place(request: web.Request, issues: Sequence[Issue]) -> None:
-    account_id, bucket = request.match_info["account"], request.match_info["bucket"]
-    names = name_issues(bucket, None)
-    if issues or names or not AWS_ACCOUNT.is_id(account_id):
-        raise Invalid(*issues, *AWS_ACCOUNT.id_faults(account_id), *names)
 
 
 def _widget_issue(issue: Issue) -> Issue:

@@ -32,6 +32,7 @@ from service.signing.operations import (
     NOTHING_BOUND,
     PUT_OBJECT,
     UNBOUNDED_UPLOADS,
+    UPLOAD_FORM,
     Operation,
 )
 from service.signing.sigv4 import amz_date
@@ -51,6 +52,8 @@ _QUERIES: Mapping[Operation, WireSchema] = {
     LIST_OBJECTS: ListQuery(text=True),
 }
 _UPLOAD_QUERY = SigningQuery(text=True)
+# The field that bounds the size of an upload.
+_SIZE_FIELDS = {PUT_OBJECT: "content-length", UPLOAD_FORM: "max-size"}
 # Stands for a key that could not be read, so that the bucket is validated too.
 _ANY_KEY = "key"
 _STATE_STYLE = (
@@ -70,6 +73,17 @@ class UrlRequest(NamedTuple):
     key: str | None
     expiration: int | None = None
     values: Mapping[str, Any] = NOTHING
+    audited_key: str | None = None
+    """The key in the audit log, if the browser chooses the rest of it."""
+
+
+class Granted(NamedTuple):
+    """What an authorized URL is signed with. ``expires_in`` is in seconds, ``values`` are what the URL carries."""
+
+    account: AwsAccount
+    endpoint: Endpoint
+    expires_in: int
+    values: Mapping[str, Any]
 
 
 class SignedUrl(NamedTuple):
@@ -104,9 +118,9 @@ _documented_signing = partial(
 async def upload(request: web.Request) -> web.Response:
     context = request[CONTEXT]
     query, issues = read_query(context.query, _UPLOAD_QUERY, fields=_UPLOAD.typed.names)
-    values, body_issues = _read_body(context.body)
+    values, body_issues = read_body(context.body, _UPLOAD)
     key = values.get("filename", _ANY_KEY)
-    _check_names(request, key, issues, key_field="filename", body_issues=body_issues)
+    check_names(request, key, issues, key_field="filename", body_issues=body_issues)
     return await _respond(request, PUT_OBJECT, key, values, query)
 
 
@@ -132,7 +146,7 @@ async def list_objects(request: web.Request) -> web.Response:
 
 async def _sign_by_query(request: web.Request, operation: Operation, key: str | None) -> web.Response:
     query, issues = read_query(request[CONTEXT].query, _QUERIES[operation])
-    _check_names(request, key, issues)
+    check_names(request, key, issues)
     if query and query.get("method") == HEAD_OBJECT.method:
         operation = HEAD_OBJECT
         request[CONTEXT].operation = operation.name
@@ -164,10 +178,25 @@ async def sign_url(request: web.Request, wanted: UrlRequest, *, instead: Mapping
         ResourceNotFound: there is no such account.
         AuditUnavailable: the URL must not be returned.
     """
+    granted = await authorize(request, wanted, instead=instead)
+    account, endpoint, expires_in, values = granted
+    operation, now = wanted.operation, int(time())
+    bound = operation.bind(values) if values or operation.query else NOTHING_BOUND
+    url = request[CONTEXT].app.presigner.sign(
+        account, operation, endpoint, key=wanted.key, at=now, expires_in=expires_in, bound=bound
+    )
+    audit_url(request, wanted, granted, at=now)
+    return SignedUrl(url, operation, bound.headers, now, expires_in)
+
+
+async def authorize(request: web.Request, wanted: UrlRequest, *, instead: Mapping[str, Any] = NOTHING) -> Granted:
+    """Return what a URL is signed with, if the policies and the account allow it. See ``sign_url``."""
     context = request[CONTEXT]
-    app, operation, account_id = context.app, wanted.operation, request.match_info["account"]
+    app, account_id = context.app, request.match_info["account"]
     account = await _find_account(app, account_id)
     expires_in = wanted.expiration or _default_expiration(account)
+    if wanted.operation is UPLOAD_FORM and account and account.max_size:
+        wanted = wanted._replace(values={"max-size": account.max_size, **wanted.values})
     # Policies are evaluated first, because a caller without permission must not learn whether an account exists.
     if not context.caller.unlimited:
         await require_permission(request, _params(wanted, account_id, expires_in), instead=instead)
@@ -178,12 +207,7 @@ async def sign_url(request: web.Request, wanted: UrlRequest, *, instead: Mapping
         raise Invalid(Issue(_STATE_STYLE, "AwsAccount.path-style"))
     if issues := [*limit_issues(account, wanted, expires_in)]:
         raise Invalid(*issues)
-    endpoint = await app.presigner.endpoint(account, wanted.bucket)
-    now = int(time())
-    bound = operation.bind(wanted.values) if wanted.values or operation.query else NOTHING_BOUND
-    url = app.presigner.sign(account, operation, endpoint, key=wanted.key, at=now, expires_in=expires_in, bound=bound)
-    _audit(request, wanted, account, endpoint, at=now, expires_in=expires_in)
-    return SignedUrl(url, operation, bound.headers, now, expires_in)
+    return Granted(account, await app.presigner.endpoint(account, wanted.bucket), expires_in, wanted.values)
 
 
 async def _find_account(app: AppContext, id_: str) -> AwsAccount | None:
@@ -214,12 +238,14 @@ def limit_issues(account: AwsAccount, wanted: UrlRequest, expires_in: int) -> It
             f" {account.max_size}",
             "filename",
         )
-    if wanted.operation is PUT_OBJECT:
-        size = wanted.values.get("content-length")
+    if field := _SIZE_FIELDS.get(wanted.operation):
+        size = wanted.values.get(field)
         if size is None:
-            yield Issue("content-length is missing, and max-size of the account needs it", "content-length")
+            yield Issue(f"{field} is missing, and max-size of the account needs it", field)
         elif size > account.max_size:
-            yield Issue(f"content-length is more than max-size of the account, {account.max_size}", "content-length")
+            yield Issue(f"{field} is more than max-size of the account, {account.max_size}", field)
+    if wanted.values.get("min-size", 0) > account.max_size:
+        yield Issue(f"min-size is more than max-size of the account, {account.max_size}", "min-size")
 
 
 def _params(wanted: UrlRequest, account_id: str, expires_in: int) -> dict[str, Any]:
@@ -234,11 +260,10 @@ def _params(wanted: UrlRequest, account_id: str, expires_in: int) -> dict[str, A
     return params | wanted.operation.bound_fields(wanted.values) if wanted.values else params
 
 
-def _audit(
-    request: web.Request, wanted: UrlRequest, account: AwsAccount, endpoint: Endpoint, *, at: int, expires_in: int
-) -> None:
+def audit_url(request: web.Request, wanted: UrlRequest, granted: Granted, *, at: int) -> None:
     """Audit and count a URL. Raises AuditUnavailable; the URL must not be returned then."""
     context, operation = request[CONTEXT], wanted.operation
+    account, endpoint, expires_in, _ = granted
     context.app.audit.signed(
         caller=context.caller.name,
         address=client_address(request),
@@ -251,7 +276,7 @@ def _audit(
         style=endpoint.style,
         path_prefix=endpoint.prefix,
         bucket=wanted.bucket,
-        key=wanted.key,
+        key=wanted.audited_key or wanted.key,
         signed_at=amz_date(at),
         expiration=expires_in,
         request_id=context.request_id,
@@ -259,7 +284,7 @@ def _audit(
     SIGNED[operation.name,].inc()
 
 
-def _check_names(
+def check_names(
     request: web.Request,
     key: str | None,
     issues: Sequence[Issue],
@@ -267,16 +292,17 @@ def _check_names(
     key_field: str = "key",
     body_issues: Sequence[Issue] = (),
 ) -> None:
-    """Raise Invalid with all faults of a request."""
+    """Raise Invalid with all faults of a request: ``issues`` first, and those of the body last."""
     account_id = request.match_info["account"]
     names = name_issues(request.match_info["bucket"], key, key_expression=key_field)
     if issues or names or body_issues or not AWS_ACCOUNT.is_id(account_id):
         raise Invalid(*issues, *AWS_ACCOUNT.id_faults(account_id), *names, *body_issues)
 
 
-def _read_body(body: ParsedBody) -> tuple[Mapping[str, Any], Sequence[Issue]]:
+def read_body(body: ParsedBody, reader: Reader) -> tuple[Mapping[str, Any], Sequence[Issue]]:
+    """Return the values of a body by wire name, and its faults."""
     try:
-        return _UPLOAD.read(body), ()
+        return reader.read(body), ()
     except Invalid as error:
         return NOTHING, error.issues
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from service.resources.schemas import WireSchema
-from service.resources.signing_schemas import BatchSchema, UploadSchema, WidgetRequest
+from service.resources.signing_schemas import BatchSchema, FormFields, UploadSchema, WidgetRequest
 from service.signing.names import BUCKET_PATTERN, KEY_PATTERN
 from service.signing.operations import OPERATIONS
 from service.stores.record import ID
@@ -70,23 +70,23 @@ OAUTH_ERROR = {
     "required": [*OUTCOME["required"], "error", "error_description"],
 }
 
+_URL: Json = {"url": {"type": "string", "format": "uri"}}
+_DETAILS: Json = {
+    "method": {"type": "string", "enum": list(dict.fromkeys(operation.method for operation in OPERATIONS))},
+    "headers": {
+        "type": "object",
+        "additionalProperties": _TEXT,
+        "description": "the client must send exactly these",
+    },
+    "expiration": {"type": "integer"},
+    "expires-at": {"type": "string", "format": "date-time"},
+}
+
 SCHEMAS: dict[str, Json] = {
     "OperationOutcome": OUTCOME,
     "OAuthError": OAUTH_ERROR,
     "Upload": _with_key(UploadSchema, "filename"),
-    "SignedUrl": record(
-        {"url": {"type": "string", "format": "uri"}},
-        {
-            "method": {"type": "string", "enum": list(dict.fromkeys(operation.method for operation in OPERATIONS))},
-            "headers": {
-                "type": "object",
-                "additionalProperties": _TEXT,
-                "description": "the client must send exactly these",
-            },
-            "expiration": {"type": "integer"},
-            "expires-at": {"type": "string", "format": "date-time"},
-        },
-    ),
+    "SignedUrl": record(_URL, _DETAILS),
     "Batch": of_body(BatchSchema),
     "SignedUrls": record(
         {
@@ -101,6 +101,11 @@ SCHEMAS: dict[str, Json] = {
                 },
             }
         }
+    ),
+    "UploadForm": of_body(FormFields),
+    "SignedForm": record(
+        {**_URL, "fields": {"type": "object", "additionalProperties": _TEXT}},
+        _DETAILS,
     ),
     "WidgetRequest": _with_key(WidgetRequest, "key"),
     "Status": record({"status": {"const": "pass"}}),

@@ -1,0 +1,75 @@
+"""Sign forms with which a browser uploads a file."""
+
+from time import time
+
+from aiohttp import hdrs, web
+
+from service.errors import ResourceNotFound, StoreUnavailable
+from service.resources.schemas import Reader
+from service.resources.signing_schemas import FILE_NAME_VARIABLE, FormFields, SigningQuery
+from service.signing.operations import UPLOAD_FORM
+from service.web.context import CONTEXT
+from service.web.handlers.signing import (
+    BUCKET,
+    SignedUrl,
+    UrlRequest,
+    audit_url,
+    authorize,
+    check_names,
+    read_body,
+    read_query,
+)
+from service.web.openapi.metadata import documented
+from service.web.rendering import NO_STORE, render
+from service.web.routing import Guard, Route
+
+_FORM = Reader(FormFields)
+_QUERY = SigningQuery(text=True)
+
+
+@documented(
+    "signUploadForm",
+    "A form with which a browser uploads a file",
+    response="SignedForm",
+    query=SigningQuery,
+    request_body="UploadForm",
+    response_headers=(hdrs.CACHE_CONTROL,),
+    errors=(ResourceNotFound, StoreUnavailable),
+)
+async def sign_form(request: web.Request) -> web.Response:
+    context = request[CONTEXT]
+    query, issues = read_query(context.query, _QUERY, fields=_FORM.typed.names)
+    given, body_issues = read_body(context.body, _FORM)
+    values = dict(given)
+    key, prefix = values.pop("filename", None), values.pop("starts-with", None)
+    # An empty prefix is no name, but a valid prefix.
+    check_names(
+        request,
+        (prefix or None) if key is None else key,
+        issues,
+        key_field="starts-with" if key is None else "filename",
+        body_issues=body_issues,
+    )
+    if key is None:
+        values["key-prefix"] = prefix
+    audited_key = f"{prefix}{FILE_NAME_VARIABLE}" if key is None else key
+    wanted = UrlRequest(UPLOAD_FORM, request.match_info["bucket"], key, query.get("expiration"), values, audited_key)
+    granted = await authorize(request, wanted)
+    now = int(time())
+    url, fields = context.app.presigner.sign_form(
+        granted.account,
+        granted.endpoint,
+        bucket=wanted.bucket,
+        key=key,
+        values=granted.values,
+        at=now,
+        expires_in=granted.expires_in,
+    )
+    audit_url(request, wanted, granted, at=now)
+    form = {"url": url, "fields": fields}
+    if query.get("details"):
+        form |= SignedUrl(url, UPLOAD_FORM, {}, now, granted.expires_in).details()
+    return render(request, form, headers=NO_STORE)
+
+
+ROUTES = (Route(hdrs.METH_POST, f"{BUCKET}/$upload-form", sign_form, guard=Guard.HANDLER, operation=UPLOAD_FORM.name),)
