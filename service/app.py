@@ -41,6 +41,7 @@ from service.web import access_log, spans
 from service.web.context import APP, Access, AppContext, ServerState
 from service.web.forwarded import TrustedProxies
 from service.web.handlers import (
+    account_check,
     batch,
     client_secrets,
     health,
@@ -138,6 +139,7 @@ def routes(settings: Settings) -> list[Route]:
         *signing.ROUTES,
         *batch.ROUTES,
         *upload_form.ROUTES,
+        *account_check.ROUTES,
         *(
             route
             for type_ in RESOURCE_TYPES

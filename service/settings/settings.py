@@ -185,6 +185,11 @@ class Settings:
         "entry without a port allows every port. Empty allows any host.",
     )
     require_ssl: bool = setting("false", parsers.flag, "Whether every account must sign https URLs.")
+    live_check: bool = setting(
+        "false",
+        parsers.flag,
+        "Whether `POST /AwsAccount/{id}/$check` may connect to the account's S3 server, with `live: true`.",
+    )
     drain_seconds: int = setting(
         "0",
         parsers.number(0, 300),

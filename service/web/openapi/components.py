@@ -8,6 +8,7 @@ from service.signing.names import BUCKET_PATTERN, KEY_PATTERN
 from service.signing.operations import OPERATIONS
 from service.stores.record import ID
 from service.web.formats.media import RESPONSE_TYPES
+from service.web.handlers.account_check import CheckRequest
 from service.web.handlers.client_secrets import Rotation
 from service.web.handlers.policy_explain import DescribedRequest
 from service.web.handlers.token_endpoint import RevocationRequest, TokenRequest
@@ -35,6 +36,12 @@ def reference(kind: str, name: str) -> Json:
 def _with_key(schema: type[WireSchema], name: str) -> Json:
     body = of_body(schema)
     body["properties"][name]["pattern"] = f"^{KEY_PATTERN}$"
+    return body
+
+
+def _with_prefix(body: Json, name: str) -> Json:
+    # An empty prefix allows any key.
+    body["properties"][name]["pattern"] = f"^(?:{KEY_PATTERN})?$"
     return body
 
 
@@ -102,10 +109,20 @@ SCHEMAS: dict[str, Json] = {
             }
         }
     ),
-    "UploadForm": of_body(FormFields),
+    "UploadForm": _with_prefix(_with_key(FormFields, "filename"), "starts-with"),
     "SignedForm": record(
         {**_URL, "fields": {"type": "object", "additionalProperties": _TEXT}},
         _DETAILS,
+    ),
+    "CheckRequest": of_body(CheckRequest),
+    "AccountCheck": record(
+        {
+            "status": _CHECK_STATUS,
+            "checks": {
+                "type": "array",
+                "items": record({"name": _TEXT, "status": _CHECK_STATUS, "output": _TEXT}, {"advice": _TEXT}),
+            },
+        }
     ),
     "WidgetRequest": _with_key(WidgetRequest, "key"),
     "Status": record({"status": {"const": "pass"}}),
