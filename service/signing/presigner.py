@@ -68,7 +68,10 @@ class Presigner:
             Invalid: for an account without keys.
         """
         credentials = self._credentials.get(account) or self._load_credentials(account, endpoint)
-        path = _path(endpoint, key)
+        if key is None:
+            path = _bucket_path(endpoint)
+        else:
+            path = f"{endpoint.prefix}/{key if _is_plain(key) else quote(key, safe='/~')}"
         query = sign_query(
             credentials,
             endpoint.region,
@@ -104,7 +107,7 @@ class Presigner:
             session_token=account.session_token,
             at=at,
         )
-        return f"{endpoint.origin}{_path(endpoint, None)}", {**form.fields, **signed}
+        return f"{endpoint.origin}{_bucket_path(endpoint)}", {**form.fields, **signed}
 
     async def prepare(self) -> None:
         """Load aiobotocore's models, which takes 0.1 s, before the first request."""
@@ -129,7 +132,5 @@ class Presigner:
         return credentials
 
 
-def _path(endpoint: Endpoint, key: str | None) -> str:
-    if key is None:
-        return f"{endpoint.prefix}/" if endpoint.style == VIRTUAL_HOSTED else endpoint.prefix
-    return f"{endpoint.prefix}/{key if _is_plain(key) else quote(key, safe='/~')}"
+def _bucket_path(endpoint: Endpoint) -> str:
+    return f"{endpoint.prefix}/" if endpoint.style == VIRTUAL_HOSTED else endpoint.prefix

@@ -15,7 +15,7 @@ from service.resources.host_rules import is_ambiguous
 from service.resources.schemas import Reader, WireSchema
 from service.resources.types import AWS_ACCOUNT, AwsAccount
 from service.signing.endpoint import PATH, VIRTUAL_HOSTED, Endpoint
-from service.signing.names import name_issues
+from service.signing.names import BUCKET_PATTERN, name_issues
 from service.signing.operations import LIST_OBJECTS
 from service.web import target
 from service.web.access import require_permission
@@ -46,7 +46,7 @@ _REDIRECTS = frozenset({HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.TEMPORARY_REDIR
 class CheckRequest(WireSchema):
     """The body of a check. ``live`` asks the S3 server for a listing of the bucket."""
 
-    bucket = Text(required=True, metadata={"examples": ["my-bucket"]})
+    bucket = Text(required=True, metadata={"pattern": f"^{BUCKET_PATTERN}$", "examples": ["my-bucket"]})
     live = Flag(load_default=False)
 
 

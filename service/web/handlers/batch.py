@@ -73,7 +73,7 @@ _WIDGET_NAMES = {
 async def sign_many(request: web.Request) -> web.Response:
     context = request[CONTEXT]
     query, issues = read_query(context.query, _DETAILS, fields=_BATCH.typed.names)
-    check_names(request, None, issues)
+    check_names(request.match_info["account"], request.match_info["bucket"], None, issues)
     items = _BATCH.read(context.body)["items"]
     answers = ItemsRenderer(request)
     started = perf_counter()
@@ -97,7 +97,7 @@ async def sign_many(request: web.Request) -> web.Response:
 async def sign_request(request: web.Request) -> web.Response:
     context = request[CONTEXT]
     query, issues = read_query(context.query, _DETAILS, fields=_WIDGET.typed.names)
-    check_names(request, None, issues)
+    check_names(request.match_info["account"], request.match_info["bucket"], None, issues)
     wanted = {name: value for name, value in _WIDGET.read(context.body).items() if value != ""}
     try:
         signed = await _sign(request, ParsedBody({_WIDGET_NAMES[name]: wanted[name] for name in wanted}, text=False))
@@ -124,23 +124,23 @@ async def _answer(request: web.Request, item: ParsedBody, *, details: bool) -> M
 
 
 async def _sign(request: web.Request, item: ParsedBody) -> SignedUrl:
-    wanted = _read_item(request.match_info["bucket"], item)
-    request[CONTEXT].operation = wanted.operation.name
-    request[CONTEXT].params = target.NOTHING
-    return await sign_url(request, wanted, instead=_single_request(request, wanted, item))
+    context = request[CONTEXT]
+    wanted = _read_item(request.match_info["account"], request.match_info["bucket"], item)
+    context.operation, context.params = wanted.operation.name, target.NOTHING
+    return await sign_url(request, context, wanted, instead=_single_request(wanted, item))
 
 
-def _single_request(request: web.Request, wanted: UrlRequest, item: ParsedBody) -> Mapping[str, Any]:
+def _single_request(wanted: UrlRequest, item: ParsedBody) -> Mapping[str, Any]:
     """Return the request that policies see: the one that asks for this URL alone."""
     method = _REQUEST_METHODS.get(wanted.operation.method, "post")
-    bucket = f"/aws/storage/{request.match_info['account']}/{wanted.bucket}"
+    bucket = f"/aws/storage/{wanted.account_id}/{wanted.bucket}"
     if method != "post":
         return {"request-method": method, "uri": f"{bucket}/{wanted.key}", "body": {}}
     body = {name: value for name, value in item.values.items() if name not in {"method", "expiration"}}
     return {"request-method": method, "uri": bucket, "body": body}
 
 
-def _read_item(bucket: str, item: ParsedBody) -> UrlRequest:
+def _read_item(account_id: str, bucket: str, item: ParsedBody) -> UrlRequest:
     """Return the request of one item. Raises Invalid with all its faults."""
     given = item.values
     operation = _operation(given)
@@ -148,7 +148,7 @@ def _read_item(bucket: str, item: ParsedBody) -> UrlRequest:
     values = _read_fields(reader.text if item.text else reader.typed, given)
     if issues := name_issues(bucket, values["filename"], key_expression="filename"):
         raise Invalid(*issues)
-    return UrlRequest(operation, bucket, values["filename"], values.get("expiration"), values)
+    return UrlRequest(operation, account_id, bucket, values["filename"], values.get("expiration"), values)
 
 
 def _operation(item: Mapping[str, Any]) -> Operation:

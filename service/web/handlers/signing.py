@@ -1,7 +1,6 @@
 """Sign URLs to upload, download, delete or list objects."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from http import HTTPStatus
@@ -39,7 +38,7 @@ from service.signing.sigv4 import amz_date
 from service.telemetry.metrics import SIGNED
 from service.web import target
 from service.web.access import client_address, require_permission
-from service.web.context import CONTEXT, AppContext
+from service.web.context import CONTEXT, RequestContext
 from service.web.openapi.metadata import documented
 from service.web.rendering import NO_STORE, render, render_url
 from service.web.routing import Guard, Route
@@ -69,6 +68,7 @@ class UrlRequest(NamedTuple):
     """
 
     operation: Operation
+    account_id: str
     bucket: str
     key: str | None
     expiration: int | None = None
@@ -77,13 +77,8 @@ class UrlRequest(NamedTuple):
     """The key in the audit log, if the browser chooses the rest of it."""
 
 
-class Granted(NamedTuple):
-    """What an authorized URL is signed with. ``expires_in`` is in seconds, ``values`` are what the URL carries."""
-
-    account: AwsAccount
-    endpoint: Endpoint
-    expires_in: int
-    values: Mapping[str, Any]
+Granted = tuple[AwsAccount, Endpoint, int, Mapping[str, Any]]
+"""What an authorized URL is signed with: account, endpoint, lifetime in seconds, and the values that it carries."""
 
 
 class SignedUrl(NamedTuple):
@@ -116,12 +111,14 @@ _documented_signing = partial(
 
 @_documented_signing("signUpload", "A URL to upload with PUT", query=SigningQuery, request_body="Upload")
 async def upload(request: web.Request) -> web.Response:
-    context = request[CONTEXT]
+    context, place = request[CONTEXT], request.match_info
+    account_id, bucket = place["account"], place["bucket"]
     query, issues = read_query(context.query, _UPLOAD_QUERY, fields=_UPLOAD.typed.names)
     values, body_issues = read_body(context.body, _UPLOAD)
     key = values.get("filename", _ANY_KEY)
-    check_names(request, key, issues, key_field="filename", body_issues=body_issues)
-    return await _respond(request, PUT_OBJECT, key, values, query)
+    check_names(account_id, bucket, key, issues, key_field="filename", body_issues=body_issues)
+    wanted = UrlRequest(PUT_OBJECT, account_id, bucket, key, query.get("expiration"), values)
+    return _answer(request, await sign_url(request, context, wanted), query)
 
 
 @_documented_signing(
@@ -145,20 +142,18 @@ async def list_objects(request: web.Request) -> web.Response:
 
 
 async def _sign_by_query(request: web.Request, operation: Operation, key: str | None) -> web.Response:
-    query, issues = read_query(request[CONTEXT].query, _QUERIES[operation])
-    check_names(request, key, issues)
+    context, place = request[CONTEXT], request.match_info
+    account_id, bucket = place["account"], place["bucket"]
+    query, issues = read_query(context.query, _QUERIES[operation]) if context.query else (NOTHING, ())
+    check_names(account_id, bucket, key, issues)
     if query and query.get("method") == HEAD_OBJECT.method:
         operation = HEAD_OBJECT
-        request[CONTEXT].operation = operation.name
-    return await _respond(request, operation, key, query, query)
+        context.operation = operation.name
+    wanted = UrlRequest(operation, account_id, bucket, key, query.get("expiration"), query)
+    return _answer(request, await sign_url(request, context, wanted), query)
 
 
-async def _respond(
-    request: web.Request, operation: Operation, key: str | None, values: Mapping[str, Any], query: Mapping[str, Any]
-) -> web.Response:
-    """Sign a URL and answer as the query asks."""
-    bucket = request.match_info["bucket"]
-    signed = await sign_url(request, UrlRequest(operation, bucket, key, query.get("expiration"), values))
+def _answer(request: web.Request, signed: SignedUrl, query: Mapping[str, Any]) -> web.Response:
     if query:
         if query.get("redirect"):
             return web.Response(status=HTTPStatus.FOUND, headers={hdrs.LOCATION: signed.url, **NO_STORE})
@@ -167,8 +162,11 @@ async def _respond(
     return render_url(request, signed.url)
 
 
-async def sign_url(request: web.Request, wanted: UrlRequest, *, instead: Mapping[str, Any] = NOTHING) -> SignedUrl:
-    """Authorize, sign, audit and count one URL of the account in the path.
+# Each look-up of a context costs as much as a call, so functions get it as an argument.
+async def sign_url(
+    request: web.Request, context: RequestContext, wanted: UrlRequest, *, instead: Mapping[str, Any] = NOTHING
+) -> SignedUrl:
+    """Authorize, sign, audit and count one URL.
 
     Policies see the parts of ``instead`` in place of those of the request.
 
@@ -178,55 +176,53 @@ async def sign_url(request: web.Request, wanted: UrlRequest, *, instead: Mapping
         ResourceNotFound: there is no such account.
         AuditUnavailable: the URL must not be returned.
     """
-    granted = await authorize(request, wanted, instead=instead)
+    granted = await authorize(request, context, wanted, instead=instead)
     account, endpoint, expires_in, values = granted
     operation, now = wanted.operation, int(time())
     bound = operation.bind(values) if values or operation.query else NOTHING_BOUND
-    url = request[CONTEXT].app.presigner.sign(
+    url = context.app.presigner.sign(
         account, operation, endpoint, key=wanted.key, at=now, expires_in=expires_in, bound=bound
     )
-    audit_url(request, wanted, granted, at=now)
+    audit_url(request, context, wanted, granted, at=now)
     return SignedUrl(url, operation, bound.headers, now, expires_in)
 
 
-async def authorize(request: web.Request, wanted: UrlRequest, *, instead: Mapping[str, Any] = NOTHING) -> Granted:
+async def authorize(
+    request: web.Request, context: RequestContext, wanted: UrlRequest, *, instead: Mapping[str, Any] = NOTHING
+) -> Granted:
     """Return what a URL is signed with, if the policies and the account allow it. See ``sign_url``."""
-    context = request[CONTEXT]
-    app, account_id = context.app, request.match_info["account"]
-    account = await _find_account(app, account_id)
+    app, account_id = context.app, wanted.account_id
+    try:
+        # None if the account is missing or invalid.
+        account: AwsAccount | None = app.repository.model_if_valid(
+            AWS_ACCOUNT, await app.repository.find(AWS_ACCOUNT, account_id)
+        )
+    except StoreUnavailable:
+        account = None
     expires_in = wanted.expiration or _default_expiration(account)
     if wanted.operation is UPLOAD_FORM and account and account.max_size:
         wanted = wanted._replace(values={"max-size": account.max_size, **wanted.values})
     # Policies are evaluated first, because a caller without permission must not learn whether an account exists.
     if not context.caller.unlimited:
-        await require_permission(request, _params(wanted, account_id, expires_in), instead=instead)
+        await require_permission(request, _params(wanted, expires_in), instead=instead)
     if account is None:
         # Raises the reason, unless the account has just been stored.
         account = app.repository.model(AWS_ACCOUNT, await app.repository.read(AWS_ACCOUNT, account_id))
     if not context.caller.unlimited and is_ambiguous(account):
         raise Invalid(Issue(_STATE_STYLE, "AwsAccount.path-style"))
-    if issues := [*limit_issues(account, wanted, expires_in)]:
+    if (account.max_expiration or account.max_size) and (issues := [*_limit_issues(account, wanted, expires_in)]):
         raise Invalid(*issues)
-    return Granted(account, await app.presigner.endpoint(account, wanted.bucket), expires_in, wanted.values)
-
-
-async def _find_account(app: AppContext, id_: str) -> AwsAccount | None:
-    """Return an account; None if it is missing, invalid, or cannot be read."""
-    with suppress(StoreUnavailable):
-        found: AwsAccount | None = await app.repository.find_valid(AWS_ACCOUNT, id_)
-        return found
-    return None
+    return account, await app.presigner.endpoint(account, wanted.bucket), expires_in, wanted.values
 
 
 def _default_expiration(account: AwsAccount | None) -> int:
-    if account is None:
+    if account is None or (account.default_expiration is None and account.max_expiration is None):
         return DEFAULT_EXPIRATION_SECONDS
-    return account.default_expiration or min(
-        DEFAULT_EXPIRATION_SECONDS, account.max_expiration or MAX_EXPIRATION_SECONDS
-    )
+    longest = account.max_expiration or MAX_EXPIRATION_SECONDS
+    return account.default_expiration or min(DEFAULT_EXPIRATION_SECONDS, longest)
 
 
-def limit_issues(account: AwsAccount, wanted: UrlRequest, expires_in: int) -> Iterator[Issue]:
+def _limit_issues(account: AwsAccount, wanted: UrlRequest, expires_in: int) -> Iterator[Issue]:
     """Return what exceeds the limits of the account."""
     if account.max_expiration and expires_in > account.max_expiration:
         yield Issue(f"expiration is more than max-expiration of the account, {account.max_expiration}", "expiration")
@@ -248,11 +244,11 @@ def limit_issues(account: AwsAccount, wanted: UrlRequest, expires_in: int) -> It
         yield Issue(f"min-size is more than max-size of the account, {account.max_size}", "min-size")
 
 
-def _params(wanted: UrlRequest, account_id: str, expires_in: int) -> dict[str, Any]:
+def _params(wanted: UrlRequest, expires_in: int) -> dict[str, Any]:
     """Return the ``params`` that policies see."""
     params = {
         "operation": wanted.operation.policy_name,
-        "account": account_id,
+        "account": wanted.account_id,
         "bucket": wanted.bucket,
         "key": wanted.key,
         "expiration": expires_in,
@@ -260,9 +256,9 @@ def _params(wanted: UrlRequest, account_id: str, expires_in: int) -> dict[str, A
     return params | wanted.operation.bound_fields(wanted.values) if wanted.values else params
 
 
-def audit_url(request: web.Request, wanted: UrlRequest, granted: Granted, *, at: int) -> None:
+def audit_url(request: web.Request, context: RequestContext, wanted: UrlRequest, granted: Granted, *, at: int) -> None:
     """Audit and count a URL. Raises AuditUnavailable; the URL must not be returned then."""
-    context, operation = request[CONTEXT], wanted.operation
+    operation = wanted.operation
     account, endpoint, expires_in, _ = granted
     context.app.audit.signed(
         caller=context.caller.name,
@@ -285,16 +281,16 @@ def audit_url(request: web.Request, wanted: UrlRequest, granted: Granted, *, at:
 
 
 def check_names(
-    request: web.Request,
+    account_id: str,
+    bucket: str,
     key: str | None,
-    issues: Sequence[Issue],
+    issues: Sequence[Issue] = (),
     *,
     key_field: str = "key",
     body_issues: Sequence[Issue] = (),
 ) -> None:
     """Raise Invalid with all faults of a request: ``issues`` first, and those of the body last."""
-    account_id = request.match_info["account"]
-    names = name_issues(request.match_info["bucket"], key, key_expression=key_field)
+    names = name_issues(bucket, key, key_expression=key_field)
     if issues or names or body_issues or not AWS_ACCOUNT.is_id(account_id):
         raise Invalid(*issues, *AWS_ACCOUNT.id_faults(account_id), *names, *body_issues)
 

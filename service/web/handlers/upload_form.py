@@ -37,14 +37,16 @@ _QUERY = SigningQuery(text=True)
     errors=(ResourceNotFound, StoreUnavailable),
 )
 async def sign_form(request: web.Request) -> web.Response:
-    context = request[CONTEXT]
+    context, place = request[CONTEXT], request.match_info
+    account_id, bucket = place["account"], place["bucket"]
     query, issues = read_query(context.query, _QUERY, fields=_FORM.typed.names)
     given, body_issues = read_body(context.body, _FORM)
     values = dict(given)
     key, prefix = values.pop("filename", None), values.pop("starts-with", None)
     # An empty prefix is no name, but a valid prefix.
     check_names(
-        request,
+        account_id,
+        bucket,
         (prefix or None) if key is None else key,
         issues,
         key_field="starts-with" if key is None else "filename",
@@ -53,22 +55,22 @@ async def sign_form(request: web.Request) -> web.Response:
     if key is None:
         values["key-prefix"] = prefix
     audited_key = f"{prefix}{FILE_NAME_VARIABLE}" if key is None else key
-    wanted = UrlRequest(UPLOAD_FORM, request.match_info["bucket"], key, query.get("expiration"), values, audited_key)
-    granted = await authorize(request, wanted)
+    wanted = UrlRequest(UPLOAD_FORM, account_id, bucket, key, query.get("expiration"), values, audited_key)
+    account, endpoint, expires_in, carried = granted = await authorize(request, context, wanted)
     now = int(time())
     url, fields = context.app.presigner.sign_form(
-        granted.account,
-        granted.endpoint,
-        bucket=wanted.bucket,
+        account,
+        endpoint,
+        bucket=bucket,
         key=key,
-        values=granted.values,
+        values=carried,
         at=now,
-        expires_in=granted.expires_in,
+        expires_in=expires_in,
     )
-    audit_url(request, wanted, granted, at=now)
+    audit_url(request, context, wanted, granted, at=now)
     form = {"url": url, "fields": fields}
     if query.get("details"):
-        form |= SignedUrl(url, UPLOAD_FORM, {}, now, granted.expires_in).details()
+        form |= SignedUrl(url, UPLOAD_FORM, {}, now, expires_in).details()
     return render(request, form, headers=NO_STORE)
 
 
