@@ -58,6 +58,19 @@ def check(request: web.Request) -> web.Response | None:
     return None
 
 
+def check_redirect(request: web.Request) -> None:
+    """Raise Forbidden for a redirect that a page of another site embeds, if the service is open on loopback.
+
+    A page can embed images and scripts of any address, and browsers send no Origin for them.
+    Source: https://www.w3.org/TR/fetch-metadata/
+    """
+    app, headers = request[CONTEXT].app, request.headers
+    is_foreign = headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}
+    is_embedded = is_foreign and headers.get("Sec-Fetch-Mode") != "navigate"
+    if app.loopback_only and is_embedded and headers.get(hdrs.ORIGIN) not in app.cors_origins:
+        raise Forbidden("Web pages of other sites may not embed objects, as the service is open on loopback only")
+
+
 def cors_headers(request: web.Request) -> Mapping[str, str]:
     """Return the CORS headers of a response, if any origins are allowed."""
     origin = request.headers.get(hdrs.ORIGIN)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from support.accounts import KEYS
 
 STORAGE = "/aws/storage/my-account/my-bucket"
 MD5 = base64.b64encode(hashlib.md5(b"hello", usedforsecurity=False).digest()).decode()
@@ -276,6 +277,27 @@ async def test_a_redirect_leads_to_the_signed_url(client, account, monkeypatch):
     assert (response.status, response.headers["Location"]) == (302, direct["url"])
     assert response.headers["Cache-Control"] == "no-store"
     assert await response.read() == b""
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 302),
+        ({"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate"}, 302),
+        ({"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "no-cors"}, 302),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, 302),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}, 403),
+        ({"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "no-cors"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors", "Origin": "https://app.example"}, 302),
+    ],
+    ids=str,
+)
+async def test_a_page_of_another_site_embeds_no_object_while_open_on_loopback(make_client, headers, status):
+    client = await make_client(SIGNER_CORS_ORIGINS="https://app.example")
+    await client.put("/AwsAccount/my-account", json=KEYS)
+    response = await client.get(f"{STORAGE}/k?redirect=true", headers=headers, allow_redirects=False)
+
+    assert response.status == status
 
 
 async def test_a_listing_signs_its_parameters_on_the_bucket(client, account):

@@ -36,7 +36,7 @@ from service.signing.operations import (
 )
 from service.signing.sigv4 import amz_date
 from service.telemetry.metrics import SIGNED
-from service.web import target
+from service.web import origin, target
 from service.web.access import client_address, require_permission
 from service.web.context import CONTEXT, RequestContext
 from service.web.openapi.metadata import documented
@@ -146,9 +146,12 @@ async def _sign_by_query(request: web.Request, operation: Operation, key: str | 
     account_id, bucket = place["account"], place["bucket"]
     query, issues = read_query(context.query, _QUERIES[operation]) if context.query else (NOTHING, ())
     check_names(account_id, bucket, key, issues)
-    if query and query.get("method") == HEAD_OBJECT.method:
-        operation = HEAD_OBJECT
-        context.operation = operation.name
+    if query:
+        if query.get("redirect"):
+            origin.check_redirect(request)
+        if query.get("method") == HEAD_OBJECT.method:
+            operation = HEAD_OBJECT
+            context.operation = operation.name
     wanted = UrlRequest(operation, account_id, bucket, key, query.get("expiration"), query)
     return _answer(request, await sign_url(request, context, wanted), query)
 
