@@ -362,7 +362,7 @@ async def test_an_unavailable_store_is_a_503_with_retry_after(client, account, f
         ("/AwsAccount", "DELETE", "GET, HEAD, POST, PUT"),
         ("/AwsAccount/x", "POST", "DELETE, GET, HEAD, PATCH, PUT"),
         ("/aws/storage/a/bb/k", "PUT", "DELETE, GET, HEAD"),
-        ("/aws/storage/a/bb", "PUT", "POST"),
+        ("/aws/storage/a/bb", "PUT", "GET, HEAD, POST"),
         ("/fhir/AwsAccount", "PATCH", "GET, HEAD, POST, PUT"),
     ],
 )
@@ -378,7 +378,7 @@ async def test_a_405_lists_the_allowed_methods(client, faults, path, method, all
     [
         ("/", "GET, HEAD, OPTIONS"),
         ("/AwsAccount/x", "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"),
-        ("/aws/storage/a/bb", "OPTIONS, POST"),
+        ("/aws/storage/a/bb", "GET, HEAD, OPTIONS, POST"),
     ],
 )
 async def test_options_lists_the_methods_of_a_path(client, path, allow):
