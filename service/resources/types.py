@@ -11,7 +11,8 @@ from service import json_text
 from service.errors import Issue
 from service.resources.fields import ID_RULE, MASKED, Flag, Text
 from service.resources.invisible import invisible_hint
-from service.resources.schemas import AwsAccountSchema, ParsedBody, Reader, ResourceSchema
+from service.resources.queries import DEFAULT_EXPIRATION_SECONDS
+from service.resources.schemas import MAX_EXPIRATION_SECONDS, AwsAccountSchema, ParsedBody, Reader, ResourceSchema
 from service.resources.secrets.stored_secret import new_secret
 from service.stores.record import ID, Resource
 
@@ -53,11 +54,15 @@ class AwsAccount:
     """The host of its URLs: ``public_host``, or else ``host``."""
 
     url_use_ssl: bool | None = field(init=False)
+    url_expiration: int = field(init=False)
+    """The lifetime of a URL whose request names none."""
 
     def __post_init__(self) -> None:
         is_public = self.public_host is not None
         self.url_host = self.public_host if is_public else self.host
         self.url_use_ssl = self.public_use_ssl if is_public else self.use_ssl
+        longest = self.max_expiration or MAX_EXPIRATION_SECONDS
+        self.url_expiration = self.default_expiration or min(DEFAULT_EXPIRATION_SECONDS, longest)
 
     @property
     def url_host_field(self) -> str:

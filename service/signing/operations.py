@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from service.resources.schemas import WireSchema
@@ -23,7 +23,8 @@ MULTIPART = "multipart"
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-class Bound(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Bound:
     """What a URL carries besides its key: headers that the client must send, and query parameters."""
 
     headers: Mapping[str, str]

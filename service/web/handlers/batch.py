@@ -26,7 +26,7 @@ from service.signing.operations import OPERATIONS, Operation
 from service.web import target
 from service.web.audit import audit_denial
 from service.web.context import CONTEXT
-from service.web.handlers.signing import BUCKET, SignedUrl, UrlRequest, check_names, read_query, sign_url
+from service.web.handlers.signing import BUCKET, SignedUrl, UrlRequest, check_names, read_query, sign
 from service.web.openapi.metadata import documented
 from service.web.outcome import outcome
 from service.web.rendering import NO_STORE, ItemsRenderer, render
@@ -103,10 +103,10 @@ async def sign_request(request: web.Request) -> web.Response:
         signed = await _sign(request, ParsedBody({_WIDGET_NAMES[name]: wanted[name] for name in wanted}, text=False))
     except Invalid as error:
         raise Invalid(*map(_widget_issue, error.issues)) from None
-    headers = {"headers": dict(signed.headers)} if signed.headers else {}
-    return render(
-        request, signed.details() if query.get("details") else {"url": signed.url, **headers}, headers=NO_STORE
-    )
+    if query.get("details"):
+        return render(request, signed.details(), headers=NO_STORE)
+    headers = signed.headers
+    return render(request, {"url": signed.url, **({"headers": headers} if headers else {})}, headers=NO_STORE)
 
 
 async def _answer(request: web.Request, item: ParsedBody, *, details: bool) -> Mapping[str, Any]:
@@ -127,7 +127,7 @@ async def _sign(request: web.Request, item: ParsedBody) -> SignedUrl:
     context = request[CONTEXT]
     wanted = _read_item(request.match_info["account"], request.match_info["bucket"], item)
     context.operation, context.params = wanted.operation.name, target.NOTHING
-    return await sign_url(request, context, wanted, instead=_single_request(wanted, item))
+    return await sign(request, context, wanted, instead=_single_request(wanted, item))
 
 
 def _single_request(wanted: UrlRequest, item: ParsedBody) -> Mapping[str, Any]:

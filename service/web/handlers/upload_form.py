@@ -70,7 +70,7 @@ async def sign_form(request: web.Request) -> web.Response:
     audit_url(request, context, wanted, granted, at=now)
     form = {"url": url, "fields": fields}
     if query.get("details"):
-        form |= SignedUrl(url, UPLOAD_FORM, {}, now, expires_in).details()
+        form |= SignedUrl(url, wanted, granted, now).details()
     return render(request, form, headers=NO_STORE)
 
 
