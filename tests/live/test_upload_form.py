@@ -6,7 +6,6 @@ from live.signer import Storage
 
 pytestmark = pytest.mark.timeout(300)  # the first test may install the servers
 
-BOUNDARY = "----form"
 FORM = {"filename": "form/one", "content-type": "text/plain", "max-size": 5, "min-size": 2, "metadata": {"owner": "a"}}
 
 
@@ -17,21 +16,9 @@ def storage(request, signer, s3_server, bucket):
     return Storage(signer, s3_server, signer.put_account(account), bucket)
 
 
-def post(storage, form, content, **changes):
-    """Send a form as a browser does; ``changes`` replace some of its fields."""
-    parts = {**form["fields"], **{name.replace("_", "-"): text for name, text in changes.items()}}
-    texts = [
-        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n'
-        for name, text in parts.items()
-    ]
-    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="photo.png"\r\n\r\n'
-    body = "".join([*texts, head]).encode() + content + f"\r\n--{BOUNDARY}--\r\n".encode()
-    return storage.server.send(form["url"], "POST", body, {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"})
-
-
-def test_a_form_uploads_what_it_allows(storage):
+def test_a_form_uploads_what_it_allows(storage, post_form):
     form = storage.details("POST", "/$upload-form", FORM)
-    accepted = post(storage, form, b"hello")
+    accepted = post_form(storage.server, form, b"hello")
     down = storage.download("form/one")
 
     assert accepted.status in {200, 201, 204}
@@ -51,20 +38,20 @@ def test_a_form_uploads_what_it_allows(storage):
     ],
     ids=str,
 )
-def test_a_form_that_differs_is_refused(storage, content, changes):
+def test_a_form_that_differs_is_refused(storage, post_form, content, changes):
     form = storage.details("POST", "/$upload-form", FORM)
-    right = post(storage, form, b"hello")
-    wrong = post(storage, form, content, **changes)
+    right = post_form(storage.server, form, b"hello")
+    wrong = post_form(storage.server, form, content, **changes)
 
     assert right.status in {200, 201, 204}
     assert wrong.status in {400, 403}
 
 
-def test_a_form_takes_a_key_with_its_prefix_alone(storage):
+def test_a_form_takes_a_key_with_its_prefix_alone(storage, post_form):
     form = storage.details("POST", "/$upload-form", {"starts-with": "form/any/"})
-    accepted = post(storage, form, b"hello", key="form/any/of it")
-    named = post(storage, form, b"the name of the file")
-    refused = post(storage, form, b"hello", key="form/other")
+    accepted = post_form(storage.server, form, b"hello", key="form/any/of it")
+    named = post_form(storage.server, form, b"the name of the file")
+    refused = post_form(storage.server, form, b"hello", key="form/other")
 
     assert {accepted.status, named.status} <= {200, 201, 204}
     assert storage.download("form/any/of it").body == b"hello"
