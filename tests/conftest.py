@@ -23,6 +23,7 @@ pytest_plugins = [
     "plugins.secret_watch",
     "plugins.pace",
     "plugins.heavy",
+    "plugins.chromium",
 ]
 
 # A busy machine takes its time, which is no fault of what is tested.
