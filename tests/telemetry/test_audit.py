@@ -227,6 +227,31 @@ def test_a_change_lists_its_fields_and_the_host_only_if_it_changed(written):
     ]
 
 
+def test_a_line_names_what_a_url_carries_and_shows_few_values(written):
+    carried = {
+        "content-type": FORGED,
+        "metadata": {"patient": "hidden"},
+        "sse-kms-key-id": "hidden",
+        "content-length": 5,
+        "version-id": "3/L4",
+        "response-content-disposition": "hidden",
+    }
+    (line,) = written(("signed", {**SIGNED, "bound": carried}))
+
+    more = {"bound": [*carried], "version_id": "3/L4", "content_type": FORGED, "content_length": 5}
+    assert "hidden" not in line
+    assert json.loads(line).items() >= more.items()
+
+
+def test_a_line_with_much_that_a_url_carries_keeps_its_key():
+    bound = {"version-id": "v" * 1024, "content-type": "\u65e5" * 1024}
+    line = line_of("signed", {**SIGNED, "key": "\x01" * 1024, "bound": bound})
+
+    assert len(line) <= PIPE_BYTES
+    assert b64decode(json.loads(line)["key_base64"]) == b"\x01" * 1024
+    assert json.loads(line)["cut"] == ["content_type"]
+
+
 def test_the_time_is_utc_to_the_microsecond(written, monkeypatch):
     instants = iter([1369353600_000001_999, 1369353600_999999_000, 1369353601_000000_000])
     monkeypatch.setattr(audit.time, "time_ns", lambda: next(instants))
@@ -642,8 +667,20 @@ def test_the_documented_examples_match_the_written_lines(written, monkeypatch):
     monkeypatch.setattr(events.os, "getpid", lambda: 7)
     documented = [block.replace("\n", "") for kind, block in blocks("docs/security/audit.md") if kind == "json"]
     repeats = [{**DENIED, "key": f"{number}.txt", "request_id": str(number)} for number in range(1, 8)]
+    upload = {
+        **SIGNED,
+        "policy": "write-reports",
+        "operation": "put_object",
+        "method": "PUT",
+        "key": "report.pdf",
+        "bound": {"content-type": "application/pdf", "metadata": {"a": "b"}, "content-length": 1048576},
+        "request_id": "5f1b0c9a00000005",
+    }
 
-    lines = written(("signed", SIGNED), ("denied", DENIED), ("changed", CHANGED), *(("denied", one) for one in repeats))
+    lines = written(
+        *(("signed", SIGNED), ("signed", upload), ("denied", DENIED), ("changed", CHANGED)),
+        *(("denied", one) for one in repeats),
+    )
     assert documented == [line.strip() for line in lines]
 
 

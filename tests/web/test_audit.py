@@ -49,6 +49,56 @@ async def assert_refused(response):
     assert "X-Amz" not in text
 
 
+BUCKET = "/aws/storage/my-account/bucket"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "expected"),
+    [
+        ("GET", "/key", None, {}),
+        ("GET", "/key?expiration=60&details=true", None, {}),
+        ("GET", "/key?version-id=v1", None, {"bound": ["version-id"], "version_id": "v1"}),
+        ("DELETE", "/key?version-id=v1", None, {"bound": ["version-id"], "version_id": "v1"}),
+        ("GET", "?prefix=private/", None, {"bound": ["prefix"]}),
+        (
+            "POST",
+            "",
+            {
+                "filename": "key",
+                "content-type": "text/plain",
+                "content-length": 5,
+                "server-side-encryption": "aws:kms",
+                "sse-kms-key-id": "hidden",
+                "metadata": {"owner": "hidden"},
+            },
+            {
+                "bound": ["content-type", "metadata", "server-side-encryption", "sse-kms-key-id", "content-length"],
+                "content_type": "text/plain",
+                "content_length": 5,
+            },
+        ),
+        ("POST", "/$upload-form", {"filename": "key", "max-size": 5}, {"bound": ["max-size"]}),
+        (
+            "POST",
+            "/$sign",
+            {"items": [{"filename": "key", "method": "PUT", "content-type": "text/plain"}]},
+            {"bound": ["content-type"], "content_type": "text/plain"},
+        ),
+    ],
+    ids=str,
+)
+async def test_the_line_of_a_url_names_what_it_carries(make_client, lines, method, path, body, expected):
+    client = await make_client()
+    await client.put("/AwsAccount", json=ACCOUNT)
+    response = await client.request(method, BUCKET + path, json=body)
+    line = (await lines(client))[-1]
+
+    assert response.status == 200
+    assert "hidden" not in str(line)
+    names = ("bound", "version_id", "content_type", "content_length")
+    assert {name: line[name] for name in names if name in line} == expected
+
+
 async def test_no_url_is_returned_without_an_audit_line(make_deaf):
     client, log = await make_deaf()
     await client.put("/AwsAccount", json=ACCOUNT)

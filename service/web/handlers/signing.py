@@ -277,7 +277,7 @@ def sign_url(request: web.Request, context: RequestContext, wanted: UrlRequest, 
 def audit_url(request: web.Request, context: RequestContext, wanted: UrlRequest, granted: Granted, *, at: int) -> None:
     """Audit and count a URL. Raises AuditUnavailable; the URL must not be returned then."""
     operation = wanted.operation
-    account, endpoint, expires_in, _ = granted
+    account, endpoint, expires_in, values = granted
     context.app.audit.signed(
         caller=context.caller.name,
         address=client_address(request),
@@ -291,6 +291,7 @@ def audit_url(request: web.Request, context: RequestContext, wanted: UrlRequest,
         path_prefix=endpoint.prefix,
         bucket=wanted.bucket,
         key=wanted.audited_key or wanted.key,
+        bound=operation.bound_fields(values) if values else NOTHING,
         signed_at=amz_date(at),
         expiration=expires_in,
         request_id=context.request_id,
