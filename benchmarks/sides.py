@@ -83,13 +83,6 @@ class CpuPerRequest(Loaded):
         return cpu_seconds / requests * 1e6
 
 
-class CpuPerItem(CpuPerRequest):
-    """The same for one item of a batch."""
-
-    def figure(self) -> float:
-        return super().figure() / example.BATCH_ITEMS
-
-
 class RequestsPerSecond(Loaded):
     """Of the time that the server took for its turns."""
 
@@ -121,18 +114,22 @@ def loaded(
     return side
 
 
-def driven(serve: Serve, request: Request) -> Side:
-    """Microseconds of the server's CPU for one request, sent by our own generator: wrk knows no unix sockets."""
+def driven(serve: Serve, request: Request, *, requests: int = DRIVEN_REQUESTS, items: int = 1) -> Side:
+    """Microseconds of the server's CPU for one of the items of a request, sent by our own generator.
+
+    wrk knows no unix sockets, and sends no more than it can have answered in its turn.
+    """
 
     @contextmanager
     def side() -> Iterator[Party]:
         with serve() as server:
+            asked = replace(request, authorization=server.authorization)
             _check(server, request)
 
             def measure() -> float:
                 before = server.cpu_seconds()
-                steady.visit(server.address, request, DRIVEN_REQUESTS)
-                return (server.cpu_seconds() - before) / DRIVEN_REQUESTS * 1e6
+                steady.visit(server.address, asked, requests)
+                return (server.cpu_seconds() - before) / (requests * items) * 1e6
 
             measure()
             yield Rounds(measure)

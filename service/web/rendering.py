@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import hdrs, web
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from service.web.context import CONTEXT
+from service.web.context import CONTEXT, RequestContext
 from service.web.formats import codec
 from service.web.target import NOTHING
 
@@ -28,9 +28,8 @@ def render(
     return web.Response(status=status, body=body, headers={hdrs.CONTENT_TYPE: response_type.content_type, **headers})
 
 
-def render_url(request: web.Request, url: str) -> web.Response:
+def render_url(request: web.Request, context: RequestContext, url: str) -> web.Response:
     """Render a signed URL, with ``Cache-Control: no-store``. The body equals that of ``render``."""
-    context = request[CONTEXT]
     if "_pretty" in context.query:
         return render(request, {"url": url}, headers=NO_STORE)
     # A signed URL has no characters to escape, and an encoder takes as long as the signature.
@@ -53,6 +52,12 @@ class ItemsRenderer:
         self._head, self._tail = self._dump({"items": [0]}).split(b"0")
         _, self._separator, _ = self._dump({"items": [0, 0]}).split(b"0")
         self._items: list[bytes] = []
+        self.add({"url": "x"})
+        self._url_head, self._url_tail = self._items.pop().split(b"x")
+
+    def add_url(self, url: str) -> None:
+        """Add ``{"url": url}`` without an encoder; see ``render_url``."""
+        self._items.append(self._url_head + url.encode() + self._url_tail)
 
     def add(self, item: Mapping[str, Any]) -> None:
         self._items.append(self._dump({"items": [item]})[len(self._head) : -len(self._tail)])

@@ -34,7 +34,7 @@ from service.web.routing import Guard, Route
 
 MAX_BATCH_BODY = 4 * 1024 * 1024
 # Other requests wait for at most so long, and for one item.
-LOOP_SECONDS = 0.005
+LOOP_SECONDS = 0.002
 # Longer fields are read again for each item.
 _MAX_CACHED_TEXT = 256
 
@@ -78,7 +78,13 @@ async def sign_many(request: web.Request) -> web.Response:
     answers = ItemsRenderer(request)
     started = perf_counter()
     for item in items:
-        answers.add(await _answer(request, ParsedBody(item, context.body.text), details=query.get("details", False)))
+        answer = await _answer(request, ParsedBody(item, context.body.text))
+        if not isinstance(answer, SignedUrl):
+            answers.add(answer)
+        elif query.get("details"):
+            answers.add(answer.details())
+        else:
+            answers.add_url(answer.url)
         if perf_counter() - started > LOOP_SECONDS:
             await asyncio.sleep(0)
             started = perf_counter()
@@ -109,10 +115,10 @@ async def sign_request(request: web.Request) -> web.Response:
     return render(request, {"url": signed.url, **({"headers": headers} if headers else {})}, headers=NO_STORE)
 
 
-async def _answer(request: web.Request, item: ParsedBody, *, details: bool) -> Mapping[str, Any]:
-    """Return the answer to one item. Raises Unavailable, which concerns all items."""
+async def _answer(request: web.Request, item: ParsedBody) -> SignedUrl | Mapping[str, Any]:
+    """Return the URL of one item, or the answer without one. Raises Unavailable, which concerns all items."""
     try:
-        signed = await _sign(request, item)
+        return await _sign(request, item)
     except Unavailable:
         raise
     except ServiceError as error:
@@ -120,7 +126,6 @@ async def _answer(request: web.Request, item: ParsedBody, *, details: bool) -> M
         if isinstance(reported, AuditUnavailable):
             raise reported from None
         return {"outcome": outcome(reported)}
-    return signed.details() if details else {"url": signed.url}
 
 
 async def _sign(request: web.Request, item: ParsedBody) -> SignedUrl:
@@ -145,10 +150,10 @@ def _read_item(account_id: str, bucket: str, item: ParsedBody) -> UrlRequest:
     given = item.values
     operation = _operation(given)
     reader = _ITEMS[operation]
-    values = _read_fields(reader.text if item.text else reader.typed, given)
-    if issues := name_issues(bucket, values["filename"], key_expression="filename"):
+    key, expiration, values = _read_fields(operation, reader.text if item.text else reader.typed, given)
+    if issues := name_issues(bucket, key, key_expression="filename"):
         raise Invalid(*issues)
-    return UrlRequest(operation, account_id, bucket, values["filename"], values.get("expiration"), values)
+    return UrlRequest(operation, account_id, bucket, key, expiration, values)
 
 
 def _operation(item: Mapping[str, Any]) -> Operation:
@@ -175,20 +180,26 @@ def _contradictions(item: Mapping[str, Any], operation: Operation | None) -> Ite
         yield Issue(f"part-number cannot be sent with method {operation.method}, only with PUT", "part-number")
 
 
-def _read_fields(schema: WireSchema, item: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the values of an item. Items of a batch mostly differ in their ``filename`` alone."""
+def _read_fields(
+    operation: Operation, schema: WireSchema, item: Mapping[str, Any]
+) -> tuple[str, int | None, Mapping[str, Any]]:
+    """Return the key, the expiration and what the URL carries. Items mostly differ in their ``filename`` alone."""
     filename = item.get("filename")
     others = tuple(pair for pair in item.items() if pair[0] != "filename")
     # Other types can be equal without being the same: true, 1 and 1.0.
     is_plain = all(type(value) is int or (type(value) is str and len(value) <= _MAX_CACHED_TEXT) for _, value in others)
     if isinstance(filename, str) and is_plain and len(others) <= len(schema.names):
-        return {**_read_others(schema, others), "filename": filename}
-    return schema.read(item)
+        return filename, *_read_others(operation, schema, others)
+    values = schema.read(item)
+    return values["filename"], values.get("expiration"), operation.bound_fields(values)
 
 
 @lru_cache(maxsize=256)
-def _read_others(schema: WireSchema, others: tuple[tuple[str, Any], ...]) -> Mapping[str, Any]:
-    return schema.read({**dict(others), "filename": "any"})
+def _read_others(
+    operation: Operation, schema: WireSchema, others: tuple[tuple[str, Any], ...]
+) -> tuple[int | None, Mapping[str, Any]]:
+    values = schema.read({**dict(others), "filename": "any"})
+    return values.get("expiration"), operation.bound_fields(values)
 
 
 def _widget_issue(issue: Issue) -> Issue:

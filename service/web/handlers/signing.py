@@ -127,7 +127,7 @@ async def upload(request: web.Request) -> web.Response:
     key = values.get("filename", _ANY_KEY)
     check_names(account_id, bucket, key, issues, key_field="filename", body_issues=body_issues)
     wanted = UrlRequest(PUT_OBJECT, account_id, bucket, key, query.get("expiration"), values)
-    return _answer(request, await sign(request, context, wanted), query)
+    return _answer(request, context, await sign(request, context, wanted), query)
 
 
 @_documented_signing(
@@ -157,7 +157,7 @@ async def _sign_by_query(request: web.Request, operation: Operation, key: str | 
         check_names(account_id, bucket, key)
         wanted = UrlRequest(operation, account_id, bucket, key, None, NOTHING)
         granted = await authorize(request, context, wanted)
-        return render_url(request, sign_url(request, context, wanted, granted, at=int(time())))
+        return render_url(request, context, sign_url(request, context, wanted, granted, at=int(time())))
     query, issues = read_query(context.query, _QUERIES[operation])
     check_names(account_id, bucket, key, issues)
     if query.get("redirect"):
@@ -166,15 +166,15 @@ async def _sign_by_query(request: web.Request, operation: Operation, key: str | 
         operation = HEAD_OBJECT
         context.operation = operation.name
     wanted = UrlRequest(operation, account_id, bucket, key, query.get("expiration"), query)
-    return _answer(request, await sign(request, context, wanted), query)
+    return _answer(request, context, await sign(request, context, wanted), query)
 
 
-def _answer(request: web.Request, signed: SignedUrl, query: Mapping[str, Any]) -> web.Response:
+def _answer(request: web.Request, context: RequestContext, signed: SignedUrl, query: Mapping[str, Any]) -> web.Response:
     if query.get("redirect"):
         return web.Response(status=HTTPStatus.FOUND, headers={hdrs.LOCATION: signed.url, **NO_STORE})
     if query.get("details"):
         return render(request, signed.details(), headers=NO_STORE)
-    return render_url(request, signed.url)
+    return render_url(request, context, signed.url)
 
 
 async def sign(
