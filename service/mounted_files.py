@@ -20,6 +20,9 @@ POLL_SECONDS = 1.0
 class UnusableFile(ValueError):
     """Contents that cannot be read or used. The message gives the reason, and quotes no content."""
 
+    depends_on_store = False
+    """Whether the reason may lie in the store, so that the same contents may be usable later."""
+
 
 def read_file(path: Path, *, limit: int = MAX_BYTES) -> bytes:
     """Return the contents of a regular file of at most ``limit`` bytes. Raises ``UnusableFile``."""
@@ -45,7 +48,7 @@ class _File:
     read: Callable[[], Any]
     use: Callable[[Any], Awaitable[None]]
     used: Any
-    """The contents in use; None before the first ones."""
+    """The contents in use; None before the first ones, and after a failure that may have changed the store."""
 
     seen: Any = None
     """The contents of the last read."""
@@ -76,7 +79,8 @@ class MountedFiles:
             setting: The name of the environment variable.
             read: Returns the contents, in any form that can be compared. It runs in a thread. Raises ``UnusableFile``.
             use: Puts contents into use, or raises ``UnusableFile`` and keeps the earlier ones. It is called again with
-                the same contents after ``Unavailable`` and ``Throttled``.
+                the same contents after ``Unavailable`` and ``Throttled``. After these and any other error, earlier
+                contents that return are used as new ones, because the failed ones may be in use in part.
             used: The contents that are in use already.
         """
         self._files.append(_File(setting, read, use, used))
@@ -134,12 +138,16 @@ class MountedFiles:
             if not file.problem:
                 logger.warning("%s is not in use yet: %s; trying again", file.setting, error)
             self._set_problem(file, str(error))
+            file.used = None
         except UnusableFile as error:
             self._refuse(file, contents, str(error))
+            if error.depends_on_store:
+                file.used = None
             logger.warning("%s has new contents that cannot be used; what was in use stays: %s", file.setting, error)
         except Exception:
             # With any uncaught error, no file would be followed.
             self._refuse(file, contents, "an unexpected error")
+            file.used = None
             logger.exception("%s has new contents that cannot be used; what was in use stays", file.setting)
         else:
             # The first contents are no change.

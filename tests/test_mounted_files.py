@@ -10,7 +10,7 @@ from support.volumes import Volume
 from support.waiting import until
 
 from service import mounted_files
-from service.errors import StoreUnavailable
+from service.errors import StoreUnavailable, Throttled
 from service.mounted_files import MountedFiles, UnusableFile, read_file
 from service.telemetry.metrics import MOUNTED_FILE_CHANGES, MOUNTED_FILE_CURRENT
 
@@ -163,6 +163,25 @@ async def test_contents_are_used_again_after_an_outage_with_one_warning(follower
     assert follower.used == [b"first", b"second"]
     assert levels(log) == ["WARNING", "INFO"]
     assert log.messages[0] == f"{SETTING} is not in use yet: the store is unavailable; trying again"
+
+
+class RefusedByStore(UnusableFile):
+    depends_on_store = True
+
+
+@pytest.mark.parametrize(
+    "error", [StoreUnavailable("lost"), Throttled("busy"), RefusedByStore("it changed"), RuntimeError("unexpected")]
+)
+async def test_earlier_contents_are_used_again_after_a_failure_that_may_have_changed_the_store(follower, path, error):
+    follower.error = error
+    path.write_bytes(b"second")
+    await follower.check()
+    follower.error = None
+    path.write_bytes(b"first")
+    await follower.check()
+
+    assert follower.used == [b"first", b"first"]
+    assert (follower.files.warnings(), current()) == ([], 1)
 
 
 async def test_an_unexpected_error_does_not_end_the_polling(follower, path, log):

@@ -97,9 +97,10 @@ class InitBundle:
         """Apply a bundle. With a fault in it, nothing changes.
 
         Raises:
-            BundleError: with every fault.
-            Unavailable: the store or the audit log is not available. Apply the bundle again.
-            Throttled: too many secrets are being hashed. Apply the bundle again.
+            BundleError: with every fault. If it depends on the store, a part of the bundle may be stored.
+            Unavailable: the store or the audit log is not available, and a part of the bundle may be stored. Apply
+                the bundle again.
+            Throttled: too many secrets are being hashed. The same holds.
         """
         # A large bundle takes long to parse.
         entries = await asyncio.to_thread(self._file.entries, contents)
@@ -111,7 +112,7 @@ class InitBundle:
                 await self._record(change)
         except Invalid as error:
             # Another program has changed the store since the validation.
-            raise BundleError([issue.diagnostics for issue in error.issues]) from None
+            raise BundleError([issue.diagnostics for issue in error.issues], depends_on_store=True) from None
 
     async def _validate(self, entries: Sequence[Entry]) -> None:
         puts = {entry.key: (entry, entry.body) for entry in entries if entry.body}

@@ -34,7 +34,8 @@ Lookup = Callable[[str, str], str]
 class BundleError(UnusableFile):
     """A bundle that cannot be applied; ``faults`` has one sentence for each."""
 
-    def __init__(self, faults: Sequence[str]) -> None:
+    def __init__(self, faults: Sequence[str], *, depends_on_store: bool = False) -> None:
+        self.depends_on_store = depends_on_store
         more = len(faults) - MAX_FAULTS
         self.faults = [*faults[:MAX_FAULTS], *([f"and {more} more faults"] if more > 0 else [])]
         super().__init__("; ".join(self.faults))

@@ -352,28 +352,14 @@ actions = st.one_of(
 )
 
 
-@pytest.fixture
-def audit(tmp_path):
-    """An audit log that only counts."""
-
-    class Audit:
-        def check(self):
-            """Accept every change."""
-
-        def changed(self, **_):
-            """Record nothing."""
-
-    return Audit()
-
-
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(actions, max_size=8))
-async def test_the_store_is_what_a_simple_model_says(steps, tmp_path, audit):
+async def test_the_store_is_what_a_simple_model_says(steps, tmp_path, silent_audit):
     """The model: a bundle stores what it names, deletes what it says, and drops what only bundles named."""
     store = EmbeddedStore()
     repository = Repository(store, SecretCodec(Encryptor(), Hasher()))
     file = BundleFile(tmp_path / "bundle.json", {})
-    bundle = InitBundle(file, repository, EmbeddedTarget(repository, store), audit)
+    bundle = InitBundle(file, repository, EmbeddedTarget(repository, store), silent_audit)
     model, owned = {}, set()
     for action, what, region in steps:
         match action:
