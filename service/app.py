@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import secrets
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
@@ -292,6 +293,10 @@ def _access(
     if settings.is_open:
         return None
     root = Root(settings.root_client_id, settings.root_client_secret)
+    if "SIGNER_ROOT_CLIENT_SECRET" in settings.secret_files:
+        # The settings may be older than this process, whose parent has read them. Until the file has been read, nobody
+        # knows the secret, so a secret that the file has replaced is never accepted.
+        root.secret = secrets.token_urlsafe()
     _follow_root_secret(settings, root, files)
     credentials = CredentialVerifier(root, repository, hasher)
     tokens = AccessTokens(store, repository, seconds=settings.token_seconds)

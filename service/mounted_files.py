@@ -143,7 +143,12 @@ class MountedFiles:
             self._refuse(file, contents, str(error))
             if error.depends_on_store:
                 file.used = None
-            logger.warning("%s has new contents that cannot be used; what was in use stays: %s", file.setting, error)
+            if file.used is None:
+                logger.warning("%s has contents that cannot be used: %s", file.setting, error)
+            else:
+                logger.warning(
+                    "%s has new contents that cannot be used; what was in use stays: %s", file.setting, error
+                )
         except Exception:
             # With any uncaught error, no file would be followed.
             self._refuse(file, contents, "an unexpected error")

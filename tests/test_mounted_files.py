@@ -75,6 +75,14 @@ async def test_the_first_contents_are_used_at_once_and_are_no_change(follower, l
     assert levels(log) == []
 
 
+async def test_first_contents_that_cannot_be_used_are_logged_without_mention_of_earlier_ones(path, log):
+    path.write_bytes(b"bad")
+    follower = Follower(path)
+    await follower.files.check(again=False)
+
+    assert log.messages == [f"{SETTING} has contents that cannot be used: it is bad"]
+
+
 async def test_new_contents_are_used_once_two_reads_return_them(follower, path, log):
     before = changes("used")
     path.write_bytes(b"second")

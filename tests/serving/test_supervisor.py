@@ -19,6 +19,7 @@ from plugins.redis_server import RedisServer
 from processes import read_to_end, run_to_end
 from redis import Redis
 from support.accounts import KEYS
+from support.logins import basic
 from support.service import running
 from support.waiting import eventually
 
@@ -26,6 +27,7 @@ from service.serving import supervisor, worker_process
 from service.settings import load
 
 CLOSE = b"Host: localhost\r\nConnection: close\r\n\r\n"
+LIVE = b"GET /live HTTP/1.1\r\n" + CLOSE
 SIGN = b"GET /aws/storage/shared/bucket/k HTTP/1.1\r\n" + CLOSE
 
 two_workers = partial(running, SIGNER_WORKERS="2")
@@ -164,6 +166,43 @@ def test_each_worker_gets_its_share_of_the_connections(both):
 def answered(connections):
     readable, _, _ = select.select(connections, [], [], 0.2)
     return readable
+
+
+def test_a_replaced_worker_does_not_accept_a_root_secret_that_was_replaced(store, tmp_path):
+    first, second, path = "the first root secret", "the second root secret", tmp_path / "root"
+    path.write_text(first)
+
+    used, refused = "new contents, which are in use now", "contents that cannot be used: it "
+
+    def statuses(secret):
+        login = b"GET /Client HTTP/1.1\r\nAuthorization: %s\r\n" % basic("root", secret).encode()
+        return {status_of(process.exchange(login + CLOSE)) for _ in range(6)}
+
+    def told(times, text):
+        return eventually(lambda: sum(text in message for message in process.messages) == times)
+
+    with two_workers(
+        SIGNER_STORE_URL=store, SIGNER_ROOT_CLIENT_ID="root", SIGNER_ROOT_CLIENT_SECRET_FILE=str(path)
+    ) as process:
+        path.write_text(second)
+        assert told(2, used)
+        path.write_text("short")
+        for victim in workers(process):
+            os.kill(victim, signal.SIGKILL)
+        assert told(2, refused)
+        assert eventually(lambda: serves(process))
+        while_invalid = statuses(first)
+        path.write_text(second)
+
+        assert 200 not in while_invalid
+        assert told(4, used)
+        assert statuses(second) == {200}
+
+
+def serves(process):
+    with suppress(OSError):
+        return status_of(process.exchange(LIVE)) == 200
+    return False
 
 
 def test_a_killed_worker_is_replaced_and_its_counts_stay(store):
