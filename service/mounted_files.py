@@ -5,7 +5,9 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from service.errors import Throttled, Unavailable
@@ -15,6 +17,8 @@ from service.telemetry.metrics import MOUNTED_FILE_CHANGES, MOUNTED_FILE_CURRENT
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
+# Refused contents whose fault depends on the store are tried again after this time.
+RETRY_SECONDS = 10.0
 
 
 class UnusableFile(ValueError):
@@ -54,6 +58,9 @@ class _File:
     """The contents of the last read."""
 
     refused: Any = None
+    retry_at: float = inf
+    """When to try the refused contents again."""
+
     problem: str = ""
     """Why the newest contents are not in use; empty if they are."""
 
@@ -79,8 +86,9 @@ class MountedFiles:
             setting: The name of the environment variable.
             read: Returns the contents, in any form that can be compared. It runs in a thread. Raises ``UnusableFile``.
             use: Puts contents into use, or raises ``UnusableFile`` and keeps the earlier ones. It is called again with
-                the same contents after ``Unavailable`` and ``Throttled``. After these and any other error, earlier
-                contents that return are used as new ones, because the failed ones may be in use in part.
+                the same contents after ``Unavailable``, ``Throttled``, and faults that depend on the store. After these
+                and any other error, earlier contents that return are used as new ones, because the failed ones may be
+                in use in part.
             used: The contents that are in use already.
         """
         self._files.append(_File(setting, read, use, used))
@@ -126,7 +134,7 @@ class MountedFiles:
             if file.problem:
                 self._set_problem(file, "")
                 logger.info("%s has the contents in use again", file.setting)
-        elif contents != file.refused:
+        elif contents != file.refused or monotonic() >= file.retry_at:
             await self._use(file, contents)
 
     async def _use(self, file: _File, contents: Any) -> None:
@@ -140,15 +148,14 @@ class MountedFiles:
             self._set_problem(file, str(error))
             file.used = None
         except UnusableFile as error:
+            is_known = contents == file.refused
             self._refuse(file, contents, str(error))
             if error.depends_on_store:
-                file.used = None
-            if file.used is None:
-                logger.warning("%s has contents that cannot be used: %s", file.setting, error)
-            else:
-                logger.warning(
-                    "%s has new contents that cannot be used; what was in use stays: %s", file.setting, error
-                )
+                file.used, file.retry_at = None, monotonic() + RETRY_SECONDS
+            if not is_known:
+                stays = "" if file.used is None else "; what was in use stays"
+                after = "; trying again" if error.depends_on_store else stays
+                logger.warning("%s has new contents that cannot be used%s: %s", file.setting, after, error)
         except Exception:
             # With any uncaught error, no file would be followed.
             self._refuse(file, contents, "an unexpected error")
@@ -163,13 +170,14 @@ class MountedFiles:
             self._set_problem(file, "")
 
     def _refuse(self, file: _File, contents: Any, reason: str) -> None:
-        MOUNTED_FILE_CHANGES[file.setting, "refused"].inc()
+        if contents != file.refused:
+            MOUNTED_FILE_CHANGES[file.setting, "refused"].inc()
         self._set_problem(file, reason)
         file.refused = contents
 
     def _set_problem(self, file: _File, problem: str) -> None:
         file.problem = problem
-        file.refused = None
+        file.refused, file.retry_at = None, inf
         MOUNTED_FILE_CURRENT[file.setting,].set(not problem)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+from time import monotonic
 
 import pytest
 from support.metrics import value_of
@@ -80,7 +81,7 @@ async def test_first_contents_that_cannot_be_used_are_logged_without_mention_of_
     follower = Follower(path)
     await follower.files.check(again=False)
 
-    assert log.messages == [f"{SETTING} has contents that cannot be used: it is bad"]
+    assert log.messages == [f"{SETTING} has new contents that cannot be used: it is bad"]
 
 
 async def test_new_contents_are_used_once_two_reads_return_them(follower, path, log):
@@ -190,6 +191,29 @@ async def test_earlier_contents_are_used_again_after_a_failure_that_may_have_cha
 
     assert follower.used == [b"first", b"first"]
     assert (follower.files.warnings(), current()) == ([], 1)
+
+
+async def test_contents_that_the_store_refuses_are_tried_again_from_time_to_time(follower, path, log, monkeypatch):
+    before = changes("refused")
+    follower.error = RefusedByStore("a Client is missing")
+    path.write_bytes(b"second")
+    await follower.check(times=3)
+    follower.error = None
+    await follower.check()
+    too_early = list(follower.used)
+    monkeypatch.setattr(mounted_files, "monotonic", lambda: monotonic() + mounted_files.RETRY_SECONDS)
+    follower.error = RefusedByStore("a Client is missing")
+    await follower.check(times=3)
+    follower.error = None
+    later = monotonic() + 3 * mounted_files.RETRY_SECONDS
+    monkeypatch.setattr(mounted_files, "monotonic", lambda: later)
+    await follower.check()
+
+    assert too_early == [b"first"]
+    assert follower.used == [b"first", b"second"]
+    assert levels(log) == ["WARNING", "INFO"]
+    assert log.messages[0] == f"{SETTING} has new contents that cannot be used; trying again: a Client is missing"
+    assert changes("refused") == before + 1
 
 
 async def test_an_unexpected_error_does_not_end_the_polling(follower, path, log):

@@ -135,7 +135,7 @@ class InitBundle:
         for key, (entry, _) in puts.items():
             faults += entry.faults(await self._repository.issues_with_stored(entry.type, entry.id, values[key], exists))
         if faults:
-            raise BundleError(faults)
+            raise BundleError(faults, depends_on_store=True)
 
     async def _record(self, change: Change) -> None:
         operation, resource = change

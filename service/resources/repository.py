@@ -35,6 +35,8 @@ T = TypeVar("T")
 class KeysInUse(UnusableFile):
     """Encryption keys without one that stored secrets need."""
 
+    depends_on_store = True
+
     def __init__(self, key_ids: Sequence[str]) -> None:
         super().__init__(
             f"it lacks a key, or has other bytes for it, that stored secrets are encrypted with: {', '.join(key_ids)}; "

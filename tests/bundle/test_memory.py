@@ -199,6 +199,18 @@ async def test_a_link_to_a_client_of_the_api_is_valid(start):
     assert await bundle.names("AccessPolicy") == ["c"]
 
 
+async def test_a_policy_is_stored_once_the_api_has_its_client(start, monkeypatch):
+    monkeypatch.setattr(mounted_files, "RETRY_SECONDS", 0)
+    bundle = await start(**ROOT)
+    await bundle.change(policy("c", "b"))
+    refused = await bundle.names("AccessPolicy")
+    await bundle.put("/Client/b", secret=SECRET)
+    await bundle.app.files.check()
+
+    assert (refused, await bundle.names("AccessPolicy")) == ([], ["c"])
+    assert bundle.app.files.warnings() == []
+
+
 async def test_a_removed_client_is_reported_with_the_policies_of_the_api_that_name_it(start, caplog):
     bundle = await start(client("b"), **ROOT)
     await bundle.put("/AccessPolicy/own", **policy("own", "b")["resource"])
