@@ -54,10 +54,12 @@ def _run(arguments: list[str] | None) -> int:
     _disable_core_dumps()
     multiprocess.disable()
     try:
-        settings = load(os.environ)
-        logs.configure(level=settings.log_level, form=settings.log_format)
-        # A container's probe runs again and again, and the service has logged its warnings.
-        if command != "healthcheck":
+        if command == "healthcheck":
+            # The service may have refused new contents of a file, and work well with the earlier ones.
+            settings = environment.load_addresses(os.environ)
+        else:
+            settings = load(os.environ)
+            logs.configure(level=settings.log_level, form=settings.log_format)
             _log_warnings()
         # Imported only now, so that a wrong setting is reported before half a second of imports.
         status: int = importlib.import_module(f"service.commands.{command}").run(settings)

@@ -39,6 +39,18 @@ def load(environ: Mapping[str, str]) -> Settings:
     return settings
 
 
+def load_addresses(environ: Mapping[str, str]) -> Settings:
+    """Return settings with only the addresses and TLS of the environment, without a look at any file.
+
+    Raises:
+        SettingsError: see ``load``.
+    """
+    names = ("HOST", "PORT", "SOCKET", "TLS_CERT", "TLS_KEY", "OPS_HOST", "OPS_PORT")
+    read = {variable: environ[variable] for name in names if (variable := f"{PREFIX}{name}") in environ}
+    # Whether an address needs authentication is the business of the process that listens there.
+    return load({**read, f"{PREFIX}AUTH": "none"})
+
+
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     """Return the variables with our prefix that are no settings, most likely misspelt ones."""
     known = {*declarations(), *_file_variables()}

@@ -110,6 +110,24 @@ def test_a_service_that_does_not_answer_is_not_ready(tmp_path):
         assert healthcheck(SIGNER_SOCKET=str(tmp_path / "s")) == (1, "", "s3-signer: not ready: timed out\n")
 
 
+def test_files_that_the_service_refuses_are_not_read(service, tmp_path):
+    (tmp_path / "root").write_text("short")
+    settings = {
+        "SIGNER_PORT": service.url.rpartition(":")[2],
+        "SIGNER_ROOT_CLIENT_ID": "root",
+        "SIGNER_ROOT_CLIENT_SECRET_FILE": str(tmp_path / "root"),
+        "SIGNER_STORE_URL_FILE": str(tmp_path / "missing"),
+        "SIGNER_INIT_BUNDLE": str(tmp_path / "missing"),
+        "SIGNER_WORKERS": "2",
+    }
+
+    assert healthcheck(**settings) == READY
+
+
+def test_a_wrong_address_is_a_wrong_setting():
+    assert healthcheck(SIGNER_PORT="http") == (2, "", "s3-signer: SIGNER_PORT must be a whole number\n")
+
+
 def test_warnings_of_the_start_are_not_repeated(service):
     settings = {"SIGNER_PORT": service.url.rpartition(":")[2], "SIGNER_UNKNOWN": "1"}
 
