@@ -90,12 +90,12 @@ def create_app(settings: Settings, *, store: Store | None = None, audit: AuditLo
     Raises:
         SettingsError: for settings that only their use can check, such as files.
     """
-    store = store or make_store(settings)
+    files = MountedFiles()
+    store = store or make_store(settings, files)
     hasher = Hasher()
     trusted, header = settings.trusted_proxies, settings.forwarded_header
     repository = make_repository(settings, store, hasher)
     audit = audit or AuditLog(_STDOUT)
-    files = MountedFiles()
     context = AppContext(
         store=store,
         access=_access(settings, store, repository, hasher, files),
@@ -178,11 +178,12 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
         stack.push_async_callback(context.audit.close)
         stack.push_async_callback(context.store.close)
         stack.push_async_callback(context.presigner.close)
+        stack.push_async_callback(context.files.close)
+        # The store logs in with the password in its file, which may be newer than the settings of this process.
+        await context.files.open()
         await context.store.open()
         if context.settings.init_bundle:
             await _apply_bundle(context)
-        stack.push_async_callback(context.files.close)
-        await context.files.open()
         if context.access:
             stack.push_async_callback(context.access.close)
             await context.access.open()
@@ -321,19 +322,24 @@ def _jwt(settings: Settings, files: MountedFiles) -> "JwtVerifier | None":
     return JwtVerifier(settings.jwt_issuer, settings.jwt_audience, keys, max_seconds=settings.jwt_max_seconds)
 
 
-def make_store(settings: Settings) -> Store:
-    """Return the store that the settings name."""
+def make_store(settings: Settings, files: MountedFiles) -> Store:
+    """Return the store that the settings name. With ``SIGNER_STORE_URL_FILE``, ``files`` gives it new passwords."""
     if settings.store_url == "memory://":
         return EmbeddedStore()
     # A store in memory does not need Redis' libraries.
     from service.stores.cache import CachedStore  # noqa: PLC0415
+    from service.stores.credentials import StoreCredentials  # noqa: PLC0415
     from service.stores.redis import RedisStore  # noqa: PLC0415
     from service.stores.tracking import Tracker  # noqa: PLC0415
+    from service.stores.url import StoreUrl  # noqa: PLC0415
 
+    credentials = StoreCredentials(StoreUrl(settings.store_url))
+    if path := settings.secret_files.get("SIGNER_STORE_URL"):
+        files.follow("SIGNER_STORE_URL_FILE", partial(read_text, Path(path)), credentials.use)
     store = RedisStore.at(
         settings.store_url,
         prefix=settings.key_prefix,
-        file=settings.secret_files.get("SIGNER_STORE_URL", ""),
+        credentials=credentials,
         wait_replicas=settings.wait_replicas,
     )
     if not settings.cache_size:

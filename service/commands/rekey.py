@@ -8,6 +8,7 @@ from service.access.types import RESOURCE_TYPES
 from service.app import make_repository, make_store
 from service.commands import output
 from service.errors import ServiceError, StoreUnavailable
+from service.mounted_files import MountedFiles
 from service.resources.repository import Repository
 from service.resources.types import ResourceType
 from service.serving.listening import StartError
@@ -46,7 +47,7 @@ def run(settings: Settings) -> int:
 
 
 async def _rekey(settings: Settings) -> Count:
-    store = make_store(settings)
+    store = make_store(settings, MountedFiles())
     await store.open()
     try:
         repository = make_repository(settings, store)

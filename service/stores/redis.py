@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 from service.errors import Invalid, ServiceError, StoreUnavailable
 from service.stores.batching import BatchLoader
 from service.stores.compare_and_set import Writer
+from service.stores.credentials import StoreCredentials
 from service.stores.failures import WrongType
 from service.stores.index import Index
 from service.stores.pacing import paced
@@ -43,9 +44,11 @@ class RedisStore:
         self._listing_lock = asyncio.Lock()
 
     @classmethod
-    def at(cls, url: str, *, prefix: str = "", file: str = "", wait_replicas: int = 0) -> Self:
-        """Return the store at a URL. New passwords come from ``file``, if it contains the URL."""
-        topology = Topology.at(url, key=f"{prefix}{PROBE_KIND}:", file=file, wait_replicas=wait_replicas)
+    def at(
+        cls, url: str, *, prefix: str = "", credentials: StoreCredentials | None = None, wait_replicas: int = 0
+    ) -> Self:
+        """Return the store at a URL. ``credentials`` replace those of the URL."""
+        topology = Topology.at(url, key=f"{prefix}{PROBE_KIND}:", credentials=credentials, wait_replicas=wait_replicas)
         return cls(topology, prefix=prefix, wait_replicas=wait_replicas)
 
     async def get(self, kind: str, id: str, *, bypass_cache: bool = False) -> Resource | None:

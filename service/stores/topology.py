@@ -5,7 +5,6 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from math import inf
-from pathlib import Path
 from time import monotonic
 from typing import Any, Self
 
@@ -14,7 +13,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.stores.asking import AskingRedis
-from service.stores.credentials import FileCredentials
+from service.stores.credentials import StoreCredentials
 from service.stores.discovery import ClusterDiscovery, Discovery, Layout, SentinelDiscovery
 from service.stores.failures import reason, unreachable
 from service.stores.health import HealthMonitor
@@ -84,23 +83,23 @@ class Topology:
             self._follow(Layout.of(None))
 
     @classmethod
-    def at(cls, text: str, *, key: str, file: str = "", wait_replicas: int = 0) -> Self:
+    def at(cls, text: str, *, key: str, credentials: StoreCredentials | None = None, wait_replicas: int = 0) -> Self:
         """Return the topology behind a store URL.
 
         Args:
             text: The URL.
             key: Probes read keys that begin with it.
-            file: The file with the URL, from which new passwords are read.
+            credentials: Replace those of the URL.
             wait_replicas: How many replicas each primary should have.
         """
         url = StoreUrl(text)
-        credentials = FileCredentials(url, Path(file)) if file and url.credentials[1] else None
+        logins = credentials or StoreCredentials(url)
 
         def make_shard(address: Address | None) -> Shard:
             identity = ServerIdentity(primary=address is not None)
 
             def connect_to(connections: int) -> Redis:
-                return connect(url.at(address), connections=connections, identity=identity, credentials=credentials)
+                return connect(url.at(address), connections=connections, identity=identity, credentials=logins.redis)
 
             client = connect_to(CONNECTIONS)
             monitor = HealthMonitor(
@@ -112,14 +111,16 @@ class Topology:
                 cluster=url.kind == "cluster",
                 wait_replicas=wait_replicas,
             )
-            return Shard(client, monitor, lambda: connect(url.at(address), connections=1, credentials=credentials))
+            return Shard(client, monitor, lambda: connect(url.at(address), connections=1, credentials=logins.redis))
 
         discovery: Discovery | None = None
         if url.kind == "sentinel":
-            discovery = SentinelDiscovery(url, lambda at, seconds: connect(at, connections=1, seconds=seconds))
+            discovery = SentinelDiscovery(
+                url, lambda at, seconds: connect(at, connections=1, seconds=seconds, credentials=logins.sentinel)
+            )
         elif url.kind == "cluster":
             discovery = ClusterDiscovery(
-                url, lambda at, seconds: connect(at, connections=1, seconds=seconds, credentials=credentials)
+                url, lambda at, seconds: connect(at, connections=1, seconds=seconds, credentials=logins.redis)
             )
         return cls(url.description, make_shard, discovery)
 

@@ -6,7 +6,8 @@ from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qs, quote, unquote, urlencode, urlsplit
 
 SENTINEL_PORT, REDIS_PORT = 26379, 6379
-_SENTINEL_OPTIONS = {"sentinel-username": "username", "sentinel-password": "password"}
+_SENTINEL_OPTIONS = ("sentinel-username", "sentinel-password")
+_CREDENTIAL_OPTIONS = ("username", "password", *_SENTINEL_OPTIONS)
 
 
 class Address(NamedTuple):
@@ -67,8 +68,8 @@ class StoreUrl:
     def sentinel_at(self, address: Address) -> str:
         """Return the URL of a Sentinel, which has credentials of its own."""
         options = {n: v for n, v in self._options() if n not in ("db", "username", "password", "client_name")}
-        own = {name: self._option(option) for option, name in _SENTINEL_OPTIONS.items()}
-        user = f"{quote(own['username'], safe='')}:{quote(own['password'], safe='')}@" if own["password"] else ""
+        name, password = self.sentinel_credentials
+        user = f"{quote(name, safe='')}:{quote(password, safe='')}@" if password else ""
         return self._server_url(f"{user}{address}", "", options)
 
     @property
@@ -78,8 +79,13 @@ class StoreUrl:
         return user, unquote(self._parts.password or "") or self._option("password")
 
     @property
+    def sentinel_credentials(self) -> tuple[str, str]:
+        """User and password for Sentinels; "" for none."""
+        return self._option("sentinel-username"), self._option("sentinel-password")
+
+    @property
     def without_credentials(self) -> "StoreUrl":
-        options = {name: value for name, value in self._query() if name not in ("username", "password")}
+        options = {name: value for name, value in self._query() if name not in _CREDENTIAL_OPTIONS}
         return StoreUrl(_join(self._parts.scheme, self._servers, self._parts.path, options))
 
     @property

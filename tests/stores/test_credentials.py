@@ -1,85 +1,92 @@
-"""A password that changes in the file of the store's URL."""
+"""Passwords that change in the file of the store's URL."""
 
 import pytest
 from redis.asyncio import Redis
+from support.metrics import value_of
 from support.shards import client_of, monitor_of
 
+from service import mounted_files
+from service.app import make_store
 from service.errors import StoreUnavailable
-from service.stores.credentials import FileCredentials
-from service.stores.redis import RedisStore
+from service.mounted_files import MountedFiles, UnusableFile
+from service.settings import load
+from service.stores.credentials import StoreCredentials
 from service.stores.url import StoreUrl
+from service.telemetry.metrics import MOUNTED_FILE_CURRENT
 
 URL = "redis://u:old@h:1/0"
+SENTINELS = "redis+sentinel://u:old@h:1/service?sentinel-username=s&sentinel-password=old"
 
 
 @pytest.fixture
-def file(tmp_path):
-    path = tmp_path / "url"
-    path.write_text(f"{URL}\n", encoding="utf-8")
-    return path
-
-
-@pytest.fixture
-def credentials(file):
-    return FileCredentials(StoreUrl(URL), file)
+def credentials():
+    return StoreCredentials(StoreUrl(URL))
 
 
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
         ("redis://u:new@h:1/0", ("u", "new")),
-        ("redis://v:n%40w@h:1/0\n", ("v", "n@w")),
+        ("redis://v:n%40w@h:1/0", ("v", "n@w")),
         ("redis://:new@h:1/0", ("new",)),
         ("redis://h:1/0?username=u&password=new", ("u", "new")),
     ],
 )
-def test_user_and_password_of_the_file_are_returned(credentials, file, caplog, content, expected):
-    file.write_text(content, encoding="utf-8")
+async def test_user_and_password_of_another_url_are_used(credentials, content, expected):
+    await credentials.use(content)
 
-    assert credentials.get_credentials() == expected
-    assert caplog.text == ""
+    assert credentials.redis.get_credentials() == expected
+    assert await credentials.redis.get_credentials_async() == expected
 
 
 @pytest.mark.parametrize(
-    ("content", "warning"),
+    ("content", "problem"),
     [
-        (None, "cannot be read, so the old password is used: No such file or directory"),
-        (b"", "has no valid URL"),
-        (b"redis://u:hush@h:port", "has no valid URL"),
-        (b"\xff", "has no valid URL"),
-        (b"redis://h:1/0", "has no password"),
-        (b"memory://", "has no password"),
+        ("", "it is not a valid URL"),
+        ("redis://u:hush@h:port", "it is not a valid URL"),
+        ("redis://h:1/0", "needs a restart"),
+        ("redis://u:hush@other:1/0", "needs a restart"),
+        ("redis://u:hush@h:1/1", "needs a restart"),
+        ("memory://", "needs a restart"),
     ],
 )
-def test_an_unusable_file_keeps_the_old_password_and_warns_once(credentials, file, caplog, content, warning):
-    file.unlink()
-    if content is not None:
-        file.write_bytes(content)
-    found = [credentials.get_credentials() for _ in range(3)]
-    file.write_text(URL, encoding="utf-8")
-    found.append(credentials.get_credentials())
+async def test_any_other_change_is_refused_as_a_whole(credentials, content, problem):
+    with pytest.raises(UnusableFile, match=problem) as refusal:
+        await credentials.use(content)
 
-    assert found == [("u", "old")] * 4
-    (record,) = caplog.records
-    assert warning in record.getMessage()
-    assert "hush" not in caplog.text
+    assert "hush" not in str(refusal.value)
+    assert credentials.redis.get_credentials() == ("u", "old")
 
 
-def test_another_server_in_the_file_is_a_warning_and_its_password_is_used(credentials, file, caplog):
-    file.write_text("redis://u:new@other:1/0", encoding="utf-8")
-    found = [credentials.get_credentials() for _ in range(3)]
+async def test_the_password_of_sentinels_changes_too():
+    credentials = StoreCredentials(StoreUrl(SENTINELS))
+    await credentials.use(SENTINELS.replace("sentinel-password=old", "sentinel-password=new"))
 
-    assert found == [("u", "new")] * 3
-    (record,) = caplog.records
-    assert "until the service restarts" in record.getMessage()
+    assert credentials.sentinel.get_credentials() == ("s", "new")
+    assert credentials.redis.get_credentials() == ("u", "old")
 
 
-async def test_new_connections_log_in_with_the_new_password(own_redis, file):
-    url = own_redis.url.replace("//", "//:old@")
-    file.write_text(url, encoding="utf-8")
+async def test_a_first_password_of_sentinels_needs_a_restart():
+    credentials = StoreCredentials(StoreUrl(SENTINELS.partition("?")[0]))
+
+    with pytest.raises(UnusableFile, match="needs a restart"):
+        await credentials.use(SENTINELS)
+
+
+async def test_new_connections_log_in_with_the_new_password(own_redis, tmp_path, caplog):
+    url, file = own_redis.url.replace("//", "//:old@"), tmp_path / "url"
+    file.write_text(f"{url}\n", encoding="utf-8")
+    files = MountedFiles()
+
+    async def change(text):
+        file.write_text(text, encoding="utf-8")
+        for _ in range(2):
+            await files.check()
+
     async with Redis.from_url(own_redis.url) as admin:
         await admin.config_set("requirepass", "old")
-        store = RedisStore.at(url, file=str(file))
+        store = make_store(load({"SIGNER_STORE_URL_FILE": str(file), "SIGNER_CACHE_SIZE": "0"}), files)
+        await files.check(again=False)
         await store.open()
         assert await store.replace("AwsAccount", "a", {}, expected=None)
         await admin.config_set("requirepass", "new")
@@ -87,9 +94,16 @@ async def test_new_connections_log_in_with_the_new_password(own_redis, file):
     await client_of(store).connection_pool.disconnect()
     with pytest.raises(StoreUnavailable):
         await store.get("AwsAccount", "a")
-    file.write_text(url.replace("old", "new"), encoding="utf-8")
+    await change("garbage")
+    warnings, gauge = files.warnings(), value_of(MOUNTED_FILE_CURRENT["SIGNER_STORE_URL_FILE",])
+    await change(url.replace("old", "new"))
     monitor_of(store).request_probe()
     found = await store.get("AwsAccount", "a")
     await store.close()
 
     assert found
+    assert (len(warnings), gauge, files.warnings()) == (1, 0, [])
+    (line,) = [record.getMessage() for record in caplog.records if record.name == mounted_files.__name__][:1]
+    assert line == (
+        "SIGNER_STORE_URL_FILE has new contents that cannot be used; what was in use stays: it is not a valid URL"
+    )
