@@ -12,7 +12,7 @@ from service.mounted_files import MountedFiles
 from service.resources.repository import Repository
 from service.resources.types import ResourceType
 from service.serving.listening import StartError
-from service.settings import Settings
+from service.settings import Settings, SettingsError
 
 PAGE_SIZE = 250
 
@@ -32,12 +32,13 @@ def run(settings: Settings) -> int:
     Returns 1 if a resource was skipped, else 0.
 
     Raises:
-        StartError: if there is no key, if the store is in memory, or if Redis is unavailable.
+        SettingsError: if there is no key, or if the store is in memory.
+        StartError: if Redis is unavailable.
     """
     if not settings.encryption_keys_file:
-        raise StartError("SIGNER_ENCRYPTION_KEYS_FILE is not set, so there is no key to encrypt with")
+        raise SettingsError(["SIGNER_ENCRYPTION_KEYS_FILE is not set, so there is no key to encrypt with"])
     if settings.store_url == "memory://":
-        raise StartError("SIGNER_STORE_URL is memory://, which holds nothing to re-encrypt")
+        raise SettingsError(["SIGNER_STORE_URL is memory://, which holds nothing to re-encrypt"])
     try:
         count = asyncio.run(_rekey(settings))
     except StoreUnavailable as error:

@@ -78,6 +78,7 @@ def run(settings: Settings, sockets: BoundSockets) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
+        SettingsError: for settings that only their use can check, such as files.
         StartError: if the process cannot serve.
     """
 
@@ -99,7 +100,11 @@ def serve(
 ) -> None:
     """Serve on ``sockets`` until SIGTERM, SIGINT, or until the other end of ``parent`` is closed.
 
-    Calls ``on_ready`` when connections are accepted. Raises ``StartError`` if they cannot be.
+    Calls ``on_ready`` when connections are accepted.
+
+    Raises:
+        SettingsError: for settings that only their use can check, such as files.
+        StartError: if the process cannot serve.
     """
     if aiohttp.http_parser.HttpRequestParser is aiohttp.http_parser.HttpRequestParserPy:
         raise StartError(
@@ -124,7 +129,7 @@ async def _serve(
     signals = StopSignals(parent)
     # The operations port closes last, so that probes and metrics are available while requests finish.
     async with contextlib.AsyncExitStack() as ops_stack, contextlib.AsyncExitStack() as stack:
-        app = _app(settings)
+        app = create_app(settings)
         runner = await _runner(stack, app)
         certificate = _server_certificate(settings)
         await app[APP].presigner.prepare()
@@ -149,13 +154,6 @@ async def _serve(
     logger.info("Stopped")
 
 
-def _app(settings: Settings) -> web.Application:
-    try:
-        return create_app(settings)
-    except SettingsError as error:
-        raise StartError("; ".join(error.problems)) from None
-
-
 def _tune_garbage_collector() -> None:
     # A full collection of all loaded modules would block requests for 50 ms.
     gc.collect()
@@ -174,7 +172,7 @@ def _server_certificate(settings: Settings) -> "ServerCertificate | None":
     try:
         return tls.ServerCertificate(Path(settings.tls_cert), Path(settings.tls_key))
     except tls.TlsError as error:
-        raise StartError(str(error)) from None
+        raise SettingsError([str(error)]) from None
 
 
 async def _runner(stack: contextlib.AsyncExitStack, app: web.Application) -> web.AppRunner:
@@ -182,8 +180,6 @@ async def _runner(stack: contextlib.AsyncExitStack, app: web.Application) -> web
     stack.push_async_callback(runner.cleanup)
     try:
         await runner.setup()
-    except SettingsError as error:
-        raise StartError("\n".join(error.problems)) from None
     except OSError:
         raise StartError(
             "Standard output is closed, and the audit log goes there; send it to a file or a pipe"

@@ -18,8 +18,8 @@ from typing import NoReturn
 
 from service.serving import listening, systemd, worker_process
 from service.serving.listening import BoundSockets, StartError
-from service.serving.worker_process import FAILED, HEARTBEAT, READY
-from service.settings import Settings
+from service.serving.worker_process import FAILED, HEARTBEAT, READY, REFUSED
+from service.settings import Settings, SettingsError
 from service.telemetry import multiprocess
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,8 @@ def run(settings: Settings, sockets: BoundSockets) -> None:
     """Supervise ``settings.workers`` processes until SIGTERM or SIGINT.
 
     Raises:
-        StartError: if a worker fails before all of them have been ready once.
+        SettingsError: if a worker refuses the settings before all of them have been ready once.
+        StartError: if a worker fails before that.
     """
     with listening.claimed(sockets):
         directory = _metrics_directory()
@@ -201,8 +202,10 @@ class Supervisor:
         if self._kill_at is not None:
             return
         multiprocess.mark_dead(self._directory, worker.pid)
-        has_reported = worker.message.startswith(FAILED)
-        reason = worker.message.removeprefix(FAILED).decode() if has_reported else _exit_reason(status)
+        has_reported = worker.message.startswith((FAILED, REFUSED))
+        reason = worker.message[1:].decode() if has_reported else _exit_reason(status)
+        if not self._is_ready and worker.message.startswith(REFUSED):
+            raise SettingsError(reason.splitlines())
         if not self._is_ready:
             raise StartError(reason if has_reported else f"A worker process {reason} before it served")
         worker.restart_reason = worker.restart_reason or EXITED
@@ -241,6 +244,8 @@ class Supervisor:
             status = 0
         except StartError as error:
             channel.sendall(FAILED + str(error).encode())
+        except SettingsError as error:
+            channel.sendall(REFUSED + "\n".join(error.problems).encode())
         except BaseException:
             logger.exception("A worker process failed")
         finally:

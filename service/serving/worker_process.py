@@ -1,6 +1,7 @@
 """One of several worker processes, and its messages to the parent over the control channel, a socket pair.
 
-The first message is ``READY`` with the store's description, or ``FAILED`` with the reason. Then the event loop sends a
+The first message is ``READY`` with the store's description, ``FAILED`` with the reason, or ``REFUSED`` with a line for
+each wrong setting. Then the event loop sends a
 ``HEARTBEAT`` each second.
 """
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-READY, FAILED, HEARTBEAT = b"+", b"-", b"\n"
+READY, FAILED, REFUSED, HEARTBEAT = b"+", b"-", b"!", b"\n"
 HEARTBEAT_SECONDS = 1.0
 
 
@@ -34,7 +35,7 @@ def run(
     predecessor: int,
     restart_reason: str,
 ) -> None:
-    """Serve on the addresses of ``sockets`` until a signal or the end of the parent. Raises ``StartError``.
+    """Serve on the addresses of ``sockets`` until a signal or the end of the parent. Raises as ``server.serve``.
 
     ``directory`` has the metrics of all workers. ``predecessor`` is the id of the process that this one replaces, or 0,
     and ``restart_reason`` is why that process ended, or empty.

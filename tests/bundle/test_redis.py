@@ -116,7 +116,7 @@ def test_an_invalid_bundle_ends_the_start_with_a_line_for_each_fault(own_redis, 
     )
 
     faults = [line for line in lines if line.startswith("s3-signer: ")]
-    assert status == 1
+    assert status == 2
     assert [line.split()[1:3] for line in faults] == [
         ["SIGNER_INIT_BUNDLE", "entry[2]"],
         ["SIGNER_INIT_BUNDLE", "entry[3].request"],

@@ -524,3 +524,18 @@ def test_a_collection_of_garbage_among_new_objects_looks_at_few():
     objects, collections = map(int, shown.split())
 
     assert objects * (collections + 1) <= 20_000
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("names", [["ENCRYPTION_KEYS_FILE"], ["TLS_CERT", "TLS_KEY"], ["INIT_BUNDLE"]])
+def test_a_missing_file_of_a_setting_is_a_wrong_setting(names, workers, tmp_path):
+    settings = {f"SIGNER_{name}": str(tmp_path / "missing") for name in names}
+    status, (*_, line) = run_to_end(
+        SIGNER_PORT="0",
+        SIGNER_STORE_URL="redis://127.0.0.1:1",
+        SIGNER_WORKERS=workers,
+        **settings,
+    )
+
+    assert (status, line.startswith(f"s3-signer: SIGNER_{names[0]} ")) == (2, True)
+    assert line.endswith("No such file or directory")

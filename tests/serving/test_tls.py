@@ -270,7 +270,7 @@ def test_an_invalid_pair_ends_the_start_with_one_line(mounted):
     (mounted / "tls.key").write_text("s3cr3t")
     status, (line,) = run_to_end(**named(mounted), SIGNER_PORT="0")
 
-    assert status == 1
+    assert status == 2
     assert line.startswith("s3-signer: SIGNER_TLS_KEY names ")
     assert "no private key" in line
     assert "s3cr3t" not in line

@@ -206,7 +206,7 @@ def test_without_the_extra_the_start_is_one_warning(store):
 def test_a_wrong_value_ends_the_start_with_one_line(collector, variable):
     status, (line,) = run_to_end(SIGNER_PORT="0", **{variable: "-1"}, **collector.settings)
 
-    assert (status, line.startswith("s3-signer: An OTEL_ variable has a wrong value: ")) == (1, True)
+    assert (status, line.startswith("s3-signer: An OTEL_ variable has a wrong value: ")) == (2, True)
 
 
 @pytest.mark.parametrize(
