@@ -18,9 +18,9 @@ from service.telemetry.audit import AuditLog
 CALLER = "bundle"
 """The caller in audit lines of changes by a bundle."""
 
-_KINDS = [type_.kind for type_ in RESOURCE_TYPES]
+_TYPES = {type_.kind: type_ for type_ in RESOURCE_TYPES}
 # Clients come before the policies that link to them, and deletions come last, so that access has no gap.
-_ORDER = {kind: number for number, kind in enumerate(_KINDS)}
+_ORDER = {kind: number for number, kind in enumerate(_TYPES)}
 
 
 class Change(NamedTuple):
@@ -59,26 +59,34 @@ class SharedTarget:
 class EmbeddedTarget:
     """The store of this process. All changes are visible at once.
 
-    It owns the resources that the last bundle has, also those that the API had stored before.
+    A bundle owns the resources that it has created, and later ones delete those that they do not have. A resource that
+    the API has created stays, although a bundle may have changed it.
     """
 
     def __init__(self, repository: Repository, store: EmbeddedStore) -> None:
         self._repository = repository
         self._store = store
-        self._owned: dict[tuple[str, str], Entry] = {}
+        self._owned: dict[tuple[str, str], Resource] = {}
+        """What bundles have created, as it was then. The API may have deleted it, and created another one."""
 
     def removed(self, entries: Sequence[Entry]) -> Sequence[Entry]:
-        keys = {entry.key for entry in entries}
-        return [Entry(0, entry.type, entry.id, None) for key, entry in self._owned.items() if key not in keys]
+        named, stored = {entry.key for entry in entries}, self._store.resources(_TYPES)
+        return [
+            Entry(0, _TYPES[key[0]], key[1], None)
+            for key, made in self._owned.items()
+            if key not in named and key in stored and stored[key].meta.created_at == made.meta.created_at
+        ]
 
     async def apply(self, entries: Sequence[Entry]) -> AsyncIterator[Change]:
-        before = self._store.resources(_KINDS)
-        copy = self._store.copy(_KINDS)
+        before = self._store.resources(_TYPES)
+        copy = self._store.copy(_TYPES)
         repository = self._repository.on(copy)
         changes = [change async for entry in paced(entries) if (change := await _carry_out(repository, entry))]
-        if not self._store.adopt(copy.resources(_KINDS), before=before):
+        if not self._store.adopt(copy.resources(_TYPES), before=before):
             raise StoreUnavailable("Requests have changed the same resources")
-        self._owned = {entry.key: entry for entry in entries if entry.body}
+        named = {entry.key for entry in entries if entry.body}
+        created = {(made.kind, made.id): made for operation, made in changes if operation == "create"}
+        self._owned = {key: made for key, made in (self._owned | created).items() if key in named}
         async for change in paced(changes):
             yield change
 

@@ -1,7 +1,9 @@
-"""A bundle on the store in memory: whole or not at all, and it owns what it names."""
+"""A bundle on the store in memory: whole or not at all, and it owns what it has created."""
 
 import asyncio
+import itertools
 import json
+from datetime import UTC, datetime
 
 import pytest
 from aiohttp import web
@@ -116,15 +118,25 @@ async def test_resources_of_the_api_stay(start):
     assert await bundle.names() == ["own"]
 
 
-async def test_the_bundle_takes_over_a_resource_of_the_api(start):
+async def test_a_resource_of_the_api_that_a_bundle_has_changed_stays_without_it(start):
     bundle = await start()
     await bundle.put("/AwsAccount/a", region="eu-west-1")
     await bundle.change(account("a"))
-    taken_over = await bundle.read("/AwsAccount/a")
+    changed = await bundle.read("/AwsAccount/a")
     await bundle.change()
 
-    assert taken_over["region"] == "us-east-1"
-    assert await bundle.names() == []
+    assert changed["region"] == "us-east-1"
+    assert await bundle.names() == ["a"]
+
+
+async def test_a_resource_that_the_api_has_created_anew_stays_without_its_bundle(start):
+    bundle = await start(account("a"))
+    await bundle.http.delete("/AwsAccount/a")
+    await asyncio.sleep(0.01)
+    await bundle.put("/AwsAccount/a")
+    await bundle.change()
+
+    assert await bundle.names() == ["a"]
 
 
 async def test_an_entry_deletes_a_resource_of_the_api(start):
@@ -367,8 +379,9 @@ actions = st.one_of(
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(actions, max_size=8))
 async def test_the_store_is_what_a_simple_model_says(steps, tmp_path, silent_audit):
-    """The model: a bundle stores what it names, deletes what it says, and drops what only bundles named."""
-    store = EmbeddedStore()
+    """The model: a bundle stores what it names, deletes what it says, and drops what earlier bundles have created."""
+    seconds = itertools.count(1)
+    store = EmbeddedStore(lambda: datetime.fromtimestamp(next(seconds), UTC))
     repository = Repository(store, SecretCodec(Encryptor(), Hasher()))
     file = BundleFile(tmp_path / "bundle.json", {})
     bundle = InitBundle(file, repository, EmbeddedTarget(repository, store), silent_audit)
@@ -381,13 +394,15 @@ async def test_the_store_is_what_a_simple_model_says(steps, tmp_path, silent_aud
             case "delete":
                 await repository.delete(AWS_ACCOUNT, what)
                 model.pop(what, None)
+                owned.discard(what)
             case "bundle":
                 urls = {id_: f"/AwsAccount/{id_}" for id_ in what}
                 entries = [put(urls[id_], region=value) if value else delete(urls[id_]) for id_, value in what.items()]
                 (tmp_path / "bundle.json").write_text(text(*entries))
                 await bundle.use(bundle.read())
                 stored = {id_: value for id_, value in what.items() if value}
-                model = {id_: value for id_, value in model.items() if id_ not in owned | what.keys()} | stored
-                owned = set(stored)
+                dropped = owned
+                owned = {id_ for id_ in stored if id_ in owned or id_ not in model}
+                model = {id_: value for id_, value in model.items() if id_ not in dropped | what.keys()} | stored
 
     assert {id_: resource.fields["region"] for (_, id_), resource in store.resources(["AwsAccount"]).items()} == model
