@@ -24,7 +24,7 @@ from service.bundle.apply import EmbeddedTarget, InitBundle, SharedTarget
 from service.bundle.document import BundleError
 from service.bundle.source import BundleFile, Contents
 from service.errors import StoreUnavailable, Unavailable
-from service.mounted_files import MountedFiles, UnusableFile, read_text
+from service.mounted_files import MountedFiles, UnusableFile, read_settled, read_text
 from service.resources.host_rules import HostRules, ambiguous_accounts
 from service.resources.repository import Repository
 from service.resources.secrets.codec import SecretCodec
@@ -221,7 +221,7 @@ async def _apply_bundle(context: AppContext) -> None:
 
     used = None
     try:
-        contents = await asyncio.to_thread(bundle.read)
+        contents = await asyncio.to_thread(read_settled, bundle.read)
         await use(contents)
         used = contents
     except BundleError as error:

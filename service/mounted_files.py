@@ -7,8 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from time import monotonic
-from typing import Any
+from time import monotonic, sleep
+from typing import Any, TypeVar
 
 from service.errors import Throttled, Unavailable
 from service.settings.regular_file import MAX_BYTES, read_regular
@@ -19,6 +19,10 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
 # Refused contents whose fault depends on the store are tried again after this time.
 RETRY_SECONDS = 10.0
+# At the start, for two equal reads in a row.
+SETTLE_SECONDS, SETTLE_PAUSE_SECONDS = 10.0, 0.05
+
+T = TypeVar("T")
 
 
 class UnusableFile(ValueError):
@@ -42,6 +46,17 @@ def read_text(path: Path, *, limit: int = MAX_BYTES) -> str:
         return read_file(path, limit=limit).decode().strip()
     except UnicodeDecodeError:
         raise UnusableFile("it is not UTF-8 text") from None
+
+
+def read_settled(read: Callable[[], T]) -> T:
+    """Return what two reads in a row return, so that no file is read while it is replaced. Raises ``UnusableFile``."""
+    last, deadline = read(), monotonic() + SETTLE_SECONDS
+    while monotonic() < deadline:
+        sleep(SETTLE_PAUSE_SECONDS)
+        before, last = last, read()
+        if before == last:
+            return last
+    raise UnusableFile("it changes all the time")
 
 
 @dataclass(slots=True, eq=False)

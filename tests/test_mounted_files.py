@@ -1,6 +1,7 @@
 """Files of settings are followed through every way in which they are replaced."""
 
 import asyncio
+import itertools
 import logging
 import os
 from time import monotonic
@@ -12,7 +13,7 @@ from support.waiting import until
 
 from service import mounted_files
 from service.errors import StoreUnavailable, Throttled
-from service.mounted_files import MountedFiles, UnusableFile, read_file
+from service.mounted_files import MountedFiles, UnusableFile, read_file, read_settled
 from service.telemetry.metrics import MOUNTED_FILE_CHANGES, MOUNTED_FILE_CURRENT
 
 SETTING = "SIGNER_ROOT_CLIENT_SECRET_FILE"
@@ -239,6 +240,20 @@ async def test_the_files_are_polled_while_they_are_open(path, monkeypatch):
     await asyncio.sleep(0.05)
 
     assert follower.used == [b"first", b"second"]
+
+
+def test_a_settled_read_is_one_that_two_reads_in_a_row_return():
+    contents = iter(["old", "half old, half new", "new", "new", "newer"])
+
+    assert read_settled(lambda: next(contents)) == "new"
+
+
+def test_contents_that_never_settle_cannot_be_used(monkeypatch):
+    monkeypatch.setattr(mounted_files, "SETTLE_SECONDS", 0.1)
+    contents = itertools.count()
+
+    with pytest.raises(UnusableFile, match="it changes all the time"):
+        read_settled(lambda: next(contents))
 
 
 @pytest.mark.parametrize("path", ["a\0b", "/nowhere/at/all", "/dev/zero"])

@@ -5,7 +5,7 @@ import hashlib
 import ssl
 from pathlib import Path
 
-from service.mounted_files import UnusableFile, read_file
+from service.mounted_files import UnusableFile, read_file, read_settled
 
 
 class TlsError(UnusableFile):
@@ -19,7 +19,7 @@ class ServerCertificate:
         """Load the pair. Raises ``TlsError``."""
         self._certificate = certificate
         self._key = key
-        self.used = self.read()
+        self.used = read_settled(self.read)
         self.context = self._current = _load_context(certificate, key)
         # A failed load into a context in use would leave it with the new certificate and without its key.
         self.context.sni_callback = self._select_context

@@ -265,6 +265,25 @@ async def test_a_referred_file_that_changes_is_applied(start):
     assert len({url.partition("X-Amz-Date")[0] for url in urls}) == 1
 
 
+async def test_a_start_in_the_middle_of_an_update_mixes_no_files(start, monkeypatch):
+    """The update comes between the first two reads of referred files."""
+    entry = account("a", **{"access-key-id": {"$file": "id"}, "region": {"$file": "region"}})
+    read, calls = BundleFile._read_text, []
+
+    def read_and_update(file, name):
+        text_ = read(file, name)
+        calls.append(name)
+        if len(calls) == 1:
+            Volume(file._path.parent, **{"bundle.json": text(entry), "id": "AKIASECOND", "region": "eu-west-1"})
+        return text_
+
+    monkeypatch.setattr(BundleFile, "_read_text", read_and_update)
+    bundle = await start(entry, files={"id": "AKIAFIRST", "region": "us-east-1"})
+    stored = await bundle.read("/AwsAccount/a")
+
+    assert (stored["access-key-id"], stored["region"]) == ("AKIASECOND", "eu-west-1")
+
+
 async def test_a_variable_of_the_environment_is_used(start, monkeypatch):
     monkeypatch.setenv("TEAM_REGION", "eu-west-1")
     bundle = await start(account("a", region={"$env": "TEAM_REGION"}))
