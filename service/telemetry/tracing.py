@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from importlib.util import find_spec
 from threading import Thread
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 import service
 from service.settings import SettingsError
@@ -59,6 +60,18 @@ def _first(environ: Mapping[str, str], names: tuple[str, ...]) -> str:
     return next(filter(None, (environ.get(name, "").strip() for name in names)), "")
 
 
+def _check_endpoint(environ: Mapping[str, str]) -> None:
+    # The exporter's error quotes such an endpoint in the log, maybe with a password.
+    name = next(name for name in ENDPOINTS if environ.get(name, "").strip())
+    try:
+        parts = urlsplit(environ[name].strip())
+        is_url = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_url = False
+    if not is_url:
+        raise SettingsError([f"{name} must be a URL with a host that begins with http:// or https://"])
+
+
 def call(name: str) -> AbstractContextManager[None]:
     """Return a context manager that makes a span of a call to Redis if the current request is traced."""
     tracer = _current.get()
@@ -83,10 +96,11 @@ class Tracer:
         """Return a tracer, or None if the environment names no endpoint or ``problem`` gives a reason.
 
         Raises:
-            SettingsError: for variables that the library refuses.
+            SettingsError: for variables that the library refuses, or an endpoint that is no URL.
         """
         if not _is_requested(os.environ) or problem(os.environ):
             return None
+        _check_endpoint(os.environ)
         try:
             return cls()
         except (ValueError, OSError) as error:

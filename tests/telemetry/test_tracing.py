@@ -18,6 +18,7 @@ from support.tools import missing
 from support.waiting import eventually
 
 from service.app import create_app_from_environment
+from service.settings import SettingsError
 from service.telemetry import tracing
 
 ROOT = Path(__file__).parent.parent.parent
@@ -202,6 +203,16 @@ def test_without_the_extra_the_start_is_one_warning(store):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("variable", tracing.ENDPOINTS)
+@pytest.mark.parametrize("endpoint", ["user:hush@h:4318", "http://user:hush@", "ftp://hush@h", "http://h:hush", "hush"])
+def test_an_endpoint_that_is_no_url_ends_the_start_without_a_quote(monkeypatch, variable, endpoint):
+    monkeypatch.setenv(variable, endpoint)
+
+    with pytest.raises(SettingsError) as refusal:
+        tracing.Tracer.from_environment()
+    assert refusal.value.problems == [f"{variable} must be a URL with a host that begins with http:// or https://"]
+
+
 @pytest.mark.parametrize("variable", ["OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"])
 def test_a_wrong_value_ends_the_start_with_one_line(collector, variable):
     status, (line,) = run_to_end(SIGNER_PORT="0", **{variable: "-1"}, **collector.settings)
