@@ -15,7 +15,7 @@ from service.access.types import RESOURCE_TYPES
 from service.errors import Invalid, Issue, MalformedBody
 from service.mounted_files import UnusableFile
 from service.resources.fields import Text
-from service.resources.schemas import ParsedBody, Reader, WireSchema
+from service.resources.schemas import ParsedBody, Reader, WireSchema, shortened
 from service.resources.types import ResourceType
 from service.stores.record import ID
 from service.web.formats import codec
@@ -197,5 +197,5 @@ def _try_to_look_up(lookup: Lookup, issues: list[str], reference: _Reference) ->
     try:
         return lookup(*reference)
     except ValueError as error:
-        issues.append(f"{reference.kind} {reference.name!r} {error}")
+        issues.append(f"{reference.kind} {shortened(reference.name)!r} {error}")
         return ""

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from service.errors import Invalid, Issue
-from service.resources.schemas import MAX_ISSUES, MAX_NAME_IN_MESSAGE, ParsedBody
+from service.resources.schemas import MAX_ISSUES, ParsedBody, shortened
 from service.resources.types import ResourceType
 from service.stores.record import Resource
 
@@ -64,9 +64,8 @@ def _unused_nulls(target: Any, patch: Any) -> Iterator[str]:
 
 def _null_issue(type_: ResourceType, name: str, path: str) -> Issue:
     field_name = f"{type_.kind}.{name}"
-    shown = path if len(path) <= MAX_NAME_IN_MESSAGE else f"{path[:MAX_NAME_IN_MESSAGE]}…"
     return Issue(
-        f"{field_name} has a null at {shown}, which would remove what is not there;"
+        f"{field_name} has a null at {shortened(path)}, which would remove what is not there;"
         f" to store a null, send the whole {type_.kind} with PUT",
         field_name,
     )

@@ -297,11 +297,16 @@ class AwsAccountSchema(ResourceSchema):
         return data
 
 
+def shortened(name: str) -> str:
+    """Return a name of a caller as messages show it: its first 64 characters."""
+    return name if len(name) <= MAX_NAME_IN_MESSAGE else f"{name[:MAX_NAME_IN_MESSAGE]}…"
+
+
 def _issues(messages: Mapping[str, Any], within: str) -> list[Issue]:
     issues: list[Issue] = []
     for position, (field_name, problems) in enumerate(messages.items(), 1):
         name = f"{within}.{field_name}" if within else field_name
-        shown = name if len(name) <= MAX_NAME_IN_MESSAGE else f"{name[:MAX_NAME_IN_MESSAGE]}…"
+        shown = shortened(name)
         issues += [Issue(f"{shown} {problem}", shown) for problem in problems]
         if len(issues) >= MAX_ISSUES and position < len(messages):
             return [*issues, Issue(f"And {len(messages) - position} more fields have faults")]

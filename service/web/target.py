@@ -11,7 +11,7 @@ from aiohttp import web
 
 from service.errors import InvalidRequest, Issue
 from service.resources.invisible import invisible_hint
-from service.resources.schemas import MAX_ISSUES, MAX_NAME_IN_MESSAGE, MAX_SUGGESTIONS
+from service.resources.schemas import MAX_ISSUES, MAX_SUGGESTIONS, shortened
 from service.resources.suggestions import suggestion
 
 _MAX_CACHED_LENGTH = 256
@@ -114,9 +114,9 @@ def reject_unknown_parameters(
         # A search for a similar name takes 50 µs.
         issues = [
             Issue(
-                f"Query parameter {_truncated(name)} is not known here{invisible_hint(_truncated(name))}"
+                f"Query parameter {shortened(name)} is not known here{invisible_hint(shortened(name))}"
                 f"{_advice(name, known, fields) if position < MAX_SUGGESTIONS else ''}",
-                _truncated(name),
+                shortened(name),
             )
             for position, name in enumerate(unknown[:MAX_ISSUES])
         ]
@@ -132,10 +132,6 @@ def _advice(name: str, known: Sequence[str], fields: Collection[str]) -> str:
     if similar in fields:
         return f"; {'it' if similar == name else similar} is a field of the body"
     return f"; did you mean {similar}?" if similar else ""
-
-
-def _truncated(name: str) -> str:
-    return name if len(name) <= MAX_NAME_IN_MESSAGE else f"{name[:MAX_NAME_IN_MESSAGE]}…"
 
 
 def decode(text: str, part: str) -> str:

@@ -93,6 +93,13 @@ def test_a_fault_is_a_sentence_with_its_place(source, fault):
     assert found.startswith(fault)
 
 
+@pytest.mark.parametrize("kind", ["$file", "$env"])
+def test_a_fault_quotes_the_start_of_a_long_name(kind):
+    (found,) = faults(text(account("a", host={kind: "x" * 5000})))
+
+    assert found == f"entry[0] (AwsAccount/a): {kind} '{'x' * 64}…' cannot be read"
+
+
 def test_all_faults_are_found():
     assert len(faults(text({}, account("a", host={"$file": "x"}, region={"$env": "y"}), "x"))) == 4
 
