@@ -150,6 +150,15 @@ def test_each_setting_of_a_container_exists(rendered):
     assert unknown_variables(dict.fromkeys(named, "x")) == []
 
 
+@pytest.mark.parametrize("number", [0, 1_048_576, 10_000_000_000])
+def test_the_chart_writes_a_number_as_it_is(render, number):
+    path = render("number", {"settings": {"SIGNER_MAX_BODY": number, "SIGNER_ALLOWED_HOSTS": "aws"}})
+    (env,) = [one["env"] for _, one in containers(path) if one["name"] == "s3-signer"]
+
+    assert {"name": "SIGNER_MAX_BODY", "value": str(number)} in env
+    assert {"name": "SIGNER_ALLOWED_HOSTS", "value": "aws"} in env
+
+
 def test_each_pod_has_time_to_drain(rendered):
     for path in rendered:
         for pod, one in containers(path):
