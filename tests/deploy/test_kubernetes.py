@@ -121,6 +121,8 @@ def test_the_chart_has_no_fault(programs):
     [
         {"drainSecond": 10},
         {"drainSeconds": "10s"},
+        {"drainSeconds": 16},
+        {"terminationGracePeriodSeconds": 24},
         {"image": {"digest": "latest"}},
         {"settings": {"SIGNER_PORT": 80}},
         {"settings": {"PORT": 80}},
@@ -164,7 +166,7 @@ def test_each_pod_has_time_to_drain(rendered):
         for pod, one in containers(path):
             env = {entry["name"]: entry["value"] for entry in one.get("env", [])}
             grace = pod.get("terminationGracePeriodSeconds", 30)
-            assert grace > int(env.get("SIGNER_DRAIN_SECONDS", 0)) + 10
+            assert grace >= int(env.get("SIGNER_DRAIN_SECONDS", 0)) + 15
 
 
 def test_each_secret_of_a_setting_is_a_file_of_a_mounted_secret(rendered):

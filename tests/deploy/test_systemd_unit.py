@@ -61,6 +61,14 @@ def test_each_setting_of_the_unit_exists():
     assert unknown_variables(dict.fromkeys(named, "x")) == []
 
 
+def test_the_service_has_time_to_drain():
+    text = SERVICE.read_text()
+    (stop,) = re.findall(r"^TimeoutStopSec=(\d+)$", text, re.MULTILINE)
+    drain = sum(map(int, re.findall(r"SIGNER_DRAIN_SECONDS=(\d+)", text)))
+
+    assert int(stop) >= drain + 15
+
+
 def test_each_credential_that_a_setting_names_is_loaded():
     text = SERVICE.read_text()
 
