@@ -27,7 +27,10 @@ EVERYTHING = {
     "extraVolumes": [{"name": "more", "emptyDir": {}}],
     "extraVolumeMounts": [{"name": "more", "mountPath": "/more"}],
     "extraContainers": [{"name": "proxy", "image": "proxy:1"}],
-    "networkPolicy": {"extraEgress": [{"ports": [{"port": 443}]}]},
+    "networkPolicy": {
+        "from": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress-nginx"}}}],
+        "extraEgress": [{"ports": [{"port": 443}]}],
+    },
     "ingress": {"enabled": True, "className": "nginx", "host": "signer.example.com", "tlsSecret": "signer-tls"},
     "httpRoute": {"enabled": True, "parentRefs": [{"name": "gateway"}], "hostnames": ["signer.example.com"]},
     "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
@@ -128,6 +131,11 @@ def test_the_chart_has_no_fault(programs):
         {"settings": {"PORT": 80}},
         {"ingress": {"enabled": True}},
         {"httpRoute": {"enabled": True}},
+        # The default policy would block these.
+        {"ingress": EVERYTHING["ingress"]},
+        {"httpRoute": EVERYTHING["httpRoute"]},
+        {"settings": {"SIGNER_JWT_JWKS": "https://issuer.example.com/keys"}},
+        {"extraEnv": [{"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector:4318"}]},
     ],
     ids=str,
 )
@@ -143,6 +151,33 @@ def containers(path):
         if each["kind"] in {"Deployment", "Pod"}:
             pod = each["spec"]["template"]["spec"] if each["kind"] == "Deployment" else each["spec"]
             yield from ((pod, one) for one in [*pod.get("initContainers", []), *pod["containers"]])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"ingress": EVERYTHING["ingress"], "networkPolicy": {"enabled": False}},
+        {"httpRoute": EVERYTHING["httpRoute"], "networkPolicy": {"from": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}},
+        {"settings": {"SIGNER_JWT_JWKS": "/etc/keys.json"}},
+    ],
+    ids=str,
+)
+def test_the_chart_accepts_what_the_network_policy_allows(render, values):
+    assert objects(render("accepted", values))
+
+
+@pytest.mark.parametrize("name", ["gateway", "chart"])
+def test_the_network_policy_allows_the_dns_of_each_platform(render, name):
+    (policy,) = [
+        each for each in objects(render(name, {} if name == "chart" else None)) if each["kind"] == "NetworkPolicy"
+    ]
+    dns = policy["spec"]["egress"][0]
+    (selected,) = dns["to"][0]["namespaceSelector"]["matchExpressions"]
+
+    assert selected["values"] == ["kube-system", "openshift-dns"]
+    assert {(port["port"], port["protocol"]) for port in dns["ports"]} == {
+        *((53, "UDP"), (53, "TCP"), (5353, "UDP"), (5353, "TCP")),
+    }
 
 
 def test_each_setting_of_a_container_exists(rendered):
