@@ -36,6 +36,7 @@ EVERYTHING = {
     "ingress": {"enabled": True, "className": "nginx", "host": "signer.example.com", "tlsSecret": "signer-tls"},
     "httpRoute": {"enabled": True, "parentRefs": [{"name": "gateway"}], "hostnames": ["signer.example.com"]},
     "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
     "autoscaling": {"enabled": False},
     "serviceAccount": {"annotations": {"a": "b"}},
     "service": {"annotations": {"a": "b"}},
@@ -98,8 +99,8 @@ def test_all_objects_are_valid(programs, rendered, version):
 
     # Custom resources have no schema here.
     unknown = set(re.findall(r"Couldn't find schema for kind (\w+)", report))
-    assert unknown == {"HTTPRoute", "PodMonitor"}
-    assert len(report.splitlines()) == 2
+    assert unknown == {"HTTPRoute", "PodMonitor", "PrometheusRule"}
+    assert len(report.splitlines()) == 3
 
 
 # Installs checkov, which takes a minute or more.
@@ -145,6 +146,12 @@ def test_the_chart_has_the_objects_of_the_gateway(render):
     assert found == expected
 
 
+def test_the_chart_has_the_alert_rules(render):
+    (rule,) = [each for each in objects(render("everything", EVERYTHING)) if each["kind"] == "PrometheusRule"]
+
+    assert rule["spec"] == yaml.safe_load((ROOT / "deploy/prometheus/alerts.yaml").read_text())
+
+
 def test_the_chart_has_no_fault(programs):
     output_of(programs / "helm", "lint", "--strict", CHART)
 
@@ -158,7 +165,9 @@ def test_the_chart_has_no_fault(programs):
         {"terminationGracePeriodSeconds": 24},
         {"image": {"digest": "latest"}},
         {"settings": {"SIGNER_PORT": 80}},
+        {"settings": {"SIGNER_SOCKET": "/run/s3-signer.sock"}},
         {"settings": {"PORT": 80}},
+        {"extraEnv": [{"name": "SIGNER_PORT", "value": "80"}]},
         {"ingress": {"enabled": True}},
         {"httpRoute": {"enabled": True}},
         # The default policy would block these.
