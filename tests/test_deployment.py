@@ -1,12 +1,16 @@
 """What is installed, for tests and in the image, is what was pinned; and the image runs without rights."""
 
+import json
 import re
 import shlex
 import subprocess
+import sys
 
 import pytest
 from documents import ROOT
 from support.tools import tool
+
+import service
 
 # How the last five are installed is in tests/live/test_installation.py.
 PINNED = [
@@ -69,6 +73,36 @@ def test_pip_installs_what_is_pinned_and_the_project_itself(commands, times):
 def test_the_image_has_what_was_tested():
     assert versions("deploy/requirements.txt") <= versions("constraints.txt")
     assert versions("deploy/build-requirements.txt") <= versions("constraints.txt")
+
+
+@pytest.mark.parametrize(
+    ("file", "pattern"),
+    [
+        ("deploy/Dockerfile", "ARG VERSION=(.+)"),
+        ("deploy/compose.yaml", "image: s3-signer:(.+)"),
+        ("deploy/helm/s3-signer/Chart.yaml", "version: (.+)"),
+        ("deploy/helm/s3-signer/Chart.yaml", "appVersion: (.+)"),
+        ("deploy/kubernetes/base/deployment.yaml", "image: s3-signer:(.+)"),
+        ("deploy/kubernetes/sidecar/sidecar.yaml", "image: s3-signer:(.+)"),
+    ],
+)
+def test_each_deployment_names_the_version_of_the_service(file, pattern):
+    found = re.findall(rf"^\s*{pattern}$", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
+
+    assert found == [service.__version__]
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(400)
+def test_the_list_of_packages_has_what_the_image_installs():
+    # As if the environment of this run were the one of make, which is left as it is.
+    stamp = f"{sys.prefix}/.installed"
+    command = [tool("make", package="make"), f"--assume-old={stamp}", "sbom", f"VENV={sys.prefix}"]
+    subprocess.run([*command, f"PYTHON={sys.executable}"], cwd=ROOT, check=True, timeout=300)
+    components = json.loads((ROOT / "build/sbom.json").read_text())["components"]
+
+    assert {f"{each['name']}=={each['version']}" for each in components} == versions("deploy/requirements.txt")
+    assert all(reference["hashes"] for each in components for reference in each["externalReferences"])
 
 
 def test_the_image_runs_as_a_user_without_rights():

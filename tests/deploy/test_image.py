@@ -16,6 +16,8 @@ from processes import START_SECONDS
 from support.accounts import ACCOUNT
 from support.tools import missing, tool
 
+import service
+
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600)]
 
 CACHE = ROOT / ".cache" / "image"
@@ -207,7 +209,7 @@ def test_the_image_ignores_modules_of_the_working_directory(image):
 
     status, output = run(image, "/bin/sh", "-c", f"cd /planted && {PROGRAM} --version")
 
-    assert (status, output) == (0, "0.1.0\n")
+    assert (status, output) == (0, f"{service.__version__}\n")
 
 
 def test_the_root_of_the_container_is_read_only_here(image):
@@ -221,6 +223,7 @@ def test_the_image_says_what_it_is(image):
     labels = config["Labels"]
 
     assert labels["org.opencontainers.image.title"] == "s3-signer"
+    assert labels["org.opencontainers.image.version"] == service.__version__
     assert labels["org.opencontainers.image.revision"] == "0123abc"
     assert config["ExposedPorts"].keys() == {"8080/tcp", "8081/tcp"}
 
