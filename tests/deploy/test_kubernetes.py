@@ -131,6 +131,14 @@ def test_each_check_that_is_left_out_has_a_reason(rendered):
     assert not [path for path in rendered if re.search(r"checkov\.io/skip\d+: \w+$", path.read_text(), re.MULTILINE)]
 
 
+def test_the_oldest_version_that_is_promised_is_checked():
+    oldest = VERSIONS[0]
+    page = (ROOT / "docs/deployment/kubernetes.md").read_text()
+
+    assert yaml.safe_load((CHART / "Chart.yaml").read_text())["kubeVersion"] == f">={oldest}-0"
+    assert f"Kubernetes {oldest.removesuffix('.0')} or newer" in page
+
+
 def test_a_misspelt_field_would_be_found(programs, tmp_path):
     path = tmp_path / "service.yaml"
     path.write_text((KUSTOMIZE / "base" / "service.yaml").read_text().replace("targetPort", "tragetPort"))
