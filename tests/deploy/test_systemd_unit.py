@@ -41,6 +41,15 @@ def test_the_units_are_valid(analyze, tmp_path):
     assert verify(analyze, tmp_path) == (0, "")
 
 
+def test_the_example_of_a_unix_socket_is_valid_and_not_for_everybody(analyze, tmp_path):
+    def uncomment(text):
+        return re.sub(r"^#(\w+=)", r"\1", text, flags=re.MULTILINE).replace("ListenStream=127.0.0.1:8080\n", "")
+
+    # With the group of root, because the example's may not exist here.
+    assert verify(analyze, tmp_path, lambda text: uncomment(text).replace("www-data", "root")) == (0, "")
+    assert "SocketMode=0660" in (tmp_path / "s3-signer.socket").read_text().splitlines()
+
+
 def test_an_unknown_key_would_be_found(analyze, tmp_path):
     _, output = verify(analyze, tmp_path, lambda text: text.replace("ProtectHome", "ProtectHouse"))
 
