@@ -97,6 +97,9 @@ AUDIT_PENDING = Family(
     "Events that the last write to the audit log left over. If one is left for a second, signing stops.",
     multiprocess_mode="livesum",
 )[()]
+LOGINS_THROTTLED = Family(
+    Counter, "s3_signer_logins_throttled_total", "Logins that were refused after too many wrong secrets."
+)[()]
 CACHE_HITS = Family(Counter, "s3_signer_cache_hits_total", "Cache hits. A request makes one lookup or more.")[()]
 CACHE_MISSES = Family(Counter, "s3_signer_cache_misses_total", "Cache misses.")[()]
 CACHE_STALE_HITS = Family(

@@ -9,6 +9,7 @@ from cachetools import FIFOCache, TLRUCache
 
 from service.addresses import network
 from service.errors import Throttled
+from service.telemetry import metrics
 
 WINDOW_SECONDS = 60.0
 KNOWN_SECONDS = 86_400.0
@@ -63,6 +64,7 @@ class LoginRateLimiter:
         limits = _limits(client, address)
         for key, _ in limits[:1] if self._is_known(client, address, now) else limits:
             if window := self._full.get(key):
+                metrics.LOGINS_THROTTLED.inc()
                 raise Throttled("Too many failed logins", ceil(window.ends_at - now))
         return [(key, limit, self._count(key, limit, now)) for key, limit in limits]
 

@@ -3,6 +3,7 @@ import ipaddress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.metrics import value_of
 
 from service.access.callers.rate_limiter import (
     KNOWN_SECONDS,
@@ -17,6 +18,7 @@ from service.access.callers.rate_limiter import (
 )
 from service.addresses import network
 from service.errors import Throttled
+from service.telemetry import metrics
 
 
 @pytest.fixture
@@ -42,6 +44,16 @@ def test_failures_of_a_client_from_one_address_are_limited(limiter):
     fail(limiter, MAX_OF_PAIR)
 
     assert retry_after(limiter) == WINDOW_SECONDS
+
+
+def test_each_refused_login_is_counted(limiter):
+    fail(limiter, MAX_OF_PAIR)
+    before = value_of(metrics.LOGINS_THROTTLED)
+    assert retry_after(limiter)
+    assert retry_after(limiter)
+    assert retry_after(limiter, address="there") is None
+
+    assert value_of(metrics.LOGINS_THROTTLED) == before + 2
 
 
 def test_other_addresses_and_clients_are_not_limited(limiter):
