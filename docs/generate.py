@@ -27,8 +27,8 @@ STORE_URLS = """
 ## URL of a Redis
 
 The URL is `redis://user:password@host:port/db`. User, password, port and db are optional. `rediss://` is the same over
-TLS, and `unix://user:password@/run/redis.sock?db=0` is a socket. In a user or password, write `: / ? # [ ] @ %` as
-`%3A %2F %3F %23 %5B %5D %40 %25`. A password without a user needs its colon: `redis://:password@host`. The default port
+TLS, and `unix://user:password@/run/redis.sock?db=0` is a socket. In a user or password, write `: / ? # [ ] @ % ,` as
+`%3A %2F %3F %23 %5B %5D %40 %25 %2C`. A password without a user needs its colon: `redis://:password@host`. The default port
 is 6379, and the default database is 0.
 
 `redis+sentinel://user:password@host:port,host:port/service/db` names Sentinels and the service that they monitor; their

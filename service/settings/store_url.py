@@ -70,7 +70,7 @@ _DATABASE = re.compile("/?|/(?P<db>[0-9]{1,9})/?")
 _SERVICE = re.compile("/(?P<service>[A-Za-z0-9._-]+)(?P<database>/.*)?")
 # What other programs call these schemes.
 _OTHER_SCHEMES = {"sentinel": SENTINEL_FORM, "cluster": CLUSTER_FORM, "valkey": "redis://host:port/db"}
-_ADVICE = "in a user or password, write : / ? # [ ] @ % as %3A %2F %3F %23 %5B %5D %40 %25"
+_ADVICE = "in a user or password, write : / ? # [ ] @ % , as %3A %2F %3F %23 %5B %5D %40 %25 %2C"
 
 
 def parse_store_url(url: str) -> str:
@@ -114,7 +114,11 @@ def _check_characters(url: str) -> None:
 
 
 def _check_servers(parts: SplitResult) -> None:
-    servers = parts.netloc.rpartition("@")[2].split(",")
+    user, _, hosts = parts.netloc.rpartition("@")
+    # A user in front of each host would be read as a long password in front of the last one.
+    if "@" in user or ("," in user and "+" in parts.scheme):
+        raise ValueError(f"must have one @, behind the user and password and before all hosts; {_ADVICE}")
+    servers = hosts.split(",")
     if len(servers) > 1 and "+" not in parts.scheme:
         raise ValueError(f"names several hosts; write {SENTINEL_FORM} for Sentinels, or {CLUSTER_FORM} for a Cluster")
     for server in servers:
