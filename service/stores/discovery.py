@@ -4,19 +4,20 @@ Sources: https://redis.io/docs/latest/develop/reference/sentinel-clients/,
 https://redis.io/docs/latest/commands/cluster-slots/
 """
 
+import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from redis.asyncio import Redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS
-from redis.exceptions import ConnectionError, ResponseError  # noqa: A004 - as in failures
+from redis.exceptions import AuthenticationError, ConnectionError, ResponseError  # noqa: A004 - as in failures
 
 from service.stores.failures import LOST, reason
-from service.stores.server import UnusableServer
+from service.stores.server import UnusableServer, advice, read_mode, why_silent
 from service.stores.url import Address, StoreUrl
 
-# A hung Sentinel or node delays the question to the next one by this time.
+# A hung Sentinel delays each check by this time, a hung node one check.
 SENTINEL_SECONDS = 0.2
 NODE_SECONDS = 0.4
 
@@ -50,42 +51,64 @@ class Discovery(Protocol):
         """Close all connections."""
 
 
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What one Sentinel knows: the names of all services, and the primary of ours with the epoch of its promotion."""
+
+    services: Iterable[str]
+    epoch: int = -1
+    primary: Address | None = None
+
+
 class SentinelDiscovery:
-    """Asks the Sentinels in turn, beginning with the last one that knew the primary."""
+    """Asks all Sentinels at once, and follows the one that knows of the newest promotion.
+
+    A Sentinel that is cut off from the others still names the primary before that.
+    """
 
     def __init__(self, url: StoreUrl, connect_to: Callable[[str, float], Redis]) -> None:
         self._url = url
-        self._sentinels = [(address, connect_to(url.sentinel_at(address), SENTINEL_SECONDS)) for address in url.servers]
+        self._sentinels = {address: connect_to(url.sentinel_at(address), SENTINEL_SECONDS) for address in url.servers}
 
     async def find(self) -> Layout:
-        silent, services = [], set[str]()
-        for number, (address, sentinel) in enumerate(self._sentinels):
-            try:
-                primaries = cast("dict[str, dict[str, Any]]", await sentinel.sentinel_masters())
-            except LOST as error:
-                silent.append(f"{address} ({reason(error)})")
-                continue
-            except ResponseError as error:
-                raise self._refusal(address, error) from None
-            services |= primaries.keys()
-            state = primaries.get(self._url.service)
-            if state and state["is_master"] and not (state["is_sdown"] or state["is_odown"]):
-                self._sentinels.insert(0, self._sentinels.pop(number))
-                return Layout.of(Address(state["ip"], state["port"]))
-        if len(silent) < len(self._sentinels) and self._url.service not in services:
-            known = ", ".join(sorted(services)) or "none"
+        answers = await asyncio.gather(*map(self._ask, self._sentinels), return_exceptions=True)
+        views = [answer for answer in answers if isinstance(answer, _View)]
+        newest = max((view.epoch for view in views), default=-1)
+        for view in views:
+            if view.epoch == newest and view.primary:
+                return Layout.of(view.primary)
+        silent = []
+        for (address, sentinel), answer in zip(self._sentinels.items(), answers, strict=True):
+            if isinstance(answer, LOST):
+                silent.append(f"{address} ({why_silent(sentinel, answer)})")
+            elif isinstance(answer, BaseException) and not views:
+                raise answer
+        if views and newest < 0:
+            known = ", ".join(sorted({name for view in views for name in view.services})) or "none"
             raise UnusableServer(f"no Sentinel knows the service {self._url.service}; they know: {known}")
         if silent:
             raise NoPrimary(f"these Sentinels do not answer: {', '.join(silent)}")
         raise NoPrimary("the Sentinels find no working primary at the moment")
 
     async def close(self) -> None:
-        await _close(client for _, client in self._sentinels)
+        await _close(self._sentinels.values())
 
-    def _refusal(self, address: Address, error: ResponseError) -> Exception:
-        if "unknown command" in str(error).lower():
-            return UnusableServer(f"{address} is no Sentinel; if it is the Redis, write {self._url.single(address)}")
-        return UnusableServer(f"the Sentinel {address} refuses to name the primary: {reason(error)}")
+    async def _ask(self, address: Address) -> _View:
+        sentinel, service = self._sentinels[address], self._url.service
+        try:
+            states = cast("dict[str, dict[str, Any]]", await sentinel.sentinel_masters())
+            named = await sentinel.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", service)  # type: ignore[no-untyped-call]
+        except (ResponseError, AuthenticationError) as error:
+            mode = await read_mode(sentinel)
+            if mode and mode != "sentinel":
+                raise UnusableServer(f"{address} is no Sentinel; {advice(sentinel, mode)}") from None
+            raise UnusableServer(f"the Sentinel {address} refuses to name the primary: {reason(error)}") from None
+        if service not in states or not named:
+            return _View(states)
+        state, primary = states[service], Address(*named)
+        # During a failover, the state is still that of the old primary, and the name already that of the new one.
+        is_down = primary == (state["ip"], state["port"]) and (state["is_sdown"] or state["is_odown"])
+        return _View(states, state["config-epoch"], None if is_down else primary)
 
 
 class ClusterDiscovery:
@@ -98,16 +121,17 @@ class ClusterDiscovery:
         self._learn(url.servers)
 
     async def find(self) -> Layout:
-        failures = []
+        failures, refusals = [], []
         for address, node in list(self._nodes.items()):
             try:
                 info = await node.execute_command("CLUSTER INFO")  # type: ignore[no-untyped-call]
                 slots = await node.execute_command("CLUSTER SLOTS")  # type: ignore[no-untyped-call]
-            except LOST as error:
-                failures.append(f"{address} ({reason(error)})")
+            except (ResponseError, AuthenticationError) as error:
+                refusals.append(await _refusal(address, node, error))
                 continue
-            except ResponseError as error:
-                raise self._refusal(address, error) from None
+            except LOST as error:
+                failures.append(f"{address} ({why_silent(node, error)})")
+                continue
             # A node that the others cannot reach names itself as a primary until it notices that.
             if info["cluster_state"] != "ok":
                 failures.append(f"{address} (the Cluster is down)")
@@ -117,7 +141,9 @@ class ClusterDiscovery:
             self._learn([address, *self._url.servers, *nodes])
             await _close(self._forget({address, *self._url.servers, *nodes}))
             return Layout(ranges)
-        raise NoPrimary(f"no node of the Cluster is usable: {', '.join(failures)}")
+        if not failures:
+            raise refusals[0]
+        raise NoPrimary(f"no node of the Cluster is usable: {', '.join([*failures, *map(str, refusals)])}")
 
     async def close(self) -> None:
         await _close(self._nodes.values())
@@ -132,10 +158,12 @@ class ClusterDiscovery:
     def _forget(self, kept: set[Address]) -> list[Redis]:
         return [self._nodes.pop(address) for address in list(self._nodes) if address not in kept]
 
-    def _refusal(self, address: Address, error: ResponseError) -> Exception:
-        if "cluster support disabled" in str(error):
-            return UnusableServer(f"{address} is no node of a Cluster; write {self._url.single(address)}")
-        return UnusableServer(f"the node {address} refuses CLUSTER INFO or CLUSTER SLOTS: {reason(error)}")
+
+async def _refusal(address: Address, node: Redis, error: Exception) -> UnusableServer:
+    mode = await read_mode(node)
+    if mode and mode != "cluster":
+        return UnusableServer(f"{address} is no node of a Cluster; {advice(node, mode)}")
+    return UnusableServer(f"the node {address} refuses CLUSTER INFO or CLUSTER SLOTS: {reason(error)}")
 
 
 def _parse_slots(
@@ -144,8 +172,11 @@ def _parse_slots(
     """Return the primary of each range, and all nodes."""
 
     def address(node: list[Any]) -> Address:
-        # A node that does not know its own host leaves it out.
-        return Address(node[0] or asked.host, int(node[1]))
+        # A node that does not know its own host leaves it out. With "?", a node prefers host names and has none.
+        host, port, _, *more = node
+        if host == "?":
+            host = dict(zip(more[0][::2], more[0][1::2], strict=True)).get("ip") if more else None
+        return Address(host or asked.host, int(port))
 
     ranges = sorted((int(start), int(end), address(nodes[0])) for start, end, *nodes in answer)
     return tuple(ranges), [address(node) for _, _, *nodes in answer for node in nodes]

@@ -12,8 +12,8 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.errors import StoreUnavailable
-from service.stores.failures import reason, unreachable
-from service.stores.server import Server, ServerIdentity, inspect, reconnect
+from service.stores.failures import unreachable
+from service.stores.server import Server, ServerIdentity, inspect, reconnect, why_silent
 from service.stores.store import NothingWritten
 from service.stores.tasks import end
 from service.stores.time_limit import TimeLimit
@@ -162,7 +162,7 @@ class HealthMonitor:
                 async with TimeLimit(PROBE_SECONDS):
                     server = await self._find_server()
             except Exception as error:  # noqa: BLE001 - any error ends the probe, and none may end the monitor
-                self._set_unavailable(reason(error), since=started)
+                self._set_unavailable(why_silent(self._client, error), since=started)
             else:
                 self._set_available(server)
             self._probed_at = monotonic()

@@ -95,7 +95,9 @@ class CircuitBreaker:
             return WrongType("The account store holds something else under this key")
         self._refusals[command] = reason(error), monotonic()
         kind = type(error).__name__
-        if monotonic() - self._warned_at.get(kind, -inf) >= WARNING_INTERVAL_SECONDS:
+        # The monitor of an unavailable shard has logged why no command can work there.
+        is_available = any(shard.monitor.is_available for shard in self._topology.shards.values())
+        if is_available and monotonic() - self._warned_at.get(kind, -inf) >= WARNING_INTERVAL_SECONDS:
             self._warned_at[kind] = monotonic()
             LOGGER.warning("The account store %s refuses commands: %s", self._topology.name, reason(error))
         return Refused("The account store refuses the command")

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +14,15 @@ from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
 from redis.exceptions import (
     AskError,
+    AuthenticationError,
     ConnectionError,  # noqa: A004 - as in failures
     NoPermissionError,
     RedisError,
     ResponseError,
 )
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from service.stores.failures import LOST, reason
 from service.stores.url import REDIS_PORT, Address, StoreUrl
 
 HEALTH_CHECK_SECONDS = 15
@@ -178,6 +181,36 @@ def _hello_fields(answer: Any) -> dict[str, Any]:
     return answer if isinstance(answer, dict) else {}
 
 
+async def read_mode(client: Redis) -> str | None:
+    """Return ``standalone``, ``cluster`` or ``sentinel``, also if the server refuses the login or the database.
+
+    None if it does not say so.
+    """
+    pool = client.connection_pool
+    login = ("username", "password", "credential_provider")
+    for without in ((), login):
+        options = {n: v for n, v in pool.connection_kwargs.items() if n not in (*without, "db", "redis_connect_func")}
+        plain = Redis.from_pool(ConnectionPool(pool.connection_class, max_connections=1, **options))
+        async with plain:
+            with suppress(*LOST, ResponseError):
+                return _hello_fields(await plain.execute_command("HELLO")).get("mode")  # type: ignore[no-untyped-call]
+    return None
+
+
+def advice(client: Redis, mode: str) -> str:
+    """Return which URL an operator should write for a server of this mode."""
+    scheme, address = _location(client)
+    if mode == "sentinel":
+        return f"write {scheme}+sentinel://{address}/service, with the name of the service that it monitors"
+    return f"write {scheme}+cluster://{address}" if mode == "cluster" else f"write {scheme}://{address}"
+
+
+def why_silent(client: Redis, error: Exception) -> str:
+    """Return the error in one line, with a question if the server may have no TLS: such a server waits for more."""
+    is_timeout = isinstance(error, TimeoutError | RedisTimeoutError)
+    return f"{reason(error)}{'; does the port use TLS?' if is_timeout and _location(client)[0] == 'rediss' else ''}"
+
+
 async def inspect(client: Redis, key: str, *, cluster: bool = False) -> Server:
     """Read some keys that begin with ``key``, which need not exist, and the role of the server.
 
@@ -187,23 +220,20 @@ async def inspect(client: Redis, key: str, *, cluster: bool = False) -> Server:
         UnusableServer: accounts cannot be read here; the message is a sentence.
         RedisError: any other failure.
     """
-    async with client.pipeline(transaction=False) as pipe:
-        pipe.execute_command("HELLO", "2")
-        for section in ("server", "replication", "memory"):
-            pipe.info(section)
-        for number in range(PROBE_KEYS):
-            pipe.hgetall(f"{key}-{number}")
-        hello, server, replication, memory, *reads = await pipe.execute(raise_on_error=False)
-    fields, scheme, address = _hello_fields(hello), *_location(client)
-    if fields.get("mode") == "sentinel":
-        raise UnusableServer(
-            f"this is a Sentinel, which keeps no accounts; write {scheme}+sentinel://{address}/service, "
-            "with the name of the service that it monitors"
-        )
-    if fields.get("mode") == "cluster" and not cluster:
-        raise UnusableServer(
-            f"this is one node of a Cluster and has only a part of the keys; write {scheme}+cluster://{address}"
-        )
+    try:
+        async with client.pipeline(transaction=False) as pipe:
+            pipe.execute_command("HELLO", "2")
+            for section in ("server", "replication", "memory"):
+                pipe.info(section)
+            for number in range(PROBE_KEYS):
+                pipe.hgetall(f"{key}-{number}")
+            hello, server, replication, memory, *reads = await pipe.execute(raise_on_error=False)
+    except (ResponseError, AuthenticationError):
+        # Sentinels and nodes of a Cluster refuse a database, and a Sentinel does not know the users of Redis.
+        _check_mode(client, await read_mode(client), cluster=cluster)
+        raise
+    fields = _hello_fields(hello)
+    _check_mode(client, fields.get("mode"), cluster=cluster)
     _check_reads(key, reads)
     role = fields.get("role") or _info_value(replication, "role")
     if role is None:
@@ -216,6 +246,13 @@ async def inspect(client: Redis, key: str, *, cluster: bool = False) -> Server:
         eviction=_info_value(memory, "maxmemory_policy"),
         replicas=int(count) if (count := _info_value(replication, "connected_slaves")) else None,
     )
+
+
+def _check_mode(client: Redis, mode: str | None, *, cluster: bool) -> None:
+    if mode == "sentinel":
+        raise UnusableServer(f"this is a Sentinel, which keeps no accounts; {advice(client, mode)}")
+    if mode == "cluster" and not cluster:
+        raise UnusableServer(f"this is one node of a Cluster and has only a part of the keys; {advice(client, mode)}")
 
 
 def _check_reads(key: str, reads: list[Any]) -> None:

@@ -61,10 +61,6 @@ class StoreUrl:
         user, at, _ = self._parts.netloc.rpartition("@")
         return self._server_url(f"{user}{at}{address}", f"/{self._database}", dict(self._options()))
 
-    def single(self, address: Address) -> str:
-        """Return the URL that an operator writes for this server alone, without credentials and options."""
-        return f"{self._parts.scheme.partition('+')[0]}://{address}"
-
     def sentinel_at(self, address: Address) -> str:
         """Return the URL of a Sentinel, which has credentials of its own."""
         options = {n: v for n, v in self._options() if n not in ("db", "username", "password", "client_name")}

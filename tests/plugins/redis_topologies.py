@@ -93,19 +93,19 @@ class Group:
 
 
 class SentinelGroup(Group):
-    """A primary, a replica and three Sentinels. ``options`` go to both servers, ``lines`` to each Sentinel's file.
+    """A primary, replicas and three Sentinels. ``options`` go to all servers, ``lines`` to each Sentinel's file.
 
     With ``hasty``, Sentinels demote a returned primary within a second, and not only after about ten.
     """
 
-    def __init__(self, binary, directory, *options, lines=(), hasty=True):
+    def __init__(self, binary, directory, *options, lines=(), hasty=True, replicas=1):
         self._hasty = hasty
 
         def node(name, *more, config=None):
             (directory / name).mkdir()
             return Node(binary, directory / name, *more, config=config)
 
-        self.nodes = [node(name, *options) for name in ("one", "two")]
+        self.nodes = [node(name, *options) for name in ("one", "two", "three")[: replicas + 1]]
         self.sentinels = []
         ids = [f"{number:040x}" for number in range(1, SENTINELS + 1)]
         for number in range(SENTINELS):
@@ -123,7 +123,7 @@ class SentinelGroup(Group):
                         f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MILLISECONDS}",
                         f"sentinel failover-timeout {SERVICE} {FAILOVER_MILLISECONDS}",
                         *lines,
-                        f"sentinel known-replica {SERVICE} 127.0.0.1 {self.nodes[1].port}",
+                        *(f"sentinel known-replica {SERVICE} 127.0.0.1 {node.port}" for node in self.nodes[1:]),
                         *(f"sentinel known-sentinel {SERVICE} 127.0.0.1 {other.port} {id_}" for other, id_ in others),
                         "",
                     ]
@@ -138,9 +138,10 @@ class SentinelGroup(Group):
         return [*self.nodes, *self.sentinels]
 
     def start(self):
-        first, second = self.nodes
+        first, *replicas = self.nodes
         first.start()
-        second.start(*self._replica_options)
+        for replica in replicas:
+            replica.start(*self._replica_options)
         for sentinel in self.sentinels:
             sentinel.start()
             if self._hasty:
@@ -161,12 +162,16 @@ class SentinelGroup(Group):
 
     @property
     def replica(self):
-        """The other node."""
+        """The first node that is not the primary."""
         return next(node for node in self.nodes if node is not self.primary)
 
     def is_ready(self):
         primary = self.primary
-        return primary and self.replicas_of(primary) and all(map(self._knows_all, self.sentinels))
+        return (
+            primary
+            and len(self.replicas_of(primary)) == len(self.nodes) - 1
+            and all(map(self._knows_all, self.sentinels))
+        )
 
     def fail_over(self):
         """Promote the replica, and wait until all nodes have their new roles."""
@@ -183,7 +188,7 @@ class SentinelGroup(Group):
     def _knows_all(self, sentinel):
         state = sentinel.run("SENTINEL", "MASTER", SERVICE)
         known = (state["flags"], state["num-slaves"], state["num-other-sentinels"])
-        return known == ("master", "1", str(SENTINELS - 1))
+        return known == ("master", str(len(self.nodes) - 1), str(SENTINELS - 1))
 
 
 class Cluster(Group):

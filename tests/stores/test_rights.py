@@ -15,7 +15,7 @@ PAGE = Path("docs/redis.md").read_text(encoding="utf-8")
 USER = re.search("^ACL SETUSER (.+)$", PAGE, re.MULTILINE)[1].split()
 CLUSTER_RIGHTS = re.search(r"For a Cluster, add\s+`([^`]+)`", PAGE)[1].split()
 WAIT_RIGHTS = re.search(r"and `([^`]+)` for `SIGNER_WAIT_REPLICAS`", PAGE)[1].split()
-SENTINEL_RIGHTS = re.search("The user on Sentinels needs only `([^`]+)`", PAGE)[1].split()
+SENTINEL_RIGHTS = re.search(r"The user on Sentinels needs only\s+`([^`]+)`", PAGE)[1].split()
 
 
 def add_user(nodes, *rights):
@@ -54,10 +54,11 @@ async def test_the_rights_behind_sentinels_are_sufficient(shared_sentinel, senti
     assert caplog.text == ""
 
 
-async def test_each_right_on_sentinels_is_necessary(shared_sentinel, sentinel_url_of_user, open_store, caplog):
+@pytest.mark.parametrize("right", SENTINEL_RIGHTS)
+async def test_each_right_on_sentinels_is_necessary(shared_sentinel, sentinel_url_of_user, open_store, caplog, right):
     add_user(shared_sentinel.nodes)
     for sentinel in shared_sentinel.sentinels:
-        sentinel.run("ACL", "SETUSER", "watcher", *(right.replace("+", "-") for right in SENTINEL_RIGHTS))
+        sentinel.run("ACL", "SETUSER", "watcher", right.replace("+", "-"))
     store = await open_store(sentinel_url_of_user)
     with pytest.raises(StoreUnavailable):
         await use(store)

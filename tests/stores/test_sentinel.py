@@ -10,6 +10,8 @@ from support.writes import KIND, put, reads
 
 from service.errors import StoreUnavailable
 
+GET_ADDRESS = "+sentinel|get-master-addr-by-name"
+
 pytestmark = pytest.mark.slow
 
 
@@ -64,6 +66,51 @@ async def test_a_demotion_ends_the_session_of_the_cache(own_sentinel, open_store
     await until(lambda: reads(store, "a", "new"))
 
 
+async def test_writes_move_at_once_while_other_replicas_still_leave_the_old_primary(redis_binary, tmp_path, open_store):
+    group = SentinelGroup(redis_binary, tmp_path, replicas=2)
+    group.start()
+    try:
+        store = await open_store(group.url)
+        for sentinel in group.sentinels:
+            sentinel.run("SENTINEL", "SET", SERVICE, "failover-timeout", 180_000)
+        for node in group.nodes[1:]:
+            # The second replica cannot follow the first, so the Sentinels do not end the failover.
+            node.run("ACL", "SETUSER", "default", "-psync", "-sync")
+        leader = group.sentinels[0]
+        leader.run("SENTINEL", "FAILOVER", SERVICE)
+        await until(lambda: group.primary is not group.nodes[0])
+        new = group.primary
+
+        async def is_written_to_the_new_one():
+            return await put(store, "a", "new") and new.run("EXISTS", f"{KIND}:a")
+
+        await until(is_written_to_the_new_one)
+        state = leader.run("SENTINEL MASTER", SERVICE)
+    finally:
+        group.stop()
+
+    assert "failover_in_progress" in state["flags"]
+    assert state["port"] == group.nodes[0].port
+
+
+async def test_a_sentinel_that_missed_the_last_promotion_is_not_followed(own_sentinel, open_store):
+    cut_off, *_ = own_sentinel.sentinels
+    old, new = own_sentinel.nodes
+    cut_off.hang()
+    old.kill()
+    await until(lambda: new.info()["role"] == "master")
+    await until(lambda: int(own_sentinel.sentinels[1].run("SENTINEL MASTER", SERVICE)["port"]) == new.port)
+    # The returned primary takes writes until it is demoted, and the Sentinel hears nothing from the others.
+    for sentinel in own_sentinel.sentinels[1:]:
+        sentinel.run("SENTINEL", "DEBUG", "publish-period", 3_600_000, "info-period", 3_600_000)
+    await asyncio.to_thread(old.start)
+    cut_off.resume()
+    store = await open_store(own_sentinel.url)
+
+    assert await put(store, "a", "new")
+    assert new.run("EXISTS", f"{KIND}:a")
+
+
 async def test_reads_continue_while_no_sentinel_answers(own_sentinel, open_store):
     store = await open_store(own_sentinel.url, cached=False)
     for sentinel in own_sentinel.sentinels:
@@ -107,12 +154,54 @@ class TestWrongUrls:
     async def test_a_redis_in_place_of_a_sentinel_is_named(self, shared_redis, open_store, caplog):
         problem = await self.problem(f"redis+sentinel://127.0.0.1:{shared_redis.port}/x", open_store, caplog)
 
-        assert f"is no Sentinel; if it is the Redis, write redis://127.0.0.1:{shared_redis.port}" in problem
+        assert f"is no Sentinel; write redis://127.0.0.1:{shared_redis.port}" in problem
 
     async def test_a_redis_in_place_of_a_cluster_is_named(self, shared_redis, open_store, caplog):
         problem = await self.problem(f"redis+cluster://127.0.0.1:{shared_redis.port}", open_store, caplog)
 
         assert f"is no node of a Cluster; write redis://127.0.0.1:{shared_redis.port}" in problem
+
+    @pytest.mark.parametrize("start", ["redis://", "redis://:hush@", "redis://user:hush@", "redis+cluster://:hush@"])
+    @pytest.mark.parametrize("database", ["", "/1"])
+    async def test_a_sentinel_is_named_also_if_it_refuses_login_and_database(
+        self, shared_sentinel, open_store, caplog, start, database
+    ):
+        at = f"127.0.0.1:{shared_sentinel.sentinels[0].port}"
+        problem = await self.problem(f"{start}{at}{database if '+' not in start else ''}", open_store, caplog)
+
+        assert problem.endswith(f"write redis+sentinel://{at}/service, with the name of the service that it monitors")
+
+    @pytest.mark.parametrize("start", ["redis://", "redis://:hush@", "redis+sentinel://"])
+    @pytest.mark.parametrize("path", ["/0", "/1"])
+    async def test_a_node_of_a_cluster_is_named_also_if_it_refuses_login_and_database(
+        self, shared_cluster, open_store, caplog, start, path
+    ):
+        at = f"127.0.0.1:{shared_cluster.nodes[0].port}"
+        problem = await self.problem(f"{start}{at}{path}", open_store, caplog)
+
+        assert problem.endswith(f"write redis+cluster://{at}")
+
+    @pytest.mark.parametrize("kind", ["", "+sentinel", "+cluster"])
+    async def test_a_port_without_tls_is_supposed(self, shared_redis, open_store, caplog, kind):
+        url = f"rediss{kind}://127.0.0.1:{shared_redis.port}{'/x' if kind == '+sentinel' else ''}"
+
+        assert "does the port use TLS?" in await self.problem(url, open_store, caplog)
+
+    async def test_a_wrong_or_refusing_server_is_passed_over(self, shared_redis, own_sentinel, open_store):
+        own_sentinel.sentinels[0].run("ACL", "SETUSER", "default", "-sentinel|masters")
+        url = own_sentinel.url.replace("://", f"://127.0.0.1:{shared_redis.port},")
+        store = await open_store(url)
+
+        assert await put(store, "a", "one")
+        assert store.warnings() == []
+
+    async def test_a_refusing_node_of_a_cluster_is_passed_over(self, shared_redis, own_cluster, open_store):
+        own_cluster.nodes[0].run("ACL", "SETUSER", "default", "-cluster|slots")
+        url = own_cluster.url.replace("://", f"://127.0.0.1:{shared_redis.port},")
+        store = await open_store(url)
+
+        assert await put(store, "a", "one")
+        assert store.warnings() == []
 
     async def test_sentinels_that_do_not_answer_are_named(self, open_store, caplog):
         port = free_port()
@@ -131,7 +220,7 @@ async def test_sentinels_have_credentials_of_their_own(redis_binary, tmp_path, o
     try:
         group.start()
         for sentinel in group.sentinels:
-            sentinel.run("ACL", "SETUSER", "watcher", "on", ">watch-password", "+sentinel|masters")
+            sentinel.run("ACL", "SETUSER", "watcher", "on", ">watch-password", "+sentinel|masters", GET_ADDRESS)
             sentinel.run("ACL", "SETUSER", "default", "-sentinel|masters")
         url = group.url.replace("://", "://:data-password@")
         store = await open_store(f"{url}?sentinel-username=watcher&sentinel-password=watch-password")
