@@ -50,18 +50,23 @@ def front(port):
 
 def sentinel_of(port):
     """Return a handler that answers as a Sentinel whose service ``accounts`` has its primary at ``port``."""
-    words = ["name", "accounts", "ip", "127.0.0.1", "port", str(port), "flags", "master"]
-    words += ["num-slaves", "0", "num-other-sentinels", "0"]
-    state = f"*{len(words)}\r\n" + "".join(f"${len(word)}\r\n{word}\r\n" for word in words)
+    state = ["name", "accounts", "ip", "127.0.0.1", "port", str(port), "flags", "master"]
+    state += ["num-slaves", "0", "num-other-sentinels", "0", "config-epoch", "0"]
+    answers = {b"MASTERS": f"*1\r\n{array(state)}", b"GET-MASTER-ADDR": array(["127.0.0.1", str(port)])}
 
     async def handle(reader, writer):
         with suppress(OSError):
             while request := await reader.read(65536):
                 for command in request.split(b"*")[1:]:
-                    writer.write(f"*1\r\n{state}".encode() if b"MASTERS" in command else b"+PONG\r\n")
+                    answer = next((answers[name] for name in answers if name in command), "+PONG\r\n")
+                    writer.write(answer.encode())
         writer.close()
 
     return handle
+
+
+def array(words):
+    return f"*{len(words)}\r\n" + "".join(f"${len(word)}\r\n{word}\r\n" for word in words)
 
 
 @pytest.fixture
