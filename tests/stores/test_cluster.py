@@ -51,6 +51,16 @@ async def test_a_hung_primary_does_not_fail_reads_of_others(own_cluster, open_st
     assert len(Counter(node.port for node in owners.values())) == 3
 
 
+async def test_nodes_that_prefer_host_names_and_have_none_are_found_by_their_addresses(own_cluster, open_store):
+    for node in own_cluster.nodes:
+        node.run("CONFIG", "SET", "cluster-preferred-endpoint-type", "hostname")
+    (_, _, (host, *_), *_), *_ = own_cluster.nodes[0].run("CLUSTER SLOTS")
+    store = await open_store(own_cluster.url)
+
+    assert host == "?"
+    assert all([await put(store, f"a{number}", "one") for number in range(9)])
+
+
 async def test_a_listing_fails_while_a_primary_hangs(own_cluster, open_store):
     store = await open_store(own_cluster.url, cached=False)
     for id_ in IDS:
@@ -149,13 +159,3 @@ async def test_a_cluster_with_a_lost_part_is_ready_and_unhealthy(own_cluster, op
     await until(is_unhealthy)
     assert await store.reached_within(60)
     assert RedisStore.at(own_cluster.url).description == own_cluster.url
-
-
-async def test_nodes_that_prefer_host_names_and_have_none_are_found_by_their_addresses(own_cluster, open_store):
-    for node in own_cluster.nodes:
-        node.run("CONFIG", "SET", "cluster-preferred-endpoint-type", "hostname")
-    (_, _, (host, *_), *_), *_ = own_cluster.nodes[0].run("CLUSTER SLOTS")
-    store = await open_store(own_cluster.url)
-
-    assert host == "?"
-    assert all([await put(store, f"a{number}", "one") for number in range(9)])

@@ -38,34 +38,6 @@ async def test_a_hung_sentinel_delays_no_failover(own_sentinel, open_store):
     await until(lambda: put(store, "a", "new"))
 
 
-async def test_a_returned_primary_takes_no_writes_after_the_next_check(redis_binary, tmp_path, open_store):
-    group = SentinelGroup(redis_binary, tmp_path, hasty=False)
-    group.start()
-    try:
-        store = await open_store(group.url)
-        old, new = group.primary, group.replica
-        old.hang()
-        await until(lambda: put(store, "a", "one"))
-        old.resume()
-        for number in range(20):
-            assert await put(store, f"b{number}", "two")
-        on_new = [new.run("EXISTS", f"{KIND}:b{number}") for number in range(20)]
-    finally:
-        group.stop()
-
-    assert on_new == [1] * 20
-
-
-async def test_a_demotion_ends_the_session_of_the_cache(own_sentinel, open_store):
-    store = await open_store(own_sentinel.url)
-    assert await put(store, "a", "old")
-    assert await reads(store, "a", "old")
-    await asyncio.to_thread(own_sentinel.fail_over)
-    own_sentinel.primary.run("HSET", f"{KIND}:a", "region", "new")
-
-    await until(lambda: reads(store, "a", "new"))
-
-
 async def test_writes_move_at_once_while_the_sentinels_wait_for_another_replica(redis_binary, tmp_path, open_store):
     group = SentinelGroup(redis_binary, tmp_path, hasty=False, replicas=2)
     group.start()
@@ -117,6 +89,34 @@ async def test_a_sentinel_that_does_not_know_the_last_promotion_is_not_followed(
 
 def port_of_primary(sentinel):
     return sentinel.run("SENTINEL GET-MASTER-ADDR-BY-NAME", SERVICE)[1]
+
+
+async def test_a_returned_primary_takes_no_writes_after_the_next_check(redis_binary, tmp_path, open_store):
+    group = SentinelGroup(redis_binary, tmp_path, hasty=False)
+    group.start()
+    try:
+        store = await open_store(group.url)
+        old, new = group.primary, group.replica
+        old.hang()
+        await until(lambda: put(store, "a", "one"))
+        old.resume()
+        for number in range(20):
+            assert await put(store, f"b{number}", "two")
+        on_new = [new.run("EXISTS", f"{KIND}:b{number}") for number in range(20)]
+    finally:
+        group.stop()
+
+    assert on_new == [1] * 20
+
+
+async def test_a_demotion_ends_the_session_of_the_cache(own_sentinel, open_store):
+    store = await open_store(own_sentinel.url)
+    assert await put(store, "a", "old")
+    assert await reads(store, "a", "old")
+    await asyncio.to_thread(own_sentinel.fail_over)
+    own_sentinel.primary.run("HSET", f"{KIND}:a", "region", "new")
+
+    await until(lambda: reads(store, "a", "new"))
 
 
 async def test_reads_continue_while_no_sentinel_answers(own_sentinel, open_store):
