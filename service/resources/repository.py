@@ -123,6 +123,7 @@ class Repository:
 
         async def attempt(expected: Resource | None) -> tuple[Resource, bool] | None:
             if expected and await self._codec.has_values(type_, expected, values):
+                await self._confirm(type_, id, expected)
                 return None
             return await self._write_values(type_, id, values, expected)
 
@@ -160,8 +161,10 @@ class Repository:
         # An invalid body is an error even if the resource exists.
         type_.read(named)
         while True:
-            if (resource := await self._store.get(type_.kind, id, bypass_cache=True)) is not None:
-                return resource, False
+            with suppress(_LostRaceError):
+                if (resource := await self._store.get(type_.kind, id, bypass_cache=True)) is not None:
+                    await self._confirm(type_, id, resource)
+                    return resource, False
             with suppress(Duplicate):
                 return await self.create(type_, named), True
 
@@ -227,6 +230,7 @@ class Repository:
 
         async def attempt(stored: Resource | None) -> bool:
             if stored is None or self._codec.is_current(type_, stored):
+                await self._confirm(type_, id, stored)
                 return False
             fields = self._codec.reencrypt(type_, stored)
             await self._replace(type_, id, fields, stored, validated=stored.validated)
@@ -260,7 +264,9 @@ class Repository:
 
         async def attempt(stored: Resource | None) -> Resource | None:
             precondition.check(type_.kind, id, stored)
-            if stored and not await self._store.remove(stored):
+            if stored is None:
+                await self._confirm(type_, id, None)
+            elif not await self._store.remove(stored):
                 raise _LostRaceError
             return stored
 
@@ -333,6 +339,11 @@ class Repository:
         if stored is None:
             raise _LostRaceError
         return stored
+
+    async def _confirm(self, type_: ResourceType, id: str, stored: Resource | None) -> None:
+        """Confirm what an earlier change, whose caller got a 503, may have made."""
+        if not await self._store.confirm(type_.kind, id, stored):
+            raise _LostRaceError
 
     async def _retry(self, type_: ResourceType, id: str, attempt: Callable[[Resource | None], Awaitable[T]]) -> T:
         """Return the result of ``attempt`` with the stored resource, repeated until it wins the race."""

@@ -114,6 +114,9 @@ class CachedStore:
         with self._invalidating(expected.kind, expected.id):
             return await self._inner.remove(expected)
 
+    async def confirm(self, kind: str, id: str, expected: Resource | None) -> bool:
+        return await self._inner.confirm(kind, id, expected)
+
     async def page(self, kind: str, *, offset: int, count: int) -> Page:
         return await self._inner.page(kind, offset=offset, count=count)
 

@@ -40,6 +40,11 @@ elseif #ARGV > 2 * expected + 3 then
   redis.call('HSET', KEYS[1], '_version', version, '_versionCopy', version)
   kept['_version'], kept['_versionCopy'] = true, true
 end
+if #ARGV == 3 then
+  -- The key stays without a record. WAIT confirms this only behind a write.
+  redis.call('HSET', KEYS[1], '_version', version)
+  redis.call('HDEL', KEYS[1], '_version')
+end
 for i = 2 * expected + 4, #ARGV, 2 do
   redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
   kept[ARGV[i]] = true
@@ -70,7 +75,7 @@ class Unconfirmed(StoreUnavailable):
     def __init__(self) -> None:
         super().__init__(
             "Too few replicas have confirmed the change, so it may or may not have happened; "
-            "read the resource before you repeat the change"
+            "repeat the change until it is acknowledged"
         )
 
 

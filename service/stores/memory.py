@@ -81,6 +81,9 @@ class EmbeddedStore:
         self._listings.pop(expected.kind, None)
         return True
 
+    async def confirm(self, kind: str, id: str, expected: Resource | None) -> bool:
+        return self._kinds.get(kind, {}).get(id) is expected
+
     async def page(self, kind: str, *, offset: int, count: int) -> Page:
         resources = await self.all(kind)
         return Page(len(resources), list(resources[offset : offset + count]))

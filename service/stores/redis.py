@@ -37,6 +37,7 @@ class RedisStore:
         self.topology = topology
         self.description = topology.name
         self._prefix = prefix
+        self._wait_replicas = wait_replicas
         self._breaker = CircuitBreaker(topology)
         self._writer = Writer(self._breaker, wait_replicas=wait_replicas)
         self._index = Index(topology, self._breaker, prefix)
@@ -87,6 +88,14 @@ class RedisStore:
             return False
         await self._index.remove(expected.kind, [expected.id])
         return True
+
+    async def confirm(self, kind: str, id: str, expected: Resource | None) -> bool:
+        if not self._wait_replicas:
+            return True
+        await self._check_primary(kind, id)
+        record = expected.record if expected else {}
+        version, _ = await self._swap(kind, id, record, record, same_version=True)
+        return bool(version)
 
     async def page(self, kind: str, *, offset: int, count: int) -> Page:
         total, ids = await self._index.page(kind, offset=offset, count=count)

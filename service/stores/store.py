@@ -74,6 +74,12 @@ class Store(Protocol):
     async def remove(self, expected: Resource) -> bool:
         """Delete ``expected``. Return False if another writer was first."""
 
+    async def confirm(self, kind: str, id: str, expected: Resource | None) -> bool:
+        """Confirm ``expected``, or the absence of a resource, as a write would, for a change that is made already.
+
+        Returns False if another writer was first.
+        """
+
     async def page(self, kind: str, *, offset: int, count: int) -> Page:
         """Return at most ``count`` resources after the first ``offset``."""
 

@@ -70,6 +70,29 @@ async def test_equal_values_are_not_written(repository):
     assert other.version > first.version
 
 
+async def test_a_change_that_is_made_already_is_confirmed():
+    class Confirming(EmbeddedStore):
+        confirmed = ()
+
+        async def confirm(self, kind, id, expected):
+            self.confirmed = (*self.confirmed, expected and expected.id)
+            return await super().confirm(kind, id, expected)
+
+    store = Confirming()
+    repository = Repository(store, SecretCodec(Encryptor(), Hasher()))
+    values = body(**KEYS)
+    await repository.put_if_different(AWS_ACCOUNT, "a", values)
+    assert store.confirmed == ()
+    await repository.put_if_different(AWS_ACCOUNT, "a", values)
+    assert store.confirmed == ("a",)
+    await repository.reencrypt(AWS_ACCOUNT, "a")
+    assert store.confirmed == ("a", "a")
+    await repository.find_or_create(AWS_ACCOUNT, "a", values)
+    assert store.confirmed == ("a", "a", "a")
+    await repository.delete(AWS_ACCOUNT, "b")
+    assert store.confirmed == ("a", "a", "a", None)
+
+
 @pytest.mark.parametrize(
     ("values", "is_written"),
     [

@@ -36,6 +36,7 @@ async def use(store):
     assert len(await store.all("AwsAccount")) == 10
     for resource in await store.all("AwsAccount"):
         assert await store.remove(resource)
+    assert await store.confirm("AwsAccount", "a0", None)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import pytest
 from redis.asyncio import Redis
 from support.accounts import ACCOUNT
+from support.waiting import until
 from support.writes import KIND
 
 from service.errors import StoreUnavailable
@@ -49,6 +50,26 @@ async def test_each_write_fails_while_the_replicas_hang(group, open_store):
     async for operation in write(store, seen):
         with pytest.raises(StoreUnavailable, match="may or may not have happened"):
             await operation()
+
+
+@pytest.mark.parametrize("exists", [True, False])
+async def test_a_confirmation_waits_and_changes_nothing(group, open_store, exists):
+    store = await open_store(group.url, cached=False, wait_replicas=1)
+    seen = await store.replace(KIND, "a", {"n": "1"}, expected=None)
+    if not exists:
+        await store.remove(seen)
+    stored = await store.get(KIND, "a")
+    succeeded = await store.confirm(KIND, "a", stored)
+    after = await store.get(KIND, "a")
+    outdated = await store.confirm(KIND, "a", None if exists else seen)
+    for primary in group.primaries:
+        for replica in group.replicas_of(primary):
+            replica.hang()
+
+    assert (succeeded, outdated) == (True, False)
+    assert (after and after.record) == (stored and stored.record)
+    with pytest.raises(Unconfirmed):
+        await store.confirm(KIND, "a", stored)
 
 
 async def test_a_refused_write_waits_for_no_replica(group, open_store):
@@ -107,3 +128,29 @@ async def test_an_unconfirmed_change_is_a_503_that_says_so(own_sentinel, make_cl
     assert before.status == 201
     assert after.status == 503
     assert "Too few replicas have confirmed the change, so it may or may not have happened" in await after.text()
+
+
+async def test_a_repeated_change_is_acknowledged_only_when_a_replica_has_it(own_sentinel, make_client):
+    client = await make_client(SIGNER_STORE_URL=own_sentinel.url, SIGNER_WAIT_REPLICAS="1")
+    body = {name: value for name, value in ACCOUNT.items() if name != "id"}
+
+    async def statuses():
+        deleted = await client.delete("/AwsAccount/old")
+        created = await client.post("/AwsAccount?_id=new", json=body)
+        return deleted.status, created.status
+
+    created = await client.put("/AwsAccount/old", json=body)
+    replica = own_sentinel.replica
+    replica.hang()
+    hung = [await statuses() for _ in range(2)]
+    still_gone = await client.get("/AwsAccount/old")
+    replica.resume()
+
+    async def is_acknowledged():
+        return await statuses() == (204, 200)
+
+    await until(is_acknowledged)
+    assert created.status == 201
+    assert still_gone.status == 404
+    assert hung == [(503, 503)] * 2
+    assert replica.run("KEYS", "AwsAccount:*") == ["AwsAccount:new"]
