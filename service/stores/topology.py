@@ -27,6 +27,8 @@ CONNECTIONS = 64
 CHECK_SECONDS = 1.0
 # Failures request a check at once, but not more often than this.
 MIN_CHECK_SECONDS = 0.1
+# An adopted shard without slots is kept this long after its last use.
+ADOPTED_SECONDS = 5.0
 
 
 class Shard:
@@ -70,6 +72,9 @@ class Topology:
         self._make_shard = make_shard
         self._discovery = discovery
         self._layout = Layout(())
+        self._adopted: dict[Address, float] = {}
+        """When a call last used a shard that had no slots at its first use."""
+
         self._owners: list[Shard | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
         self._problem: str | None = None
         self._checked_at = self._reached_at = -inf
@@ -130,6 +135,8 @@ class Topology:
 
     def adopt(self, address: Address) -> Shard:
         """Return the shard of a primary that has no slots yet, because the Cluster begins to move some to it."""
+        if address not in self.shards or address in self._adopted:
+            self._adopted[address] = monotonic()
         if address not in self.shards:
             self._replace({**self.shards, address: self._make_shard(address)})
         return self.shards[address]
@@ -200,10 +207,12 @@ class Topology:
             await asyncio.sleep(MIN_CHECK_SECONDS)
 
     def _follow(self, layout: Layout) -> None:
-        if layout == self._layout:
+        used_since = monotonic() - ADOPTED_SECONDS
+        self._adopted = {address: used_at for address, used_at in self._adopted.items() if used_at > used_since}
+        addresses = {address for _, _, address in layout.ranges} | self._adopted.keys()
+        if layout == self._layout and addresses == self.shards.keys():
             return
         self._layout = layout
-        addresses = {address for _, _, address in layout.ranges}
         shards = {address: self.shards.get(address) or self._make_shard(address) for address in addresses}
         self._owners = [None] * REDIS_CLUSTER_HASH_SLOTS
         for first, last, address in layout.ranges:

@@ -2,12 +2,16 @@
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
 
 import pytest
+from plugins.redis_server import free_port
+from plugins.redis_topologies import Node
 from support.waiting import until
 from support.writes import KIND, put, reads
 
 from service.errors import StoreUnavailable
+from service.stores import topology
 from service.stores.redis import RedisStore
 
 pytestmark = pytest.mark.slow
@@ -18,6 +22,13 @@ IDS = [f"a{number}" for number in range(30)]
 def id_of(cluster, primary):
     """Return an id whose key is on ``primary``."""
     return next(id_ for id_ in IDS if cluster.primary_of(f"{KIND}:{id_}") is primary)
+
+
+async def is_healthy(store):
+    with suppress(StoreUnavailable):
+        await store.check()
+        return True
+    return False
 
 
 @pytest.mark.parametrize("end", ["kill", "hang"])
@@ -134,6 +145,39 @@ async def test_keys_of_a_moving_slot_are_read_written_and_reported(own_cluster, 
         await until(lambda: reads(store, "a0", "three"))
 
 
+async def test_a_node_that_gets_no_slots_is_forgotten(own_cluster, redis_binary, tmp_path, open_store, monkeypatch):
+    monkeypatch.setattr(topology, "ADOPTED_SECONDS", 1.0)
+    store = await open_store(own_cluster.url)
+    assert await put(store, "a0", "one")
+    source = own_cluster.primary_of(f"{KIND}:a0")
+    (tmp_path / "new").mkdir()
+    options = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--cluster-node-timeout", "1000")
+    new = Node(redis_binary, tmp_path / "new", *options)
+    new.start()
+    try:
+        new.run("CLUSTER", "MEET", "127.0.0.1", source.port, source.bus_port)
+        await until(lambda: new.run("CLUSTER INFO")["cluster_state"] == "ok")
+        await until(lambda: new.run("CLUSTER", "MYID") in source.run("CLUSTER", "NODES"))
+        slot = source.run("CLUSTER", "KEYSLOT", f"{KIND}:a0")
+        new.run("CLUSTER", "SETSLOT", slot, "IMPORTING", source.run("CLUSTER", "MYID"))
+        source.run("CLUSTER", "SETSLOT", slot, "MIGRATING", new.run("CLUSTER", "MYID"))
+        source.run("MIGRATE", "127.0.0.1", new.port, f"{KIND}:a0", 0, 1000)
+        await until(lambda: put(store, "a0", "two"))
+        # The operator cancels the migration, and removes the node.
+        source.run("CLUSTER", "SETSLOT", slot, "STABLE")
+        new.run("MIGRATE", "127.0.0.1", source.port, f"{KIND}:a0", 0, 1000)
+        id_ = new.run("CLUSTER", "MYID")
+    finally:
+        new.kill()
+    for node in own_cluster.nodes:
+        node.run("CLUSTER", "FORGET", id_)
+
+    await until(lambda: is_healthy(store))
+    await until(lambda: not store.warnings())
+    assert await reads(store, "a0", "two")
+    assert len(await store.all(KIND)) == 1
+
+
 async def test_a_session_is_stored_and_expires_on_every_primary(cluster_url, shared_cluster, open_store):
     store = await open_store(cluster_url, cached=False)
     for id_ in IDS:
@@ -150,11 +194,7 @@ async def test_a_cluster_with_a_lost_part_is_ready_and_unhealthy(own_cluster, op
         node.kill()
 
     async def is_unhealthy():
-        try:
-            await store.check()
-        except StoreUnavailable:
-            return True
-        return False
+        return not await is_healthy(store)
 
     await until(is_unhealthy)
     assert await store.reached_within(60)
