@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from service.errors import StoreUnavailable
 from service.stores.asking import AskingRedis
 from service.stores.credentials import StoreCredentials
 from service.stores.discovery import ClusterDiscovery, Discovery, Layout, SentinelDiscovery
@@ -27,6 +28,8 @@ CONNECTIONS = 64
 CHECK_SECONDS = 1.0
 # Failures request a check at once, but not more often than this.
 MIN_CHECK_SECONDS = 0.1
+# After this time without an answer that names the primaries, others may have been promoted.
+NAMED_SECONDS = 10.0
 # An adopted shard without slots is kept this long after its last use.
 ADOPTED_SECONDS = 5.0
 
@@ -56,8 +59,9 @@ class Shard:
 class Topology:
     """Keeps an open shard for each primary, and knows which one has a key.
 
-    With ``discovery``, it asks for the primaries every ``CHECK_SECONDS`` and after failures. ``changed`` is called
-    when ``shards`` has changed, before a call uses a new one.
+    With ``discovery``, it asks for the primaries every ``CHECK_SECONDS`` and after failures. After ``NAMED_SECONDS``
+    without an answer, it has no shards until the next one. ``changed`` is called when ``shards`` has changed, before a
+    call uses a new one.
     """
 
     def __init__(
@@ -77,8 +81,8 @@ class Topology:
 
         self._owners: list[Shard | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
         self._problem: str | None = None
-        self._checked_at = self._reached_at = -inf
-        """When a check has ended, and when a former shard could be read."""
+        self._checked_at = self._reached_at = self._named_at = -inf
+        """When a check has ended, when a former shard could be read, and when a check with an answer began."""
 
         self._check_lock = asyncio.Lock()
         self._check_requested = asyncio.Event()
@@ -152,11 +156,17 @@ class Topology:
         async with self._check_lock:
             if monotonic() - self._checked_at < MIN_CHECK_SECONDS:
                 return
+            started = monotonic()
             try:
                 layout = await self._discovery.find()
-            except Exception as error:  # noqa: BLE001 - the last layout stays in use after any error
+            except Exception as error:  # noqa: BLE001 - the last layout stays in use for a while after any error
                 self._set_problem(reason(error))
+                if self.shards and started - self._named_at > NAMED_SECONDS:
+                    LOGGER.warning("The account store %s uses no primary until one is named again", self.name)
+                    self._adopted.clear()
+                    self._follow(Layout(()))
             else:
+                self._named_at = started
                 self._set_problem(None)
                 self._follow(layout)
             self._checked_at = monotonic()
@@ -165,7 +175,7 @@ class Topology:
         """Raise ``StoreUnavailable`` unless ``key`` can be read now; without a key, unless all keys can be."""
         shards = list(self.shards.values()) if key is None else [self.owner(key)]
         if not shards:
-            raise unreachable()
+            raise StoreUnavailable(f"The account store has no primary: {self._problem}")
         for shard in shards:
             if shard is None:
                 raise unreachable()

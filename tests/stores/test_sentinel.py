@@ -9,6 +9,7 @@ from support.waiting import until
 from support.writes import KIND, put, reads
 
 from service.errors import StoreUnavailable
+from service.stores import topology
 
 GET_ADDRESS = "+sentinel|get-master-addr-by-name"
 
@@ -119,7 +120,7 @@ async def test_a_demotion_ends_the_session_of_the_cache(own_sentinel, open_store
     await until(lambda: reads(store, "a", "new"))
 
 
-async def test_reads_continue_while_no_sentinel_answers(own_sentinel, open_store):
+async def test_reads_and_writes_continue_while_no_sentinel_answers_for_a_moment(own_sentinel, open_store):
     store = await open_store(own_sentinel.url, cached=False)
     for sentinel in own_sentinel.sentinels:
         sentinel.kill()
@@ -127,6 +128,34 @@ async def test_reads_continue_while_no_sentinel_answers(own_sentinel, open_store
 
     assert await put(store, "a", "one")
     await store.check()
+
+
+async def test_a_primary_that_no_sentinel_names_for_long_is_not_used(own_sentinel, open_store, monkeypatch, caplog):
+    monkeypatch.setattr(topology, "NAMED_SECONDS", 1.5)
+    store = await open_store(own_sentinel.url)
+    assert await put(store, "a", "one")
+    assert await reads(store, "a", "one")
+    primary = own_sentinel.primary
+    for sentinel in own_sentinel.sentinels:
+        sentinel.hang()
+
+    async def is_unused():
+        return not await reads(store, "a", "one")
+
+    await until(is_unused)
+    written = await put(store, "b", "two")
+    ready = [await store.reached_within(seconds) for seconds in (0, 60)]
+    with pytest.raises(StoreUnavailable, match="has no primary: NoPrimary: these Sentinels do not answer"):
+        await store.check()
+    for sentinel in own_sentinel.sentinels:
+        sentinel.resume()
+
+    await until(lambda: reads(store, "a", "one"))
+    await until(lambda: not store.warnings())
+    assert not written
+    assert primary.run("EXISTS", f"{KIND}:b") == 0
+    assert ready == [False, True]
+    assert caplog.text.count("uses no primary until one is named again") == 1
 
 
 async def test_a_store_that_starts_before_its_sentinels_finds_them_later(redis_binary, tmp_path, open_store, caplog):
