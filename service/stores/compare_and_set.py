@@ -137,7 +137,7 @@ class Writer:
                 return version
 
         try:
-            version = await self._breaker.call("compare_and_set", key, compare_and_set)
+            version = await self._breaker.call("compare_and_set", key, compare_and_set, is_write=True)
         except (WrongType, Unconfirmed):
             raise
         except StoreUnavailable as error:
@@ -164,7 +164,7 @@ class Writer:
                 await self._confirm(connection, started)
 
         try:
-            await self._breaker.call("keep", key, keep)
+            await self._breaker.call("keep", key, keep, is_write=True)
         except StoreUnavailable:
             if written and self._wait_replicas:
                 raise Unconfirmed from None

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from math import inf
 from time import monotonic, perf_counter
 from typing import Any, TypeVar
@@ -48,14 +49,16 @@ class CircuitBreaker:
         self._refusals: dict[str, tuple[str, float]] = {}
         """Reason and time of the last refusal by command name, until the command succeeds."""
 
-    async def call(self, name: str, key: str, command: Callable[[Redis], Awaitable[T]]) -> T:
+    async def call(self, name: str, key: str, command: Callable[[Redis], Awaitable[T]], *, is_write: bool = False) -> T:
         """Return the result of ``command`` with a client of the primary that has ``key``. It may run more than once.
+
+        Commands with ``is_write`` take at most half of the connections.
 
         Raises:
             StoreUnavailable: within ``DEADLINE_SECONDS``, plus time in which the event loop was blocked; immediately
                 while the circuit is open.
         """
-        return await self._call(name, lambda: self._topology.owner(key), command)
+        return await self._call(name, lambda: self._topology.owner(key), command, is_write=is_write)
 
     async def call_shard(self, name: str, shard: Shard, command: Callable[[Redis], Awaitable[T]]) -> T:
         """Return the result of ``command`` on one primary, as ``call`` does."""
@@ -118,7 +121,14 @@ class CircuitBreaker:
             if now - refused_at < REFUSAL_SECONDS
         ]
 
-    async def _call(self, name: str, find: Callable[[], Shard | None], command: Callable[[Redis], Awaitable[T]]) -> T:
+    async def _call(
+        self,
+        name: str,
+        find: Callable[[], Shard | None],
+        command: Callable[[Redis], Awaitable[T]],
+        *,
+        is_write: bool = False,
+    ) -> T:
         shard = find()
         if shard is None or shard.monitor.unavailable_seconds > OPEN_AFTER_SECONDS:
             STORE_ERRORS[name, "unreachable"].inc()
@@ -126,7 +136,7 @@ class CircuitBreaker:
         started = perf_counter()
         try:
             with tracing.call(name):
-                result = await self._retry(find, command)
+                result = await self._retry(find, command, is_write=is_write)
         except LOST:
             STORE_ERRORS[name, "unreachable"].inc()
             raise unreachable() from None
@@ -138,7 +148,9 @@ class CircuitBreaker:
         finally:
             STORE_CALLS[name,].observe(perf_counter() - started)
 
-    async def _retry(self, find: Callable[[], Shard | None], command: Callable[[Redis], Awaitable[T]]) -> T:
+    async def _retry(
+        self, find: Callable[[], Shard | None], command: Callable[[Redis], Awaitable[T]], *, is_write: bool
+    ) -> T:
         deadline = monotonic() + DEADLINE_SECONDS
         failures, reconnected = 0, False
         importing: Address | None = None
@@ -147,8 +159,9 @@ class CircuitBreaker:
             if shard is None:
                 raise ConnectionError("no primary has this key")
             client, importing = shard.asking if importing else shard.client, None
+            limit = shard.writes if is_write else nullcontext()
             try:
-                async with TimeLimit(min(ATTEMPT_SECONDS, deadline - monotonic())), shard.connections:
+                async with TimeLimit(min(ATTEMPT_SECONDS, deadline - monotonic())), limit, shard.connections:
                     return await command(client)
             except (*LOST, AskError) as error:
                 if not isinstance(error, AskError):

@@ -43,6 +43,8 @@ class Shard:
         self.connect = connect
         # redis-py's blocking pool does not serve callers in order: under load a call waited there for seconds.
         self.connections = asyncio.Semaphore(CONNECTIONS)
+        # Writes that wait for a hung replica leave connections to reads.
+        self.writes = asyncio.Semaphore(CONNECTIONS // 2)
 
     @property
     def asking(self) -> Redis:

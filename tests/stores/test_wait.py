@@ -1,5 +1,7 @@
 """Writes that replicas must confirm."""
 
+import asyncio
+
 import pytest
 from redis.asyncio import Redis
 from support.accounts import ACCOUNT
@@ -7,8 +9,9 @@ from support.waiting import until
 from support.writes import KIND
 
 from service.errors import StoreUnavailable
-from service.stores import compare_and_set
+from service.stores import compare_and_set, retry
 from service.stores.compare_and_set import Unconfirmed
+from service.stores.topology import CONNECTIONS
 
 pytestmark = pytest.mark.slow
 
@@ -82,6 +85,27 @@ async def test_a_refused_write_waits_for_no_replica(group, open_store):
 
     assert changed
     assert await store.replace(KIND, "a", {"n": "3"}, expected=seen) is None
+
+
+async def test_writes_that_wait_leave_connections_to_reads(own_sentinel, open_store, monkeypatch):
+    # Long enough for a read on a busy machine.
+    for module, name in (compare_and_set, "ATTEMPT_SECONDS"), (retry, "ATTEMPT_SECONDS"), (retry, "DEADLINE_SECONDS"):
+        monkeypatch.setattr(module, name, 3.0)
+    store = await open_store(own_sentinel.url, cached=False, wait_replicas=1)
+    await store.replace(KIND, "a", {"n": "1"}, expected=None)
+    own_sentinel.replica.hang()
+    writes = [
+        asyncio.create_task(store.put_with_ttl("Session", f"s{number}", {"n": "1"}, seconds=60))
+        for number in range(2 * CONNECTIONS)
+    ]
+    await asyncio.sleep(0)
+    found = await store.get(KIND, "a")
+    ended = sum(write.done() for write in writes)
+    results = await asyncio.gather(*writes, return_exceptions=True)
+
+    assert found.fields == {"n": "1"}
+    assert ended == 0
+    assert all(isinstance(result, StoreUnavailable) for result in results)
 
 
 async def test_a_lost_answer_is_unconfirmed(own_redis, open_store, monkeypatch):
