@@ -6,13 +6,12 @@ from contextlib import suppress
 
 import pytest
 from plugins.redis_server import free_port
-from plugins.redis_topologies import Node
+from plugins.redis_topologies import Cluster, Node
 from support.waiting import until
 from support.writes import KIND, put, reads
 
 from service.errors import StoreUnavailable
 from service.stores import topology
-from service.stores.redis import RedisStore
 
 pytestmark = pytest.mark.slow
 
@@ -187,15 +186,36 @@ async def test_a_session_is_stored_and_expires_on_every_primary(cluster_url, sha
     assert min(left) > 30
 
 
-async def test_a_cluster_with_a_lost_part_is_ready_and_unhealthy(own_cluster, open_store):
-    store = await open_store(own_cluster.url, cached=False)
-    lost = own_cluster.primary_of(f"{KIND}:a0")
-    for node in (*own_cluster.replicas_of(lost), lost):
-        node.kill()
+@pytest.mark.parametrize("full_coverage", ["no", "yes"])
+async def test_a_lost_part_leaves_the_others_unless_full_coverage_is_required(
+    redis_binary, tmp_path, open_store, full_coverage
+):
+    cluster = Cluster(redis_binary, tmp_path, "--cluster-require-full-coverage", full_coverage)
+    cluster.start()
+    try:
+        store = await open_store(cluster.url, cached=False)
+        for id_ in IDS:
+            assert await put(store, id_, "one")
+        lost = cluster.primary_of(f"{KIND}:a0")
+        others = [id_ for id_ in IDS if cluster.primary_of(f"{KIND}:{id_}") is not lost]
+        for node in (*cluster.replicas_of(lost), lost):
+            node.kill()
+        (left, *_) = cluster.primaries
 
-    async def is_unhealthy():
-        return not await is_healthy(store)
+        async def is_unhealthy():
+            return not await is_healthy(store)
 
-    await until(is_unhealthy)
-    assert await store.reached_within(60)
-    assert RedisStore.at(own_cluster.url).description == own_cluster.url
+        async def is_ready_as_promised():
+            return await store.reached_within(0) is (full_coverage == "no")
+
+        await until(is_unhealthy)
+        await until(lambda: any("fail" in node["flags"].split(",") for node in left.run("CLUSTER NODES").values()))
+        if full_coverage == "yes":
+            await until(lambda: all(n.run("CLUSTER INFO")["cluster_state"] == "fail" for n in cluster.primaries))
+        served = [await reads(store, id_, "one") for id_ in others]
+        await until(is_ready_as_promised)
+    finally:
+        cluster.stop()
+
+    assert others
+    assert served == [full_coverage == "no"] * len(others)
