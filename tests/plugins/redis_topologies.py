@@ -13,6 +13,7 @@ READY_SECONDS = 20
 SERVICE = "accounts"
 QUORUM = 2
 SENTINELS = 3
+LOG = "sentinel.log"
 DOWN_AFTER_MILLISECONDS = 500
 FAILOVER_MILLISECONDS = 1000
 PRIMARIES = 3
@@ -110,7 +111,7 @@ class SentinelGroup(Group):
         ids = [f"{number:040x}" for number in range(1, SENTINELS + 1)]
         for number in range(SENTINELS):
             config = directory / f"sentinel-{number}.conf"
-            sentinel = node(f"sentinel-{number}", "--sentinel", config=config)
+            sentinel = node(f"sentinel-{number}", "--sentinel", "--logfile", LOG, config=config)
             self.sentinels.append(sentinel)
         for number, sentinel in enumerate(self.sentinels):
             others = [(other, id_) for other, id_ in zip(self.sentinels, ids, strict=True) if other is not sentinel]
@@ -164,6 +165,13 @@ class SentinelGroup(Group):
     def replica(self):
         """The first node that is not the primary."""
         return next(node for node in self.nodes if node is not self.primary)
+
+    @property
+    def promotions(self):
+        """How often the Sentinels have named another node."""
+        logs = [(sentinel.directory / LOG).read_text() for sentinel in self.sentinels]
+        # A Sentinel that hung has missed some.
+        return max(log.count(f" +switch-master {SERVICE} ") for log in logs)
 
     def is_ready(self):
         primary = self.primary

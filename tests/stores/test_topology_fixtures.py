@@ -1,6 +1,7 @@
 """The Sentinel groups and Clusters of the tests themselves."""
 
 import pytest
+from plugins.redis_topologies import SERVICE
 from support.waiting import eventually
 
 pytestmark = pytest.mark.slow
@@ -23,6 +24,20 @@ def test_a_sentinel_group_fails_over_on_demand(own_sentinel):
     own_sentinel.fail_over()
 
     assert own_sentinel.primary is new
+    assert own_sentinel.promotions == 1
+
+
+def test_a_lost_election_is_no_promotion(own_sentinel):
+    for sentinel in own_sentinel.sentinels:
+        # A vote for an unknown Sentinel in a late epoch.
+        port = own_sentinel.primary.port
+        sentinel.run("SENTINEL", "IS-MASTER-DOWN-BY-ADDR", "127.0.0.1", port, "5", "f" * 40)
+    before = own_sentinel.promotions
+    own_sentinel.fail_over()
+    epoch = own_sentinel.sentinels[0].run("SENTINEL", "MASTER", SERVICE)["config-epoch"]
+
+    assert int(epoch) > 5
+    assert (before, own_sentinel.promotions) == (0, 1)
 
 
 def test_a_hung_primary_of_a_cluster_is_replaced_and_returns_as_a_replica(own_cluster):
