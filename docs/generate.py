@@ -28,8 +28,8 @@ STORE_URLS = """
 
 The URL is `redis://user:password@host:port/db`. User, password, port and db are optional. `rediss://` is the same over
 TLS, and `unix://user:password@/run/redis.sock?db=0` is a socket. In a user or password, write `: / ? # [ ] @ % ,` as
-`%3A %2F %3F %23 %5B %5D %40 %25 %2C`. A password without a user needs its colon: `redis://:password@host`. The default port
-is 6379, and the default database is 0.
+`%3A %2F %3F %23 %5B %5D %40 %25 %2C`. A password without a user needs its colon: `redis://:password@host`. The default
+port is 6379, and the default database is 0.
 
 `redis+sentinel://user:password@host:port,host:port/service/db` names Sentinels and the service that they monitor; their
 default port is 26379. `redis+cluster://user:password@host:port,host:port` names nodes of a Cluster.
