@@ -53,28 +53,20 @@ class TextMap(fields.Field[dict[str, str]]):
     """A mapping of at most ``at_most`` texts, whose names and values match as a whole. ``rule`` describes both."""
 
     def __init__(self, names: str, values: str, rule: str, *, at_most: int) -> None:
-        super().__init__(
-            metadata={
-                "type": "object",
-                "propertyNames": {"pattern": f"^{names}$"},
-                "additionalProperties": {"type": "string", "pattern": f"^{values}$"},
-                "maxProperties": at_most,
-                "description": rule,
-            }
-        )
-        self._names, self._values = re.compile(names), re.compile(values)
-        self._rule = rule
-        self._at_most = at_most
+        super().__init__()
+        self.names, self.values = re.compile(names), re.compile(values)
+        self.rule = rule
+        self.at_most = at_most
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> dict[str, str]:
         del attr, data, kwargs
-        if not isinstance(value, Mapping) or len(value) > self._at_most or not all(map(self._accepts, value.items())):
-            raise ValidationError(f"must be {self._rule}")
+        if not isinstance(value, Mapping) or len(value) > self.at_most or not all(map(self._accepts, value.items())):
+            raise ValidationError(f"must be {self.rule}")
         return dict(value)
 
     def _accepts(self, item: tuple[str, Any]) -> bool:
         name, text = item
-        return isinstance(text, str) and bool(self._names.fullmatch(name) and self._values.fullmatch(text))
+        return isinstance(text, str) and bool(self.names.fullmatch(name) and self.values.fullmatch(text))
 
 
 def _not_together(*names: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from marshmallow import EXCLUDE, fields, missing, validate
 
 from service.resources.fields import MASKED, Flag, Masked, Number, Text
 from service.resources.schemas import WireSchema
+from service.resources.signing_schemas import TextMap
 from service.resources.types import ResourceType
 from service.stores.record import ID
 
@@ -43,10 +44,16 @@ def of_field(field: fields.Field[Any]) -> Json:
             schema = {"type": "boolean", **_default(field)}
         case Masked():
             schema = {"const": MASKED, "description": "stands for the stored secret, and keeps it"}
-        case fields.String(validators=[validate.OneOf(choices=choices)]):
-            schema = {"type": "string", "enum": list(choices)}
+        case TextMap():
+            schema = {
+                "type": "object",
+                "propertyNames": _pattern(field.names.pattern),
+                "additionalProperties": {"type": "string", **_pattern(field.values.pattern)},
+                "maxProperties": field.at_most,
+                "description": field.rule,
+            }
         case fields.String():
-            schema = {"type": "string"}
+            schema = {"type": "string", **_choices(field)}
         case fields.List(inner=inner):
             schema = {"type": "array", "items": of_field(inner)}
         case fields.Nested(schema=WireSchema() as nested):
@@ -157,6 +164,11 @@ def example(type_: ResourceType) -> Json:
 
 def _by_name(schema: type[WireSchema]) -> dict[str, fields.Field[Any]]:
     return {str(field.data_key): field for field in schema().fields.values()}
+
+
+def _choices(field: fields.Field[Any]) -> Json:
+    choices = [choice for rule in field.validators if isinstance(rule, validate.OneOf) for choice in rule.choices]
+    return {"enum": choices} if choices else {}
 
 
 def _default(field: fields.Field[Any]) -> Json:
