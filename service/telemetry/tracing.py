@@ -101,6 +101,9 @@ class Tracer:
         if not _is_requested(os.environ) or problem(os.environ):
             return None
         _check_endpoint(os.environ)
+        # OpenTelemetry defines an empty variable as not set. Its SDK logs a traceback for some of them.
+        for name in [name for name, value in os.environ.items() if name.startswith("OTEL_") and not value.strip()]:
+            del os.environ[name]
         try:
             return cls()
         except (ValueError, OSError) as error:

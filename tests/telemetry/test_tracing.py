@@ -220,6 +220,16 @@ def test_a_wrong_value_ends_the_start_with_one_line(collector, variable):
     assert (status, line.startswith("s3-signer: An OTEL_ variable has a wrong value: ")) == (2, True)
 
 
+async def test_an_empty_variable_counts_as_not_set(monkeypatch, caplog):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "")
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", " ")
+
+    await tracing.Tracer.from_environment().close()
+
+    assert caplog.messages == []
+
+
 @pytest.mark.parametrize(
     "environ",
     [
