@@ -77,6 +77,6 @@ def test_a_pipe_ends_the_start_with_one_line(tmp_path, variable, others):
     pipe(tmp_path / "x")
     status, lines = run_to_end(**{**ROOT, **others, variable: str(tmp_path / "x"), "SIGNER_PORT": "0"})
 
-    assert status == 1
+    assert status == 2
     assert lines[-1].startswith(f"s3-signer: {variable} ")
     assert lines[-1].endswith("cannot be read: it is not a regular file")

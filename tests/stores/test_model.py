@@ -404,7 +404,7 @@ def test_a_store_in_this_process_is_a_dictionary(make):
     check(World([make]), examples=30)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("make", [RedisStore.at, ObservedCachedStore], ids=["plain", "cached"])
 def test_a_store_on_one_server_is_a_dictionary_over_all_faults(make, own_redis):
     faults = (
