@@ -13,7 +13,7 @@ from support.writes import KIND, put, reads
 from service.errors import StoreUnavailable
 from service.stores import topology
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.heavy
 
 IDS = [f"a{number}" for number in range(30)]
 
@@ -186,7 +186,6 @@ async def test_a_session_is_stored_and_expires_on_every_primary(cluster_url, sha
     assert min(left) > 30
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("full_coverage", ["no", "yes"])
 async def test_a_lost_part_leaves_the_others_unless_full_coverage_is_required(
     redis_binary, tmp_path, open_store, full_coverage
