@@ -29,7 +29,7 @@ test: $(STAMP) ## all tests that need nothing installed, some minutes
 	@$(PYTEST) -m "not heavy" $(PYTEST_ARGS)
 
 test-heavy: $(STAMP) ## the tests that need tools or minutes: S3 servers, a browser, faults
-	@$(PYTEST) -m "heavy and not long" $(PYTEST_ARGS)
+	@$(PYTEST) --numprocesses auto -m "heavy and not long" $(PYTEST_ARGS)
 
 coverage: $(STAMP) ## the tests of make test, with branch coverage, which takes half as long again
 	@$(PYTEST) -m "not heavy" --cov --cov-report=term --cov-fail-under=95 $(PYTEST_ARGS)
