@@ -83,12 +83,10 @@ class SentinelDiscovery:
                 silent.append(f"{address} ({why_silent(sentinel, answer)})")
             elif isinstance(answer, BaseException) and not views:
                 raise answer
-        if views and newest < 0:
+        if views:
             known = ", ".join(sorted({name for view in views for name in view.services})) or "none"
             raise UnusableServer(f"no Sentinel knows the service {self._url.service}; they know: {known}")
-        if silent:
-            raise NoPrimary(f"these Sentinels do not answer: {', '.join(silent)}")
-        raise NoPrimary("the Sentinels find no working primary at the moment")
+        raise NoPrimary(f"these Sentinels do not answer: {', '.join(silent)}")
 
     async def close(self) -> None:
         await _close(self._sentinels.values())
@@ -105,10 +103,9 @@ class SentinelDiscovery:
             raise UnusableServer(f"the Sentinel {address} refuses to name the primary: {reason(error)}") from None
         if service not in states or not named:
             return _View(states)
-        state, primary = states[service], Address(*named)
-        # During a failover, the state is still that of the old primary, and the name already that of the new one.
-        is_down = primary == (state["ip"], state["port"]) and (state["is_sdown"] or state["is_odown"])
-        return _View(states, state["config-epoch"], None if is_down else primary)
+        # During a failover, the state is still that of the old primary, and the name already that of the new one. The
+        # name counts also while the new one does not answer, or a returned old one would take writes.
+        return _View(states, states[service]["config-epoch"], Address(*named))
 
 
 class ClusterDiscovery:
