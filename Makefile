@@ -10,7 +10,7 @@ COMPILE = --quiet $(UPGRADE) --generate-hashes --allow-unsafe --strip-extras --n
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all:
 # Tests of one file share its servers, so they stay together. The files go in the order of tests/plugins/pace.py. Tests
 # wait for servers half of the time, so there are more processes than cores.
-PYTEST = $(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+PYTEST = $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 # To collect test_conformance.py alone takes ten seconds.
 FAST_TESTS := tests/access tests/bundle tests/resources tests/settings tests/signing tests/stores tests/telemetry tests/web tests/test_mounted_files.py tests/test_words.py --ignore tests/web/test_conformance.py
 .DEFAULT_GOAL := help
