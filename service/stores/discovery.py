@@ -35,7 +35,7 @@ class Layout:
 
 
 class NoPrimary(ConnectionError):
-    """Nobody names a working primary at the moment."""
+    """Nobody names a primary at the moment."""
 
 
 class Discovery(Protocol):
@@ -73,10 +73,9 @@ class SentinelDiscovery:
     async def find(self) -> Layout:
         answers = await asyncio.gather(*map(self._ask, self._sentinels), return_exceptions=True)
         views = [answer for answer in answers if isinstance(answer, _View)]
-        newest = max((view.epoch for view in views), default=-1)
-        for view in views:
-            if view.epoch == newest and view.primary:
-                return Layout.of(view.primary)
+        newest = max(views, key=lambda view: view.epoch, default=None)
+        if newest and newest.primary:
+            return Layout.of(newest.primary)
         silent = []
         for (address, sentinel), answer in zip(self._sentinels.items(), answers, strict=True):
             if isinstance(answer, LOST):
