@@ -3,10 +3,11 @@
 import subprocess
 
 import pytest
+from playwright.sync_api import sync_playwright
 from support.tools import tool
 
-FLAGS = (
-    "--headless",
+# Without the last three, the browser asks its maker's servers at every start.
+PLAYWRIGHT_FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -14,9 +15,8 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--enable-logging=stderr",
-    "--virtual-time-budget=10000",
 )
+FLAGS = (*PLAYWRIGHT_FLAGS, "--headless", "--enable-logging=stderr", "--virtual-time-budget=10000")
 SECONDS = 60
 
 
@@ -41,3 +41,12 @@ def browse(chromium, tmp_path):
         return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
     return visit
+
+
+@pytest.fixture(scope="session")
+def browser(chromium):
+    """Debian's browser, driven by Playwright: `with browser.new_context() as context: page = context.new_page()`."""
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=[*PLAYWRIGHT_FLAGS])
+        yield running
+        running.close()

@@ -3,7 +3,7 @@
 import pytest
 
 # The fixtures that install or start such programs.
-FIXTURES = {"chromium", "ministack", "s3_server", "swift"}
+FIXTURES = {"browser", "chromium", "ministack", "s3_server", "swift"}
 
 
 # Before pytest selects by marker.
