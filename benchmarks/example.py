@@ -129,10 +129,18 @@ UPLOAD = Request(f"/aws/storage/{AMAZON.id}/{BUCKET}", "POST", "text/yaml", f"fi
 GET_FIRST = Request(f"/aws/storage/account-{{}}/{BUCKET}/{KEY}", accounts=1)
 GET_ANY_OF_10_000 = replace(GET_FIRST, accounts=10_000)
 GET_ANY_OF_100_000 = replace(GET_FIRST, accounts=100_000)
+BATCH_ITEMS = 1000
+BATCH = Request(
+    f"{UPLOAD.path}/$sign",
+    "POST",
+    "application/json",
+    json.dumps({"items": [{"filename": KEY}, *({"filename": f"example-{n}.txt"} for n in range(1, BATCH_ITEMS))]}),
+)
 SIGNS = {
     GET: (AMAZON, GET_OBJECT, DAY_SECONDS),
     GET_EXPIRING: (AMAZON, GET_OBJECT, HALF_DAY_SECONDS),
     UPLOAD: (AMAZON, PUT_OBJECT, DAY_SECONDS),
+    BATCH: (AMAZON, GET_OBJECT, DAY_SECONDS),
     GET_FIRST: (member(1), GET_OBJECT, DAY_SECONDS),
     GET_ANY_OF_10_000: (member(1), GET_OBJECT, DAY_SECONDS),
     GET_ANY_OF_100_000: (member(1), GET_OBJECT, DAY_SECONDS),
@@ -160,12 +168,16 @@ async def client(account: AwsAccount) -> AsyncIterator[Any]:
 
 
 def check(request: Request, answer: bytes) -> None:
-    """Raise WrongAnswer unless the answer has exactly the URL that aiobotocore signs for the same instant."""
+    """Raise WrongAnswer unless the answer has exactly the URL that aiobotocore signs for the same instant.
+
+    Of a batch, all items must have a URL, and the first is compared.
+    """
     account, operation, expires_in = SIGNS[request]
     body = yaml.safe_load(answer)
-    if set(body) != {"url"}:
-        raise WrongAnswer(f"{request.method} {request.path} answers {sorted(body)}")
-    check_url(account, operation, expires_in, body["url"])
+    items = body.get("items", [body])
+    if wrong := next((item for item in items if set(item) != {"url"}), None):
+        raise WrongAnswer(f"{request.method} {request.path} answers {wrong}")
+    check_url(account, operation, expires_in, items[0]["url"])
 
 
 def check_url(account: AwsAccount, operation: Operation, expires_in: int, url: str) -> None:

@@ -4,6 +4,8 @@ from benchmarks import in_process, ready
 from benchmarks.contest import Row
 from benchmarks.example import (
     AMAZON,
+    BATCH,
+    BATCH_ITEMS,
     DENIED,
     GET,
     GET_ANY_OF_10_000,
@@ -22,6 +24,7 @@ from benchmarks.load import Request
 from benchmarks.sides import (
     CpuPerRequest,
     RequestsPerSecond,
+    beside_batches,
     beside_hostile,
     delays,
     driven,
@@ -46,6 +49,8 @@ LISTING_OF_1000 = holding(ready.with_accounts, [(LISTING, 2)])
 LARGE_BODIES = holding(ready.embedded, [(JSON_BODY, 4), (YAML_BODY, 4), (TEXT_BODY, 4)])
 # The policies are read anew after one of them has changed.
 MANY_POLICIES = holding(ready.with_policies, [(store_policy(1), 2), (DENIED, 4)])
+LARGE_BATCH = holding(ready.closed, [(BATCH, 2)])
+BESIDE_BATCHES = beside_batches(ready.closed, GET)
 BESIDE_HOSTILE = beside_hostile(ready.closed, GET)
 REMEMBERING = remembering(ready.in_crowd(cache=200_000), GET_ANY_OF_100_000, many=MANY, few=FEW)
 
@@ -145,6 +150,15 @@ ROWS = (
         target=at_most(2),
     ),
     Row(
+        name="batch",
+        what="CPU per URL of a $sign of 1,000, Bearer token and a matcho policy",
+        against="signed GET, ours, with the same",
+        ours=driven(ready.closed, BATCH, requests=4, items=BATCH_ITEMS),
+        beside=driven(ready.closed, GET),
+        unit="µs",
+        target=at_most(0.3),
+    ),
+    Row(
         name="signature",
         what="one signature in process",
         against="aiobotocore generate_presigned_url",
@@ -241,6 +255,26 @@ ROWS = (
         unit="ms",
         target=at_most_itself(20, "ms"),
         turns=5,
+    ),
+    Row(
+        name="hold-batch",
+        what="the same: a $sign of 1,000",
+        against="the slowest of 50 requests that nothing disturbs",
+        ours=LARGE_BATCH[0],
+        beside=LARGE_BATCH[1],
+        unit="ms",
+        target=at_most_itself(20, "ms"),
+        turns=5,
+    ),
+    Row(
+        name="delay-batch",
+        what="signed GET, p99 at 500 a second beside a client that signs batches of 1,000",
+        against="p99 alone",
+        ours=BESIDE_BATCHES[0],
+        beside=BESIDE_BATCHES[1],
+        unit="µs",
+        target=at_most(3),
+        turns=3,
     ),
     Row(
         name="delay-hostile",

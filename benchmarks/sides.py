@@ -114,18 +114,22 @@ def loaded(
     return side
 
 
-def driven(serve: Serve, request: Request) -> Side:
-    """Microseconds of the server's CPU for one request, sent by our own generator: wrk knows no unix sockets."""
+def driven(serve: Serve, request: Request, *, requests: int = DRIVEN_REQUESTS, items: int = 1) -> Side:
+    """Microseconds of the server's CPU for one of the items of a request, sent by our own generator.
+
+    wrk knows no unix sockets, and sends no more than it can have answered in its turn.
+    """
 
     @contextmanager
     def side() -> Iterator[Party]:
         with serve() as server:
+            asked = replace(request, authorization=server.authorization)
             _check(server, request)
 
             def measure() -> float:
                 before = server.cpu_seconds()
-                steady.visit(server.address, request, DRIVEN_REQUESTS)
-                return (server.cpu_seconds() - before) / DRIVEN_REQUESTS * 1e6
+                steady.visit(server.address, asked, requests)
+                return (server.cpu_seconds() - before) / (requests * items) * 1e6
 
             measure()
             yield Rounds(measure)
@@ -219,10 +223,33 @@ def beside_hostile(serve: Serve, request: Request) -> TwoSides:
     """The p99 in microseconds of the time an answer takes at a low rate: beside hostile clients, and alone."""
 
     @contextmanager
+    def clients(server: Server) -> Iterator[None]:
+        body = replace(example.UNFINISHED_BODY, authorization=server.authorization)
+        with hostile.unfinished(server.port, body, UNFINISHED):
+            _settle(server)
+            with hostile.insisting(server.port, example.HOSTILE_FORMS, 4, INSISTING):
+                yield
+
+    return _beside(serve, request, clients)
+
+
+def beside_batches(serve: Serve, request: Request) -> TwoSides:
+    """The same beside a client that signs one batch after the other."""
+
+    @contextmanager
+    def clients(server: Server) -> Iterator[None]:
+        batch = replace(example.BATCH, authorization=server.authorization)
+        with hostile.insisting(server.port, [batch], 2, 1):
+            yield
+
+    return _beside(serve, request, clients)
+
+
+def _beside(serve: Serve, request: Request, clients: Callable[[Server], AbstractContextManager[None]]) -> TwoSides:
+    @contextmanager
     def round_() -> Iterator[Callable[[], tuple[float, float]]]:
         with serve() as server:
             asked = replace(request, authorization=server.authorization)
-            body = replace(example.UNFINISHED_BODY, authorization=server.authorization)
             _check(server, request)
             load.warm_up(server.port, asked)
 
@@ -233,11 +260,9 @@ def beside_hostile(serve: Serve, request: Request) -> TwoSides:
             def measure() -> tuple[float, float]:
                 _settle(server)
                 alone = p99(load.LEAST_OF_RATE)
-                with hostile.unfinished(server.port, body, UNFINISHED):
-                    _settle(server)
-                    with hostile.insisting(server.port, example.HOSTILE_FORMS, 4, INSISTING):
-                        # What slows the generator down here is what is measured.
-                        return p99(0), alone
+                with clients(server):
+                    # What slows the generator down here is what is measured.
+                    return p99(0), alone
 
             yield lambda: _at_length(measure)
 
