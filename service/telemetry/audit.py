@@ -9,7 +9,7 @@ from typing import Any, Final, Unpack
 from service.addresses import network
 from service.errors import AuditUnavailable
 from service.telemetry.denials import RepeatedDenials
-from service.telemetry.events import SIGNED, Denial, Event, LineFormat, SignedUrl, timestamp
+from service.telemetry.events import SIGNED, Denial, Event, LineFormat, SignedUrl, bound_fields, timestamp
 from service.telemetry.line_writer import MAX_PENDING, LineWriter
 
 ANONYMOUS: Final = "anonymous"
@@ -64,7 +64,13 @@ class AuditLog:
         """
         self._writer.check(share=DENIALS_SHARE)
         values: Mapping[str, Any] = denial
-        fields = {name: values[name] for name in Denial.__annotations__ if values.get(name) is not None}
+        fields: dict[str, Any] = {}
+        for name in Denial.__annotations__:
+            value = values.get(name)
+            if name == "bound":
+                fields |= bound_fields(value) if value else {}
+            elif value is not None:
+                fields[name] = value
         client, repeated = fields["caller"], fields
         if client == ANONYMOUS:
             # A client with an IPv6 network can use another address for each try.

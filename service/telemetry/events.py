@@ -60,6 +60,8 @@ class Denial(TypedDict, total=False):
     resource: str | None
     bucket: str | None
     key: str | None
+    bound: Mapping[str, Any] | None
+    """As in a ``signed`` event."""
     expiration: int | None
     outcome: Required[str]
     """Code of the error, such as ``forbidden``."""
@@ -113,8 +115,12 @@ def _signed_members(url: SignedUrl) -> str:
 
 
 def _bound_members(bound: Mapping[str, Any]) -> str:
-    shown = {member: bound[name] for name, member in _SHOWN.items() if name in bound}
-    return f"{encode({'bound': list(bound), **shown})[1:-1]},"
+    return f"{encode(bound_fields(bound))[1:-1]},"
+
+
+def bound_fields(bound: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a line about what a URL carries: its names, and a few values."""
+    return {"bound": list(bound), **{member: bound[name] for name, member in _SHOWN.items() if name in bound}}
 
 
 def timestamp(nanoseconds: int) -> str:

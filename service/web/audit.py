@@ -6,8 +6,12 @@ from aiohttp import web
 
 from service.access.callers.principals import Principal
 from service.errors import AuditUnavailable, ServiceError
+from service.resources.signing_schemas import FILE_NAME_VARIABLE
 from service.web.access import client_address
 from service.web.context import CONTEXT
+
+# Params of a signing request that are not bound.
+_TARGET = frozenset({"operation", "account", "bucket", "key", "expiration"})
 
 
 def audit_change(
@@ -48,6 +52,7 @@ def audit_denial(request: web.Request, denial: ServiceError) -> ServiceError:
     context = request[CONTEXT]
     params = context.params
     kind, id_ = params.get("resource/type"), params.get("resource/id")
+    key, prefix = params.get("key"), params.get("key-prefix")
     try:
         context.app.audit.denied(
             caller=context.caller.name,
@@ -58,7 +63,8 @@ def audit_denial(request: web.Request, denial: ServiceError) -> ServiceError:
             account=params.get("account"),
             resource=f"{kind}/{id_}" if kind and id_ else kind,
             bucket=params.get("bucket"),
-            key=params.get("key"),
+            key=key if prefix is None else f"{prefix}{FILE_NAME_VARIABLE}",
+            bound={name: params[name] for name in params if name not in _TARGET} if "account" in params else None,
             expiration=params.get("expiration"),
             outcome=denial.code,
             request_id=context.request_id,

@@ -33,7 +33,7 @@ PACKAGES = Path(__file__).parent / "browser-uploads"
 BUCKET = "my-bucket"
 MIB = 1024 * 1024
 # Slow enough to pause an upload of several parts before it ends, in bytes per second.
-SLOW = 12 * MIB
+SLOW = 6 * MIB
 UPLOAD_MS = 60_000
 
 

@@ -13,6 +13,8 @@ from service.telemetry.audit import AuditLog
 
 ROOT = {"SIGNER_ROOT_CLIENT_ID": "root", "SIGNER_ROOT_CLIENT_SECRET": "a root secret, long enough"}
 AUTH = {"Authorization": encode_basic_auth("root", ROOT["SIGNER_ROOT_CLIENT_SECRET"])}
+SECRET = "a secret, long enough"
+TEAM = {"Authorization": encode_basic_auth("team", SECRET)}
 SIGN = "/aws/storage/my-account/bucket/key"
 
 
@@ -49,44 +51,50 @@ async def assert_refused(response):
     assert "X-Amz" not in text
 
 
+async def store_team(client):
+    """Store the Client of TEAM, for which there is no policy."""
+    await client.put("/Client/team", json={"secret": SECRET, "grant_types": ["basic"]}, headers=AUTH)
+
+
 BUCKET = "/aws/storage/my-account/bucket"
+# Fields of a line on what a URL carries.
+SHOWN = ("bound", "version_id", "content_type", "content_length")
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "body", "expected"),
-    [
-        ("GET", "/key", None, {}),
-        ("GET", "/key?expiration=60&details=true", None, {}),
-        ("GET", "/key?version-id=v1", None, {"bound": ["version-id"], "version_id": "v1"}),
-        ("DELETE", "/key?version-id=v1", None, {"bound": ["version-id"], "version_id": "v1"}),
-        ("GET", "?prefix=private/", None, {"bound": ["prefix"]}),
-        (
-            "POST",
-            "",
-            {
-                "filename": "key",
-                "content-type": "text/plain",
-                "content-length": 5,
-                "server-side-encryption": "aws:kms",
-                "sse-kms-key-id": "hidden",
-                "metadata": {"owner": "hidden"},
-            },
-            {
-                "bound": ["content-type", "metadata", "server-side-encryption", "sse-kms-key-id", "content-length"],
-                "content_type": "text/plain",
-                "content_length": 5,
-            },
-        ),
-        ("POST", "/$upload-form", {"filename": "key", "max-size": 5}, {"bound": ["max-size"]}),
-        (
-            "POST",
-            "/$sign",
-            {"items": [{"filename": "key", "method": "PUT", "content-type": "text/plain"}]},
-            {"bound": ["content-type"], "content_type": "text/plain"},
-        ),
-    ],
-    ids=str,
-)
+CARRIED = [
+    ("GET", "/key", None, {}),
+    ("GET", "/key?expiration=60&details=true", None, {}),
+    ("GET", "/key?version-id=v1", None, {"bound": ["version-id"], "version_id": "v1"}),
+    ("DELETE", "/key?version-id=v1", None, {"bound": ["version-id"], "version_id": "v1"}),
+    ("GET", "?prefix=private/", None, {"bound": ["prefix"]}),
+    (
+        "POST",
+        "",
+        {
+            "filename": "key",
+            "content-type": "text/plain",
+            "content-length": 5,
+            "server-side-encryption": "aws:kms",
+            "sse-kms-key-id": "hidden",
+            "metadata": {"owner": "hidden"},
+        },
+        {
+            "bound": ["content-type", "metadata", "server-side-encryption", "sse-kms-key-id", "content-length"],
+            "content_type": "text/plain",
+            "content_length": 5,
+        },
+    ),
+    ("POST", "/$upload-form", {"filename": "key", "max-size": 5}, {"bound": ["max-size"]}),
+    (
+        "POST",
+        "/$sign",
+        {"items": [{"filename": "key", "method": "PUT", "content-type": "text/plain"}]},
+        {"bound": ["content-type"], "content_type": "text/plain"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body", "expected"), CARRIED, ids=str)
 async def test_the_line_of_a_url_names_what_it_carries(make_client, lines, method, path, body, expected):
     client = await make_client()
     await client.put("/AwsAccount", json=ACCOUNT)
@@ -95,8 +103,34 @@ async def test_the_line_of_a_url_names_what_it_carries(make_client, lines, metho
 
     assert response.status == 200
     assert "hidden" not in str(line)
-    names = ("bound", "version_id", "content_type", "content_length")
-    assert {name: line[name] for name in names if name in line} == expected
+    assert {name: line[name] for name in SHOWN if name in line} == expected
+
+
+@pytest.mark.parametrize(("method", "path", "body", "expected"), CARRIED, ids=str)
+async def test_the_line_of_a_denied_url_names_what_it_would_have_carried(
+    make_client, lines, method, path, body, expected
+):
+    client = await make_client(**ROOT)
+    await store_team(client)
+    await client.request(method, BUCKET + path, json=body, headers=TEAM)
+    line = (await lines(client))[-1]
+
+    assert (line["event"], line["outcome"]) == ("denied", "forbidden")
+    assert "hidden" not in str(line)
+    assert {name: line[name] for name in SHOWN if name in line} == expected
+
+
+async def test_the_line_of_a_denied_form_has_the_key_of_an_allowed_one(make_client, lines):
+    client = await make_client(**ROOT)
+    await store_team(client)
+    form = {"starts-with": "photos/"}
+    await client.put("/AwsAccount", json=ACCOUNT, headers=AUTH)
+    await client.post(f"{BUCKET}/$upload-form", json=form, headers=TEAM)
+    await client.post(f"{BUCKET}/$upload-form", json=form, headers=AUTH)
+    denied, signed = (await lines(client))[-2:]
+
+    assert (denied["event"], signed["event"]) == ("denied", "signed")
+    assert [(line["key"], line["bound"]) for line in (denied, signed)] == [("photos/${filename}", ["key-prefix"])] * 2
 
 
 async def test_no_url_is_returned_without_an_audit_line(make_deaf):
@@ -193,11 +227,9 @@ async def test_a_change_names_the_changed_fields_and_no_value(client, lines):
 
 async def test_a_denied_listing_names_only_the_type(make_client, lines):
     client = await make_client(**ROOT)
-    secret = "a secret, long enough"
-    team = {"Authorization": encode_basic_auth("team", secret)}
-    await client.put("/Client/team", json={"secret": secret, "grant_types": ["basic"]}, headers=AUTH)
-    assert (await client.get("/AwsAccount", headers=team)).status == 403
-    assert (await client.get("/AwsAccount/a", headers=team)).status == 403
+    await store_team(client)
+    assert (await client.get("/AwsAccount", headers=TEAM)).status == 403
+    assert (await client.get("/AwsAccount/a", headers=TEAM)).status == 403
     denied = [line for line in await lines(client) if line["event"] == "denied"]
 
     assert [line["resource"] for line in denied] == ["AwsAccount", "AwsAccount/a"]
