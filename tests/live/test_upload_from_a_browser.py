@@ -5,7 +5,6 @@ import hashlib
 import json
 import random
 import re
-import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -52,10 +51,10 @@ class Handler(SimpleHTTPRequestHandler):
 
 
 class Site(ThreadingHTTPServer):
-    """The site of the pages, in ``public``."""
+    """The site of the pages, in ``directory``."""
 
-    def __init__(self, public):
-        super().__init__(("127.0.0.1", 0), partial(Handler, directory=public))
+    def __init__(self, directory):
+        super().__init__(("127.0.0.1", 0), partial(Handler, directory=directory))
         # A page of this name is a secure context, as one of https is.
         self.origin = f"http://localhost:{self.server_port}"
         self.tokens = iter(())
@@ -87,7 +86,7 @@ def s3(ministack):
 def site(tmp_path_factory, ministack, s3):
     """The site with the pages of the guide, and a service and a bucket that are set up as the guide says."""
     directory = tmp_path_factory.mktemp("site")
-    site = Site(directory / "public")
+    site = Site(directory)
     settings = dict(line.split("=", 1) for line in printed("sh settings").splitlines())
     with running(**{**settings, "SIGNER_CORS_ORIGINS": site.origin}) as service:
         root = {"Authorization": encode_basic_auth("root", settings["SIGNER_ROOT_CLIENT_SECRET"])}
@@ -117,18 +116,24 @@ async def set_up(url):
 
 
 def build(directory, here):
-    """Write the pages, and bundle the script with the command of the guide."""
-    public = directory / "public"
-    public.mkdir()
-    for path in ("index.html", "upload.js", "public/plain.html", "public/form.html"):
-        language, name = path.rpartition(".")[2], path.rpartition("/")[2]
-        (directory / path).write_text(in_place(printed(f"{language} {name}"), here), encoding="utf-8")
+    """Write the pages, and bundle their scripts with the command of the guide."""
     (directory / "node_modules").symlink_to(npm.installed(PACKAGES) / "node_modules")
-    subprocess.run(["sh", "-euc", printed("sh build")], cwd=directory, capture_output=True, timeout=60, check=True)
-    # The same page, but for a prefix that its Client may not use.
-    shutil.copytree(public, public / "denied")
-    script = public / "denied" / "upload.bundle.js"
-    script.write_text(script.read_text(encoding="utf-8").replace("inbox/", "outbox/"), encoding="utf-8")
+    script = printed("js upload.js")
+    (line,) = re.findall("^const signRequest = .*\n", script, re.MULTILINE)
+    scripts = {
+        "guide": script,
+        "limited": script.replace(line, printed("js limit")),
+        # Its keys have a prefix that the Client may not use.
+        "denied": script.replace("inbox/", "outbox/"),
+    }
+    for name, text in scripts.items():
+        page = directory / name
+        (page / "public").mkdir(parents=True)
+        (page / "upload.js").write_text(in_place(text, here), encoding="utf-8")
+        for file in ("index.html", "public/plain.html", "public/form.html"):
+            html = printed(f"html {file.removeprefix('public/')}")
+            (page / file).write_text(in_place(html, here), encoding="utf-8")
+        subprocess.run(["sh", "-euc", printed("sh build")], cwd=page, capture_output=True, timeout=60, check=True)
 
 
 def in_place(text, here):
@@ -222,7 +227,7 @@ def slow_network(page):
 def test_a_small_file_is_uploaded_with_its_type_and_an_ended_token_is_replaced(page, site, bucket, tmp_path):
     digest = make_file(tmp_path / "a photo é.png", 70_000)
     site.tokens = chain(["ended"], repeat(site.token))
-    page.goto(site.origin)
+    page.goto(f"{site.origin}/guide/public/")
     choose(page, tmp_path / "a photo é.png")
     start(page)
     expect_complete(page)
@@ -235,7 +240,7 @@ def test_a_small_file_is_uploaded_with_its_type_and_an_ended_token_is_replaced(p
 def test_a_large_file_is_paused_and_resumed_also_after_a_reload(page, site, bucket, tmp_path):
     file = tmp_path / "video.mp4"
     digest = make_file(file, 100 * MIB)
-    page.goto(site.origin)
+    page.goto(f"{site.origin}/guide/public/")
     with slow_network(page):
         choose(page, file)
         start(page)
@@ -262,7 +267,7 @@ def test_a_large_file_is_paused_and_resumed_also_after_a_reload(page, site, buck
 
 def test_a_cancelled_upload_leaves_no_object_and_no_parts(page, site, bucket, tmp_path):
     make_file(tmp_path / "video.mp4", 60 * MIB)
-    page.goto(site.origin)
+    page.goto(f"{site.origin}/guide/public/")
     with slow_network(page):
         choose(page, tmp_path / "video.mp4")
         start(page)
@@ -275,7 +280,7 @@ def test_a_cancelled_upload_leaves_no_object_and_no_parts(page, site, bucket, tm
 
 def test_an_upload_begins_again_when_its_parts_are_gone(page, site, s3, bucket, tmp_path):
     digest = make_file(tmp_path / "video.mp4", 40 * MIB)
-    page.goto(site.origin)
+    page.goto(f"{site.origin}/guide/public/")
     with slow_network(page):
         choose(page, tmp_path / "video.mp4")
         start(page)
@@ -294,7 +299,7 @@ def test_an_upload_begins_again_when_its_parts_are_gone(page, site, s3, bucket, 
 @pytest.mark.parametrize("size", [1000, 21 * MIB], ids=["one-put", "parts"])
 def test_the_page_shows_why_a_key_is_denied(page, site, bucket, tmp_path, size):
     make_file(tmp_path / "photo.png", size)
-    page.goto(f"{site.origin}/denied/")
+    page.goto(f"{site.origin}/denied/public/")
     choose(page, tmp_path / "photo.png")
     start(page)
     expect(page.get_by_text("The caller may not do this; no access policy allows it", exact=True).first).to_be_visible()
@@ -303,15 +308,33 @@ def test_the_page_shows_why_a_key_is_denied(page, site, bucket, tmp_path, size):
     assert bucket.uploads() == []
 
 
-@pytest.mark.parametrize("name", ["plain", "form"])
-def test_a_page_without_a_library_uploads_a_file(page, site, bucket, tmp_path, name):
-    if name == "form":
-        form = {"params": {"operation": "form", "account": "my-account", "bucket": BUCKET, "key": "#^inbox/"}}
-        policy = {"link": [{"reference": "Client/web-uploads"}], "engine": "matcho", "matcho": form}
-        headers = {**site.root, "Content-Type": "application/json"}
-        send(f"{site.service.url}/AccessPolicy/web-forms", "PUT", json.dumps(policy).encode(), headers)
+@pytest.fixture(scope="module")
+def forms(site):
+    """Allow the Client of the pages to upload with forms."""
+    form = {"params": {"operation": "form", "account": "my-account", "bucket": BUCKET, "key": "#^inbox/"}}
+    policy = {"link": [{"reference": "Client/web-uploads"}], "engine": "matcho", "matcho": form}
+    headers = {**site.root, "Content-Type": "application/json"}
+    answer = send(f"{site.service.url}/AccessPolicy/web-forms", "PUT", json.dumps(policy).encode(), headers)
+    assert answer.status == 201
+
+
+def test_a_page_that_limits_the_size_sends_a_form(page, site, forms, bucket, tmp_path):
     digest = make_file(tmp_path / "photo.png", 70_000)
-    page.goto(f"{site.origin}/{name}.html")
+    methods = []
+    page.on("request", lambda request: methods.append(request.method))
+    page.goto(f"{site.origin}/limited/public/")
+    choose(page, tmp_path / "photo.png")
+    start(page)
+    expect_complete(page)
+
+    assert bucket.the_object()[1:] == ("image/png", digest)
+    assert "PUT" not in methods
+
+
+@pytest.mark.parametrize("name", ["plain", "form"])
+def test_a_page_without_a_library_uploads_a_file(page, site, forms, bucket, tmp_path, name):
+    digest = make_file(tmp_path / "photo.png", 70_000)
+    page.goto(f"{site.origin}/guide/public/{name}.html")
     page.locator("input").set_input_files(tmp_path / "photo.png")
     expect(page.get_by_role("status")).to_have_text("Uploaded")
     key, content_type, kept = bucket.the_object()

@@ -43,7 +43,8 @@ def browse(chromium, tmp_path):
     return visit
 
 
-@pytest.fixture(scope="session")
+# Playwright runs an event loop in this thread while it is in use, and the tests of other files may need their own.
+@pytest.fixture(scope="module")
 def browser(chromium):
     """Debian's browser, driven by Playwright: `with browser.new_context() as context: page = context.new_page()`."""
     with sync_playwright() as playwright:
