@@ -240,6 +240,8 @@ def test_a_small_file_is_uploaded_with_its_type_and_an_ended_token_is_replaced(p
 def test_a_large_file_is_paused_and_resumed_also_after_a_reload(page, site, bucket, tmp_path):
     file = tmp_path / "video.mp4"
     digest = make_file(file, 100 * MIB)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
     page.goto(f"{site.origin}/guide/public/")
     with slow_network(page):
         choose(page, file)
@@ -259,7 +261,10 @@ def test_a_large_file_is_paused_and_resumed_also_after_a_reload(page, site, buck
     expect_complete(page)
     key, content_type, stored = bucket.the_object()
 
+    to_s3 = [url for url in asked if "X-Amz-Signature" in url]
     assert 2 <= paused < kept < 13
+    # Thus a URL cannot expire during a pause.
+    assert sum(url.endswith("$sign-request") for url in asked) >= len(to_s3) >= 15
     assert [upload["Key"] for upload in opened] == [key]
     assert (content_type, stored) == ("video/mp4", digest)
     assert bucket.uploads() == []
