@@ -313,6 +313,25 @@ def test_the_page_shows_why_a_key_is_denied(page, site, bucket, tmp_path, size):
     assert bucket.uploads() == []
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "fields"),
+    [
+        ("POST", "?expiration=60", {"filename": "inbox/x", "acl": "public-read"}),
+        ("POST", "/$sign-request", {"method": "DELETE", "key": "inbox/x"}),
+        ("POST", "/$sign-request", {"method": "PUT", "key": "inbox/x", "expiresIn": 901}),
+        ("GET", "/inbox/x?expiration=60", None),
+        ("GET", "?prefix=inbox/&expiration=60", None),
+    ],
+    ids=str,
+)
+def test_the_token_of_the_page_signs_nothing_else(site, method, path, fields):
+    headers = {"Authorization": f"Bearer {site.token}", "Content-Type": "application/json"}
+    url = f"{site.service.url}/aws/storage/my-account/{BUCKET}{path}"
+    content = None if fields is None else json.dumps(fields).encode()
+
+    assert send(url, method, content, headers).status == 403
+
+
 @pytest.fixture(scope="module")
 def forms(site):
     """Allow the Client of the pages to upload with forms."""
