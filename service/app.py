@@ -26,6 +26,7 @@ from service.bundle.source import BundleFile, Contents
 from service.errors import StoreUnavailable, Unavailable
 from service.mounted_files import MountedFiles, UnusableFile, read_settled, read_text
 from service.resources.host_rules import HostRules, ambiguous_accounts
+from service.resources.identity_rules import IdentityRules
 from service.resources.repository import Repository
 from service.resources.secrets.codec import SecretCodec
 from service.resources.secrets.encryption import Encryptor
@@ -33,6 +34,7 @@ from service.resources.secrets.hashing import Hasher
 from service.resources.types import AWS_ACCOUNT
 from service.settings import Settings, SettingsError, load
 from service.settings.parsers import root_secret
+from service.signing.credentials import BorrowedKeys
 from service.signing.presigner import Presigner
 from service.stores.memory import EmbeddedStore
 from service.stores.store import Store
@@ -103,6 +105,7 @@ def create_app(settings: Settings, *, store: Store | None = None, audit: AuditLo
         repository=repository,
         files=files,
         presigner=Presigner(default_use_ssl=settings.default_use_ssl),
+        borrowed_keys=BorrowedKeys(ambient=settings.ambient_credentials),
         settings=settings,
         cors_origins=frozenset(settings.cors_origins),
         loopback_only=settings.is_open and settings.is_loopback and not settings.socket,
@@ -178,6 +181,7 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
         stack.push_async_callback(context.audit.close)
         stack.push_async_callback(context.store.close)
         stack.push_async_callback(context.presigner.close)
+        stack.push_async_callback(context.borrowed_keys.close)
         stack.push_async_callback(context.files.close)
         # The store logs in with the password in its file, which may be newer than the settings of this process.
         await context.files.open()
@@ -250,7 +254,8 @@ def make_repository(settings: Settings, store: Store, hasher: Hasher | None = No
     """Return the repository of resources in ``store``. Raises SettingsError for an invalid file of encryption keys."""
     rules = HostRules(settings.allowed_hosts, settings.require_ssl, settings.default_use_ssl)
     codec = SecretCodec(_encryptor(settings), hasher or Hasher(), canonical={AWS_ACCOUNT.kind: rules.canonical})
-    return Repository(store, codec, checks={AWS_ACCOUNT.kind: rules.check})
+    identity = IdentityRules(rules.canonical, ambient=settings.ambient_credentials)
+    return Repository(store, codec, checks={AWS_ACCOUNT.kind: rules.check}, limits={AWS_ACCOUNT.kind: identity.issues})
 
 
 def _encryptor(settings: Settings) -> Encryptor:

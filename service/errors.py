@@ -190,6 +190,14 @@ class StoreUnavailable(Unavailable):
     """The store cannot be reached, or too many writers compete for one resource."""
 
 
+class KeysUnavailable(Unavailable):
+    """An account signs with temporary keys, and there are none that are valid. ``problem`` has no secret."""
+
+    def __init__(self, account_id: str, problem: str, *, seconds: int) -> None:
+        self.headers = {"Retry-After": str(seconds)}
+        super().__init__(f"AwsAccount/{account_id} cannot sign at the moment: {problem}")
+
+
 class AuditUnavailable(Unavailable):
     """The audit log cannot be written, so the operation is refused."""
 

@@ -24,6 +24,7 @@ pytest_plugins = [
     "plugins.pace",
     "plugins.heavy",
     "plugins.chromium",
+    "plugins.aws_environment",
 ]
 
 # A busy machine takes its time, which is no fault of what is tested.

@@ -28,6 +28,10 @@ PAGE_SIZE = 250
 
 Check = Callable[[Any], None]
 _NO_CHECKS: Mapping[str, Check] = MappingProxyType({})
+Limit = Callable[[Mapping[str, str], Mapping[str, str]], Sequence[Issue]]
+"""Returns the faults of a limited caller's write, from the stored fields before and after it."""
+
+_NO_LIMITS: Mapping[str, Limit] = MappingProxyType({})
 _NewValues = Callable[[Resource | None], Mapping[str, Any]]
 T = TypeVar("T")
 
@@ -55,15 +59,26 @@ class Repository:
     ``VersionConflict`` if its precondition does not hold.
     """
 
-    def __init__(self, store: Store, codec: SecretCodec, *, checks: Mapping[str, Check] = _NO_CHECKS) -> None:
-        """``checks`` validate models, by kind, when they are written and when they are used. They raise ``Invalid``."""
+    def __init__(
+        self,
+        store: Store,
+        codec: SecretCodec,
+        *,
+        checks: Mapping[str, Check] = _NO_CHECKS,
+        limits: Mapping[str, Limit] = _NO_LIMITS,
+    ) -> None:
+        """``checks`` validate models, by kind, when they are written and when they are used. They raise ``Invalid``.
+
+        ``limits``, by kind, are for writes whose caller may not move secrets.
+        """
         self._store = store
         self._codec = codec
         self._checks = checks
+        self._limits = limits
 
     def on(self, store: Store) -> "Repository":
         """Return a repository with the same rules and keys on another store."""
-        return Repository(store, self._codec, checks=self._checks)
+        return Repository(store, self._codec, checks=self._checks, limits=self._limits)
 
     async def find(self, type_: ResourceType, id: str) -> Resource | None:
         return await self._store.get(type_.kind, id)
@@ -112,7 +127,7 @@ class Repository:
     ) -> tuple[Resource, bool]:
         """Create or replace a resource. Return it and whether it was created.
 
-        ``may_move_secret``: see ``SecretCodec``.
+        ``may_move_secret``: see ``SecretCodec``. Without it, ``limits`` apply too.
         """
         values = type_.read(body.with_id(id))
         return await self._write(type_, id, lambda _: values, precondition, may_move_secret=may_move_secret)
@@ -142,8 +157,11 @@ class Repository:
         """Return the faults of ``put`` that depend on the store. ``exists`` returns whether another resource exists."""
         return await type_.write_issues(values, await self._store.get(type_.kind, id, bypass_cache=True), exists)
 
-    async def create(self, type_: ResourceType, body: ParsedBody) -> Resource:
-        """Create a resource under the body's id, or under a new UUID. Raises ``Duplicate`` if it exists."""
+    async def create(self, type_: ResourceType, body: ParsedBody, *, may_move_secret: bool = True) -> Resource:
+        """Create a resource under the body's id, or under a new UUID. Raises ``Duplicate`` if it exists.
+
+        ``may_move_secret``: see ``put``.
+        """
         values = type_.read(body.with_id(str(uuid.uuid4())) if body.values.get("id") is None else body)
         new_id: str = values["id"]
 
@@ -152,11 +170,16 @@ class Repository:
                 raise Duplicate(type_.kind, new_id)
             return values
 
-        resource, _ = await self._write(type_, new_id, new_values)
+        resource, _ = await self._write(type_, new_id, new_values, may_move_secret=may_move_secret)
         return resource
 
-    async def find_or_create(self, type_: ResourceType, id: str, body: ParsedBody) -> tuple[Resource, bool]:
-        """Return the resource ``id``, created from the body if it does not exist, and whether it was created."""
+    async def find_or_create(
+        self, type_: ResourceType, id: str, body: ParsedBody, *, may_move_secret: bool = True
+    ) -> tuple[Resource, bool]:
+        """Return the resource ``id``, created from the body if it does not exist, and whether it was created.
+
+        ``may_move_secret``: see ``put``.
+        """
         named = body.with_id(id)
         # An invalid body is an error even if the resource exists.
         type_.read(named)
@@ -166,7 +189,7 @@ class Repository:
                     await self._confirm(type_, id, resource)
                     return resource, False
             with suppress(Duplicate):
-                return await self.create(type_, named), True
+                return await self.create(type_, named, may_move_secret=may_move_secret), True
 
     async def patch(
         self,
@@ -324,6 +347,9 @@ class Repository:
         may_move_secret: bool = True,
     ) -> tuple[Resource, bool]:
         if issues := await type_.write_issues(values, expected, self.exists):
+            raise Invalid(*issues)
+        limit = None if may_move_secret else self._limits.get(type_.kind)
+        if limit and (issues := limit(expected.fields if expected else {}, type_.fields(values))):
             raise Invalid(*issues)
         if type_.kind in self._checks:
             self._check(type_, type_.model(values))

@@ -190,6 +190,12 @@ class AwsAccountSchema(ResourceSchema):
                 {"required": ["public-host"], "properties": {"public-host": {"type": "string"}}},
             ]
         },
+        {
+            "anyOf": [
+                {"properties": {"external-id": {"type": "null"}}},
+                {"required": ["role-arn"], "properties": {"role-arn": {"type": "string"}}},
+            ]
+        },
     )
     id = Text(ID.pattern, ID_RULE, visible=True, required=True, metadata={"examples": ["my-account"]})
     access_key_id = Text(
@@ -213,6 +219,19 @@ class AwsAccountSchema(ResourceSchema):
         visible=True,
     )
     masked_session_token = Masked(data_key="_session-token")
+    role_arn = Text(
+        # Servers other than AWS have tenants in place of the twelve digits, or nothing.
+        r"arn:[a-z0-9-]{1,32}:iam::[A-Za-z0-9_-]{0,64}:role/[A-Za-z0-9_+=,.@/-]{1,576}",
+        "must be the ARN of an IAM role, such as arn:aws:iam::123456789012:role/uploads",
+        visible=True,
+        metadata={"description": "the role whose temporary keys sign; only the root client may set it"},
+    )
+    external_id = Text(
+        r"[A-Za-z0-9_+=,.@:/-]{2,1224}",
+        "must be 2 to 1224 of A-Z a-z 0-9 _ + = , . @ : / -",
+        visible=True,
+        metadata={"description": "what the role requires to be assumed; only the root client may set it"},
+    )
     region = Text(
         validate=rule(check_region),
         metadata={
@@ -283,6 +302,11 @@ class AwsAccountSchema(ResourceSchema):
     def _check_public_use_ssl(self, data: Mapping[str, Any], original: Mapping[str, Any], **_: Any) -> None:
         if "public-use-ssl" in data and original.get("public-host") is None:
             raise ValidationError("needs public-host; add that, or write use-ssl", "public-use-ssl")
+
+    @validates_schema(pass_original=True, skip_on_field_errors=False)
+    def _check_external_id(self, data: Mapping[str, Any], original: Mapping[str, Any], **_: Any) -> None:
+        if "external-id" in data and original.get("role-arn") is None:
+            raise ValidationError("needs role-arn, which is missing", "external-id")
 
     @validates_schema(skip_on_field_errors=False)
     def _check_default_expiration(self, data: Mapping[str, Any], **_: Any) -> None:

@@ -41,6 +41,8 @@ class AwsAccount:
     access_key_id: str | None = None
     secret_access_key: str | None = field(default=None, repr=False)
     session_token: str | None = field(default=None, repr=False)
+    role_arn: str | None = None
+    external_id: str | None = None
     region: str = "us-east-1"
     host: str | None = None
     use_ssl: bool | None = None
@@ -50,6 +52,15 @@ class AwsAccount:
     default_expiration: int | None = None
     max_expiration: int | None = None
     max_size: int | None = None
+    role_session: str | None = None
+    """The session of the role whose keys the account has; None for keys of its own. It is not stored."""
+
+    keys_end: int | None = None
+    """The Unix time at which borrowed keys end; None if it is unknown, or for keys of its own. It is not stored."""
+
+    borrows_keys: bool = field(init=False)
+    """Whether it signs with other keys than its own, which it does not have yet."""
+
     url_host: str | None = field(init=False)
     """The host of its URLs: ``public_host``, or else ``host``."""
 
@@ -58,6 +69,8 @@ class AwsAccount:
     """The lifetime of a URL whose request names none."""
 
     def __post_init__(self) -> None:
+        has_keys = self.access_key_id is not None or self.secret_access_key is not None
+        self.borrows_keys = not has_keys or (self.role_arn is not None and self.role_session is None)
         is_public = self.public_host is not None
         self.url_host = self.public_host if is_public else self.host
         self.url_use_ssl = self.public_use_ssl if is_public else self.use_ssl
@@ -234,10 +247,10 @@ def _timestamp(instant: datetime) -> str:
     return instant.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-_DESTINATION = frozenset({"host", "use-ssl", "path-style", "public-host", "public-use-ssl"})
+DESTINATION = frozenset({"host", "use-ssl", "path-style", "public-host", "public-use-ssl"})
 
 AWS_ACCOUNT = ResourceType(
     AwsAccountSchema,
     model=AwsAccount,
-    secrets=dict.fromkeys(("secret-access-key", "session-token"), Secret("access-key-id", destination=_DESTINATION)),
+    secrets=dict.fromkeys(("secret-access-key", "session-token"), Secret("access-key-id", destination=DESTINATION)),
 )

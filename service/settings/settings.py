@@ -190,6 +190,13 @@ class Settings:
         parsers.flag,
         "Whether `POST /AwsAccount/{id}/$check` may connect to the account's S3 server, with `live: true`.",
     )
+    ambient_credentials: bool = setting(
+        "false",
+        parsers.flag,
+        "Whether accounts without keys sign with the credentials of the service's own environment: those of a "
+        "Kubernetes service account, a container, an instance or `AWS_*` variables and files. See "
+        "[Sign without stored keys](api.md#sign-without-stored-keys).",
+    )
     drain_seconds: int = setting(
         "0",
         parsers.number(0, 300),

@@ -127,6 +127,8 @@ class Presigner:
                     for name in missing
                 )
             )
+        if account.borrows_keys:
+            raise RuntimeError("an account with a role must have its keys, so that it does not sign with others")
         self._exposure.report(account, endpoint.host, is_exposed=endpoint.is_exposed)
         credentials = self._credentials[account] = Credentials(key_id, secret, account.session_token)
         return credentials

@@ -12,8 +12,8 @@ from service.telemetry import tracing
 
 ACCESS_LOGGER = "service.access"
 
-# aiohttp logs rejected requests with a traceback, and asyncio does so for broken connections.
-ONE_LINE_LOGGERS = ("aiohttp.server", "asyncio")
+# aiohttp logs rejected requests with a traceback, asyncio broken connections, aiobotocore keys that it cannot renew.
+ONE_LINE_LOGGERS = ("aiohttp.server", "asyncio", "aiobotocore.credentials")
 # At debug level, these log complete requests and responses of AWS, with credentials.
 RESERVED_LOGGERS = ("botocore", "aiobotocore")
 

@@ -15,6 +15,7 @@ from service.mounted_files import MountedFiles
 from service.resources.repository import Repository
 from service.resources.schemas import ParsedBody
 from service.settings.settings import Settings
+from service.signing.credentials import BorrowedKeys
 from service.signing.presigner import Presigner
 from service.stores.store import Store
 from service.telemetry.audit import AuditLog
@@ -78,6 +79,7 @@ class AppContext:
     repository: Repository
     files: MountedFiles
     presigner: Presigner
+    borrowed_keys: BorrowedKeys
     settings: Settings
     cors_origins: frozenset[str]
     loopback_only: bool

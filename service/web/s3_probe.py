@@ -20,7 +20,7 @@ MAX_ANSWER_BYTES = 64 * 1024
 _ERROR_CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,64})</Code>")
 # Link-local addresses and the others at which clouds serve credentials to their machines.
 _FORBIDDEN = [
-    *map(ip_network, ("169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128", "100.100.100.200/32", "192.0.0.192/32"))
+    *map(ip_network, ("169.254.0.0/16", "fe80::/10", "fd00:ec2::/64", "100.100.100.200/32", "192.0.0.192/32"))
 ]
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from aiohttp import hdrs, web
 
-from service.errors import Invalid, Issue, ResourceNotFound, StoreUnavailable
+from service.errors import Invalid, Issue, KeysUnavailable, ResourceNotFound, StoreUnavailable
 from service.resources.fields import Flag, Text
 from service.resources.host_rules import is_ambiguous
 from service.resources.schemas import Reader, WireSchema
@@ -19,7 +19,7 @@ from service.signing.names import BUCKET_PATTERN, name_issues
 from service.signing.operations import LIST_OBJECTS
 from service.web import target
 from service.web.access import require_permission
-from service.web.context import CONTEXT, AppContext
+from service.web.context import CONTEXT, AppContext, RequestContext
 from service.web.openapi.metadata import documented
 from service.web.rendering import NO_STORE, render
 from service.web.routing import Guard, Route
@@ -83,7 +83,7 @@ async def check(request: web.Request) -> web.Response:
     await require_permission(request, {"resource/type": AWS_ACCOUNT.kind, "resource/id": id_})
     app = context.app
     account: AwsAccount = app.repository.model(AWS_ACCOUNT, await app.repository.read(AWS_ACCOUNT, id_))
-    checks = [it async for it in _checks(app, account, values["bucket"], live=values["live"])]
+    checks = [it async for it in _checks(context, account, values["bucket"], live=values["live"])]
     statuses = {it.status for it in checks}
     worst = next(status for status in (FAIL, WARN, PASS) if status in statuses)
     return render(request, {"status": worst, "checks": [*map(_shown, checks)]}, headers=NO_STORE)
@@ -93,27 +93,26 @@ def _shown(it: Check) -> Mapping[str, str]:
     return {"name": it.name, "status": it.status, "output": it.output, **({"advice": it.advice} if it.advice else {})}
 
 
-async def _checks(app: AppContext, account: AwsAccount, bucket: str, *, live: bool) -> AsyncIterator[Check]:
+async def _checks(context: RequestContext, account: AwsAccount, bucket: str, *, live: bool) -> AsyncIterator[Check]:
+    app = context.app
     try:
         endpoint = await app.presigner.endpoint(account, bucket)
     except Invalid as error:
         yield Check("host", FAIL, "no URL can be signed", "; ".join(issue.diagnostics for issue in error.issues))
         return
     yield _host(endpoint)
-    missing = [
-        name
-        for name, value in (
-            ("access-key-id", account.access_key_id),
-            ("secret-access-key", account.secret_access_key),
-        )
-        if not value
-    ]
-    if missing or not live:
+    stored = _stored_keys(account, ambient=app.settings.ambient_credentials)
+    if live and stored.status == PASS and account.borrows_keys:
+        try:
+            account = await app.borrowed_keys.lend(account, context.caller.name)
+        except KeysUnavailable as error:
+            stored = Check("credentials", FAIL, str(error), "see the log of the service")
+    if stored.status == FAIL or not live:
         for it in (
             _style(account, endpoint),
             Check("region", PASS, f"URLs are signed for the region {endpoint.region}"),
             Check("clock", PASS, f"the clock of the service shows {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"),
-            _stored_keys(missing, account),
+            stored,
         ):
             yield it
         return
@@ -152,9 +151,18 @@ def _style(account: AwsAccount, endpoint: Endpoint) -> Check:
     return Check("style", PASS, output)
 
 
-def _stored_keys(missing: list[str], account: AwsAccount) -> Check:
+def _stored_keys(account: AwsAccount, *, ambient: bool) -> Check:
+    keys = {"access-key-id": account.access_key_id, "secret-access-key": account.secret_access_key}
+    missing = [name for name, value in keys.items() if not value]
+    owner = "the account"
+    if ambient and len(missing) == len(keys):
+        owner, missing = "the service", []
     if missing:
         return Check("credentials", FAIL, f"the account has no {' and no '.join(missing)}", "store the keys")
+    if account.role_arn:
+        return Check("credentials", PASS, f"the keys of {owner} assume the role {account.role_arn}")
+    if account.borrows_keys:
+        return Check("credentials", PASS, "the account has no keys, and signs with those of the service")
     token = " with a session token" if account.session_token else ""
     return Check("credentials", PASS, f"the account has an access key{token}")
 

@@ -128,14 +128,14 @@ class ResourceHandlers:
         errors=(Duplicate, StoreUnavailable),
     )
     async def create(self, request: web.Request) -> web.Response:
-        repository = request[CONTEXT].app.repository
+        repository, unlimited = request[CONTEXT].app.repository, request[CONTEXT].caller.unlimited
         id_ = conditional_id(request, self._type.names)
         body, generated = self._type.with_generated_secrets(request[CONTEXT].body)
         await self._authorize(request, self._body_id(request, expected=id_))
         if id_ is None:
-            resource, created = await repository.create(self._type, body), True
+            resource, created = await repository.create(self._type, body, may_move_secret=unlimited), True
         else:
-            resource, created = await repository.find_or_create(self._type, id_, body)
+            resource, created = await repository.find_or_create(self._type, id_, body, may_move_secret=unlimited)
         if created:
             self._audit(request, "create", resource)
         return self._response(request, resource, created=created, generated=generated if created else NO_TEXTS)

@@ -100,14 +100,23 @@ class SignedUrl:
 
     def details(self) -> dict[str, Any]:
         """Return the answer to a request with ``details=true``."""
-        _, _, expires_in, _ = self.granted
-        return {
+        account, _, expires_in, _ = self.granted
+        wanted_end = self.at + expires_in
+        # A URL ends with its keys.
+        end = wanted_end if account.keys_end is None else min(wanted_end, account.keys_end)
+        expires_at = f"{datetime.fromtimestamp(end, UTC):%Y-%m-%dT%H:%M:%SZ}"
+        details: dict[str, Any] = {
             "url": self.url,
             "method": self.wanted.operation.method,
             "headers": dict(self.headers),
             "expiration": expires_in,
-            "expires-at": f"{datetime.fromtimestamp(self.at + expires_in, UTC):%Y-%m-%dT%H:%M:%SZ}",
+            "expires-at": expires_at,
         }
+        if end < wanted_end:
+            details["warnings"] = [
+                f"the URL ends at {expires_at}, before its expiration, because the keys of the account end"
+            ]
+        return details
 
 
 _documented_signing = partial(
@@ -197,6 +206,7 @@ async def authorize(
     Raises:
         Forbidden: no policy allows it.
         Invalid: the account does not allow it.
+        KeysUnavailable: the account signs with keys that cannot be had at the moment.
         ResourceNotFound: there is no such account.
     """
     app, account_id = context.app, wanted.account_id
@@ -220,7 +230,10 @@ async def authorize(
         raise Invalid(Issue(_STATE_STYLE, "AwsAccount.path-style"))
     if (account.max_expiration or account.max_size) and (issues := [*_limit_issues(account, wanted, expires_in)]):
         raise Invalid(*issues)
-    return account, await app.presigner.endpoint(account, wanted.bucket), expires_in, wanted.values
+    endpoint = await app.presigner.endpoint(account, wanted.bucket)
+    if account.borrows_keys:
+        account = await app.borrowed_keys.lend(account, context.caller.name)
+    return account, endpoint, expires_in, wanted.values
 
 
 def _limit_issues(account: AwsAccount, wanted: UrlRequest, expires_in: int) -> Iterator[Issue]:
@@ -286,6 +299,7 @@ def audit_url(request: web.Request, context: RequestContext, wanted: UrlRequest,
         method=operation.method,
         account=account.id,
         access_key_id=account.access_key_id or "",
+        role=None if account.role_session is None else (account.role_arn or "", account.role_session),
         host=endpoint.host,
         style=endpoint.style,
         path_prefix=endpoint.prefix,

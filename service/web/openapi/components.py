@@ -86,7 +86,12 @@ _DETAILS: Json = {
         "description": "the client must send exactly these",
     },
     "expiration": {"type": "integer"},
-    "expires-at": {"type": "string", "format": "date-time"},
+    "expires-at": {
+        "type": "string",
+        "format": "date-time",
+        "description": "the end of the URL, or of the keys that sign it if they end before it",
+    },
+    "warnings": {"type": "array", "items": _TEXT, "description": "why the URL ends before its expiration"},
 }
 
 SCHEMAS: dict[str, Json] = {

@@ -1,0 +1,48 @@
+"""Rules for the keys with which an account signs, if they are not its own: who may choose them."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from service.errors import Issue
+from service.resources.secrets.codec import Canonical
+from service.resources.types import DESTINATION
+
+_ROLE = ("role-arn", "external-id")
+_ROOT_ALONE = "may be set, changed and removed by the root client alone"
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityRules:
+    """The limits for callers other than the root client.
+
+    Otherwise, a caller who may write accounts could sign with rights that nobody has given to it.
+
+    Args:
+        canonical: See ``SecretCodec``.
+        ambient: Whether accounts without keys sign with the credentials of the service's environment.
+    """
+
+    canonical: Canonical
+    ambient: bool
+
+    def issues(self, before: Mapping[str, str], after: Mapping[str, str]) -> list[Issue]:
+        """Return the faults of a write, from the stored fields before and after it."""
+        return [*self._issues(before, after)]
+
+    def _issues(self, before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[Issue]:
+        for name in _ROLE:
+            if before.get(name) != after.get(name):
+                yield Issue(f"AwsAccount.{name} {_ROOT_ALONE}", f"AwsAccount.{name}")
+        if not self.ambient or "access-key-id" in after:
+            return
+        if not before or "access-key-id" in before:
+            problem = "is missing; only the root client may store an account without keys, as it signs with"
+            yield Issue(
+                f"AwsAccount.access-key-id {problem} the credentials of the service", "AwsAccount.access-key-id"
+            )
+            return
+        old, new = self.canonical(before) or before, self.canonical(after) or after
+        for name in sorted(DESTINATION):
+            if old.get(name) != new.get(name):
+                problem = f"of an account without keys {_ROOT_ALONE}"
+                yield Issue(f"AwsAccount.{name} {problem}", f"AwsAccount.{name}")
