@@ -39,6 +39,7 @@ SIGNED = {
     "method": "GET",
     "account": "my-account",
     "access_key_id": "AKIAIOSFODNN7EXAMPLE",
+    "role": None,
     "host": "aidboxtestbucket.s3.amazonaws.com",
     "style": "virtual-hosted",
     "path_prefix": "",
@@ -199,8 +200,16 @@ def test_an_event_is_a_line_with_all_its_fields(written, name, event, more):
     entry = json.loads(line)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", entry.pop("time"))
     assert re.fullmatch("[0-9a-f]{16}-1", entry.pop("event_id"))
-    shown = {name: value for name, value in event.items() if name != "bound"}
+    shown = {name: value for name, value in event.items() if name not in {"bound", "role"}}
     assert entry == {"event": name, "pid": os.getpid(), **shown, **more}
+
+
+def test_a_line_names_the_role_whose_keys_sign(written):
+    role = "arn:aws:iam::123456789012:role/uploads"
+    (line,) = written(("signed", SIGNED | {"role": (role, "Client-reports")}))
+
+    entry = json.loads(line)
+    assert (entry["role_arn"], entry["role_session"]) == (role, "Client-reports")
 
 
 def test_event_ids_are_unique_and_consecutive(written):
