@@ -182,6 +182,7 @@ def test_the_chart_has_no_fault(programs):
         {"ingress": EVERYTHING["ingress"]},
         {"httpRoute": EVERYTHING["httpRoute"]},
         {"settings": {"SIGNER_JWT_JWKS": "https://issuer.example.com/keys"}},
+        {"settings": {"SIGNER_AMBIENT_CREDENTIALS": "true"}},
         {"extraEnv": [{"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector:4318"}]},
     ],
     ids=str,

@@ -194,6 +194,15 @@ async def test_the_caller_gives_the_time(presigner, account):
     assert f"&X-Amz-Date={datetime.fromtimestamp(AT, UTC):%Y%m%dT%H%M%SZ}&X-Amz-Expires=60&" in url
 
 
+async def test_an_account_with_a_role_never_signs_with_its_own_keys(presigner, account):
+    role = "arn:aws:iam::123456789012:role/uploads"
+    request = {"bucket": "bucket", "key": "key", "at": AT, "expires_in": 60}
+
+    with pytest.raises(RuntimeError, match="must have its keys"):
+        await presigner.presign(replace(account, role_arn=role), GET_OBJECT, **request)
+    assert await presigner.presign(replace(account, role_arn=role, role_session="session"), GET_OBJECT, **request)
+
+
 @pytest.mark.parametrize(
     ("fields", "missing"),
     [
