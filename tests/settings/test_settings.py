@@ -79,6 +79,7 @@ def test_without_variables_every_setting_has_its_default():
         ("SIGNER_DEFAULT_USE_SSL", "true", True),
         ("SIGNER_REQUIRE_SSL", "true", True),
         ("SIGNER_LIVE_CHECK", "true", True),
+        ("SIGNER_AMBIENT_CREDENTIALS", "true", True),
         ("SIGNER_ALLOWED_HOSTS", "aws, *.s3.example, minio:9000,[::1]", ("aws", "*.s3.example", "minio:9000", "[::1]")),
         ("SIGNER_DRAIN_SECONDS", "300", 300),
         ("SIGNER_LOG_LEVEL", "debug", "debug"),
