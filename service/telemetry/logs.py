@@ -14,7 +14,8 @@ ACCESS_LOGGER = "service.access"
 
 # aiohttp logs rejected requests with a traceback, asyncio broken connections, aiobotocore keys that it cannot renew.
 ONE_LINE_LOGGERS = ("aiohttp.server", "asyncio", "aiobotocore.credentials")
-# At debug level, these log complete requests and responses of AWS, with credentials.
+# At debug level, these log complete requests and responses of AWS, with credentials; at info level, a line or two for
+# each request for keys.
 RESERVED_LOGGERS = ("botocore", "aiobotocore")
 
 _RESERVED = {*RESERVED_ATTRS, "message", "asctime"}
@@ -29,7 +30,7 @@ def configure(*, level: str, form: str) -> None:
     for name in ONE_LINE_LOGGERS:
         logging.getLogger(name).filters = [_remove_traceback]
     for name in RESERVED_LOGGERS:
-        logging.getLogger(name).setLevel(max(logging.INFO, logging.getLogger().level))
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
     # The access log has its own setting, which does not depend on the level.
     logging.getLogger(ACCESS_LOGGER).setLevel(logging.INFO)
     # aiohttp logs a malformed method at debug level, and other rejected requests as errors.
