@@ -195,6 +195,20 @@ async def test_only_the_root_client_chooses_a_role(team, faults, base, method, p
         assert (await response.json())["role-arn"] == ROLE
 
 
+async def test_a_bundle_may_choose_a_role_and_store_an_account_without_keys(team, tmp_path):
+    accounts = {"a": WITH_ROLE, "b": {"use-ssl": True}}
+    entries = [
+        {"request": {"method": "PUT", "url": f"/AwsAccount/{id_}"}, "resource": fields}
+        for id_, fields in accounts.items()
+    ]
+    path = tmp_path / "bundle.json"
+    path.write_text(json.dumps({"resourceType": "Bundle", "type": "batch", "entry": entries}))
+    client = await team(SIGNER_INIT_BUNDLE=str(path), **AMBIENT)
+
+    assert (await (await client.get("/AwsAccount/a", headers=TEAM)).json())["role-arn"] == ROLE
+    assert (await client.get("/AwsAccount/b", headers=TEAM)).status == 200
+
+
 AMBIENT_WRITES = {
     "create": ("PUT", "/AwsAccount/b", {}, ["access-key-id"]),
     "remove the keys": (
