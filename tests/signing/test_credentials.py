@@ -208,7 +208,7 @@ async def test_keys_of_a_short_life_are_renewed_after_half_of_it(keys, sts, cloc
     clock.offset = 290
     await keys.lend(ACCOUNT, CALLER)
 
-    assert not [task for task in asyncio.all_tasks() if "_renew" in repr(task.get_coro())]
+    assert not [task for task in asyncio.all_tasks() if "_Renewal._renew" in repr(task.get_coro())]
 
     clock.offset = 310
     await keys.lend(ACCOUNT, CALLER)
