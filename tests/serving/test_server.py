@@ -528,7 +528,7 @@ def test_a_collection_of_garbage_among_new_objects_looks_at_few():
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=20).stdout
     objects, collections = map(int, shown.split())
 
-    assert objects * (collections + 1) <= 20_000
+    assert objects * (collections + 1) <= 8_000
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
