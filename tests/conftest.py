@@ -18,6 +18,7 @@ from service.signing.presigner import Presigner
 from service.telemetry.audit import AuditLog
 
 pytest_plugins = [
+    "plugins.network",
     "plugins.redis_server",
     "plugins.redis_topologies",
     "plugins.secret_watch",

@@ -13,6 +13,7 @@ from unittest.mock import patch
 from faults.clock import faketime
 from faults.load import HOT, Rewind, session
 from faults.scene import Scene
+from plugins.network import SERVICE
 from redis.asyncio import Redis
 from support.waiting import until
 
@@ -23,11 +24,15 @@ PROBE_SECONDS = 1.2
 
 # A silent worker is replaced after ten seconds.
 REPLACED_SECONDS = 40
+# How long a promotion may take on a busy machine.
+PROMOTION_SECONDS = 40
 # How long replication may take.
 LAG_SECONDS = 1.0
 
 KEEPS = "Known accounts sign. Every acknowledged write is kept."
 OUTAGE = "Known accounts sign for `SIGNER_STALE_SECONDS`, here 3. Every acknowledged write is kept."
+# Where replicas are promoted.
+GROUPS = ("sentinel", "cluster")
 GROUP = "Known accounts sign. Without `SIGNER_WAIT_REPLICAS`, writes of the last instant can be lost."
 
 
@@ -101,22 +106,53 @@ async def restart_everything(scene):
     await in_thread(scene.start_service)
 
 
+async def restart_group(scene):
+    scene.kill_service()
+    await in_thread(scene.store.group.restart)
+    await in_thread(scene.start_service)
+
+
 async def load_slowly(scene):
+    begin = monotonic()
     async with scene.store.client() as client, client.pipeline(transaction=False) as pipe:
-        for number in range(4000):
+        for number in range(4000 * len(scene.store.primaries)):
             pipe.set(f"Other:{number}", number)
         await pipe.execute()
     primary = scene.primary
     primary.kill()
     # Half a millisecond for each key.
     await in_thread(primary.start, "--key-load-delay", "500", "--loading-process-events-interval-bytes", "1024")
+    return begin
+
+
+async def load_slowly_in_group(scene):
+    """The same. The replica may be promoted meanwhile or not."""
+    begin = await load_slowly(scene)
+    await in_thread(scene.store.group.wait_until_ready)
+    return _loss_of_the_last_writes(scene, begin)
 
 
 async def fill(scene):
-    async with scene.store.client() as client:
-        await client.config_set("maxmemory", 1)
-        await asyncio.sleep(3)
-        await client.config_set("maxmemory", 0)
+    await on_primaries(scene, "CONFIG SET", "maxmemory", 1)
+    await asyncio.sleep(3)
+    await on_primaries(scene, "CONFIG SET", "maxmemory", 0)
+
+
+async def on_primaries(scene, *command):
+    """Run a command on each primary."""
+    for primary in scene.store.primaries:
+        async with Redis.from_url(primary.url) as client:
+            await client.execute_command(*command)
+
+
+async def lose_replica(scene):
+    """The replica is gone, and the primary then refuses changes."""
+    _, replica = scene.store.nodes
+    await on_primaries(scene, "CONFIG SET", "min-replicas-to-write", 1)
+    replica.kill()
+    await in_thread(scene.service.wait_for, "NOREPLICAS")
+    await asyncio.sleep(2)
+    await in_thread(replica.start)
 
 
 async def evict(scene):
@@ -131,10 +167,9 @@ async def evict(scene):
 
 
 async def flush(scene):
-    async with scene.store.client() as client:
-        begin = monotonic()
-        await client.flushall()
-        return Rewind(begin, monotonic())
+    begin = monotonic()
+    await on_primaries(scene, "FLUSHALL")
+    return Rewind(begin, monotonic())
 
 
 async def restore(scene):
@@ -227,8 +262,36 @@ async def fail_over(scene):
     return _loss_of_the_last_writes(scene, begin)
 
 
+async def cut_off(scene):
+    """Cut a primary off from all others, until some time after the promotion of its replica."""
+    return await _partition(scene, scene.primary.source)
+
+
+async def cut_off_with_service(scene):
+    """The same, and the service and the first Sentinel are on the side of the old primary."""
+    first = scene.store.group.sentinels[0]
+    return await _partition(scene, scene.primary.source, first.source, SERVICE)
+
+
+async def _partition(scene, *sources):
+    group, old = scene.store.group, scene.primary
+    (replica,) = group.replicas_of(old)
+    begin = monotonic()
+    group.network.cut_off(*sources)
+    await until(lambda: asyncio.to_thread(lambda: replica.info()["role"] == "master"), seconds=PROMOTION_SECONDS)
+    # What the old primary has acknowledged until it can be reached again is lost.
+    await asyncio.sleep(3)
+    group.network.heal()
+    await in_thread(group.wait_until_ready)
+    return _loss_of_the_last_writes(scene, begin)
+
+
 async def move_slots(scene):
     await in_thread(scene.store.move_slots, f"AwsAccount:{HOT[0]}")
+
+
+async def move_keys(scene):
+    await in_thread(scene.store.move_keys, [f"AwsAccount:{id_}" for id_ in HOT])
 
 
 async def _promotion(scene, old, begin, bring_back):
@@ -335,6 +398,14 @@ OUTAGES = [
         resets=True,
     ),
     Fault(
+        name="restart-group",
+        what="The service and all servers, and the Sentinels if there are any, are killed and started",
+        promise="Every acknowledged write is kept.",
+        act=restart_group,
+        stores=GROUPS,
+        resets=True,
+    ),
+    Fault(
         name="kill-often",
         what="The primary is killed and started ten times",
         promise=f"{KEEPS} Memory, connections and the log stay small.",
@@ -350,13 +421,23 @@ OUTAGES = [
         act=load_slowly,
         serves=True,
     ),
+    Fault(
+        name="loading-in-group",
+        what="A primary is killed, and takes 2 seconds to load its data",
+        promise=GROUP,
+        act=load_slowly_in_group,
+        stores=GROUPS,
+        stale=TRACKING_SECONDS,
+        serves=True,
+    ),
 ]
 LOSSES = [
     Fault(
         name="full",
-        what="The memory of the primary is full for 3 seconds (`noeviction`)",
+        what="The memory of each primary is full for 3 seconds (`noeviction`)",
         promise="Accounts sign. Changes are a 503.",
         act=fill,
+        stores=("single", *GROUPS),
         serves=True,
     ),
     Fault(
@@ -365,7 +446,21 @@ LOSSES = [
         promise="Evicted accounts are a 404. `/health` warns.",
         act=evict,
     ),
-    Fault(name="flush", what="FLUSHALL", promise="Every account is a 404 until it is stored again.", act=flush),
+    Fault(
+        name="flush",
+        what="FLUSHALL on each primary",
+        promise="Every account is a 404 until it is stored again.",
+        act=flush,
+        stores=("single", *GROUPS),
+    ),
+    Fault(
+        name="lose-replica",
+        what="The replica is killed and started, and the primary has `min-replicas-to-write 1`",
+        promise="Accounts sign. Changes are a 503 while the replica is missing.",
+        act=lose_replica,
+        stores=("replicated",),
+        serves=True,
+    ),
     Fault(
         name="restore",
         what="The primary is killed and started with a backup that is a second old",
@@ -411,7 +506,7 @@ FAILOVERS = [
         what="A primary is killed, and started after its replica is promoted",
         promise=GROUP,
         act=kill_primary,
-        stores=("sentinel", "sentinel_waiting", "cluster", "cluster_waiting"),
+        stores=("sentinel", "sentinel_waiting", "sentinel_two", "cluster", "cluster_waiting"),
         stale=TRACKING_SECONDS,
         serves=True,
     ),
@@ -420,7 +515,26 @@ FAILOVERS = [
         what="A primary is stopped (SIGSTOP), and resumed after its replica is promoted",
         promise=GROUP,
         act=hang_primary,
-        stores=("sentinel", "sentinel_waiting", "cluster"),
+        stores=("sentinel", "sentinel_waiting", "cluster", "cluster_waiting"),
+        stale=TRACKING_SECONDS,
+        serves=True,
+    ),
+    Fault(
+        name="cut-off",
+        what="The network drops all packets between a primary and all others, until 3 seconds after the promotion",
+        promise=GROUP,
+        act=cut_off,
+        stores=("sentinel_network", "cluster_network"),
+        stale=TRACKING_SECONDS,
+        serves=True,
+    ),
+    Fault(
+        name="cut-off-with-service",
+        what="The same, and the service and one Sentinel are cut off together with the primary",
+        promise="Answers are those of the old primary. What it acknowledges meanwhile is lost, "
+        "without `SIGNER_WAIT_REPLICAS`.",
+        act=cut_off_with_service,
+        stores=("sentinel_network", "sentinel_network_waiting"),
         stale=TRACKING_SECONDS,
         serves=True,
     ),
@@ -457,6 +571,15 @@ FAILOVERS = [
         what="All slots of a primary move to another one",
         promise=KEEPS,
         act=move_slots,
+        stores=("cluster",),
+        stale=TRACKING_SECONDS,
+        serves=True,
+    ),
+    Fault(
+        name="move-keys",
+        what="The slots of the accounts of a primary move to another one, key by key (MIGRATE)",
+        promise=KEEPS,
+        act=move_keys,
         stores=("cluster",),
         stale=TRACKING_SECONDS,
         serves=True,

@@ -7,7 +7,7 @@ import pytest
 from faults import page
 from faults.stores import Group, Single
 from plugins.redis_server import RedisServer
-from plugins.redis_topologies import SentinelGroup
+from plugins.redis_topologies import Cluster, SentinelGroup
 
 
 def pytest_addoption(parser):
@@ -63,10 +63,40 @@ def cluster_waiting(own_cluster):
 
 
 @pytest.fixture
-def sentinel_slow(redis_binary, tmp_path):
-    group = SentinelGroup(redis_binary, tmp_path, hasty=False)
-    try:
+def started():
+    """Starts groups, and stops them after the test."""
+    groups = []
+
+    def started(group, **settings):
+        groups.append(group)
         group.start()
-        yield Group(group)
-    finally:
+        return Group(group, **settings)
+
+    yield started
+    for group in groups:
         group.stop()
+
+
+@pytest.fixture
+def sentinel_slow(redis_binary, tmp_path, started):
+    return started(SentinelGroup(redis_binary, tmp_path, hasty=False))
+
+
+@pytest.fixture
+def sentinel_two(redis_binary, tmp_path, started):
+    return started(SentinelGroup(redis_binary, tmp_path, replicas=2), SIGNER_WAIT_REPLICAS="2")
+
+
+@pytest.fixture
+def sentinel_network(redis_binary, tmp_path, network, started):
+    return started(SentinelGroup(redis_binary, tmp_path, network=network))
+
+
+@pytest.fixture
+def sentinel_network_waiting(redis_binary, tmp_path, network, started):
+    return started(SentinelGroup(redis_binary, tmp_path, network=network), SIGNER_WAIT_REPLICAS="1")
+
+
+@pytest.fixture
+def cluster_network(redis_binary, tmp_path, network, started):
+    return started(Cluster(redis_binary, tmp_path, network=network))

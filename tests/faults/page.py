@@ -14,9 +14,13 @@ STORES = {
     "replicated": "one server and a replica",
     "sentinel": "Sentinel",
     "sentinel_waiting": "Sentinel, `SIGNER_WAIT_REPLICAS=1`",
+    "sentinel_two": "Sentinel with two replicas, `SIGNER_WAIT_REPLICAS=2`",
+    "sentinel_network": "Sentinel",
+    "sentinel_network_waiting": "Sentinel, `SIGNER_WAIT_REPLICAS=1`",
     "sentinel_slow": "Sentinel with rare announcements, as by default",
     "cluster": "Cluster",
     "cluster_waiting": "Cluster, `SIGNER_WAIT_REPLICAS=1`",
+    "cluster_network": "Cluster",
 }
 COLUMNS = [
     "fault",

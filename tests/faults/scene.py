@@ -10,9 +10,9 @@ from time import monotonic
 
 from faults.clock import faketime
 from faults.load import HOT, LOST, STILL, History, Load, account, session
-from faults.proxy import Proxy
 from plugins.redis_server import free_port
 from processes import ServiceProcess
+from support.proxy import Proxy
 from support.waiting import until
 
 WARM_SECONDS, SETTLE_SECONDS = 1.0, 1.5

@@ -1,4 +1,4 @@
 from faults.case import parametrized
-from faults.catalogue import FAILOVERS
+from faults.catalogue import FAULTS
 
-test_every_answer_is_right_or_a_503_and_no_promised_write_is_lost = parametrized(FAILOVERS, "sentinel")
+test_every_answer_is_right_or_a_503_and_no_promised_write_is_lost = parametrized(FAULTS, "sentinel")

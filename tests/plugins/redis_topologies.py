@@ -4,6 +4,7 @@ import time
 from contextlib import suppress
 
 import pytest
+from plugins.network import SERVICE as ANY_SOURCE
 from plugins.redis_server import RedisServer, free_port
 from redis import Redis
 from redis.exceptions import RedisError
@@ -24,11 +25,23 @@ HASTE = ("info-period", 200, "publish-period", 200)
 
 
 class Node(RedisServer):
-    """A server of a group, with the port of its Cluster bus if it has one."""
+    """A server of a group, with the port of its Cluster bus if it has one.
+
+    With a ``network``, the others reach it over a proxy at the port ``announced``, and it opens connections from
+    ``source``. Tests reach it at ``port`` in any case.
+    """
 
     bus_port: int | None = None
     is_hung = False
     password: str | None = None
+
+    def __init__(self, binary, directory, *options, network=None, **config) -> None:
+        super().__init__(binary, directory, *options, **config)
+        self.source, self.announced = ANY_SOURCE, self.port
+        if network:
+            self.source = network.source()
+            self.announced = network.front(self.source, self.port)
+            self.add_options("--bind-source-addr", self.source)
 
     def hang(self) -> None:
         super().hang()
@@ -88,6 +101,10 @@ class Group:
         for process in self.processes:
             process.kill()
 
+    def restart(self):
+        """Kill all processes and start them again."""
+        raise NotImplementedError
+
     def flush(self):
         for node in self.primaries:
             node.run("FLUSHALL")
@@ -99,14 +116,17 @@ class SentinelGroup(Group):
     With ``hasty``, Sentinels demote a returned primary within a second, and not only after about ten.
     """
 
-    def __init__(self, binary, directory, *options, lines=(), hasty=True, replicas=1):
+    def __init__(self, binary, directory, *options, lines=(), hasty=True, replicas=1, network=None):
+        self.network = network
         self._hasty = hasty
 
         def node(name, *more, config=None):
             (directory / name).mkdir()
-            return Node(binary, directory / name, *more, config=config)
+            return Node(binary, directory / name, *more, config=config, network=network)
 
         self.nodes = [node(name, *options) for name in ("one", "two", "three")[: replicas + 1]]
+        for node_ in self.nodes if network else ():
+            node_.add_options("--replica-announce-ip", "127.0.0.1", "--replica-announce-port", str(node_.announced))
         self.sentinels = []
         ids = [f"{number:040x}" for number in range(1, SENTINELS + 1)]
         for number in range(SENTINELS):
@@ -120,18 +140,23 @@ class SentinelGroup(Group):
                 "\n".join(
                     [
                         f"sentinel myid {ids[number]}",
-                        f"sentinel monitor {SERVICE} 127.0.0.1 {self.nodes[0].port} {QUORUM}",
+                        "sentinel announce-ip 127.0.0.1",
+                        f"sentinel announce-port {sentinel.announced}",
+                        f"sentinel monitor {SERVICE} 127.0.0.1 {self.nodes[0].announced} {QUORUM}",
                         f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MILLISECONDS}",
                         f"sentinel failover-timeout {SERVICE} {FAILOVER_MILLISECONDS}",
                         *lines,
-                        *(f"sentinel known-replica {SERVICE} 127.0.0.1 {node.port}" for node in self.nodes[1:]),
-                        *(f"sentinel known-sentinel {SERVICE} 127.0.0.1 {other.port} {id_}" for other, id_ in others),
+                        *(f"sentinel known-replica {SERVICE} 127.0.0.1 {node.announced}" for node in self.nodes[1:]),
+                        *(
+                            f"sentinel known-sentinel {SERVICE} 127.0.0.1 {other.announced} {id_}"
+                            for other, id_ in others
+                        ),
                         "",
                     ]
                 )
             )
-        self._replica_options = ("--replicaof", f"127.0.0.1 {self.nodes[0].port}")
-        hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
+        self._replica_options = ("--replicaof", f"127.0.0.1 {self.nodes[0].announced}")
+        hosts = ",".join(f"127.0.0.1:{sentinel.announced}" for sentinel in self.sentinels)
         self.url = f"redis+sentinel://{hosts}/{SERVICE}/0"
 
     @property
@@ -149,12 +174,16 @@ class SentinelGroup(Group):
                 sentinel.run("SENTINEL", "DEBUG", *HASTE)
         self.wait_until_ready()
 
+    def restart(self):
+        self.stop()
+        self.start()
+
     @property
     def primary(self):
         """The node that the Sentinels name, or None while none does."""
         for sentinel in self.sentinels:
             if named := _answer_or_none(lambda s=sentinel: s.run("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)):
-                return next(node for node in self.nodes if node.port == int(named[1]))
+                return next(node for node in self.nodes if node.announced == int(named[1]))
         return None
 
     @property
@@ -202,17 +231,22 @@ class SentinelGroup(Group):
 class Cluster(Group):
     """A Cluster of three primaries, each with one replica. ``options`` go to every node."""
 
-    def __init__(self, binary, directory, *options):
+    def __init__(self, binary, directory, *options, network=None):
+        self.network = network
         self.nodes = []
         for number in range(2 * PRIMARIES):
             (directory / f"node-{number}").mkdir()
             bus_port = free_port()
             cluster = ("--cluster-enabled", "yes", "--cluster-port", str(bus_port))
             timeout = ("--cluster-node-timeout", str(NODE_TIMEOUT_MILLISECONDS))
-            node = Node(binary, directory / f"node-{number}", *cluster, *timeout, *options)
+            node = Node(binary, directory / f"node-{number}", *cluster, *timeout, *options, network=network)
             node.bus_port = bus_port
+            if network:
+                node.bus_port = network.front(node.source, bus_port)
+                node.add_options("--cluster-announce-ip", "127.0.0.1", "--cluster-announce-port", str(node.announced))
+                node.add_options("--cluster-announce-bus-port", str(node.bus_port))
             self.nodes.append(node)
-        hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+        hosts = ",".join(f"127.0.0.1:{node.announced}" for node in self.nodes)
         self.url = f"redis+cluster://{hosts}"
 
     def start(self):
@@ -220,7 +254,7 @@ class Cluster(Group):
             node.start()
             node.run("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
         for node in self.nodes[1:]:
-            node.run("CLUSTER", "MEET", "127.0.0.1", self.nodes[0].port, self.nodes[0].bus_port)
+            node.run("CLUSTER", "MEET", "127.0.0.1", self.nodes[0].announced, self.nodes[0].bus_port)
         for number, node in enumerate(self.nodes[:PRIMARIES]):
             slots = range(number * SLOTS // PRIMARIES, (number + 1) * SLOTS // PRIMARIES)
             node.run("CLUSTER", "ADDSLOTS", *slots)
@@ -232,6 +266,12 @@ class Cluster(Group):
                 if time.monotonic() > until:
                     raise RuntimeError("The nodes do not meet")
                 time.sleep(0.02)
+        self.wait_until_ready()
+
+    def restart(self):
+        self.stop()
+        for node in self.nodes:
+            node.start()
         self.wait_until_ready()
 
     @property
@@ -285,7 +325,7 @@ def _follows(node, primary):
     return (
         bool(found)
         and found["role"] == "slave"
-        and (found["master_port"], found["master_link_status"]) == (primary.port, "up")
+        and (found["master_port"], found["master_link_status"]) == (primary.announced, "up")
     )
 
 

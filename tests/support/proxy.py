@@ -1,6 +1,7 @@
 """A TCP proxy that can drop bytes silently, as a firewall does that has forgotten a connection."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -9,8 +10,9 @@ from support.waiting import until
 
 @dataclass(eq=False)
 class Link:
-    """One connection through the proxy."""
+    """One connection through the proxy, from the address ``source``."""
 
+    source: str
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
     is_cut: bool = False
     tracks: bool = False
@@ -23,7 +25,7 @@ class Proxy:
         self.target = target
         self.port = 0
         self._links = set()
-        self._is_cut = False
+        self._is_cut: Callable[[Link], bool] = lambda _: False
 
     async def start(self):
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
@@ -36,15 +38,15 @@ class Proxy:
                 writer.transport.abort()
         await until(lambda: not self._links)
 
-    def cut(self):
-        """Drop all bytes of old and new connections until ``heal``."""
-        self._is_cut = True
+    def cut(self, concerns=lambda _: True):
+        """Drop all bytes of old and new connections that it concerns, until ``heal``."""
+        self._is_cut = concerns
         for link in self._links:
-            link.is_cut = True
+            link.is_cut |= concerns(link)
 
     def heal(self):
         """Let new connections through. Old ones stay silent and open, because nobody tells their ends."""
-        self._is_cut = False
+        self._is_cut = lambda _: False
 
     def cut_tracking(self):
         """Drop all bytes of the tracking connections, and let new ones through."""
@@ -52,7 +54,8 @@ class Proxy:
             link.is_cut |= link.tracks
 
     async def _accept(self, reader, writer):
-        link = Link([writer], is_cut=self._is_cut)
+        link = Link(writer.get_extra_info("peername")[0], [writer])
+        link.is_cut = self._is_cut(link)
         self._links.add(link)
         with suppress(OSError):
             if link.is_cut:
