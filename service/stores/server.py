@@ -122,6 +122,8 @@ def connect(
             retry=Retry(NoBackoff(), 0),
             # RESP3 would subscribe to maintenance pushes, which the service does not use.
             protocol=2,
+            # CLIENT SETINFO needs a right that the service does not, and Redis logs each refusal (ACL LOG).
+            driver_info=None,
             decode_responses=True,
             # An operator can write bytes that are not UTF-8. They must be read, compared and written back unchanged.
             encoding_errors="surrogateescape",

