@@ -5,6 +5,7 @@ import re
 from redis.exceptions import (
     ClusterDownError,
     ConnectionError,  # noqa: A004 - it is no OSError, and both mean a lost connection
+    OutOfMemoryError,
     ReadOnlyError,
     ResponseError,
 )
@@ -28,6 +29,15 @@ class WrongType(Refused):
 
 def unreachable() -> StoreUnavailable:
     return StoreUnavailable("The account store cannot be reached")
+
+
+def refusal(error: Exception) -> Refused:
+    """Return the exception for an error reply, which says why if an operator must act before changes are possible."""
+    if isinstance(error, OutOfMemoryError):
+        return Refused("The account store refuses the change, because its memory is full")
+    if "NOREPLICAS" in str(error):
+        return Refused("The account store refuses the change, because too few of its replicas are connected")
+    return Refused("The account store refuses the command")
 
 
 def is_demotion(error: Exception) -> bool:

@@ -15,7 +15,7 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import AskError, MovedError, NoPermissionError, RedisError, ResponseError
 
 from service.errors import StoreUnavailable
-from service.stores.failures import LOST, Refused, WrongType, is_demotion, reason, unreachable
+from service.stores.failures import LOST, Refused, WrongType, is_demotion, reason, refusal, unreachable
 from service.stores.time_limit import TimeLimit
 from service.stores.topology import Shard, Topology
 from service.stores.url import Address
@@ -103,7 +103,7 @@ class CircuitBreaker:
         if is_available and monotonic() - self._warned_at.get(kind, -inf) >= WARNING_INTERVAL_SECONDS:
             self._warned_at[kind] = monotonic()
             LOGGER.warning("The account store %s refuses commands: %s", self._topology.name, reason(error))
-        return Refused("The account store refuses the command")
+        return refusal(error)
 
     def note(self, command: str, refusal: str) -> None:
         """Show a warning for a command that a script has called and Redis refuses; without ``refusal``, end it."""
@@ -176,7 +176,7 @@ class CircuitBreaker:
                 if isinstance(error, MovedError):
                     await self._topology.check()
                 elif isinstance(error, AskError):
-                    importing = Address(error.host, error.port)
+                    importing = self._topology.redirection(error.host, error.port, asked=shard)
             except RedisError as error:
                 if reconnected or not is_demotion(error):
                     raise

@@ -139,6 +139,19 @@ class Topology:
         """Return the shard that has the key, or None if no primary is known."""
         return self._owners[key_slot(key.encode(errors="surrogateescape"))]
 
+    def redirection(self, host: str, port: int, *, asked: Shard) -> Address | None:
+        """Return the address that ``asked`` has named; None if that shard is closed by now.
+
+        A node leaves out a host that it does not know. With "?", it prefers host names and the other one has none.
+        """
+        if host not in {"", "?"}:
+            return Address(host, port)
+        known = {address: shard for address, shard in self.shards.items() if address}
+        hosts = [address.host for address in known if address.port == port]
+        if len(hosts) != 1:
+            hosts = [address.host for address, shard in known.items() if shard is asked]
+        return Address(hosts[0], port) if hosts else None
+
     def adopt(self, address: Address) -> Shard:
         """Return the shard of a primary that has no slots yet, because the Cluster begins to move some to it."""
         if address not in self.shards or address in self._adopted:

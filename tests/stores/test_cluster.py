@@ -120,8 +120,14 @@ async def test_the_cache_follows_a_failover_that_leaves_the_old_connection_open(
     await until(lambda: reads(store, "a0", "three"))
 
 
-@pytest.mark.parametrize("finished", [False, True])
-async def test_keys_of_a_moving_slot_are_read_written_and_reported(own_cluster, open_store, finished):
+# Redirections name an address, "?", or only a port.
+@pytest.mark.parametrize(
+    ("endpoint", "finished"),
+    [("ip", False), ("ip", True), ("hostname", False), ("unknown-endpoint", False), ("unknown-endpoint", True)],
+)
+async def test_keys_of_a_moving_slot_are_read_written_and_reported(own_cluster, open_store, endpoint, finished):
+    for node in own_cluster.nodes:
+        node.run("CONFIG", "SET", "cluster-preferred-endpoint-type", endpoint)
     store = await open_store(own_cluster.url)
     source = own_cluster.primary_of(f"{KIND}:a0")
     target = next(node for node in own_cluster.primaries if node is not source)

@@ -603,6 +603,18 @@ async def test_a_refused_write_changes_nothing(own_redis, option, value):
     assert set(outcomes) == {NothingWritten}
 
 
+@pytest.mark.parametrize(
+    ("option", "why"), [("maxmemory", "its memory is full"), ("min-replicas-to-write", "too few of its replicas")]
+)
+async def test_a_refusal_says_what_an_operator_must_change(own_redis, option, why):
+    store = RedisStore.at(own_redis.url)
+    async with Redis.from_url(own_redis.url) as admin:
+        await admin.config_set(option, "1")
+    with pytest.raises(StoreUnavailable, match=why):
+        await store.replace("AwsAccount", "a", {"n": "1"}, expected=None)
+    await store.close()
+
+
 async def test_a_write_to_an_unavailable_redis_changes_nothing(own_redis):
     store = RedisStore.at(own_redis.url)
     seen = await store.replace("AwsAccount", "a", {"n": "1"}, expected=None)
