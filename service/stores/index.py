@@ -4,7 +4,7 @@ import asyncio
 import logging
 import re
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -200,9 +200,12 @@ class Index:
         found, changed, shards = 0, False, self._topology.shards
         try:
             for shard in shards.values():
-                async for ids in self._scan(kind, shard):
+                cursor: int | None = None
+                while cursor != 0:
+                    scan = partial(self._scan, kind, shard, cursor or 0)
+                    cursor, ids = await scan()
                     found += len(ids)
-                    changed |= await self._add_missing(kind, ids)
+                    changed |= await self._add_missing(kind, ids, scan_again=scan)
             if self._topology.shards is not shards:
                 # Keys of a primary that came during the scan may be missing.
                 raise unreachable()
@@ -213,14 +216,12 @@ class Index:
             if changed:
                 self.listing_changed(kind)
 
-    async def _scan(self, kind: str, shard: Shard) -> AsyncIterator[list[str]]:
-        """Yield the ids of the hashes on one primary."""
+    async def _scan(self, kind: str, shard: Shard, cursor: int) -> tuple[int, list[str]]:
+        """Return the next cursor, and ids of hashes on one primary."""
         start = f"{self._prefix}{kind}:"
-        cursor: int | None = None
-        while cursor != 0:
-            scan = partial(_scan, cursor=cursor or 0, pattern=f"{escape_glob(start)}*")
-            cursor, keys = await self._breaker.call_shard("scan", shard, scan)
-            yield [id_ for key in keys if ID.fullmatch(id_ := key[len(start) :])]
+        scan = partial(_scan, cursor=cursor, pattern=f"{escape_glob(start)}*")
+        cursor, keys = await self._breaker.call_shard("scan", shard, scan)
+        return cursor, [id_ for key in keys if ID.fullmatch(id_ := key[len(start) :])]
 
     async def _zadd(self, kind: str, ids: Sequence[str]) -> None:
         key, scores = self._key(kind), dict.fromkeys(ids, 0)
@@ -238,8 +239,10 @@ class Index:
         )
         return cast("list[str]", page)
 
-    async def _add_missing(self, kind: str, ids: Sequence[str]) -> bool:
-        """Add those ids that the index lacks. Return whether there were any."""
+    async def _add_missing(
+        self, kind: str, ids: Sequence[str], *, scan_again: Callable[[], Awaitable[tuple[int, list[str]]]] | None = None
+    ) -> bool:
+        """Add those ids that the index lacks. Return whether there were any. ``scan_again`` finds the ids anew."""
         if not ids:
             return False
         key = self._key(kind)
@@ -247,8 +250,9 @@ class Index:
         missing = [id_ for id_, score in zip(ids, scores, strict=True) if score is None]
         if missing:
             await self._zadd(kind, missing)
-            # A hash may have been deleted since the scan.
-            await self._remove_without_hash(kind, missing)
+            # A hash may have been deleted since the scan. To scan again costs half as much as to ask for each hash.
+            existing = set((await scan_again())[1]) if scan_again else set()
+            await self._remove_without_hash(kind, [id_ for id_ in missing if id_ not in existing])
         return bool(missing)
 
     async def _remove_all_without_hash(self, kind: str) -> bool:

@@ -222,6 +222,14 @@ async def test_an_id_that_a_repair_removes_before_its_hash_exists_is_not_lost(st
     assert await operator.zrange("_index:AwsAccount", 0, -1) == [index.COMPLETE, "a"]
 
 
+async def test_a_repair_asks_for_no_single_hash_that_still_exists(store, operator):
+    await operator.hset("AwsAccount:a", "region", "eu-west-1")
+    await operator.config_resetstat()
+
+    assert await listed(store) == ["a"]
+    assert "cmdstat_type" not in await operator.info("commandstats")
+
+
 async def test_a_hash_deleted_during_a_repair_is_not_listed(store, operator, monkeypatch):
     await operator.hset("AwsAccount:a", "id", "a")
     scan = client_of(store).scan
