@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 from watching import WATCH
 
-START_SECONDS = 20
+# A busy machine takes its time.
+START_SECONDS = 60
 STOP_SECONDS = 15
 
 

@@ -10,7 +10,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-READY_SECONDS = 20
+# A busy machine takes its time.
+READY_SECONDS = 60
 SERVICE = "accounts"
 QUORUM = 2
 SENTINELS = 3
