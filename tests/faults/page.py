@@ -33,6 +33,8 @@ COLUMNS = [
     "oldest answer",
     "lost",
     "log lines",
+    "MiB of memory",
+    "sockets",
 ]
 ROW = re.compile(r"^\| (.+?) \| (.+?) \| .+ \|$", re.MULTILINE)
 
@@ -70,4 +72,6 @@ def _cells(found):
         f"{found.oldest:.1f} s",
         f"{found.lost} of {found.created}",
         str(found.log_lines),
+        "{:.0f} → {:.0f}".format(*found.memory_mib),
+        "{} → {}".format(*found.sockets),
     ]
