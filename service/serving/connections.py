@@ -7,6 +7,7 @@ import asyncio
 import ctypes
 import logging
 import resource
+import select
 import socket
 import struct
 import sys
@@ -32,6 +33,8 @@ TLS_HANDSHAKE_SECONDS, TLS_SHUTDOWN_SECONDS = 10.0, 2.0
 POLL_SECONDS = 0.02
 # Longer than a round trip within a data centre.
 TCP_HANDSHAKE_DRAIN_SECONDS = 0.1
+# Where new handshakes cannot be stopped, the backlog may never be empty.
+BACKLOG_SECONDS = 1.0
 # File descriptors reserved for up to 66 connections to Redis, logs and key sets.
 RESERVED_FILES = 100
 
@@ -192,6 +195,11 @@ class Listener:
         if not self._is_inherited:
             drop_new_handshakes(self._socket)
             await asyncio.sleep(TCP_HANDSHAKE_DRAIN_SECONDS)
+            # A process that has got no CPU meanwhile has accepted none of them.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BACKLOG_SECONDS):
+                    while _has_backlog(self._socket):  # noqa: ASYNC110 - the loop accepts meanwhile
+                        await asyncio.sleep(POLL_SECONDS)
         self.close()
 
     def close(self) -> None:
@@ -223,6 +231,13 @@ def drop_stalled_clients(bound: socket.socket) -> None:
     if bound.family != socket.AF_UNIX and (option := getattr(socket, "TCP_USER_TIMEOUT", None)) is not None:
         with suppress(OSError):
             bound.setsockopt(socket.IPPROTO_TCP, option, int(UNREAD_SECONDS * 1000))
+
+
+def _has_backlog(bound: socket.socket) -> bool:
+    """Return whether connections wait to be accepted."""
+    poll = select.poll()
+    poll.register(bound, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def drop_new_handshakes(bound: socket.socket) -> None:

@@ -10,6 +10,7 @@ import time
 from contextlib import AsyncExitStack, ExitStack, suppress
 
 import pytest
+import uvloop
 from aiohttp import web
 from processes import ServiceProcess, read_to_end
 from support.waiting import eventually, until
@@ -324,3 +325,34 @@ def test_the_kernel_drops_a_client_that_does_not_read(monkeypatch):
 
     # The time-out of the socket module has no number.
     assert dropped.value.errno == errno.ETIMEDOUT
+
+
+def test_a_process_that_gets_no_cpu_while_it_drains_accepts_the_connections_in_its_backlog():
+    async def serve_one():
+        async def live(_):
+            return web.Response()
+
+        app = web.Application()
+        app.router.add_get("/live", live)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        bound = socket.create_server(("127.0.0.1", 0))
+        listener = connections.Listener(runner, bound, limit=10)
+        await listener.start()
+        with ExitStack() as stack:
+            clients = [stack.enter_context(socket.create_connection(bound.getsockname())) for _ in range(3)]
+            draining = asyncio.create_task(listener.drain())
+            await asyncio.sleep(0)
+            # The process stands still until the time to drain is over.
+            time.sleep(2 * connections.TCP_HANDSHAKE_DRAIN_SECONDS)  # noqa: ASYNC251
+            await draining
+            for client in clients:
+                client.sendall(GET)
+            answers = [await asyncio.to_thread(client.recv, 1000) for client in clients]
+        await runner.cleanup()
+        return answers
+
+    # The loop of asyncio accepts before it runs timers, and that of uvloop after it.
+    answers = uvloop.run(serve_one())
+
+    assert [answer[:12] for answer in answers] == [b"HTTP/1.1 200"] * 3
