@@ -8,13 +8,13 @@ from faults.scene import Scene, play
 def parametrized(faults, stores=""):
     """Return the test of these faults on each of their stores whose names begin with ``stores``."""
 
-    def marks(fault):
-        return [pytest.mark.heavy, *([pytest.mark.long] if fault.long else [])]
+    def marks(fault, store):
+        return [pytest.mark.heavy, *([pytest.mark.long] if store in fault.long else [])]
 
     @pytest.mark.parametrize(
         ("fault", "store"),
         [
-            pytest.param(fault, store, id=f"{fault.name}-{store}", marks=marks(fault))
+            pytest.param(fault, store, id=f"{fault.name}-{store}", marks=marks(fault, store))
             for fault, store in cases(faults, stores)
         ],
     )

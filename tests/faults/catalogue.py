@@ -43,7 +43,7 @@ class Fault:
     ``stale`` is the age that an answer may have, in seconds, although the store answers. With ``serves``, known
     accounts sign throughout, in an outage for ``SIGNER_STALE_SECONDS``. ``resets`` allows connections
     of clients to break. ``proxied`` puts a proxy in front of the store. ``clock`` gives the service a clock of its own.
-    The service may log ``log_lines``. ``long`` faults are not part of CI.
+    The service may log ``log_lines``. On the stores of ``long``, the fault is not part of CI.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Fault:
     proxied: bool = False
     clock: bool = False
     log_lines: int = 12
-    long: bool = False
+    long: tuple[str, ...] = ()
 
 
 async def in_thread(function, *arguments):
@@ -412,7 +412,7 @@ OUTAGES = [
         act=kill_often,
         serves=True,
         log_lines=24,
-        long=True,
+        long=("single",),
     ),
     Fault(
         name="loading",
@@ -429,6 +429,7 @@ OUTAGES = [
         stores=GROUPS,
         stale=TRACKING_SECONDS,
         serves=True,
+        long=("cluster",),
     ),
 ]
 LOSSES = [
@@ -439,6 +440,7 @@ LOSSES = [
         act=fill,
         stores=("single", *GROUPS),
         serves=True,
+        long=("sentinel",),
     ),
     Fault(
         name="evict",
@@ -452,6 +454,7 @@ LOSSES = [
         promise="Every account is a 404 until it is stored again.",
         act=flush,
         stores=("single", *GROUPS),
+        long=("sentinel",),
     ),
     Fault(
         name="lose-replica",
@@ -509,6 +512,7 @@ FAILOVERS = [
         stores=("sentinel", "sentinel_waiting", "sentinel_two", "cluster", "cluster_waiting"),
         stale=TRACKING_SECONDS,
         serves=True,
+        long=("sentinel_two",),
     ),
     Fault(
         name="hang-primary",
@@ -518,6 +522,7 @@ FAILOVERS = [
         stores=("sentinel", "sentinel_waiting", "cluster", "cluster_waiting"),
         stale=TRACKING_SECONDS,
         serves=True,
+        long=("cluster_waiting",),
     ),
     Fault(
         name="cut-off",
@@ -537,6 +542,7 @@ FAILOVERS = [
         stores=("sentinel_network", "sentinel_network_waiting"),
         stale=TRACKING_SECONDS,
         serves=True,
+        long=("sentinel_network",),
     ),
     Fault(
         name="hang-sentinel",
@@ -555,7 +561,7 @@ FAILOVERS = [
         stores=("sentinel_slow",),
         stale=TRACKING_SECONDS,
         serves=True,
-        long=True,
+        long=("sentinel_slow",),
     ),
     Fault(
         name="fail-over",
@@ -627,7 +633,7 @@ PROCESSES = [
         settings={"SIGNER_WORKERS": "2"},
         stale=0.1,
         resets=True,
-        long=True,
+        long=("single",),
     ),
     Fault(
         name="kill-service",
