@@ -14,7 +14,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope
 # To collect test_conformance.py alone takes ten seconds.
 FAST_TESTS := tests/access tests/bundle tests/resources tests/settings tests/signing tests/stores tests/telemetry tests/web tests/test_mounted_files.py tests/test_words.py --ignore tests/web/test_conformance.py
 .DEFAULT_GOAL := help
-.PHONY: help run check test test-heavy coverage lint types format bench soak faults scale fuzz docs sbom constraints clean
+.PHONY: help run check test test-heavy coverage lint types format bench soak faults scale fuzz s3-check docs sbom constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ fuzz: $(STAMP) ## the codec, every route and every store, with random input, req
 	$(BIN)/python tests/fuzz/fuzz_codec.py -max_total_time=$${FUZZ_SECONDS:-60}
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-20000} $(BIN)/python -m pytest --quiet --timeout=0 tests/web/test_hostile.py
 	MODEL_EXAMPLES=$${MODEL_EXAMPLES:-50} $(BIN)/python -m pytest --quiet --timeout=0 tests/stores/test_model.py
+
+s3-check: $(STAMP) ## every signing feature at the S3 server of S3_TEST_ENDPOINT (docs/reference/s3-servers.md)
+	@PYTHONPATH=tests $(BIN)/python -m s3_check $(S3_CHECK_ARGS)
 
 docs: $(STAMP) ## the reference pages that are made from declarations
 	$(BIN)/python docs/generate.py

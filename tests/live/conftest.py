@@ -4,14 +4,12 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from live import s3_servers
 from live.certificates import Certificates, make_certificates
 from live.installation import NotInstalled
 from live.proxies import Replica
-from live.raw_http import Answer
 from live.s3_servers import S3Server
 from live.signer import Signer
 from redis import Redis
@@ -49,29 +47,6 @@ def signer(service) -> Signer:
 @pytest.fixture(scope="session")
 def bucket(s3_server) -> str:
     return s3_server.make_bucket("signed-uploads")
-
-
-@pytest.fixture(scope="session")
-def post_form():
-    """Return a function that sends a form as a browser does.
-
-    ``changes`` replace some of its fields, and None leaves one out.
-    """
-
-    def post_form(server: S3Server, form: dict[str, Any], content: bytes, **changes: str | None) -> Answer:
-        fields = {**form["fields"], **{name.replace("_", "-"): text for name, text in changes.items()}}
-        boundary = "----form"
-        texts = [
-            f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n'
-            for name, text in fields.items()
-            if text is not None
-        ]
-        head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="photo.png"\r\n\r\n'
-        body = "".join([*texts, head]).encode() + content + f"\r\n--{boundary}--\r\n".encode()
-        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-        return server.send(form["url"], "POST", body, headers)
-
-    return post_form
 
 
 @contextmanager

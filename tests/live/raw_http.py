@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 LOOPBACK = "127.0.0.1"
 
@@ -41,11 +42,11 @@ class RawUrl:
 
     @property
     def host(self) -> str:
-        return self.authority.rpartition(":")[0]
+        return urlsplit(f"//{self.authority}").hostname
 
     @property
     def port(self) -> int:
-        return int(self.authority.rpartition(":")[2])
+        return urlsplit(f"//{self.authority}").port or (443 if self.scheme == "https" else 80)
 
 
 def send(
@@ -56,14 +57,18 @@ def send(
     *,
     ca: Path | None = None,
     timeout: float = 10,
+    address: str | None = LOOPBACK,
 ) -> Answer:
     """Send to the URL's port on loopback, whatever its host is called: neither DNS nor /etc/hosts is needed.
 
-    `ca` is a PEM file to trust for https; the certificate has to bear the URL's own host name.
+    `ca` is a PEM file to trust for https; the certificate has to bear the URL's own host name. With `address=None` the
+    connection goes to the host of the URL; a name that ends in `.localhost` is loopback (RFC 6761).
     """
     parts = RawUrl.parse(url)
+    if address is None:
+        address = LOOPBACK if parts.host.endswith(".localhost") else parts.host
     connection = http.client.HTTPConnection(parts.host, parts.port, timeout=timeout)
-    connection.sock = _connect(parts, ca, timeout)
+    connection.sock = _connect(address, parts, ca, timeout)
     try:
         connection.putrequest(method, parts.target, skip_host=True, skip_accept_encoding=True)
         for name, value in _headers(parts, body, headers or {}).items():
@@ -74,8 +79,8 @@ def send(
         connection.close()
 
 
-def _connect(parts: RawUrl, ca: Path | None, timeout: float) -> socket.socket:
-    plain = socket.create_connection((LOOPBACK, parts.port), timeout)
+def _connect(address: str, parts: RawUrl, ca: Path | None, timeout: float) -> socket.socket:
+    plain = socket.create_connection((address, parts.port), timeout)
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if parts.scheme != "https":
         return plain

@@ -26,6 +26,10 @@ class Signer:
     def details(self, method: str, target: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         return self._call(method, f"/aws/storage/{target}?details=true", body).json()
 
+    def check(self, account: str, bucket: str) -> str:
+        """Return the status of a live check."""
+        return self._call("POST", f"/AwsAccount/{account}/$check", {"bucket": bucket, "live": True}).json()["status"]
+
     def _call(self, method: str, target: str, body: dict[str, Any] | None) -> Answer:
         content = None if body is None else json.dumps(body).encode()
         answer = send(self.url + target, method, content, {"Content-Type": "application/json"})
@@ -35,12 +39,16 @@ class Signer:
 
 @dataclass(frozen=True)
 class Storage:
-    """One bucket, reached by signed URLs alone."""
+    """One bucket, reached by signed URLs alone. `key` gives the name of an object below `prefix`."""
 
     signer: Signer
     server: S3Server
     account: str
     bucket: str
+    prefix: str = ""
+
+    def key(self, name: str) -> str:
+        return self.prefix + name
 
     def upload(self, key: str, content: bytes, headers: Mapping[str, str] | None = None) -> Answer:
         return self.server.send(self.upload_url(key), "PUT", content, headers)

@@ -6,6 +6,7 @@ import pytest
 from botocore.auth import SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from live.forms import post_form
 from live.signer import Storage
 
 pytestmark = pytest.mark.timeout(300)  # the first test may install the server
@@ -70,11 +71,11 @@ def test_a_url_with_another_session_token_is_refused(storage_with, temporary):
     assert upload(storage).status in REFUSED
 
 
-def test_a_form_with_a_session_token_is_accepted_and_refused_without_it(storage_with, temporary, post_form):
+def test_a_form_with_a_session_token_is_accepted_and_refused_without_it(storage_with, temporary):
     storage = storage_with(temporary)
     form = storage.details("POST", "/$upload-form", {"filename": "form", "max-size": len(CONTENT)})
     accepted = post_form(storage.server, form, CONTENT)
-    refused = post_form(storage.server, form, CONTENT, x_amz_security_token=None)
+    refused = post_form(storage.server, form, CONTENT, **{"x-amz-security-token": None})
 
     assert accepted.status in {200, 201, 204}
     assert storage.download("form").body == CONTENT
