@@ -11,7 +11,7 @@ import sys
 
 import service
 from service.commands import output
-from service.serving.listening import StartError
+from service.serving.binding import StartError
 from service.settings import SettingsError, environment, file_permissions, load
 from service.telemetry import logs, multiprocess, tracing
 

@@ -11,7 +11,7 @@ from service.errors import ServiceError, StoreUnavailable
 from service.mounted_files import MountedFiles
 from service.resources.repository import Repository
 from service.resources.types import ResourceType
-from service.serving.listening import StartError
+from service.serving.binding import StartError
 from service.settings import Settings, SettingsError
 
 PAGE_SIZE = 250

@@ -15,8 +15,9 @@ from aiohttp import web
 
 from service.app import HANDLER_ARGS, create_app, create_operations_app
 from service.serving import connections, listening, systemd
+from service.serving.binding import StartError, bind_error, place_of
 from service.serving.connections import Connection, Listener
-from service.serving.listening import BoundSockets, StartError
+from service.serving.listening import BoundSockets
 from service.settings import Settings, SettingsError
 from service.stores.store import Store
 from service.web.context import APP
@@ -215,7 +216,7 @@ async def _listen(
             await listener.start()
         except OSError as error:
             # The kernel lets several processes bind an address, and the first one listen.
-            raise listening.bind_error(listening.place_of(bound), error, variable) from None
+            raise bind_error(place_of(bound), error, variable) from None
         listeners.append(listener)
     return listeners
 

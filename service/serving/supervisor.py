@@ -17,7 +17,8 @@ from time import monotonic
 from typing import NoReturn
 
 from service.serving import listening, systemd, worker_process
-from service.serving.listening import BoundSockets, StartError
+from service.serving.binding import StartError
+from service.serving.listening import BoundSockets
 from service.serving.worker_process import FAILED, HEARTBEAT, READY, REFUSED
 from service.settings import Settings, SettingsError
 from service.telemetry import multiprocess
