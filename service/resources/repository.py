@@ -1,17 +1,16 @@
 """Create, read, update and delete resources, with compare-and-set on the stored resource."""
 
-import asyncio
-import random
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
-from service.errors import DecryptionFailed, Duplicate, Invalid, Issue, ResourceNotFound, StoreUnavailable
+from service.errors import DecryptionFailed, Duplicate, Invalid, Issue, ResourceNotFound
 from service.mounted_files import UnusableFile
 from service.resources.merge_patch import patch_resource
 from service.resources.precondition import ALWAYS, Precondition
+from service.resources.races import LostRaceError, Races
 from service.resources.schemas import ParsedBody
 from service.resources.secrets.codec import SecretCodec
 from service.resources.secrets.encryption import Encryptor
@@ -20,11 +19,7 @@ from service.stores.pacing import paced
 from service.stores.record import Resource
 from service.stores.store import Page, Store
 
-# In each attempt at least one of the competing writers succeeds.
-MAX_ATTEMPTS = 100
-MAX_PAUSE_SECONDS = 0.01
 PAGE_SIZE = 250
-
 
 Check = Callable[[Any], None]
 _NO_CHECKS: Mapping[str, Check] = MappingProxyType({})
@@ -33,7 +28,6 @@ Limit = Callable[[Mapping[str, str], Mapping[str, str]], Sequence[Issue]]
 
 _NO_LIMITS: Mapping[str, Limit] = MappingProxyType({})
 _NewValues = Callable[[Resource | None], Mapping[str, Any]]
-T = TypeVar("T")
 
 
 class KeysInUse(UnusableFile):
@@ -46,10 +40,6 @@ class KeysInUse(UnusableFile):
             f"it lacks a key, or has other bytes for it, that stored secrets are encrypted with: {', '.join(key_ids)}; "
             "add it below the new one, run python -m service rekey, and remove it then"
         )
-
-
-class _LostRaceError(Exception):
-    """Another writer has changed the resource since it was read."""
 
 
 class Repository:
@@ -72,6 +62,7 @@ class Repository:
         ``limits``, by kind, are for writes whose caller may not move secrets.
         """
         self._store = store
+        self._races = Races(store)
         self._codec = codec
         self._checks = checks
         self._limits = limits
@@ -138,11 +129,11 @@ class Repository:
 
         async def attempt(expected: Resource | None) -> tuple[Resource, bool] | None:
             if expected and await self._codec.has_values(type_, expected, values):
-                await self._confirm(type_, id, expected)
+                await self._races.confirm(type_.kind, id, expected)
                 return None
             return await self._write_values(type_, id, values, expected)
 
-        return await self._retry(type_, id, attempt)
+        return await self._races.win(type_.kind, id, attempt)
 
     def read_body(self, type_: ResourceType, id: str, body: ParsedBody) -> Mapping[str, Any]:
         """Return the values that ``put`` would store. Raises ``Invalid``, but for faults that depend on the store."""
@@ -184,9 +175,9 @@ class Repository:
         # An invalid body is an error even if the resource exists.
         type_.read(named)
         while True:
-            with suppress(_LostRaceError):
+            with suppress(LostRaceError):
                 if (resource := await self._store.get(type_.kind, id, bypass_cache=True)) is not None:
-                    await self._confirm(type_, id, resource)
+                    await self._races.confirm(type_.kind, id, resource)
                     return resource, False
             with suppress(Duplicate):
                 return await self.create(type_, named, may_move_secret=may_move_secret), True
@@ -231,19 +222,19 @@ class Repository:
                 expected.fields.get(name, ""), secret, previous_expires=previous_expires, now=now
             )
             fields = {**expected.fields, name: text}
-            return await self._replace(type_, id, fields, expected, validated=expected.validated)
+            return await self._races.replace(type_.kind, id, fields, expected, validated=expected.validated)
 
-        return await self._retry(type_, id, attempt)
+        return await self._races.win(type_.kind, id, attempt)
 
     async def rewrite(self, type_: ResourceType, id: str, name: str, change: Callable[[str], str | None]) -> None:
         """Replace the stored text of a secret, under the same version. ``change`` returns None to keep it."""
 
         async def attempt(stored: Resource | None) -> None:
             text = change(stored.fields.get(name, "")) if stored else None
-            if stored and text is not None and not await self._store.rewrite(stored, {**stored.fields, name: text}):
-                raise _LostRaceError
+            if stored and text is not None:
+                await self._races.rewrite(stored, {**stored.fields, name: text})
 
-        await self._retry(type_, id, attempt)
+        await self._races.win(type_.kind, id, attempt)
 
     async def reencrypt(self, type_: ResourceType, id: str) -> bool:
         """Encrypt its secrets with the first key. Return whether that changed anything.
@@ -253,13 +244,13 @@ class Repository:
 
         async def attempt(stored: Resource | None) -> bool:
             if stored is None or self._codec.is_current(type_, stored):
-                await self._confirm(type_, id, stored)
+                await self._races.confirm(type_.kind, id, stored)
                 return False
             fields = self._codec.reencrypt(type_, stored)
-            await self._replace(type_, id, fields, stored, validated=stored.validated)
+            await self._races.replace(type_.kind, id, fields, stored, validated=stored.validated)
             return True
 
-        return await self._retry(type_, id, attempt)
+        return await self._races.win(type_.kind, id, attempt)
 
     async def use_encryptor(self, encryptor: Encryptor, types: Sequence[ResourceType]) -> None:
         """Encrypt and decrypt with other keys from now on.
@@ -288,12 +279,12 @@ class Repository:
         async def attempt(stored: Resource | None) -> Resource | None:
             precondition.check(type_.kind, id, stored)
             if stored is None:
-                await self._confirm(type_, id, None)
-            elif not await self._store.remove(stored):
-                raise _LostRaceError
+                await self._races.confirm(type_.kind, id, None)
+            else:
+                await self._races.remove(stored)
             return stored
 
-        return await self._retry(type_, id, attempt)
+        return await self._races.win(type_.kind, id, attempt)
 
     async def page(self, type_: ResourceType, *, offset: int, count: int, descending: bool = False) -> Page:
         """Return ``count`` resources after the first ``offset``, sorted by id."""
@@ -335,7 +326,7 @@ class Repository:
             precondition.check(type_.kind, id, expected)
             return await self._write_values(type_, id, new_values(expected), expected, may_move_secret=may_move_secret)
 
-        return await self._retry(type_, id, attempt)
+        return await self._races.win(type_.kind, id, attempt)
 
     async def _write_values(
         self,
@@ -354,30 +345,9 @@ class Repository:
         if type_.kind in self._checks:
             self._check(type_, type_.model(values))
         encoded = await self._codec.encode(type_, id, values, expected, may_move_secret=may_move_secret)
-        stored = await self._replace(type_, id, type_.fields(encoded), expected, validated=True)
+        stored = await self._races.replace(type_.kind, id, type_.fields(encoded), expected, validated=True)
         stored.changed = _changed_fields(expected, stored)
         return stored, expected is None
-
-    async def _replace(
-        self, type_: ResourceType, id: str, fields: Mapping[str, str], expected: Resource | None, *, validated: bool
-    ) -> Resource:
-        stored = await self._store.replace(type_.kind, id, fields, expected=expected, validated=validated)
-        if stored is None:
-            raise _LostRaceError
-        return stored
-
-    async def _confirm(self, type_: ResourceType, id: str, stored: Resource | None) -> None:
-        """Confirm what an earlier change, whose caller got a 503, may have made."""
-        if not await self._store.confirm(type_.kind, id, stored):
-            raise _LostRaceError
-
-    async def _retry(self, type_: ResourceType, id: str, attempt: Callable[[Resource | None], Awaitable[T]]) -> T:
-        """Return the result of ``attempt`` with the stored resource, repeated until it wins the race."""
-        for number in range(MAX_ATTEMPTS):
-            with suppress(_LostRaceError):
-                return await attempt(await self._store.get(type_.kind, id, bypass_cache=True))
-            await asyncio.sleep(random.uniform(0, min(number * 0.001, MAX_PAUSE_SECONDS)))  # noqa: S311 - jitter
-        raise StoreUnavailable(f"{type_.kind}/{id} is being changed by too many at once")
 
 
 def _existing(type_: ResourceType, id: str, stored: Resource | None) -> Resource:

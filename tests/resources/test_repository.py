@@ -5,7 +5,7 @@ import pytest
 
 from service.access.types import ACCESS_POLICY, CLIENT
 from service.errors import Duplicate, Invalid, ResourceNotFound, StoreUnavailable, VersionConflict
-from service.resources import repository as module
+from service.resources import races
 from service.resources.precondition import ALWAYS, Precondition
 from service.resources.repository import KeysInUse, Repository
 from service.resources.schemas import ParsedBody
@@ -288,7 +288,7 @@ async def test_a_writer_that_never_wins_gets_a_temporary_error(repository, monke
     await repository.put(AWS_ACCOUNT, "a", body())
     monkeypatch.setattr(RacyStore, "replace", lose)
     monkeypatch.setattr(RacyStore, "remove", lose)
-    monkeypatch.setattr(module, "MAX_ATTEMPTS", 3)
+    monkeypatch.setattr(races, "MAX_ATTEMPTS", 3)
 
     with pytest.raises(StoreUnavailable, match="AwsAccount/a is being changed by too many at once"):
         await getattr(repository, call)(AWS_ACCOUNT, "a", *([body()] if call == "put" else []))
