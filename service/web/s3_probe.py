@@ -18,6 +18,16 @@ from yarl import URL
 TIMEOUT_SECONDS = 5
 MAX_ANSWER_BYTES = 64 * 1024
 _ERROR_CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,64})</Code>")
+# The region that the server expects, in an error about another one.
+_EXPECTED_REGION = re.compile(
+    rb"<Code>Authorization(?:HeaderMalformed|QueryParametersError)</Code>.*<Region>([A-Za-z0-9-]{1,64})</Region>",
+    re.DOTALL,
+)
+# Garage has one code for all that it refuses; its message says why.
+_CODES_OF_MESSAGES = {
+    b"<Message>Forbidden: Invalid signature<": "SignatureDoesNotMatch",
+    b"<Message>Forbidden: No such key:": "InvalidAccessKeyId",
+}
 # Link-local addresses and the others at which clouds serve credentials to their machines.
 _FORBIDDEN = [
     *map(ip_network, ("169.254.0.0/16", "fe80::/10", "fd00:ec2::/64", "100.100.100.200/32", "192.0.0.192/32"))
@@ -95,13 +105,21 @@ async def probe(url: str) -> Probe:
             body = await answer.content.read(MAX_ANSWER_BYTES)
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         return Probe(_problem(error))
-    code = _ERROR_CODE.search(body)
+    region = _EXPECTED_REGION.search(body)
     return Probe(
         status=answer.status,
-        code=code[1].decode() if code else "",
+        code=_code(body),
         clock_offset=_clock_offset(answer.headers.get(hdrs.DATE)),
-        region=answer.headers.get("x-amz-bucket-region"),
+        region=region[1].decode() if region else answer.headers.get("x-amz-bucket-region"),
     )
+
+
+def _code(body: bytes) -> str:
+    for message, meaning in _CODES_OF_MESSAGES.items():
+        if message in body:
+            return meaning
+    code = _ERROR_CODE.search(body)
+    return code[1].decode() if code else ""
 
 
 def _problem(error: Exception) -> str:

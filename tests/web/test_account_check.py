@@ -110,8 +110,8 @@ def ask(make_client, aiohttp_server):
     return ask
 
 
-def answer(status, code="", **headers):
-    body = f"<Error><Code>{code}</Code></Error>" if code else "<ListBucketResult/>"
+def answer(status, code="", more="", **headers):
+    body = f"<Error><Code>{code}</Code>{more}</Error>" if code else "<ListBucketResult/>"
     return lambda: web.Response(status=status, text=body, headers={"Date": formatdate(time(), usegmt=True), **headers})
 
 
@@ -130,6 +130,25 @@ async def test_a_live_check_of_a_server_that_accepts_the_account(ask):
         (answer(403, "InvalidAccessKeyId"), "credentials", "fail", "access-key-id"),
         (answer(403, "SignatureDoesNotMatch"), "credentials", "fail", "secret"),
         (answer(403, "AccessDenied"), "credentials", "warn", "list"),
+        # Garage, which has one code for all that it refuses.
+        (
+            answer(403, "AccessDenied", "<Message>Forbidden: Invalid signature</Message>"),
+            "credentials",
+            "fail",
+            "secret",
+        ),
+        (
+            answer(403, "AccessDenied", "<Message>Forbidden: No such key: GK1</Message>"),
+            "credentials",
+            "fail",
+            "access-key",
+        ),
+        (
+            answer(400, "AuthorizationHeaderMalformed", "<Region>garage</Region>"),
+            "region",
+            "fail",
+            "set region to garage",
+        ),
         (answer(404, "NoSuchBucket"), "credentials", "warn", "create"),
         (answer(200, Date="Thu, 01 Jan 1970 00:00:00 GMT"), "clock", "fail", "NTP"),
         (answer(200, Date="never"), "clock", "warn", "clocks"),
@@ -138,7 +157,7 @@ async def test_a_live_check_of_a_server_that_accepts_the_account(ask):
         (answer(400, "Strange"), "credentials", "warn", "server"),
         (lambda: web.Response(text="<html>", status=404), "style", "fail", "404"),
     ],
-    ids=range(10),
+    ids=range(13),
 )
 async def test_a_live_check_says_what_to_change(ask, respond, name, status, text):
     worst, checks, _ = await ask(respond)
