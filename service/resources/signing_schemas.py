@@ -313,7 +313,8 @@ class ListFields(WireSchema):
     prefix = Text(r"[^\x00\ud800-\udfff]{0,1024}", "must be at most 1024 characters, without NUL")
     delimiter = Text(rf"{VISIBLE}{{1,64}}", "must be 1 to 64 visible characters", visible=True)
     max_keys = Number(1, 1000)
-    continuation_token = Text(rf"{VISIBLE}{{1,1024}}", "must be 1 to 1024 visible characters", visible=True)
+    # Some servers take the last key as it is, others encode it.
+    continuation_token = Text(r"[^\x00\ud800-\udfff]{1,4096}", "must be 1 to 4096 characters, without NUL")
     start_after = Text(r"[^\x00\ud800-\udfff]{1,1024}", "must be 1 to 1024 characters, without NUL")
 
 

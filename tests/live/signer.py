@@ -26,9 +26,9 @@ class Signer:
     def details(self, method: str, target: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         return self._call(method, f"/aws/storage/{target}?details=true", body).json()
 
-    def check(self, account: str, bucket: str) -> str:
-        """Return the status of a live check."""
-        return self._call("POST", f"/AwsAccount/{account}/$check", {"bucket": bucket, "live": True}).json()["status"]
+    def check(self, account: str, bucket: str) -> dict[str, Any]:
+        """Return the answer of a live check."""
+        return self._call("POST", f"/AwsAccount/{account}/$check", {"bucket": bucket, "live": True}).json()
 
     def _call(self, method: str, target: str, body: dict[str, Any] | None) -> Answer:
         content = None if body is None else json.dumps(body).encode()

@@ -88,8 +88,10 @@ def main() -> int:
         s3 = storage(Signer(service.url), target, target.account(), target.bucket)
         print(f"Keys begin with {s3.prefix} in the bucket {s3.bucket} of {target.endpoint}", file=sys.stderr)
         try:
-            found = _check(s3)
-            left = clean(s3)
+            try:
+                found = _check(s3)
+            finally:
+                left = clean(s3)
         except (OSError, HTTPException) as error:
             return _fail(f"{target.endpoint} cannot be reached: {error}")
     if left:

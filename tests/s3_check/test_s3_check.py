@@ -62,10 +62,12 @@ def answer(status, code=""):
         (right("", answer(200), kept=False), Verdict.LACKS),
         (right("", answer(501, "NotImplemented")), Verdict.LACKS),
         (right("", answer(200), answer(403, "SignatureDoesNotMatch")), Verdict.WRONG),
+        (right("", answer(301, "PermanentRedirect")), Verdict.WRONG),
         (right("", answer(400, "AuthorizationQueryParametersError")), Verdict.WRONG),
         (wrong("", answer(403), answer(400)), Verdict.REFUSED),
         (wrong("", answer(403), answer(200)), Verdict.WRONG),
         (wrong("", answer(404)), Verdict.WRONG),
+        (wrong("", answer(404, "NoSuchUpload")), Verdict.REFUSED),
         (wrong("", answer(200), signed=False), Verdict.LACKS),
     ],
 )

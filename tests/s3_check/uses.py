@@ -36,7 +36,7 @@ def right(name: str, *answers: Answer, kept: bool = True) -> Use:
     """
     failed = next((answer for answer in answers if answer.status >= 300), None)
     if failed is not None:
-        faulty = failed.status in {401, 403, 500} or SIGNATURE_CODES.fullmatch(_code(failed))
+        faulty = failed.status < 400 or failed.status in {401, 403, 500} or SIGNATURE_CODES.fullmatch(_code(failed))
         return Use(name, Verdict.ACCEPTED, Verdict.WRONG if faulty else Verdict.LACKS, _shown(failed))
     if not kept:
         return Use(name, Verdict.ACCEPTED, Verdict.LACKS, f"{_shown(answers[-1])} without effect")
@@ -49,7 +49,10 @@ def wrong(name: str, *answers: Answer, signed: bool = True) -> Use:
     With ``signed`` they differ from what was signed, so to accept one is a fault. Without it, the server has to verify
     something else, such as a checksum, and it lacks that if it accepts.
     """
-    accepted = next((answer for answer in answers if answer.status < 400 or answer.status == 404), None)
+    # A server that says that there is no such object has not refused the request.
+    accepted = next(
+        (it for it in answers if it.status < 400 or (it.status == 404 and _code(it) in {"", "NoSuchKey"})), None
+    )
     if accepted is None:
         return Use(name, Verdict.REFUSED, Verdict.REFUSED, _shown(answers[0]))
     return Use(name, Verdict.REFUSED, Verdict.WRONG if signed else Verdict.LACKS, _shown(accepted))

@@ -82,7 +82,7 @@ LIST = {
     "prefix": st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20),
     "delimiter": st.just("/"),
     "max-keys": st.integers(1, 1000),
-    "continuation-token": tokens,
+    "continuation-token": lines,
     "start-after": lines,
 }
 

@@ -300,6 +300,14 @@ async def test_a_page_of_another_site_embeds_no_object_while_open_on_loopback(ma
     assert response.status == status
 
 
+@pytest.mark.parametrize("token", ["listed/b c", "\u00e9" * 1024, "A" * 2732], ids=["key", "unicode", "encoded"])
+async def test_a_listing_continues_after_a_token_that_is_a_key_or_longer_than_one(client, account, token):
+    response = await client.get(STORAGE, params={"continuation-token": token})
+
+    assert response.status == 200
+    assert dict(parse_qsl(urlsplit((await response.json())["url"]).query))["continuation-token"] == token
+
+
 async def test_a_listing_signs_its_parameters_on_the_bucket(client, account):
     response = await client.get(STORAGE, params={"prefix": "a b/", "delimiter": "/", "max-keys": "5"})
     url = urlsplit((await response.json())["url"])
