@@ -126,3 +126,13 @@ def test_every_threat_has_a_defence_and_a_test_that_is_there():
         assert not defence.startswith("none"), threat
         for file, test in named:
             assert f"def {test}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), test
+
+
+@pytest.mark.parametrize("page", ["aws", "ceph", "cloudflare-r2", "garage", "minio"])
+async def test_the_accounts_of_the_how_to_pages_are_stored_and_checked(client, page):
+    found = list(examples(f"docs/how-to/{page}.md"))
+
+    assert [example.method for example in found] == ["PUT", "POST"]
+    for example in found:
+        # Without a connection: the servers are not there, or are not ours.
+        await carry_out(client, example._replace(body=example.body.replace("live: true", "live: false")), {})

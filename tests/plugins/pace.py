@@ -15,6 +15,7 @@ FIRST = [
     "tests/serving/test_tls.py",
     "tests/serving/test_server.py",
     "tests/signing/test_presigner.py",
+    "tests/live/test_s3_features.py",
     "tests/live/test_two_replicas.py",
     "tests/stores/test_topology.py",
     "tests/commands/test_rekey.py",
