@@ -39,6 +39,7 @@ class Route(web.AbstractRouteDef):
         operations: The route works even when the service is overloaded.
         policy_method: The method that policies see, if it is not the method of the request.
         operation: The operation's name in the audit log.
+        in_document: The OpenAPI document describes the route.
         max_body: The limit of the body in bytes, if it is not ``SIGNER_MAX_BODY``.
     """
 
@@ -53,6 +54,7 @@ class Route(web.AbstractRouteDef):
     operations: bool = False
     policy_method: str | None = None
     operation: str | None = None
+    in_document: bool = True
     max_body: int | None = None
     pattern: str = field(init=False)
     """The path without expressions, as metrics and OpenAPI show it: ``/AwsAccount/{id}``."""

@@ -48,6 +48,7 @@ PUBLIC_ROUTES = {
     ("GET", "/docs"),
     ("GET", "/openapi.json"),
     ("GET", "/openapi.yaml"),
+    ("GET", "/console/{file:[^/]+}"),
     ("GET", "/static/docs.css"),
     ("GET", "/static/docs.js"),
 }

@@ -50,7 +50,8 @@ async def test_the_links_of_a_mounted_service_have_its_prefix(mounted):
 
 
 async def test_the_documentation_of_a_mounted_service_is_found_under_its_prefix(mounted):
-    page = await mounted.get("/s3/")
+    start = await (await mounted.get("/s3/")).json()
+    page = await mounted.get(start["links"]["documentation"])
     document = await (await mounted.get("/s3/openapi.json")).json()
 
     assert (page.status, page.url.path) == (200, "/s3/docs")

@@ -61,13 +61,6 @@ async def test_a_page_refuses_parameters(client, faults, path):
     assert await faults(await client.get(f"{path}?x=1"), 400) == ("invalid", ["x"])
 
 
-async def test_the_root_redirects_to_the_page_under_any_prefix(client):
-    response = await client.get("/", allow_redirects=False)
-
-    assert (response.status, response.headers["Location"]) == (307, "docs")
-    assert (await client.get("/")).url.path == "/docs"
-
-
 async def test_the_page_refers_only_to_existing_files_of_the_service(client):
     page = await (await client.get("/docs")).text()
     links = re.findall(r'(?:href|src)="([^"]+)"', page)

@@ -1,7 +1,6 @@
 """The OpenAPI document and the page that shows it. Both are built or read on first use, and cached."""
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache, partial
 from http import HTTPStatus
 from pathlib import Path
@@ -9,23 +8,15 @@ from pathlib import Path
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-from service.web import target
-from service.web.context import CONTEXT
 from service.web.formats import codec
 from service.web.formats.codec import Format
 from service.web.formats.media import DEFAULT_TYPES
-from service.web.links import base_path, base_url
+from service.web.handlers import console
+from service.web.links import base_url
 from service.web.openapi.metadata import documented
 from service.web.routing import Guard, Route
+from service.web.static_files import static_response
 
-# The page may run only its own script, on the service's own document.
-_SECURITY: Mapping[str, str] = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-}
 _STATIC = Path(__file__).parent.parent / "static"
 _documented_static = partial(
     documented,
@@ -66,21 +57,13 @@ class DocumentHandlers:
         return self._response(request, "yaml")
 
     def _response(self, request: web.Request, format_: Format) -> web.Response:
-        return _static_response(request, DEFAULT_TYPES[format_], self._document(format_, server=base_url(request)))
-
-
-@documented("start", "Redirect to the documentation", statuses=(HTTPStatus.TEMPORARY_REDIRECT,))
-async def start(request: web.Request) -> web.Response:
-    target.reject_unknown_parameters(request[CONTEXT].query)
-    # A relative location is right under any prefix that ends in a slash, also one that no setting names.
-    location = f"{base_path(request)}/docs" if request[CONTEXT].app.settings.public_url else "docs"
-    return web.Response(status=HTTPStatus.TEMPORARY_REDIRECT, headers={hdrs.LOCATION: location})
+        return static_response(request, DEFAULT_TYPES[format_], self._document(format_, server=base_url(request)))
 
 
 def _page(name: str, summary: str, file: str, media_type: str) -> Handler:
     @_documented_static(name, summary, response="Text", media_types=(media_type,))
     async def page(request: web.Request) -> web.Response:
-        return _static_response(request, media_type, _read(file))
+        return static_response(request, media_type, _read(file))
 
     return page
 
@@ -90,28 +73,12 @@ def _read(file: str) -> bytes:
     return (_STATIC / file).read_bytes()
 
 
-def _static_response(request: web.Request, media_type: str, body: bytes) -> web.Response:
-    target.reject_unknown_parameters(request[CONTEXT].query)
-    tag = _hash(body)
-    headers = {hdrs.CACHE_CONTROL: "no-cache", **_SECURITY}
-    response = web.Response(body=body, headers=headers, content_type=media_type, charset="utf-8")
-    if any(known.value in {tag, "*"} for known in request.if_none_match or ()):
-        response = web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
-    response.etag = tag
-    return response
-
-
-@cache
-def _hash(body: bytes) -> str:
-    return hashlib.sha256(body).hexdigest()[:32]
-
-
 def _public(path: str, handler: Handler) -> Route:
     return Route(hdrs.METH_GET, path, handler, fixed_media_type=True, guard=Guard.PUBLIC)
 
 
 PAGES = (
-    _public("/", start),
+    console.START,
     _public("/docs", _page("docs", "A page that shows this document", "docs.html", "text/html")),
     _public("/static/docs.css", _page("docsStyle", "The page's style", "docs.css", "text/css")),
     _public("/static/docs.js", _page("docsScript", "The page's script", "docs.js", "text/javascript")),
@@ -120,4 +87,4 @@ PAGES = (
 
 def routes(api: Sequence[Route]) -> list[Route]:
     """Return the routes of the pages and of the document, which describes the routes in ``api`` and these."""
-    return [*DocumentHandlers(api).routes(), *PAGES]
+    return [*DocumentHandlers(api).routes(), *PAGES, console.FILES]

@@ -130,6 +130,7 @@ SCHEMAS: dict[str, Json] = {
         }
     ),
     "WidgetRequest": _with_key(WidgetRequest, "key"),
+    "Start": record({"name": _TEXT, "version": _TEXT, "links": {"type": "object", "additionalProperties": _TEXT}}),
     "Status": record({"status": {"const": "pass"}}),
     "Version": record(_ABOUT),
     "Health": record(

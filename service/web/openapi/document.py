@@ -45,6 +45,8 @@ def document(routes: Iterable[Route], *, server: str) -> Json:
     """Return the document for these routes, as plain data. ``server`` is the base URL of their paths."""
     paths: Json = {}
     for route in routes:
+        if not route.in_document:
+            continue
         paths.setdefault(route.pattern, {})[route.method.lower()] = _operation(route)
     return {
         "openapi": _VERSION,

@@ -75,7 +75,7 @@ def test_every_reference_resolves():
 def test_the_document_has_exactly_the_routes():
     documented = {(method.upper(), path) for path, item in DOCUMENT["paths"].items() for method in item}
 
-    assert documented == {(route.method, route.pattern) for route in ROUTES}
+    assert documented == {(route.method, route.pattern) for route in ROUTES if route.in_document}
 
 
 @pytest.mark.slow
@@ -150,7 +150,7 @@ def test_operation_ids_are_unique():
         ("/fhir/AwsAccount/{id}", "delete", {"200", "204", "412", "503"}),
         ("/AwsAccount", "post", {"200", "201", "409", "503"}),
         ("/aws/storage/{account}/{bucket}/{key}", "get", {"200", "302", "404", "503"}),
-        ("/", "get", {"307"}),
+        ("/", "get", {"200", "304"}),
     ],
 )
 def test_specific_responses_are_listed(path, method, statuses):

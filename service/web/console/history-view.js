@@ -1,0 +1,5 @@
+import { element } from "./dom.js";
+
+export function mount(view) {
+  view.append(element("div", { class: "page-head" }, element("h1", {}, "history-view")));
+}
