@@ -7,6 +7,7 @@ const BASE = new URL("..", import.meta.url);
 let basic = null;
 let token = stored();
 let asked = null;
+let about = null;
 const listeners = new Set();
 
 function stored() {
@@ -46,6 +47,8 @@ async function send(method, path, { headers = {}, body, accept = "application/js
   const url = `${BASE.href.replace(/\/$/, "")}${path}`;
   const options = { method, headers: sent, body, signal, cache: "no-store", credentials: "omit", redirect: "manual" };
   const answer = await fetch(url, options);
+  // The browser hides where a redirect leads.
+  const isRedirect = answer.type === "opaqueredirect";
   const text = await answer.text();
   const milliseconds = performance.now() - started;
   const names = Object.fromEntries(answer.headers);
@@ -57,7 +60,8 @@ async function send(method, path, { headers = {}, body, accept = "application/js
       // A proxy may answer with something else.
     }
   }
-  return { status: answer.status, statusText: answer.statusText, headers: names, text, data, milliseconds };
+  const [status, statusText] = isRedirect ? [302, "Found"] : [answer.status, answer.statusText];
+  return { status, statusText, headers: names, text, data, milliseconds };
 }
 
 async function grantToken(credentials) {
@@ -83,6 +87,15 @@ export function explain(answer) {
 
 export const api = {
   base: BASE.href,
+
+  /** Return the name, version and links of the service, or null if it cannot be reached. */
+  about() {
+    about ??= send("GET", "/").then(
+      (answer) => answer.data ?? null,
+      () => null,
+    );
+    return about;
+  },
 
   /** Asks the person for credentials. The shell replaces it. Returns whether somebody has signed in. */
   ask: async () => false,

@@ -110,10 +110,10 @@ async function start() {
   });
   window.addEventListener("hashchange", route);
   route();
-  const about = await api.request("GET", "/").catch(() => null);
-  if (!about?.data) return;
-  foot.prepend(accessButton(Boolean(about.data.links.token)));
-  foot.append(element("p", { class: "muted small version" }, `Version ${about.data.version}`));
+  const about = await api.about();
+  if (!about) return notify("The service gives no answer. Check that it runs, and load this page again.", "error");
+  foot.prepend(accessButton(Boolean(about.links.token)));
+  foot.append(element("p", { class: "muted small version" }, `Version ${about.version}`));
 }
 
 start();

@@ -1,0 +1,102 @@
+// What a signed URL, and the request for it, say. Pure functions.
+
+const SIGNED_URL = /https?:\/\/[^\s"'<>\\]*[?&]X-Amz-Signature=[0-9a-f]{64}/g;
+const STORAGE = /^\/aws\/storage\/([^/?]+)\/([^/?]+)(?:\/([^?]*))?(?:\?(.*))?$/s;
+
+/** Return the signed URLs in a text. */
+export function signedUrls(text) {
+  return [...new Set(text.match(SIGNED_URL) ?? [])];
+}
+
+/** Return when a signed URL was signed and when it expires, in milliseconds, and the headers that it binds. */
+export function terms(url) {
+  const query = new URL(url).searchParams;
+  const [, ...parts] = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(query.get("X-Amz-Date") ?? "") ?? [];
+  const [year, month, ...rest] = parts.map(Number);
+  const signed = parts.length ? Date.UTC(year, month - 1, ...rest) : NaN;
+  const bound = (query.get("X-Amz-SignedHeaders") ?? "host").split(";").filter((name) => name !== "host");
+  return { signed, expires: signed + Number(query.get("X-Amz-Expires")) * 1000, bound };
+}
+
+/** Return a duration as people say it, such as `23 h 59 min`. */
+export function duration(milliseconds) {
+  const seconds = Math.max(0, Math.ceil(milliseconds / 1000));
+  const parts = [
+    [Math.floor(seconds / 86400), "d"],
+    [Math.floor(seconds / 3600) % 24, "h"],
+    [Math.floor(seconds / 60) % 60, "min"],
+    [seconds % 60, "s"],
+  ];
+  const first = parts.findIndex(([count]) => count > 0);
+  if (first < 0) return "0 s";
+  return parts.slice(first, first + 2).map(([count, unit]) => `${count} ${unit}`).join(" ");
+}
+
+/** Return what the URLs of an answer are for, or null: `kind` is upload, download, head, delete, list or other. */
+export function purpose({ method, path, body = "" }) {
+  const found = STORAGE.exec(path);
+  if (!found) return null;
+  const [, account, bucket, rawKey, rawQuery = ""] = found;
+  const place = { account: decodeURIComponent(account), bucket: decodeURIComponent(bucket) };
+  if (rawKey?.startsWith("$")) return { ...place, kind: "other" };
+  if (method === "POST") return { ...place, kind: "upload", key: fieldOf(body, "filename") };
+  if (method === "DELETE") return { ...place, kind: "delete", key: decodeURIComponent(rawKey ?? "") };
+  if (rawKey === undefined) return { ...place, kind: "list", query: rawQuery };
+  const kind = new URLSearchParams(rawQuery).get("method") === "HEAD" ? "head" : "download";
+  return { ...place, kind, key: decodeURIComponent(rawKey), query: rawQuery };
+}
+
+// A field at the top of a body, which may be YAML or JSON.
+function fieldOf(body, name) {
+  try {
+    return String(JSON.parse(body)[name] ?? "");
+  } catch {
+    const line = new RegExp(`^["']?${name}["']?[ \\t]*:[ \\t]*(.*)$`, "m").exec(body)?.[1].trim() ?? "";
+    if (/^".*"$/.test(line)) {
+      try {
+        return JSON.parse(line);
+      } catch {
+        return line.slice(1, -1);
+      }
+    }
+    return /^'.*'$/.test(line) ? line.slice(1, -1).replaceAll("''", "'") : line.replace(/\s+#.*$/, "");
+  }
+}
+
+/** Return a key as a part of a path: every character that is not unreserved is escaped, except slashes. */
+export function keyPath(key) {
+  return key.split("/").map(escaped).join("/");
+}
+
+function escaped(text) {
+  return encodeURIComponent(text).replace(/[!'()*]/g, (one) => `%${one.charCodeAt(0).toString(16).toUpperCase()}`);
+}
+
+/** Return the texts of all elements with this name in S3's XML. */
+export function elements(xml, name) {
+  return [...xml.matchAll(new RegExp(`<${name}(?:\\s[^>]*)?>([\\s\\S]*?)</${name}>`, "g"))].map(([, inner]) => inner);
+}
+
+/** Return the text of the first element with this name, without escapes, or an empty text. */
+export function textOf(xml, name) {
+  const entities = { lt: "<", gt: ">", quot: '"', apos: "'", amp: "&" };
+  return (elements(xml, name)[0] ?? "").replace(/&(?:#(\d+)|#x([0-9a-fA-F]+)|(\w+));/g, (all, decimal, hex, named) => {
+    if (named) return entities[named] ?? all;
+    return String.fromCodePoint(decimal ? Number(decimal) : parseInt(hex, 16));
+  });
+}
+
+/** Return the objects and prefixes of S3's answer to a listing, and the token of the next page. */
+export function listing(xml) {
+  const isEncoded = textOf(xml, "EncodingType") === "url";
+  const decode = (text) => (isEncoded ? decodeURIComponent(text.replaceAll("+", " ")) : text);
+  return {
+    objects: elements(xml, "Contents").map((object) => ({
+      key: decode(textOf(object, "Key")),
+      size: Number(textOf(object, "Size")),
+      modified: textOf(object, "LastModified"),
+    })),
+    prefixes: elements(xml, "CommonPrefixes").map((prefix) => decode(textOf(prefix, "Prefix"))),
+    next: textOf(xml, "NextContinuationToken") || null,
+  };
+}

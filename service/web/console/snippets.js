@@ -1,0 +1,60 @@
+// A request as source text of other tools. Pure functions. Credentials of the tab are never part of it.
+
+function shell(text) {
+  return `'${text.replaceAll("'", `'\\''`)}'`;
+}
+
+// A JSON string is also a string of Python and JavaScript, apart from these two characters in old JavaScript.
+function quoted(text) {
+  return JSON.stringify(text).replaceAll("\u2028", "\\u2028").replaceAll("\u2029", "\\u2029");
+}
+
+function headersOf(request) {
+  return Object.entries(request.headers ?? {});
+}
+
+/** Return a command of curl. `request` has `method`, `url`, `headers`, `body` or `file`, and `signedIn`. */
+export function asCurl({ method, url, body, file, signedIn, ...request }) {
+  const parts = [`curl -X ${method} ${shell(url)}`];
+  if (method === "HEAD") parts[0] = `curl -I ${shell(url)}`;
+  for (const [name, value] of headersOf(request)) parts.push(`-H ${shell(`${name}: ${value}`)}`);
+  if (signedIn) parts.push('-H "Authorization: $AUTHORIZATION"');
+  if (body) parts.push(`--data-binary ${shell(body)}`);
+  if (file) parts.push(`--upload-file ${shell(file)}`);
+  return parts.join(" \\\n  ");
+}
+
+/** Return a program in Python, with the library requests. */
+export function asPython({ method, url, body, signedIn, ...request }) {
+  const headers = headersOf(request).map(([name, value]) => `    ${quoted(name)}: ${quoted(value)},`);
+  if (signedIn) headers.push('    "authorization": os.environ["AUTHORIZATION"],');
+  return [
+    signedIn ? "import os\n\nimport requests\n" : "import requests\n",
+    "answer = requests.request(",
+    `    ${quoted(method)},`,
+    `    ${quoted(url)},`,
+    headers.length ? `    headers={\n    ${headers.join("\n    ")}\n    },` : null,
+    body ? `    data=${quoted(body)}.encode(),` : null,
+    "    timeout=10,",
+    ")",
+    "print(answer.status_code, answer.text)",
+  ]
+    .filter((line) => line !== null)
+    .join("\n");
+}
+
+/** Return a program in JavaScript, with fetch. */
+export function asJavaScript({ method, url, body, signedIn, ...request }) {
+  const headers = headersOf(request).map(([name, value]) => `    ${quoted(name)}: ${quoted(value)},`);
+  if (signedIn) headers.push("    authorization: process.env.AUTHORIZATION,");
+  return [
+    `const answer = await fetch(${quoted(url)}, {`,
+    `  method: ${quoted(method)},`,
+    headers.length ? `  headers: {\n${headers.join("\n")}\n  },` : null,
+    body ? `  body: ${quoted(body)},` : null,
+    "});",
+    "console.log(answer.status, await answer.text());",
+  ]
+    .filter((line) => line !== null)
+    .join("\n");
+}
