@@ -14,13 +14,19 @@ PYTEST = $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope
 # To collect test_conformance.py alone takes ten seconds.
 FAST_TESTS := tests/access tests/bundle tests/resources tests/settings tests/signing tests/stores tests/telemetry tests/web tests/test_mounted_files.py tests/test_words.py --ignore tests/web/test_conformance.py
 .DEFAULT_GOAL := help
-.PHONY: help run check test test-heavy coverage lint types format bench soak faults scale fuzz s3-check docs sbom constraints clean
+.PHONY: help run check test test-heavy coverage lint types format bench soak faults scale fuzz s3-check docs sbom constraints clean s3 shots
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(STAMP) ## serve on 127.0.0.1:8080, accounts in memory
 	@SIGNER_LOG_FORMAT=$${SIGNER_LOG_FORMAT:-text} SIGNER_COMMIT=$${SIGNER_COMMIT:-$$(git rev-parse --short HEAD 2>/dev/null)} exec $(BIN)/python -m service
+
+s3: $(STAMP) ## a local S3 on 127.0.0.1:9000 for the tutorial, files in memory
+	@PYTHONPATH=tests exec $(BIN)/python -m live.local_s3
+
+shots: $(STAMP) ## a screenshot of each state of the console, in build/shots, and those of the README
+	$(BIN)/python -m pytest --quiet --write-shots tests/browser/test_shots.py $(PYTEST_ARGS)
 
 check: lint types ## style, types and the fast tests: for every commit
 	@$(PYTEST) -m "not heavy and not slow" $(FAST_TESTS)

@@ -62,7 +62,7 @@ export function mount(view, context) {
   ].map(([name, write]) => copyButton(name, () => write(asked())));
   view.classList.add("wide");
   view.append(
-    element("div", { class: "page-head" }, element("h1", {}, "Requests"), element("button", { class: "button primary", type: "button", onclick: () => editor.runCurrent() }, icon("play"), "Run", element("kbd", {}, "Ctrl ↵"))),
+    element("div", { class: "page-head" }, element("h1", {}, "Requests"), element("button", { class: "button primary", type: "button", onclick: () => editor.runCurrent() }, icon("play"), "Run", element("kbd", {}, /Mac/.test(navigator.platform) ? "⌘ ↵" : "Ctrl ↵"))),
     element(
       "div",
       { class: "workbench" },

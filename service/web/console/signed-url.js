@@ -21,15 +21,17 @@ export function terms(url) {
 /** Return a duration as people say it, such as `23 h 59 min`. */
 export function duration(milliseconds) {
   const seconds = Math.max(0, Math.ceil(milliseconds / 1000));
+  // People say 24 hours rather than one day.
+  const days = seconds < 2 * 86400 ? 0 : Math.floor(seconds / 86400);
   const parts = [
-    [Math.floor(seconds / 86400), "d"],
-    [Math.floor(seconds / 3600) % 24, "h"],
+    [days, "d"],
+    [Math.floor((seconds - days * 86400) / 3600), "h"],
     [Math.floor(seconds / 60) % 60, "min"],
     [seconds % 60, "s"],
   ];
-  const first = parts.findIndex(([count]) => count > 0);
-  if (first < 0) return "0 s";
-  return parts.slice(first, first + 2).map(([count, unit]) => `${count} ${unit}`).join(" ");
+  const first = Math.max(parts.findIndex(([count]) => count > 0), 0);
+  const shown = parts.slice(first, first + 2).filter(([count]) => count > 0);
+  return shown.map(([count, unit]) => `${count} ${unit}`).join(" ") || "0 s";
 }
 
 /** Return what the URLs of an answer are for, or null: `kind` is upload, download, head, delete, list or other. */

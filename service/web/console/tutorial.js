@@ -141,6 +141,7 @@ export function mount(view, context) {
     });
     return element("label", {}, input, element("span", {}, label));
   });
+  view.classList.add("narrow");
   view.append(
     element(
       "div",
@@ -195,7 +196,7 @@ function ownForm(changed) {
     });
     return element("label", { class: "field" }, element("span", {}, label), input, help ? element("small", {}, help) : null);
   });
-  return element("div", { class: "form-grid" }, ...fields);
+  return element("form", { class: "form-grid", autocomplete: "off", onsubmit: (event) => event.preventDefault() }, ...fields);
 }
 
 function stepCard({ name, title, text, request }, context) {

@@ -338,7 +338,7 @@ function list(state) {
     ];
     const table = element(
       "table",
-      { class: "table" },
+      { class: "table objects" },
       element("thead", {}, element("tr", {}, ...["Key", "Size", "Modified"].map((name) => element("th", { scope: "col" }, name)), element("th", { scope: "col" }, element("span", { class: "hidden" }, "Actions")))),
       element("tbody", {}, ...rows),
     );
@@ -356,7 +356,7 @@ function list(state) {
       await signInto(cell, { method: "GET", path: `${storage}/${keyPath(key)}`, headers: [], body: "" }, context);
     });
     const day = modified ? new Date(modified).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" }) : "";
-    return [element("tr", {}, element("td", { class: "mono" }, key), element("td", {}, size(bytes)), element("td", {}, day), element("td", {}, sign)), below];
+    return [element("tr", {}, element("td", { class: "mono key" }, key), element("td", { class: "short" }, size(bytes)), element("td", { class: "short" }, day), element("td", {}, sign)), below];
   }
 
   async function follow(parameters) {
