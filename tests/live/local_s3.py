@@ -51,7 +51,10 @@ def main():
         process = subprocess.Popen([ministack], env=environment, cwd=state)
         try:
             make_bucket(process)
-            print(f"S3 listens on http://{HOST}:{PORT} with the bucket {BUCKET}. Ctrl+C ends it, and its files.", flush=True)
+            sys.stdout.write(
+                f"S3 listens on http://{HOST}:{PORT} with the bucket {BUCKET}. Ctrl+C ends it, and its files.\n"
+            )
+            sys.stdout.flush()
             return process.wait()
         except KeyboardInterrupt:
             return 0

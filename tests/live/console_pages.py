@@ -1,0 +1,53 @@
+"""Pages of the console in a browser, with what each of them complains of."""
+
+from contextlib import contextmanager
+
+import boto3
+from botocore.config import Config
+
+CORS = {
+    "AllowedOrigins": ["*"],
+    "AllowedMethods": ["GET", "HEAD", "PUT", "POST", "DELETE"],
+    "AllowedHeaders": ["*"],
+    "ExposeHeaders": ["ETag"],
+}
+
+
+@contextmanager
+def console_page(browser, url, **options):
+    """Open the console. At the end, the page has complained of nothing and has asked nobody but the service and S3."""
+    with browser.new_context(**options) as context:
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        complaints = []
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.goto(url)
+        yield page
+        # A browser also reports each answer with an error status, and each request that CORS blocks.
+        assert [text for text in complaints if not text.startswith(("Failed to load resource", "Access to "))] == []
+
+
+def bucket_with_cors(server, name, *, rule=CORS):
+    """Make a bucket that web pages may use, and return its name."""
+    server.make_bucket(name)
+    client = boto3.client(
+        "s3",
+        endpoint_url=f"http://{server.http}",
+        region_name=server.region,
+        aws_access_key_id=server.access_key_id,
+        aws_secret_access_key=server.secret_access_key,
+        config=Config(s3={"addressing_style": "path"}),
+    )
+    if rule:
+        client.put_bucket_cors(Bucket=name, CORSConfiguration={"CORSRules": [rule]})
+    return name
+
+
+def run(page, text):
+    """Run a request in the editor, and return its answer."""
+    page.get_by_role("textbox", name="Requests").fill(text)
+    page.get_by_role("textbox", name="Requests").press("Control+Enter")
+    answer = page.get_by_role("region", name="Answer")
+    answer.locator(".answer-head").wait_for()
+    return answer
