@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 import pytest
 from documents import blocks
-from live.console_pages import bucket_with_cors, console_page, run
 from playwright.sync_api import expect
+from support.console import bucket_with_cors, console_page, run
 
 pytestmark = pytest.mark.timeout(300)  # the first test may install the server
 

@@ -41,9 +41,9 @@ export function mount(view, context) {
   const { text } = context.params;
   if (text && !draft.startsWith(text)) draft = draft === FIRST ? text : `${text}\n\n${draft}`;
   const { api } = context;
-  const answer = element("section", { class: "card answer", "aria-label": "Answer", "aria-live": "polite" });
+  const answer = element("div", { class: "answer", "aria-live": "polite" });
   answer.append(
-    element("div", { class: "empty" }, icon("requests"), element("h2", {}, "No answer yet"), element("p", {}, "Run a request, and its answer is here.")),
+    element("div", { class: "empty" }, icon("requests"), element("h3", {}, "No answer yet"), element("p", {}, "Run a request, and its answer is here.")),
   );
   const run = async (request) => {
     await runRequest(request, answer, context);
@@ -62,12 +62,12 @@ export function mount(view, context) {
   ].map(([name, write]) => copyButton(name, () => write(asked())));
   view.classList.add("wide");
   view.append(
-    element("div", { class: "page-head" }, element("h1", {}, "Requests"), element("button", { class: "button primary", type: "button", onclick: () => editor.runCurrent() }, icon("play"), "Run", element("kbd", {}, /Mac/.test(navigator.platform) ? "⌘ ↵" : "Ctrl ↵"))),
+    element("div", { class: "page-head" }, element("h1", {}, "Requests"), element("button", { class: "button primary", type: "button", onclick: () => editor.runCurrent() }, icon("play"), "Run", element("kbd", { "aria-hidden": "true" }, /Mac/.test(navigator.platform) ? "⌘ ↵" : "Ctrl ↵"))),
     element(
       "div",
       { class: "workbench" },
       element("section", { class: "card flush", "aria-label": "Editor" }, element("div", { class: "toolbar" }, element("span", { class: "muted small" }, "Copy as"), ...copies), editor.node),
-      answer,
+      element("section", { class: "card", "aria-label": "Answer" }, element("h2", { class: "hidden" }, "Answer"), answer),
     ),
   );
   if (!known) learn(api).catch(() => {});
