@@ -26,7 +26,9 @@ s3: $(STAMP) ## a local S3 on 127.0.0.1:9000 for the tutorial, files in memory
 	@PYTHONPATH=tests exec $(BIN)/python -m live.local_s3
 
 shots: $(STAMP) ## a screenshot of each state of the console, in build/shots, and those of the README
-	$(BIN)/python -m pytest --quiet --write-shots tests/browser/test_shots.py $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --quiet tests/live/test_console_shots.py $(PYTEST_ARGS)
+	cp build/shots/upload-1280-light.png docs/images/console-light.png
+	cp build/shots/upload-1280-dark.png docs/images/console-dark.png
 
 check: lint types ## style, types and the fast tests: for every commit
 	@$(PYTEST) -m "not heavy and not slow" $(FAST_TESTS)

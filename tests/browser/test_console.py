@@ -115,7 +115,6 @@ def test_no_view_has_a_fault_that_axe_knows(browser, service, theme, width):
             "POST /aws/storage/axe/bucket\n\nfilename: a.txt",
             "GET /aws/storage/axe/bucket/a.txt?expiration=30",
             "DELETE /aws/storage/axe/bucket/a.txt",
-            "GET /aws/storage/axe/bucket",
             "PUT /AwsAccount/axe\n\nnothing: 1",
         ):
             run(page, request)

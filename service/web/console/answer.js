@@ -24,6 +24,18 @@ const HINTS = {
   429: "Too many failed sign-ins came from here. Wait, and try again.",
 };
 
+// The faults of an OperationOutcome in YAML or JSON. The service writes each on one line.
+function diagnostics(text) {
+  const found = [...text.matchAll(/(?:^[ -]*|[{,]\s*)"?diagnostics"?:\s*("(?:[^"\\]|\\.)*"|[^\n]*)/gm)].map(([, value]) => value.trim());
+  return found.map((value) => {
+    try {
+      return JSON.parse(value);
+    } catch {
+      return value.replace(/^'(.*)'$/, (_, inner) => inner.replaceAll("''", "'"));
+    }
+  });
+}
+
 function showAnswer(area, request, answer, context) {
   const type = answer.headers["content-type"] ?? "";
   const format = type.includes("json") || (!type && bodyFormat(answer.text) === "json") ? "json" : "yaml";
@@ -32,6 +44,7 @@ function showAnswer(area, request, answer, context) {
   const urls = answer.status < 300 ? signedUrls(answer.text) : [];
   const aim = purpose(request);
   const hint = HINTS[answer.status];
+  const faults = answer.status < 400 || hint ? [] : diagnostics(answer.text);
   area.replaceChildren(
     element(
       "div",
@@ -39,8 +52,9 @@ function showAnswer(area, request, answer, context) {
       element("span", { class: `badge ${kindOf(answer.status)}` }, `${answer.status} ${answer.statusText}`.trim()),
       element("span", { class: "muted small" }, `${Math.max(1, Math.round(answer.milliseconds))} ms · ${size(answer.text.length)}`),
       element("span", { class: "grow" }),
-      text ? copyButton("Copy the body", () => text) : null,
+      text ? copyButton("Copy", () => text) : null,
     ),
+    ...(faults.length ? [element("div", { class: "notice bad" }, icon("warning"), element("ul", { class: "faults" }, ...faults.map((fault) => element("li", {}, fault))))] : []),
     ...(hint ? [element("p", { class: "notice warn" }, icon("warning"), element("span", {}, hint))] : []),
     ...urls.map((url) => urlCard({ url, aim, request, context })),
     element("pre", { class: "code", tabindex: "0", "aria-label": "Body of the answer" }, ...(text ? coloredBody(text, format) : [element("span", { class: "t-comment" }, "The body is empty.")])),

@@ -64,5 +64,6 @@ export function corsRule(origin) {
     ExposeHeaders: ["ETag"],
     MaxAgeSeconds: 3000,
   };
-  return JSON.stringify({ CORSRules: [rule] }, null, 2);
+  const fields = Object.entries(rule).map(([name, value]) => `      "${name}": ${JSON.stringify(value).replaceAll(",", ", ")}`);
+  return `{\n  "CORSRules": [\n    {\n${fields.join(",\n")}\n    }\n  ]\n}`;
 }

@@ -191,7 +191,8 @@ function upload(state) {
     const again = element("button", { class: "button quiet", type: "button", onclick: () => ((drop.hidden = false), result.replaceChildren()) }, "Upload another file");
     const path = `/aws/storage/${encodeURIComponent(aim.account)}/${encodeURIComponent(aim.bucket)}/${keyPath(aim.key)}`;
     const get = element("button", { class: "button", type: "button", onclick: () => signInto(next, { method: "GET", path, headers: [], body: "" }, context) }, icon("download"), "Get a download URL");
-    const text = `${file.name} is on S3: ${size(file.size)} in ${(milliseconds / 1000).toFixed(1)} s.`;
+    const time = milliseconds < 1000 ? `${Math.ceil(milliseconds)} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
+    const text = `${file.name} is on S3: ${size(file.size)} in ${time}.`;
     result.replaceChildren(
       element("div", { class: "notice ok" }, icon("check"), element("div", {}, element("strong", {}, "Uploaded"), element("p", {}, `${text} S3 answers ${answer.status}.`))),
       element("div", { class: "row" }, get, again),
