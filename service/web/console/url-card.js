@@ -230,7 +230,7 @@ function download(state) {
     const joint = request.path.includes("?") ? "&" : "?";
     const path = /[?&](download|response-content-disposition)=/.test(request.path) ? request.path : `${request.path}${joint}download=${encodeURIComponent(name)}`;
     const answer = await context.api.request("GET", path);
-    if (answer.data?.url) element("a", { href: answer.data.url, rel: "noreferrer" }).click();
+    if (answer.data?.url) element("a", { href: answer.data.url, target: "_blank", rel: "noopener noreferrer" }).click();
     else shown.replaceChildren(element("p", { class: "notice bad" }, explain(answer)));
   });
   area.append(
