@@ -3,8 +3,10 @@
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+from zipfile import ZipFile
 
 import pytest
 from documents import ROOT
@@ -68,6 +70,21 @@ def test_pip_installs_what_is_pinned_and_the_project_itself(commands, times):
             assert words[-1] in {".", "dist/*.whl"}
             assert "--no-deps" in words
             assert {"--no-build-isolation", "--no-index"} & set(words)
+
+
+@pytest.mark.slow
+def test_the_wheel_has_every_file_of_the_package(tmp_path):
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "service", tmp_path / "service", ignore=ignored)
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    files = {path.relative_to(tmp_path).as_posix() for path in (tmp_path / "service").rglob("*") if path.is_file()}
+    options = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check")
+    command = [sys.executable, "-m", "pip", "wheel", *options, "--wheel-dir", "dist", "."]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=100)
+    (wheel,) = (tmp_path / "dist").iterdir()
+
+    assert files - set(ZipFile(wheel).namelist()) == set()
 
 
 def test_the_image_has_what_was_tested():

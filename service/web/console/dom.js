@@ -56,7 +56,7 @@ export function icon(name) {
 
 /** Return a button that copies a text, and says so. `text` is a function, so that it is the text of the moment. */
 export function copyButton(label, text, kind = "button quiet") {
-  const shown = element("span", {}, label);
+  const shown = element("span", { "aria-live": "polite" }, label);
   const button = element("button", { class: kind, type: "button" }, icon("copy"), shown);
   button.addEventListener("click", async () => {
     try {
