@@ -5,7 +5,7 @@ import re
 import pytest
 from documents import ROOT
 from playwright.sync_api import expect
-from support.console import bucket_with_cors, console_page, run
+from support.console import answered, bucket_with_cors, console_page, run
 from support.service import running
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.long]
@@ -96,6 +96,7 @@ def test_transfers(page, shoot, tmp_path):
     session.send("Network.emulateNetworkConditions", conditions | {"uploadThroughput": -1})
     page.get_by_role("textbox", name="Requests").fill(DOCUMENT)
     page.get_by_role("button", name=f"Run POST {STORAGE}").click()
+    answered(page)
     page.locator("input[type=file]").set_input_files(tmp_path / "beach.svg")
     page.get_by_role("button", name="Get a download URL").click()
     page.get_by_role("button", name="Preview").click()

@@ -48,6 +48,11 @@ def run(page, text):
     """Run a request in the editor, and return its answer."""
     page.get_by_role("textbox", name="Requests").fill(text)
     page.get_by_role("textbox", name="Requests").press("Control+Enter")
+    return answered(page)
+
+
+def answered(page):
+    """Return the answer of a request that runs, when it is there. The answer of an earlier request stays until then."""
     answer = page.get_by_role("region", name="Answer")
-    answer.locator(".answer-head").wait_for()
+    answer.locator(".answer:not([aria-busy]) .answer-head").wait_for()
     return answer
