@@ -37,7 +37,10 @@ describe("the notation", () => {
     const [list, put, post] = parse(DOCUMENT);
 
     assert.deepEqual([list.method, list.path, list.headers, list.body], ["GET", "/AwsAccount", [], ""]);
-    assert.deepEqual(put.headers, [["If-Match", "3"], ["Authorization", "Basic root:secret"]]);
+    assert.deepEqual(put.headers, [
+      ["If-Match", "3"],
+      ["Authorization", "Basic root:secret"],
+    ]);
     assert.equal(put.body, "id: a\nmetadata:\n  owner: x");
     assert.equal(post.body, '{"filename": "x"}');
   });
@@ -61,7 +64,8 @@ describe("the notation", () => {
   });
 
   test("Basic credentials may be written as id:secret", () => {
-    const send = (value) => toSend({ method: "GET", path: "/", headers: [["Authorization", value]], body: "" }).headers.authorization;
+    const send = (value) =>
+      toSend({ method: "GET", path: "/", headers: [["Authorization", value]], body: "" }).headers.authorization;
 
     assert.equal(send("Basic root:é"), `Basic ${Buffer.from("root:é").toString("base64")}`);
     assert.equal(send("Basic cm9vdDp4"), "Basic cm9vdDp4");
@@ -71,14 +75,42 @@ describe("the notation", () => {
     const [, put] = parse(DOCUMENT);
 
     const [again] = parse(write(put));
-    assert.deepEqual([again.method, again.path, again.headers, again.body], [put.method, put.path, put.headers, put.body]);
+    assert.deepEqual(
+      [again.method, again.path, again.headers, again.body],
+      [put.method, put.path, put.headers, put.body],
+    );
   });
 
   test("colours change no character", () => {
-    for (const text of [DOCUMENT, "", "\n\n", "a: 'b'\n- c: {d: 1}\n  \"e\\\"\": true", "GET /a?b=c d", "key:\n  - x # y"]) {
-      assert.equal(highlight.notation(text).map(([, piece]) => piece).join(""), text);
-      assert.equal(highlight.body(text, "json").map(([, piece]) => piece).join(""), text);
-      assert.equal(highlight.body(text, "yaml").map(([, piece]) => piece).join(""), text);
+    for (const text of [
+      DOCUMENT,
+      "",
+      "\n\n",
+      'a: \'b\'\n- c: {d: 1}\n  "e\\"": true',
+      "GET /a?b=c d",
+      "key:\n  - x # y",
+    ]) {
+      assert.equal(
+        highlight
+          .notation(text)
+          .map(([, piece]) => piece)
+          .join(""),
+        text,
+      );
+      assert.equal(
+        highlight
+          .body(text, "json")
+          .map(([, piece]) => piece)
+          .join(""),
+        text,
+      );
+      assert.equal(
+        highlight
+          .body(text, "yaml")
+          .map(([, piece]) => piece)
+          .join(""),
+        text,
+      );
     }
   });
 });
@@ -91,16 +123,31 @@ describe("signed URLs", () => {
   });
 
   test("say when they expire, and which headers they bind", () => {
-    assert.deepEqual(terms(URL_), { signed: Date.UTC(2024, 0, 2, 3, 4, 5), expires: Date.UTC(2024, 0, 2, 3, 5, 5), bound: ["content-type"] });
+    assert.deepEqual(terms(URL_), {
+      signed: Date.UTC(2024, 0, 2, 3, 4, 5),
+      expires: Date.UTC(2024, 0, 2, 3, 5, 5),
+      bound: ["content-type"],
+    });
   });
 
   test("have the purpose of their request", () => {
     const of = (method, path, body) => purpose({ method, path, body });
 
-    assert.deepEqual(of("POST", "/aws/storage/a/bb", "filename: 'it''s.txt'"), { account: "a", bucket: "bb", kind: "upload", key: "it's.txt" });
+    assert.deepEqual(of("POST", "/aws/storage/a/bb", "filename: 'it''s.txt'"), {
+      account: "a",
+      bucket: "bb",
+      kind: "upload",
+      key: "it's.txt",
+    });
     assert.equal(of("POST", "/aws/storage/a/bb", '{"filename": "x\\ty"}').key, "x\ty");
     assert.equal(of("POST", "/aws/storage/a/bb", "filename: x.txt # a comment").key, "x.txt");
-    assert.deepEqual(of("GET", "/aws/storage/a/bb/d%C3%A9/x?version-id=3"), { account: "a", bucket: "bb", kind: "download", key: "dé/x", query: "version-id=3" });
+    assert.deepEqual(of("GET", "/aws/storage/a/bb/d%C3%A9/x?version-id=3"), {
+      account: "a",
+      bucket: "bb",
+      kind: "download",
+      key: "dé/x",
+      query: "version-id=3",
+    });
     assert.equal(of("GET", "/aws/storage/a/bb/x?method=HEAD").kind, "head");
     assert.equal(of("DELETE", "/aws/storage/a/bb/x").kind, "delete");
     assert.equal(of("GET", "/aws/storage/a/bb?prefix=x").kind, "list");
@@ -113,7 +160,14 @@ describe("signed URLs", () => {
   });
 
   test("durations are short", () => {
-    const cases = [[-5, "0 s"], [1, "1 s"], [61_000, "1 min 1 s"], [86_400_000, "24 h"], [90_000_000, "25 h"], [604_800_000, "7 d"]];
+    const cases = [
+      [-5, "0 s"],
+      [1, "1 s"],
+      [61_000, "1 min 1 s"],
+      [86_400_000, "24 h"],
+      [90_000_000, "25 h"],
+      [604_800_000, "7 d"],
+    ];
     for (const [given, shown] of cases) assert.equal(duration(given), shown);
   });
 
@@ -121,7 +175,11 @@ describe("signed URLs", () => {
     const xml = `<ListBucketResult><EncodingType>url</EncodingType><Contents><Key>a+b%2Bc%C3%A9</Key><Size>3</Size><LastModified>2024-01-02T03:04:05Z</LastModified></Contents>
       <CommonPrefixes><Prefix>photos%2F</Prefix></CommonPrefixes><NextContinuationToken>t&amp;&#34;</NextContinuationToken></ListBucketResult>`;
 
-    assert.deepEqual(listing(xml), { objects: [{ key: "a b+cé", size: 3, modified: "2024-01-02T03:04:05Z" }], prefixes: ["photos/"], next: 't&"' });
+    assert.deepEqual(listing(xml), {
+      objects: [{ key: "a b+cé", size: 3, modified: "2024-01-02T03:04:05Z" }],
+      prefixes: ["photos/"],
+      next: 't&"',
+    });
     assert.deepEqual(listing("<ListBucketResult/>"), { objects: [], prefixes: [], next: null });
     assert.equal(textOf("<Code>A&lt;B</Code>", "Code"), "A<B");
   });
@@ -137,7 +195,10 @@ describe("the diagnosis", () => {
     assert.equal(cause({ reachable: true }), "cors");
     assert.equal(cause({}), "unreachable");
     assert.equal(cause({ url: "http://s3.example.com/b", page: "https://signer.example.com/" }), "mixed-content");
-    assert.equal(cause({ url: "http://127.0.0.1:9000/b", page: "https://signer.example.com/", reachable: true }), "cors");
+    assert.equal(
+      cause({ url: "http://127.0.0.1:9000/b", page: "https://signer.example.com/", reachable: true }),
+      "cors",
+    );
   });
 
   test("tells an expired URL from a wrong clock", () => {
@@ -190,7 +251,16 @@ describe("the history", () => {
   });
 
   test("drops credentials in headers, and secrets in the query", () => {
-    assert.equal(kept("", { headers: [["Authorization", "Basic a:hunter2"], ["X-Api-Key", "hunter2"], ["If-Match", "3"]] }), "PUT /AwsAccount\nIf-Match: 3");
+    assert.equal(
+      kept("", {
+        headers: [
+          ["Authorization", "Basic a:hunter2"],
+          ["X-Api-Key", "hunter2"],
+          ["If-Match", "3"],
+        ],
+      }),
+      "PUT /AwsAccount\nIf-Match: 3",
+    );
     assert.equal(kept("", { path: "/x?token=hunter2" }), "PUT /x");
     assert.equal(kept("", { path: "/x?expiration=5" }), "PUT /x?expiration=5");
     assert.equal(kept("", { path: `/aws/storage/${encodeURIComponent(URL_)}` }), "PUT /");
@@ -230,12 +300,12 @@ describe("completion", () => {
 });
 
 describe("snippets", () => {
-  const request = { method: "PUT", url: "http://h/it's?a=\"b\"&$x", headers: { accept: "text/yaml" }, body: "a: 'é'\n" };
+  const request = { method: "PUT", url: 'http://h/it\'s?a="b"&$x', headers: { accept: "text/yaml" }, body: "a: 'é'\n" };
 
   test("quote what shells and languages would read", () => {
     assert.ok(asCurl(request).startsWith(`curl -X PUT 'http://h/it'\\''s?a="b"&$x'`));
     assert.ok(asPython(request).includes('"http://h/it\'s?a=\\"b\\"&$x"'));
-    assert.ok(asJavaScript(request).includes('body: "a: \'é\'\\n"'));
+    assert.ok(asJavaScript(request).includes("body: \"a: 'é'\\n\""));
   });
 
   test("never contain the credentials of the tab", () => {

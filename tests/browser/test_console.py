@@ -79,6 +79,17 @@ def test_a_caller_without_a_policy_reads_why_not(browser, protected, grant_types
     assert sign_out_names_token == ("client_credentials" in grant_types)
 
 
+def test_an_ended_token_leads_to_a_new_sign_in(browser, protected):
+    with console_page(browser, f"{protected.url}/#/requests") as page:
+        page.evaluate("sessionStorage.setItem('s3-signer.token', 'ended')")
+        page.reload()
+        expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        page.get_by_role("textbox", name="Requests").fill("GET /AwsAccount")
+        page.get_by_role("textbox", name="Requests").press("Control+Enter")
+        expect(page.get_by_role("dialog")).to_be_visible()
+
+
 def test_a_token_signs_in(browser, protected):
     body = json.dumps(
         {"grant_type": "client_credentials", "client_id": "root", "client_secret": ROOT["SIGNER_ROOT_CLIENT_SECRET"]}

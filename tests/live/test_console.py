@@ -174,6 +174,31 @@ def test_an_upload_sends_the_headers_that_its_url_binds(page, storage, tmp_path)
     expect(page.get_by_text("five.csv is on S3")).to_be_visible()
 
 
+def test_a_copied_command_has_the_headers_that_its_url_binds(page, storage):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    run(page, f"POST {storage}\n\nfilename: bound.csv\ncontent-type: text/csv")
+    page.get_by_role("button", name="Copy as curl").click()
+    expect(page.get_by_text("Copied")).to_be_visible()
+
+    assert "-H 'content-type: text/csv'" in page.evaluate("navigator.clipboard.readText()")
+
+
+def test_a_key_that_is_written_in_an_unusual_way_is_not_guessed(page, storage, signer, ministack, large_file):
+    run(page, f"POST {storage}\n\nfilename: >-\n  folded\n  key.bin")
+    choose(page, large_file)
+    expect(page.get_by_text("large.bin is on S3")).to_be_visible()
+    url = signer.signed_url("GET", f"{storage.removeprefix('/aws/storage/')}/folded%20key.bin")
+
+    assert ministack.send(url, "GET").body == LARGE
+
+
+def test_an_upload_goes_on_in_another_view(page, storage, large_file):
+    run(page, f"POST {storage}\n\nfilename: background.bin")
+    choose(page, large_file)
+    page.get_by_role("link", name="History").click()
+    expect(page.locator(".toast.success")).to_contain_text("large.bin is on S3")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "shown"),
     [

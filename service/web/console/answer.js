@@ -15,7 +15,9 @@ export function kindOf(status) {
 
 export function coloredBody(text, format) {
   if (text.length > LONGEST_COLORED) return [text];
-  return highlighted(text, format).map(([kind, piece]) => (kind ? element("span", { class: `t-${kind}` }, piece) : piece));
+  return highlighted(text, format).map(([kind, piece]) =>
+    kind ? element("span", { class: `t-${kind}` }, piece) : piece,
+  );
 }
 
 const HINTS = {
@@ -26,7 +28,9 @@ const HINTS = {
 
 // The faults of an OperationOutcome in YAML or JSON. The service writes each on one line.
 function diagnostics(text) {
-  const found = [...text.matchAll(/(?:^[ -]*|[{,]\s*)"?diagnostics"?:\s*("(?:[^"\\]|\\.)*"|[^\n]*)/gm)].map(([, value]) => value.trim());
+  const found = [...text.matchAll(/(?:^[ -]*|[{,]\s*)"?diagnostics"?:\s*("(?:[^"\\]|\\.)*"|[^\n]*)/gm)].map(
+    ([, value]) => value.trim(),
+  );
   return found.map((value) => {
     try {
       return JSON.parse(value);
@@ -50,14 +54,31 @@ function showAnswer(area, request, answer, context) {
       "div",
       { class: "answer-head" },
       element("span", { class: `badge ${kindOf(answer.status)}` }, `${answer.status} ${answer.statusText}`.trim()),
-      element("span", { class: "muted small" }, `${Math.max(1, Math.round(answer.milliseconds))} ms · ${size(answer.text.length)}`),
+      element(
+        "span",
+        { class: "muted small" },
+        `${Math.max(1, Math.round(answer.milliseconds))} ms · ${size(answer.text.length)}`,
+      ),
       element("span", { class: "grow" }),
       text ? copyButton("Copy", () => text) : null,
     ),
-    ...(faults.length ? [element("div", { class: "notice bad" }, icon("warning"), element("ul", { class: "faults" }, ...faults.map((fault) => element("li", {}, fault))))] : []),
+    ...(faults.length
+      ? [
+          element(
+            "div",
+            { class: "notice bad" },
+            icon("warning"),
+            element("ul", { class: "faults" }, ...faults.map((fault) => element("li", {}, fault))),
+          ),
+        ]
+      : []),
     ...(hint ? [element("p", { class: "notice warn" }, icon("warning"), element("span", {}, hint))] : []),
     ...urls.map((url) => urlCard({ url, aim, request, context })),
-    element("pre", { class: "code", tabindex: "0", "aria-label": "Body of the answer" }, ...(text ? coloredBody(text, format) : [element("span", { class: "t-comment" }, "The body is empty.")])),
+    element(
+      "pre",
+      { class: "code", tabindex: "0", "aria-label": "Body of the answer" },
+      ...(text ? coloredBody(text, format) : [element("span", { class: "t-comment" }, "The body is empty.")]),
+    ),
     element(
       "details",
       { class: "headers" },
@@ -67,14 +88,20 @@ function showAnswer(area, request, answer, context) {
   );
 }
 
-/** Send a request, and show its answer in `area`, which is a live region. Returns the answer, or null. */
+const latest = new WeakMap();
+
+/**
+ * Send a request, and show its answer in `area`, which is a live region. Returns the answer, or null.
+ * If another request has been run in the meantime, its answer stays.
+ */
 export async function runRequest(request, area, context) {
   area.setAttribute("aria-busy", "true");
+  latest.set(area, request);
   const { method, path, headers, body } = toSend(request);
   try {
     const answer = await context.api.request(method, path, { headers, body });
     remember(request, answer.status);
-    showAnswer(area, request, answer, context);
+    if (latest.get(area) === request) showAnswer(area, request, answer, context);
     return answer;
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
@@ -82,6 +109,6 @@ export async function runRequest(request, area, context) {
     area.replaceChildren(element("p", { class: "notice bad" }, icon("warning"), element("span", {}, text)));
     return null;
   } finally {
-    area.removeAttribute("aria-busy");
+    if (latest.get(area) === request) area.removeAttribute("aria-busy");
   }
 }

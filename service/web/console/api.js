@@ -115,7 +115,7 @@ export const api = {
   },
 
   /**
-   * Call the service. A 401 leads to the sign-in, and the call is repeated once.
+   * Call the service. A 401 leads to the sign-in, and the call is repeated once; with `ask: false` it is the answer.
    * Rejects with TypeError if the service cannot be reached.
    */
   async request(method, path, options = {}) {
@@ -123,12 +123,14 @@ export const api = {
     const call = () => send(method, path, { ...options, authorization: api.authorization });
     let answer = await call();
     if (answer.status !== 401 || own) return answer;
-    if (basic && token) {
+    if (token) {
       // The token has ended.
       keep(null);
-      if ((await grantToken(basic)).status === 200) answer = await call();
+      if (basic && (await grantToken(basic)).status === 200) answer = await call();
       if (answer.status !== 401) return answer;
+      listeners.forEach((listener) => listener());
     }
+    if (options.ask === false) return answer;
     asked ??= api.ask().finally(() => (asked = null));
     return (await asked) ? call() : answer;
   },
@@ -152,7 +154,8 @@ export const api = {
 
   /** Forget the credentials, and end a token that this page has asked for. */
   async signOut() {
-    const ended = token && basic ? send("POST", "/auth/revoke", { body: { token }, authorization: basicHeader(basic) }) : null;
+    const ended =
+      token && basic ? send("POST", "/auth/revoke", { body: { token }, authorization: basicHeader(basic) }) : null;
     basic = null;
     keep(null);
     listeners.forEach((listener) => listener());

@@ -12,7 +12,12 @@ export function knowledge(document, accounts) {
     if (path.startsWith("/fhir/") || path === "/") continue;
     for (const [method, operation] of Object.entries(item)) {
       if (!METHODS.includes(method.toUpperCase())) continue;
-      paths.push({ method: method.toUpperCase(), path, detail: operation.summary ?? "", fields: fieldsOf(document, operation) });
+      paths.push({
+        method: method.toUpperCase(),
+        path,
+        detail: operation.summary ?? "",
+        fields: fieldsOf(document, operation),
+      });
     }
   }
   return { paths, accounts };
@@ -42,20 +47,30 @@ export function complete(text, offset, known) {
   const lineStart = text.lastIndexOf("\n", offset - 1) + 1;
   const line = text.slice(lineStart, offset);
   const result = (word, options) => {
-    const found = options.filter((option) => option.text.toLowerCase().startsWith(word.toLowerCase()) && option.text !== word);
+    const found = options.filter(
+      (option) => option.text.toLowerCase().startsWith(word.toLowerCase()) && option.text !== word,
+    );
     return found.length ? { from: offset - word.length, options: found.slice(0, 12) } : null;
   };
   const head = /^([A-Z]+)[ \t]+(\/\S*)$/.exec(line);
   if (head) return result(head[2], pathOptions(head[1], head[2], known));
   if (/^[A-Z]+$/.test(line) && METHODS.some((method) => method.startsWith(line) && method !== line)) {
-    return result(line, METHODS.map((method) => ({ text: `${method} `, detail: "" })));
+    return result(
+      line,
+      METHODS.map((method) => ({ text: `${method} `, detail: "" })),
+    );
   }
   const word = /^[A-Za-z][\w-]*$/.exec(line)?.[0];
   const request = requestAt(parse(text), offset);
   if (!word || !request || request.start >= lineStart) return null;
   const route = known.paths.find(({ method, path }) => method === request.method && matches(path, request.path));
   const written = new Set(request.body.split("\n").map((other) => /^([\w-]+):/.exec(other)?.[1]));
-  return result(word, (route?.fields ?? []).filter((field) => !written.has(field.text)).map((field) => ({ ...field, text: `${field.text}: ` })));
+  return result(
+    word,
+    (route?.fields ?? [])
+      .filter((field) => !written.has(field.text))
+      .map((field) => ({ ...field, text: `${field.text}: ` })),
+  );
 }
 
 function pathOptions(method, word, { paths, accounts }) {
@@ -68,5 +83,7 @@ function pathOptions(method, word, { paths, accounts }) {
     }
     options.set(path, detail);
   }
-  return [...options].map(([text, detail]) => ({ text, detail })).sort((one, other) => (one.text < other.text ? -1 : 1));
+  return [...options]
+    .map(([text, detail]) => ({ text, detail }))
+    .sort((one, other) => (one.text < other.text ? -1 : 1));
 }

@@ -3,14 +3,20 @@
 import { duration, textOf } from "./signed-url.js";
 
 const CODES = {
-  AccessDenied: ["S3 denies the request", "The owner of the access key may not do this on this bucket. Check the rights of the key."],
+  AccessDenied: [
+    "S3 denies the request",
+    "The owner of the access key may not do this on this bucket. Check the rights of the key.",
+  ],
   EntityTooLarge: ["The file is too large", "S3 accepts at most 5 GB in one upload. The URL may allow less."],
   ExpiredToken: ["The session token has expired", "Store new temporary credentials in the account."],
   InvalidAccessKeyId: ["S3 does not know the access key", "Check access-key-id and host of the account."],
   NoSuchBucket: ["The bucket does not exist", "Check its name, and the region and host of the account."],
   NoSuchKey: ["The object does not exist", "Upload it first, or check its name."],
   RequestTimeTooSkewed: ["A clock is wrong", "The clocks of S3 and of the service differ by more than 15 minutes."],
-  SignatureDoesNotMatch: ["S3 computes another signature", "Check secret-access-key and region of the account, and the headers that the URL binds."],
+  SignatureDoesNotMatch: [
+    "S3 computes another signature",
+    "Check secret-access-key and region of the account, and the headers that the URL binds.",
+  ],
 };
 
 function isLoopback(hostname) {
@@ -25,16 +31,24 @@ function isLoopback(hostname) {
  */
 export function diagnose({ status, body = "", url, page, online = true, reachable = false, expires, now }) {
   if (now > expires) {
-    return { cause: "expired", title: "The URL has expired", text: `It expired ${duration(now - expires)} ago. Sign a new one.` };
+    return {
+      cause: "expired",
+      title: "The URL has expired",
+      text: `It expired ${duration(now - expires)} ago. Sign a new one.`,
+    };
   }
   if (status) {
     const code = textOf(body, "Code");
     const message = textOf(body, "Message");
     if (code === "AccessDenied" && /expired/i.test(message)) {
-      const text = "S3 says that the URL has expired, and this machine says that it has not. Compare the clocks of S3, the service and this machine.";
+      const text =
+        "S3 says that the URL has expired, and this machine says that it has not. Compare the clocks of S3, the service and this machine.";
       return { cause: "clock", title: "A clock is wrong", text };
     }
-    const [title, text] = CODES[code] ?? [`S3 answers ${status}${code ? ` ${code}` : ""}`, message || "It gives no reason."];
+    const [title, text] = CODES[code] ?? [
+      `S3 answers ${status}${code ? ` ${code}` : ""}`,
+      message || "It gives no reason.",
+    ];
     return { cause: code === "RequestTimeTooSkewed" ? "clock" : code || "status", title, text };
   }
   const { protocol, hostname, host } = new URL(url);
@@ -64,6 +78,8 @@ export function corsRule(origin) {
     ExposeHeaders: ["ETag"],
     MaxAgeSeconds: 3000,
   };
-  const fields = Object.entries(rule).map(([name, value]) => `      "${name}": ${JSON.stringify(value).replaceAll(",", ", ")}`);
+  const fields = Object.entries(rule).map(
+    ([name, value]) => `      "${name}": ${JSON.stringify(value).replaceAll(",", ", ")}`,
+  );
   return `{\n  "CORSRules": [\n    {\n${fields.join(",\n")}\n    }\n  ]\n}`;
 }

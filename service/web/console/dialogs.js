@@ -24,7 +24,11 @@ function show(dialog, value) {
 /** Ask before something that cannot be undone. Resolves to whether the person agrees. */
 export function confirm({ title, text, action = "Continue", danger = false }) {
   const dialog = element("dialog", { "aria-labelledby": "confirm-title", class: "dialog" });
-  const cancel = element("button", { class: "button", type: "button", autofocus: true, onclick: () => dialog.close() }, "Cancel");
+  const cancel = element(
+    "button",
+    { class: "button", type: "button", autofocus: true, onclick: () => dialog.close() },
+    "Cancel",
+  );
   const agree = element(
     "button",
     { class: `button ${danger ? "danger" : "primary"}`, type: "button", onclick: () => dialog.close("yes") },
@@ -47,7 +51,12 @@ function field(label, properties, help) {
 /** Ask for credentials. Resolves to whether somebody has signed in. */
 export function signIn(api) {
   const dialog = element("dialog", { "aria-labelledby": "sign-in-title", class: "dialog" });
-  const [idField, id] = field("Client id", { name: "username", autocomplete: "username", required: true, autofocus: true });
+  const [idField, id] = field("Client id", {
+    name: "username",
+    autocomplete: "username",
+    required: true,
+    autofocus: true,
+  });
   const [secretField, secret] = field("Secret", {
     name: "password",
     type: "password",

@@ -18,8 +18,10 @@ export function element(tag, properties = {}, ...children) {
 const PATHS = {
   tutorial: "M4 5.5A2.5 2.5 0 0 1 6.5 3H20v15H6.5A2.5 2.5 0 0 0 4 20.5zM4 20.5A2.5 2.5 0 0 0 6.5 23H20M9 8h7M9 12h5",
   requests: "m5 7 5 5-5 5M12.5 18H19",
-  accounts: "M4 6c0-1.7 3.6-3 8-3s8 1.3 8 3-3.6 3-8 3-8-1.3-8-3zM4 6v12c0 1.7 3.6 3 8 3s8-1.3 8-3V6M4 12c0 1.7 3.6 3 8 3s8-1.3 8-3",
-  clients: "M9 11a4 4 0 1 0 0-8 4 4 0 0 0 0 8zM2 21v-1a6 6 0 0 1 6-6h2a6 6 0 0 1 6 6v1M17 4a4 4 0 0 1 0 7M18.5 14.2A6 6 0 0 1 22 20v1",
+  accounts:
+    "M4 6c0-1.7 3.6-3 8-3s8 1.3 8 3-3.6 3-8 3-8-1.3-8-3zM4 6v12c0 1.7 3.6 3 8 3s8-1.3 8-3V6M4 12c0 1.7 3.6 3 8 3s8-1.3 8-3",
+  clients:
+    "M9 11a4 4 0 1 0 0-8 4 4 0 0 0 0 8zM2 21v-1a6 6 0 0 1 6-6h2a6 6 0 0 1 6 6v1M17 4a4 4 0 0 1 0 7M18.5 14.2A6 6 0 0 1 22 20v1",
   policies: "M12 3 4 6v6c0 4.5 3.2 7.8 8 9.5 4.8-1.7 8-5 8-9.5V6zM8.5 12l2.5 2.5 4.5-5",
   history: "M4 12a8 8 0 1 0 2.5-5.8L4 8.5M4 4v4.5h4.5M12 8v4.5l3 2",
   book: "M6 3h12v18H6zM9.5 8h5M9.5 12h5M9.5 16h3",
@@ -54,13 +56,13 @@ export function icon(name) {
   return svg;
 }
 
-/** Return a button that copies a text, and says so. `text` is a function, so that it is the text of the moment. */
+/** Return a button that copies a text, and says so. `text` is a function, so that it is the text of the moment; it may be async. */
 export function copyButton(label, text, kind = "button quiet") {
   const shown = element("span", { "aria-live": "polite" }, label);
   const button = element("button", { class: kind, type: "button" }, icon("copy"), shown);
   button.addEventListener("click", async () => {
     try {
-      await navigator.clipboard.writeText(text());
+      await navigator.clipboard.writeText(await text());
       shown.textContent = "Copied";
     } catch {
       shown.textContent = "Copying is blocked";

@@ -22,7 +22,13 @@ export function createEditor({ text, label, run, known = () => null, changed = (
   const copy = element("pre", { class: "editor-copy", "aria-hidden": "true" });
   const current = element("div", { class: "editor-current" });
   const runs = element("div", { class: "editor-runs" });
-  const options = element("ul", { class: "suggestions", role: "listbox", id: `${id}-options`, "aria-label": "Suggestions", hidden: true });
+  const options = element("ul", {
+    class: "suggestions",
+    role: "listbox",
+    id: `${id}-options`,
+    "aria-label": "Suggestions",
+    hidden: true,
+  });
   const area = element("textarea", {
     class: "editor-area",
     "aria-label": label,
@@ -50,7 +56,12 @@ export function createEditor({ text, label, run, known = () => null, changed = (
           mark();
           run(request);
         };
-        return element("button", { class: "run", type: "button", title: name, "aria-label": name, onclick: press }, icon("play"), "Run");
+        return element(
+          "button",
+          { class: "run", type: "button", title: name, "aria-label": name, onclick: press },
+          icon("play"),
+          "Run",
+        );
       }),
     );
     place();
@@ -102,7 +113,9 @@ export function createEditor({ text, label, run, known = () => null, changed = (
 
   function choose(index) {
     chosen = (index + options.children.length) % options.children.length;
-    [...options.children].forEach((option, position) => option.setAttribute("aria-selected", String(position === chosen)));
+    [...options.children].forEach((option, position) =>
+      option.setAttribute("aria-selected", String(position === chosen)),
+    );
     area.setAttribute("aria-activedescendant", options.children[chosen].id);
     options.children[chosen].scrollIntoView({ block: "nearest" });
   }
@@ -118,14 +131,20 @@ export function createEditor({ text, label, run, known = () => null, changed = (
 
   function offer() {
     const facts = known();
-    offered = facts && area.selectionStart === area.selectionEnd ? complete(area.value, area.selectionStart, facts) : null;
+    offered =
+      facts && area.selectionStart === area.selectionEnd ? complete(area.value, area.selectionStart, facts) : null;
     if (!offered) return close();
     chosen = -1;
     options.replaceChildren(
       ...offered.options.map(({ text: value, detail }, index) =>
         element(
           "li",
-          { role: "option", id: `${id}-option-${index}`, "aria-selected": "false", onmousedown: (event) => (event.preventDefault(), accept(index)) },
+          {
+            role: "option",
+            id: `${id}-option-${index}`,
+            "aria-selected": "false",
+            onmousedown: (event) => (event.preventDefault(), accept(index)),
+          },
           element("span", { class: "mono" }, value.trim()),
           detail ? element("small", {}, detail) : null,
         ),

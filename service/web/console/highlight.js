@@ -22,7 +22,10 @@ function yamlLine(line) {
   if (line.trimStart().startsWith("#")) return [["comment", line]];
   if (/^\s*(- +)*[{[]/.test(line)) return jsonText(line);
   const found = YAML_LINE.exec(line);
-  if (!found) return /^\s*- /.test(line) ? [["", line.match(/^\s*- /)[0]], ...value(line.replace(/^\s*- /, ""))] : [["text", line]];
+  if (!found)
+    return /^\s*- /.test(line)
+      ? [["", line.match(/^\s*- /)[0]], ...value(line.replace(/^\s*- /, ""))]
+      : [["text", line]];
   const [, lead, key, colon, rest] = found;
   return [["", lead], ["key", key], ["", colon], ...value(rest)];
 }
@@ -55,7 +58,13 @@ export function notation(text) {
     const head = HEAD.exec(line);
     if (head) {
       const [, method, space, path, query = "", rest] = head;
-      pieces.push([`method ${method.toLowerCase()}`, method], ["", space], ["path", path], ["query", query], ["", rest]);
+      pieces.push(
+        [`method ${method.toLowerCase()}`, method],
+        ["", space],
+        ["path", path],
+        ["query", query],
+        ["", rest],
+      );
       inHead = true;
     } else if (line.startsWith("#")) {
       pieces.push(["comment", line]);

@@ -4,14 +4,24 @@ import { write } from "./notation.js";
 
 const KEY = "s3-signer.history";
 const LIMIT = 200;
-const HARMLESS_HEADERS = new Set(["accept", "content-type", "if-match", "if-none-match", "if-none-exist", "x-request-id"]);
+const HARMLESS_HEADERS = new Set([
+  "accept",
+  "content-type",
+  "if-match",
+  "if-none-match",
+  "if-none-exist",
+  "x-request-id",
+]);
 const SECRET = /secret|token|passw|credential|authorization|assertion|x-amz-/i;
 const HIDDEN = "<secret>";
 
 function withoutSecrets(data) {
   if (Array.isArray(data)) return data.map(withoutSecrets);
-  if (data === null || typeof data !== "object") return typeof data === "string" && /x-amz-/i.test(data) ? HIDDEN : data;
-  return Object.fromEntries(Object.entries(data).map(([name, value]) => [name, SECRET.test(name) ? HIDDEN : withoutSecrets(value)]));
+  if (data === null || typeof data !== "object")
+    return typeof data === "string" && /x-amz-/i.test(data) ? HIDDEN : data;
+  return Object.fromEntries(
+    Object.entries(data).map(([name, value]) => [name, SECRET.test(name) ? HIDDEN : withoutSecrets(value)]),
+  );
 }
 
 /** Return a body without secrets; an empty text if it cannot be known that none is left. Pure. */
@@ -48,7 +58,12 @@ export function redact({ method, path, headers = [], body = "" }) {
   const [plain, query] = path.split("?", 2);
   const safe = query && !SECRET.test(decoded(query)) ? `${plain}?${query}` : plain;
   const harmless = headers.filter(([name]) => HARMLESS_HEADERS.has(name.toLowerCase()));
-  return write({ method, path: /x-amz-/i.test(decoded(plain)) ? "/" : safe, headers: harmless, body: redactBody(body) });
+  return write({
+    method,
+    path: /x-amz-/i.test(decoded(plain)) ? "/" : safe,
+    headers: harmless,
+    body: redactBody(body),
+  });
 }
 
 function decoded(text) {

@@ -86,11 +86,23 @@ function accessButton(needed) {
   const draw = () => {
     const { caller } = api;
     if (caller === null) {
-      const open = element("button", { class: "button primary wide", type: "button", onclick: () => signIn(api) }, icon("user"), "Sign in");
-      slot.replaceChildren(needed ? open : element("p", { class: "muted small open-note" }, "No sign-in is needed here."));
+      const open = element(
+        "button",
+        { class: "button primary wide", type: "button", onclick: () => signIn(api) },
+        icon("user"),
+        "Sign in",
+      );
+      slot.replaceChildren(
+        needed ? open : element("p", { class: "muted small open-note" }, "No sign-in is needed here."),
+      );
       return;
     }
-    const name = element("span", { class: "caller" }, icon("user"), element("span", {}, caller || "signed in by token"));
+    const name = element(
+      "span",
+      { class: "caller" },
+      icon("user"),
+      element("span", {}, caller || "signed in by token"),
+    );
     const out = element("button", { class: "button quiet", type: "button", onclick: () => api.signOut() }, "Sign out");
     slot.replaceChildren(element("div", { class: "row between" }, name, out));
   };

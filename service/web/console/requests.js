@@ -33,8 +33,11 @@ let known = null;
 async function learn(api) {
   const [description, about] = await Promise.all([api.request("GET", "/openapi.json"), api.about()]);
   // Suggestions are no reason to ask for a sign-in. A caller who may not list the accounts gets none for them.
-  const accounts = api.authorization || !about?.links.token ? await api.request("GET", "/AwsAccount?_count=200") : null;
-  known = knowledge(description.data, (accounts?.data?.entry ?? []).map(({ resource }) => resource.id));
+  const accounts = api.authorization || !about?.links.token ? await api.request("GET", "/AwsAccount?_count=200", { ask: false }) : null;
+  known = knowledge(
+    description.data,
+    (accounts?.data?.entry ?? []).map(({ resource }) => resource.id),
+  );
 }
 
 export function mount(view, context) {
@@ -43,17 +46,33 @@ export function mount(view, context) {
   const { api } = context;
   const answer = element("div", { class: "answer", "aria-live": "polite" });
   answer.append(
-    element("div", { class: "empty" }, icon("requests"), element("h3", {}, "No answer yet"), element("p", {}, "Run a request, and its answer is here.")),
+    element(
+      "div",
+      { class: "empty" },
+      icon("requests"),
+      element("h3", {}, "No answer yet"),
+      element("p", {}, "Run a request, and its answer is here."),
+    ),
   );
   const run = async (request) => {
     await runRequest(request, answer, context);
     if (request.path.includes("AwsAccount")) learn(api).catch(() => {});
     if (matchMedia("(max-width: 1100px)").matches) answer.scrollIntoView({ block: "start" });
   };
-  const editor = createEditor({ text: draft, label: "Requests", run, known: () => known, changed: (changed) => (draft = changed) });
+  const editor = createEditor({
+    text: draft,
+    label: "Requests",
+    run,
+    known: () => known,
+    changed: (changed) => (draft = changed),
+  });
   const asked = () => {
     const sent = toSend(requestAt(parse(editor.text), editor.area.selectionStart));
-    return { ...sent, url: new URL(sent.path.slice(1), api.base).href, signedIn: Boolean(api.authorization) && !sent.headers.authorization };
+    return {
+      ...sent,
+      url: new URL(sent.path.slice(1), api.base).href,
+      signedIn: Boolean(api.authorization) && !sent.headers.authorization,
+    };
   };
   const copies = [
     ["curl", asCurl],
@@ -62,12 +81,33 @@ export function mount(view, context) {
   ].map(([name, write]) => copyButton(name, () => write(asked())));
   view.classList.add("wide");
   view.append(
-    element("div", { class: "page-head" }, element("h1", {}, "Requests"), element("button", { class: "button primary", type: "button", onclick: () => editor.runCurrent() }, icon("play"), "Run", element("kbd", { "aria-hidden": "true" }, /Mac/.test(navigator.platform) ? "⌘ ↵" : "Ctrl ↵"))),
+    element(
+      "div",
+      { class: "page-head" },
+      element("h1", {}, "Requests"),
+      element(
+        "button",
+        { class: "button primary", type: "button", onclick: () => editor.runCurrent() },
+        icon("play"),
+        "Run",
+        element("kbd", { "aria-hidden": "true" }, /Mac/.test(navigator.platform) ? "⌘ ↵" : "Ctrl ↵"),
+      ),
+    ),
     element(
       "div",
       { class: "workbench" },
-      element("section", { class: "card flush", "aria-label": "Editor" }, element("div", { class: "toolbar" }, element("span", { class: "muted small" }, "Copy as"), ...copies), editor.node),
-      element("section", { class: "card", "aria-label": "Answer" }, element("h2", { class: "hidden" }, "Answer"), answer),
+      element(
+        "section",
+        { class: "card flush", "aria-label": "Editor" },
+        element("div", { class: "toolbar" }, element("span", { class: "muted small" }, "Copy as"), ...copies),
+        editor.node,
+      ),
+      element(
+        "section",
+        { class: "card", "aria-label": "Answer" },
+        element("h2", { class: "hidden" }, "Answer"),
+        answer,
+      ),
     ),
   );
   if (!known) learn(api).catch(() => {});

@@ -29,7 +29,10 @@ export function duration(milliseconds) {
     [Math.floor(seconds / 60) % 60, "min"],
     [seconds % 60, "s"],
   ];
-  const first = Math.max(parts.findIndex(([count]) => count > 0), 0);
+  const first = Math.max(
+    parts.findIndex(([count]) => count > 0),
+    0,
+  );
   const shown = parts.slice(first, first + 2).filter(([count]) => count > 0);
   return shown.map(([count, unit]) => `${count} ${unit}`).join(" ") || "0 s";
 }

@@ -32,7 +32,8 @@ export function send({ method, url, headers = {}, body = null, onProgress = () =
     };
     request.open(method, url);
     // A browser sends the length by itself, and refuses to be given one.
-    for (const [name, value] of Object.entries(headers)) if (name !== "content-length") request.setRequestHeader(name, value);
+    for (const [name, value] of Object.entries(headers))
+      if (name !== "content-length") request.setRequestHeader(name, value);
     request.upload.addEventListener("progress", (event) => onProgress(event.loaded));
     request.addEventListener("load", finish);
     request.addEventListener("error", finish);
@@ -79,14 +80,17 @@ async function sign(api, { account, bucket }, item) {
 
 async function accepted(answer) {
   // S3 may answer the completion with a 200 whose body is an error.
-  if (answer.status < 200 || answer.status >= 300 || elements(answer.text, "Error").length) throw new Refused("S3 refuses", answer);
+  if (answer.status < 200 || answer.status >= 300 || elements(answer.text, "Error").length)
+    throw new Refused("S3 refuses", answer);
   return answer;
 }
 
 async function knownParts(api, place, uploadId) {
   const url = await sign(api, place, { method: "GET", filename: place.key, "upload-id": uploadId });
   const answer = await accepted(await send({ method: "GET", url }));
-  return new Map(elements(answer.text, "Part").map((part) => [Number(textOf(part, "PartNumber")), textOf(part, "ETag")]));
+  return new Map(
+    elements(answer.text, "Part").map((part) => [Number(textOf(part, "PartNumber")), textOf(part, "ETag")]),
+  );
 }
 
 /**
@@ -129,8 +133,19 @@ export async function uploadInParts({ api, place, file, onProgress, signal }) {
 
   async function sendPart(number) {
     for (let attempt = 1; ; attempt++) {
-      const url = await sign(api, place, { method: "PUT", filename: place.key, "upload-id": uploadId, "part-number": number });
-      const answer = await send({ method: "PUT", url, body: slice(number), onProgress: (bytes) => report(number, bytes), signal });
+      const url = await sign(api, place, {
+        method: "PUT",
+        filename: place.key,
+        "upload-id": uploadId,
+        "part-number": number,
+      });
+      const answer = await send({
+        method: "PUT",
+        url,
+        body: slice(number),
+        onProgress: (bytes) => report(number, bytes),
+        signal,
+      });
       if (answer.status && answer.status < 500) {
         await accepted(answer);
         report(number, slice(number).size);
@@ -152,7 +167,9 @@ export async function uploadInParts({ api, place, file, onProgress, signal }) {
   await Promise.all(Array.from({ length: AT_ONCE }, work));
   // Without an ExposeHeaders rule for ETag, the browser hides the tags.
   if ([...tags.values()].includes(null)) tags = await knownParts(api, place, uploadId);
-  const parts = numbers.map((number) => `<Part><PartNumber>${number}</PartNumber><ETag>${tags.get(number)}</ETag></Part>`);
+  const parts = numbers.map(
+    (number) => `<Part><PartNumber>${number}</PartNumber><ETag>${tags.get(number)}</ETag></Part>`,
+  );
   const body = `<CompleteMultipartUpload>${parts.join("")}</CompleteMultipartUpload>`;
   const url = await sign(api, place, { method: "POST", filename: place.key, "upload-id": uploadId });
   const completed = await accepted(await send({ method: "POST", url, body, signal }));

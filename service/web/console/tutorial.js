@@ -46,7 +46,12 @@ function own() {
   const { account, bucket, host, ...fields } = state.own;
   const isPlain = /^http:\/\//.test(host ?? "");
   const given = ["access-key-id", "secret-access-key", "region"].map((name) => [name, fields[name] || `<${name}>`]);
-  const server = host ? [["host", host], ["path-style", "true"]] : [];
+  const server = host
+    ? [
+        ["host", host],
+        ["path-style", "true"],
+      ]
+    : [];
   return {
     account: account || "my-account",
     bucket: bucket || "my-bucket",
@@ -108,7 +113,14 @@ function steps({ account, bucket, fields }) {
       request: {
         method: "PUT",
         path: "/AwsAccount/my-minio",
-        body: ["access-key-id: <access-key-id>", "secret-access-key: <secret-access-key>", "region: us-east-1", "host: 127.0.0.1:9000", "path-style: true", "use-ssl: false"].join("\n"),
+        body: [
+          "access-key-id: <access-key-id>",
+          "secret-access-key: <secret-access-key>",
+          "region: us-east-1",
+          "host: 127.0.0.1:9000",
+          "path-style: true",
+          "use-ssl: false",
+        ].join("\n"),
       },
     },
   ];
@@ -147,12 +159,21 @@ export function mount(view, context) {
       "div",
       { class: "page-head" },
       element("h1", {}, "Upload your first file"),
-      element("p", {}, "This service signs URLs, and your browser uses them: the file goes straight to S3. Run the steps in order. You can change every request before you run it."),
+      element(
+        "p",
+        {},
+        "This service signs URLs, and your browser uses them: the file goes straight to S3. Run the steps in order. You can change every request before you run it.",
+      ),
     ),
     element(
       "section",
       { class: "card place", "aria-label": "Your S3" },
-      element("fieldset", { class: "stack" }, element("legend", { class: "h2" }, "Where do your files go?"), element("div", { class: "segments" }, ...choices)),
+      element(
+        "fieldset",
+        { class: "stack" },
+        element("legend", { class: "h2" }, "Where do your files go?"),
+        element("div", { class: "segments" }, ...choices),
+      ),
       panel,
     ),
     list,
@@ -172,9 +193,22 @@ function localNote() {
   return element(
     "div",
     { class: "stack" },
-    element("p", {}, "Start a small S3 server on this machine. In a second terminal, in the directory of s3-signer, run:"),
-    element("div", { class: "command" }, element("code", {}, COMMAND), copyButton("Copy", () => COMMAND)),
-    element("p", { class: "muted small" }, "It keeps files in memory until it ends, and has a bucket that allows this page. The requests below have its keys."),
+    element(
+      "p",
+      {},
+      "Start a small S3 server on this machine. In a second terminal, in the directory of s3-signer, run:",
+    ),
+    element(
+      "div",
+      { class: "command" },
+      element("code", {}, COMMAND),
+      copyButton("Copy", () => COMMAND),
+    ),
+    element(
+      "p",
+      { class: "muted small" },
+      "It keeps files in memory until it ends, and has a bucket that allows this page. The requests below have its keys.",
+    ),
   );
 }
 
@@ -194,9 +228,19 @@ function ownForm(changed) {
       state.edited = {};
       changed();
     });
-    return element("label", { class: "field" }, element("span", {}, label), input, help ? element("small", {}, help) : null);
+    return element(
+      "label",
+      { class: "field" },
+      element("span", {}, label),
+      input,
+      help ? element("small", {}, help) : null,
+    );
   });
-  return element("form", { class: "form-grid", autocomplete: "off", onsubmit: (event) => event.preventDefault() }, ...fields);
+  return element(
+    "form",
+    { class: "form-grid", autocomplete: "off", onsubmit: (event) => event.preventDefault() },
+    ...fields,
+  );
 }
 
 function stepCard({ name, title, text, request }, context) {
@@ -212,7 +256,13 @@ function stepCard({ name, title, text, request }, context) {
     run,
     changed: (changed) => (state.edited[name] = changed),
   });
-  const button = element("button", { class: "button primary", type: "button", onclick: () => editor.runCurrent() }, icon("play"), "Run", element("span", { class: "hidden" }, `: ${title}`));
+  const button = element(
+    "button",
+    { class: "button primary", type: "button", onclick: () => editor.runCurrent() },
+    icon("play"),
+    "Run",
+    element("span", { class: "hidden" }, `: ${title}`),
+  );
   const card = element(
     "li",
     { class: "step" },
@@ -220,7 +270,12 @@ function stepCard({ name, title, text, request }, context) {
     element(
       "section",
       { class: "card", "aria-label": title },
-      element("div", { class: "step-head" }, element("div", { class: "grow" }, element("h2", {}, title), element("p", { class: "muted" }, text)), button),
+      element(
+        "div",
+        { class: "step-head" },
+        element("div", { class: "grow" }, element("h2", {}, title), element("p", { class: "muted" }, text)),
+        button,
+      ),
       editor.node,
       answer,
     ),

@@ -21,7 +21,15 @@ const EXAMPLE_KEY = "AKIAIOSFODNN7EXAMPLE";
 const LARGEST_PREVIEW = 25_000_000;
 const LARGEST_TEXT = 200_000;
 // A blob has the origin of this page, so its type is one that runs no scripts.
-const IMAGES = { png: "image/png", jpg: "image/jpeg", jpeg: "image/jpeg", gif: "image/gif", webp: "image/webp", avif: "image/avif", bmp: "image/bmp" };
+const IMAGES = {
+  png: "image/png",
+  jpg: "image/jpeg",
+  jpeg: "image/jpeg",
+  gif: "image/gif",
+  webp: "image/webp",
+  avif: "image/avif",
+  bmp: "image/bmp",
+};
 const TEXTS = /\.(txt|md|csv|tsv|json|ya?ml|xml|html?|css|js|ts|py|log|sh|sql|toml|ini)$/i;
 
 function expiry(expires) {
@@ -42,14 +50,31 @@ export function urlCard({ url, aim, request, context }) {
   const { expires, bound } = terms(url);
   const area = element("div", { class: "stack" });
   const method = METHOD[kind];
-  const curl = () => asCurl({ method: method ?? "GET", url, file: kind === "upload" ? "FILE" : undefined });
+  // A key that the request writes in an unusual way is not guessed.
+  if (aim?.key && !decodeURIComponent(new URL(url).pathname).endsWith(`/${aim.key}`)) aim = { ...aim, key: "" };
+  const state = { url, aim, request, context, area, bound, expires };
+  const curl = async () =>
+    asCurl({ method, url, headers: await boundHeaders(state), file: kind === "upload" ? "FILE" : undefined });
   const node = element(
     "section",
     { class: `url-card ${kind}`, "aria-label": TITLE[kind] },
     element("div", { class: "url-head" }, icon(ICON[kind]), element("h3", {}, TITLE[kind]), expiry(expires)),
-    aim?.key ? element("p", { class: "url-target" }, element("span", { class: "mono" }, aim.key), " in ", element("span", { class: "mono" }, aim.bucket)) : null,
+    aim?.key
+      ? element(
+          "p",
+          { class: "url-target" },
+          element("span", { class: "mono" }, aim.key),
+          " in ",
+          element("span", { class: "mono" }, aim.bucket),
+        )
+      : null,
     new URL(url).searchParams.get("X-Amz-Credential")?.startsWith(`${EXAMPLE_KEY}/`)
-      ? element("p", { class: "notice" }, icon("warning"), element("span", {}, "This account has AWS's example keys. The URL is signed correctly, but S3 refuses it."))
+      ? element(
+          "p",
+          { class: "notice" },
+          icon("warning"),
+          element("span", {}, "This account has AWS's example keys. The URL is signed correctly, but S3 refuses it."),
+        )
       : null,
     area,
     element(
@@ -59,7 +84,6 @@ export function urlCard({ url, aim, request, context }) {
       method ? copyButton("Copy as curl", curl) : null,
     ),
   );
-  const state = { url, aim, request, context, area, bound, expires };
   ({ upload, download, delete: remove, list, head: readHeaders })[kind]?.(state);
   return node;
 }
@@ -76,7 +100,12 @@ async function failure(state, answer, url = state.url) {
   return element(
     "div",
     { class: "failure", role: "alert", "data-cause": cause },
-    element("div", { class: "notice bad" }, icon("warning"), element("div", {}, element("strong", {}, title), element("p", {}, text))),
+    element(
+      "div",
+      { class: "notice bad" },
+      icon("warning"),
+      element("div", {}, element("strong", {}, title), element("p", {}, text)),
+    ),
     cause === "cors" || cause === "unreachable"
       ? element(
           "details",
@@ -89,12 +118,20 @@ async function failure(state, answer, url = state.url) {
             copyButton("Copy the rule", () => rule),
             copyButton(
               "Copy as AWS command",
-              () => `aws s3api put-bucket-cors --bucket ${aim.bucket} --cors-configuration '${JSON.stringify(JSON.parse(rule))}'`,
+              () =>
+                `aws s3api put-bucket-cors --bucket ${aim.bucket} --cors-configuration '${JSON.stringify(JSON.parse(rule))}'`,
             ),
           ),
         )
       : null,
-    answer.text ? element("details", {}, element("summary", {}, "Answer of S3"), element("pre", { class: "code", tabindex: "0" }, answer.text.slice(0, 4000))) : null,
+    answer.text
+      ? element(
+          "details",
+          {},
+          element("summary", {}, "Answer of S3"),
+          element("pre", { class: "code", tabindex: "0" }, answer.text.slice(0, 4000)),
+        )
+      : null,
     element("div", { class: "row" }, check),
     checks,
   );
@@ -104,11 +141,24 @@ async function checkAccount(aim, context, area) {
   const path = `/AwsAccount/${encodeURIComponent(aim.account)}/$check`;
   let answer = await context.api.request("POST", path, { body: { bucket: aim.bucket, live: true } });
   // Only a service with SIGNER_LIVE_CHECK asks S3.
-  if (answer.status === 422 || answer.status === 403) answer = await context.api.request("POST", path, { body: { bucket: aim.bucket } });
+  if (answer.status === 422 || answer.status === 403)
+    answer = await context.api.request("POST", path, { body: { bucket: aim.bucket } });
   if (answer.status !== 200) return area.replaceChildren(element("p", { class: "notice bad" }, explain(answer)));
   const kinds = { pass: "ok", warn: "warn", fail: "bad" };
   const items = answer.data.checks.map(({ name, status, output, advice }) =>
-    element("li", {}, element("span", { class: `badge ${kinds[status]}` }, status), element("div", {}, element("strong", {}, name), " ", output, advice ? element("p", { class: "muted" }, advice) : null)),
+    element(
+      "li",
+      {},
+      element("span", { class: `badge ${kinds[status]}` }, status),
+      element(
+        "div",
+        {},
+        element("strong", {}, name),
+        " ",
+        output,
+        advice ? element("p", { class: "muted" }, advice) : null,
+      ),
+    ),
   );
   area.replaceChildren(element("ul", { class: "checks" }, ...items));
 }
@@ -137,10 +187,21 @@ async function boundHeaders({ bound, request, context }) {
 function upload(state) {
   const { area, aim, context } = state;
   const input = element("input", { type: "file", class: "hidden" });
-  const drop = element("label", { class: "drop" }, input, icon("upload"), element("span", {}, element("strong", {}, "Choose a file"), " or drop it here"), element("small", {}, `S3 stores it as ${aim.key || "the key of the URL"}`));
+  const drop = element(
+    "label",
+    { class: "drop" },
+    input,
+    icon("upload"),
+    element("span", {}, element("strong", {}, "Choose a file"), " or drop it here"),
+    element("small", {}, `S3 stores it as ${aim.key || "the key of the URL"}`),
+  );
   const result = element("div", { role: "status" });
   input.addEventListener("change", () => input.files[0] && start(input.files[0]));
-  for (const [type, over] of [["dragover", true], ["dragleave", false], ["drop", false]]) {
+  for (const [type, over] of [
+    ["dragover", true],
+    ["dragleave", false],
+    ["drop", false],
+  ]) {
     drop.addEventListener(type, (event) => {
       event.preventDefault();
       drop.classList.toggle("over", over);
@@ -161,7 +222,11 @@ function upload(state) {
       if (answer.status < 200 || answer.status >= 300) throw new Refused("S3 refuses", answer);
       done(file, answer, performance.now() - began);
     } catch (error) {
-      if (error instanceof Refused) result.replaceChildren(error.answer ? await failure(state, error.answer) : element("p", { class: "notice bad" }, error.message));
+      if (!area.isConnected) context.notify(`${file.name} is not on S3: ${error.message}`, "error");
+      if (error instanceof Refused)
+        result.replaceChildren(
+          error.answer ? await failure(state, error.answer) : element("p", { class: "notice bad" }, error.message),
+        );
       else if (error.name === "AbortError") cancelled(file);
       else throw error;
       drop.hidden = false;
@@ -182,20 +247,40 @@ function upload(state) {
     }
     const headers = await boundHeaders(state);
     const length = headers["content-length"];
-    if (length !== undefined && Number(length) !== file.size) throw new Refused(`The URL is for a file of exactly ${length} bytes, and this one has ${file.size}.`);
+    if (length !== undefined && Number(length) !== file.size)
+      throw new Refused(`The URL is for a file of exactly ${length} bytes, and this one has ${file.size}.`);
     return send({ method: "PUT", url: state.url, headers, body: file, onProgress, signal });
   }
 
   function done(file, answer, milliseconds) {
     const next = element("div", { class: "stack" });
-    const again = element("button", { class: "button quiet", type: "button", onclick: () => ((drop.hidden = false), result.replaceChildren()) }, "Upload another file");
+    const again = element(
+      "button",
+      { class: "button quiet", type: "button", onclick: () => ((drop.hidden = false), result.replaceChildren()) },
+      "Upload another file",
+    );
     const path = `/aws/storage/${encodeURIComponent(aim.account)}/${encodeURIComponent(aim.bucket)}/${keyPath(aim.key)}`;
-    const get = element("button", { class: "button", type: "button", onclick: () => signInto(next, { method: "GET", path, headers: [], body: "" }, context) }, icon("download"), "Get a download URL");
     const time = milliseconds < 1000 ? `${Math.ceil(milliseconds)} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
     const text = `${file.name} is on S3: ${size(file.size)} in ${time}.`;
+    if (!area.isConnected) context.notify(text, "success");
+    const get = element(
+      "button",
+      {
+        class: "button",
+        type: "button",
+        onclick: () => signInto(next, { method: "GET", path, headers: [], body: "" }, context),
+      },
+      icon("download"),
+      "Get a download URL",
+    );
     result.replaceChildren(
-      element("div", { class: "notice ok" }, icon("check"), element("div", {}, element("strong", {}, "Uploaded"), element("p", {}, `${text} S3 answers ${answer.status}.`))),
-      element("div", { class: "row" }, get, again),
+      element(
+        "div",
+        { class: "notice ok" },
+        icon("check"),
+        element("div", {}, element("strong", {}, "Uploaded"), element("p", {}, `${text} S3 answers ${answer.status}.`)),
+      ),
+      element("div", { class: "row" }, aim.key ? get : null, again),
       next,
     );
   }
@@ -203,14 +288,22 @@ function upload(state) {
   function cancelled(file) {
     const place = { account: aim.account, bucket: aim.bucket, key: aim.key };
     const parts = hasParts(place, file);
-    const resume = element("button", { class: "button", type: "button", onclick: () => start(file) }, icon("play"), "Resume");
+    const resume = element(
+      "button",
+      { class: "button", type: "button", onclick: () => start(file) },
+      icon("play"),
+      "Resume",
+    );
     const discard = element("button", { class: "button quiet", type: "button" }, icon("trash"), "Discard the parts");
     discard.addEventListener("click", async () => {
       await discardParts({ api: context.api, place, file });
       result.replaceChildren(element("p", { class: "notice" }, "The parts are deleted."));
     });
     const text = parts ? "The parts that S3 has are kept, and the upload can go on." : "S3 has stored nothing.";
-    result.replaceChildren(element("p", { class: "notice warn" }, `Cancelled. ${text}`), parts ? element("div", { class: "row" }, resume, discard) : "");
+    result.replaceChildren(
+      element("p", { class: "notice warn" }, `Cancelled. ${text}`),
+      parts ? element("div", { class: "row" }, resume, discard) : "",
+    );
   }
 }
 
@@ -228,7 +321,9 @@ function download(state) {
   save.addEventListener("click", async () => {
     // S3 itself says that the browser should save the object, so a large file needs no memory here.
     const joint = request.path.includes("?") ? "&" : "?";
-    const path = /[?&](download|response-content-disposition)=/.test(request.path) ? request.path : `${request.path}${joint}download=${encodeURIComponent(name)}`;
+    const path = /[?&](download|response-content-disposition)=/.test(request.path)
+      ? request.path
+      : `${request.path}${joint}download=${encodeURIComponent(name)}`;
     const answer = await context.api.request("GET", path);
     if (answer.data?.url) element("a", { href: answer.data.url, target: "_blank", rel: "noopener noreferrer" }).click();
     else shown.replaceChildren(element("p", { class: "notice bad" }, explain(answer)));
@@ -237,9 +332,19 @@ function download(state) {
     element(
       "div",
       { class: "row" },
-      element("a", { class: "button primary", href: url, target: "_blank", rel: "noopener noreferrer" }, icon("external"), "Open"),
+      element(
+        "a",
+        { class: "button primary", href: url, target: "_blank", rel: "noopener noreferrer" },
+        icon("external"),
+        "Open",
+      ),
       save,
-      element("button", { class: "button", type: "button", onclick: () => preview(state, shown) }, icon("eye"), "Preview"),
+      element(
+        "button",
+        { class: "button", type: "button", onclick: () => preview(state, shown) },
+        icon("eye"),
+        "Preview",
+      ),
     ),
     shown,
   );
@@ -250,22 +355,34 @@ async function preview(state, area) {
   area.replaceChildren(element("p", { class: "muted" }, "Loading …"));
   let response;
   try {
-    response = await fetch(state.url, { signal: control.signal, cache: "no-store", credentials: "omit", referrerPolicy: "no-referrer" });
+    response = await fetch(state.url, {
+      signal: control.signal,
+      cache: "no-store",
+      credentials: "omit",
+      referrerPolicy: "no-referrer",
+    });
   } catch {
     return area.replaceChildren(await failure(state, { status: 0, text: "" }));
   }
-  if (!response.ok) return area.replaceChildren(await failure(state, { status: response.status, text: await response.text() }));
+  if (!response.ok)
+    return area.replaceChildren(await failure(state, { status: response.status, text: await response.text() }));
   const total = Number(response.headers.get("content-length"));
   if (total > LARGEST_PREVIEW) {
     control.abort();
-    return area.replaceChildren(element("p", { class: "notice" }, `The file has ${size(total)}. A preview shows at most ${size(LARGEST_PREVIEW)}; open or save it instead.`));
+    return area.replaceChildren(
+      element(
+        "p",
+        { class: "notice" },
+        `The file has ${size(total)}. A preview shows at most ${size(LARGEST_PREVIEW)}; open or save it instead.`,
+      ),
+    );
   }
   const shown = progress(total, "Download", () => control.abort());
   area.replaceChildren(shown.node);
   const pieces = [];
   let loaded = 0;
   try {
-    for (const reader = response.body.getReader(); ; ) {
+    for (const reader = response.body.getReader(); ;) {
       const { done, value } = await reader.read();
       if (done) break;
       pieces.push(value);
@@ -276,7 +393,10 @@ async function preview(state, area) {
     return area.replaceChildren(element("p", { class: "notice warn" }, "The download was cancelled."));
   }
   const type = (response.headers.get("content-type") ?? "").split(";")[0].trim();
-  area.replaceChildren(element("p", { class: "muted small" }, `${size(loaded)}${type ? ` · ${type}` : ""}`), await drawing(new Blob(pieces), type, state.aim.key));
+  area.replaceChildren(
+    element("p", { class: "muted small" }, `${size(loaded)}${type ? ` · ${type}` : ""}`),
+    await drawing(new Blob(pieces), type, state.aim.key),
+  );
 }
 
 async function drawing(content, type, key) {
@@ -284,12 +404,19 @@ async function drawing(content, type, key) {
   const image = Object.values(IMAGES).includes(type) ? type : IMAGES[extension];
   const asUrl = (kind) => URL.createObjectURL(new Blob([content], { type: kind }));
   if (image) return element("img", { class: "preview", src: asUrl(image), alt: `Preview of ${key}` });
-  if (type === "image/svg+xml" || extension === "svg") return element("img", { class: "preview", src: asUrl("image/svg+xml"), alt: `Preview of ${key}` });
-  if (type === "application/pdf" || extension === "pdf") return element("iframe", { class: "preview pdf", src: asUrl("application/pdf"), title: `Preview of ${key}` });
+  if (type === "image/svg+xml" || extension === "svg")
+    return element("img", { class: "preview", src: asUrl("image/svg+xml"), alt: `Preview of ${key}` });
+  if (type === "application/pdf" || extension === "pdf")
+    return element("iframe", { class: "preview pdf", src: asUrl("application/pdf"), title: `Preview of ${key}` });
   const start = new Uint8Array(await content.slice(0, 4096).arrayBuffer());
-  if (!type.startsWith("text/") && !TEXTS.test(key) && start.includes(0)) return element("p", { class: "notice" }, "There is no preview for this kind of file. Open or save it.");
+  if (!type.startsWith("text/") && !TEXTS.test(key) && start.includes(0))
+    return element("p", { class: "notice" }, "There is no preview for this kind of file. Open or save it.");
   const text = await content.slice(0, LARGEST_TEXT).text();
-  return element("pre", { class: "code preview", tabindex: "0", "aria-label": `Preview of ${key}` }, text || "The file is empty.");
+  return element(
+    "pre",
+    { class: "code preview", tabindex: "0", "aria-label": `Preview of ${key}` },
+    text || "The file is empty.",
+  );
 }
 
 function remove(state) {
@@ -302,7 +429,14 @@ function remove(state) {
     const answer = await send({ method: "DELETE", url });
     const isDone = answer.status >= 200 && answer.status < 300;
     result.replaceChildren(
-      isDone ? element("p", { class: "notice ok" }, icon("check"), element("span", {}, `${aim.key} is deleted. S3 answers ${answer.status}.`)) : await failure(state, answer),
+      isDone
+        ? element(
+            "p",
+            { class: "notice ok" },
+            icon("check"),
+            element("span", {}, `${aim.key} is deleted. S3 answers ${answer.status}.`),
+          )
+        : await failure(state, answer),
     );
   });
   area.append(element("div", { class: "row" }, button), result);
@@ -315,7 +449,13 @@ function readHeaders(state) {
     try {
       const answer = await fetch(state.url, { method: "HEAD", cache: "no-store", credentials: "omit" });
       if (!answer.ok) return result.replaceChildren(await failure(state, { status: answer.status, text: "" }));
-      result.replaceChildren(element("dl", { class: "pairs" }, ...[...answer.headers].flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)])));
+      result.replaceChildren(
+        element(
+          "dl",
+          { class: "pairs" },
+          ...[...answer.headers].flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]),
+        ),
+      );
     } catch {
       result.replaceChildren(await failure(state, { status: 0, text: "" }));
     }
@@ -327,37 +467,109 @@ function list(state) {
   const { area, aim, context } = state;
   const shown = element("div", { role: "status" });
   const storage = `/aws/storage/${encodeURIComponent(aim.account)}/${encodeURIComponent(aim.bucket)}`;
-  area.append(element("div", { class: "row" }, element("button", { class: "button primary", type: "button", onclick: () => load(state.url) }, icon("list"), "Show the objects")), shown);
+  area.append(
+    element(
+      "div",
+      { class: "row" },
+      element(
+        "button",
+        { class: "button primary", type: "button", onclick: () => load(state.url) },
+        icon("list"),
+        "Show the objects",
+      ),
+    ),
+    shown,
+  );
 
   async function load(url) {
     const answer = await send({ method: "GET", url });
     if (answer.status !== 200) return shown.replaceChildren(await failure(state, answer, url));
     const { objects, prefixes, next } = listing(answer.text);
     const rows = [
-      ...prefixes.map((prefix) => element("tr", {}, element("td", { class: "mono" }, prefix), element("td", {}, "prefix"), element("td", {}), element("td", {}, element("button", { class: "button quiet", type: "button", onclick: () => follow({ prefix, delimiter: "/" }) }, "Open")))),
+      ...prefixes.map((prefix) =>
+        element(
+          "tr",
+          {},
+          element("td", { class: "mono" }, prefix),
+          element("td", {}, "prefix"),
+          element("td", {}),
+          element(
+            "td",
+            {},
+            element(
+              "button",
+              { class: "button quiet", type: "button", onclick: () => follow({ prefix, delimiter: "/" }) },
+              "Open",
+            ),
+          ),
+        ),
+      ),
       ...objects.flatMap((object) => objectRows(object)),
     ];
     const table = element(
       "table",
       { class: "table objects" },
-      element("thead", {}, element("tr", {}, ...["Key", "Size", "Modified"].map((name) => element("th", { scope: "col" }, name)), element("th", { scope: "col" }, element("span", { class: "hidden" }, "Actions")))),
+      element(
+        "thead",
+        {},
+        element(
+          "tr",
+          {},
+          ...["Key", "Size", "Modified"].map((name) => element("th", { scope: "col" }, name)),
+          element("th", { scope: "col" }, element("span", { class: "hidden" }, "Actions")),
+        ),
+      ),
       element("tbody", {}, ...rows),
     );
-    const more = next ? element("button", { class: "button", type: "button", onclick: () => follow({ "continuation-token": next }) }, "Next page") : null;
-    const empty = element("div", { class: "empty" }, icon("list"), element("h3", {}, "No objects"), element("p", {}, "The bucket has no object with this prefix."));
-    shown.replaceChildren(rows.length ? element("div", { class: "table-wrap", tabindex: "0", role: "group", "aria-label": "Objects" }, table) : empty, more ?? "");
+    const more = next
+      ? element(
+          "button",
+          { class: "button", type: "button", onclick: () => follow({ "continuation-token": next }) },
+          "Next page",
+        )
+      : null;
+    const empty = element(
+      "div",
+      { class: "empty" },
+      icon("list"),
+      element("h3", {}, "No objects"),
+      element("p", {}, "The bucket has no object with this prefix."),
+    );
+    shown.replaceChildren(
+      rows.length
+        ? element("div", { class: "table-wrap", tabindex: "0", role: "group", "aria-label": "Objects" }, table)
+        : empty,
+      more ?? "",
+    );
   }
 
   function objectRows({ key, size: bytes, modified }) {
     const cell = element("td", { colspan: 4 });
     const below = element("tr", { hidden: true }, cell);
-    const sign = element("button", { class: "button quiet", type: "button", "aria-label": `Sign ${key}` }, icon("download"), "Sign");
+    const sign = element(
+      "button",
+      { class: "button quiet", type: "button", "aria-label": `Sign ${key}` },
+      icon("download"),
+      "Sign",
+    );
     sign.addEventListener("click", async () => {
       below.hidden = false;
       await signInto(cell, { method: "GET", path: `${storage}/${keyPath(key)}`, headers: [], body: "" }, context);
     });
-    const day = modified ? new Date(modified).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" }) : "";
-    return [element("tr", {}, element("td", { class: "mono key" }, key), element("td", { class: "short" }, size(bytes)), element("td", { class: "short" }, day), element("td", {}, sign)), below];
+    const day = modified
+      ? new Date(modified).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" })
+      : "";
+    return [
+      element(
+        "tr",
+        {},
+        element("td", { class: "mono key" }, key),
+        element("td", { class: "short" }, size(bytes)),
+        element("td", { class: "short" }, day),
+        element("td", {}, sign),
+      ),
+      below,
+    ];
   }
 
   async function follow(parameters) {
