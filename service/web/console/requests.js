@@ -33,7 +33,10 @@ let known = null;
 async function learn(api) {
   const [description, about] = await Promise.all([api.request("GET", "/openapi.json"), api.about()]);
   // Suggestions are no reason to ask for a sign-in. A caller who may not list the accounts gets none for them.
-  const accounts = api.authorization || !about?.links.token ? await api.request("GET", "/AwsAccount?_count=200", { ask: false }) : null;
+  const accounts =
+    api.authorization || !about?.links.token
+      ? await api.request("GET", "/AwsAccount?_count=200", { ask: false })
+      : null;
   known = knowledge(
     description.data,
     (accounts?.data?.entry ?? []).map(({ resource }) => resource.id),
