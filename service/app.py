@@ -46,6 +46,7 @@ from service.web.forwarded import TrustedProxies
 from service.web.handlers import (
     account_check,
     batch,
+    capabilities,
     client_secrets,
     health,
     pages,
@@ -139,10 +140,10 @@ def create_operations_app(main: web.Application) -> web.Application:
 
 def routes(settings: Settings) -> list[Route]:
     """Return all routes of the main port."""
+    storage = [*signing.ROUTES, *batch.ROUTES, *upload_form.ROUTES]
     api = [
-        *signing.ROUTES,
-        *batch.ROUTES,
-        *upload_form.ROUTES,
+        *storage,
+        *(replace(route, path=f"/fhir{route.path}") for route in storage),
         *account_check.ROUTES,
         *(
             route
@@ -153,6 +154,7 @@ def routes(settings: Settings) -> list[Route]:
         *policy_explain.ROUTES,
         *token_endpoint.ROUTES,
         *client_secrets.ROUTES,
+        *capabilities.ROUTES,
         *health.ROUTES,
         *(health.METRICS if settings.ops_port is None else ()),
     ]

@@ -8,7 +8,7 @@ from typing import Any
 
 from service.errors import DecryptionFailed, Duplicate, Invalid, Issue, ResourceNotFound
 from service.mounted_files import UnusableFile
-from service.resources.merge_patch import patch_resource
+from service.resources import json_patch, merge_patch
 from service.resources.precondition import ALWAYS, Precondition
 from service.resources.races import LostRaceError, Races
 from service.resources.schemas import ParsedBody
@@ -191,10 +191,11 @@ class Repository:
         *,
         may_move_secret: bool = True,
     ) -> Resource:
-        """Merge a patch into a resource (RFC 7396). Raises ``ResourceNotFound``; otherwise see ``put``."""
+        """Apply a merge patch or a JSON Patch. Raises ``ResourceNotFound``; otherwise see ``put``."""
+        patched = merge_patch.patch_resource if body.operations is None else json_patch.patch_resource
 
         def new_values(stored: Resource | None) -> Mapping[str, Any]:
-            return type_.read(patch_resource(type_, _existing(type_, id, stored), body).with_id(id))
+            return type_.read(patched(type_, _existing(type_, id, stored), body).with_id(id))
 
         resource, _ = await self._write(type_, id, new_values, precondition, may_move_secret=may_move_secret)
         return resource

@@ -4,7 +4,7 @@ JSON has types. In YAML, query strings and Redis hashes every scalar is text, wh
 converts. Values have wire names as keys, before and after.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, permutations
 from typing import Any, ClassVar
@@ -126,10 +126,14 @@ class WireSchema(Schema):
 
 @dataclass(frozen=True, slots=True)
 class ParsedBody:
-    """The values of a body. ``text`` means that every scalar is text, and a schema converts it."""
+    """The values of a body. ``text`` means that every scalar is text, and a schema converts it.
+
+    ``operations`` are those of a JSON Patch, which has no values.
+    """
 
     values: Mapping[str, Any] = field(repr=False)
     text: bool
+    operations: Sequence[Any] | None = field(default=None, repr=False)
 
     def with_id(self, id: str) -> "ParsedBody":
         return ParsedBody({**self.values, "id": id}, self.text)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from functools import partial
 from time import perf_counter
+from typing import Literal
 
 from aiohttp import HttpVersion11, hdrs, web
 
@@ -134,7 +135,11 @@ def _body_format(request: web.Request) -> BodyFormat | None:
     content_type = request.headers.get(hdrs.CONTENT_TYPE, "").strip()
     if not content_type:
         return None
-    return media.body_format(content_type, takes_form=request[CONTEXT].route.form)
+    return media.body_format(
+        content_type,
+        takes_form=request[CONTEXT].route.form,
+        takes_json_patch=request.method == hdrs.METH_PATCH,
+    )
 
 
 def _form(body: bytes) -> Mapping[str, str]:
@@ -149,7 +154,9 @@ def _form(body: bytes) -> Mapping[str, str]:
     return target.form(body)
 
 
-def _parse(body: bytes, body_format: Format) -> ParsedBody:
+def _parse(body: bytes, body_format: Format | Literal["json-patch"]) -> ParsedBody:
+    if body_format == "json-patch":
+        return ParsedBody({}, text=False, operations=codec.load_json_list(body))
     text = body_format == "yaml"
     return ParsedBody(codec.load_yaml(body) if text else codec.load_json(body), text)
 

@@ -450,3 +450,27 @@ async def test_an_outdated_policy_stays_valid(service, store, fields):
     assert (before, await service.status("GET", DOWNLOAD)) == (403, 200)
     assert await service.status("PUT", "/AccessPolicy/old", auth=ROOT, json=shown) == 422
     assert await service.status("DELETE", "/AccessPolicy/old", auth=ROOT) == 200
+
+
+async def test_policies_see_the_same_params_under_the_fhir_prefix(service):
+    await service.policy({"params": {"account": "acme", "bucket": "uploads"}})
+
+    assert await service.status("GET", f"/fhir{DOWNLOAD}") == 200
+    assert await service.status("GET", "/fhir/aws/storage/acme/others/x") == 403
+    await service.policy({"uri": "#^/aws/storage/acme/", "request-method": "get"})
+    assert await service.status("GET", DOWNLOAD) == 200
+    assert await service.status("GET", f"/fhir{DOWNLOAD}") == 403
+
+
+async def test_a_json_patch_is_refused_if_a_policy_reads_the_body(service):
+    headers = {"Content-Type": "application/json-patch+json"}
+    operations = json.dumps([{"op": "add", "path": "/region", "value": "eu-west-1"}])
+    pattern = {"params": {"resource/id": "acme"}, "request-method": "patch"}
+    await service.policy(pattern)
+    before = await service.status("PATCH", "/AwsAccount/acme", data=operations, headers=headers)
+    await service.policy({**pattern, "body": {"$not": {"region": "present?"}}})
+
+    assert before == 200
+    assert await service.status("PATCH", "/AwsAccount/acme", json={"region": "eu-west-1"}) == 403
+    assert await service.status("PATCH", "/AwsAccount/acme", json={"use-ssl": False}) == 200
+    assert await service.status("PATCH", "/AwsAccount/acme", data=operations, headers=headers) == 422

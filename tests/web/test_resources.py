@@ -850,3 +850,53 @@ async def test_head_returns_the_headers_of_get(client, account, method):
 
     assert (response.status, response.headers["ETag"]) == (200, 'W/"1"')
     assert int(response.headers["Content-Length"]) > 100
+
+
+JSON_PATCH = {"Content-Type": "application/json-patch+json"}
+
+
+async def test_a_json_patch_changes_the_account_and_its_secret(client, account):
+    operations = [
+        {"op": "test", "path": "/region", "value": "us-east-1"},
+        {"op": "replace", "path": "/region", "value": "eu-west-1"},
+    ]
+    response = await client.patch("/fhir/AwsAccount/my-account", json=operations, headers=JSON_PATCH)
+    kept = await signs(client)
+    replaced = [{"op": "replace", "path": "/secret-access-key", "value": "another"}]
+    await client.patch("/AwsAccount/my-account", json=replaced, headers=JSON_PATCH)
+
+    assert (response.status, (await response.json())["region"]) == (200, "eu-west-1")
+    assert kept == (200, False)
+    assert (await client.get("/aws/storage/my-account/bucket/key")).status == 200
+
+
+async def test_a_json_patch_cannot_move_a_kept_secret_to_another_key(client, account, faults):
+    operations = [{"op": "replace", "path": "/access-key-id", "value": "AKIAOTHER"}]
+    response = await client.patch("/AwsAccount/my-account", json=operations, headers=JSON_PATCH)
+
+    assert await faults(response, 422) == ("invalid", ["AwsAccount.secret-access-key"])
+
+
+async def test_a_json_patch_is_validated_by_its_result(client, account, faults):
+    operations = [
+        {"op": "add", "path": "/path_style", "value": True},
+        {"op": "add", "path": "/use-ssl", "value": "yes"},
+        {"op": "add", "path": "/id", "value": "ignored"},
+    ]
+    response = await client.patch("/AwsAccount/my-account", json=operations, headers=JSON_PATCH)
+
+    assert await faults(response, 422) == ("invalid", ["AwsAccount.use-ssl", "AwsAccount.path_style"])
+
+
+@pytest.mark.parametrize("body", ["{}", "5", "", "[", "a: b"])
+async def test_a_json_patch_is_a_list(client, account, faults, body):
+    response = await client.patch("/AwsAccount/my-account", data=body, headers=JSON_PATCH)
+
+    assert (await faults(response, 400))[0] == "structure"
+
+
+@pytest.mark.parametrize(("method", "path"), [("PUT", "/AwsAccount/my-account"), ("POST", "/AwsAccount")])
+async def test_a_json_patch_is_only_for_patch(client, account, faults, method, path):
+    response = await client.request(method, path, json=[], headers=JSON_PATCH)
+
+    assert (await faults(response, 415))[0] == "not-supported"

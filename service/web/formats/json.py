@@ -12,6 +12,7 @@ from service.web.formats.limits import (
     LONE_SURROGATE,
     MAX_DEPTH,
     MAX_NODES,
+    NO_LIST,
     NO_OBJECT,
     TOO_DEEP,
     TOO_MANY,
@@ -28,6 +29,21 @@ def load_json(body: bytes) -> dict[str, Any]:
     Raises:
         MalformedBody: for anything else, beyond the limits, and for what RFC 8259 (sections 4, 6, 8) discourages.
     """
+    data = _load(body)
+    if type(data) is not dict:
+        raise MalformedBody(NO_OBJECT, 1, 1)
+    return data
+
+
+def load_json_list(body: bytes) -> list[Any]:
+    """Read one JSON array. See ``load_json``."""
+    data = _load(body)
+    if type(data) is not list:
+        raise MalformedBody(NO_LIST, 1, 1)
+    return data
+
+
+def _load(body: bytes) -> Any:
     text = decode(body)
     _check_limits(body)
     try:
@@ -36,8 +52,6 @@ def load_json(body: bytes) -> dict[str, Any]:
         if not text.strip():
             raise MalformedBody(EMPTY) from None
         raise MalformedBody(error.msg.removesuffix(" at").rstrip(": "), error.lineno, error.colno) from None
-    if type(data) is not dict:
-        raise MalformedBody(NO_OBJECT, 1, 1)
     if b"\\ud" in body or b"\\uD" in body:
         _reject_lone_surrogates(data)
     return data
@@ -99,7 +113,7 @@ def _constant(name: str) -> NoReturn:
     raise MalformedBody(f"{name} is not JSON")
 
 
-def _reject_lone_surrogates(data: dict[str, Any]) -> None:
+def _reject_lone_surrogates(data: object) -> None:
     try:
         dump_json(data)
     except UnicodeEncodeError:

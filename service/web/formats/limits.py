@@ -18,6 +18,7 @@ _SHOWN_KEY = 64
 TOO_DEEP = f"nesting deeper than {MAX_DEPTH}"
 TOO_MANY = f"more than {MAX_NODES} nodes"
 NO_OBJECT = "the top level is not an object"
+NO_LIST = "the top level is not a list"
 EMPTY = "it is empty"
 LONE_SURROGATE = "a lone surrogate"
 

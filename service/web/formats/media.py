@@ -23,6 +23,7 @@ RESPONSE_TYPES: Final[dict[str, Format]] = {
     "text/x-yaml": "yaml",
 }
 MERGE_PATCH = "application/merge-patch+json"
+JSON_PATCH: Final = "application/json-patch+json"
 BODY_TYPES: Final[dict[str, Format]] = {**RESPONSE_TYPES, MERGE_PATCH: "json"}
 
 FORM: Final = "application/x-www-form-urlencoded"
@@ -45,7 +46,7 @@ _QUALITY = re.compile(r"0(\.\d*)?|\.\d+|1(\.0*)?")  # Java's own client sends `q
 _ADVICE = "send it with Content-Type: application/json or Content-Type: text/yaml"
 _FORM_ADVICE = f"send it with Content-Type: {FORM}, application/json or text/yaml"
 
-BodyFormat = Format | Literal["form"]
+BodyFormat = Format | Literal["form", "json-patch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +66,18 @@ class _Range(NamedTuple):
 
 
 @lru_cache(_CACHE_SIZE)
-def body_format(content_type: str, *, takes_form: bool = False) -> BodyFormat:
+def body_format(content_type: str, *, takes_form: bool = False, takes_json_patch: bool = False) -> BodyFormat:
     """Return the format of a body with this Content-Type.
 
     Raises:
         UnsupportedMediaType: for another type or charset. The message names the header to send.
     """
     name, advice = _essence(content_type), _FORM_ADVICE if takes_form else _ADVICE
-    found: BodyFormat | None = "form" if takes_form and name == FORM else BODY_TYPES.get(name)
+    found: BodyFormat | None = BODY_TYPES.get(name)
+    if takes_form and name == FORM:
+        found = "form"
+    if takes_json_patch and name == JSON_PATCH:
+        found = "json-patch"
     if found is None:
         raise UnsupportedMediaType(f"A body of this Content-Type cannot be read; {advice}")
     for quoted, plain in _CHARSET.findall(content_type):

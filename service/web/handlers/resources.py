@@ -142,7 +142,7 @@ class ResourceHandlers:
 
     @_document(
         "patch{kind}",
-        "Change by a merge patch (RFC 7396); null removes",
+        "Change by a merge patch (RFC 7396), in which null removes, or by a JSON Patch (RFC 6902)",
         request_body="{kind}Patch",
         request_headers=(hdrs.IF_MATCH, IF_ABSENT),
         errors=(ResourceNotFound, *_VERSION_ERRORS),
@@ -200,6 +200,8 @@ class ResourceHandlers:
     def _validate_body(self, request: web.Request, id_: Any) -> None:
         """Raise Invalid for a body that is invalid, whatever is stored."""
         body = request[CONTEXT].body
+        if body.operations is not None:
+            raise Invalid("Policies of the caller read the body, and cannot read a JSON Patch; send a merge patch")
         if request.method == hdrs.METH_PATCH:
             self._type.check_patch(body)
         elif request.method in {hdrs.METH_POST, hdrs.METH_PUT}:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from service.resources.json_patch import MAX_OPERATIONS
 from service.resources.schemas import WireSchema
 from service.resources.signing_schemas import BatchSchema, FormFields, UploadSchema, WidgetRequest
 from service.signing.names import BUCKET_PATTERN, KEY_PATTERN
@@ -156,6 +157,26 @@ SCHEMAS: dict[str, Json] = {
             "policies": {"type": "array", "items": record({"policy": _TEXT, "mismatch": _TEXT})},
         },
     ),
+    "JsonPatch": {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "properties": {
+                "op": {"type": "string", "enum": ["add", "remove", "replace", "move", "copy", "test"]},
+                "path": _TEXT,
+                "from": _TEXT,
+                "value": {},
+            },
+            "required": ["op", "path"],
+        },
+        "maxItems": MAX_OPERATIONS,
+        "examples": [[{"op": "replace", "path": "/description", "value": "text"}]],
+    },
+    "CapabilityStatement": {
+        "type": "object",
+        "properties": {"resourceType": {"const": "CapabilityStatement"}},
+        "required": ["resourceType"],
+    },
     "Text": _TEXT,
     "OpenApi": {"type": "object", "required": ["openapi", "info", "paths"]},
 }

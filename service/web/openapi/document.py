@@ -11,7 +11,7 @@ import service
 from service import errors
 from service.access.types import RESOURCE_TYPES
 from service.resources.types import ResourceType
-from service.web.formats.media import BODY_TYPES, FORM, MERGE_PATCH, RESPONSE_TYPES
+from service.web.formats.media import BODY_TYPES, FORM, JSON_PATCH, MERGE_PATCH, RESPONSE_TYPES
 from service.web.openapi import components, json_schema
 from service.web.openapi.components import reference
 from service.web.openapi.json_schema import Json
@@ -148,9 +148,13 @@ def _parameters(route: Route, metadata: Metadata) -> list[Json]:
 
 
 def _request_body(route: Route, name: str) -> Json:
-    types = [type_ for type_ in BODY_TYPES if type_ != MERGE_PATCH or name.endswith("Patch")]
+    is_patch = name.endswith("Patch")
+    types = [type_ for type_ in BODY_TYPES if type_ != MERGE_PATCH or is_patch]
     types += [FORM] if route.form else []
-    return {"required": True, "content": {type_: {"schema": reference("schemas", name)} for type_ in types}}
+    content = {type_: {"schema": reference("schemas", name)} for type_ in types}
+    if is_patch:
+        content[JSON_PATCH] = {"schema": reference("schemas", "JsonPatch")}
+    return {"required": True, "content": content}
 
 
 def _responses(route: Route, metadata: Metadata, schema: str) -> Json:

@@ -170,15 +170,15 @@ def test_responses_list_their_headers():
     assert "Allow" in errors["MethodNotAllowed"]["headers"]
 
 
-def test_a_patch_also_accepts_the_merge_patch_type():
+def test_a_patch_also_accepts_the_types_of_patches():
     bodies = {
         method: set(DOCUMENT["paths"]["/AwsAccount/{id}"][method]["requestBody"]["content"])
         for method in ("put", "patch")
     }
 
     assert bodies["put"] >= {"application/json", "text/yaml"}
-    assert bodies["patch"] - bodies["put"] == {"application/merge-patch+json"}
-    assert bodies["patch"] == set(BODY_TYPES)
+    assert bodies["patch"] - bodies["put"] == {"application/merge-patch+json", "application/json-patch+json"}
+    assert bodies["patch"] == {*BODY_TYPES, "application/json-patch+json"}
 
 
 def test_every_error_response_is_an_outcome():

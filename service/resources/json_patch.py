@@ -1,0 +1,79 @@
+"""JSON Patches of stored resources. Pure.
+
+Source: RFC 6902, https://www.rfc-editor.org/rfc/rfc6902
+"""
+
+import copy
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import jsonpatch
+from jsonpointer import JsonPointer, JsonPointerException
+
+from service import json_text
+from service.errors import Invalid, Issue
+from service.resources.schemas import ParsedBody
+from service.resources.types import ResourceType
+from service.stores.record import Resource
+
+MAX_OPERATIONS = 1000
+# They would show what a secret is, or put it where it can be read.
+_NOT_FOR_SECRETS = frozenset({"test", "copy", "move"})
+# Stands for a stored secret, so that the patch can replace or remove it.
+_KEPT = object()
+
+
+def patch_resource(type_: ResourceType, stored: Resource, patch: ParsedBody) -> ParsedBody:
+    """Return the body that replaces ``stored``. Raises Invalid for an operation that does not apply."""
+    operations = patch.operations or ()
+    if len(operations) > MAX_OPERATIONS:
+        raise Invalid(f"A JSON Patch must have at most {MAX_OPERATIONS} operations")
+    document = copy.deepcopy({**type_.unknown_fields(stored), **type_.represent(stored)})
+    document |= {name: _KEPT for name in type_.secrets if f"_{name}" in document}
+    for number, operation in enumerate(operations, 1):
+        try:
+            _apply(type_, document, operation)
+        except _Unfit as fault:
+            raise Invalid(f"Operation {number} of the JSON Patch {fault}") from None
+    for name in type_.secrets:
+        if document.get(name) is _KEPT:
+            del document[name]
+        else:
+            document.pop(f"_{name}", None)
+    if json_text.is_too_deep(json.dumps(document).encode()):
+        raise Invalid(Issue(f"The patched {type_.kind} is nested deeper than {json_text.MAX_DEPTH}"))
+    return ParsedBody(document, text=False)
+
+
+class _Unfit(Exception):
+    """The reason why an operation is refused."""
+
+
+def _apply(type_: ResourceType, document: dict[str, Any], operation: Any) -> None:
+    try:
+        patch = jsonpatch.JsonPatch([operation])
+        _check(type_, document, operation)
+        patch.apply(document, in_place=True)
+    except jsonpatch.JsonPatchTestFailed:
+        raise _Unfit("is a test that fails") from None
+    except (jsonpatch.InvalidJsonPatch, TypeError):
+        raise _Unfit("is malformed; it must have op, path, and value or from, as RFC 6902 says") from None
+    except (jsonpatch.JsonPatchConflict, JsonPointerException):
+        # The library's text can contain the document.
+        raise _Unfit("does not apply: its path or from is no JSON Pointer to a place in the resource") from None
+
+
+def _check(type_: ResourceType, document: dict[str, Any], operation: Mapping[str, Any]) -> None:
+    """Raise _Unfit for operations on the whole resource or on secrets, and those that could grow without limit."""
+    pointers = [JsonPointer(operation[name]) for name in ("path", "from") if name in operation]
+    for pointer in pointers:
+        if not pointer.parts:
+            raise _Unfit(f"is for the whole {type_.kind}; send a PUT instead")
+        if len(pointer.parts) > json_text.MAX_DEPTH:
+            raise _Unfit(f"has a path of more than {json_text.MAX_DEPTH} names")
+        if operation["op"] in _NOT_FOR_SECRETS and pointer.parts[0] in type_.secrets:
+            raise _Unfit(f"is a {operation['op']} of {pointer.parts[0]}, which takes only add, replace and remove")
+    # Copies of copies would double the resource each time.
+    if operation["op"] in {"copy", "move"} and isinstance(pointers[-1].resolve(document, None), dict | list):
+        raise _Unfit(f"is a {operation['op']} of an object or a list; add the value instead")

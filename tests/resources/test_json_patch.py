@@ -1,0 +1,159 @@
+"""A JSON Patch changes the masked resource. Secrets are only added, replaced and removed."""
+
+import copy
+
+import pytest
+
+from service.access.types import ACCESS_POLICY
+from service.errors import Invalid
+from service.resources.fields import MASKED
+from service.resources.json_patch import MAX_OPERATIONS, patch_resource
+from service.resources.schemas import ParsedBody
+from service.resources.types import AWS_ACCOUNT
+from service.stores.record import CREATED, UPDATED, VERSION, Resource
+
+META = {VERSION: "3", CREATED: "2026-01-01T00:00:00.000000Z", UPDATED: "2026-01-01T00:00:00.000000Z"}
+ACCOUNT = Resource("AwsAccount", "a", {"access-key-id": "AK", "secret-access-key": "s", "region": "us-east-1", **META})
+POLICY = Resource("AccessPolicy", "p", {"engine": "matcho", "matcho": '{"params":{"key":"a"}}', **META})
+SECRET = "/secret-access-key"
+
+
+def patched(*operations, stored=ACCOUNT, type_=AWS_ACCOUNT):
+    result = patch_resource(type_, stored, ParsedBody({}, text=False, operations=operations)).values
+    return {name: value for name, value in result.items() if name not in {"id", "meta", "resourceType"}}
+
+
+def op(name, path, *value, **more):
+    return {"op": name, "path": path, **({"value": value[0]} if value else {}), **more}
+
+
+SHOWN = {"access-key-id": "AK", "region": "us-east-1", "_secret-access-key": MASKED}
+
+
+@pytest.mark.parametrize(
+    ("operations", "result"),
+    [
+        ([], SHOWN),
+        ([op("replace", "/region", "eu-west-1")], {**SHOWN, "region": "eu-west-1"}),
+        ([op("add", "/max-size", 5)], {**SHOWN, "max-size": 5}),
+        ([op("remove", "/region")], {name: SHOWN[name] for name in SHOWN if name != "region"}),
+        ([op("test", "/region", "us-east-1"), op("add", "/region", "b")], {**SHOWN, "region": "b"}),
+        ([op("test", "/meta/versionId", "3")], SHOWN),
+        ([op("copy", "/host", **{"from": "/region"})], {**SHOWN, "host": "us-east-1"}),
+        ([op("test", "/_secret-access-key", MASKED)], SHOWN),
+    ],
+    ids=str,
+)
+def test_operations_change_the_resource_as_it_is_read(operations, result):
+    assert patched(*operations) == result
+
+
+@pytest.mark.parametrize("name", ["add", "replace"])
+def test_a_secret_is_replaced(name):
+    assert patched(op(name, SECRET, "new")) == {
+        "access-key-id": "AK",
+        "region": "us-east-1",
+        "secret-access-key": "new",
+    }
+
+
+@pytest.mark.parametrize("operations", [[op("remove", SECRET)], [op("remove", "/_secret-access-key")]], ids=str)
+def test_a_secret_is_removed(operations):
+    assert patched(*operations) == {"access-key-id": "AK", "region": "us-east-1"}
+
+
+def test_a_secret_that_is_not_stored_is_not_replaced():
+    with pytest.raises(Invalid, match="does not apply"):
+        patched(op("replace", "/session-token", "t"))
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        op("test", SECRET, "s"),
+        op("test", f"{SECRET}/x", "s"),
+        op("copy", "/region", **{"from": SECRET}),
+        op("move", "/region", **{"from": SECRET}),
+        op("copy", SECRET, **{"from": "/region"}),
+        op("move", "/session-token", **{"from": "/region"}),
+    ],
+    ids=str,
+)
+def test_a_secret_is_not_tested_copied_or_moved(operation):
+    with pytest.raises(Invalid, match="which takes only add, replace and remove"):
+        patched(op("add", SECRET, "new"), operation)
+
+
+@pytest.mark.parametrize(
+    "operation", [op("add", "", {}), op("test", "", {}), op("copy", "/host", **{"from": ""})], ids=str
+)
+def test_an_operation_on_the_whole_resource_is_refused(operation):
+    with pytest.raises(Invalid, match="is for the whole AwsAccount; send a PUT instead"):
+        patched(operation)
+
+
+@pytest.mark.parametrize(
+    ("operation", "reason"),
+    [
+        (op("test", "/region", "b"), "is a test that fails"),
+        (op("test", "/nope", "b"), "is a test that fails"),
+        (op("replace", "/nope", "b"), "does not apply"),
+        (op("remove", "/nope"), "does not apply"),
+        (op("add", "/region/x", 1), "does not apply"),
+        (op("copy", "/host", **{"from": "/nope"}), "does not apply"),
+        (op("add", "/region"), "is malformed"),
+        (op("append", "/region", "b"), "is malformed"),
+        (op("copy", "/host", **{"from": 5}), "is malformed"),
+        (op("copy", "/host"), "is malformed"),
+        (op("add", 5, 1), "is malformed"),
+        (op("add", "region", 1), "does not apply"),
+        (op("add", "/a~2", 1), "does not apply"),
+        ({"path": "/region"}, "is malformed"),
+        ("add", "is malformed"),
+        (None, "is malformed"),
+        ([], "is malformed"),
+        (op("add", "/x" * 17, 1), "has a path of more than 16 names"),
+    ],
+    ids=str,
+)
+def test_a_fault_names_its_operation_and_shows_no_secret(operation, reason):
+    with pytest.raises(Invalid) as raised:
+        patched(op("add", SECRET, "a new secret"), operation)
+
+    (issue,) = raised.value.issues
+    assert issue.diagnostics.startswith(f"Operation 2 of the JSON Patch {reason}")
+    assert "a new secret" not in issue.diagnostics
+
+
+@pytest.mark.parametrize("name", ["copy", "move"])
+def test_a_patch_cannot_grow_without_limit(name):
+    with pytest.raises(Invalid, match="of an object or a list; add the value instead"):
+        patched(op(name, "/matcho/x", **{"from": "/matcho/params"}), stored=POLICY, type_=ACCESS_POLICY)
+    with pytest.raises(Invalid, match="at most 1000 operations"):
+        patched(*[op("test", "/region", "us-east-1")] * (MAX_OPERATIONS + 1))
+
+
+def test_a_patched_resource_is_no_deeper_than_a_body():
+    deep = {"a": {}}
+    for _ in range(14):
+        deep = {"a": deep}
+
+    with pytest.raises(Invalid, match="is nested deeper than 16"):
+        patched(op("add", "/matcho/params", deep), stored=POLICY, type_=ACCESS_POLICY)
+
+
+def test_a_patch_changes_neither_its_values_nor_the_stored_resource():
+    operations = [
+        op("add", "/matcho/headers", {}),
+        op("add", "/matcho/headers/x", "y"),
+        op("add", "/link", []),
+        op("add", "/link/-", {"reference": "Client/a"}),
+        op("add", "/_secret-access-key/extension/0/url", "other"),
+    ]
+    before = copy.deepcopy(operations)
+
+    for _ in range(2):
+        assert patched(*operations[:4], stored=POLICY, type_=ACCESS_POLICY)["link"] == [{"reference": "Client/a"}]
+    patched(operations[4])
+    assert operations == before
+    assert MASKED["extension"][0]["url"].endswith("data-absent-reason")
