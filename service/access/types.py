@@ -219,7 +219,7 @@ class AccessPolicySchema(StoredAccessPolicySchema):
         {
             "anyOf": [
                 {"properties": {"engine": {"const": MATCHO}}},
-                {"required": ["link"], "properties": {"link": {"type": "array"}}},
+                {"required": ["link"], "properties": {"link": {"type": "array", "items": {"type": "object"}}}},
             ]
         },
     )

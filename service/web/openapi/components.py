@@ -52,14 +52,14 @@ _ABOUT = {"version": _TEXT, "commit": _TEXT, "python": _TEXT}
 
 OUTCOME = record(
     {
-        "resourceType": {"const": "OperationOutcome"},
+        "resourceType": {"type": "string", "const": "OperationOutcome"},
         "id": {"type": "string", "description": "the first issue's code"},
-        "text": record({"status": {"const": "generated"}, "div": _TEXT}),
+        "text": record({"status": {"type": "string", "const": "generated"}, "div": _TEXT}),
         "issue": {
             "type": "array",
             "minItems": 1,
             "items": record(
-                {"severity": {"const": "fatal"}, "code": _TEXT, "diagnostics": _TEXT},
+                {"severity": {"type": "string", "const": "fatal"}, "code": _TEXT, "diagnostics": _TEXT},
                 {
                     "expression": {
                         "type": "array",
@@ -95,7 +95,13 @@ _DETAILS: Json = {
     "warnings": {"type": "array", "items": _TEXT, "description": "why the URL ends before its expiration"},
 }
 
+_EXTENSION = record({"url": _TEXT, "valueCode": _TEXT})
+
 SCHEMAS: dict[str, Json] = {
+    "Masked": {
+        **record({"extension": {"type": "array", "items": _EXTENSION}}),
+        "description": "Stands for a stored secret in a response. A request that sends it back keeps the secret.",
+    },
     "OperationOutcome": OUTCOME,
     "OAuthError": OAUTH_ERROR,
     "Upload": _with_key(UploadSchema, "filename"),
@@ -132,7 +138,7 @@ SCHEMAS: dict[str, Json] = {
     ),
     "WidgetRequest": _with_key(WidgetRequest, "key"),
     "Start": record({"name": _TEXT, "version": _TEXT, "links": {"type": "object", "additionalProperties": _TEXT}}),
-    "Status": record({"status": {"const": "pass"}}),
+    "Status": record({"status": {"type": "string", "const": "pass"}}),
     "Version": record(_ABOUT),
     "Health": record(
         {
@@ -143,7 +149,9 @@ SCHEMAS: dict[str, Json] = {
         }
     ),
     "TokenRequest": of_body(TokenRequest),
-    "Token": record({"token_type": {"const": "Bearer"}, "access_token": _TEXT, "expires_in": {"type": "integer"}}),
+    "Token": record(
+        {"token_type": {"type": "string", "const": "Bearer"}, "access_token": _TEXT, "expires_in": {"type": "integer"}}
+    ),
     "RevocationRequest": of_body(RevocationRequest),
     "Revoked": record({}),
     "Rotation": of_body(Rotation),
@@ -174,11 +182,15 @@ SCHEMAS: dict[str, Json] = {
     },
     "CapabilityStatement": {
         "type": "object",
-        "properties": {"resourceType": {"const": "CapabilityStatement"}},
+        "properties": {"resourceType": {"type": "string", "const": "CapabilityStatement"}},
         "required": ["resourceType"],
     },
     "Text": _TEXT,
-    "OpenApi": {"type": "object", "required": ["openapi", "info", "paths"]},
+    "OpenApi": {
+        "type": "object",
+        "properties": {"openapi": _TEXT, "info": {"type": "object"}, "paths": {"type": "object"}},
+        "required": ["openapi", "info", "paths"],
+    },
 }
 
 
@@ -188,8 +200,8 @@ def bundle(kind: str) -> Json:
     entry = record({"fullUrl": _TEXT, "resource": reference("schemas", kind)})
     return record(
         {
-            "resourceType": {"const": "Bundle"},
-            "type": {"const": "searchset"},
+            "resourceType": {"type": "string", "const": "Bundle"},
+            "type": {"type": "string", "const": "searchset"},
             "total": {"type": "integer", "minimum": 0},
             "link": {"type": "array", "items": record({"relation": relation, "url": _TEXT})},
         },
@@ -231,7 +243,7 @@ PARAMETERS: dict[str, Json] = {
         "The response's format. It overrides Accept.",
         {"type": "string", "enum": ["json", "yaml", *RESPONSE_TYPES]},
     ),
-    "_pretty": _parameter("_pretty", "query", "Whether JSON is indented.", {"type": "boolean", "default": False}),
+    "_pretty": _parameter("_pretty", "query", "Whether JSON is indented.", {"type": "boolean"}),
     "X-Request-Id": _parameter(
         "X-Request-Id",
         "header",
@@ -246,7 +258,7 @@ PARAMETERS: dict[str, Json] = {
         "The id that must not exist. If it does, nothing is created.",
         {"type": "string", "pattern": rf"^\??_id={ID.pattern}$", "examples": ["_id=my-account"]},
     ),
-    IF_ABSENT: _parameter("If-None-Match", "header", "The resource must not exist.", {"const": "*"}),
+    IF_ABSENT: _parameter("If-None-Match", "header", "The resource must not exist.", {"type": "string", "enum": ["*"]}),
 }
 
 HEADERS: dict[str, Json] = {
@@ -258,7 +270,6 @@ HEADERS: dict[str, Json] = {
     "Cache-Control": _header("Whether the response may be cached.", _TEXT),
     "Retry-After": _header("Seconds until the next attempt.", {"type": "integer"}),
     "WWW-Authenticate": {"description": "The supported authentication schemes.", "schema": _TEXT},
-    "Allow": _header("The methods that the path supports.", _TEXT),
 }
 
 # By status: the name of the component, the meaning, and the headers of the response.
@@ -271,7 +282,6 @@ ERRORS: dict[int, tuple[str, str, tuple[str, ...]]] = {
     401: ("Unauthenticated", "Missing or wrong credentials", ("WWW-Authenticate",)),
     403: ("Forbidden", "No policy allows the request, or the Host or Origin is foreign", ()),
     404: ("NotFound", "No such resource", ()),
-    405: ("MethodNotAllowed", "The path does not support the method", ("Allow",)),
     406: ("NotAcceptable", "The service supports no type that _format or Accept allows", ()),
     409: ("Duplicate", "The id exists already", ()),
     412: ("VersionConflict", "The precondition does not hold", ()),

@@ -11,7 +11,7 @@ import service
 from service import errors
 from service.access.types import RESOURCE_TYPES
 from service.resources.types import ResourceType
-from service.web.formats.media import BODY_TYPES, FORM, JSON_PATCH, MERGE_PATCH, RESPONSE_TYPES
+from service.web.formats.media import DEFAULT_TYPES, FORM, JSON_PATCH, MERGE_PATCH, RESPONSE_TYPES
 from service.web.openapi import components, json_schema
 from service.web.openapi.components import reference
 from service.web.openapi.json_schema import Json
@@ -149,12 +149,13 @@ def _parameters(route: Route, metadata: Metadata) -> list[Json]:
 
 def _request_body(route: Route, name: str) -> Json:
     is_patch = name.endswith("Patch")
-    types = [type_ for type_ in BODY_TYPES if type_ != MERGE_PATCH or is_patch]
-    types += [FORM] if route.form else []
+    # For each further type, generators make the same code again, or warn.
+    types = [*DEFAULT_TYPES.values(), *([MERGE_PATCH] if is_patch else []), *([FORM] if route.form else [])]
+    others = [type_ for type_ in RESPONSE_TYPES if type_ not in types]
     content = {type_: {"schema": reference("schemas", name)} for type_ in types}
     if is_patch:
         content[JSON_PATCH] = {"schema": reference("schemas", "JsonPatch")}
-    return {"required": True, "content": content}
+    return {"required": True, "description": f"The same body may be {', '.join(others)}.", "content": content}
 
 
 def _responses(route: Route, metadata: Metadata, schema: str) -> Json:

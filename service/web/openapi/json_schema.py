@@ -1,10 +1,15 @@
 """Convert marshmallow schemas and resource types to JSON Schema. Pure.
 
 Source: https://json-schema.org/draft/2020-12/json-schema-validation
+
+Generators of clients make types from what they understand. Rules that they do not understand are where they skip them:
+conditions between fields in ``then``, and fields whose names collide in a programming language in
+``patternProperties``. Requests have no ``default``, because generated clients would send it.
 """
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from marshmallow import EXCLUDE, fields, missing, validate
@@ -19,6 +24,8 @@ Json = dict[str, Any]
 
 # JSON text has no unpaired surrogates, and not every regex dialect can express them.
 _SURROGATES = r"\ud800-\udfff"
+# JavaScript reads such ranges only with the flag u, which few tools set.
+_BEYOND_FFFF = re.compile("[\U00010000-\U0010ffff]-?")
 _ANY = "(?s:.)"
 _NULL: Json = {"type": "null"}
 _OWN = frozenset({"id", "meta", "resourceType"})
@@ -39,11 +46,9 @@ def of_field(field: fields.Field[Any]) -> Json:
         case Text(rule=re.Pattern() as rule, message=message):
             schema = {"type": "string", **_pattern(rule.pattern), "description": message.removeprefix("must be ")}
         case Number(range=numbers):
-            schema = {"type": "integer", "minimum": numbers[0], "maximum": numbers[-1], **_default(field)}
+            schema = {"type": "integer", "minimum": numbers[0], "maximum": numbers[-1]}
         case Flag():
-            schema = {"type": "boolean", **_default(field)}
-        case Masked():
-            schema = {"const": MASKED, "description": "stands for the stored secret, and keeps it"}
+            schema = {"type": "boolean"}
         case TextMap():
             schema = {
                 "type": "object",
@@ -60,12 +65,12 @@ def of_field(field: fields.Field[Any]) -> Json:
             schema = of_body(type(nested))
         case fields.Dict():
             schema = {"type": "object"}
-    return {**schema, **field.metadata}
+    return _with_default({**schema, **field.metadata}, field.load_default)
 
 
 def of_body(schema: type[WireSchema]) -> Json:
     """Return the objects that a schema accepts. Null means absent for optional fields."""
-    by_name = _by_name(schema)
+    by_name = {name: field for name, field in _by_name(schema).items() if not isinstance(field, Masked)}
     required = [name for name, field in by_name.items() if field.required]
     return {
         "type": "object",
@@ -74,7 +79,7 @@ def of_body(schema: type[WireSchema]) -> Json:
         },
         "additionalProperties": schema.Meta.unknown == EXCLUDE,
         **({"required": required} if required else {}),
-        **({"allOf": [*schema.conditions]} if schema.conditions else {}),
+        **_rules(schema.conditions),
     }
 
 
@@ -88,15 +93,19 @@ def of_request(type_: ResourceType) -> Json:
     body = of_body(type_.schema)
     body.pop("required", None)
     # A patch leaves out fields that the conditions need.
-    body.pop("allOf", None)
+    body.pop("if", None)
+    body.pop("then", None)
     for secret in type_.secrets:
         body["properties"][secret]["writeOnly"] = True
+    if type_.secrets:
+        # The marker of a read resource stands for the stored secret, and keeps it.
+        body["patternProperties"] = {f"^_({'|'.join(type_.secrets)})$": {"enum": [MASKED, None]}}
     body["properties"] = {
         # The id in the URL takes precedence.
         "id": {},
         **{name: rule for name, rule in body["properties"].items() if name not in _OWN},
         "meta": {"description": "set by the service, ignored in requests"},
-        "resourceType": _or_null({"const": type_.kind}),
+        "resourceType": _or_null({"type": "string", "enum": [type_.kind]}),
     }
     return {**body, "examples": [example(type_)]}
 
@@ -110,11 +119,13 @@ def with_id(body: Json, *, required: bool) -> Json:
 
 def complete(type_: ResourceType, body: Json) -> Json:
     """Add the rules of a request that replaces the whole resource: conditions, and fields that come together."""
-    if conditions := type_.schema.conditions:
-        body = {**body, "allOf": [*conditions]}
+    return {**body, **_rules([*type_.schema.conditions, *_required_together(type_)])}
+
+
+def _required_together(type_: ResourceType) -> list[Json]:
     names = type_.schema.required_together
     if not names:
-        return body
+        return []
     given = {name: {"not": _NULL} for name in names}
     choices: list[Json] = [{"required": list(names), "properties": given}]
     choices += [
@@ -125,13 +136,20 @@ def complete(type_: ResourceType, body: Json) -> Json:
         for masked in names
         if masked in type_.secrets
     ]
-    return {**body, "anyOf": [*choices, {"properties": dict.fromkeys(names, _NULL)}]}
+    return [{"anyOf": [*choices, {"properties": dict.fromkeys(names, _NULL)}]}]
+
+
+def _rules(conditions: Iterable[Mapping[str, Any]]) -> Json:
+    rules = [*conditions]
+    if not rules:
+        return {}
+    return {"if": {}, "then": {"allOf": rules} if len(rules) > 1 else rules[0]}
 
 
 def of_response(type_: ResourceType) -> Json:
     """Return a resource in a response, without its secrets."""
     properties = {
-        name: of_field(field)
+        name: {"$ref": f"#/components/schemas/{Masked.__name__}"} if isinstance(field, Masked) else of_field(field)
         for name, field in _by_name(type_.schema).items()
         if name not in type_.secrets and name not in _OWN
     }
@@ -141,7 +159,7 @@ def of_response(type_: ResourceType) -> Json:
             "id": {"type": "string"},
             **properties,
             "meta": META,
-            "resourceType": {"const": type_.kind},
+            "resourceType": {"type": "string", "const": type_.kind},
         },
         "required": ["id", "meta", "resourceType"],
         "additionalProperties": False,
@@ -152,8 +170,16 @@ def of_created(type_: ResourceType) -> Json:
     """Return a resource in the response to its creation, with its generated secrets."""
     response = of_response(type_)
     secrets = [name for name, secret in type_.secrets.items() if secret.generated]
+    if not secrets:
+        return response
     generated = {"type": "string", "description": "generated, and shown in this response only"}
-    return {**response, "properties": {**response["properties"], **dict.fromkeys(secrets, generated)}}
+    properties = {**response["properties"], **dict.fromkeys(secrets, generated)}
+    markers = {f"_{name}": properties.pop(f"_{name}") for name in secrets}
+    return {
+        **response,
+        "properties": properties,
+        "patternProperties": {f"^{name}$": schema for name, schema in markers.items()},
+    }
 
 
 def example(type_: ResourceType) -> Json:
@@ -171,14 +197,20 @@ def _choices(field: fields.Field[Any]) -> Json:
     return {"enum": choices} if choices else {}
 
 
-def _default(field: fields.Field[Any]) -> Json:
-    return {} if field.load_default is missing else {"default": field.load_default}
+def _with_default(schema: Json, load_default: Any) -> Json:
+    """Return the schema with its default as prose."""
+    rest = {name: value for name, value in schema.items() if name != "default"}
+    default = schema.get("default", load_default)
+    if default is missing:
+        return rest
+    shown = default if isinstance(default, str) else json.dumps(default)
+    return {**rest, "description": "; ".join(filter(None, [rest.get("description"), f"the default is {shown}"]))}
 
 
 def _pattern(rule: str) -> Json:
     if rule.startswith(_ANY):
         return {"maxLength": int(rule.rpartition(",")[2].rstrip("}"))}
-    portable = rule.replace(_SURROGATES, "")
+    portable = _BEYOND_FFFF.sub("", rule.replace(_SURROGATES, ""))
     # The anchors must apply to each alternative.
     return {"pattern": f"^(?:{portable})$" if "|" in portable else f"^{portable}$"}
 
