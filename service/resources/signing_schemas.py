@@ -12,6 +12,7 @@ from urllib.parse import quote
 from marshmallow import ValidationError, fields, post_load, validates_schema
 
 from service.resources.fields import VISIBLE, Flag, Number, Text
+from service.resources.queries import DEFAULT_EXPIRATION_SECONDS
 from service.resources.schemas import MAX_EXPIRATION_SECONDS, MAX_UPLOAD_BYTES, WireSchema
 
 # Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html
@@ -237,7 +238,7 @@ class DetailsQuery(WireSchema):
 class SigningQuery(DetailsQuery):
     """The query parameters of every request for one URL."""
 
-    expiration = Number(1, MAX_EXPIRATION_SECONDS, " of seconds")
+    expiration = Number(1, MAX_EXPIRATION_SECONDS, " of seconds", metadata={"default": DEFAULT_EXPIRATION_SECONDS})
 
 
 class VersionFields(WireSchema):

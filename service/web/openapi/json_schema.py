@@ -204,7 +204,8 @@ def _with_default(schema: Json, load_default: Any) -> Json:
     if default is missing:
         return rest
     shown = default if isinstance(default, str) else json.dumps(default)
-    return {**rest, "description": "; ".join(filter(None, [rest.get("description"), f"the default is {shown}"]))}
+    sentences = [rest.get("description", "").rstrip("."), f"The default is {shown}."]
+    return {**rest, "description": ". ".join(filter(None, sentences))}
 
 
 def _pattern(rule: str) -> Json:

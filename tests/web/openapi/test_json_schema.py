@@ -36,10 +36,10 @@ THING = ResourceType(ThingSchema, model=dict, secrets={"word": Secret("name")})
         (Text("(?s:.){0,9}", "must be short"), {"type": "string", "maxLength": 9, "description": "short"}),
         (Text(metadata={"examples": ["a"]}), {"type": "string", "examples": ["a"]}),
         (Number(1, 9), {"type": "integer", "minimum": 1, "maximum": 9}),
-        (Number(1, 9, load_default=3), {**json_schema.of_field(Number(1, 9)), "description": "the default is 3"}),
+        (Number(1, 9, load_default=3), {**json_schema.of_field(Number(1, 9)), "description": "The default is 3."}),
         (
             Flag(load_default=False, metadata={"description": "f"}),
-            {"type": "boolean", "description": "f; the default is false"},
+            {"type": "boolean", "description": "f. The default is false."},
         ),
         (Flag(load_default=False), {"type": "boolean", "description": "the default is false"}),
         (Flag(), {"type": "boolean"}),

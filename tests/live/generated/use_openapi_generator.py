@@ -1,0 +1,18 @@
+"""Store an account, sign, upload and download with what openapi-generator made of the OpenAPI document."""
+
+import json
+import os
+
+import httpx
+from s3_signer import ApiClient, AwsAccountApi, AwsAccountReplacement, Configuration, SigningApi, Upload
+
+account = json.loads(os.environ["ACCOUNT"])
+bucket, key = os.environ["BUCKET"], "generated/openapi-generator"
+with ApiClient(Configuration(host=os.environ["SIGNER_URL"])) as client:
+    accounts, signing = AwsAccountApi(client), SigningApi(client)
+    accounts.put_aws_account(account["id"], AwsAccountReplacement.from_dict(account))
+    stored = accounts.read_aws_account(account["id"])
+    up = signing.sign_upload(account["id"], bucket, Upload(filename=key))
+    httpx.put(up.url, content=b"hello").raise_for_status()
+    down = signing.sign_download(account["id"], bucket, key)
+    print(stored.host, httpx.get(down.url).text)
