@@ -291,8 +291,7 @@ async def test_operations_are_executed(root, new_id):
     assert explained["allowed"] is False
 
 
-async def test_urls_are_signed(make, asked_who_calls, new_id):
-    root = make(asked_who_calls.url, basic("root", ROOT_SECRET))
+async def test_urls_are_signed(root, new_id):
     await done(root.resource("AwsAccount", id=new_id, **FIELDS["AwsAccount"]).save())
     storage = f"aws/storage/{new_id}/uploads"
     up = await done(root.execute(storage, data={"filename": "some/key"}))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 from live.installation import NotInstalled, python_with
-from support.npm import installed
+from support.npm import bundled, installed
 from support.tools import missing, tool
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600)]  # the first test may install the generators
@@ -51,8 +51,14 @@ def generated(python, service, tmp_path_factory):
     run_all(
         home,
         [programs / "openapi-generator-cli", "batch", *(f"{name}.json" for name in OPENAPI_GENERATOR)],
-        [programs / "openapi-python-client", "generate", "--path", document, "--meta", "none"]
-        + ["--output-path", "signer_client"],
+        [
+            programs / "openapi-python-client",
+            "generate",
+            "--meta=none",
+            "--path",
+            document,
+            "--output-path=signer_client",
+        ],
         [node / ".bin" / "openapi-typescript", document, "--output", "api.d.ts"],
     )
     return home
@@ -120,15 +126,10 @@ def test_the_packages_for_python_work(generated, python, settings):
 
 
 def test_the_modules_for_typescript_compile_and_work(generated, settings):
-    node, programs = tool("node", package="nodejs"), generated / "node_modules" / ".bin"
-    names = ["use-openapi-fetch", "use-typescript-fetch"]
-    run_all(
-        generated,
-        [programs / "tsc", "--project", generated],
-        [programs / "esbuild", *(f"{name}.ts" for name in names), "--bundle", "--format=esm", "--outdir=built"]
-        + ["--out-extension:.js=.mjs", "--platform=node"],
-    )
-    printed = run_all(generated, *([node, f"built/{name}.mjs"] for name in names), **settings)
+    node, home = tool("node", package="nodejs"), installed(HERE / "openapi-typescript")
+    sources = [generated / "use-openapi-fetch.ts", generated / "use-typescript-fetch.ts"]
+    run_all(generated, [generated / "node_modules" / ".bin" / "tsc", "--project", generated])
+    printed = run_all(generated, *([node, bundled(source, home, generated)] for source in sources), **settings)
 
     assert printed == [f"{settings['HOST']} hello\n"] * 2
 

@@ -9,7 +9,7 @@ import pytest
 import requests
 from documents import ROOT, blocks
 from live.installation import NotInstalled, python_with
-from support.npm import installed
+from support.npm import bundled, installed
 from support.tools import missing, tool
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600)]  # the first test may install the libraries
@@ -42,15 +42,9 @@ def shell(code, _):
 
 def javascript(code, directory):
     node = tool("node", package="nodejs")
-    modules = installed(HERE / "openapi-typescript") / "node_modules"
-    (directory / "node_modules").symlink_to(modules)
-    (directory / "example.mjs").write_text(code)
-    bundled = ["--bundle", "--platform=node", "--format=esm", "--outfile=bundled.mjs", "--log-level=error"]
-    # Some modules of the bundle are CommonJS.
-    banner = "--banner:js=import { createRequire } from 'module'; const require = createRequire(import.meta.url);"
-    esbuild = modules / ".bin" / "esbuild"
-    subprocess.run([esbuild, "example.mjs", *bundled, banner], cwd=directory, check=True, timeout=SECONDS)
-    return [node, "bundled.mjs"]
+    source = directory / "example.js"
+    source.write_text(code)
+    return [node, bundled(source, installed(HERE / "openapi-typescript"), directory)]
 
 
 RUN = {"python": python, "sh": shell, "js": javascript}

@@ -12,6 +12,7 @@ from support.tools import missing, tool
 CACHE = Path(__file__).parents[2] / ".cache" / "npm"
 # Minutes of a slow network, yet less than the tests' own time-out.
 INSTALL_SECONDS = 240
+BUNDLE_SECONDS = 60
 FILES = ("package.json", "package-lock.json")
 
 
@@ -46,3 +47,16 @@ def installed(directory):
             return missing(f"npm cannot install {directory} (is there a registry?): {done.stderr[-300:]}")
         stamp.write_text(wanted)
     return home
+
+
+def bundled(source, home, directory):
+    """Return the file that Node can run: ``source`` with the packages of ``home``, bundled in ``directory``."""
+    modules = directory / "node_modules"
+    if not modules.exists():
+        modules.symlink_to(home / "node_modules")
+    made = directory / f"{source.stem}.bundle.mjs"
+    # Some packages are CommonJS.
+    banner = "--banner:js=import { createRequire } from 'module'; const require = createRequire(import.meta.url);"
+    options = ["--bundle", "--platform=node", "--format=esm", f"--outfile={made}", "--log-level=error", banner]
+    subprocess.run([modules / ".bin" / "esbuild", source, *options], cwd=directory, check=True, timeout=BUNDLE_SECONDS)
+    return made

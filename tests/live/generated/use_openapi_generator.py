@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 
 import httpx
 from s3_signer import ApiClient, AwsAccountApi, AwsAccountReplacement, Configuration, SigningApi, Upload
@@ -15,4 +16,4 @@ with ApiClient(Configuration(host=os.environ["SIGNER_URL"])) as client:
     up = signing.sign_upload(account["id"], bucket, Upload(filename=key))
     httpx.put(up.url, content=b"hello").raise_for_status()
     down = signing.sign_download(account["id"], bucket, key)
-    print(stored.host, httpx.get(down.url).text)
+    sys.stdout.write(f"{stored.host} {httpx.get(down.url).text}\n")

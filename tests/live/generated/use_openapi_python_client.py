@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 
 import httpx
 from signer_client import Client
@@ -17,4 +18,4 @@ stored = read_aws_account.sync(account["id"], client=client)
 up = sign_upload.sync(account["id"], bucket, client=client, body=Upload(filename=key))
 httpx.put(up.url, content=b"hello").raise_for_status()
 down = sign_download.sync(account["id"], bucket, key, client=client)
-print(stored.host, httpx.get(down.url).text)
+sys.stdout.write(f"{stored.host} {httpx.get(down.url).text}\n")

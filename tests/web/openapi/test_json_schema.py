@@ -41,7 +41,7 @@ THING = ResourceType(ThingSchema, model=dict, secrets={"word": Secret("name")})
             Flag(load_default=False, metadata={"description": "f"}),
             {"type": "boolean", "description": "f. The default is false."},
         ),
-        (Flag(load_default=False), {"type": "boolean", "description": "the default is false"}),
+        (Flag(load_default=False), {"type": "boolean", "description": "The default is false."}),
         (Flag(), {"type": "boolean"}),
         (fields.String(validate=validate.OneOf(["a", "b"])), {"type": "string", "enum": ["a", "b"]}),
         (fields.List(Text()), {"type": "array", "items": {"type": "string"}}),
