@@ -242,7 +242,7 @@ class Index:
     async def _add_missing(
         self, kind: str, ids: Sequence[str], *, scan_again: Callable[[], Awaitable[tuple[int, list[str]]]] | None = None
     ) -> bool:
-        """Add those ids that the index lacks. Return whether there were any. ``scan_again`` finds the ids anew."""
+        """Add those ids that the index lacks. Return whether there were any. ``scan_again`` finds the ids again."""
         if not ids:
             return False
         key = self._key(kind)
