@@ -5,6 +5,7 @@ from base64 import urlsafe_b64encode
 
 import boto3
 import pytest
+from live.forms import post_form
 from live.raw_http import send
 from live.signer import Signer, Storage
 from support.service import running
@@ -85,7 +86,7 @@ def check(process, bucket):
     return {it["name"]: it for it in answer["checks"]}["credentials"]
 
 
-def test_files_are_uploaded_and_read_with_the_keys_of_a_role(with_roles, ministack, bucket, role, post_form):
+def test_files_are_uploaded_and_read_with_the_keys_of_a_role(with_roles, ministack, bucket, role):
     files = storage(with_roles, ministack, bucket, role_arn=role, external_id="team")
     form = files.details("POST", "/$upload-form", {"filename": "form"})
 

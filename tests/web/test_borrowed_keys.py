@@ -195,6 +195,17 @@ async def test_only_the_root_client_chooses_a_role(team, faults, base, method, p
         assert (await response.json())["role-arn"] == ROLE
 
 
+async def test_a_json_patch_of_a_client_cannot_choose_a_role(team, faults):
+    client = await team()
+    await client.put("/AwsAccount/a", json=KEYS, headers=AUTH)
+    patch = json.dumps([{"op": "add", "path": "/role-arn", "value": ROLE}])
+    headers = {"Content-Type": "application/json-patch+json"}
+    response = await client.patch("/AwsAccount/a", data=patch, headers=TEAM | headers)
+
+    assert await faults(response, 422) == ("invalid", ["AwsAccount.role-arn"])
+    assert (await client.patch("/AwsAccount/a", data=patch, headers=AUTH | headers)).status == 200
+
+
 async def test_a_bundle_may_choose_a_role_and_store_an_account_without_keys(team, tmp_path):
     accounts = {"a": WITH_ROLE, "b": {"use-ssl": True}}
     entries = [
