@@ -1,5 +1,6 @@
 """``s3-signer healthcheck``: report whether the service with these settings, on this machine, accepts requests."""
 
+import argparse
 import http.client
 import ipaddress
 import socket
@@ -25,7 +26,7 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, _: argparse.Namespace | None = None) -> int:
     """Print one line, and return 0 if ``/ready`` answers 200 within three seconds, else 1."""
     try:
         connection = _connection(settings)

@@ -1,4 +1,6 @@
-"""``python -m service openapi``: print the OpenAPI document."""
+"""``s3-signer openapi``: print the OpenAPI document."""
+
+import argparse
 
 from service import app
 from service.commands import output
@@ -6,7 +8,7 @@ from service.settings import Settings
 from service.web.handlers import pages
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, _: argparse.Namespace | None = None) -> int:
     """Print the document for these settings as JSON, and return the exit status."""
     document = pages.document(app.routes(settings), "json", server=settings.public_url or "/")
     return output.print_line(document.decode())

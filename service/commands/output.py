@@ -1,12 +1,37 @@
 """Standard output and standard error of commands, either of which may be closed, full or unread."""
 
 import os
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TextIO
+from typing import Any, TextIO
 
 EXIT_OUTPUT = 1
+
+_COLOURS = {"pass": 32, "valid": 32, "warn": 33, "unknown": 33, "fail": 31, "refused": 31}
+_STATUS = re.compile(rf"^([ -]*status: )({'|'.join(_COLOURS)})$", re.MULTILINE)
+
+
+def without_empty(members: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members of an object that are not empty texts."""
+    return {name: value for name, value in members.items() if value != ""}
+
+
+def print_data(data: Any, form: str) -> int:
+    """Print plain data as ``yaml`` or ``json``, and return the exit status of the command.
+
+    On a terminal, the words of a ``status`` in YAML have colours, unless NO_COLOR is set (https://no-color.org).
+    """
+    # The formats take longer to import than the help takes to print.
+    from service.web.formats import codec  # noqa: PLC0415
+
+    if form == "json":
+        return print_line(codec.dump_json(data, pretty=True).decode())
+    text = codec.dump_yaml(data).decode().removesuffix("\n")
+    if sys.stdout and sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
+        text = _STATUS.sub(lambda it: f"{it[1]}\x1b[{_COLOURS[it[2]]}m{it[2]}\x1b[0m", text)
+    return print_line(text)
 
 
 def print_line(text: str) -> int:

@@ -1,5 +1,6 @@
-"""``python -m service rekey``: re-encrypt every secret in the store with the first key, while other processes serve."""
+"""``s3-signer rekey``: re-encrypt every secret in the store with the first key, while other processes serve."""
 
+import argparse
 import asyncio
 import logging
 from typing import NamedTuple
@@ -26,7 +27,7 @@ class Count(NamedTuple):
     failed: int
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, _: argparse.Namespace | None = None) -> int:
     """Re-encrypt all secrets and print the counts. Log and skip resources that cannot be decrypted.
 
     Returns 1 if a resource was skipped, else 0.

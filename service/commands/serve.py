@@ -1,5 +1,6 @@
-"""``python -m service serve``: serve requests, in this process or in several workers."""
+"""``s3-signer serve``: serve requests, in this process or in several workers."""
 
+import argparse
 import signal
 import sys
 from contextlib import closing
@@ -8,7 +9,7 @@ from service.serving import listening
 from service.settings import Settings
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, _: argparse.Namespace | None = None) -> int:
     """Serve until SIGTERM or SIGINT.
 
     Raises:

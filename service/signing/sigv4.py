@@ -17,6 +17,7 @@ from urllib.parse import quote
 ALGORITHM = "AWS4-HMAC-SHA256"
 SERVICE = "s3"
 TERMINATOR = "aws4_request"
+UNSIGNED = "UNSIGNED-PAYLOAD"
 
 _BLOCK_BYTES = sha256().block_size
 _IPAD, _OPAD = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
@@ -39,7 +40,7 @@ class CredentialScope(NamedTuple):
 @lru_cache(maxsize=256)
 def credential_scope(date: str, region: str) -> CredentialScope:
     text = f"{date}/{region}/{SERVICE}/{TERMINATOR}"
-    return CredentialScope(date, region, text, _encode(text))
+    return CredentialScope(date, region, text, encode(text))
 
 
 class Credentials:
@@ -52,8 +53,8 @@ class Credentials:
 
     def __init__(self, access_key_id: str, secret_access_key: str, session_token: str | None = None) -> None:
         self._secret_access_key = secret_access_key
-        self.encoded_id = _encode(access_key_id)
-        self.token_query = f"&X-Amz-Security-Token={_encode(session_token)}" if session_token else ""
+        self.encoded_id = encode(access_key_id)
+        self.token_query = f"&X-Amz-Security-Token={encode(session_token)}" if session_token else ""
         self.scope: CredentialScope | None = None
         self.padded_key = b""
 
@@ -92,7 +93,7 @@ def sign_query(
     """
     date_time = amz_date(at)
     scope = _enter_scope(credentials, date_time, region)
-    canonical_headers, signed_headers = _canonical_headers(host, headers) if headers else (f"host:{host}\n", "host")
+    canonical_headers, signed_headers = canonical_header_lines(host, headers) if headers else (f"host:{host}\n", "host")
     parameters = (
         f"X-Amz-Algorithm={ALGORITHM}&X-Amz-Credential={credentials.encoded_id}%2F{scope.encoded}"
         f"&X-Amz-Date={date_time}&X-Amz-Expires={expires_in}"
@@ -103,13 +104,23 @@ def sign_query(
         # The URL has AWS' parameters in a fixed order, the canonical query has them sorted.
         url_query, canonical_query = f"{parameters}{signed}{token}", f"{parameters}{token}{signed}"
     if query:
-        url_query = "&".join([*(f"{_encode(name)}={_encode(value)}" for name, value in query.items()), url_query])
-        canonical_query = _canonical_query(url_query)
+        url_query = "&".join([*(f"{encode(name)}={encode(value)}" for name, value in query.items()), url_query])
+        canonical_query = sorted_query(url_query)
 
-    canonical_request = f"{method}\n{path}\n{canonical_query}\n{canonical_headers}\n{signed_headers}\nUNSIGNED-PAYLOAD"
+    canonical_request = f"{method}\n{path}\n{canonical_query}\n{canonical_headers}\n{signed_headers}\n{UNSIGNED}"
+    return f"{url_query}&X-Amz-Signature={_signature(credentials, date_time, scope, canonical_request)}"
+
+
+def request_signature(credentials: Credentials, region: str, *, date_time: str, canonical_request: str) -> str:
+    """Return the signature of a canonical request, for a ``date_time`` in the form of X-Amz-Date."""
+    scope = _enter_scope(credentials, date_time, region)
+    return _signature(credentials, date_time, scope, canonical_request)
+
+
+def _signature(credentials: Credentials, date_time: str, scope: CredentialScope, canonical_request: str) -> str:
     digest = sha256(canonical_request.encode()).hexdigest()
     string_to_sign = f"{ALGORITHM}\n{date_time}\n{scope.text}\n{digest}"
-    return f"{url_query}&X-Amz-Signature={_hmac(credentials.padded_key, string_to_sign.encode()).hexdigest()}"
+    return _hmac(credentials.padded_key, string_to_sign.encode()).hexdigest()
 
 
 def sign_policy(
@@ -157,14 +168,15 @@ def _enter_scope(credentials: Credentials, date_time: str, region: str) -> Crede
     return scope
 
 
-def _canonical_headers(host: str, headers: Mapping[str, str]) -> tuple[str, str]:
+def canonical_header_lines(host: str, headers: Mapping[str, str]) -> tuple[str, str]:
     """Return the canonical headers, each with its newline, and the list of signed headers."""
     trimmed = {name: " ".join(value.split()) for name, value in headers.items()}
     ordered = sorted({**trimmed, "host": host}.items())
     return "".join(f"{name}:{value}\n" for name, value in ordered), ";".join(name for name, _ in ordered)
 
 
-def _canonical_query(query: str) -> str:
+def sorted_query(query: str) -> str:
+    """Return the canonical form of an encoded query."""
     # By name, then by value: "=" sorts after "-", so sorting whole parameters gives another order.
     return "&".join("".join(parts) for parts in sorted(pair.partition("=") for pair in query.split("&")))
 
@@ -183,5 +195,6 @@ def _hmac(padded_key: bytes, message: bytes) -> "hashlib._Hash":
     return sha256(padded_key[_BLOCK_BYTES:] + sha256(padded_key[:_BLOCK_BYTES] + message).digest())
 
 
-def _encode(text: str) -> str:
+def encode(text: str) -> str:
+    """Return text percent-encoded for a query, as AWS does it."""
     return quote(text, safe="")

@@ -1,8 +1,9 @@
 """POST /AwsAccount/{id}/$check: whether an account can sign, and what to change; on request, the server is asked."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 from time import time
 from typing import NamedTuple
@@ -17,9 +18,10 @@ from service.resources.types import AWS_ACCOUNT, AwsAccount
 from service.signing.endpoint import PATH, VIRTUAL_HOSTED, Endpoint
 from service.signing.names import BUCKET_PATTERN, name_issues
 from service.signing.operations import LIST_OBJECTS
+from service.signing.presigner import Presigner
 from service.web import target
 from service.web.access import require_permission
-from service.web.context import CONTEXT, AppContext, RequestContext
+from service.web.context import CONTEXT
 from service.web.openapi.metadata import documented
 from service.web.rendering import NO_STORE, render
 from service.web.routing import Guard, Route
@@ -59,6 +61,8 @@ class Check(NamedTuple):
     advice: str = ""
 
 
+Lend = Callable[[AwsAccount], Awaitable[AwsAccount]]
+
 _CHECK = Reader(CheckRequest)
 
 
@@ -83,7 +87,10 @@ async def check(request: web.Request) -> web.Response:
     await require_permission(request, {"resource/type": AWS_ACCOUNT.kind, "resource/id": id_})
     app = context.app
     account: AwsAccount = app.repository.model(AWS_ACCOUNT, await app.repository.read(AWS_ACCOUNT, id_))
-    checks = [it async for it in _checks(context, account, values["bucket"], live=values["live"])]
+    lend = partial(app.borrowed_keys.lend, caller=context.caller.name)
+    ambient = app.settings.ambient_credentials
+    found = account_checks(app.presigner, account, values["bucket"], ambient=ambient, lend=lend, live=values["live"])
+    checks = [it async for it in found]
     statuses = {it.status for it in checks}
     worst = next(status for status in (FAIL, WARN, PASS) if status in statuses)
     return render(request, {"status": worst, "checks": [*map(_shown, checks)]}, headers=NO_STORE)
@@ -93,18 +100,29 @@ def _shown(it: Check) -> Mapping[str, str]:
     return {"name": it.name, "status": it.status, "output": it.output, **({"advice": it.advice} if it.advice else {})}
 
 
-async def _checks(context: RequestContext, account: AwsAccount, bucket: str, *, live: bool) -> AsyncIterator[Check]:
-    app = context.app
+async def account_checks(
+    presigner: Presigner, account: AwsAccount, bucket: str, *, ambient: bool, lend: Lend, live: bool
+) -> AsyncIterator[Check]:
+    """Yield the checks of an account.
+
+    Args:
+        presigner: Signs the questions to the server.
+        account: The account.
+        bucket: The bucket whose host and style are checked.
+        ambient: Whether accounts may sign with the keys of the service.
+        lend: Returns an account with the keys that it borrows.
+        live: Ask the S3 server of the account for a listing of the bucket.
+    """
     try:
-        endpoint = await app.presigner.endpoint(account, bucket)
+        endpoint = await presigner.endpoint(account, bucket)
     except Invalid as error:
         yield Check("host", FAIL, "no URL can be signed", "; ".join(issue.diagnostics for issue in error.issues))
         return
     yield _host(endpoint)
-    stored = _stored_keys(account, ambient=app.settings.ambient_credentials)
+    stored = _stored_keys(account, ambient=ambient)
     if live and stored.status == PASS and account.borrows_keys:
         try:
-            account = await app.borrowed_keys.lend(account, context.caller.name)
+            account = await lend(account)
         except KeysUnavailable as error:
             stored = Check("credentials", FAIL, str(error), "see the log of the service")
     if stored.status == FAIL or not live:
@@ -118,14 +136,14 @@ async def _checks(context: RequestContext, account: AwsAccount, bucket: str, *, 
         return
     # The server's own host, also for an account whose URLs are for another one.
     own = replace(account, public_host=None, public_use_ssl=None)
-    answers = {style: await _ask(app, own, bucket, path_style=style == PATH) for style in (PATH, VIRTUAL_HOSTED)}
-    style = (await app.presigner.endpoint(own, bucket)).style
+    answers = {style: await _ask(presigner, own, bucket, path_style=style == PATH) for style in (PATH, VIRTUAL_HOSTED)}
+    style = (await presigner.endpoint(own, bucket)).style
     for it in _live(endpoint, answers, style):
         yield it
 
 
-async def _ask(app: AppContext, account: AwsAccount, bucket: str, *, path_style: bool) -> Probe:
-    url = await app.presigner.presign(
+async def _ask(presigner: Presigner, account: AwsAccount, bucket: str, *, path_style: bool) -> Probe:
+    url = await presigner.presign(
         replace(account, path_style=path_style),
         LIST_OBJECTS,
         bucket=bucket,

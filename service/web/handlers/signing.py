@@ -228,7 +228,7 @@ async def authorize(
         account = app.repository.model(AWS_ACCOUNT, await app.repository.read(AWS_ACCOUNT, account_id))
     if not context.caller.unlimited and is_ambiguous(account):
         raise Invalid(Issue(_STATE_STYLE, "AwsAccount.path-style"))
-    if (account.max_expiration or account.max_size) and (issues := [*_limit_issues(account, wanted, expires_in)]):
+    if (account.max_expiration or account.max_size) and (issues := [*limit_issues(account, wanted, expires_in)]):
         raise Invalid(*issues)
     endpoint = await app.presigner.endpoint(account, wanted.bucket)
     if account.borrows_keys:
@@ -236,7 +236,7 @@ async def authorize(
     return account, endpoint, expires_in, wanted.values
 
 
-def _limit_issues(account: AwsAccount, wanted: UrlRequest, expires_in: int) -> Iterator[Issue]:
+def limit_issues(account: AwsAccount, wanted: UrlRequest, expires_in: int) -> Iterator[Issue]:
     """Return what exceeds the limits of the account."""
     if account.max_expiration and expires_in > account.max_expiration:
         yield Issue(f"expiration is more than max-expiration of the account, {account.max_expiration}", "expiration")

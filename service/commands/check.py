@@ -1,0 +1,112 @@
+"""``s3-signer check``: say what is wrong with settings, store, clock and accounts, and what to do."""
+
+import argparse
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import UTC, datetime
+from functools import partial
+
+from service.commands import output
+from service.commands.environment_warnings import environment_warnings
+from service.commands.local import Local, caller, opened
+from service.errors import DecryptionFailed, Invalid, InvalidRequest, StoreUnavailable
+from service.resources.repository import PAGE_SIZE
+from service.resources.types import AWS_ACCOUNT
+from service.settings import Settings
+from service.signing.names import name_issues
+from service.stores.record import Resource
+from service.web.handlers.account_check import FAIL, PASS, WARN, Check, account_checks
+
+EXIT_WRONG = 3
+# Without a question to a server, the name does not matter.
+ANY_BUCKET = "any-bucket"
+
+
+def run(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Print what is wrong, and return 0 if nothing fails, else 3."""
+    bucket = arguments.live or ANY_BUCKET
+    if issues := name_issues(bucket, None):
+        raise InvalidRequest(*issues)
+    checks, accounts = asyncio.run(_check(settings, arguments.accounts, bucket, live=bool(arguments.live)))
+    statuses = {it.status for it in checks}
+    worst = next(status for status in (FAIL, WARN, PASS) if status in statuses)
+    report = {"status": worst, "accounts": accounts, "checks": [output.without_empty(it._asdict()) for it in checks]}
+    return output.print_data(report, arguments.format) or (EXIT_WRONG if worst == FAIL else 0)
+
+
+async def _check(
+    settings: Settings, ids: Sequence[str], bucket: str, *, live: bool
+) -> tuple[list[Check], dict[str, int]]:
+    checks = [*_settings()]
+    checked = right = 0
+    async with opened(settings) as local:
+        checks += [it async for it in _store(local)]
+        output_ = f"this machine shows {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        advice = "" if live else "compare it, or use --live, which compares it with the clock of each S3 server"
+        checks.append(Check("clock", PASS, output_, advice))
+        try:
+            async for id_, resource in _resources(local, ids):
+                found = [it async for it in _account(local, id_, resource, bucket, live=live)]
+                checked += 1
+                right += not found
+                checks += found
+        except StoreUnavailable as error:
+            checks.append(Check("accounts", FAIL, str(error), "repair the store"))
+    return checks, {"checked": checked, "right": right}
+
+
+def _settings() -> Iterator[Check]:
+    # Wrong settings have ended the command already.
+    warnings = environment_warnings(os.environ)
+    for warning in warnings:
+        yield Check("settings", WARN, warning, "correct or unset it")
+    if not warnings:
+        yield Check("settings", PASS, "all settings are valid")
+
+
+async def _store(local: Local) -> AsyncIterator[Check]:
+    if local.settings.store_url == "memory://":
+        advice = "set SIGNER_STORE_URL to a Redis, so that accounts outlive the process"
+        yield Check("store", WARN, "accounts are in the memory of the process that serves", advice)
+        return
+    try:
+        await local.store.check()
+    except StoreUnavailable as error:
+        yield Check("store", FAIL, str(error), "check SIGNER_STORE_URL, the network, and the log of the server")
+        return
+    for warning in local.store.warnings():
+        yield Check("store", WARN, warning, "change the server or the rights of its user")
+    yield Check("store", PASS, f"{local.store.description} can be read")
+
+
+async def _resources(local: Local, ids: Sequence[str]) -> AsyncIterator[tuple[str, Resource | None]]:
+    for id_ in ids:
+        yield id_, await local.repository.find(AWS_ACCOUNT, id_) if AWS_ACCOUNT.is_id(id_) else None
+    offset = 0
+    while not ids and (page := (await local.repository.page(AWS_ACCOUNT, offset=offset, count=PAGE_SIZE)).resources):
+        offset += len(page)
+        for resource in page:
+            yield resource.id, resource
+
+
+async def _account(
+    local: Local, id_: str, resource: Resource | None, bucket: str, *, live: bool
+) -> AsyncIterator[Check]:
+    """Yield what is wrong with an account."""
+    name = f"{AWS_ACCOUNT.kind}/{id_}"
+    if resource is None:
+        yield Check(name, FAIL, "there is no such account", "store it, or correct the id")
+        return
+    try:
+        account = local.repository.model(AWS_ACCOUNT, resource)
+        lend = partial(local.borrowed_keys.lend, caller=caller())
+        ambient = local.settings.ambient_credentials
+        async for it in account_checks(local.presigner, account, bucket, ambient=ambient, lend=lend, live=live):
+            if it.status != PASS:
+                yield it._replace(name=f"{name} {it.name}")
+    except (Invalid, DecryptionFailed) as error:
+        advice = (
+            "add the key to SIGNER_ENCRYPTION_KEYS_FILE" if isinstance(error, DecryptionFailed) else "store it again"
+        )
+        yield Check(name, FAIL, str(error), advice)

@@ -1,0 +1,104 @@
+"""The store, the presigner and the audit log of a command, which acts for the operator on this machine."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from service.app import make_repository, make_store
+from service.bundle.apply import EmbeddedTarget, InitBundle
+from service.bundle.document import BundleError
+from service.bundle.source import BundleFile
+from service.mounted_files import MountedFiles, UnusableFile
+from service.resources.repository import Repository
+from service.serving.binding import StartError
+from service.settings import Settings, SettingsError
+from service.signing.credentials import BorrowedKeys
+from service.signing.presigner import Presigner
+from service.stores.memory import EmbeddedStore
+from service.stores.store import Store
+from service.telemetry.audit import AuditLog
+
+_STDERR = 2
+_OWN_MEMORY = (
+    "SIGNER_STORE_URL is memory://, so the accounts are in the process that serves: use its HTTP API, or set"
+    " SIGNER_STORE_URL to a Redis"
+)
+
+
+def caller() -> str:
+    """Return the caller in audit lines: ``operator:`` and the id of the user who runs the command."""
+    return f"operator:{os.getuid()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """What a command works with."""
+
+    settings: Settings
+    store: Store
+    repository: Repository
+    presigner: Presigner
+    borrowed_keys: BorrowedKeys
+    audit: AuditLog
+
+    def changed(self, operation: str, method: str, resource: str, **change: Any) -> None:
+        """Record a change."""
+        fields: Mapping[str, Any] = {"caller": caller(), "address": "", "policy": None, "request_id": "", **change}
+        self.audit.changed(operation=operation, method=method, resource=resource, **fields)
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Local]:
+    """Open the store of the settings; in memory, it has the resources of the bundle.
+
+    Raises:
+        SettingsError: for settings that only their use can check, such as files.
+        StartError: if standard error is closed, so that nothing can be audited.
+    """
+    # A command reads everything once.
+    store = make_store(replace(settings, cache_size=0), MountedFiles())
+    repository = make_repository(settings, store)
+    presigner = Presigner(default_use_ssl=settings.default_use_ssl)
+    borrowed_keys = BorrowedKeys(ambient=settings.ambient_credentials)
+    audit = AuditLog(_STDERR)
+    try:
+        audit.open()
+    except OSError as error:
+        raise StartError(f"Standard error, which gets the audit lines, cannot be used: {error.strerror}") from None
+    await store.open()
+    try:
+        if settings.init_bundle and isinstance(store, EmbeddedStore):
+            await _load_bundle(settings, store, repository)
+        yield Local(settings, store, repository, presigner, borrowed_keys, audit)
+    finally:
+        await borrowed_keys.close()
+        await presigner.close()
+        await store.close()
+        await audit.close()
+
+
+def require_store(settings: Settings, *, bundle: bool = False) -> None:
+    """Raise SettingsError if no other process shares the store. With ``bundle``, the accounts of a bundle suffice."""
+    if settings.store_url == "memory://" and not (bundle and settings.init_bundle):
+        raise SettingsError([_OWN_MEMORY])
+
+
+async def _load_bundle(settings: Settings, store: EmbeddedStore, repository: Repository) -> None:
+    file = BundleFile(Path(settings.init_bundle), os.environ)
+    # The service has audited these accounts, and this copy of them ends with the command.
+    with open(os.devnull, "wb") as nowhere:  # noqa: ASYNC230, PTH123 - no file that could block
+        audit = AuditLog(nowhere.fileno())
+        audit.open()
+        try:
+            contents = await asyncio.to_thread(file.read)
+            await InitBundle(file, repository, EmbeddedTarget(repository, store), audit).use(contents)
+        except BundleError as error:
+            raise SettingsError([f"SIGNER_INIT_BUNDLE {fault}" for fault in error.faults]) from None
+        except UnusableFile as error:
+            raise SettingsError([f"SIGNER_INIT_BUNDLE names a file that cannot be read: {error}"]) from None
+        finally:
+            await audit.close()

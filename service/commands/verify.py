@@ -1,0 +1,161 @@
+"""``s3-signer verify``: say whether a server would refuse a presigned URL, and why."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from time import time
+from typing import Any
+from urllib.parse import unquote
+
+from service.commands import output
+from service.commands.local import Local, opened
+from service.errors import Invalid, InvalidRequest
+from service.resources.repository import PAGE_SIZE
+from service.resources.types import AWS_ACCOUNT, AwsAccount
+from service.settings import Settings
+from service.signing import verification
+from service.signing.endpoint import Endpoint
+from service.signing.verification import FAIL, PASS, WARN, Finding, NotPresigned, PresignedUrl
+
+EXIT_REFUSED = 3
+STANDARD_INPUT = "-"
+MAX_URL_BYTES = 64 * 1024
+# More would take minutes. Those with the access key of the URL are found among all.
+MAX_OTHERS = 10_000
+
+
+def run(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Print what a server checks, and return 0 if it would accept the URL, else 3."""
+    text = sys.stdin.read(MAX_URL_BYTES) if arguments.url == STANDARD_INPUT else arguments.url
+    headers = dict(map(_header, arguments.header))
+    try:
+        url = verification.parse(text)
+    except NotPresigned as problem:
+        finding = Finding("form", FAIL, f"the URL cannot be read: {problem}", "copy the whole URL, as it was signed")
+        report = _report(None, None, [finding])
+    else:
+        report = asyncio.run(_verify(settings, url, arguments.method and arguments.method.upper(), headers))
+    status = output.print_data(report, arguments.format)
+    return status or (0 if report["status"] == "valid" else EXIT_REFUSED)
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise InvalidRequest("--header must be 'NAME: VALUE'")
+    return name.strip().lower(), value.strip()
+
+
+def _report(url: PresignedUrl | None, account: str | None, findings: Sequence[Finding]) -> Mapping[str, Any]:
+    statuses = {it.status for it in findings}
+    status = "refused" if FAIL in statuses else "unknown" if "unknown" in statuses else "valid"
+    signed = {}
+    if url:
+        signed = {
+            "host": url.host,
+            "path": unquote(url.path),
+            "region": url.region,
+            "access-key-id": url.access_key_id,
+            "signed-at": verification.instant(url.at),
+            "expires-at": verification.instant(url.at + url.expires_in),
+            "headers": list(url.signed_headers),
+            "parameters": url.parameters,
+        }
+    return {
+        "status": status,
+        **({"account": account} if account else {}),
+        **({"url": signed} if signed else {}),
+        "findings": [output.without_empty(it._asdict()) for it in findings],
+    }
+
+
+async def _verify(
+    settings: Settings, url: PresignedUrl, method: str | None, headers: Mapping[str, str]
+) -> Mapping[str, Any]:
+    findings = [
+        *verification.time_findings(url, int(time())),
+        *verification.header_findings(url, headers),
+    ]
+    async with opened(settings) as local:
+        owners, others = await _accounts(local, url)
+        if not owners:
+            findings.append(
+                Finding(
+                    "account",
+                    "unknown",
+                    f"no stored account has the access key {url.access_key_id}, so the signature cannot be verified",
+                    "use the settings of the service that signed the URL; temporary keys of a role are not stored",
+                )
+            )
+            return _report(url, None, findings)
+        account, signed_for = _signer(url, owners, headers)
+        findings.append(Finding("account", PASS, f"the access key is that of AwsAccount/{account.id}"))
+        endpoints = [it async for it in _endpoints(local, url, account)]
+        if verification.missing_headers(url, headers):
+            findings.append(Finding("signature", "unknown", "it cannot be verified without the signed headers"))
+        elif signed_for:
+            findings += _fitting(url, account, endpoints, signed_for, method)
+        else:
+            credentials = {it.id: verification.account_credentials(it) for it in others}
+            findings.append(verification.find_change(url, account, headers, endpoints=endpoints, others=credentials))
+    return _report(url, account.id, findings)
+
+
+def _signer(
+    url: PresignedUrl, owners: Sequence[AwsAccount], headers: Mapping[str, str]
+) -> tuple[AwsAccount, str | None]:
+    """Return the account that signed a URL, of those with its access key, and the method that it is signed for."""
+    for account in owners:
+        if found := verification.signed_method(url, verification.account_credentials(account), headers):
+            return account, found
+    return owners[0], None
+
+
+def _fitting(
+    url: PresignedUrl, account: AwsAccount, endpoints: Sequence[Endpoint], signed_for: str, method: str | None
+) -> list[Finding]:
+    """Return the findings about a URL whose signature fits its account."""
+    findings = [Finding("signature", PASS, f"it is that of the secret of AwsAccount/{account.id}, for {signed_for}")]
+    if method and method != signed_for:
+        advice = f"send {signed_for}, or sign a URL for {method}"
+        findings.append(Finding("method", FAIL, f"the request is {method}, and the URL is for {signed_for}", advice))
+    if url.region not in {it.region for it in endpoints}:
+        findings.append(
+            Finding("region", WARN, f"the account has the region {account.region} now, and the URL {url.region}")
+        )
+    if url.host not in {it.host for it in endpoints}:
+        findings.append(Finding("host", WARN, f"the account has no URLs for the host {url.host} now"))
+    return findings
+
+
+async def _accounts(local: Local, url: PresignedUrl) -> tuple[list[AwsAccount], list[AwsAccount]]:
+    """Return the accounts with the access key of a URL, and others that have keys."""
+    owners: list[AwsAccount] = []
+    others: list[AwsAccount] = []
+    offset = 0
+    while resources := (await local.repository.page(AWS_ACCOUNT, offset=offset, count=PAGE_SIZE)).resources:
+        offset += len(resources)
+        for resource in resources:
+            is_owner = resource.fields.get("access-key-id") == url.access_key_id
+            if not is_owner and len(others) >= MAX_OTHERS:
+                continue
+            account = local.repository.model_if_valid(AWS_ACCOUNT, resource)
+            if account and account.access_key_id and account.secret_access_key:
+                (owners if is_owner else others).append(account)
+    return owners, others
+
+
+async def _endpoints(local: Local, url: PresignedUrl, account: AwsAccount) -> AsyncIterator[Endpoint]:
+    """Yield the endpoints that an account may sign for, with the bucket that the host or the path may name."""
+    buckets = dict.fromkeys((url.host.partition(".")[0], *unquote(url.path).strip("/").split("/")[:2]))
+    hosts = (account, replace(account, public_host=None, public_use_ssl=None))
+    for bucket in filter(None, buckets):
+        for sender in hosts:
+            for path_style in (account.path_style, True, False):
+                try:
+                    yield await local.presigner.endpoint(replace(sender, path_style=path_style), bucket)
+                except Invalid:
+                    # The text is no name of a bucket.
+                    continue
