@@ -227,14 +227,14 @@ def find_change(
         endpoints: The endpoints that the account may have signed for.
         others: The credentials of other accounts, by id.
     """
-    credentials = account_credentials(account)
-    for finding, changed in _changes(url, account, endpoints):
-        if signed_method(changed, credentials, headers):
-            return finding
     for id_, other in others.items():
         if signed_method(url, other, headers):
             output = f"the URL is signed with the secret of AwsAccount/{id_}, and names the access key of {account.id}"
             return Finding("secret", FAIL, output, "store access-key-id and secret-access-key that belong together")
+    credentials = account_credentials(account)
+    for finding, changed in _changes(url, account, endpoints):
+        if signed_method(changed, credentials, headers):
+            return finding
     return Finding(
         "signature",
         FAIL,

@@ -1,0 +1,327 @@
+"""The commands sign, verify, check and account, on a real Redis, as an operator runs them."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from contextlib import suppress
+
+import pytest
+import yaml
+from processes import clean_environment
+from redis import Redis
+from support.accounts import KEYS
+
+from service.commands import account, check, completion, sign, verify
+from service.commands.arguments import EXIT_STATUSES, parser
+from service.errors import Invalid, MalformedBody, ResourceNotFound
+from service.settings import SettingsError, load
+
+COMMANDS = {"account": account, "check": check, "completion": completion, "sign": sign, "verify": verify}
+BODY = {**KEYS, "region": "us-east-1", "use-ssl": True}
+
+
+class Operator:
+    """Runs commands in this process. ``audit`` has the lines of the last one."""
+
+    def __init__(self, capfd, **environ):
+        self._capfd = capfd
+        self._environ = environ
+        self.audit = []
+
+    def run(self, *arguments):
+        """The exit status and the output."""
+        parsed = parser().parse_args(arguments)
+        self._capfd.readouterr()
+        status = COMMANDS[parsed.command].run(load(self._environ), parsed)
+        out, err = self._capfd.readouterr()
+        self.audit = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
+        return status, out
+
+    def data(self, *arguments):
+        """The exit status and the output as data."""
+        status, out = self.run(*arguments)
+        return status, yaml.safe_load(out)
+
+
+@pytest.fixture
+def operator(capfd, redis_url, monkeypatch):
+    with suppress(KeyError):
+        for name in [name for name in os.environ if name.startswith("SIGNER_")]:
+            monkeypatch.delenv(name)
+    return Operator(capfd, SIGNER_STORE_URL=redis_url)
+
+
+@pytest.fixture
+def body_file(tmp_path):
+    path = tmp_path / "account.yaml"
+    path.write_text(yaml.safe_dump(BODY))
+    return str(path)
+
+
+@pytest.fixture
+def url(operator, body_file):
+    """A URL of a stored account."""
+    operator.run("account", "put", "my-account", body_file)
+    return operator.run("sign", "GET", "my-account", "my-bucket", "a/b c.txt")[1].strip()
+
+
+def names(report, status="fail"):
+    return [it["name"] for it in report["findings"] if it["status"] == status]
+
+
+def test_an_account_is_put_read_listed_and_deleted(operator, body_file):
+    created, shown = operator.data("account", "put", "my-account", body_file)
+    (change,) = operator.audit
+    operator.run("account", "put", "another", body_file)
+    _, read = operator.data("account", "get", "my-account")
+    _, listed = operator.data("account", "list", "--format", "json")
+    deleted, last = operator.data("account", "delete", "my-account")
+    (deletion,) = operator.audit
+
+    assert (created, deleted) == (0, 0)
+    assert shown == read == last
+    assert "secret-access-key" not in shown
+    assert [it["id"] for it in listed] == ["another", "my-account"]
+    assert (change["event"], change["operation"], change["caller"]) == ("changed", "create", f"operator:{os.getuid()}")
+    assert (deletion["operation"], deletion["resource"]) == ("delete", "AwsAccount/my-account")
+    with pytest.raises(ResourceNotFound):
+        operator.run("account", "get", "my-account")
+    with pytest.raises(ResourceNotFound):
+        operator.run("account", "delete", "my-account")
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [("access-key-id: AKIA\n", Invalid), ("[", MalformedBody), ('{"regio": "x"}', Invalid), ("", MalformedBody)],
+)
+def test_a_wrong_body_is_refused_as_by_the_service(operator, tmp_path, content, error):
+    path = tmp_path / "body"
+    path.write_text(content)
+
+    with pytest.raises(error):
+        operator.run("account", "put", "my-account", str(path))
+    with pytest.raises(MalformedBody, match="cannot be read"):
+        operator.run("account", "put", "my-account", str(tmp_path / "missing"))
+    assert operator.data("account", "list") == (0, [])
+
+
+def test_a_url_has_its_audit_line_and_its_limits(operator, tmp_path):
+    path = tmp_path / "body"
+    path.write_text(yaml.safe_dump({**BODY, "max-expiration": 60, "max-size": 10}))
+    operator.run("account", "put", "limited", str(path))
+    status, text = operator.run("sign", "put", "limited", "my-bucket", "k", "--field", "content-length=9")
+    (line,) = operator.audit
+
+    assert (status, "X-Amz-Expires=60&X-Amz-SignedHeaders=content-length%3Bhost" in text) == (0, True)
+    assert (line["event"], line["account"], line["key"], line["expiration"]) == ("signed", "limited", "k", 60)
+    for more in (["--expiration", "61"], ["--expiration", "x"], ["--field", "content-length=11"], ["--field", "x"], []):
+        with pytest.raises(Invalid):
+            operator.run("sign", "PUT", "limited", "my-bucket", "k", *more)
+        assert operator.audit == [line]
+
+
+@pytest.mark.parametrize("arguments", [("no/id", "my-bucket", "k"), ("a", "x", "k"), ("a", "my-bucket", "..")])
+def test_a_name_that_cannot_be_signed_is_refused(operator, arguments):
+    with pytest.raises(Invalid):
+        operator.run("sign", "GET", *arguments)
+
+
+def test_a_url_is_valid_also_from_standard_input(operator, url, monkeypatch):
+    status, report = operator.data("verify", url)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{url}\n"))
+    from_input, _ = operator.data("verify", "-")
+
+    assert (status, from_input, report["status"]) == (0, 0, "valid")
+    assert report["account"] == "my-account"
+    assert report["url"]["path"] == "/a/b c.txt"
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "finding"),
+    [
+        (lambda it: it, ["--method", "PUT"], "method"),
+        (lambda it: it, ["--header", "x-amz-acl: private"], "headers"),
+        (lambda it: it, ["--header", "Host: proxy.internal"], "signature"),
+        (lambda it: it.replace("my-bucket.s3.", "proxy.", 1), [], "signature"),
+        (lambda it: it.replace("us-east-1", "eu-west-1"), [], "region"),
+        (lambda it: f"{it}&utm=x", [], "parameter"),
+        (lambda it: it.replace("86400", "604800"), [], "parameter"),
+        (lambda it: it.replace("b%20c", "b%2520c"), [], "path"),
+        (lambda it: it[:-1], [], "form"),
+    ],
+)
+def test_a_refused_url_has_the_reason_and_status_3(operator, url, change, arguments, finding):
+    status, report = operator.data("verify", change(url), *arguments)
+
+    assert (status, report["status"], names(report)) == (3, "refused", [finding])
+
+
+def test_the_secret_of_another_account_is_found(operator, url, tmp_path):
+    other = tmp_path / "other"
+    other.write_text(yaml.safe_dump({**BODY, "access-key-id": "AKIAOTHER", "secret-access-key": "another-secret"}))
+    operator.run("account", "put", "other", str(other))
+    other.write_text(yaml.safe_dump({**BODY, "secret-access-key": "another-secret"}))
+    operator.run("account", "put", "my-account", str(other))
+    wrong = operator.run("sign", "GET", "my-account", "my-bucket", "k")[1]
+    other.write_text(yaml.safe_dump(BODY))
+    operator.run("account", "put", "my-account", str(other))
+    status, report = operator.data("verify", wrong)
+
+    assert (status, names(report)) == (3, ["secret"])
+    assert "AwsAccount/other" in str(report)
+
+
+def test_a_url_of_an_unknown_access_key_is_unknown(operator, url):
+    status, report = operator.data("verify", url.replace("AKIAIOSFODNN7EXAMPLE", "AKIANOBODY"))
+
+    assert (status, report["status"], names(report, "unknown")) == (3, "unknown", ["account"])
+
+
+def test_a_url_with_signed_headers_needs_their_values(operator, url):
+    upload = operator.run("sign", "PUT", "my-account", "my-bucket", "k", "--field", "content-type=text/plain")[1]
+    without, report = operator.data("verify", upload)
+    with_it, _ = operator.data("verify", upload, "--header", "Content-Type: text/plain")
+
+    assert (without, report["status"], names(report, "unknown")) == (3, "unknown", ["signature"])
+    assert with_it == 0
+
+
+def test_the_report_shows_no_secret_and_no_signature(operator, url):
+    _, out = operator.run("verify", f"{url}&x=1", "--format", "json")
+
+    assert KEYS["secret-access-key"] not in out
+    assert url.partition("X-Amz-Signature=")[2] not in out
+
+
+def test_check_names_what_is_wrong_with_an_account(operator, url, redis_url):
+    right, _ = operator.data("check")
+    with Redis.from_url(redis_url) as client:
+        client.hset("AwsAccount:broken", mapping={**KEYS, "host": "http://"})
+        client.hset("AwsAccount:lost", mapping={**KEYS, "secret-access-key": "sealed:v1:lost:AAAA"})
+        client.hset("AwsAccount:bare", mapping={"region": "us-east-1", "use-ssl": "true"})
+    status, report = operator.data("check")
+    failing = {it["name"] for it in report["checks"] if it["status"] == "fail"}
+    one, _ = operator.data("check", "my-account")
+    missing, _ = operator.data("check", "nobody")
+
+    assert (right, status, one, missing) == (0, 3, 0, 3)
+    assert failing == {"AwsAccount/broken", "AwsAccount/lost", "AwsAccount/bare credentials"}
+    assert report["accounts"] == {"checked": 4, "right": 1}
+    assert all(it["advice"] for it in report["checks"] if it["status"] == "fail")
+
+
+def test_check_names_doubtful_settings_and_a_store_that_is_unavailable(capfd, monkeypatch):
+    monkeypatch.setenv("SIGNER_PROT", "80")
+    status, report = Operator(capfd, SIGNER_STORE_URL="redis://127.0.0.1:1/0").data("check")
+
+    assert status == 3
+    assert [(it["name"], it["status"]) for it in report["checks"] if it["status"] != "pass"] == [
+        ("settings", "warn"),
+        ("store", "fail"),
+        ("accounts", "fail"),
+    ]
+
+
+def test_accounts_in_the_memory_of_the_service_cannot_be_reached(capfd, body_file, tmp_path):
+    operator = Operator(capfd)
+    for arguments in (["account", "list"], ["account", "put", "a", body_file], ["sign", "GET", "a", "my-bucket", "k"]):
+        with pytest.raises(SettingsError, match="memory"):
+            operator.run(*arguments)
+    assert operator.run("check")[0] == 0
+
+
+def test_the_accounts_of_a_bundle_can_be_used_and_not_changed(capfd, body_file, tmp_path):
+    bundle = tmp_path / "bundle.yaml"
+    entry = {
+        "resource": {"resourceType": "AwsAccount", "id": "a", **BODY},
+        "request": {"method": "PUT", "url": "/AwsAccount/a"},
+    }
+    bundle.write_text(yaml.safe_dump({"resourceType": "Bundle", "type": "batch", "entry": [entry]}))
+    operator = Operator(capfd, SIGNER_INIT_BUNDLE=str(bundle))
+    status, text = operator.run("sign", "GET", "a", "my-bucket", "k")
+
+    assert (status, [it["event"] for it in operator.audit]) == (0, ["signed"])
+    assert operator.data("verify", text)[1]["account"] == "a"
+    with pytest.raises(SettingsError):
+        operator.run("account", "delete", "a")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_a_shell_gets_a_completion_script(capfd, shell):
+    status, out = Operator(capfd).run("completion", shell)
+
+    assert (status, all(command in out for command in (*COMMANDS, "serve", "rekey", "put"))) == (0, True)
+
+
+def test_bash_completes_a_command(capfd, tmp_path):
+    script = tmp_path / "completion"
+    script.write_text(Operator(capfd).run("completion", "bash")[1])
+    words = subprocess.run(
+        [
+            "bash",
+            "-c",
+            f"source {script}; COMP_WORDS=(s3-signer ver); COMP_CWORD=1; _shtab_s3_signer; echo ${{COMPREPLY[@]}}",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    assert words.strip() == "verify"
+
+
+def run(*arguments, stdin="", **settings):
+    """The command line in a process of its own: exit status, output, lines of errors."""
+    done = subprocess.run(
+        [sys.executable, "-m", "service", *arguments],
+        env={**clean_environment(), **settings},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr.splitlines()
+
+
+def test_each_exit_status_is_as_documented(redis_url):
+    store = {"SIGNER_STORE_URL": redis_url}
+    put = run("account", "put", "a", "-", stdin=yaml.safe_dump(BODY), **store)
+    missing = run("account", "get", "b", **store)
+    usage = run("account", "frobnicate", "b", **store)
+    refused = run("verify", "-", stdin="https://example.com/", **store)
+
+    assert [put[0], missing[0], usage[0], refused[0]] == [*EXIT_STATUSES]
+    assert missing[1:] == ("", ["s3-signer: Resource AwsAccount/b not found"])
+
+
+def test_help_imports_no_command_and_no_server():
+    code = "import sys\nfrom service.__main__ import main\nmain(['--help'])\nprint(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=clean_environment(), capture_output=True, text=True, check=True
+    )
+    loaded = done.stdout.splitlines()[-1].split()
+
+    assert not {"aiohttp", "redis", "botocore", "marshmallow", "shtab", "service.app"} & {*loaded}
+
+
+def test_colours_are_only_on_a_terminal(redis_url):
+    code = "import pty, sys\nsys.exit(pty.spawn(sys.argv[1:]) >> 8)"
+    environment = {name: text for name, text in clean_environment().items() if name != "NO_COLOR"}
+    command = [sys.executable, "-c", code, sys.executable, "-m", "service", "verify", "https://example.com/"]
+
+    def shown(**settings):
+        return subprocess.run(
+            command,
+            env={**environment, **settings},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout
+
+    assert "\x1b[31mrefused\x1b[0m" in shown()
+    assert "\x1b" not in shown(NO_COLOR="1")
+    assert "\x1b" not in run("verify", "https://example.com/")[1]
