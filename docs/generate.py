@@ -1,7 +1,11 @@
 """Write the reference pages from the declarations in the code. A test checks that they are up to date."""
 
+import contextlib
+import io
+import os
 from pathlib import Path
 
+from service.commands import arguments
 from service.settings import settings, store_url
 from service.telemetry import metrics
 
@@ -101,7 +105,51 @@ def metrics_page() -> str:
     return f"{METRICS}{''.join(rows)}\nHistograms have buckets up to {bounds} seconds.\n"
 
 
-PAGES = {"configuration.md": configuration, "metrics.md": metrics_page}
+COMMAND_LINE = """\
+# Command line
+
+Made by `make docs` from `service/commands/arguments.py`.
+
+`s3-signer` and `python -m service` are the same. In the image it is `/opt/s3-signer/bin/s3-signer`.
+
+Data go to standard output, in YAML or JSON; `sign` prints nothing but the URL. The log, errors and audit lines go to
+standard error. On a terminal the words of a status have colours, unless `NO_COLOR` is set.
+
+`sign`, `verify`, `check` and `account` read the store of the settings. A store in memory belongs to the process that
+serves: there, `sign` and `verify` use a copy of the accounts of `SIGNER_INIT_BUNDLE`, and changes are refused. No access
+policy applies, because a user who has the settings has the keys of the store. The rules for accounts and the limits of
+an account apply. The caller in [audit lines](../security/audit.md) is `operator:` with the id of the user.
+
+Give a URL to `verify` on standard input, and a body to `account put` in a file or on standard input. So neither is in
+the history of the shell or in the list of processes.
+"""
+_COMMANDS = (
+    *("", "serve", "sign", "verify", "check"),
+    *("account list", "account get", "account put", "account delete"),
+    *("healthcheck", "openapi", "rekey", "completion"),
+)
+
+
+def command_line() -> str:
+    """Return the page on the command line."""
+    # argparse takes the width of its lines from here.
+    os.environ["COLUMNS"] = "100"
+    return COMMAND_LINE + "".join(
+        f"\n## {f'`{name}`' if name else 'All commands'}\n\n```text\n{_help(name).rstrip()}\n```\n" for name in _COMMANDS
+    )
+
+
+def _help(name: str) -> str:
+    with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.suppress(SystemExit):
+        arguments.parser().parse_args([*name.split(), "--help"])
+    return printed.getvalue()
+
+
+PAGES = {
+    "configuration.md": configuration,
+    "metrics.md": metrics_page,
+    "reference/command-line.md": command_line,
+}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():

@@ -42,7 +42,7 @@ async def test_the_readmes_examples_of_authentication_work_as_written(make_clien
         await carry_out(client, example, known)
 
 
-@pytest.mark.parametrize("page", ["configuration.md", "metrics.md"])
+@pytest.mark.parametrize("page", ["configuration.md", "metrics.md", "reference/command-line.md"])
 def test_a_generated_page_is_what_the_declarations_say(page):
     made = subprocess.run(
         [sys.executable, "-c", f"import generate; print(generate.PAGES[{page!r}](), end='')"],
