@@ -84,7 +84,7 @@ site: $(STAMP) ## the documentation as a site, in build/site; a broken link is a
 	@rm -rf build/site-source && mkdir -p build/site-source
 	@cp -R *.md LICENSE docs deploy build/site-source && cp docs/nav.yml build/site-source/.nav.yml
 	@# The words after the language of a block are for the tests.
-	@find build/site-source -name '*.md' -exec sed -i -E 's/^(```[a-z]+) .*/\1/' {} +
+	@find build/site-source -name '*.md' -exec sed -i -E 's/^( *```[a-z]+) .*/\1/' {} +
 	NO_MKDOCS_2_WARNING=1 .cache/site/bin/mkdocs build --quiet --strict
 
 sbom: $(STAMP) ## the packages of the image as CycloneDX, in build/sbom.json

@@ -116,9 +116,9 @@ Data go to standard output, in YAML or JSON; `sign` prints nothing but the URL. 
 standard error. On a terminal the words of a status have colours, unless `NO_COLOR` is set.
 
 `sign`, `verify`, `check` and `account` read the store of the settings. A store in memory belongs to the process that
-serves: there, `sign` and `verify` use a copy of the accounts of `SIGNER_INIT_BUNDLE`, and changes are refused. No access
-policy applies, because a user who has the settings has the keys of the store. The rules for accounts and the limits of
-an account apply. The caller in [audit lines](../security/audit.md) is `operator:` with the id of the user.
+serves: there, `sign` and `verify` use a copy of the accounts of `SIGNER_INIT_BUNDLE`, and changes are refused. No
+access policy applies, because a user who has the settings has the keys of the store. The rules for accounts and the
+limits of an account apply. The caller in [audit lines](../security/audit.md) is `operator:` with the id of the user.
 
 Give a URL to `verify` on standard input, and a body to `account put` in a file or on standard input. So neither is in
 the history of the shell or in the list of processes.
@@ -134,8 +134,9 @@ def command_line() -> str:
     """Return the page on the command line."""
     # argparse takes the width of its lines from here.
     os.environ["COLUMNS"] = "100"
+    titles = {name: f"`{name}`" if name else "All commands" for name in _COMMANDS}
     return COMMAND_LINE + "".join(
-        f"\n## {f'`{name}`' if name else 'All commands'}\n\n```text\n{_help(name).rstrip()}\n```\n" for name in _COMMANDS
+        f"\n## {title}\n\n```text\n{_help(name).rstrip()}\n```\n" for name, title in titles.items()
     )
 
 

@@ -83,7 +83,7 @@ def _header(value, known):
     scheme, _, credentials = value.partition(" ")
     if scheme == "Basic":
         # A page shows them as curl's -u takes them.
-        return f"Basic {b64encode(credentials.encode()).decode()}"
+        return f"Basic {b64encode(_filled(credentials, known).encode()).decode()}"
     return _filled(value, known)
 
 

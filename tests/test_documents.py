@@ -10,13 +10,14 @@ from faults.catalogue import FAULTS, cases
 
 from benchmarks import report
 from benchmarks.rows import ROWS
+from service.errors import ServiceError
 from service.settings import settings
 
 TABLE_ROW = re.compile(r"^\| (.*) \| (.*) \| (.*) \| (.*) \| (.*) \| (.*) \| (.*) \|$", re.MULTILINE)
 
 
-async def test_the_examples_of_the_readme_work_as_written(client):
-    found = list(examples("README.md", "Use it"))
+async def test_the_first_requests_work_as_written(client):
+    found = list(examples("docs/how-to/first-requests.md"))
 
     assert len(found) >= 7
     for example in found:
@@ -31,11 +32,13 @@ async def test_the_examples_of_signing_work_as_written(client, account):
         await carry_out(client, example, {})
 
 
-async def test_the_readmes_examples_of_authentication_work_as_written(make_client):
-    (settings_block,) = [block for info, block in blocks("README.md", "Require credentials") if info == "sh"]
+@pytest.mark.parametrize("page", ["require-credentials", "give-a-partner-access"])
+async def test_examples_with_credentials_work_as_written(make_client, page):
+    page = f"docs/how-to/{page}.md"
+    (settings_block,) = [block for info, block in blocks(page) if info == "sh"]
     client = await make_client(**dict(re.findall(r"(SIGNER_\w+)=(\S+)", settings_block)))
     known = {}
-    found = list(examples("README.md", "Require credentials"))
+    found = list(examples(page))
 
     assert len(found) >= 5
     for example in found:
@@ -71,10 +74,36 @@ def test_each_fault_that_is_tested_has_its_row_on_the_page_of_reliability():
     )
 
 
-def test_every_setting_in_the_readme_is_one():
-    named = set(re.findall(r"SIGNER_[A-Z_]+", (ROOT / "README.md").read_text(encoding="utf-8")))
+def test_every_setting_in_the_documents_is_one():
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    named = {name for page in pages for name in re.findall(r"`(SIGNER_[A-Z_]+)[=`]", page.read_text(encoding="utf-8"))}
+    known = settings.declarations()
 
-    assert named <= set(settings.declarations())
+    assert {
+        name for name in named if name.removesuffix(settings.FILE_SUFFIX) not in known and name not in known
+    } == set()
+
+
+def test_each_error_has_its_cause_and_cure():
+    page = (ROOT / "docs" / "reference" / "errors.md").read_text(encoding="utf-8")
+    documented = {
+        (int(status), code) for status, code in re.findall(r"^\| (\d+) \| `([a-z-]+)` \|", page, re.MULTILINE)
+    }
+
+    def kinds(error):
+        return {(error.status, error.code)}.union(*map(kinds, error.__subclasses__()))
+
+    assert documented == kinds(ServiceError)
+
+
+def test_the_examples_of_embedding_work_as_written():
+    mounting, signing = [block for info, block in blocks("docs/embedding.md") if info == "python"]
+    mounted, signed = {}, {}
+    exec(mounting, mounted)  # noqa: S102 - our own page
+    exec(signing, signed)  # noqa: S102
+
+    assert "/signer/AwsAccount" in {route.resource.canonical for route in mounted["app"].router.routes()}
+    assert signed["url"].startswith("https://my-bucket.s3.eu-west-1.amazonaws.com/a/key.txt?X-Amz-Algorithm=")
 
 
 def test_links_between_the_documents_lead_somewhere():

@@ -1,0 +1,57 @@
+"""The documentation as a site: it builds without a warning, and needs no other host."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from documents import ROOT
+from support.tools import tool
+
+pytestmark = pytest.mark.heavy
+
+# What a browser loads by itself; links lead where they like.
+LOADED = re.compile(
+    r"""<(?:script|img|iframe|link(?=[^>]*stylesheet|[^>]*preload))[^>]*?(?:src|href)=["']?(https?:)?//"""
+)
+
+
+@pytest.fixture(scope="module")
+def site():
+    make = tool("make", package="make")
+    done = subprocess.run(
+        [make, "site", "STAMP=", f"BIN={Path(sys.executable).parent}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return ROOT / "build" / "site"
+
+
+def test_each_page_is_on_the_site(site):
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    made = {page.relative_to(ROOT) for page in pages if (site / page.relative_to(ROOT)).with_suffix(".html").exists()}
+    indexes = {page.relative_to(ROOT) for page in pages if page.name == "README.md"}
+
+    assert {page.relative_to(ROOT) for page in pages} - made == indexes
+    assert all((site / page.with_name("index.html")).exists() for page in indexes)
+
+
+def test_the_site_loads_nothing_from_other_hosts(site):
+    loaded = [
+        f"{page.name}: {found[0]}" for page in site.rglob("*.html") for found in LOADED.finditer(page.read_text())
+    ]
+
+    assert loaded == []
+    assert "url(http" not in "".join(style.read_text() for style in site.rglob("*.css"))
+
+
+def test_each_block_of_a_page_is_a_block_of_the_site(site):
+    for page in [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]:
+        made = (site / page.relative_to(ROOT)).with_suffix(".html")
+        made = made.with_name("index.html") if page.name == "README.md" else made
+        fences = len(re.findall("^ *```", page.read_text(encoding="utf-8"), re.MULTILINE))
+        assert made.read_text(encoding="utf-8").count("<pre>") == fences // 2, page
