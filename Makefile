@@ -14,7 +14,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope
 # To collect test_conformance.py alone takes ten seconds.
 FAST_TESTS := tests/access tests/bundle tests/resources tests/settings tests/signing tests/stores tests/telemetry tests/web tests/test_mounted_files.py tests/test_words.py --ignore tests/web/test_conformance.py
 .DEFAULT_GOAL := help
-.PHONY: help run check test test-heavy coverage lint types format bench soak faults scale fuzz s3-check docs sbom constraints clean s3 shots site
+.PHONY: help run check test test-heavy coverage lint types format bench soak faults scale fuzz s3-check docs sbom constraints clean s3 shots site release
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -93,6 +93,14 @@ sbom: $(STAMP) ## the packages of the image as CycloneDX, in build/sbom.json
 	@mkdir -p build
 	.cache/sbom/bin/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application --output-reproducible \
 		--output-file build/sbom.json deploy/requirements.txt
+
+release: $(STAMP) ## source distribution, wheel, SBOM and checksums in build/release, checked; see docs/release.md
+	@$(INSTALL) --requirement .ci/pip-tools.txt
+	@rm -rf build/release
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build --no-isolation --outdir build/release . >/dev/null
+	$(BIN)/python .ci/check_release.py build/release
+	@$(MAKE) --no-print-directory sbom && cp build/sbom.json build/release
+	cd build/release && sha256sum * >SHA256SUMS
 
 constraints: $(STAMP) ## pin all that is installed anywhere anew (UPGRADE= keeps what is pinned)
 	$(INSTALL) --requirement .ci/pip-tools.txt
