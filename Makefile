@@ -94,12 +94,12 @@ sbom: $(STAMP) ## the packages of the image as CycloneDX, in build/sbom.json
 	.cache/sbom/bin/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application --output-reproducible \
 		--output-file build/sbom.json deploy/requirements.txt
 
-release: $(STAMP) ## source distribution, wheel, SBOM and checksums in build/release, checked; see docs/release.md
+release: sbom ## source distribution, wheel, SBOM and checksums in build/release, checked; see docs/release.md
 	@$(INSTALL) --requirement .ci/pip-tools.txt
 	@rm -rf build/release
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build --no-isolation --outdir build/release . >/dev/null
 	$(BIN)/python .ci/check_release.py build/release
-	@$(MAKE) --no-print-directory sbom && cp build/sbom.json build/release
+	@cp build/sbom.json build/release
 	cd build/release && sha256sum * >SHA256SUMS
 
 constraints: $(STAMP) ## pin all that is installed anywhere anew (UPGRADE= keeps what is pinned)

@@ -17,8 +17,9 @@ import service
 # How the last five are installed is in tests/live/test_installation.py.
 PINNED = [
     *(".ci/pip-tools.txt", "constraints.txt", "deploy/build-requirements.txt", "deploy/requirements.txt"),
-    *("deploy/sbom-requirements.txt", "tests/fuzz/requirements.txt", "tests/live/deployment-constraints.txt"),
-    *("tests/live/checkov-constraints.txt", "tests/live/proxies-constraints.txt"),
+    *("deploy/sbom-requirements.txt", "docs/requirements.txt", "tests/fuzz/requirements.txt"),
+    *("tests/live/deployment-constraints.txt", "tests/live/checkov-constraints.txt"),
+    "tests/live/proxies-constraints.txt",
     *("tests/live/ministack-constraints.txt", "tests/live/swift-constraints.txt"),
 ]
 OF_WHAT_IS_PINNED = {"--no-deps", "--require-hashes", "--only-binary", ":all:"}
@@ -40,7 +41,7 @@ def dockerfile():
 
 
 def in_the_makefile():
-    dry = [tool("make", package="make"), "--dry-run", "--always-make", "constraints", "fuzz", "sbom"]
+    dry = [tool("make", package="make"), "--dry-run", "--always-make", "constraints", "fuzz", "sbom", "site", "release"]
     return subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
@@ -57,7 +58,7 @@ def test_each_requirement_has_a_version_and_a_hash(file):
     assert [line for line in requirements(file) if not re.fullmatch(pinned, line)] == []
 
 
-@pytest.mark.parametrize(("commands", "times"), [(in_the_makefile, 5), (in_the_dockerfile, 4)])
+@pytest.mark.parametrize(("commands", "times"), [(in_the_makefile, 7), (in_the_dockerfile, 4)])
 def test_pip_installs_what_is_pinned_and_the_project_itself(commands, times):
     installs = [shlex.split(line) for line in commands() if re.search(r"\bpip (--python \S+ )?(install|wheel)\b", line)]
 
