@@ -3,7 +3,10 @@
 import re
 import subprocess
 import sys
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from documents import ROOT
@@ -55,3 +58,25 @@ def test_each_block_of_a_page_is_a_block_of_the_site(site):
         made = made.with_name("index.html") if page.name == "README.md" else made
         fences = len(re.findall("^ *```", page.read_text(encoding="utf-8"), re.MULTILINE))
         assert made.read_text(encoding="utf-8").count("<pre>") == fences // 2, page
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        """Print nothing."""
+
+
+def test_a_reader_finds_a_page_by_the_search_without_another_host(site, browser):
+    asked = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=site)) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        own = f"http://127.0.0.1:{server.server_port}/"
+        page = browser.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(own)
+        page.locator("[data-md-component=search-query]").fill("SignatureDoesNotMatch")
+        page.locator(".md-search-result__link", has_text="Errors").first.click()
+        page.wait_for_url("**/docs/reference/errors.html**")
+        page.close()
+        server.shutdown()
+
+    assert [url for url in asked if not url.startswith(own)] == []
