@@ -7,6 +7,7 @@ import pytest
 # These take longest. They go first, as one that begins last would leave the other processes of a run nothing to do.
 FIRST = [
     "tests/deploy/test_image.py",
+    "tests/release/test_release.py",
     "tests/faults/test_sentinel.py",
     "tests/faults/test_outages.py",
     "tests/faults/test_cluster.py",
@@ -22,6 +23,7 @@ FIRST = [
     "tests/stores/test_retry.py",
     "tests/test_secrets.py",
     "tests/commands/test_command_line.py",
+    "tests/commands/test_operator.py",
     "tests/live/test_log.py",
     "tests/web/test_hostile.py",
 ]

@@ -32,6 +32,8 @@ from service.signing.verification import (
     time_findings,
 )
 
+pytestmark = pytest.mark.slow
+
 AT = 1_369_353_600
 SECRET = KEYS["secret-access-key"]
 ACCOUNT = AwsAccount(id="mine", access_key_id=KEYS["access-key-id"], secret_access_key=SECRET, use_ssl=True)
