@@ -13,6 +13,7 @@ import struct
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from aiohttp import StreamReader, web
 
@@ -57,9 +58,16 @@ class Connection(web.RequestHandler):
     tests/serving/test_connections.py fails when aiohttp changes one of them.
     """
 
-    __slots__ = ("_head_bytes", "_head_timer", "_incomplete_body")
+    __slots__ = ("__weakref__", "_handshakes", "_head_bytes", "_head_timer", "_incomplete_body")
+
+    def __init__(self, *args: Any, handshakes: "WeakSet[Connection]", **kwargs: Any) -> None:
+        """Stay in ``handshakes`` until the TLS handshake has ended. Other arguments are for ``web.RequestHandler``."""
+        super().__init__(*args, **kwargs)
+        self._handshakes = handshakes
+        handshakes.add(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._handshakes.discard(self)
         super().connection_made(transport)
         self._head_bytes = 0
         self._incomplete_body: StreamReader | None = None
@@ -171,6 +179,13 @@ class Listener:
         self._handler_args = handler_args
         self._server: asyncio.Server | None = None
         self._is_full = False
+        # Weak, because nobody calls a connection whose handshake fails.
+        self._handshakes: WeakSet[Connection] = WeakSet()
+
+    @property
+    def has_handshakes(self) -> bool:
+        """Whether accepted connections are in their TLS handshake. Failed ones may count until they are collected."""
+        return bool(self._handshakes)
 
     async def start(self) -> None:
         """Listen. Raises OSError if another process listens on the address."""
@@ -211,7 +226,8 @@ class Listener:
         server = self._runner.server
         if server is not None and len(server.connections) < self._limit:
             self._is_full = False
-            return Connection(server, loop=asyncio.get_running_loop(), **self._handler_args)
+            loop = asyncio.get_running_loop()
+            return Connection(server, handshakes=self._handshakes, loop=loop, **self._handler_args)
         if not self._is_full:
             logger.warning(
                 "The limit of %d connections is reached; new connections are rejected until some close", self._limit

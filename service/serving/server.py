@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 # Requests in progress at shutdown get this time to finish, and the same time again after their cancellation.
 SHUTDOWN_SECONDS = 5.0
-# Connections that are accepted during shutdown get this time to send their first request.
+# Connections that are accepted during shutdown get this time for a TLS handshake and their first request.
 FIRST_REQUEST_SECONDS = 1.0
 POLL_SECONDS = 0.02
 
@@ -227,8 +227,15 @@ async def _close(app: web.Application, runner: web.AppRunner, listeners: Sequenc
     aiohttp's shutdown comes after this, because it stops reading incomplete bodies.
     """
     await asyncio.gather(*(listener.drain() for listener in listeners))
-    await _wait_while(lambda: any(connection.is_new() for connection in _connections(runner)), FIRST_REQUEST_SECONDS)
+    await _wait_while(lambda: _expects_first_requests(runner, listeners), FIRST_REQUEST_SECONDS)
     await _wait_while(lambda: bool(app[APP].state.in_flight), SHUTDOWN_SECONDS)
+
+
+def _expects_first_requests(runner: web.AppRunner, listeners: Sequence[Listener]) -> bool:
+    """Return whether an accepted connection has not sent its first request."""
+    return any(listener.has_handshakes for listener in listeners) or any(
+        connection.is_new() for connection in _connections(runner)
+    )
 
 
 def _connections(runner: web.AppRunner) -> list[Connection]:

@@ -9,7 +9,7 @@ import shutil
 import socket
 import ssl
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -224,6 +224,25 @@ def test_a_request_in_progress_is_finished_over_tls(mounted, pairs):
 
     assert connection.getresponse().status == 201
     assert process.stop() == 0
+
+
+def test_a_connection_in_its_tls_handshake_at_shutdown_may_send_its_first_request(mounted, pairs):
+    process = ServiceProcess(measured=False, **named(mounted))
+    context = ssl.create_default_context(cafile=pairs[0].ca)
+    with process.connect(seconds=10) as plain:
+        # A response on a later connection shows that this one is accepted.
+        with closing(connection_to(process, pairs[0])) as later:
+            assert answer(later) == 200
+        os.kill(process.pid, 15)
+        process.wait_for("Stopping on SIGTERM")
+        time.sleep(0.4)
+        with context.wrap_socket(plain, server_hostname="localhost") as connection:
+            connection.sendall(b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            received = connection.recv(65536)
+
+    assert received.startswith(b"HTTP/1.1 200 ")
+    assert b"Connection: close\r\n" in received
+    assert process.ended() == 0
 
 
 def encrypted(pair):
