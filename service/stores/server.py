@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from redis.asyncio import ConnectionPool, Redis
-from redis.asyncio.connection import AbstractConnection, SSLConnection
+from redis.asyncio.connection import AbstractConnection, RedisSSLContext, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
@@ -31,6 +32,9 @@ CONNECT_SECONDS = 2.0
 
 # Many keys, so that no single node of a Cluster owns the slots of all of them.
 PROBE_KEYS = 16
+
+# One for each set of options. Loading the system's certificates takes about 40 ms, in which no request is served.
+_TLS_CONTEXTS: dict[str, RedisSSLContext] = {}
 
 _RUN_ID = re.compile(r"^run_id:(\S+)", re.MULTILINE)
 
@@ -69,6 +73,14 @@ class Server:
                 "set maxmemory-policy noeviction"
             )
         return found
+
+
+class TlsConnection(SSLConnection):
+    """A connection with the TLS context ``shared``, instead of one of its own."""
+
+    def __init__(self, *, shared: RedisSSLContext, **options: Any) -> None:
+        super().__init__(**options)
+        self.ssl_context = shared
 
 
 class ServerIdentity:
@@ -131,9 +143,12 @@ def connect(
             credential_provider=credentials,
         )
         # redis-py checks the options of the URL when it makes a connection. Fail now, not at the first request.
-        pool.make_connection()  # type: ignore[no-untyped-call]
+        connection = pool.make_connection()  # type: ignore[no-untyped-call]
     except (ValueError, TypeError, AttributeError):
         raise ValueError("not a Redis URL (redis://, rediss:// or unix://)") from None
+    if isinstance(connection, SSLConnection):
+        pool.connection_class = TlsConnection
+        pool.connection_kwargs["shared"] = _TLS_CONTEXTS.setdefault(urlsplit(url).query, connection.ssl_context)
     return Redis.from_pool(pool)
 
 

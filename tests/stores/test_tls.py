@@ -113,3 +113,22 @@ async def test_without_a_certificate_of_the_client_nothing_is_reached(address, f
     assert not await put(store, "a", "one")
     assert "does not find its primaries" in caplog.text
     assert KIND not in caplog.text
+
+
+async def test_new_connections_load_no_certificates_again(own_redis, serve_tls, files, open_store, monkeypatch):
+    port, opened = free_port(), []
+
+    async def handle(reader, writer):
+        opened.append(writer)
+        await front(own_redis.port)(reader, writer)
+
+    await serve_tls(handle, port)
+    options = f"ssl_ca_certs={files.ca}&ssl_certfile={files.certificate}&ssl_keyfile={files.key}"
+    store = await open_store(f"rediss://127.0.0.1:{port}?{options}")
+    assert await put(store, "a", "one")
+    before = len(opened)
+    # Loading the certificates of the system holds the event loop for about 40 ms.
+    monkeypatch.setattr(ssl, "create_default_context", lambda *_: pytest.fail("certificates are loaded again"))
+
+    assert all(await asyncio.gather(*(put(store, f"a{number}", "one") for number in range(20))))
+    assert len(opened) > before
