@@ -126,7 +126,17 @@ async def follow(server, primary):
                 await asyncio.sleep(0.02)
 
 
+async def catch_up(replica, primary):
+    """Wait until ``replica`` has what ``primary`` has acknowledged."""
+    async with admin(replica) as client, admin(primary) as other:
+        written = (await other.info("replication"))["master_repl_offset"]
+        async with asyncio.timeout(HANG_SECONDS):
+            while (await client.info("replication"))["slave_repl_offset"] < written:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+
 async def promote(server, demoted):
+    await catch_up(server, demoted)
     async with admin(server) as client:
         await client.replicaof("NO", "ONE")
     await follow(demoted, server)
@@ -178,6 +188,7 @@ class TestMovedAddress:
     async def test_reads_follow_the_address_if_the_old_server_refuses_them(self, store, switch, pair):
         one, two = pair
         await asyncio.gather(*(put(store, "old", f"a{n}") for n in range(20)))
+        await catch_up(two, one)
         switch.turn_to(two)
         async with admin(one) as client:
             await client.config_set("replica-serve-stale-data", "no")
@@ -190,6 +201,7 @@ class TestMovedAddress:
     async def test_a_write_leaves_a_primary_without_replicas(self, store, switch, pair):
         one, two = pair
         await put(store, "old")
+        await catch_up(two, one)
         switch.turn_to(two)
         async with admin(two) as client:
             await client.replicaof("NO", "ONE")

@@ -1,6 +1,7 @@
 """Writes that replicas must confirm."""
 
 import asyncio
+from contextlib import contextmanager
 
 import pytest
 from redis.asyncio import Redis
@@ -14,6 +15,19 @@ from service.stores.compare_and_set import Unconfirmed
 from service.stores.topology import CONNECTIONS
 
 pytestmark = pytest.mark.slow
+
+
+@contextmanager
+def patience():
+    """Give replicas and readers the time that they need on a busy machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in (
+            (compare_and_set, "ATTEMPT_SECONDS"),
+            (retry, "ATTEMPT_SECONDS"),
+            (retry, "DEADLINE_SECONDS"),
+        ):
+            patch.setattr(module, name, 3.0)
+        yield
 
 
 async def write(store, seen):
@@ -34,8 +48,9 @@ def group(request):
 
 async def test_writes_succeed_when_enough_replicas_confirm(group, open_store):
     store = await open_store(group.url, wait_replicas=1)
-    seen = await store.replace(KIND, "a", {"n": "1"}, expected=None)
-    results = [await operation() async for operation in write(store, seen)]
+    with patience():
+        seen = await store.replace(KIND, "a", {"n": "1"}, expected=None)
+        results = [await operation() async for operation in write(store, seen)]
 
     assert all(results[:-1])
     assert store.warnings() == []
@@ -46,7 +61,8 @@ async def test_each_write_fails_while_the_replicas_hang(group, open_store):
     for node in group.nodes:
         node.run("CONFIG", "SET", "repl-timeout", "3600")
     store = await open_store(group.url, cached=False, wait_replicas=1)
-    seen = await store.replace(KIND, "a", {"n": "1"}, expected=None)
+    with patience():
+        seen = await store.replace(KIND, "a", {"n": "1"}, expected=None)
     for primary in group.primaries:
         for replica in group.replicas_of(primary):
             replica.hang()
@@ -58,13 +74,14 @@ async def test_each_write_fails_while_the_replicas_hang(group, open_store):
 @pytest.mark.parametrize("exists", [True, False])
 async def test_a_confirmation_waits_and_changes_nothing(group, open_store, exists):
     store = await open_store(group.url, cached=False, wait_replicas=1)
-    seen = await store.replace(KIND, "a", {"n": "1"}, expected=None)
-    if not exists:
-        await store.remove(seen)
-    stored = await store.get(KIND, "a")
-    succeeded = await store.confirm(KIND, "a", stored)
-    after = await store.get(KIND, "a")
-    outdated = await store.confirm(KIND, "a", None if exists else seen)
+    with patience():
+        seen = await store.replace(KIND, "a", {"n": "1"}, expected=None)
+        if not exists:
+            await store.remove(seen)
+        stored = await store.get(KIND, "a")
+        succeeded = await store.confirm(KIND, "a", stored)
+        after = await store.get(KIND, "a")
+        outdated = await store.confirm(KIND, "a", None if exists else seen)
     for primary in group.primaries:
         for replica in group.replicas_of(primary):
             replica.hang()
@@ -77,8 +94,9 @@ async def test_a_confirmation_waits_and_changes_nothing(group, open_store, exist
 
 async def test_a_refused_write_waits_for_no_replica(group, open_store):
     store = await open_store(group.url, cached=False, wait_replicas=1)
-    seen = await store.replace(KIND, "a", {"n": "1"}, expected=None)
-    changed = await store.replace(KIND, "a", {"n": "2"}, expected=seen)
+    with patience():
+        seen = await store.replace(KIND, "a", {"n": "1"}, expected=None)
+        changed = await store.replace(KIND, "a", {"n": "2"}, expected=seen)
     for primary in group.primaries:
         for replica in group.replicas_of(primary):
             replica.hang()
@@ -87,21 +105,19 @@ async def test_a_refused_write_waits_for_no_replica(group, open_store):
     assert await store.replace(KIND, "a", {"n": "3"}, expected=seen) is None
 
 
-async def test_writes_that_wait_leave_connections_to_reads(own_sentinel, open_store, monkeypatch):
-    # Long enough for a read on a busy machine.
-    for module, name in (compare_and_set, "ATTEMPT_SECONDS"), (retry, "ATTEMPT_SECONDS"), (retry, "DEADLINE_SECONDS"):
-        monkeypatch.setattr(module, name, 3.0)
+async def test_writes_that_wait_leave_connections_to_reads(own_sentinel, open_store):
     store = await open_store(own_sentinel.url, cached=False, wait_replicas=1)
-    await store.replace(KIND, "a", {"n": "1"}, expected=None)
-    own_sentinel.replica.hang()
-    writes = [
-        asyncio.create_task(store.put_with_ttl("Session", f"s{number}", {"n": "1"}, seconds=60))
-        for number in range(2 * CONNECTIONS)
-    ]
-    await asyncio.sleep(0)
-    found = await store.get(KIND, "a")
-    ended = sum(write.done() for write in writes)
-    results = await asyncio.gather(*writes, return_exceptions=True)
+    with patience():
+        await store.replace(KIND, "a", {"n": "1"}, expected=None)
+        own_sentinel.replica.hang()
+        writes = [
+            asyncio.create_task(store.put_with_ttl("Session", f"s{number}", {"n": "1"}, seconds=60))
+            for number in range(2 * CONNECTIONS)
+        ]
+        await asyncio.sleep(0)
+        found = await store.get(KIND, "a")
+        ended = sum(write.done() for write in writes)
+        results = await asyncio.gather(*writes, return_exceptions=True)
 
     assert found.fields == {"n": "1"}
     assert ended == 0
