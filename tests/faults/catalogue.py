@@ -113,7 +113,6 @@ async def restart_group(scene):
 
 
 async def load_slowly(scene):
-    begin = monotonic()
     async with scene.store.client() as client, client.pipeline(transaction=False) as pipe:
         for number in range(4000 * len(scene.store.primaries)):
             pipe.set(f"Other:{number}", number)
@@ -122,12 +121,12 @@ async def load_slowly(scene):
     primary.kill()
     # Half a millisecond for each key.
     await in_thread(primary.start, "--key-load-delay", "500", "--loading-process-events-interval-bytes", "1024")
-    return begin
 
 
 async def load_slowly_in_group(scene):
     """The same. The replica may be promoted meanwhile or not."""
-    begin = await load_slowly(scene)
+    begin = monotonic()
+    await load_slowly(scene)
     await in_thread(scene.store.group.wait_until_ready)
     return _loss_of_the_last_writes(scene, begin)
 
