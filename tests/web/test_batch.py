@@ -110,6 +110,15 @@ async def test_an_invalid_item_has_an_outcome_and_the_others_have_urls(client, a
     assert before == after == await (await client.get(f"{STORAGE}/a")).json()
 
 
+@pytest.mark.parametrize("call", ["$sign", "$sign-request"])
+async def test_the_faults_of_the_query_the_names_and_the_body_are_shown_together(client, account, faults, call):
+    response = await client.post(f"/aws/storage/my-account/a/{call}?details=maybe", json={"x": 1})
+
+    code, where = await faults(response, 422)
+    assert code == "invalid"
+    assert {"details", "bucket", "x"} <= set(where)
+
+
 @pytest.mark.parametrize(
     ("item", "names"),
     [

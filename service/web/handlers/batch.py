@@ -26,7 +26,7 @@ from service.signing.operations import OPERATIONS, Operation
 from service.web import target
 from service.web.audit import audit_denial
 from service.web.context import CONTEXT
-from service.web.handlers.signing import BUCKET, SignedUrl, UrlRequest, check_names, read_query, sign
+from service.web.handlers.signing import BUCKET, SignedUrl, UrlRequest, read_call, sign
 from service.web.openapi.metadata import documented
 from service.web.outcome import outcome
 from service.web.rendering import NO_STORE, ItemsRenderer, render
@@ -72,9 +72,8 @@ _WIDGET_NAMES = {
 )
 async def sign_many(request: web.Request) -> web.Response:
     context = request[CONTEXT]
-    query, issues = read_query(context.query, _DETAILS, fields=_BATCH.typed.names)
-    check_names(request.match_info["account"], request.match_info["bucket"], None, issues)
-    items = _BATCH.read(context.body)["items"]
+    query, body = read_call(request, context, _DETAILS, _BATCH)
+    items = body["items"]
     answers = ItemsRenderer(request)
     started = perf_counter()
     for item in items:
@@ -102,9 +101,8 @@ async def sign_many(request: web.Request) -> web.Response:
 )
 async def sign_request(request: web.Request) -> web.Response:
     context = request[CONTEXT]
-    query, issues = read_query(context.query, _DETAILS, fields=_WIDGET.typed.names)
-    check_names(request.match_info["account"], request.match_info["bucket"], None, issues)
-    wanted = {name: value for name, value in _WIDGET.read(context.body).items() if value != ""}
+    query, body = read_call(request, context, _DETAILS, _WIDGET)
+    wanted = {name: value for name, value in body.items() if value != ""}
     try:
         signed = await _sign(request, ParsedBody({_WIDGET_NAMES[name]: wanted[name] for name in wanted}, text=False))
     except Invalid as error:

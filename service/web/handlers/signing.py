@@ -1,6 +1,6 @@
 """Sign URLs to upload, download, delete or list objects."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache, partial
@@ -54,8 +54,6 @@ _QUERIES: Mapping[Operation, WireSchema] = {
 _UPLOAD_QUERY = SigningQuery(text=True)
 # The field that bounds the size of an upload.
 _SIZE_FIELDS = {PUT_OBJECT: "content-length", UPLOAD_FORM: "max-size"}
-# Stands for a key that could not be read, so that the bucket is validated too.
-_ANY_KEY = "key"
 _STATE_STYLE = (
     "AwsAccount.path-style is required for an account with a custom host;"
     " set it to true for MinIO, Garage or Ceph, or to false if the server reads the bucket from the host name"
@@ -131,11 +129,8 @@ _documented_signing = partial(
 async def upload(request: web.Request) -> web.Response:
     context, place = request[CONTEXT], request.match_info
     account_id, bucket = place["account"], place["bucket"]
-    query, issues = read_query(context.query, _UPLOAD_QUERY, fields=_UPLOAD.typed.names)
-    values, body_issues = read_body(context.body, _UPLOAD)
-    key = values.get("filename", _ANY_KEY)
-    check_names(account_id, bucket, key, issues, key_field="filename", body_issues=body_issues)
-    wanted = UrlRequest(PUT_OBJECT, account_id, bucket, key, query.get("expiration"), values)
+    query, values = read_call(request, context, _UPLOAD_QUERY, _UPLOAD, _file_name)
+    wanted = UrlRequest(PUT_OBJECT, account_id, bucket, values["filename"], query.get("expiration"), values)
     return _answer(request, context, await sign(request, context, wanted), query)
 
 
@@ -313,6 +308,29 @@ def audit_url(request: web.Request, context: RequestContext, wanted: UrlRequest,
     SIGNED[operation.name,].inc()
 
 
+def _file_name(values: Mapping[str, Any]) -> tuple[str, str | None]:
+    return "filename", values.get("filename")
+
+
+def read_call(
+    request: web.Request,
+    context: RequestContext,
+    query_schema: WireSchema,
+    reader: Reader,
+    key_of: Callable[[Mapping[str, Any]], tuple[str, str | None]] = lambda _: ("key", None),
+) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Return the values of the query and of the body. Raises Invalid with all faults of the request.
+
+    ``key_of`` returns the field of the body that has the key, and the key, or None for a body without one.
+    """
+    query, issues = read_query(context.query, query_schema, fields=reader.typed.names)
+    values, body_issues = _read_body(context.body, reader)
+    field, key = key_of(values)
+    place = request.match_info
+    check_names(place["account"], place["bucket"], key, issues, key_field=field, body_issues=body_issues)
+    return query, values
+
+
 def check_names(
     account_id: str,
     bucket: str,
@@ -328,7 +346,7 @@ def check_names(
         raise Invalid(*issues, *AWS_ACCOUNT.id_faults(account_id), *names, *body_issues)
 
 
-def read_body(body: ParsedBody, reader: Reader) -> tuple[Mapping[str, Any], Sequence[Issue]]:
+def _read_body(body: ParsedBody, reader: Reader) -> tuple[Mapping[str, Any], Sequence[Issue]]:
     """Return the values of a body by wire name, and its faults."""
     try:
         return reader.read(body), ()

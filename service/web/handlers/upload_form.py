@@ -1,6 +1,8 @@
 """Sign forms with which a browser uploads a file."""
 
+from collections.abc import Mapping
 from time import time
+from typing import Any
 
 from aiohttp import hdrs, web
 
@@ -15,9 +17,7 @@ from service.web.handlers.signing import (
     UrlRequest,
     audit_url,
     authorize,
-    check_names,
-    read_body,
-    read_query,
+    read_call,
 )
 from service.web.openapi.metadata import documented
 from service.web.rendering import NO_STORE, render
@@ -39,19 +39,9 @@ _QUERY = SigningQuery(text=True)
 async def sign_form(request: web.Request) -> web.Response:
     context, place = request[CONTEXT], request.match_info
     account_id, bucket = place["account"], place["bucket"]
-    query, issues = read_query(context.query, _QUERY, fields=_FORM.typed.names)
-    given, body_issues = read_body(context.body, _FORM)
+    query, given = read_call(request, context, _QUERY, _FORM, _key_of)
     values = dict(given)
     key, prefix = values.pop("filename", None), values.pop("starts-with", None)
-    # An empty prefix is no name, but a valid prefix.
-    check_names(
-        account_id,
-        bucket,
-        (prefix or None) if key is None else key,
-        issues,
-        key_field="starts-with" if key is None else "filename",
-        body_issues=body_issues,
-    )
     if key is None:
         values["key-prefix"] = prefix
     audited_key = f"{prefix}{FILE_NAME_VARIABLE}" if key is None else key
@@ -72,6 +62,13 @@ async def sign_form(request: web.Request) -> web.Response:
     if query.get("details"):
         form |= SignedUrl(url, wanted, granted, now).details()
     return render(request, form, headers=NO_STORE)
+
+
+def _key_of(values: Mapping[str, Any]) -> tuple[str, str | None]:
+    if (key := values.get("filename")) is not None:
+        return "filename", key
+    # An empty beginning of a key is no name, but valid.
+    return "starts-with", values.get("starts-with") or None
 
 
 ROUTES = (Route(hdrs.METH_POST, f"{BUCKET}/$upload-form", sign_form, guard=Guard.HANDLER, operation=UPLOAD_FORM.name),)
