@@ -24,7 +24,8 @@ class Signer:
         return self._call(method, f"/aws/storage/{target}", body).json()["url"]
 
     def details(self, method: str, target: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        return self._call(method, f"/aws/storage/{target}?details=true", body).json()
+        """Return the answer with ``details=true``; ``target`` may have a query."""
+        return self._call(method, f"/aws/storage/{target}{'&' if '?' in target else '?'}details=true", body).json()
 
     def check(self, account: str, bucket: str) -> dict[str, Any]:
         """Return the answer of a live check."""

@@ -200,12 +200,21 @@ def _download(s3):
     yield wrong("no signature", s3.server.send(re.sub("&X-Amz-Signature=[0-9a-f]{64}", "", url), "GET"))
     yield wrong("no query", s3.server.send(url.partition("?")[0], "GET"))
     yield wrong("signed with another secret", s3.server.send(_with_another_secret(s3).download_url(key), "GET"))
+
+
+@feature("expiration of two seconds")
+def _expiration(s3):
+    key, lifetime = s3.key("short"), "expiration=2"
+    s3.upload(key, CONTENT)
     _wait_for_the_next_second()
-    url = s3.download_url(key, "?expiration=2")
-    early = s3.server.send(url, "GET")
+    down, up = s3.download_url(key, f"?{lifetime}"), s3.details("POST", f"?{lifetime}", {"filename": key})["url"]
+    form = s3.details("POST", f"/$upload-form?{lifetime}", {"filename": key})
+    early = s3.server.send(down, "GET")
     time.sleep(3)
-    yield right("before it expires", early)
-    yield wrong("after it expired", s3.server.send(url, "GET"))
+    yield right("a download at once", early)
+    yield wrong("a download after it", s3.server.send(down, "GET"))
+    yield wrong("an upload after it", s3.server.send(up, "PUT", CONTENT))
+    yield wrong("a form after it", post_form(s3.server, form, CONTENT))
 
 
 @feature("method of a URL")
