@@ -207,13 +207,16 @@ def _expiration(s3):
     key, lifetime = s3.key("short"), "expiration=2"
     s3.upload(key, CONTENT)
     _wait_for_the_next_second()
-    down, up = s3.download_url(key, f"?{lifetime}"), s3.details("POST", f"?{lifetime}", {"filename": key})["url"]
-    form = s3.details("POST", f"/$upload-form?{lifetime}", {"filename": key})
+    down = s3.download_url(key, f"?{lifetime}")
     early = s3.server.send(down, "GET")
+    form = s3.details("POST", f"/$upload-form?{lifetime}", {"filename": key})
+    early_form = post_form(s3.server, form, CONTENT)
+    up = s3.details("POST", f"?{lifetime}", {"filename": key})["url"]
     time.sleep(3)
     yield right("a download at once", early)
     yield wrong("a download after it", s3.server.send(down, "GET"))
     yield wrong("an upload after it", s3.server.send(up, "PUT", CONTENT))
+    yield right("a form at once", early_form)
     yield wrong("a form after it", post_form(s3.server, form, CONTENT))
 
 
