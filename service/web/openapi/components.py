@@ -180,11 +180,15 @@ SCHEMAS: dict[str, Json] = {
         "maxItems": MAX_OPERATIONS,
         "examples": [[{"op": "replace", "path": "/description", "value": "text"}]],
     },
-    "CapabilityStatement": {
-        "type": "object",
-        "properties": {"resourceType": {"type": "string", "const": "CapabilityStatement"}},
-        "required": ["resourceType"],
-    },
+    "CapabilityStatement": record(
+        {
+            "resourceType": {"type": "string", "const": "CapabilityStatement"},
+            **dict.fromkeys(("status", "date", "kind", "fhirVersion"), _TEXT),
+            **dict.fromkeys(("software", "implementation"), {"type": "object"}),
+            **dict.fromkeys(("format", "patchFormat"), {"type": "array", "items": _TEXT}),
+            "rest": {"type": "array", "items": {"type": "object"}},
+        }
+    ),
     "Text": _TEXT,
     "OpenApi": {
         "type": "object",

@@ -5,15 +5,15 @@ import os
 import sys
 
 import httpx
-from s3_signer import ApiClient, AwsAccountApi, AwsAccountReplacement, Configuration, SigningApi, Upload
+from s3_signer import ApiClient, AwsAccountReplacement, Configuration, SignerApi, Upload
 
 account = json.loads(os.environ["ACCOUNT"])
 bucket, key = os.environ["BUCKET"], "generated/openapi-generator"
 with ApiClient(Configuration(host=os.environ["SIGNER_URL"])) as client:
-    accounts, signing = AwsAccountApi(client), SigningApi(client)
-    accounts.put_aws_account(account["id"], AwsAccountReplacement.from_dict(account))
-    stored = accounts.read_aws_account(account["id"])
-    up = signing.sign_upload(account["id"], bucket, Upload(filename=key))
+    signer = SignerApi(client)
+    signer.put_aws_account(account["id"], AwsAccountReplacement.from_dict(account))
+    stored = signer.read_aws_account(account["id"])
+    up = signer.sign_upload(account["id"], bucket, Upload(filename=key))
     httpx.put(up.url, content=b"hello").raise_for_status()
-    down = signing.sign_download(account["id"], bucket, key)
+    down = signer.sign_download(account["id"], bucket, key)
     sys.stdout.write(f"{stored.host} {httpx.get(down.url).text}\n")
