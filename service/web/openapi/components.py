@@ -184,8 +184,8 @@ SCHEMAS: dict[str, Json] = {
         {
             "resourceType": {"type": "string", "const": "CapabilityStatement"},
             **dict.fromkeys(("status", "date", "kind", "fhirVersion"), _TEXT),
-            **dict.fromkeys(("software", "implementation"), {"type": "object"}),
-            **dict.fromkeys(("format", "patchFormat"), {"type": "array", "items": _TEXT}),
+            **{name: {"type": "object"} for name in ("software", "implementation")},
+            **{name: {"type": "array", "items": _TEXT} for name in ("format", "patchFormat")},
             "rest": {"type": "array", "items": {"type": "object"}},
         }
     ),
