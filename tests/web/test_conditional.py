@@ -17,7 +17,7 @@ CONDITIONS = {
     "If-None-Exist": "_id=a",
 }
 OF_CACHES = {"If-None-Match"}
-VALUES = {"account": "my-account", "bucket": "bucket", "key": "key", "id": "my-account"}
+VALUES = {"account": "my-account", "bucket": "bucket", "key": "key", "id": "my-account", "file": "main.js"}
 WRITES = {"If-Match", "If-None-Match"}
 # Supported conditions by method and pattern. Other routes support none.
 SUPPORTED = {

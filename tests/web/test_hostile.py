@@ -19,7 +19,7 @@ TOKEN = "a-t0ken"
 MARKER = {"extension": [{"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "masked"}]}
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "LINK", "CONNECT", "QUERY"]
-NAMES = {"account": "hostile", "bucket": "bucket", "key": "key", "id": "hostile"}
+NAMES = {"account": "hostile", "bucket": "bucket", "key": "key", "id": "hostile", "file": "main.js"}
 ROUTES = [
     *(re.sub(r"{(\w+)}", lambda found: NAMES[found[1]], route.pattern) for route in app.routes(load({}))),
     *("/AwsAccount/", "/aws/storage/hostile/bucket/", "/aws/storage/hostile/", "/aws/storage/", "/Client/x"),
