@@ -82,9 +82,9 @@ export function createEditor({ text, label, run, known = () => null, changed = (
     [...runs.children].forEach((button, position) => button.classList.toggle("current", position === index));
     if (current.hidden) return;
     const top = methods[index].offsetTop;
-    const end = methods[index + 1]?.offsetTop ?? copy.offsetHeight - 12;
+    const end = caret(area.value.slice(0, request.end).trimEnd().length).top;
     current.style.top = `${top - 4}px`;
-    current.style.height = `${end - top - 4}px`;
+    current.style.height = `${end - top + 6}px`;
   }
 
   function caret(offset) {
