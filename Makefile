@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# The service alone, without what tests need.
+RUN_STAMP := $(VENV)/.installed-to-run
 UPGRADE ?= --upgrade
 COMPILE = --quiet $(UPGRADE) --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links \
 	--no-emit-trusted-host --no-header
@@ -19,10 +21,10 @@ FAST_TESTS := tests/access tests/bundle tests/resources tests/settings tests/sig
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: $(STAMP) ## serve on 127.0.0.1:8080, accounts in memory
+run: $(RUN_STAMP) ## serve on 127.0.0.1:8080, accounts in memory
 	@SIGNER_LOG_FORMAT=$${SIGNER_LOG_FORMAT:-text} SIGNER_COMMIT=$${SIGNER_COMMIT:-$$(git rev-parse --short HEAD 2>/dev/null)} exec $(BIN)/python -m service
 
-s3: $(STAMP) ## a local S3 on 127.0.0.1:9000 for the tutorial, files in memory
+s3: $(RUN_STAMP) ## a local S3 on 127.0.0.1:9000 for the tutorial, files in memory
 	@PYTHONPATH=tests exec $(BIN)/python -m live.local_s3
 
 shots: $(STAMP) ## a screenshot of each state of the console, in build/shots, and those of the README
@@ -129,12 +131,17 @@ constraints: $(STAMP) ## pin all that is installed anywhere anew (UPGRADE= keeps
 clean: ## forget what was installed and cached here
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage build *.egg-info
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): $(RUN_STAMP) constraints.txt
+	@echo "Installing what constraints.txt pins into $(VENV) ..."
+	@$(INSTALL) --requirement constraints.txt
+	@touch $@
+
+$(RUN_STAMP): pyproject.toml deploy/requirements.txt deploy/build-requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed; name one with make PYTHON=python3.13" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
 		|| { echo "The venv module is needed; on Debian: apt-get install python3-venv" >&2; exit 1; }
-	@echo "Installing what constraints.txt pins into $(VENV) ..."
-	@$(INSTALL) --requirement constraints.txt
+	@echo "Installing the service into $(VENV) ..."
+	@$(INSTALL) --requirement deploy/requirements.txt --requirement deploy/build-requirements.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@

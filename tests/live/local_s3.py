@@ -10,9 +10,9 @@ import sys
 import tempfile
 import time
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import EndpointConnectionError
+from botocore.session import Session
 from live.installation import NotInstalled, python_with
 
 HOST, PORT = "127.0.0.1", int(os.environ.get("S3_PORT", "9000"))
@@ -65,7 +65,9 @@ def main():
 
 def make_bucket(process):
     config = Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1})
-    client = boto3.client("s3", endpoint_url=f"http://{HOST}:{PORT}", region_name="us-east-1", config=config, **KEYS)
+    client = Session().create_client(
+        "s3", endpoint_url=f"http://{HOST}:{PORT}", region_name="us-east-1", config=config, **KEYS
+    )
     end = time.monotonic() + START_SECONDS
     while True:
         try:
