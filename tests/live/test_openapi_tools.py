@@ -11,7 +11,7 @@ from support.npm import installed
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600)]  # the first test may install the tools
 
 LINTERS = Path(__file__).parent / "openapi-linters"
-SECONDS = 120
+SECONDS = 300
 
 
 @pytest.fixture(scope="module")
