@@ -146,13 +146,21 @@ def _pattern_field(max_instructions: float) -> fields.Raw:
             )
 
     examples = [{"params": {"key": "#^team-a/"}}]
-    return fields.Raw(validate=validate, metadata={"type": "object", "description": "a pattern", "examples": examples})
+    description = "The pattern that a request must match, for the engine matcho."
+    return fields.Raw(validate=validate, metadata={"type": "object", "description": description, "examples": examples})
+
+
+def _description_field(description: str) -> Text:
+    return Text(r"[^\x00-\x1f\x7f]{0,1024}", _DESCRIPTION_RULE, metadata={"description": description})
 
 
 def secret_field() -> Text:
     """Return the field of a chosen secret."""
     return Text(
-        metadata={"examples": ["<secret-of-16-characters>"]},
+        metadata={
+            "description": "The secret with which the Client logs in. It can be replaced, but not read back.",
+            "examples": ["<secret-of-16-characters>"],
+        },
         rule=rf"(?! )(?:{VISIBLE}| ){{{MIN_SECRET - 1},511}}{VISIBLE}",
         message=_SECRET_RULE,
         visible=True,
@@ -167,22 +175,48 @@ class ClientSchema(ResourceSchema):
     """A client of the service, with its secret and grant types."""
 
     kind = "Client"
-    id = Text(ID.pattern, ID_RULE, visible=True, required=True, metadata={"examples": ["my-client"]})
+    id = Text(
+        ID.pattern,
+        ID_RULE,
+        visible=True,
+        required=True,
+        metadata={"description": "The name with which the Client logs in.", "examples": ["my-client"]},
+    )
     secret = secret_field()
     masked_secret = Masked(data_key="_secret")
     grant_types = GrantTypes(
         data_key="grant_types",
-        metadata={"type": "array", "items": {"enum": list(GRANT_TYPES)}, "examples": [[CLIENT_CREDENTIALS]]},
+        metadata={
+            "type": "array",
+            "items": {"enum": list(GRANT_TYPES)},
+            "description": "How the Client may log in: basic sends its secret with each request, client_credentials"
+            " gets a token for it.",
+            "examples": [[CLIENT_CREDENTIALS]],
+        },
     )
-    description = Text(r"[^\x00-\x1f\x7f]{0,1024}", _DESCRIPTION_RULE)
+    description = _description_field("What the Client is for, for people.")
 
 
 class StoredAccessPolicySchema(ResourceSchema):
     """A stored policy. Earlier versions stored some that today's rules refuse."""
 
     kind = "AccessPolicy"
-    id = Text(ID.pattern, ID_RULE, visible=True, required=True, metadata={"examples": ["my-policy"]})
-    engine = Text("allow|matcho", "must be allow or matcho", required=True, metadata={"examples": [MATCHO]})
+    id = Text(
+        ID.pattern,
+        ID_RULE,
+        visible=True,
+        required=True,
+        metadata={"description": "The name of the policy.", "examples": ["my-policy"]},
+    )
+    engine = Text(
+        "allow|matcho",
+        "must be allow or matcho",
+        required=True,
+        metadata={
+            "description": "The policy allows every request of its Clients, or those that match a pattern.",
+            "examples": [MATCHO],
+        },
+    )
     matcho = _pattern_field(inf)
     link = fields.Raw(
         validate=_validate_links,
@@ -191,6 +225,7 @@ class StoredAccessPolicySchema(ResourceSchema):
             "minItems": 1,
             "maxItems": MAX_LINKS,
             "items": {"type": "object"},
+            "description": "The Clients to which the policy applies. Without it, the policy is for every caller.",
             "examples": [[{"reference": "Client/my-client"}]],
         },
     )
@@ -198,9 +233,9 @@ class StoredAccessPolicySchema(ResourceSchema):
         1,
         MAX_EXPIRATION_SECONDS,
         " of seconds",
-        metadata={"description": "allows signed URLs of at most so many seconds"},
+        metadata={"description": "The policy allows URLs of at most this lifetime in seconds."},
     )
-    description = Text(r"[^\x00-\x1f\x7f]{0,1024}", _DESCRIPTION_RULE)
+    description = _description_field("What the policy is for, for people.")
 
     @validates_schema(skip_on_field_errors=False, pass_original=True)
     def _validate_engine(self, data: Mapping[str, Any], original: Mapping[str, Any], **_: Any) -> None:

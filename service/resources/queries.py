@@ -20,22 +20,39 @@ class SearchQuery(WireSchema):
         f"must be ids with commas between them; each {ID_RULE}",
         visible=True,
         data_key="_id",
+        metadata={"description": "The ids to return, with commas between them."},
     )
-    count = Number(0, MAX_PAGE_SIZE, load_default=DEFAULT_PAGE_SIZE, data_key="_count")
-    page = Number(1, 10**9, load_default=1, data_key="_page")
-    sort = Text("-?_id", "must be _id or -_id", load_default="_id", data_key="_sort")
-    summary = Text("count", "must be count", data_key="_summary")
-    total_method = Text(data_key="_totalMethod")
-    elements = Text(data_key="_elements")
+    count = Number(
+        0,
+        MAX_PAGE_SIZE,
+        load_default=DEFAULT_PAGE_SIZE,
+        data_key="_count",
+        metadata={"description": "The size of a page. 0 asks for the total alone."},
+    )
+    page = Number(
+        1, 10**9, load_default=1, data_key="_page", metadata={"description": "The number of the page, from 1."}
+    )
+    sort = Text(
+        "-?_id",
+        "must be _id or -_id",
+        load_default="_id",
+        data_key="_sort",
+        metadata={"description": "The order: ascending or descending by id."},
+    )
+    summary = Text("count", "must be count", data_key="_summary", metadata={"description": "Asks for the total alone."})
+    total_method = Text(data_key="_totalMethod", metadata={"description": "Ignored: the total is exact."})
+    elements = Text(data_key="_elements", metadata={"description": "Ignored: resources are complete."})
 
 
 class IdQuery(WireSchema):
     """``_id``: a POST creates a resource only if none has this id; a PUT uses it if its body has no id."""
 
-    id = Text(ID.pattern, ID_RULE, data_key="_id")
+    id = Text(ID.pattern, ID_RULE, data_key="_id", metadata={"description": "The id of the resource."})
 
 
 class DeleteQuery(WireSchema):
     """``_no-content``: a DELETE answers without the last resource."""
 
-    no_content = Flag(data_key="_no-content", load_default=False)
+    no_content = Flag(
+        data_key="_no-content", load_default=False, metadata={"description": "Answers 204, without the last resource."}
+    )

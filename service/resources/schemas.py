@@ -201,12 +201,21 @@ class AwsAccountSchema(ResourceSchema):
             ]
         },
     )
-    id = Text(ID.pattern, ID_RULE, visible=True, required=True, metadata={"examples": ["my-account"]})
+    id = Text(
+        ID.pattern,
+        ID_RULE,
+        visible=True,
+        required=True,
+        metadata={"description": "The name of the account in requests for URLs.", "examples": ["my-account"]},
+    )
     access_key_id = Text(
         r"[!-+\--.0-~]{1,256}",
         "must be 1 to 256 printable ASCII characters without space, comma or slash",
         visible=True,
-        metadata={"examples": ["AKIAIOSFODNN7EXAMPLE"]},
+        metadata={
+            "description": "The id of the access key, as your S3 shows it. It comes together with secret-access-key.",
+            "examples": ["AKIAIOSFODNN7EXAMPLE"],
+        },
     )
     secret_access_key = Text(
         # A passphrase of MinIO can have spaces inside; spaces at an end come from pasting.
@@ -214,13 +223,17 @@ class AwsAccountSchema(ResourceSchema):
         "must be 1 to 512 visible characters of Unicode, with spaces only inside, and not begin with "
         f"{ENCRYPTED_PREFIX!r}",
         visible=True,
-        metadata={"examples": ["<secret-access-key>"]},
+        metadata={
+            "description": "The secret of the access key. It can be changed, but not read back.",
+            "examples": ["<secret-access-key>"],
+        },
     )
     masked_secret_access_key = Masked(data_key="_secret-access-key")
     session_token = Text(
         rf" {{0,8192}}|(?!{ENCRYPTED_PREFIX}){VISIBLE}{{1,8192}}",
         f"must be at most 8192 visible characters of Unicode, and not begin with {ENCRYPTED_PREFIX!r}",
         visible=True,
+        metadata={"description": "The token of temporary credentials. It is part of each URL that it signs."},
     )
     masked_session_token = Masked(data_key="_session-token")
     role_arn = Text(
@@ -242,7 +255,7 @@ class AwsAccountSchema(ResourceSchema):
             "pattern": f"^{REGION_PATTERN}$",
             "default": "us-east-1",
             "examples": ["us-east-1"],
-            "description": "one of AWS' own regions; with a host any name, which is used only in the credential scope",
+            "description": "One of AWS' own regions. With a host, any name that this server expects, such as garage.",
         },
     )
     host = Text(
@@ -251,30 +264,44 @@ class AwsAccountSchema(ResourceSchema):
         validate=rule(parse_account_host),
         metadata={
             "format": "s3-host",
-            "description": "name[:port], 1.2.3.4[:port], [v6][:port] or a base URL http(s)://…[/prefix]; "
-            "without it AWS' own endpoint of the region",
+            "description": "The S3 server, if it is not AWS: name[:port], an address[:port], or a base URL"
+            " http(s)://…[/prefix].",
         },
     )
-    use_ssl = Flag(metadata={"description": "https or http; the default is SIGNER_DEFAULT_USE_SSL"})
-    path_style = Flag(metadata={"default": False, "description": "the bucket in the path, not in the host name"})
+    use_ssl = Flag(metadata={"description": "Whether URLs begin with https. The default is SIGNER_DEFAULT_USE_SSL."})
+    path_style = Flag(
+        metadata={
+            "default": False,
+            "description": "Whether the bucket is in the path, not in the host name. MinIO, Garage and Ceph need it.",
+        }
+    )
     public_host = Text(
         rf"(?s:.){{0,{MAX_HOST_LENGTH}}}",
         f"must be at most {MAX_HOST_LENGTH} characters",
         validate=rule(parse_account_host),
-        metadata={"format": "s3-host", "description": "the host of signed URLs, if clients reach S3 by another name"},
+        metadata={
+            "format": "s3-host",
+            "description": "The host of signed URLs, if clients reach the S3 server by another name than host.",
+        },
     )
-    public_use_ssl = Flag(metadata={"description": "https or http for public-host"})
+    public_use_ssl = Flag(metadata={"description": "Whether URLs for public-host begin with https."})
     default_expiration = Number(
-        1, MAX_EXPIRATION_SECONDS, " of seconds", metadata={"description": "for a URL without an expiration"}
+        1,
+        MAX_EXPIRATION_SECONDS,
+        " of seconds",
+        metadata={"description": "The lifetime in seconds of a URL that is requested without an expiration."},
     )
     max_expiration = Number(
-        1, MAX_EXPIRATION_SECONDS, " of seconds", metadata={"description": "a longer expiration is refused"}
+        1,
+        MAX_EXPIRATION_SECONDS,
+        " of seconds",
+        metadata={"description": "The longest lifetime in seconds. A longer expiration is refused."},
     )
     max_size = Number(
         1,
         MAX_UPLOAD_BYTES,
         " of bytes",
-        metadata={"description": "a larger upload, or one of unknown size, is refused"},
+        metadata={"description": "The largest upload in bytes. A larger one, or one of unknown size, is refused."},
     )
 
     @validates_schema(pass_original=True, skip_on_field_errors=False)

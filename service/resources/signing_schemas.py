@@ -38,6 +38,10 @@ def _line(**options: Any) -> Text:
     return Text(_LINE, _LINE_RULE, visible=True, **options)
 
 
+def _response_header(name: str) -> Text:
+    return _line(metadata={"description": f"S3 sends this {name} with the object."})
+
+
 def _base64(size: int) -> Text:
     """Return a field for ``size`` bytes in base64, in the one spelling that encoders produce."""
     last = {1: "[AQgw]==", 2: "[AEIMQUYcgkosw048]="}[size % 3]
@@ -88,10 +92,10 @@ class ObjectFields(WireSchema):
             ]
         },
     )
-    content_type = _line(metadata={"examples": ["text/plain"]})
-    content_encoding = _line()
-    content_disposition = _line()
-    cache_control = _line()
+    content_type = _line(metadata={"description": "The media type of the object.", "examples": ["text/plain"]})
+    content_encoding = _line(metadata={"description": "The coding of the object, such as gzip."})
+    content_disposition = _line(metadata={"description": "How browsers present the object."})
+    cache_control = _line(metadata={"description": "How long caches keep the object."})
     metadata = TextMap(
         # S3 returns names in lower case, and botocore refuses other than ASCII text.
         "[a-z0-9!#$%&'*+.^_`|~-]{1,64}",
@@ -105,14 +109,29 @@ class ObjectFields(WireSchema):
         f"at most {MAX_TAGS} tags: names of 1 to 128 and texts of at most 256 visible characters or spaces",
         at_most=MAX_TAGS,
     )
-    storage_class = Text("[A-Za-z0-9_.-]{1,64}", "must be 1 to 64 of A-Z a-z 0-9 _ . -", visible=True)
+    storage_class = Text(
+        "[A-Za-z0-9_.-]{1,64}",
+        "must be 1 to 64 of A-Z a-z 0-9 _ . -",
+        visible=True,
+        metadata={"description": "The storage class of the object, such as STANDARD_IA."},
+    )
     acl = Text(
         "private|public-read|public-read-write|authenticated-read|aws-exec-read|bucket-owner-read"
         "|bucket-owner-full-control",
         "must be a canned ACL of S3, such as private",
+        metadata={"description": "Who may access the object."},
     )
-    server_side_encryption = Text("AES256|aws:kms|aws:kms:dsse", "must be AES256, aws:kms or aws:kms:dsse")
-    sse_kms_key_id = Text(rf"{VISIBLE}{{1,2048}}", "must be 1 to 2048 visible characters", visible=True)
+    server_side_encryption = Text(
+        "AES256|aws:kms|aws:kms:dsse",
+        "must be AES256, aws:kms or aws:kms:dsse",
+        metadata={"description": "How S3 encrypts the object."},
+    )
+    sse_kms_key_id = Text(
+        rf"{VISIBLE}{{1,2048}}",
+        "must be 1 to 2048 visible characters",
+        visible=True,
+        metadata={"description": "The key of AWS KMS. It needs server-side-encryption to be aws:kms or aws:kms:dsse."},
+    )
 
     @validates_schema(skip_on_field_errors=False)
     def _check_metadata_size(self, data: Mapping[str, Any], **_: Any) -> None:
@@ -134,7 +153,7 @@ class ContentFields(WireSchema):
     conditions: ClassVar[tuple[Mapping[str, Any], ...]] = tuple(
         _not_together(*pair) for pair in combinations(CHECKSUMS, 2)
     )
-    content_length = Number(0, MAX_UPLOAD_BYTES, " of bytes")
+    content_length = Number(0, MAX_UPLOAD_BYTES, " of bytes", metadata={"description": "The exact size in bytes."})
     content_md5 = _base64(16)
     checksum_sha256 = _base64(CHECKSUM_BYTES["sha256"])
     checksum_sha1 = _base64(CHECKSUM_BYTES["sha1"])
@@ -156,14 +175,14 @@ class UploadFields(ContentFields, ObjectFields):
     misplaced: ClassVar[Mapping[str, str]] = {
         "version-id": "is for downloads and deletions: S3 gives the upload of filename a new version; leave it out"
     }
-    if_none_match = Text(r"\*", "must be *", metadata={"description": "* refuses to replace an object"})
+    if_none_match = Text(r"\*", "must be *", metadata={"description": "The upload fails if the object exists."})
 
 
 class UploadSchema(UploadFields):
     """The body of a request for an upload URL."""
 
     query_parameters = WireSchema.query_parameters | {"expiration", "details"}
-    filename = Text(required=True, metadata={"description": "the key", "examples": ["example.txt"]})
+    filename = Text(required=True, metadata={"description": "The key of the object.", "examples": ["example.txt"]})
 
 
 class PartFields(ContentFields):
@@ -196,10 +215,12 @@ class FormFields(ObjectFields):
         "content-length": "cannot be in a form: write min-size and max-size instead",
         "version-id": UploadFields.misplaced["version-id"],
     }
-    filename = Text(metadata={"description": "the key", "examples": ["example.txt"]})
-    starts_with = Text(metadata={"description": "the browser chooses a key that begins with this"})
-    min_size = Number(0, MAX_UPLOAD_BYTES, " of bytes")
-    max_size = Number(0, MAX_UPLOAD_BYTES, " of bytes")
+    filename = Text(metadata={"description": "The key of the object.", "examples": ["example.txt"]})
+    starts_with = Text(
+        metadata={"description": "The browser chooses a key that begins with this text; an empty text allows any key."}
+    )
+    min_size = Number(0, MAX_UPLOAD_BYTES, " of bytes", metadata={"description": "The smallest file in bytes."})
+    max_size = Number(0, MAX_UPLOAD_BYTES, " of bytes", metadata={"description": "The largest file in bytes."})
 
     @validates_schema(pass_original=True, skip_on_field_errors=False)
     def _check_one_key(self, _: Any, original: Mapping[str, Any], **__: Any) -> None:
@@ -232,19 +253,37 @@ class FormFields(ObjectFields):
 class DetailsQuery(WireSchema):
     """The query parameter of every signing request."""
 
-    details = Flag(metadata={"default": False, "description": "adds what the client must send, and the end of the URL"})
+    details = Flag(
+        metadata={
+            "default": False,
+            "description": "Adds the method and headers that the client must send, and when the URL expires.",
+        }
+    )
 
 
 class SigningQuery(DetailsQuery):
     """The query parameters of every request for one URL."""
 
-    expiration = Number(1, MAX_EXPIRATION_SECONDS, " of seconds", metadata={"default": DEFAULT_EXPIRATION_SECONDS})
+    expiration = Number(
+        1,
+        MAX_EXPIRATION_SECONDS,
+        " of seconds",
+        metadata={
+            "default": DEFAULT_EXPIRATION_SECONDS,
+            "description": "The lifetime of the URL in seconds. The account may have another default and a maximum.",
+        },
+    )
 
 
 class VersionFields(WireSchema):
     """The version of an object."""
 
-    version_id = Text(rf"{VISIBLE}{{1,1024}}", "must be 1 to 1024 visible characters", visible=True)
+    version_id = Text(
+        rf"{VISIBLE}{{1,1024}}",
+        "must be 1 to 1024 visible characters",
+        visible=True,
+        metadata={"description": "The version of the object, in a bucket with versions."},
+    )
 
 
 class DownloadFields(VersionFields):
@@ -253,20 +292,21 @@ class DownloadFields(VersionFields):
     Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
     """
 
-    response_content_type = _line()
-    response_content_disposition = _line()
-    response_content_language = _line()
-    response_content_encoding = _line()
-    response_cache_control = _line()
+    response_content_type = _response_header("Content-Type")
+    response_content_disposition = _response_header("Content-Disposition")
+    response_content_language = _response_header("Content-Language")
+    response_content_encoding = _response_header("Content-Encoding")
+    response_cache_control = _response_header("Cache-Control")
     response_expires = Text(
         rf"(?:{_DAY}), [0-3][0-9] (?:{_MONTH}) [0-9]{{4}} [0-2][0-9]:[0-5][0-9]:[0-6][0-9] GMT",
         "must be a time such as Wed, 21 Oct 2026 07:28:00 GMT",
+        metadata={"description": "S3 sends this Expires with the object."},
     )
     download = Text(
         rf"{VISIBLE}(?:(?:{VISIBLE}| ){{0,253}}{VISIBLE})?",
         "must be a file name of 1 to 255 visible characters, with spaces only inside",
         visible=True,
-        metadata={"description": "the browser saves the object under this name"},
+        metadata={"description": "The browser saves the object under this name."},
     )
 
     @validates_schema(skip_on_field_errors=False)
@@ -285,8 +325,10 @@ class DownloadFields(VersionFields):
 class DownloadQuery(DownloadFields, SigningQuery):
     """The query parameters of a download. ``method`` is the method of the URL."""
 
-    method = Text("GET|HEAD", "must be GET or HEAD", metadata={"default": "GET"})
-    redirect = Flag(metadata={"default": False, "description": "answers with a 302 to the URL"})
+    method = Text(
+        "GET|HEAD", "must be GET or HEAD", metadata={"default": "GET", "description": "The method of the URL."}
+    )
+    redirect = Flag(metadata={"default": False, "description": "Answers with a redirect (302) to the URL."})
 
     @validates_schema(skip_on_field_errors=False)
     def _check_redirect(self, data: Mapping[str, Any], **_: Any) -> None:
@@ -310,12 +352,29 @@ class ListFields(WireSchema):
     Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
     """
 
-    prefix = Text(r"[^\x00\ud800-\udfff]{0,1024}", "must be at most 1024 characters, without NUL")
-    delimiter = Text(rf"{VISIBLE}{{1,64}}", "must be 1 to 64 visible characters", visible=True)
-    max_keys = Number(1, 1000)
-    # Some servers take the last key as it is, others encode it.
-    continuation_token = Text(r"[^\x00\ud800-\udfff]{1,4096}", "must be 1 to 4096 characters, without NUL")
-    start_after = Text(r"[^\x00\ud800-\udfff]{1,1024}", "must be 1 to 1024 characters, without NUL")
+    prefix = Text(
+        r"[^\x00\ud800-\udfff]{0,1024}",
+        "must be at most 1024 characters, without NUL",
+        metadata={"description": "Only keys that begin with it."},
+    )
+    delimiter = Text(
+        rf"{VISIBLE}{{1,64}}",
+        "must be 1 to 64 visible characters",
+        visible=True,
+        metadata={"description": "Keys with it after the prefix are grouped, as in folders."},
+    )
+    max_keys = Number(1, 1000, metadata={"description": "The size of a page."})
+    continuation_token = Text(
+        # Some servers take the last key as it is, others encode it.
+        r"[^\x00\ud800-\udfff]{1,4096}",
+        "must be 1 to 4096 characters, without NUL",
+        metadata={"description": "Continues a listing: the NextContinuationToken of S3's answer."},
+    )
+    start_after = Text(
+        r"[^\x00\ud800-\udfff]{1,1024}",
+        "must be 1 to 1024 characters, without NUL",
+        metadata={"description": "Only keys after this one."},
+    )
 
 
 class ListQuery(ListFields, SigningQuery):
@@ -357,8 +416,8 @@ class BatchSchema(WireSchema):
             "minItems": 1,
             "maxItems": MAX_ITEMS,
             "items": {"type": "object"},
-            "description": "requests to S3: method (GET, HEAD, PUT, POST or DELETE; the default is GET), filename,"
-            " expiration, upload-id, part-number, and what each URL carries. Each is validated by itself",
+            "description": "Requests to S3: method (GET, HEAD, PUT, POST or DELETE; the default is GET), filename,"
+            " expiration, upload-id, part-number, and what each URL carries. Each is validated by itself.",
             "examples": [[{"filename": "a.txt"}, {"method": "PUT", "filename": "b.txt", "content-length": 5}]],
         },
     )
@@ -371,8 +430,13 @@ class WidgetRequest(WireSchema):
     """
 
     query_parameters = WireSchema.query_parameters | {"details"}
-    method = Text("PUT|POST|GET|DELETE", "must be PUT, POST, GET or DELETE", required=True)
-    key = Text(required=True, metadata={"examples": ["photo.png"]})
+    method = Text(
+        "PUT|POST|GET|DELETE",
+        "must be PUT, POST, GET or DELETE",
+        required=True,
+        metadata={"description": "The method of the request.", "examples": ["PUT"]},
+    )
+    key = Text(required=True, metadata={"description": "The key of the object.", "examples": ["photo.png"]})
     content_type = Text(rf"|{_LINE}", _LINE_RULE, visible=True, data_key="contentType")
     upload_id = _upload_id(required=False, data_key="uploadId")
     part_number = Number(1, 10_000, data_key="partNumber")

@@ -1,6 +1,7 @@
 """Responses with files of the package: with an ETag, and a policy for what a page may load and run."""
 
 import hashlib
+import io
 from functools import cache
 from http import HTTPStatus
 
@@ -27,7 +28,8 @@ def static_response(request: web.Request, media_type: str, body: bytes, *, polic
         "Referrer-Policy": "no-referrer",
         "Cross-Origin-Opener-Policy": "same-origin",
     }
-    response = web.Response(body=body, headers=headers, content_type=media_type, charset="utf-8")
+    # As a file it goes out in parts, so that a client that reads slowly holds no copy of it.
+    response = web.Response(body=io.BytesIO(body), headers=headers, content_type=media_type, charset="utf-8")
     if any(known.value in {tag, "*"} for known in request.if_none_match or ()):
         response = web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
     response.etag = tag

@@ -9,7 +9,7 @@ const { asCurl, asJavaScript, asPython } = await module("snippets");
 const { corsRule, diagnose } = await module("diagnosis");
 const { duration, keyPath, listing, purpose, signedUrls, terms, textOf } = await module("signed-url");
 const { redact, redactBody } = await module("history");
-const { complete, knowledge } = await module("completion");
+const { complete, knowledge, operationOf } = await module("completion");
 const highlight = await module("highlight");
 
 const SIGNATURE = "0".repeat(64);
@@ -277,7 +277,8 @@ describe("completion", () => {
         "/AwsAccount": { get: { summary: "List accounts" } },
         "/AwsAccount/{id}": { get: {} },
         "/fhir/AwsAccount": { get: {} },
-        "/aws/storage/{account}/{bucket}": { post: { requestBody: body } },
+        "/aws/storage/{account}/{bucket}": { post: { requestBody: body, operationId: "signUpload", tags: ["Sign URLs"] } },
+        "/aws/storage/{account}/{bucket}/{key}": { delete: { operationId: "signDelete", tags: ["Sign URLs"] } },
       },
     },
     ["acme"],
@@ -289,6 +290,13 @@ describe("completion", () => {
     assert.deepEqual(options("GET /Aws"), ["/AwsAccount", "/AwsAccount/acme"]);
     assert.deepEqual(options("POST /aws/storage/a"), ["/aws/storage/acme/{bucket}"]);
     assert.deepEqual(options("POST /aws/storage/acme/bb\n\nfile"), ["filename:"]);
+  });
+
+  test("knows the operation of a request, and its address on the API page", () => {
+    const about = (method, path) => operationOf({ method, path }, known)?.about;
+    assert.equal(about("POST", "/aws/storage/acme/bb?details=true"), "#tag/sign-urls/signUpload");
+    assert.equal(about("DELETE", "/aws/storage/acme/bb/a/b.txt"), "#tag/sign-urls/signDelete");
+    assert.equal(about("PUT", "/nowhere"), undefined);
   });
 
   test("offers nothing that is written already, and nothing in values and comments", () => {

@@ -135,3 +135,18 @@ def test_the_sign_in(browser, options, shoot):
     with running(**root) as process, console_page(browser, f"{process.url}/#/requests", **options) as page:
         page.get_by_role("button", name="Sign in").click()
         shoot(page, "sign-in")
+
+
+def test_resources(browser, service, options, shoot):
+    views = {
+        "accounts": "Check team-photos",
+        "accounts?id=": "Create",
+        "accounts?id=team-photos": "Save",
+        "clients": "Add a Client",
+        "policies": "Explain",
+    }
+    with console_page(browser, f"{service.url}/#/accounts", **options) as page:
+        for view, button in views.items():
+            page.goto(f"{service.url}/#/{view}")
+            page.get_by_role("button", name=button).first.wait_for()
+            shoot(page, re.sub("[?=]+", "-", view).strip("-"))

@@ -1,6 +1,8 @@
 """Pages of the console in a browser, with what each of them complains of."""
 
+import json
 from contextlib import contextmanager
+from types import MappingProxyType
 
 import boto3
 from botocore.config import Config
@@ -14,9 +16,14 @@ CORS = {
 
 
 @contextmanager
-def console_page(browser, url, **options):
-    """Open the console. At the end, the page has complained of nothing and has asked nobody but the service and S3."""
+def console_page(browser, url, *, session=MappingProxyType({}), **options):
+    """Open the console, with these items in its sessionStorage.
+
+    At the end, the page has complained of nothing and has asked nobody but the service and S3.
+    """
     with browser.new_context(**options) as context:
+        for name, value in session.items():
+            context.add_init_script(f"sessionStorage.setItem({json.dumps(name)}, {json.dumps(value)})")
         page = context.new_page()
         page.set_default_timeout(20_000)
         complaints = []

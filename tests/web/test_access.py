@@ -51,8 +51,8 @@ PUBLIC_ROUTES = {
     ("GET", "/fhir/metadata"),
     ("GET", "/openapi.yaml"),
     ("GET", "/console/{file:[^/]+}"),
-    ("GET", "/static/docs.css"),
     ("GET", "/static/docs.js"),
+    ("GET", "/static/scalar.js"),
 }
 KEY = SigningKey()
 ISSUER, AUDIENCE = "https://issuer.example", "s3-signer"

@@ -55,7 +55,7 @@ async def test_the_documentation_of_a_mounted_service_is_found_under_its_prefix(
     document = await (await mounted.get("/s3/openapi.json")).json()
 
     assert (page.status, page.url.path) == (200, "/s3/docs")
-    for file in ("docs.css", "docs.js"):
+    for file in ("docs.js", "scalar.js"):
         assert f'"static/{file}"' in await page.text()
         assert (await mounted.get(f"/s3/static/{file}")).status == 200
     assert document["servers"] == [{"url": "/s3"}]

@@ -17,6 +17,8 @@ export function knowledge(document, accounts) {
         path,
         detail: operation.summary ?? "",
         fields: fieldsOf(document, operation),
+        // The address of the operation on the API page.
+        about: `#tag/${operation.tags?.[0].toLowerCase().replaceAll(" ", "-")}/${operation.operationId}`,
       });
     }
   }
@@ -42,6 +44,16 @@ function matches(pattern, path) {
   return parts.length === given.length && parts.every((part, index) => /^\{/.test(part) || part === given[index]);
 }
 
+/** Return the operation of `known` to which a request belongs, or undefined. */
+export function operationOf(request, known) {
+  // A key may have slashes.
+  return known?.paths.find(
+    ({ method, path }) =>
+      method === request?.method &&
+      (matches(path, request.path) || (path.endsWith("{key}") && request.path.startsWith("/aws/storage/"))),
+  );
+}
+
 /** Return where the completed word begins (`from`) and its `options`, pairs of `text` and `detail`; null for none. */
 export function complete(text, offset, known) {
   const lineStart = text.lastIndexOf("\n", offset - 1) + 1;
@@ -63,7 +75,7 @@ export function complete(text, offset, known) {
   const word = /^[A-Za-z][\w-]*$/.exec(line)?.[0];
   const request = requestAt(parse(text), offset);
   if (!word || !request || request.start >= lineStart) return null;
-  const route = known.paths.find(({ method, path }) => method === request.method && matches(path, request.path));
+  const route = operationOf(request, known);
   const written = new Set(request.body.split("\n").map((other) => /^([\w-]+):/.exec(other)?.[1]));
   return result(
     word,

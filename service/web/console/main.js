@@ -4,12 +4,13 @@ import { api } from "./api.js";
 import { confirm, notify, signIn } from "./dialogs.js";
 import { element, icon } from "./dom.js";
 
+const resources = (kind) => import("./resources.js").then(({ viewOf }) => viewOf(kind));
 const VIEWS = {
   tutorial: { title: "Tutorial", load: () => import("./tutorial.js") },
   requests: { title: "Requests", load: () => import("./requests.js") },
-  // accounts: { title: "Accounts", load: () => import("./accounts.js") },
-  // clients: { title: "Clients", load: () => import("./clients.js") },
-  // policies: { title: "Policies", load: () => import("./policies.js") },
+  accounts: { title: "Accounts", load: () => resources("AwsAccount") },
+  clients: { title: "Clients", load: () => resources("Client") },
+  policies: { title: "Policies", load: () => resources("AccessPolicy") },
   history: { title: "History", load: () => import("./history-view.js") },
 };
 const THEMES = { system: "dark", dark: "light", light: "system" };
@@ -42,7 +43,7 @@ async function route() {
   const area = element("div", { class: "view" });
   content.replaceChildren(area);
   const params = Object.fromEntries(new URLSearchParams(query));
-  leave = module.mount(area, { api, navigate, notify, confirm, params }) ?? null;
+  leave = module.mount(area, { api, navigate, notify, confirm, params, reload: route }) ?? null;
   // The focus follows a change of the view, so that a screen reader reads its heading.
   if (!first) content.focus({ preventScroll: true });
   window.scrollTo(0, 0);

@@ -1,7 +1,7 @@
 // The editor: a document of requests, of which the one at the cursor runs.
 
 import { runRequest } from "./answer.js";
-import { knowledge } from "./completion.js";
+import { knowledge, operationOf } from "./completion.js";
 import { copyButton, element, icon } from "./dom.js";
 import { createEditor } from "./editor.js";
 import { parse, requestAt, toSend } from "./notation.js";
@@ -82,6 +82,16 @@ export function mount(view, context) {
     ["Python", asPython],
     ["JavaScript", asJavaScript],
   ].map(([name, write]) => copyButton(name, () => write(asked())));
+  const page = new URL("docs", api.base).href;
+  const about = element(
+    "a",
+    { class: "button quiet", href: page, "aria-label": "Docs of this request" },
+    icon("book"),
+    "Docs",
+  );
+  about.addEventListener("click", () => {
+    about.href = page + (operationOf(requestAt(parse(editor.text), editor.area.selectionStart), known)?.about ?? "");
+  });
   view.classList.add("wide");
   view.append(
     element(
@@ -102,7 +112,7 @@ export function mount(view, context) {
       element(
         "section",
         { class: "card flush", "aria-label": "Editor" },
-        element("div", { class: "toolbar" }, element("span", { class: "muted small" }, "Copy as"), ...copies),
+        element("div", { class: "toolbar" }, element("span", { class: "muted small" }, "Copy as"), ...copies, about),
         editor.node,
       ),
       element(

@@ -48,8 +48,15 @@ _REDIRECTS = frozenset({HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.TEMPORARY_REDIR
 class CheckRequest(WireSchema):
     """The body of a check. ``live`` asks the S3 server for a listing of the bucket."""
 
-    bucket = Text(required=True, metadata={"pattern": f"^{BUCKET_PATTERN}$", "examples": ["my-bucket"]})
-    live = Flag(load_default=False)
+    bucket = Text(
+        required=True,
+        metadata={
+            "pattern": f"^{BUCKET_PATTERN}$",
+            "description": "The bucket to sign for.",
+            "examples": ["my-bucket"],
+        },
+    )
+    live = Flag(load_default=False, metadata={"description": "Whether the S3 server is asked, too."})
 
 
 class Check(NamedTuple):
@@ -68,7 +75,9 @@ _CHECK = Reader(CheckRequest)
 
 @documented(
     "checkAccount",
-    "Whether the account can sign, and what to change",
+    "Check an account",
+    description="Tells whether the account can sign for a bucket, and what to change. With `live: true`, if the"
+    " operator allows it, the service also asks the S3 server. Policies see a PATCH of the account.",
     response="AccountCheck",
     request_body="CheckRequest",
     response_headers=(hdrs.CACHE_CONTROL,),

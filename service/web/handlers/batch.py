@@ -63,7 +63,9 @@ _WIDGET_NAMES = {
 
 @documented(
     "signMany",
-    "URLs for many requests to S3",
+    "Sign many requests at once",
+    description="Takes up to 1000 items, and answers in their order with the URL of each, or with the outcome of an"
+    " item that fails. Each item is authorized, audited and counted as if it were requested alone.",
     response="SignedUrls",
     query=DetailsQuery,
     request_body="Batch",
@@ -92,7 +94,9 @@ async def sign_many(request: web.Request) -> web.Response:
 
 @documented(
     "signRequest",
-    "A URL for one request of @uppy/aws-s3",
+    "Sign a request of Uppy",
+    description="Takes the request object of `@uppy/aws-s3` with its own names, also the steps of an upload in parts,"
+    " and answers as Uppy's `signRequest` expects it.",
     response="SignedUrl",
     query=DetailsQuery,
     request_body="WidgetRequest",

@@ -46,7 +46,12 @@ _STATEMENT: dict[str, Any] = {
 }
 
 
-@documented("capabilities", "What FHIR clients can do here", response="CapabilityStatement")
+@documented(
+    "capabilities",
+    "Read the capabilities",
+    description="Returns the FHIR CapabilityStatement: the resource types and the interactions that clients can use.",
+    response="CapabilityStatement",
+)
 async def capabilities(request: web.Request) -> web.Response:
     # FHIR clients ask for a part of it with ``mode``, which a server may ignore.
     target.reject_unknown_parameters(request[CONTEXT].query, "mode", "_summary", "_elements")

@@ -24,7 +24,13 @@ class Rotation(WireSchema):
     """The body of a rotation. Without ``secret``, the service generates one."""
 
     secret = secret_field()
-    previous_valid_for = Number(0, MAX_PREVIOUS_SECONDS, " of seconds", load_default=PREVIOUS_SECONDS)
+    previous_valid_for = Number(
+        0,
+        MAX_PREVIOUS_SECONDS,
+        " of seconds",
+        load_default=PREVIOUS_SECONDS,
+        metadata={"description": "How long the secret before stays valid, in seconds."},
+    )
 
 
 _ROTATION = Reader(Rotation)
@@ -33,7 +39,9 @@ _OPERATION = "rotate-secret"
 
 @documented(
     "rotateClientSecret",
-    "Replace the secret, which is shown once; the one before stays valid for a while",
+    "Rotate the secret of a Client",
+    description="Replaces the secret by yours or by a generated one, which is shown once. The secret before stays valid"
+    " for `previous-valid-for` seconds, so its users have time to change. Policies see a PATCH of the Client.",
     response="RotatedSecret",
     request_body="Rotation",
     request_headers=(hdrs.IF_MATCH,),

@@ -29,12 +29,14 @@ _MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg
 
 @documented(
     "start",
-    "Open the console, or get the name, version and links of the service",
+    "Open the console",
+    description="Returns the console to a browser. Programs get the name, the version and the links of the service.",
     response="Start",
     media_types=(_HTML, *RESPONSE_TYPES),
     statuses=(HTTPStatus.OK, HTTPStatus.NOT_MODIFIED),
     request_headers=(hdrs.IF_NONE_MATCH,),
-    response_headers=(hdrs.ETAG, hdrs.CACHE_CONTROL),
+    # A page has an ETag, and data has none.
+    response_headers=(hdrs.CACHE_CONTROL,),
 )
 async def start(request: web.Request) -> web.Response:
     """Answer browsers with the console, and programs with data."""

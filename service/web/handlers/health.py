@@ -15,13 +15,25 @@ from service.web.rendering import render
 from service.web.routing import Guard, Route
 
 
-@documented("live", "Whether the process serves", response="Status")
+@documented(
+    "live",
+    "Probe the process",
+    description="Answers 200 while the process serves, for a liveness probe.",
+    response="Status",
+)
 async def live(request: web.Request) -> web.Response:
     target.reject_unknown_parameters(request[CONTEXT].query)
     return render(request, {"status": "pass"})
 
 
-@documented("ready", "Whether the process accepts requests", response="Status", errors=(StoreUnavailable,))
+@documented(
+    "ready",
+    "Probe the readiness",
+    description="Answers 200 if the process accepts requests, for a readiness probe. It answers 503 while it starts or"
+    " drains, and after a long outage of the store.",
+    response="Status",
+    errors=(StoreUnavailable,),
+)
 async def ready(request: web.Request) -> web.Response:
     """Answer 503 while draining, before the store was first reached, and once cached accounts are too old to sign.
 
@@ -40,7 +52,12 @@ async def ready(request: web.Request) -> web.Response:
     return render(request, {"status": "pass"})
 
 
-@documented("health", "The state of the service and its store", response="Health")
+@documented(
+    "health",
+    "Read the health",
+    description="Shows the state of the service, of its store and of the files of its settings.",
+    response="Health",
+)
 async def health(request: web.Request) -> web.Response:
     """Answer in the format of Aidbox. Source: https://docs.aidbox.app/api/other/health-check."""
     target.reject_unknown_parameters(request[CONTEXT].query)
@@ -58,7 +75,12 @@ async def health(request: web.Request) -> web.Response:
     )
 
 
-@documented("version", "The version of the service", response="Version")
+@documented(
+    "version",
+    "Read the version",
+    description="Shows the version of the service, its commit, and the version of Python.",
+    response="Version",
+)
 async def version(request: web.Request) -> web.Response:
     target.reject_unknown_parameters(request[CONTEXT].query)
     return render(request, _about(request))
@@ -66,7 +88,8 @@ async def version(request: web.Request) -> web.Response:
 
 @documented(
     "metrics",
-    "Metrics for Prometheus",
+    "Read the metrics",
+    description="Returns the metrics in the format of Prometheus, or of OpenMetrics if `Accept` asks for it.",
     response="Text",
     media_types=("text/plain", "application/openmetrics-text"),
 )

@@ -26,13 +26,18 @@ class _Object(fields.Dict):
 class DescribedRequest(WireSchema):
     """A request as policies see it. All parts are optional."""
 
-    request_method = Text()
-    uri = Text()
-    params = _Object()
-    client = _Object()
-    jwt = _Object()
-    headers = _Object()
-    body = _Object()
+    request_method = Text(metadata={"description": "The method. Without it, get.", "examples": ["post"]})
+    uri = Text(metadata={"description": "The path.", "examples": ["/aws/storage/my-account/my-bucket"]})
+    params = _Object(
+        metadata={
+            "description": "What the request names, such as account, bucket, key and operation.",
+            "examples": [{"operation": "upload", "account": "my-account", "bucket": "my-bucket", "key": "team-a/1"}],
+        }
+    )
+    client = _Object(metadata={"description": "The Client that calls.", "examples": [{"id": "my-client"}]})
+    jwt = _Object(metadata={"description": "The claims of the JWT, if one calls."})
+    headers = _Object(metadata={"description": "The headers, with names in lower case."})
+    body = _Object(metadata={"description": "The body."})
 
 
 _DESCRIBED_REQUEST = Reader(DescribedRequest)
@@ -40,7 +45,9 @@ _DESCRIBED_REQUEST = Reader(DescribedRequest)
 
 @documented(
     "explain",
-    "Which policy would allow a request, or why each does not",
+    "Explain a decision",
+    description="Describe a request as policies see it. The answer names the policy that allows it, or says why each"
+    " policy does not. Nothing is executed. The caller must be allowed to list all policies.",
     response="Explanation",
     request_body="DescribedRequest",
     errors=(StoreUnavailable,),

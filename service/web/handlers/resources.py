@@ -61,7 +61,9 @@ class ResourceHandlers:
 
     @documented(
         "search{kind}",
-        "List resources, sorted by id",
+        "List {many}",
+        description="Returns a page of a Bundle, sorted by id. `_id` selects some, `_count` and `_page` choose the"
+        " page, and `_summary=count` asks for the total alone.",
         response="{kind}Bundle",
         query=SearchQuery,
         errors=(StoreUnavailable,),
@@ -72,7 +74,8 @@ class ResourceHandlers:
 
     @_document(
         "read{kind}",
-        "Read one",
+        "Read {one}",
+        description="Returns the resource and its version as `ETag`. A secret is shown as a marker, never as itself.",
         statuses=(200, 304),
         request_headers=(hdrs.IF_MATCH, hdrs.IF_NONE_MATCH),
         errors=(ResourceNotFound, *_VERSION_ERRORS),
@@ -89,7 +92,9 @@ class ResourceHandlers:
 
     @_document(
         "put{kind}ByBody",
-        "Create or replace by the body's id, or by _id, which the body's id must not contradict",
+        "Create or replace {one} by the id of the body",
+        description="Stores the resource under the `id` of the body, or under `_id` of the query; both must agree. A"
+        " marker in place of a secret keeps the stored secret. `If-Match` protects against a change by someone else.",
         statuses=(200, 201),
         query=IdQuery,
         request_body="{kind}WithId",
@@ -106,7 +111,9 @@ class ResourceHandlers:
 
     @_document(
         "put{kind}",
-        "Create or replace; the body's id does not matter",
+        "Create or replace {one}",
+        description="Stores the resource under the id of the path; an `id` in the body is ignored. A marker in place of"
+        " a secret keeps the stored secret. `If-Match` protects against a change by someone else.",
         statuses=(200, 201),
         request_body="{kind}Replacement",
         request_headers=(hdrs.IF_MATCH, IF_ABSENT),
@@ -118,8 +125,10 @@ class ResourceHandlers:
 
     @_document(
         "create{kind}",
-        "Create under the body's id or a new one; with _id, or If-None-Exist: _id=..., only if that id does not exist,"
-        " which the body's id must not contradict",
+        "Create {one}",
+        description="Stores a new resource under the `id` of the body, or under a generated one. With `_id`, or"
+        " `If-None-Exist: _id=…`, it creates only if that id does not exist, and otherwise answers with the resource"
+        " that exists. Secrets that the service generates are shown in this answer alone.",
         response="{kind}Created",
         statuses=(200, 201),
         query=IdQuery,
@@ -142,7 +151,9 @@ class ResourceHandlers:
 
     @_document(
         "patch{kind}",
-        "Change by a merge patch (RFC 7396), in which null removes, or by a JSON Patch (RFC 6902)",
+        "Change {one}",
+        description="Applies a merge patch (RFC 7396): a field that is sent replaces the stored one, and `null` removes"
+        " it. All other fields stay. A JSON Patch (RFC 6902) is a list of operations instead.",
         request_body="{kind}Patch",
         request_headers=(hdrs.IF_MATCH, IF_ABSENT),
         errors=(ResourceNotFound, *_VERSION_ERRORS),
@@ -160,7 +171,9 @@ class ResourceHandlers:
 
     @_document(
         "delete{kind}",
-        "Delete; the answer is the last resource",
+        "Delete {one}",
+        description="Deletes the resource. The answer is its last state, or 204 without content if there was none or"
+        " with `_no-content=true`.",
         statuses=(200, 204),
         query=DeleteQuery,
         request_headers=(hdrs.IF_MATCH, IF_ABSENT),

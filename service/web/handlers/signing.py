@@ -125,7 +125,14 @@ _documented_signing = partial(
 )
 
 
-@_documented_signing("signUpload", "A URL to upload with PUT", query=SigningQuery, request_body="Upload")
+@_documented_signing(
+    "signUpload",
+    "Sign an upload",
+    description="Returns a URL to which a client sends the content of an object with PUT. A field of the body besides"
+    " `filename` becomes a signed header, which the client must send exactly; `details=true` lists these headers.",
+    query=SigningQuery,
+    request_body="Upload",
+)
 async def upload(request: web.Request) -> web.Response:
     context, place = request[CONTEXT], request.match_info
     account_id, bucket = place["account"], place["bucket"]
@@ -136,7 +143,9 @@ async def upload(request: web.Request) -> web.Response:
 
 @_documented_signing(
     "signDownload",
-    "A URL to download with GET, or to read its headers with HEAD",
+    "Sign a download",
+    description="Returns a URL that downloads an object with GET, or that reads its headers alone with `method=HEAD`."
+    " With `redirect=true` the answer is a redirect to this URL, so it can stand in a link.",
     query=DownloadQuery,
     statuses=(200, 302),
 )
@@ -144,12 +153,23 @@ async def download(request: web.Request) -> web.Response:
     return await _sign_by_query(request, GET_OBJECT, request.match_info["key"])
 
 
-@_documented_signing("signDelete", "A URL to delete with DELETE", query=DeleteObjectQuery)
+@_documented_signing(
+    "signDelete",
+    "Sign a deletion",
+    description="Returns a URL. S3 deletes the object when a client sends a DELETE to it.",
+    query=DeleteObjectQuery,
+)
 async def delete(request: web.Request) -> web.Response:
     return await _sign_by_query(request, DELETE_OBJECT, request.match_info["key"])
 
 
-@_documented_signing("signList", "A URL to list objects with GET", query=ListQuery)
+@_documented_signing(
+    "signList",
+    "Sign a listing",
+    description="Returns a URL that lists the objects of a bucket with GET, as XML of S3. Keys in this XML are"
+    " percent-encoded. A policy allows a listing only if it names the operation `list`.",
+    query=ListQuery,
+)
 async def list_objects(request: web.Request) -> web.Response:
     return await _sign_by_query(request, LIST_OBJECTS, None)
 

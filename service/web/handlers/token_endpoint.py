@@ -42,8 +42,11 @@ class OAuthRequest(WireSchema):
     class Meta:
         unknown = EXCLUDE
 
-    client_id = Text(data_key="client_id")
-    client_secret = Text(data_key="client_secret")
+    client_id = Text(data_key="client_id", metadata={"description": "The id of the Client.", "examples": ["my-client"]})
+    client_secret = Text(
+        data_key="client_secret",
+        metadata={"description": "The secret of the Client.", "examples": ["<client-secret>"]},
+    )
 
     @pre_load
     def _empty_is_absent(self, data: Any, **_: Any) -> Any:
@@ -53,8 +56,10 @@ class OAuthRequest(WireSchema):
 class TokenRequest(OAuthRequest):
     """The body of a token request. Any ``scope`` is accepted and has no effect: policies limit the client."""
 
-    grant_type = Text(data_key="grant_type", required=True, metadata={"const": CLIENT_CREDENTIALS})
-    scope = fields.Raw(metadata={"description": "accepted in any form, and ignored", "examples": ["read"]})
+    grant_type = Text(
+        data_key="grant_type", required=True, metadata={"const": CLIENT_CREDENTIALS, "examples": [CLIENT_CREDENTIALS]}
+    )
+    scope = fields.Raw(metadata={"description": "Accepted in any form, and ignored."})
 
 
 class RevocationRequest(OAuthRequest):
@@ -63,7 +68,10 @@ class RevocationRequest(OAuthRequest):
     Source: https://www.rfc-editor.org/rfc/rfc7009#section-2.1
     """
 
-    token = Text(required=True, metadata={"minLength": 1})
+    token = Text(
+        required=True,
+        metadata={"minLength": 1, "description": "The access token to end.", "examples": ["<access-token>"]},
+    )
 
 
 _TOKEN = Reader(TokenRequest)
@@ -74,7 +82,9 @@ _ERRORS = (RouteNotFound, StoreUnavailable, Throttled, Unauthenticated)
 
 @documented(
     "token",
-    "Get an access token for a client's credentials",
+    "Get an access token",
+    description="Issues a Bearer token for the id and secret of a Client with the grant type `client_credentials`, as"
+    " OAuth 2.0 describes it. The credentials are in the body or in a Basic Authorization header.",
     response="Token",
     request_body="TokenRequest",
     errors=_ERRORS,
@@ -91,7 +101,8 @@ async def token(request: web.Request) -> web.Response:
 
 @documented(
     "revoke",
-    "End an access token; one that is unknown has ended",
+    "Revoke an access token",
+    description="Ends a token of the client before its time. A token that is unknown counts as ended.",
     response="Revoked",
     request_body="RevocationRequest",
     errors=_ERRORS,

@@ -29,7 +29,9 @@ _QUERY = SigningQuery(text=True)
 
 @documented(
     "signUploadForm",
-    "A form with which a browser uploads a file",
+    "Sign an upload form",
+    description="Returns the URL and the fields of an HTML form with which a browser uploads a file. S3 enforces the"
+    " limits of size and, with `starts-with`, of the key.",
     response="SignedForm",
     query=SigningQuery,
     request_body="UploadForm",

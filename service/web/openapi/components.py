@@ -1,7 +1,8 @@
 """OpenAPI components: schemas that are no resource, and shared parameters, headers and errors. Pure data."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
+from service import errors
 from service.resources.json_patch import MAX_OPERATIONS
 from service.resources.schemas import WireSchema
 from service.resources.signing_schemas import BatchSchema, FormFields, UploadSchema, WidgetRequest
@@ -53,7 +54,7 @@ _ABOUT = {"version": _TEXT, "commit": _TEXT, "python": _TEXT}
 OUTCOME = record(
     {
         "resourceType": {"type": "string", "const": "OperationOutcome"},
-        "id": {"type": "string", "description": "the first issue's code"},
+        "id": {"type": "string", "description": "The code of the first issue."},
         "text": record({"status": {"type": "string", "const": "generated"}, "div": _TEXT}),
         "issue": {
             "type": "array",
@@ -64,7 +65,7 @@ OUTCOME = record(
                     "expression": {
                         "type": "array",
                         "items": _TEXT,
-                        "description": "the invalid field or query parameter",
+                        "description": "The invalid field or query parameter.",
                     }
                 },
             ),
@@ -84,7 +85,7 @@ _DETAILS: Json = {
     "headers": {
         "type": "object",
         "additionalProperties": _TEXT,
-        "description": "the client must send exactly these",
+        "description": "The headers that the client must send exactly.",
     },
     "expiration": {"type": "integer"},
     "expires-at": {
@@ -111,7 +112,7 @@ SCHEMAS: dict[str, Json] = {
         {
             "items": {
                 "type": "array",
-                "description": "in the order of the request",
+                "description": "The answers, in the order of the request.",
                 "items": {
                     "anyOf": [
                         reference("schemas", "SignedUrl"),
@@ -209,23 +210,29 @@ def bundle(kind: str) -> Json:
             "total": {"type": "integer", "minimum": 0},
             "link": {"type": "array", "items": record({"relation": relation, "url": _TEXT})},
         },
-        {"entry": {"type": "array", "items": entry, "description": "absent if the request asks for the total only"}},
+        {
+            "entry": {
+                "type": "array",
+                "items": entry,
+                "description": "The resources of the page. Absent if the request asks for the total only.",
+            }
+        },
     )
 
 
 _ID = {"type": "string", "pattern": f"^{ID.pattern}$"}
 
 PATH_PARAMETERS: dict[str, Json] = {
-    "id": {"description": "The resource's id.", "schema": _ID, "example": "my-account"},
-    "account": {"description": "The AwsAccount's id.", "schema": _ID, "example": "my-account"},
+    "id": {"description": "The id of the resource.", "schema": _ID, "example": "my-account"},
+    "account": {"description": "The id of the AwsAccount.", "schema": _ID, "example": "my-account"},
     "bucket": {
-        "description": "A bucket's name: no ARN and no directory bucket.",
+        "description": "The name of a bucket. It is no ARN and no directory bucket.",
         "schema": {"type": "string", "pattern": f"^{BUCKET_PATTERN}$"},
         "example": "my-bucket",
     },
     "key": {
-        "description": "The rest of the path, percent-decoded exactly once as UTF-8. It may contain slashes."
-        " 1 to 1024 bytes, no NUL, no . or .. segment.",
+        "description": "The key of the object: the rest of the path, percent-decoded once as UTF-8. It may contain"
+        " slashes. It has 1 to 1024 bytes, no NUL, and no . or .. segment.",
         "schema": {"type": "string", "pattern": f"^{KEY_PATTERN}$"},
         "example": "example.txt",
     },
@@ -244,29 +251,42 @@ PARAMETERS: dict[str, Json] = {
     "_format": _parameter(
         "_format",
         "query",
-        "The response's format. It overrides Accept.",
+        "The format of the response. It overrides Accept.",
         {"type": "string", "enum": ["json", "yaml", *RESPONSE_TYPES]},
     ),
     "_pretty": _parameter("_pretty", "query", "Whether JSON is indented.", {"type": "boolean"}),
     "X-Request-Id": _parameter(
         "X-Request-Id",
         "header",
-        "Taken as the request's id if it is 1 to 128 of A-Z a-z 0-9 . _ -; otherwise one is generated.",
+        "The id of the request, in the response and in the log: 1 to 128 of A-Z a-z 0-9 . _ -. Otherwise one is"
+        " generated.",
         _TEXT,
     ),
-    "If-Match": _parameter("If-Match", "header", 'The version that must be stored: W/"3", "3" or 3; * for any.', _TEXT),
-    "If-None-Match": _parameter("If-None-Match", "header", "The version that the client has cached.", _TEXT),
+    "If-Match": _parameter(
+        "If-Match", "header", 'The version that must be stored: W/"3", "3" or 3. * stands for any version.', _TEXT
+    ),
+    "If-None-Match": _parameter(
+        "If-None-Match",
+        "header",
+        "The version that the client has cached. If it is current, the answer is a 304.",
+        _TEXT,
+    ),
     "If-None-Exist": _parameter(
         "If-None-Exist",
         "header",
-        "The id that must not exist. If it does, nothing is created.",
+        "The id that must not exist, as _id=my-account. If it does, nothing is created.",
         {"type": "string", "pattern": rf"^\??_id={ID.pattern}$", "examples": ["_id=my-account"]},
     ),
-    IF_ABSENT: _parameter("If-None-Match", "header", "The resource must not exist.", {"type": "string", "enum": ["*"]}),
+    IF_ABSENT: _parameter(
+        "If-None-Match",
+        "header",
+        "Sends * to demand that the resource does not exist.",
+        {"type": "string", "enum": ["*"]},
+    ),
 }
 
 HEADERS: dict[str, Json] = {
-    "X-Request-Id": _header("The request's id, which the log shows.", _TEXT),
+    "X-Request-Id": _header("The id of the request, which the log shows.", _TEXT),
     "X-Duration": _header("The duration of the request, in milliseconds.", {"type": "number"}),
     "ETag": _header("The version.", _TEXT),
     "Last-Modified": _header("The instant of the last change.", _TEXT),
@@ -276,28 +296,119 @@ HEADERS: dict[str, Json] = {
     "WWW-Authenticate": {"description": "The supported authentication schemes.", "schema": _TEXT},
 }
 
-# By status: the name of the component, the meaning, and the headers of the response.
-ERRORS: dict[int, tuple[str, str, tuple[str, ...]]] = {
-    400: (
+
+SUCCESSES: dict[int, str] = {
+    200: "The request succeeded.",
+    201: "The resource was created. Location has its path.",
+    204: "The request succeeded, and the answer has no content.",
+    302: "A redirect to the signed URL.",
+    304: "The client has the current version.",
+}
+
+
+class ErrorResponse(NamedTuple):
+    """A response with an error: the name of its component, its causes, its headers, and an error as an example."""
+
+    name: str
+    causes: str
+    headers: tuple[str, ...]
+    example: errors.ServiceError
+
+
+ERRORS: dict[int, ErrorResponse] = {
+    400: ErrorResponse(
         "Malformed",
-        "A malformed body or percent-encoding, an unknown or repeated query parameter, or an unsupported condition",
+        "The request is malformed: its body cannot be parsed, its path has bad percent-encoding, a query parameter is"
+        " unknown or repeated, or the route does not support a condition such as If-Match.",
         (),
+        errors.MalformedBody("a key without a value", 1, 9),
     ),
-    401: ("Unauthenticated", "Missing or wrong credentials", ("WWW-Authenticate",)),
-    403: ("Forbidden", "No policy allows the request, or the Host or Origin is foreign", ()),
-    404: ("NotFound", "No such resource", ()),
-    406: ("NotAcceptable", "The service supports no type that _format or Accept allows", ()),
-    409: ("Duplicate", "The id exists already", ()),
-    412: ("VersionConflict", "The precondition does not hold", ()),
-    413: ("BodyTooLarge", "The body is larger than SIGNER_MAX_BODY, or than the limit of the route", ()),
-    415: ("UnsupportedMediaType", "The Content-Type or Content-Encoding of the body is not supported", ()),
-    422: ("Invalid", "The request is well-formed but invalid; the outcome has an issue for each fault", ()),
-    429: ("Throttled", "A rate limit is exceeded", ("Retry-After",)),
-    500: ("Internal", "An internal error; the log has details under the request's id", ()),
-    503: ("StoreUnavailable", "The account store cannot be reached, or is too busy", ("Retry-After",)),
+    401: ErrorResponse(
+        "Unauthenticated",
+        "Credentials are missing or wrong. WWW-Authenticate names the schemes that the service accepts.",
+        ("WWW-Authenticate",),
+        errors.Unauthenticated("Credentials are required"),
+    ),
+    403: ErrorResponse(
+        "Forbidden",
+        "No policy allows the request, or its Host or Origin is foreign. POST /AccessPolicy/$explain tells which policy"
+        " would allow it, or why each does not.",
+        (),
+        errors.Forbidden("No policy allows this request"),
+    ),
+    404: ErrorResponse(
+        "NotFound",
+        "There is no such resource, such as the account of the path.",
+        (),
+        errors.ResourceNotFound("AwsAccount", "my-account"),
+    ),
+    406: ErrorResponse(
+        "NotAcceptable",
+        "The service supports no format that _format or Accept allows.",
+        (),
+        errors.NotAcceptable("Nothing that Accept allows can be sent; allow one of application/json, text/yaml"),
+    ),
+    409: ErrorResponse(
+        "Duplicate",
+        "A resource with this id exists already. Use PUT to replace it.",
+        (),
+        errors.Duplicate("AwsAccount", "my-account"),
+    ),
+    412: ErrorResponse(
+        "VersionConflict",
+        "If-Match or If-None-Match does not hold: someone else has changed or created the resource. Read it again.",
+        (),
+        errors.VersionConflict("AwsAccount", "my-account", "1795910400000000"),
+    ),
+    413: ErrorResponse(
+        "BodyTooLarge",
+        "The body is larger than SIGNER_MAX_BODY, or than the limit of the route.",
+        (),
+        errors.BodyTooLarge(1048576),
+    ),
+    415: ErrorResponse(
+        "UnsupportedMediaType",
+        "The Content-Type or the Content-Encoding of the body is not supported. Send JSON or YAML.",
+        (),
+        errors.UnsupportedMediaType(
+            "A body of this Content-Type cannot be read; send it with Content-Type: application/json or"
+            " Content-Type: text/yaml"
+        ),
+    ),
+    422: ErrorResponse(
+        "Invalid",
+        "The request can be read, but it is not valid. The outcome has an issue for each fault, with its field.",
+        (),
+        errors.Invalid(
+            errors.Issue("AwsAccount.path_style is not known here; did you mean path-style?", "AwsAccount.path_style")
+        ),
+    ),
+    429: ErrorResponse(
+        "Throttled",
+        "Too many logins failed, or too many are in progress. Retry-After has the seconds to wait.",
+        ("Retry-After",),
+        errors.Throttled("Too many failed logins; try again later"),
+    ),
+    500: ErrorResponse(
+        "Internal",
+        "The service has a fault, or no key decrypts the secret. The log has details under the id of the request.",
+        (),
+        errors.Internal("0123456789abcdef"),
+    ),
+    503: ErrorResponse(
+        "StoreUnavailable",
+        "The store is unavailable or too busy, or the audit log cannot be written. Retry-After has the seconds to"
+        " wait.",
+        ("Retry-After",),
+        errors.StoreUnavailable("The account store cannot be reached"),
+    ),
 }
 
 SECURITY_SCHEMES: dict[str, Json] = {
-    "basic": {"type": "http", "scheme": "basic", "description": "A Client's id and secret."},
-    "bearer": {"type": "http", "scheme": "bearer", "description": "A token from POST /auth/token, or an issuer's JWT."},
+    "basic": {"type": "http", "scheme": "basic", "description": "The id and the secret of a Client."},
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A token from POST /auth/token, or a JWT of the issuer that the service trusts.",
+    },
 }

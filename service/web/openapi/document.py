@@ -4,65 +4,72 @@ Source: https://spec.openapis.org/oas/v3.1.1
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from http import HTTPStatus
+from urllib.parse import quote
 
 import service
 from service import errors
 from service.access.types import RESOURCE_TYPES
 from service.resources.types import ResourceType
+from service.web.formats import codec
 from service.web.formats.media import DEFAULT_TYPES, FORM, JSON_PATCH, MERGE_PATCH, RESPONSE_TYPES
 from service.web.openapi import components, json_schema
-from service.web.openapi.components import reference
+from service.web.openapi.components import ErrorResponse, reference
+from service.web.openapi.examples import EXAMPLES
 from service.web.openapi.json_schema import Json
 from service.web.openapi.metadata import Metadata, metadata_of
+from service.web.openapi.texts import INTRODUCTION, NOUNS, TAGS, tag_of
+from service.web.outcome import outcome
 from service.web.routing import Guard, Route
 
 _VERSION = "3.1.1"
-_ABOUT = """\
-Stores S3 accounts and returns presigned URLs, in the style of Aidbox.
-
-Requests and responses are YAML or JSON. In YAML every scalar is text, and the field determines its type. A null field \
-is an absent field. The format of a response is the one that _format, Accept or the request's body names, else JSON. \
-Every response of 400 or more is an OperationOutcome. Every GET route supports HEAD. A method that a path does not \
-support is a 405."""
-
 # Errors of every route, of routes with negotiation, and of routes with a body.
 _COMMON_ERRORS = (errors.InvalidRequest, errors.Forbidden, errors.Internal)
 _NEGOTIATION_ERRORS = (errors.NotAcceptable, errors.Invalid)
 _BODY_ERRORS = (errors.MalformedBody, errors.BodyTooLarge, errors.UnsupportedMediaType)
 _AUTHENTICATION_ERRORS = (errors.Unauthenticated, errors.Throttled)
 _COMMON_HEADERS = ("X-Request-Id", "X-Duration")
-_REDIRECTS = frozenset({HTTPStatus.FOUND, HTTPStatus.TEMPORARY_REDIRECT})
-_WITHOUT_CONTENT = _REDIRECTS | {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
-_WITH_LOCATION = _REDIRECTS | {HTTPStatus.CREATED}
+_WITHOUT_CONTENT = frozenset({HTTPStatus.FOUND, HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
+_WITH_LOCATION = frozenset({HTTPStatus.FOUND, HTTPStatus.CREATED})
 # aiohttp spells ETag as Etag.
 _HEADERS = {name.lower(): name for name in components.HEADERS}
-_PATH_PARAMETER = re.compile(r"\{(\w+)\}")
+_VARIABLE = re.compile(r"\{(\w+)\}")
+# Other names of JSON and YAML: the example of the usual names is enough.
+_OTHER_SPELLINGS = RESPONSE_TYPES.keys() - DEFAULT_TYPES.values()
+# The same routes for FHIR clients, which the introduction describes.
+_ALIAS = "/fhir"
 
 
-def document(routes: Iterable[Route], *, server: str) -> Json:
+def document(routes: Sequence[Route], *, server: str) -> Json:
     """Return the document for these routes, as plain data. ``server`` is the base URL of their paths."""
     paths: Json = {}
+    patterns = {route.pattern for route in routes}
     for route in routes:
-        if not route.in_document:
-            continue
-        paths.setdefault(route.pattern, {})[route.method.lower()] = _operation(route)
+        is_alias = route.pattern.startswith(_ALIAS) and route.pattern.removeprefix(_ALIAS) in patterns
+        if route.in_document and not is_alias:
+            paths.setdefault(route.pattern, {})[route.method.lower()] = _operation(route, server)
     return {
         "openapi": _VERSION,
         "info": {
             "title": "s3-signer",
             "version": service.__version__,
-            "description": _ABOUT,
-            "license": {"name": "MIT", "identifier": "MIT"},
+            "description": INTRODUCTION,
+            "contact": {"name": "The maintainers of s3-signer"},
+            "license": {"name": "MIT License", "identifier": "MIT"},
         },
         "servers": [{"url": server}],
+        "externalDocs": {"description": "Open the console", "url": f"{server.rstrip('/')}/"},
         "security": [{}, *({name: []} for name in components.SECURITY_SCHEMES)],
-        "tags": [{"name": name} for name in dict.fromkeys(_tag(route) for route in routes)],
+        "tags": [{"name": tag.name, "description": tag.description} for tag in TAGS],
         "paths": paths,
         "components": {
             "schemas": {**components.SCHEMAS, **_resource_schemas()},
-            "responses": {name: _error(meaning, headers) for name, meaning, headers in components.ERRORS.values()},
+            "responses": {error.name: _error(error) for error in components.ERRORS.values()},
+            "examples": {
+                **{name: {"value": value} for name, value in EXAMPLES.items()},
+                **{error.name: {"value": outcome(error.example)} for error in components.ERRORS.values()},
+            },
             "parameters": components.PARAMETERS,
             "headers": components.HEADERS,
             "securitySchemes": components.SECURITY_SCHEMES,
@@ -87,12 +94,20 @@ def _resource_schemas() -> Json:
     return schemas
 
 
-def _error(meaning: str, headers: Iterable[str], *, schema: str = "OperationOutcome") -> Json:
+def _error(error: ErrorResponse, *, oauth: bool = False) -> Json:
+    example = "" if oauth else error.name
     return {
-        "description": meaning,
-        "headers": _headers(headers),
-        "content": {type_: {"schema": reference("schemas", schema)} for type_ in RESPONSE_TYPES},
+        "description": error.causes,
+        "headers": _headers(error.headers),
+        "content": _content(RESPONSE_TYPES, "OAuthError" if oauth else "OperationOutcome", example),
     }
+
+
+def _content(types: Iterable[str], schema: str, example: str) -> Json:
+    """Return a body with a schema and an example, by their names. An empty name stands for no example."""
+    plain: Json = {"schema": reference("schemas", schema)}
+    shown = {**plain, "examples": {"example": reference("examples", example)}} if example else plain
+    return {type_: plain if type_ in _OTHER_SPELLINGS else shown for type_ in types}
 
 
 def _headers(names: Iterable[str]) -> Json:
@@ -100,21 +115,28 @@ def _headers(names: Iterable[str]) -> Json:
     return {name: reference("headers", name) for name in known}
 
 
-def _operation(route: Route) -> Json:
+def _operation(route: Route, server: str) -> Json:
     metadata, type_ = metadata_of(route.handler), _resource_type(route)
+    names = {"kind": type_.kind, **NOUNS[type_.kind]} if type_ else {}
 
     def with_kind(text: str) -> str:
-        return text.replace("{kind}", type_.kind if type_ else "")
+        return _VARIABLE.sub(lambda found: names[found[1]], text)
 
+    body = with_kind(metadata.request_body or "")
     operation: Json = {
-        "operationId": _operation_id(route, with_kind(metadata.name)),
+        "operationId": with_kind(metadata.name),
         "summary": with_kind(metadata.summary),
-        "tags": [_tag(route)],
+        "description": with_kind(metadata.description),
+        "externalDocs": {
+            "description": "Open this request in the console",
+            "url": f"{server.rstrip('/')}/#/requests?text={quote(_request(route, type_, body), safe='')}",
+        },
+        "tags": [tag_of(route.pattern)],
         "parameters": _parameters(route, metadata),
         "responses": _responses(route, metadata, with_kind(metadata.response or "")),
     }
-    if metadata.request_body:
-        operation["requestBody"] = _request_body(route, with_kind(metadata.request_body))
+    if body:
+        operation["requestBody"] = _request_body(route, body)
     if route.guard is Guard.PUBLIC:
         operation["security"] = []
     return operation
@@ -125,23 +147,27 @@ def _resource_type(route: Route) -> ResourceType | None:
     return next((type_ for type_ in RESOURCE_TYPES if type_.kind in segments), None)
 
 
-def _tag(route: Route) -> str:
-    if type_ := _resource_type(route):
-        return type_.kind
-    return "signing" if route.pattern.startswith("/aws/") else "operations"
+def _request(route: Route, type_: ResourceType | None, body: str) -> str:
+    """Return a request as the console shows it: the method and the path, and an empty line before the body."""
+    path = _VARIABLE.sub(lambda found: _path_parameter(found[1], type_)["example"], route.pattern)
+    return f"{route.method} {path}" + (f"\n\n{codec.dump_yaml(EXAMPLES[body]).decode()}" if body else "")
 
 
-def _operation_id(route: Route, name: str) -> str:
-    return f"fhir{name[0].upper()}{name[1:]}" if route.pattern.startswith("/fhir/") else name
+def _path_parameter(name: str, type_: ResourceType | None) -> Json:
+    parameter = components.PATH_PARAMETERS[name]
+    return {**parameter, "example": json_schema.example(type_)["id"]} if type_ else parameter
 
 
 def _parameters(route: Route, metadata: Metadata) -> list[Json]:
     in_path = [
-        {"name": name, "in": "path", "required": True, **components.PATH_PARAMETERS[name]}
-        for name in _PATH_PARAMETER.findall(route.pattern)
+        {"name": name, "in": "path", "required": True, **_path_parameter(name, _resource_type(route))}
+        for name in _VARIABLE.findall(route.pattern)
     ]
     query = json_schema.of_query(metadata.query) if metadata.query else {}
-    in_query = [{"name": name, "in": "query", "schema": schema} for name, schema in query.items()]
+    in_query = [
+        {"name": name, "in": "query", "description": schema.pop("description"), "schema": schema}
+        for name, schema in query.items()
+    ]
     common = ["X-Request-Id"] if route.fixed_media_type else ["_format", "_pretty", "X-Request-Id"]
     shared = [reference("parameters", name) for name in (*metadata.request_headers, *common)]
     return [*in_path, *in_query, *shared]
@@ -152,9 +178,9 @@ def _request_body(route: Route, name: str) -> Json:
     # For each further type, generators make the same code again, or warn.
     types = [*DEFAULT_TYPES.values(), *([MERGE_PATCH] if is_patch else []), *([FORM] if route.form else [])]
     others = [type_ for type_ in RESPONSE_TYPES if type_ not in types]
-    content = {type_: {"schema": reference("schemas", name)} for type_ in types}
+    content = _content(types, name, name)
     if is_patch:
-        content[JSON_PATCH] = {"schema": reference("schemas", "JsonPatch")}
+        content |= _content([JSON_PATCH], "JsonPatch", "JsonPatch")
     return {"required": True, "description": f"The same body may be {', '.join(others)}.", "content": content}
 
 
@@ -168,17 +194,16 @@ def _responses(route: Route, metadata: Metadata, schema: str) -> Json:
     ]
     responses = {str(status): _success(status, metadata, schema) for status in metadata.statuses}
     for status in sorted({error.status for error in raised}):
-        name, meaning, headers = components.ERRORS[status]
-        oauth = _error(meaning, headers, schema="OAuthError")
-        responses[str(status)] = oauth if route.oauth else reference("responses", name)
+        error = components.ERRORS[status]
+        responses[str(status)] = _error(error, oauth=True) if route.oauth else reference("responses", error.name)
     return responses
 
 
 def _success(status: int, metadata: Metadata, schema: str) -> Json:
     headers = [] if status == HTTPStatus.NO_CONTENT else [*metadata.response_headers]
     headers += ["Location"] if status in _WITH_LOCATION else []
-    response: Json = {"description": HTTPStatus(status).phrase, "headers": _headers(headers)}
+    response: Json = {"description": components.SUCCESSES[status], "headers": _headers(headers)}
     if status not in _WITHOUT_CONTENT:
         types = metadata.media_types or RESPONSE_TYPES
-        response["content"] = {type_: {"schema": reference("schemas", schema)} for type_ in types}
+        response["content"] = _content(types, schema, schema if schema in EXAMPLES else "")
     return response

@@ -14,7 +14,7 @@ from typing import Any
 
 from marshmallow import EXCLUDE, fields, missing, validate
 
-from service.resources.fields import MASKED, Flag, Masked, Number, Text
+from service.resources.fields import ID_RULE, MASKED, Flag, Masked, Number, Text
 from service.resources.schemas import WireSchema
 from service.resources.signing_schemas import TextMap
 from service.resources.types import ResourceType
@@ -32,7 +32,7 @@ _OWN = frozenset({"id", "meta", "resourceType"})
 _INSTANT = {"type": "string", "format": "date-time"}
 META: Json = {
     "type": "object",
-    "description": "set by the service; versionId grows and is never used twice for an id",
+    "description": "Set by the service. versionId grows and is never used twice for an id.",
     "properties": {"versionId": {"type": "string"}, "createdAt": _INSTANT, "lastUpdated": _INSTANT},
     "required": ["versionId", "createdAt", "lastUpdated"],
     "additionalProperties": False,
@@ -44,7 +44,7 @@ def of_field(field: fields.Field[Any]) -> Json:
     schema: Json = {}
     match field:
         case Text(rule=re.Pattern() as rule, message=message):
-            schema = {"type": "string", **_pattern(rule.pattern), "description": message.removeprefix("must be ")}
+            schema = {"type": "string", **_pattern(rule.pattern), "description": message}
         case Number(range=numbers):
             schema = {"type": "integer", "minimum": numbers[0], "maximum": numbers[-1]}
         case Flag():
@@ -55,7 +55,7 @@ def of_field(field: fields.Field[Any]) -> Json:
                 "propertyNames": _pattern(field.names.pattern),
                 "additionalProperties": {"type": "string", **_pattern(field.values.pattern)},
                 "maxProperties": field.at_most,
-                "description": field.rule,
+                "description": f"must be {field.rule}",
             }
         case fields.String():
             schema = {"type": "string", **_choices(field)}
@@ -65,7 +65,9 @@ def of_field(field: fields.Field[Any]) -> Json:
             schema = of_body(type(nested))
         case fields.Dict():
             schema = {"type": "object"}
-    return _with_default({**schema, **field.metadata}, field.load_default)
+    texts = [text for text in (field.metadata.get("description"), schema.get("description")) if text]
+    described = {"description": _sentences(*texts)} if texts else {}
+    return _with_default({**schema, **field.metadata, **described}, field.load_default)
 
 
 def of_body(schema: type[WireSchema]) -> Json:
@@ -104,7 +106,7 @@ def of_request(type_: ResourceType) -> Json:
         # The id in the URL takes precedence.
         "id": {},
         **{name: rule for name, rule in body["properties"].items() if name not in _OWN},
-        "meta": {"description": "set by the service, ignored in requests"},
+        "meta": {"description": "Set by the service, ignored in requests."},
         "resourceType": _or_null({"type": "string", "enum": [type_.kind]}),
     }
     return {**body, "examples": [example(type_)]}
@@ -112,7 +114,8 @@ def of_request(type_: ResourceType) -> Json:
 
 def with_id(body: Json, *, required: bool) -> Json:
     """Add the rule of ids to a request."""
-    id_ = {"type": "string", "pattern": f"^{ID.pattern}$"}
+    description = _sentences("the id of the resource", ID_RULE)
+    id_ = {"type": "string", "pattern": f"^{ID.pattern}$", "description": description}
     properties = {**body["properties"], "id": id_ if required else _or_null(id_)}
     return {**body, "properties": properties, **({"required": ["id"]} if required else {})}
 
@@ -172,7 +175,7 @@ def of_created(type_: ResourceType) -> Json:
     secrets = [name for name, secret in type_.secrets.items() if secret.generated]
     if not secrets:
         return response
-    generated = {"type": "string", "description": "generated, and shown in this response only"}
+    generated = {"type": "string", "description": "Generated, and shown in this response only."}
     properties = {**response["properties"], **dict.fromkeys(secrets, generated)}
     markers = {f"_{name}": properties.pop(f"_{name}") for name in secrets}
     return {
@@ -192,6 +195,10 @@ def _by_name(schema: type[WireSchema]) -> dict[str, fields.Field[Any]]:
     return {str(field.data_key): field for field in schema().fields.values()}
 
 
+def _sentences(*texts: str) -> str:
+    return " ".join(f"{text[0].upper()}{text[1:].removesuffix('.')}." for text in texts)
+
+
 def _choices(field: fields.Field[Any]) -> Json:
     choices = [choice for rule in field.validators if isinstance(rule, validate.OneOf) for choice in rule.choices]
     return {"enum": choices} if choices else {}
@@ -204,8 +211,8 @@ def _with_default(schema: Json, load_default: Any) -> Json:
     if default is missing:
         return rest
     shown = default if isinstance(default, str) else json.dumps(default)
-    sentences = [rest.get("description", "").rstrip("."), f"The default is {shown}."]
-    return {**rest, "description": ". ".join(filter(None, sentences))}
+    texts = [text for text in (rest.get("description"), f"the default is {shown}") if text]
+    return {**rest, "description": _sentences(*texts)}
 
 
 def _pattern(rule: str) -> Json:

@@ -23,11 +23,14 @@ _Handler = TypeVar("_Handler", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metadata:
-    """Metadata of one handler. In texts, ``{kind}`` stands for the resource type of the route.
+    """Metadata of one handler.
+
+    In texts, ``{kind}`` stands for the resource type of the route, ``{one}`` and ``{many}`` for its name in sentences.
 
     Args:
         name: The operationId.
-        summary: One line for people.
+        summary: A short phrase that begins with a verb.
+        description: What a caller needs to know, in sentences of Markdown.
         response: The name of the response's schema.
         media_types: The response's media types, if they are not negotiated.
         statuses: The statuses of successful responses.
@@ -40,6 +43,7 @@ class Metadata:
 
     name: str
     summary: str
+    description: str = ""
     response: str | None = None
     media_types: Sequence[str] = ()
     statuses: Sequence[int] = (HTTPStatus.OK,)

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from urllib.parse import unquote
 
 import pytest
 import yaml
@@ -36,6 +37,7 @@ OPERATIONS = [
 EVERYWHERE = {"400", "403", "500"}
 OF_CALLERS = {"401", "429"}
 OF_BODIES = {"413", "415"}
+WITHOUT_EXAMPLE = [{"$ref": f"#/components/schemas/{name}"} for name in ("Text", "OpenApi", "OAuthError")]
 
 
 def validator(schema):
@@ -71,10 +73,14 @@ def test_every_reference_resolves():
     assert all(functools.reduce(dict.__getitem__, path, DOCUMENT) for path in targets)
 
 
-def test_the_document_has_exactly_the_routes():
+def test_the_document_has_exactly_the_routes_and_each_operation_once():
     documented = {(method.upper(), path) for path, item in DOCUMENT["paths"].items() for method in item}
+    routed = {(route.method, route.pattern) for route in ROUTES if route.in_document}
 
-    assert documented == {(route.method, route.pattern) for route in ROUTES if route.in_document}
+    aliases = {(method, f"/fhir{path}") for method, path in routed} & routed
+
+    assert aliases
+    assert documented == routed - aliases
 
 
 @pytest.mark.slow
@@ -133,6 +139,77 @@ def test_an_operation_describes_each_path_parameter(method, path, operation):
     assert operation["summary"]
 
 
+@pytest.mark.parametrize(("method", "path", "operation"), OPERATIONS)
+def test_an_operation_is_described_in_sentences_and_belongs_to_a_group(method, path, operation):
+    texts = [operation["description"], *(given["description"] for given in _resolved(operation["parameters"]))]
+    texts += [response["description"] for response in _resolved(operation["responses"].values())]
+
+    assert re.match(r"[A-Z][a-z]+ ", operation["summary"])
+    assert [text for text in texts if not re.fullmatch(r"[A-Z$_].*\.", text)] == []
+    assert operation["tags"][0] in {tag["name"] for tag in DOCUMENT["tags"]}
+
+
+def test_each_group_has_operations_and_a_description():
+    used = {operation["tags"][0] for *_, operation in (given.values for given in OPERATIONS)}
+
+    assert {tag["name"] for tag in DOCUMENT["tags"]} == used
+    assert all(tag["description"] for tag in DOCUMENT["tags"])
+
+
+def _resolved(items):
+    return [
+        functools.reduce(dict.__getitem__, item["$ref"].split("/")[1:], DOCUMENT) if "$ref" in item else item
+        for item in items
+    ]
+
+
+def test_fields_are_described_in_sentences():
+    fields = {
+        f"{name}.{field}": rule["description"]
+        for name, schema in SCHEMAS.items()
+        for field, rule in schema.get("properties", {}).items()
+        if "description" in rule
+    }
+
+    assert {field: text for field, text in fields.items() if not re.fullmatch(r"[A-Z].*\.", text)} == {}
+    assert "AwsAccountReplacement.host" in fields
+
+
+def test_every_body_has_an_example_that_is_valid_by_its_schema():
+    bodies = [
+        content
+        for *_, operation in (given.values for given in OPERATIONS)
+        for body in [operation.get("requestBody"), *_resolved(operation["responses"].values())]
+        for type_, content in (body or {}).get("content", {}).items()
+        if content["schema"] not in WITHOUT_EXAMPLE and type_ in {"application/json", "text/yaml"}
+    ]
+
+    assert bodies
+    for schema, example in {(body["schema"]["$ref"], body["examples"]["example"]["$ref"]) for body in bodies}:
+        (value,) = [given["value"] for given in _resolved([{"$ref": example}])]
+        assert [*validator({"$ref": schema}).iter_errors(value)] == [], example
+
+
+def test_an_operation_leads_to_the_console_with_a_request_that_the_service_can_read():
+    links = {
+        operation["operationId"]: operation["externalDocs"]["url"] for *_, operation in (g.values for g in OPERATIONS)
+    }
+    base, _, text = links["putAwsAccount"].partition("#/requests?text=")
+    line, _, body = unquote(text).partition("\n\n")
+
+    assert (base, line) == ("/", "PUT /AwsAccount/my-account")
+    assert yaml.safe_load(body) == DOCUMENT["components"]["examples"]["AwsAccountReplacement"]["value"]
+    assert len({*links.values()}) == len(links)
+
+
+def test_links_to_the_console_have_the_address_of_the_service():
+    made = json.loads(pages.document(ROUTES, "json", server="https://s3.example.com/team"))
+
+    assert made["paths"]["/live"]["get"]["externalDocs"]["url"] == (
+        "https://s3.example.com/team/#/requests?text=GET%20%2Flive"
+    )
+
+
 def test_operation_ids_are_unique():
     names = [operation["operationId"] for item in DOCUMENT["paths"].values() for operation in item.values()]
 
@@ -146,7 +223,7 @@ def test_operation_ids_are_unique():
         ("/AwsAccount/{id}", "get", {"200", "304", "404", "412", "503"}),
         ("/AwsAccount/{id}", "put", {"200", "201", "412", "503"}),
         ("/AwsAccount/{id}", "patch", {"200", "404", "412", "503"}),
-        ("/fhir/AwsAccount/{id}", "delete", {"200", "204", "412", "503"}),
+        ("/AwsAccount/{id}", "delete", {"200", "204", "412", "503"}),
         ("/AwsAccount", "post", {"200", "201", "409", "503"}),
         ("/aws/storage/{account}/{bucket}/{key}", "get", {"200", "302", "404", "503"}),
         ("/", "get", {"200", "304"}),

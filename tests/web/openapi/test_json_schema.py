@@ -32,14 +32,17 @@ THING = ResourceType(ThingSchema, model=dict, secrets={"word": Secret("name")})
     ("field", "schema"),
     [
         (Text(), {"type": "string"}),
-        (Text("[a-z]+", "must be lower case"), {"type": "string", "pattern": "^[a-z]+$", "description": "lower case"}),
-        (Text("(?s:.){0,9}", "must be short"), {"type": "string", "maxLength": 9, "description": "short"}),
+        (
+            Text("[a-z]+", "must be lower case"),
+            {"type": "string", "pattern": "^[a-z]+$", "description": "Must be lower case."},
+        ),
+        (Text("(?s:.){0,9}", "must be short"), {"type": "string", "maxLength": 9, "description": "Must be short."}),
         (Text(metadata={"examples": ["a"]}), {"type": "string", "examples": ["a"]}),
         (Number(1, 9), {"type": "integer", "minimum": 1, "maximum": 9}),
         (Number(1, 9, load_default=3), {**json_schema.of_field(Number(1, 9)), "description": "The default is 3."}),
         (
             Flag(load_default=False, metadata={"description": "f"}),
-            {"type": "boolean", "description": "f. The default is false."},
+            {"type": "boolean", "description": "F. The default is false."},
         ),
         (Flag(load_default=False), {"type": "boolean", "description": "The default is false."}),
         (Flag(), {"type": "boolean"}),
