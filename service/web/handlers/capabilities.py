@@ -14,7 +14,7 @@ from service.web.rendering import render
 from service.web.routing import Guard, Route
 
 _INTERACTIONS = ("read", "update", "patch", "delete", "create", "search-type")
-_STATEMENT: dict[str, Any] = {
+STATEMENT: dict[str, Any] = {
     "resourceType": "CapabilityStatement",
     "status": "active",
     # When this text last changed.
@@ -55,7 +55,7 @@ _STATEMENT: dict[str, Any] = {
 async def capabilities(request: web.Request) -> web.Response:
     # FHIR clients ask for a part of it with ``mode``, which a server may ignore.
     target.reject_unknown_parameters(request[CONTEXT].query, "mode", "_summary", "_elements")
-    return render(request, _STATEMENT)
+    return render(request, STATEMENT)
 
 
 ROUTES = tuple(Route(hdrs.METH_GET, f"{base}/metadata", capabilities, guard=Guard.PUBLIC) for base in ("", "/fhir"))

@@ -91,9 +91,9 @@ _DETAILS: Json = {
     "expires-at": {
         "type": "string",
         "format": "date-time",
-        "description": "the end of the URL, or of the keys that sign it if they end before it",
+        "description": "The end of the URL, or of the keys that sign it if they end before it.",
     },
-    "warnings": {"type": "array", "items": _TEXT, "description": "why the URL ends before its expiration"},
+    "warnings": {"type": "array", "items": _TEXT, "description": "Why the URL ends before its expiration."},
 }
 
 _EXTENSION = record({"url": _TEXT, "valueCode": _TEXT})

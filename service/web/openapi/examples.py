@@ -6,6 +6,7 @@ from typing import Any
 from service.access.types import ACCESS_POLICY, CLIENT
 from service.resources.fields import MASKED
 from service.resources.types import AWS_ACCOUNT, ResourceType
+from service.web.handlers.capabilities import STATEMENT
 from service.web.openapi.json_schema import example
 
 Json = dict[str, Any]
@@ -46,7 +47,7 @@ _OTHERS: Mapping[str, Any] = {
         ],
     },
     "JsonPatch": [{"op": "replace", "path": "/description", "value": "text"}],
-    "CapabilityStatement": {"resourceType": "CapabilityStatement"},
+    "CapabilityStatement": STATEMENT,
     "Start": {"name": "s3-signer", "version": "1.0.0", "links": {"console": "/", "documentation": "/docs"}},
     "Status": {"status": "pass"},
     "Version": _ABOUT,
