@@ -84,6 +84,7 @@ def test_the_whole_tutorial_is_clicked_through(browser, service, ministack, buck
 
 def test_the_tutorial_has_the_requests_of_the_specification_in_order(browser, service):
     with console_page(browser, service.url) as page:
+        page.locator("textarea").first.wait_for()
         shown = [area.input_value() for area in page.locator("textarea").all()]
 
     assert [text.split("\n")[0] for text in shown] == [
