@@ -18,6 +18,8 @@ from service.resources.types import ResourceType
 from service.stores.record import Resource
 
 MAX_OPERATIONS = 1000
+# 1000 copies of a longer text, such as one of nearly 1 MiB, would take the memory of the process.
+MAX_COPIED_TEXT = 2000
 # They would show what a secret is, or put it where it can be read.
 _NOT_FOR_SECRETS = frozenset({"test", "copy", "move"})
 # Stands for a stored secret, so that the patch can replace or remove it.
@@ -75,5 +77,9 @@ def _check(type_: ResourceType, document: dict[str, Any], operation: Mapping[str
         if operation["op"] in _NOT_FOR_SECRETS and pointer.parts[0] in type_.secrets:
             raise _Unfit(f"is a {operation['op']} of {pointer.parts[0]}, which takes only add, replace and remove")
     # Copies of copies would double the resource each time.
-    if operation["op"] in {"copy", "move"} and isinstance(pointers[-1].resolve(document, None), dict | list):
-        raise _Unfit(f"is a {operation['op']} of an object or a list; add the value instead")
+    if operation["op"] in {"copy", "move"}:
+        value = pointers[-1].resolve(document, None)
+        if isinstance(value, dict | list):
+            raise _Unfit(f"is a {operation['op']} of an object or a list; add the value instead")
+        if operation["op"] == "copy" and isinstance(value, str) and len(value) > MAX_COPIED_TEXT:
+            raise _Unfit(f"is a copy of a text of more than {MAX_COPIED_TEXT} characters; add the value instead")

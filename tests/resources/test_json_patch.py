@@ -7,7 +7,7 @@ import pytest
 from service.access.types import ACCESS_POLICY
 from service.errors import Invalid
 from service.resources.fields import MASKED
-from service.resources.json_patch import MAX_OPERATIONS, patch_resource
+from service.resources.json_patch import MAX_COPIED_TEXT, MAX_OPERATIONS, patch_resource
 from service.resources.schemas import ParsedBody
 from service.resources.types import AWS_ACCOUNT
 from service.stores.record import CREATED, UPDATED, VERSION, Resource
@@ -131,6 +131,15 @@ def test_a_patch_cannot_grow_without_limit(name):
         patched(op(name, "/matcho/x", **{"from": "/matcho/params"}), stored=POLICY, type_=ACCESS_POLICY)
     with pytest.raises(Invalid, match="at most 1000 operations"):
         patched(*[op("test", "/region", "us-east-1")] * (MAX_OPERATIONS + 1))
+
+
+def test_a_patch_cannot_copy_a_long_text():
+    long = op("add", "/matcho/a", "x" * (MAX_COPIED_TEXT + 1))
+    copied = op("copy", "/matcho/b", **{"from": "/matcho/a"})
+
+    with pytest.raises(Invalid, match=r"Operation 2 .* is a copy of a text of more than 2000 characters"):
+        patched(long, copied, stored=POLICY, type_=ACCESS_POLICY)
+    assert patched(long, copied | {"op": "move"}, stored=POLICY, type_=ACCESS_POLICY)["matcho"]["b"]
 
 
 def test_a_patched_resource_is_no_deeper_than_a_body():
