@@ -237,6 +237,10 @@ describe("the history", () => {
     "complex key": "? secret\n: hunter2",
     "cut off": '{"secret": "hunter2',
     url: `note: ${URL_}`,
+    "JSON Patch": '[{"op": "replace", "path": "/secret-access-key", "value": "hunter2"}]',
+    "JSON Patch, value first": '[{"value": ["hunter2"], "path": "/session-token", "op": "add"}]',
+    "JSON Patch in YAML": "- op: add\n  path: /secret-access-key\n  value: hunter2",
+    "JSON Patch in YAML, value first": "- value: hunter2\n  path: /secret-access-key",
     "several lines of a password": "password: 'hunter2\n  hunter2'",
   })) {
     test(`holds no secret: ${name}`, () => {

@@ -33,6 +33,11 @@ function basicHeader({ id, secret }) {
   return `Basic ${btoa(String.fromCharCode(...bytes))}`;
 }
 
+// A path may look like an address, as in `//example.com` and `/http://example.com`, and is one of the service still.
+function urlOf(path) {
+  return `${BASE.href.replace(/\/$/, "")}${path}`;
+}
+
 async function send(method, path, { headers = {}, body, accept = "application/json", signal, authorization } = {}) {
   const sent = new Headers(headers);
   if (!sent.has("accept")) sent.set("accept", accept);
@@ -44,7 +49,7 @@ async function send(method, path, { headers = {}, body, accept = "application/js
     sent.set("content-type", /^\s*[{[]/.test(body) ? "application/json" : "text/yaml");
   }
   const started = performance.now();
-  const url = `${BASE.href.replace(/\/$/, "")}${path}`;
+  const url = urlOf(path);
   const options = { method, headers: sent, body, signal, cache: "no-store", credentials: "omit", redirect: "manual" };
   const answer = await fetch(url, options);
   // The browser hides where a redirect leads.
@@ -87,6 +92,9 @@ export function explain(answer) {
 
 export const api = {
   base: BASE.href,
+
+  /** Return the address to which a request with this path goes. */
+  urlOf,
 
   /** Return the name, version and links of the service, or null if it cannot be reached. */
   about() {

@@ -19,8 +19,13 @@ function withoutSecrets(data) {
   if (Array.isArray(data)) return data.map(withoutSecrets);
   if (data === null || typeof data !== "object")
     return typeof data === "string" && /x-amz-/i.test(data) ? HIDDEN : data;
+  // An operation of a JSON Patch names the field in its path.
+  const isSecret = SECRET.test(data.path);
   return Object.fromEntries(
-    Object.entries(data).map(([name, value]) => [name, SECRET.test(name) ? HIDDEN : withoutSecrets(value)]),
+    Object.entries(data).map(([name, value]) => [
+      name,
+      SECRET.test(name) || (isSecret && name === "value") ? HIDDEN : withoutSecrets(value),
+    ]),
   );
 }
 
@@ -44,7 +49,8 @@ export function redactBody(body) {
     hiddenIndent = -1;
     if (SECRET.test(line)) {
       const found = /^(\s*(?:- +)?)([\w-]+|"[\w-]+"|'[\w-]+')\s*:(?:\s|$)/.exec(line);
-      if (!found || /[{}[\]]/.test(found[2])) return "";
+      // The path of a JSON Patch names a field whose value is in another line.
+      if (!found || /[{}[\]]/.test(found[2]) || /path/.test(found[2])) return "";
       // Only the name may be what is suspicious, or the value is in a form that is not understood.
       kept.push(`${found[1]}${found[2]}: ${HIDDEN}`);
       hiddenIndent = found[1].length;

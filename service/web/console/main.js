@@ -29,7 +29,7 @@ function navigate(view, params = {}) {
 async function route() {
   if (location.hash && !location.hash.startsWith("#/")) return;
   const [, name, query = ""] = /^#\/([\w-]*)\??(.*)$/s.exec(location.hash || "#/tutorial") ?? [];
-  const view = VIEWS[name] ?? VIEWS.tutorial;
+  const view = Object.hasOwn(VIEWS, name) ? VIEWS[name] : VIEWS.tutorial;
   const first = visit === 0;
   const current = ++visit;
   for (const [other, link] of Object.entries(links)) {

@@ -73,7 +73,7 @@ export function mount(view, context) {
     const sent = toSend(requestAt(parse(editor.text), editor.area.selectionStart));
     return {
       ...sent,
-      url: new URL(sent.path.slice(1), api.base).href,
+      url: api.urlOf(sent.path),
       signedIn: Boolean(api.authorization) && !sent.headers.authorization,
     };
   };
