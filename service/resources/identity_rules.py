@@ -8,6 +8,8 @@ from service.resources.secrets.codec import Canonical
 from service.resources.types import DESTINATION
 
 _ROLE = ("role-arn", "external-id")
+# Without a host, the region decides the endpoint.
+_WHERE_IT_SIGNS = sorted({*DESTINATION, "region"})
 _ROOT_ALONE = "may be set, changed and removed by the root client alone"
 
 
@@ -42,7 +44,7 @@ class IdentityRules:
             )
             return
         old, new = self.canonical(before) or before, self.canonical(after) or after
-        for name in sorted(DESTINATION):
+        for name in _WHERE_IT_SIGNS:
             if old.get(name) != new.get(name):
                 problem = f"of an account without keys {_ROOT_ALONE}"
                 yield Issue(f"AwsAccount.{name} {problem}", f"AwsAccount.{name}")

@@ -230,6 +230,7 @@ AMBIENT_WRITES = {
     ),
     "another host": ("PATCH", "/AwsAccount/a", {"host": "evil.example", "path-style": True}, ["host", "path-style"]),
     "http": ("PATCH", "/AwsAccount/a", {"use-ssl": False}, ["use-ssl"]),
+    "another region": ("PATCH", "/fhir/AwsAccount/a", {"region": "cn-north-1"}, ["region"]),
     "another limit": ("PATCH", "/AwsAccount/a", {"max-size": 5}, []),
     "keys of its own": ("PATCH", "/AwsAccount/a", KEYS, []),
 }
