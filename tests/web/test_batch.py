@@ -29,8 +29,8 @@ def query_of(url):
     return {name: text for name, text in found.items() if not name.startswith("X-Amz-")}
 
 
-async def sign(client, *items, query="", **options):
-    response = await client.post(f"{STORAGE}/$sign{query}", json={"items": items}, **options)
+async def sign(client, *items, query="", base="", **options):
+    response = await client.post(f"{base}{STORAGE}/$sign{query}", json={"items": items}, **options)
     assert response.status == 200, await response.text()
     assert response.headers["Cache-Control"] == "no-store"
     return (await response.json())["items"]
@@ -206,10 +206,10 @@ async def team(make_client):
     assert (await client.put("/Client/team", json=secret, headers=root)).status == 201
     assert (await client.put("/AwsAccount/my-account", json=KEYS, headers=root)).status == 201
 
-    async def sign_as_team(pattern, *items, **fields):
+    async def sign_as_team(pattern, *items, base="", **fields):
         policy = {"engine": "matcho", "matcho": pattern, "link": [{"reference": "Client/team"}], **fields}
         assert (await client.put("/AccessPolicy/p", json=policy, headers=root)).status in {200, 201}
-        answers = await sign(client, *items, headers=caller)
+        answers = await sign(client, *items, base=base, headers=caller)
         return [answer["outcome"]["id"] if "outcome" in answer else "url" for answer in answers]
 
     return sign_as_team
@@ -251,6 +251,14 @@ U, F = "url", "forbidden"
 )
 async def test_each_item_is_decided_as_its_single_request(team, pattern, decisions):
     assert await team(pattern, *ITEMS) == decisions
+
+
+@pytest.mark.parametrize("base", ["", "/fhir"])
+async def test_policies_see_the_path_of_the_alias_in_each_item(team, base):
+    allowed = {"uri": {"$not": "#^/fhir/"}, "params": {"account": "my-account", "operation": "download"}}
+
+    assert await team({"uri": f"{base}{STORAGE}/team-a/x"}, {**A}, base=base) == ["url"]
+    assert await team(allowed, {**A}, base=base) == [F if base else U]
 
 
 async def test_a_policy_bounds_the_expiration_of_each_item(team):

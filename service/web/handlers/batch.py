@@ -25,7 +25,7 @@ from service.signing.names import name_issues
 from service.signing.operations import OPERATIONS, Operation
 from service.web import target
 from service.web.audit import audit_denial
-from service.web.context import CONTEXT
+from service.web.context import CONTEXT, RequestContext
 from service.web.handlers.signing import BUCKET, SignedUrl, UrlRequest, read_call, sign
 from service.web.openapi.metadata import documented
 from service.web.outcome import outcome
@@ -134,13 +134,14 @@ async def _sign(request: web.Request, item: ParsedBody) -> SignedUrl:
     context = request[CONTEXT]
     wanted = _read_item(request.match_info["account"], request.match_info["bucket"], item)
     context.operation, context.params = wanted.operation.name, target.NOTHING
-    return await sign(request, context, wanted, instead=_single_request(wanted, item))
+    return await sign(request, context, wanted, instead=_single_request(context, wanted, item))
 
 
-def _single_request(wanted: UrlRequest, item: ParsedBody) -> Mapping[str, Any]:
+def _single_request(context: RequestContext, wanted: UrlRequest, item: ParsedBody) -> Mapping[str, Any]:
     """Return the request that policies see: the one that asks for this URL alone."""
     method = _REQUEST_METHODS.get(wanted.operation.method, "post")
-    bucket = f"/aws/storage/{wanted.account_id}/{wanted.bucket}"
+    base = context.route.path.partition("/aws/storage/")[0]
+    bucket = f"{base}/aws/storage/{wanted.account_id}/{wanted.bucket}"
     if method != "post":
         return {"request-method": method, "uri": f"{bucket}/{wanted.key}", "body": {}}
     body = {name: value for name, value in item.values.items() if name not in {"method", "expiration"}}
