@@ -25,6 +25,12 @@ async def test_a_browser_gets_the_console_and_a_program_the_links(client):
     assert yaml.safe_load(await as_yaml.text()) == yaml.safe_load(await chosen.text()) == start
 
 
+async def test_the_console_has_a_path_of_its_own(client):
+    page, console = [await client.get(path, headers=HTML) for path in ("/", "/console")]
+
+    assert (console.status, await console.read()) == (200, await page.read())
+
+
 async def test_every_link_of_the_start_leads_somewhere(client):
     links = (await (await client.get("/")).json())["links"]
 

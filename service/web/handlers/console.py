@@ -1,5 +1,6 @@
 """The console: a page at the root, and its files."""
 
+from dataclasses import replace
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
@@ -82,6 +83,7 @@ def _read(name: str) -> bytes:
 
 
 START = Route(hdrs.METH_GET, "/", start, fixed_media_type=True, guard=Guard.PUBLIC)
+ALIAS = replace(START, path="/console", in_document=False)
 FILES = Route(
     hdrs.METH_GET, "/console/{file:[^/]+}", file, fixed_media_type=True, guard=Guard.PUBLIC, in_document=False
 )

@@ -121,4 +121,4 @@ PAGES = (
 
 def routes(api: Sequence[Route]) -> list[Route]:
     """Return the routes of the pages and of the document, which describes the routes in ``api`` and these."""
-    return [*DocumentHandlers(api).routes(), *PAGES, console.FILES]
+    return [*DocumentHandlers(api).routes(), *PAGES, console.ALIAS, console.FILES]
