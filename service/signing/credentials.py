@@ -32,6 +32,8 @@ MAX_ROLE_SESSIONS = 1000
 # A request waits for new keys for at most so long.
 TIMEOUT_SECONDS = 5
 RETRY_SECONDS = 5
+# After a failure, requests that wait longer would fill the limit of concurrent ones while a server hangs.
+RETRY_WAIT_SECONDS = 1
 # Keys are renewed so long before they end, or after half of their time if that is later. botocore does the same.
 RENEW_SECONDS = 15 * 60
 # Keys of which nobody knows the end, such as those of a file, are read again after this time.
@@ -192,7 +194,7 @@ class _Renewal:
             self.task = asyncio.create_task(self._renew())
         if (keys := self._valid()) is None and self.task:
             # The task goes on for others if this caller leaves.
-            await asyncio.shield(self.task)
+            await asyncio.wait({self.task}, timeout=RETRY_WAIT_SECONDS if self._problem else None)
             keys = self._valid()
         if keys is None:
             raise _NoKeysError(self._problem)
@@ -209,6 +211,9 @@ class _Renewal:
                 raise _NoKeysError("the keys that were received have ended; compare the clocks")  # noqa: TRY301
         except Exception as error:  # noqa: BLE001 - each provider of credentials has errors of its own
             self._renew_at = self._clock() + RETRY_SECONDS
+            if isinstance(error, _NoKeysError) and self._keys and self._keys.end == inf:
+                # Their source exists no more.
+                self._keys = None
             self._report(error)
         else:
             now = self._clock()

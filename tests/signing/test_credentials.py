@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from contextlib import suppress
 from dataclasses import replace
 from time import time
 
@@ -184,6 +185,25 @@ async def test_an_sts_that_hangs_delays_a_caller_for_a_bounded_time_and_no_other
         await keys.lend(replace(ACCOUNT, id="c"), CALLER)
 
 
+async def test_while_sts_hangs_later_callers_wait_for_a_short_time(keys, sts, clock, monkeypatch):
+    sts.refusal = "AccessDenied"
+    with pytest.raises(KeysUnavailable):
+        await keys.lend(ACCOUNT, CALLER)
+    monkeypatch.setattr(credentials, "RETRY_WAIT_SECONDS", 0.05)
+    sts.hanging, clock.offset = {ROLE}, credentials.RETRY_SECONDS + 1
+    with pytest.raises(KeysUnavailable, match="AccessDenied"):
+        await keys.lend(ACCOUNT, CALLER)
+
+    sts.refusal = None
+    sts.closing.set()
+
+    async def received():
+        with suppress(KeysUnavailable):
+            return (await keys.lend(ACCOUNT, CALLER)).access_key_id == "ASIA0000000000000002"
+
+    await until(received)
+
+
 async def test_a_caller_that_leaves_does_not_end_the_request_of_the_others(keys, sts):
     leaving = asyncio.create_task(keys.lend(ACCOUNT, CALLER))
     await asyncio.sleep(0)
@@ -264,6 +284,25 @@ async def test_keys_of_a_shared_file_are_read_again(make_keys, no_aws, tmp_path,
         return (await keys.lend(KEYLESS, CALLER)).access_key_id == "AKIAFILE2"
 
     await until(changed)
+
+
+async def test_keys_of_a_shared_file_end_when_they_are_removed(make_keys, no_aws, tmp_path, clock):
+    path = tmp_path / "credentials"
+    path.write_text("[default]\naws_access_key_id = AKIAFILE1\naws_secret_access_key = x\n")
+    no_aws.setenv("AWS_SHARED_CREDENTIALS_FILE", str(path))
+    no_aws.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    keys = make_keys(ambient=True)
+    await keys.lend(KEYLESS, CALLER)
+    path.write_text("")
+    clock.offset = credentials.RELOAD_SECONDS + 1
+
+    async def refused():
+        try:
+            await keys.lend(KEYLESS, CALLER)
+        except KeysUnavailable as error:
+            return "has no credentials" in str(error)
+
+    await until(refused)
 
 
 async def test_keys_of_a_container(make_keys, no_aws, metadata, tmp_path):
