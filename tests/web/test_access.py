@@ -50,6 +50,7 @@ PUBLIC_ROUTES = {
     ("GET", "/metadata"),
     ("GET", "/fhir/metadata"),
     ("GET", "/openapi.yaml"),
+    ("GET", "/console"),
     ("GET", "/console/{file:[^/]+}"),
     ("GET", "/static/docs.js"),
     ("GET", "/static/scalar.js"),
