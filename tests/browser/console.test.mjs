@@ -8,6 +8,7 @@ const { parse, requestAt, toSend, write } = await module("notation");
 const { asCurl, asJavaScript, asPython } = await module("snippets");
 const { corsRule, diagnose } = await module("diagnosis");
 const { duration, keyPath, listing, purpose, signedUrls, terms, textOf } = await module("signed-url");
+const { api } = await module("api");
 const { redact, redactBody } = await module("history");
 const { complete, knowledge, operationOf } = await module("completion");
 const highlight = await module("highlight");
@@ -217,6 +218,15 @@ describe("the diagnosis", () => {
   test("the CORS rule is for this page alone", () => {
     assert.deepEqual(JSON.parse(corsRule("https://a.example")).CORSRules[0].AllowedOrigins, ["https://a.example"]);
   });
+});
+
+describe("the address of a request", () => {
+  for (const path of ["/AwsAccount", "//evil.example/x", "///evil.example", "/http://evil.example/", "/javascript:0"]) {
+    test(`is one of the service: ${path}`, () => {
+      assert.equal(api.urlOf(path), api.base.replace(/\/$/, "") + path);
+      assert.equal(new URL(api.urlOf(path)).host, new URL(api.base).host);
+    });
+  }
 });
 
 describe("the history", () => {
