@@ -25,13 +25,13 @@ from service.bundle.document import BundleError
 from service.bundle.source import BundleFile, Contents
 from service.errors import StoreUnavailable, Unavailable
 from service.mounted_files import MountedFiles, UnusableFile, read_settled, read_text
-from service.resources.host_rules import HostRules, ambiguous_accounts
+from service.resources.host_rules import HostRules, accounts_that, is_ambiguous
 from service.resources.identity_rules import IdentityRules
 from service.resources.repository import Repository
 from service.resources.secrets.codec import SecretCodec
 from service.resources.secrets.encryption import Encryptor
 from service.resources.secrets.hashing import Hasher
-from service.resources.types import AWS_ACCOUNT
+from service.resources.types import AWS_ACCOUNT, AwsAccount
 from service.settings import Settings, SettingsError, load
 from service.settings.parsers import root_secret
 from service.signing.credentials import BorrowedKeys
@@ -193,9 +193,7 @@ async def _resources(app: web.Application) -> AsyncIterator[None]:
         if context.access:
             stack.push_async_callback(context.access.close)
             await context.access.open()
-            warnings = asyncio.gather(
-                _warn_about_ambiguous_accounts(context.repository), context.access.policies.open()
-            )
+            warnings = asyncio.gather(_warn_about_accounts(context), context.access.policies.open())
             stack.callback(warnings.cancel)
         reporter = asyncio.create_task(_report_requests(context.state))
         stack.callback(reporter.cancel)
@@ -240,16 +238,21 @@ async def _apply_bundle(context: AppContext) -> None:
     context.files.follow("SIGNER_INIT_BUNDLE", bundle.read, use, used=used)
 
 
-async def _warn_about_ambiguous_accounts(repository: Repository) -> None:
+async def _warn_about_accounts(context: AppContext) -> None:
+    warnings = {"with a custom host do not state path-style; only the root client may sign with them": is_ambiguous}
+    if context.settings.ambient_credentials:
+        # Before the setting, any caller who may write accounts could store one.
+        warnings["without access-key-id use the service's own credentials"] = _has_no_keys
     # The service starts without its store, and reports that elsewhere.
     with suppress(StoreUnavailable):
-        if ids := await ambiguous_accounts(repository):
-            logger.warning(
-                "%d accounts with a custom host do not state path-style; only the root client may sign with them: %s%s",
-                len(ids),
-                ", ".join(ids[:_MAX_LOGGED_IDS]),
-                ", ..." if len(ids) > _MAX_LOGGED_IDS else "",
-            )
+        for text, holds in warnings.items():
+            if ids := await accounts_that(context.repository, holds):
+                shown, more = ", ".join(ids[:_MAX_LOGGED_IDS]), ", ..." if len(ids) > _MAX_LOGGED_IDS else ""
+                logger.warning("%d accounts %s: %s%s", len(ids), text, shown, more)
+
+
+def _has_no_keys(account: AwsAccount) -> bool:
+    return account.access_key_id is None
 
 
 def make_repository(settings: Settings, store: Store, hasher: Hasher | None = None) -> Repository:

@@ -1,6 +1,6 @@
 """Rules for the hosts of accounts, and a check for accounts whose URLs are ambiguous."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from service.endpoints import AWS_NAME, DEFAULT_PORTS, Host, parse_host
@@ -105,13 +105,13 @@ def is_ambiguous(account: AwsAccount) -> bool:
     return not (host.is_ip or is_aws(host))
 
 
-async def ambiguous_accounts(repository: Repository) -> list[str]:
-    """Return the ids of the ambiguous accounts among the first MAX_CHECKED. Raises StoreUnavailable."""
+async def accounts_that(repository: Repository, holds: Callable[[AwsAccount], bool]) -> list[str]:
+    """Return the ids of the accounts for which ``holds``, among the first MAX_CHECKED. Raises StoreUnavailable."""
     ids: list[str] = []
     for offset in range(0, MAX_CHECKED, PAGE_SIZE):
         page = await repository.page(AWS_ACCOUNT, offset=offset, count=PAGE_SIZE)
         models = [repository.model_if_valid(AWS_ACCOUNT, resource) for resource in page.resources]
-        ids += [account.id for account in models if account and is_ambiguous(account)]
+        ids += [account.id for account in models if account and holds(account)]
         if offset + PAGE_SIZE >= page.total:
             break
     return ids

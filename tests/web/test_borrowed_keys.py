@@ -9,6 +9,7 @@ import pytest
 from aiohttp import encode_basic_auth
 from support.accounts import KEYS
 from support.sts import ROLE
+from support.waiting import until
 
 ROOT = {"SIGNER_ROOT_CLIENT_ID": "root", "SIGNER_ROOT_CLIENT_SECRET": "root-secret-0123456789"}
 AUTH = {"Authorization": encode_basic_auth("root", ROOT["SIGNER_ROOT_CLIENT_SECRET"])}
@@ -256,6 +257,19 @@ async def test_without_the_setting_a_client_may_store_an_account_without_keys(te
     client = await team()
 
     assert (await client.put("/AwsAccount/b", json={}, headers=TEAM)).status == 201
+
+
+async def test_accounts_without_keys_from_before_the_setting_are_one_warning_at_start(
+    own_redis, make_client, environment, caplog
+):
+    store = {"SIGNER_STORE_URL": own_redis.url}
+    before = await make_client(**store, **ROOT)
+    for id_, fields in {"a": {}, "b": {"role-arn": ROLE}, "keys": KEYS}.items():
+        assert (await before.put(f"/AwsAccount/{id_}", json=fields, headers=AUTH)).status == 201
+    await make_client(**store, **ROOT, **AMBIENT)
+
+    await until(lambda: [text for text in caplog.messages if "without access-key-id" in text])
+    assert "2 accounts without access-key-id use the service's own credentials: a, b" in caplog.messages
 
 
 async def check(client, *, live=False):
