@@ -13,7 +13,6 @@ import struct
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
 from aiohttp import StreamReader, web
 
@@ -36,6 +35,8 @@ POLL_SECONDS = 0.02
 TCP_HANDSHAKE_DRAIN_SECONDS = 0.1
 # Where new handshakes cannot be stopped, the backlog may never be empty.
 BACKLOG_SECONDS = 1.0
+# The time without new connections after the process or the system has run out of files. asyncio has the same.
+ACCEPT_PAUSE_SECONDS = 1.0
 # File descriptors reserved for up to 66 connections to Redis, logs and key sets.
 RESERVED_FILES = 100
 
@@ -58,16 +59,15 @@ class Connection(web.RequestHandler):
     tests/serving/test_connections.py fails when aiohttp changes one of them.
     """
 
-    __slots__ = ("__weakref__", "_handshakes", "_head_bytes", "_head_timer", "_incomplete_body")
+    __slots__ = ("_head_bytes", "_head_timer", "_incomplete_body", "_opening")
 
-    def __init__(self, *args: Any, handshakes: "WeakSet[Connection]", **kwargs: Any) -> None:
-        """Stay in ``handshakes`` until the TLS handshake has ended. Other arguments are for ``web.RequestHandler``."""
+    def __init__(self, *args: Any, opening: "set[Connection]", **kwargs: Any) -> None:
+        """Leave ``opening`` when aiohttp begins to count this connection. Pass the rest to ``web.RequestHandler``."""
         super().__init__(*args, **kwargs)
-        self._handshakes = handshakes
-        handshakes.add(self)
+        self._opening = opening
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._handshakes.discard(self)
+        self._opening.discard(self)
         super().connection_made(transport)
         self._head_bytes = 0
         self._incomplete_body: StreamReader | None = None
@@ -145,15 +145,6 @@ class Connection(web.RequestHandler):
             self.force_close()
 
 
-class _RejectingProtocol(asyncio.Protocol):
-    """Responds with 503 and closes the connection."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.WriteTransport):
-            transport.write(_TOO_MANY_CONNECTIONS)
-        transport.close()
-
-
 class Listener:
     """Accepts connections on one socket for a runner, and rejects them while the runner has ``limit`` or more.
 
@@ -166,41 +157,37 @@ class Listener:
         bound: socket.socket,
         *,
         limit: int,
+        opening: set[Connection],
         inherited: bool = False,
         ssl_context: "ssl.SSLContext | None" = None,
         **handler_args: Any,
     ) -> None:
-        """Pass ``handler_args`` to each ``web.RequestHandler``. ``inherited`` sockets are systemd's."""
+        """Pass ``handler_args`` to each ``web.RequestHandler``. ``inherited`` sockets are systemd's.
+
+        ``opening`` holds the connections in their TLS handshake; listeners of one runner share it.
+        """
         self._runner = runner
         self._socket = bound
         self._limit = limit
         self._is_inherited = inherited
         self._ssl_context = ssl_context
         self._handler_args = handler_args
-        self._server: asyncio.Server | None = None
+        self._opening = opening
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._pause: asyncio.TimerHandle | None = None
         self._is_full = False
-        # Weak, because nobody calls a connection whose handshake fails.
-        self._handshakes: WeakSet[Connection] = WeakSet()
 
     @property
-    def has_handshakes(self) -> bool:
-        """Whether accepted connections are in their TLS handshake. Failed ones may count until they are collected."""
-        return bool(self._handshakes)
+    def is_opening(self) -> bool:
+        """Whether accepted connections of the runner are in their TLS handshake."""
+        return bool(self._opening)
 
     async def start(self) -> None:
         """Listen. Raises OSError if another process listens on the address."""
         drop_stalled_clients(self._socket)
-        # uvloop does not report a failure to listen; it closes the socket.
+        self._socket.setblocking(False)  # noqa: FBT003 - the standard library's
         self._socket.listen(BACKLOG)
-        tls = self._ssl_context is not None
-        self._server = await asyncio.get_running_loop().create_server(
-            self._protocol,
-            sock=self._socket,
-            backlog=BACKLOG,
-            ssl=self._ssl_context,
-            ssl_handshake_timeout=TLS_HANDSHAKE_SECONDS if tls else None,
-            ssl_shutdown_timeout=TLS_SHUTDOWN_SECONDS if tls else None,
-        )
+        self._resume()
 
     async def drain(self) -> None:
         """Stop listening, but first accept the connections whose TCP handshake has begun.
@@ -219,21 +206,67 @@ class Listener:
 
     def close(self) -> None:
         """Stop listening; open connections stay open."""
-        if self._server:
-            self._server.close()
+        if self._pause:
+            self._pause.cancel()
+        if self._socket.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket.close()
 
-    def _protocol(self) -> asyncio.Protocol:
-        server = self._runner.server
-        if server is not None and len(server.connections) < self._limit:
+    def _resume(self) -> None:
+        asyncio.get_running_loop().add_reader(self._socket, self._accept_all)
+
+    def _accept_all(self) -> None:
+        """Accept here and not in a server of asyncio, which neither counts nor limits TLS handshakes."""
+        for _ in range(BACKLOG):
+            try:
+                client, _ = self._socket.accept()
+            except ConnectionError:
+                continue
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                logger.warning("New connections wait for %d second: %s", ACCEPT_PAUSE_SECONDS, error.strerror)
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(self._socket)
+                self._pause = loop.call_later(ACCEPT_PAUSE_SECONDS, self._resume)
+                return
+            self._open_or_reject(client)
+
+    def _open_or_reject(self, client: socket.socket) -> None:
+        client.setblocking(False)  # noqa: FBT003 - the standard library's
+        server, loop = self._runner.server, asyncio.get_running_loop()
+        if server is not None and len(server.connections) + len(self._opening) < self._limit:
             self._is_full = False
-            loop = asyncio.get_running_loop()
-            return Connection(server, handshakes=self._handshakes, loop=loop, **self._handler_args)
+            connection = Connection(server, opening=self._opening, loop=loop, **self._handler_args)
+            self._opening.add(connection)
+            task = loop.create_task(self._open(connection, client))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            return
         if not self._is_full:
             logger.warning(
                 "The limit of %d connections is reached; new connections are rejected until some close", self._limit
             )
         self._is_full = True
-        return _RejectingProtocol()
+        with client, suppress(OSError):
+            # A response over TLS would need a handshake, for which the client could hold the file open.
+            if self._ssl_context is None:
+                client.send(_TOO_MANY_CONNECTIONS)
+
+    async def _open(self, connection: Connection, client: socket.socket) -> None:
+        tls = self._ssl_context is not None
+        try:
+            # The client has gone, or its handshake has failed or taken too long.
+            with suppress(OSError):
+                await asyncio.get_running_loop().connect_accepted_socket(
+                    lambda: connection,
+                    client,
+                    ssl=self._ssl_context,
+                    ssl_handshake_timeout=TLS_HANDSHAKE_SECONDS if tls else None,
+                    ssl_shutdown_timeout=TLS_SHUTDOWN_SECONDS if tls else None,
+                )
+        finally:
+            self._opening.discard(connection)
 
 
 def connection_limit(maximum: int) -> int:

@@ -200,12 +200,14 @@ async def _listen(
 ) -> list[Listener]:
     """Accept connections. Raises ``StartError`` if another process listens on the address by now."""
     limit = connections.connection_limit(settings.max_connections)
-    listeners = []
+    listeners: list[Listener] = []
+    opening: set[Connection] = set()
     for bound in sockets:
         listener = Listener(
             runner,
             bound,
             limit=limit,
+            opening=opening,
             inherited=inherited,
             ssl_context=context,
             keepalive_timeout=settings.idle_seconds,
@@ -233,7 +235,7 @@ async def _close(app: web.Application, runner: web.AppRunner, listeners: Sequenc
 
 def _expects_first_requests(runner: web.AppRunner, listeners: Sequence[Listener]) -> bool:
     """Return whether an accepted connection has not sent its first request."""
-    return any(listener.has_handshakes for listener in listeners) or any(
+    return any(listener.is_opening for listener in listeners) or any(
         connection.is_new() for connection in _connections(runner)
     )
 

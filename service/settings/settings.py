@@ -169,7 +169,8 @@ class Settings:
     max_connections: int = setting(
         "10000",
         parsers.number(1, 1_000_000),
-        "Most connections to a port of a process; more get a 503. `ulimit -n` limits them too.",
+        "Most connections to a port of a process; more get a 503, or are closed with `SIGNER_TLS_CERT`. `ulimit -n` "
+        "limits them too.",
     )
     idle_seconds: int = setting(
         "75",

@@ -44,7 +44,9 @@ async def serve():
                 stack.push_async_callback(runner.cleanup)
                 await runner.setup()
                 bound = socket.create_server(("127.0.0.1", 0))
-                listener = connections.Listener(runner, bound, limit=limit, keepalive_timeout=idle_seconds)
+                listener = connections.Listener(
+                    runner, bound, limit=limit, opening=set(), keepalive_timeout=idle_seconds
+                )
                 stack.callback(listener.close)
                 await listener.start()
                 return bound.getsockname()[1]
@@ -337,7 +339,7 @@ def test_a_process_that_gets_no_cpu_while_it_drains_accepts_the_connections_in_i
         runner = web.AppRunner(app)
         await runner.setup()
         bound = socket.create_server(("127.0.0.1", 0))
-        listener = connections.Listener(runner, bound, limit=10)
+        listener = connections.Listener(runner, bound, limit=10, opening=set())
         await listener.start()
         with ExitStack() as stack:
             clients = [stack.enter_context(socket.create_connection(bound.getsockname())) for _ in range(3)]
