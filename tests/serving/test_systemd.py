@@ -2,12 +2,13 @@
 
 import fcntl
 import os
+import select
 import shutil
 import socket
 import ssl
 import subprocess
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 from live.certificates import make_certificates
@@ -238,3 +239,19 @@ def test_a_failed_start_is_not_notified(notifications):
     assert status == 1
     with pytest.raises(BlockingIOError):
         notifications.recv(1)
+
+
+def test_the_sockets_of_a_unit_share_the_limit_for_tls_handshakes(tmp_path):
+    pair = make_certificates(tmp_path, "signer.test")
+    named = {"SIGNER_TLS_CERT": str(pair.certificate), "SIGNER_TLS_KEY": str(pair.key)}
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
+        stack.enter_context(activated(*sockets, SIGNER_MAX_CONNECTIONS="10", **named))
+        silent = [
+            stack.enter_context(socket.create_connection(bound.getsockname(), timeout=5))
+            for bound in sockets
+            for _ in range(10)
+        ]
+
+        # Only closed connections are readable.
+        assert eventually(lambda: len(select.select(silent, [], [], 0)[0]) == 10)
