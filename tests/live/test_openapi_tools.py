@@ -13,6 +13,19 @@ pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600)]  # the first test may
 
 LINTERS = Path(__file__).parent / "openapi-linters"
 SECONDS = 300
+# The collection creates what exists already, and uses a Client that it has deleted. Its service has no authentication.
+REFUSED = {
+    "Create an account",
+    "Create a Client",
+    "Create or replace a policy by the id of the body",
+    "Create a policy",
+    "Read a policy",
+    "Create or replace a policy",
+    "Change a policy",
+    "Get an access token",
+    "Revoke an access token",
+    "Rotate the secret of a Client",
+}
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +82,8 @@ def test_a_postman_collection_runs(document, service):
     converted = run(
         "openapi2postmanv2", "-s", document, "-o", "collection.json", "-O", options, directory=document.parent
     )
+    account = json.loads(document.read_text())["components"]["examples"]["AwsAccountWithId"]["value"]
+    requests.put(f"{service.url}/AwsAccount", json=account, timeout=5).raise_for_status()
     report = document.with_name("report.json")
     asked = ["--env-var", f"baseUrl={service.url}", "--reporters=json", f"--reporter-json-export={report}"]
     run("newman", "run", "collection.json", *asked, directory=document.parent)
@@ -80,3 +95,4 @@ def test_a_postman_collection_runs(document, service):
     assert converted[0] == 0, converted[1]
     assert answers
     assert [(name, status) for name, status in answers if status is None or status >= 500] == []
+    assert {name for name, status in answers if status >= 300} <= REFUSED, answers
