@@ -35,7 +35,7 @@ shots: $(STAMP) ## a screenshot of each state of the console, in build/shots, an
 check: lint types ## style, types and the fast tests: for every commit
 	@$(PYTEST) -m "not heavy and not slow" $(FAST_TESTS)
 
-test: $(STAMP) ## all tests that need nothing installed, some minutes
+test: $(STAMP) ## the tests that need nothing installed, four minutes on two cores
 	@$(PYTEST) -m "not heavy" $(PYTEST_ARGS)
 
 test-heavy: $(STAMP) ## the tests that need tools or minutes: S3 servers, a browser, faults

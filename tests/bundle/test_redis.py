@@ -11,7 +11,7 @@ from support.service import running
 from support.volumes import Volume
 from support.waiting import eventually
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.heavy
 
 ROOT_SECRET = "a root secret, long enough"
 ROOT = {"SIGNER_ROOT_CLIENT_ID": "root", "SIGNER_ROOT_CLIENT_SECRET": ROOT_SECRET}

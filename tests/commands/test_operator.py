@@ -18,6 +18,8 @@ from service.commands.arguments import EXIT_STATUSES, parser
 from service.errors import Invalid, MalformedBody, ResourceNotFound
 from service.settings import SettingsError, load
 
+pytestmark = pytest.mark.heavy  # it starts many processes
+
 COMMANDS = {"account": account, "check": check, "completion": completion, "sign": sign, "verify": verify}
 BODY = {**KEYS, "region": "us-east-1", "use-ssl": True}
 

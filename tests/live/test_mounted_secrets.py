@@ -11,6 +11,8 @@ from support.service import running
 from support.volumes import Volume
 from support.waiting import eventually
 
+pytestmark = pytest.mark.heavy  # it starts many processes
+
 FIRST, SECOND = "the first root secret", "the second root secret"
 
 

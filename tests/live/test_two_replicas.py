@@ -13,6 +13,8 @@ from support.accounts import KEYS
 from support.hashes import scrypt_text
 from support.waiting import eventually
 
+pytestmark = pytest.mark.heavy  # it starts many processes
+
 STALE_SECONDS = 3
 ROOT_SECRET = "a root secret, long enough"
 

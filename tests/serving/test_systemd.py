@@ -16,6 +16,8 @@ from processes import START_SECONDS, ServiceProcess, clean_environment, read_to_
 from support.service import running
 from support.waiting import eventually
 
+pytestmark = pytest.mark.heavy  # it starts many processes
+
 REQUEST = b"GET /live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 # As systemd does: the first socket is descriptor 3, and the variables name the process that may use it.
 ACTIVATED = """

@@ -21,6 +21,8 @@ from service.app import create_app_from_environment
 from service.settings import SettingsError
 from service.telemetry import tracing
 
+pytestmark = pytest.mark.heavy  # it starts many processes
+
 ROOT = Path(__file__).parent.parent.parent
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SIGN = "/aws/storage/my-account/my-bucket/a-private-key?expiration=77123"

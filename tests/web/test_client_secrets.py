@@ -337,7 +337,7 @@ async def test_guesses_at_the_revocation_endpoint_are_limited_too(ask):
 
 
 @pytest.mark.parametrize(
-    "secret", ["client-secret-0123 ", " client-secret-0123", "client-secret\u200b-0123", "client-\u00a0secret-0123"]
+    "secret", ["sesame-is-open-0123 ", " sesame-is-open-0123", "sesame-is-open\u200b-0123", "sesame-\u00a0is-open-0123"]
 )
 async def test_an_invisible_character_in_a_secret_is_named(ask, faults, secret):
     answer = await ask("PUT", "/Client/pasted", json={"secret": secret, "grant_types": ["basic"]})

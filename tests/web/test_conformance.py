@@ -24,7 +24,7 @@ from service.access.types import RESOURCE_TYPES
 from service.settings import load
 from service.web.handlers import pages
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.heavy
 
 ROOT = {"SIGNER_ROOT_CLIENT_ID": "root", "SIGNER_ROOT_CLIENT_SECRET": "a root secret, long enough"}
 

@@ -160,7 +160,7 @@ PAIRS = st.lists(st.recursive(PARTS, grouped, max_leaves=8), min_size=1, max_siz
 
 @settings(max_examples=250)
 @given(st.sampled_from(["", "(?i)"]), SOURCES, TEXTS)
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_required_texts_change_no_decision_on_any_text(flags, source, rest):
     plain = source.lstrip("^")
     assert_same_as_engine(flags + source, rest, plain + rest, rest + plain, rest + plain.upper())
@@ -168,7 +168,7 @@ def test_required_texts_change_no_decision_on_any_text(flags, source, rest):
 
 @settings(max_examples=500)
 @given(st.lists(PAIRS, min_size=1, max_size=2), st.sampled_from(["", "^", "(?i)", "(?i)^"]), TEXTS)
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_required_texts_change_no_decision_on_a_match(pairs, anchor, rest):
     source = anchor + "|".join(source for source, _ in pairs)
     texts = [form for _, text in pairs for form in (text, text.swapcase(), text.upper())]
