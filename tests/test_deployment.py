@@ -15,13 +15,14 @@ from support.tools import tool
 
 import service
 
-# How the last five are installed is in tests/live/test_installation.py.
+# How the last six are installed is in tests/live/test_installation.py.
 PINNED = [
     *(".ci/pip-tools.txt", "constraints.txt", "deploy/build-requirements.txt", "deploy/requirements.txt"),
     *("deploy/sbom-requirements.txt", "docs/requirements.txt", "tests/fuzz/requirements.txt"),
     *("tests/live/deployment-constraints.txt", "tests/live/checkov-constraints.txt"),
     "tests/live/proxies-constraints.txt",
-    *("tests/live/ministack-constraints.txt", "tests/live/swift-constraints.txt"),
+    *("tests/live/generators-constraints.txt", "tests/live/ministack-constraints.txt"),
+    "tests/live/swift-constraints.txt",
 ]
 OF_WHAT_IS_PINNED = {"--no-deps", "--require-hashes", "--only-binary", ":all:"}
 
