@@ -19,10 +19,11 @@ FAST_TESTS := tests/access tests/bundle tests/resources tests/settings tests/sig
 .PHONY: help run check test test-heavy coverage lint types format bench soak faults scale fuzz s3-check docs sbom constraints clean s3 shots site release
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(RUN_STAMP) ## serve on 127.0.0.1:8080, accounts in memory
-	@SIGNER_LOG_FORMAT=$${SIGNER_LOG_FORMAT:-text} SIGNER_COMMIT=$${SIGNER_COMMIT:-$$(git rev-parse --short HEAD 2>/dev/null)} exec $(BIN)/python -m service
+	@SIGNER_LOG_FORMAT=$${SIGNER_LOG_FORMAT:-text} SIGNER_LIVE_CHECK=$${SIGNER_LIVE_CHECK:-true} \
+		SIGNER_COMMIT=$${SIGNER_COMMIT:-$$(git rev-parse --short HEAD 2>/dev/null)} exec $(BIN)/python -m service
 
 s3: $(RUN_STAMP) ## a local S3 on 127.0.0.1:9000 for the tutorial, files in memory
 	@PYTHONPATH=tests exec $(BIN)/python -m live.local_s3

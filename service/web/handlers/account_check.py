@@ -191,7 +191,8 @@ def _stored_keys(account: AwsAccount, *, ambient: bool) -> Check:
     if account.borrows_keys:
         return Check("credentials", PASS, "the account has no keys, and signs with those of the service")
     token = " with a session token" if account.session_token else ""
-    return Check("credentials", PASS, f"the account has an access key{token}")
+    output = f"the account has an access key{token}; S3 was not asked whether it accepts the key"
+    return Check("credentials", PASS, output)
 
 
 def _live(endpoint: Endpoint, answers: Mapping[str, Probe], style: str) -> Iterator[Check]:
