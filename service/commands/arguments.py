@@ -119,7 +119,11 @@ def _add_verify(add: _Add) -> None:
         "  s3-signer verify --method PUT --header 'content-type: text/plain' - < url.txt",
     )
     command.add_argument(
-        "url", metavar="URL", help="the URL, or - to read it from standard input, which keeps it out of the history"
+        "url",
+        metavar="URL",
+        nargs="?",
+        help="the URL, or the answer of the service; - or nothing reads it from standard input, which keeps it out of"
+        " the history",
     )
     command.add_argument("--method", metavar="METHOD", help="the method of the refused request; by default any")
     command.add_argument(

@@ -11,24 +11,34 @@ from urllib.parse import unquote
 
 from service.commands import output
 from service.commands.local import Local, opened
-from service.errors import Invalid, InvalidRequest
+from service.errors import Invalid, InvalidRequest, MalformedBody
 from service.resources.repository import PAGE_SIZE
 from service.resources.types import AWS_ACCOUNT, AwsAccount
-from service.settings import Settings
+from service.settings import Settings, SettingsError
 from service.signing import verification
 from service.signing.endpoint import Endpoint
 from service.signing.verification import FAIL, PASS, WARN, Finding, NotPresigned, PresignedUrl
+from service.web.formats import codec
 
 EXIT_REFUSED = 3
 STANDARD_INPUT = "-"
 MAX_URL_BYTES = 64 * 1024
 # More would take minutes. Those with the access key of the URL are found among all.
 MAX_OTHERS = 10_000
+_IF_VALID = (
+    "The URL is right for the stored secret. If S3 still refuses it, the stored secret may be wrong:"
+    " s3-signer check --live BUCKET; or the request differs: give --method and --header."
+)
+_OTHER_SETTINGS = "use the settings of the service that signed the URL; temporary keys of a role are not stored"
+_OWN_MEMORY = (
+    "accounts in memory belong to the process that serves; name a Redis in SIGNER_STORE_URL, or put the account into"
+    " SIGNER_INIT_BUNDLE"
+)
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
     """Print what a server checks, and return 0 if it would accept the URL, else 3."""
-    text = sys.stdin.read(MAX_URL_BYTES) if arguments.url == STANDARD_INPUT else arguments.url
+    text = _url(_text(arguments.url))
     headers = dict(map(_header, arguments.header))
     try:
         url = verification.parse(text)
@@ -39,6 +49,25 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         report = asyncio.run(_verify(settings, url, arguments.method and arguments.method.upper(), headers))
     status = output.print_data(report, arguments.format)
     return status or (0 if report["status"] == "valid" else EXIT_REFUSED)
+
+
+def _text(argument: str | None) -> str:
+    if argument is None:
+        if not sys.stdin or sys.stdin.isatty():
+            raise SettingsError(["Give a URL, or - to read it from standard input"])
+        argument = STANDARD_INPUT
+    return sys.stdin.read(MAX_URL_BYTES) if argument == STANDARD_INPUT else argument
+
+
+def _url(text: str) -> str:
+    """Return the URL in an answer of the service, in YAML or JSON. Another text is returned as it is."""
+    content = text.encode(errors="surrogateescape")
+    load = codec.load_json if codec.detect_format(content) == "json" else codec.load_yaml
+    try:
+        url = load(content).get("url")
+    except MalformedBody:
+        return text
+    return url if isinstance(url, str) else text
 
 
 def _header(text: str) -> tuple[str, str]:
@@ -65,6 +94,7 @@ def _report(url: PresignedUrl | None, account: str | None, findings: Sequence[Fi
         }
     return {
         "status": status,
+        **({"advice": _IF_VALID} if status == "valid" else {}),
         **({"account": account} if account else {}),
         **({"url": signed} if signed else {}),
         "findings": [output.without_empty(it._asdict()) for it in findings],
@@ -81,12 +111,13 @@ async def _verify(
     async with opened(settings) as local:
         owners, others = await _accounts(local, url)
         if not owners:
+            is_own_memory = settings.store_url == "memory://" and not settings.init_bundle
             findings.append(
                 Finding(
                     "account",
                     "unknown",
                     f"no stored account has the access key {url.access_key_id}, so the signature cannot be verified",
-                    "use the settings of the service that signed the URL; temporary keys of a role are not stored",
+                    _OWN_MEMORY if is_own_memory else _OTHER_SETTINGS,
                 )
             )
             return _report(url, None, findings)

@@ -138,6 +138,22 @@ def test_a_url_is_valid_also_from_standard_input(operator, url, monkeypatch):
     assert (status, from_input, report["status"]) == (0, 0, "valid")
     assert report["account"] == "my-account"
     assert report["url"]["path"] == "/a/b c.txt"
+    assert "check --live" in report["advice"]
+
+
+@pytest.mark.parametrize("answer", ["url: {}\n", 'url: "{}"\nmethod: GET\n', '{{"url": "{}", "method": "GET"}}'])
+def test_a_url_is_found_in_an_answer_and_standard_input_is_the_default(operator, url, monkeypatch, answer):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(answer.format(url)))
+    status, report = operator.data("verify")
+
+    assert (status, report["status"]) == (0, "valid")
+
+
+def test_a_terminal_is_not_read_unless_it_is_named(operator, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    with pytest.raises(SettingsError, match="Give a URL"):
+        operator.run("verify")
 
 
 @pytest.mark.parametrize(
@@ -232,6 +248,13 @@ def test_accounts_in_the_memory_of_the_service_cannot_be_reached(capfd, body_fil
         with pytest.raises(SettingsError, match="memory"):
             operator.run(*arguments)
     assert operator.run("check")[0] == 0
+
+
+def test_verify_names_the_settings_that_give_it_the_accounts(capfd, url):
+    status, report = Operator(capfd).data("verify", url)
+
+    assert (status, names(report, "unknown")) == (3, ["account"])
+    assert "SIGNER_INIT_BUNDLE" in str(report["findings"])
 
 
 def test_the_accounts_of_a_bundle_can_be_used_and_not_changed(capfd, body_file, tmp_path):
