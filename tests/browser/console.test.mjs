@@ -184,6 +184,22 @@ describe("signed URLs", () => {
     assert.deepEqual(listing("<ListBucketResult/>"), { objects: [], prefixes: [], next: null });
     assert.equal(textOf("<Code>A&lt;B</Code>", "Code"), "A<B");
   });
+
+  test("a name that cannot be decoded is a fault of the listing, and another text is shown as it is", () => {
+    const contents = (key, type = "") => `<EncodingType>${type}</EncodingType><Contents><Key>${key}</Key></Contents>`;
+
+    assert.throws(() => listing(contents("%zz", "url")));
+    assert.throws(() => listing(contents("&#x110000;")));
+    assert.throws(() => listing(contents("&#xD800;")));
+    assert.throws(() => listing("<CommonPrefixes><Prefix>&#x110000;</Prefix></CommonPrefixes>"));
+    assert.equal(listing(contents("%zz")).objects[0].key, "%zz");
+    assert.equal(textOf("<Message>&#x110000;</Message>", "Message"), "&#x110000;");
+  });
+
+  test("a path that cannot be decoded has a purpose, so that its answer is shown", () => {
+    assert.equal(purpose({ method: "GET", path: "/aws/storage/a/b/%zz" }).key, "%zz");
+    assert.equal(purpose({ method: "DELETE", path: "/aws/storage/%/b/%zz" }).account, "%");
+  });
 });
 
 describe("the diagnosis", () => {

@@ -247,6 +247,7 @@ def test_a_bucket_without_a_cors_rule_is_explained(page, signer, ministack, tmp_
     rule = json.loads(failure.locator("pre.code").first.inner_text())
     failure.get_by_role("button", name="Check the account").click()
     expect(failure.locator(".checks li").first).to_be_visible()
+    expect(failure.get_by_text("S3 was not asked. Set SIGNER_LIVE_CHECK=true")).to_be_visible()
 
     assert rule["CORSRules"][0]["AllowedOrigins"] == [page.evaluate("location.origin")]
 

@@ -42,13 +42,22 @@ export function purpose({ method, path, body = "" }) {
   const found = STORAGE.exec(path);
   if (!found) return null;
   const [, account, bucket, rawKey, rawQuery = ""] = found;
-  const place = { account: decodeURIComponent(account), bucket: decodeURIComponent(bucket) };
+  const place = { account: decoded(account), bucket: decoded(bucket) };
   if (rawKey?.startsWith("$")) return { ...place, kind: "other" };
   if (method === "POST") return { ...place, kind: "upload", key: fieldOf(body, "filename") };
-  if (method === "DELETE") return { ...place, kind: "delete", key: decodeURIComponent(rawKey ?? "") };
+  if (method === "DELETE") return { ...place, kind: "delete", key: decoded(rawKey ?? "") };
   if (rawKey === undefined) return { ...place, kind: "list", query: rawQuery };
   const kind = new URLSearchParams(rawQuery).get("method") === "HEAD" ? "head" : "download";
-  return { ...place, kind, key: decodeURIComponent(rawKey), query: rawQuery };
+  return { ...place, kind, key: decoded(rawKey), query: rawQuery };
+}
+
+// The service signs no URL for a path that cannot be decoded.
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 // A field at the top of a body, which may be YAML or JSON.
@@ -82,26 +91,45 @@ export function elements(xml, name) {
   return [...xml.matchAll(new RegExp(`<${name}(?:\\s[^>]*)?>([\\s\\S]*?)</${name}>`, "g"))].map(([, inner]) => inner);
 }
 
-/** Return the text of the first element with this name, without escapes, or an empty text. */
-export function textOf(xml, name) {
+// Throws for a number that is no character.
+function unescaped(text) {
   const entities = { lt: "<", gt: ">", quot: '"', apos: "'", amp: "&" };
-  return (elements(xml, name)[0] ?? "").replace(/&(?:#(\d+)|#x([0-9a-fA-F]+)|(\w+));/g, (all, decimal, hex, named) => {
+  return text.replace(/&(?:#(\d+)|#x([0-9a-fA-F]+)|(\w+));/g, (all, decimal, hex, named) => {
     if (named) return entities[named] ?? all;
-    return String.fromCodePoint(decimal ? Number(decimal) : parseInt(hex, 16));
+    const code = decimal ? Number(decimal) : parseInt(hex, 16);
+    if (code >= 0xd800 && code <= 0xdfff) throw new RangeError(`${all} is half a character`);
+    return String.fromCodePoint(code);
   });
 }
 
-/** Return the objects and prefixes of S3's answer to a listing, and the token of the next page. */
+/** Return the text of the first element with this name, without escapes, or an empty text. Wrong escapes stay. */
+export function textOf(xml, name) {
+  const [inner = ""] = elements(xml, name);
+  try {
+    return unescaped(inner);
+  } catch {
+    return inner;
+  }
+}
+
+/**
+ * Return the objects and prefixes of S3's answer to a listing, and the token of the next page.
+ *
+ * Throws for a name that cannot be decoded: a URL for it would be for another object.
+ */
 export function listing(xml) {
   const isEncoded = textOf(xml, "EncodingType") === "url";
-  const decode = (text) => (isEncoded ? decodeURIComponent(text.replaceAll("+", " ")) : text);
+  const nameIn = (part, tag) => {
+    const text = unescaped(elements(part, tag)[0] ?? "");
+    return isEncoded ? decodeURIComponent(text.replaceAll("+", " ")) : text;
+  };
   return {
     objects: elements(xml, "Contents").map((object) => ({
-      key: decode(textOf(object, "Key")),
+      key: nameIn(object, "Key"),
       size: Number(textOf(object, "Size")),
       modified: textOf(object, "LastModified"),
     })),
-    prefixes: elements(xml, "CommonPrefixes").map((prefix) => decode(textOf(prefix, "Prefix"))),
+    prefixes: elements(xml, "CommonPrefixes").map((prefix) => nameIn(prefix, "Prefix")),
     next: textOf(xml, "NextContinuationToken") || null,
   };
 }

@@ -141,8 +141,11 @@ async function checkAccount(aim, context, area) {
   const path = `/AwsAccount/${encodeURIComponent(aim.account)}/$check`;
   let answer = await context.api.request("POST", path, { body: { bucket: aim.bucket, live: true } });
   // Only a service with SIGNER_LIVE_CHECK asks S3.
-  if (answer.status === 422 || answer.status === 403)
-    answer = await context.api.request("POST", path, { body: { bucket: aim.bucket } });
+  const cause = {
+    422: "Set SIGNER_LIVE_CHECK=true to compare the keys with S3.",
+    403: "No access policy allows it.",
+  }[answer.status];
+  if (cause) answer = await context.api.request("POST", path, { body: { bucket: aim.bucket } });
   if (answer.status !== 200) return area.replaceChildren(element("p", { class: "notice bad" }, explain(answer)));
   const kinds = { pass: "ok", warn: "warn", fail: "bad" };
   const items = answer.data.checks.map(({ name, status, output, advice }) =>
@@ -160,7 +163,10 @@ async function checkAccount(aim, context, area) {
       ),
     ),
   );
-  area.replaceChildren(element("ul", { class: "checks" }, ...items));
+  area.replaceChildren(
+    element("ul", { class: "checks" }, ...items),
+    cause ? element("p", { class: "notice warn" }, `S3 was not asked. ${cause}`) : "",
+  );
 }
 
 function progress(total, verb, onCancel) {
@@ -484,7 +490,14 @@ function list(state) {
   async function load(url) {
     const answer = await send({ method: "GET", url });
     if (answer.status !== 200) return shown.replaceChildren(await failure(state, answer, url));
-    const { objects, prefixes, next } = listing(answer.text);
+    let found;
+    try {
+      found = listing(answer.text);
+    } catch (error) {
+      const text = `The listing of S3 cannot be read: ${error.message}.`;
+      return shown.replaceChildren(element("p", { class: "notice bad" }, text));
+    }
+    const { objects, prefixes, next } = found;
     const rows = [
       ...prefixes.map((prefix) =>
         element(
