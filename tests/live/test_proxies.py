@@ -89,7 +89,12 @@ def test_links_lead_back_through_the_prefix(proxy):
     created = send(f"{proxy}{PREFIX}/AwsAccount", "POST", json.dumps(KEYS).encode(), host)
     bundle = send(f"{proxy}{PREFIX}/AwsAccount?_count=1", "GET", headers=host).json()
     root = send(f"{proxy}{PREFIX}/", "GET", headers={**host, "Accept": "application/json"}).json()
-    links = [created.headers["location"], bundle["entry"][0]["fullUrl"], bundle["link"][0]["url"], *root["links"].values()]
+    links = [
+        created.headers["location"],
+        bundle["entry"][0]["fullUrl"],
+        bundle["link"][0]["url"],
+        *root["links"].values(),
+    ]
 
     assert {link: send(proxy + link, "GET", headers=host).status for link in links} == dict.fromkeys(links, 200)
     assert all(link.startswith(f"{PREFIX}/") for link in links)
