@@ -220,12 +220,16 @@ class CachedStore:
         session = self._tracker.session if kind in self._tracker.kinds else NO_SESSION
         read_at = self._clock()
         inner_read = self._listings.read(kind, session) if id_ == ALL else self._inner.get(kind, id_)
-        value, is_current = await self._reads.run(key, session, inner_read)
-        if is_current:
+        value, is_valid = await self._reads.run(key, session, inner_read)
+        if is_valid:
             self._keep(key, Entry(value, read_at, session))
         return value
 
     def _keep(self, key: str, entry: Entry) -> None:
+        known = self._entries.get(key) or self._negative_entries.get(key)
+        # Without a session, reads of one key overlap, and the first to start may be the last to end.
+        if known is not None and known.read_at > entry.read_at:
+            return
         if entry.value is None:
             self._entries.pop(key, None)
             self._negative_entries[key] = entry

@@ -8,28 +8,30 @@ from service.stores.tracking import TrackingSession
 
 
 class SingleFlight:
-    """Lets callers join the current read of a key, which runs in the task of the first caller.
+    """Lets callers join the latest read of a key, which runs in the task of its first caller.
 
-    A read is current until it ends, its key is invalidated or another read of the key starts.
+    A read is valid until its key is invalidated. A later read of the key does not invalidate it.
     """
 
     def __init__(self) -> None:
-        self._current: dict[str, tuple[TrackingSession, asyncio.Future[Any]]] = {}
+        self._valid: dict[str, dict[asyncio.Future[Any], TrackingSession]] = {}
 
     def joinable(self, key: str) -> asyncio.Future[Any] | None:
-        """Return the future of the current read, or None if no read is current or its session has ended.
+        """Return the future of the latest valid read, or None if there is none or its session has ended.
 
         If the session has ended, a change since the start of the read may be unreported. Callers must not cancel the
         future. It is cancelled if its first caller is.
         """
-        session, future = self._current.get(key, (None, None))
-        return future if session and session.live else None
+        if reads := self._valid.get(key):
+            future, session = next(reversed(reads.items()))
+            return future if session.live else None
+        return None
 
     async def run(self, key: str, session: TrackingSession, read: Awaitable[Any]) -> tuple[Any, bool]:
-        """Return the value of a read, and whether the read was current at its end, so that the value can be cached."""
+        """Return the value of a read, and whether the read was valid at its end, so that the value can be cached."""
         # A task for each read would need no future, but takes 15 µs more, which is half of a read under load.
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._current[key] = session, future
+        self._valid.setdefault(key, {})[future] = session
         try:
             value = await read
         except Exception as error:
@@ -43,14 +45,15 @@ class SingleFlight:
         else:
             future.set_result(value)
         finally:
-            is_current = self._current.get(key, (None, None))[1] is future
-            if is_current:
-                del self._current[key]
-        return value, is_current
+            reads = self._valid.get(key, {})
+            is_valid = reads.pop(future, None) is not None
+            if is_valid and not reads:
+                del self._valid[key]
+        return value, is_valid
 
     def invalidate(self, key: str) -> None:
-        self._current.pop(key, None)
+        self._valid.pop(key, None)
 
     def clear(self) -> None:
         """Invalidate all keys."""
-        self._current.clear()
+        self._valid.clear()

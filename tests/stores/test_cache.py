@@ -623,6 +623,42 @@ async def test_an_outage_serves_an_entry_that_was_read_in_the_meantime(cache, in
     assert (late, await early) == ("one", "one")
 
 
+@pytest.mark.parametrize("cached", [None, "old"])
+async def test_an_outage_brings_back_no_value_older_than_one_that_was_returned(cache, inner, tracker, write, cached):
+    if cached:
+        await write(cached)
+    before = await region(cache)
+    tracker.end_session()
+    await write("new", reported=False)
+    inner.hold()
+    early = await started(region(cache))
+    quick, inner._open = inner._open, asyncio.Event()
+    late = await started(region(cache))
+    quick.set()
+    returned = await early
+    inner.unavailable = True
+    inner.release()
+
+    assert (before, returned, await late, await region(cache)) == (cached, "new", "new", "new")
+
+
+async def test_an_overlapping_read_that_ends_last_replaces_no_later_one(cache, inner, tracker, write, monkeypatch):
+    tracker.end_session()
+    await write("old")
+    inner.hold()
+    early = await started(region(cache))
+    slow, inner._open = inner._open, asyncio.Event()
+    inner._open.set()
+    await write("new", reported=False)
+    monkeypatch.setattr(now, "seconds", now.seconds + 1)
+    late = await region(cache)
+    slow.set()
+    overtaken = await early
+    inner.unavailable = True
+
+    assert (overtaken, late, await region(cache)) == ("old", "new", "new")
+
+
 async def test_an_outage_serves_no_invalidated_entry(cache, inner, tracker, write):
     await write("one")
     await region(cache)
