@@ -26,7 +26,11 @@ def refuse_unsupported(request: web.Request) -> None:
 
 
 def versioned(response: web.Response, resource: Resource) -> web.Response:
-    """Add the ETag and Last-Modified of a resource to a response and return it."""
+    """Add the ETag and Last-Modified of a resource to a response and return it.
+
+    With them a cache may keep the response, and JSON and YAML have the same ETag.
+    """
+    response.headers[hdrs.VARY] = hdrs.ACCEPT
     response.etag = ETag(resource.meta.version_id, is_weak=True)
     # aiohttp would round up to an instant that may be in the future.
     response.last_modified = resource.meta.last_updated.replace(microsecond=0)

@@ -138,7 +138,7 @@ def _finish(request: web.Request, response: web.StreamResponse, context: Request
     headers[_SERVER] = "s3-signer"
     headers[_NOSNIFF] = "nosniff"
     if app.cors_origins:
-        headers.update(origin.cors_headers(request))
+        origin.add_cors_headers(request, headers)
     # aiohttp would parse the content after a CONNECT as the next request.
     if app.state.draining or method == hdrs.METH_CONNECT:
         response.force_close()

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from urllib.parse import SplitResult, urlsplit
 
 from aiohttp import hdrs, web
+from multidict import CIMultiDict
 
 from service.addresses import is_loopback
 from service.errors import Forbidden
@@ -21,9 +22,7 @@ _PREFLIGHT: Mapping[str, str] = {
     ),
     hdrs.ACCESS_CONTROL_MAX_AGE: "600",
 }
-_VARY: Mapping[str, str] = {hdrs.VARY: "Origin"}
 _EXPOSE: Mapping[str, str] = {
-    **_VARY,
     hdrs.ACCESS_CONTROL_EXPOSE_HEADERS: "etag, last-modified, location, retry-after, x-duration, x-request-id",
 }
 
@@ -71,12 +70,14 @@ def check_redirect(request: web.Request) -> None:
         raise Forbidden("Web pages of other sites may not embed objects, as the service is open on loopback only")
 
 
-def cors_headers(request: web.Request) -> Mapping[str, str]:
-    """Return the CORS headers of a response, if any origins are allowed."""
+def add_cors_headers(request: web.Request, headers: CIMultiDict[str]) -> None:
+    """Add the CORS headers to those of a response. Call it only if any origins are allowed."""
+    varies = headers.get(hdrs.VARY)
+    headers[hdrs.VARY] = f"{varies}, {hdrs.ORIGIN}" if varies else hdrs.ORIGIN
     origin = request.headers.get(hdrs.ORIGIN)
-    if origin is None or origin not in request[CONTEXT].app.cors_origins:
-        return _VARY
-    return {**_EXPOSE, hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: origin}
+    if origin is not None and origin in request[CONTEXT].app.cors_origins:
+        headers.update(_EXPOSE)
+        headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
 
 
 def _own_origins(request: web.Request) -> list[str]:

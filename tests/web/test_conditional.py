@@ -125,6 +125,14 @@ async def test_a_read_evaluates_if_match(client, account, method):
     assert [*statuses.values()] == [200, 200, 200, 200, 412, 412, 412]
 
 
+async def test_a_cache_that_has_json_does_not_answer_for_yaml(client, account):
+    read = await client.get("/AwsAccount/my-account")
+    known = await client.get("/AwsAccount/my-account", headers={"If-None-Match": read.headers["ETag"]})
+
+    assert (read.status, known.status) == (200, 304)
+    assert [answer.headers["Vary"] for answer in (read, known)] == ["Accept", "Accept"]
+
+
 async def test_a_conditional_read_of_a_missing_resource_is_a_404(client, faults):
     response = await client.get("/AwsAccount/nope", headers={"If-Match": "*"})
 

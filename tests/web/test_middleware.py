@@ -544,6 +544,21 @@ async def test_a_similar_origin_is_forbidden(cors, faults, origin):
     assert (await faults(response, 403))[0] == "forbidden"
 
 
+async def test_a_response_varies_with_all_headers_that_it_depends_on(cors):
+    created = await cors.put("/AwsAccount/a", json=KEYS)
+    answers = {
+        path: [(await cors.get(path, headers=headers)).headers.getall("Vary") for headers in ({}, {"Origin": PAGE})]
+        for path in ("/", "/AwsAccount/a", "/live")
+    }
+
+    assert created.headers.getall("Vary") == ["Accept, Origin"]
+    assert answers == {
+        "/": [["Accept, Origin"]] * 2,
+        "/AwsAccount/a": [["Accept, Origin"]] * 2,
+        "/live": [["Origin"]] * 2,
+    }
+
+
 async def test_while_draining_connections_are_closed(client, account):
     client.app[APP].state.draining = True
     response = await client.get("/aws/storage/my-account/my-bucket/k")
