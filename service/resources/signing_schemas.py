@@ -328,7 +328,7 @@ class DownloadQuery(DownloadFields, SigningQuery):
     method = Text(
         "GET|HEAD", "must be GET or HEAD", metadata={"default": "GET", "description": "The method of the URL."}
     )
-    redirect = Flag(metadata={"default": False, "description": "Answers with a redirect (302) to the URL."})
+    redirect = Flag(metadata={"default": False, "description": "Returns a redirect (302) to the URL."})
 
     @validates_schema(skip_on_field_errors=False)
     def _check_redirect(self, data: Mapping[str, Any], **_: Any) -> None:

@@ -25,7 +25,7 @@ class EmbeddedStore:
     description = "memory"
 
     def __init__(self, clock: Clock = utc_now, *, version: int = 0) -> None:
-        """Give versions above ``version``."""
+        """Make each further version greater than ``version``."""
         self._clock = clock
         self._version = version
         self._kinds: dict[str, dict[str, Resource]] = {}

@@ -154,7 +154,7 @@ def connect(
 
 @asynccontextmanager
 async def on_one_connection(client: Redis) -> AsyncIterator[Redis]:
-    """Give a client that sends everything over one connection of the pool of ``client``."""
+    """Return a client that sends everything over one connection of the pool of ``client``."""
     single = client.client()
     try:
         yield await single.initialize()

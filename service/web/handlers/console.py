@@ -40,7 +40,7 @@ _MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg
     response_headers=(hdrs.CACHE_CONTROL,),
 )
 async def start(request: web.Request) -> web.Response:
-    """Answer browsers with the console, and programs with data."""
+    """Return the console to a browser, and data to a program."""
     target.reject_unknown_parameters(request[CONTEXT].query)
     is_browser = _HTML in ",".join(request.headers.getall(hdrs.ACCEPT, ())) and "_format" not in request[CONTEXT].query
     response = _page(request) if is_browser else _links(request)
@@ -65,7 +65,7 @@ def _links(request: web.Request) -> web.Response:
 
 
 async def file(request: web.Request) -> web.Response:
-    """Answer with a script, style or image of the console."""
+    """Return a script, style or image of the console."""
     name = request.match_info["file"]
     if name not in _files():
         raise web.HTTPNotFound

@@ -35,11 +35,13 @@ async def live(request: web.Request) -> web.Response:
     errors=(StoreUnavailable,),
 )
 async def ready(request: web.Request) -> web.Response:
-    """Answer 503 while draining, before the store was first reached, and once cached accounts are too old to sign.
-
-    Also before the bundle of the settings was first applied.
+    """Return 200 if the process can sign.
 
     A short outage affects all replicas at once, so it must not take all of them out of a load balancer.
+
+    Raises:
+        StoreUnavailable: while draining, before the store was first reached, once cached accounts are too old to sign,
+            and before the bundle of the settings was first applied.
     """
     target.reject_unknown_parameters(request[CONTEXT].query)
     app = request[CONTEXT].app
@@ -59,7 +61,7 @@ async def ready(request: web.Request) -> web.Response:
     response="Health",
 )
 async def health(request: web.Request) -> web.Response:
-    """Answer in the format of Aidbox. Source: https://docs.aidbox.app/api/other/health-check."""
+    """Return the state in the format of Aidbox. Source: https://docs.aidbox.app/api/other/health-check."""
     target.reject_unknown_parameters(request[CONTEXT].query)
     checks = {"store": await _store(request)}
     if warnings := request[CONTEXT].app.files.warnings():

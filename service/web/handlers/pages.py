@@ -87,12 +87,12 @@ async def page(request: web.Request) -> web.Response:
 
 
 async def script(request: web.Request) -> web.Response:
-    """Answer with the script that starts Scalar."""
+    """Return the script that starts Scalar."""
     return static_response(request, "text/javascript", _read("docs.js"))
 
 
 async def viewer(request: web.Request) -> web.Response:
-    """Answer with Scalar. Every browser accepts gzip, which makes a quarter of its 5 MB."""
+    """Return Scalar, compressed. Every browser accepts gzip, which makes a quarter of its 5 MB."""
     response = static_response(request, "text/javascript", await asyncio.to_thread(_viewer))
     response.headers[hdrs.CONTENT_ENCODING] = "gzip"
     return response
