@@ -13,8 +13,7 @@ from service.resources.signing_schemas import SigningQuery
 from service.resources.types import AWS_ACCOUNT, AwsAccount
 from service.settings import Settings
 from service.signing.operations import DELETE_OBJECT, GET_OBJECT, HEAD_OBJECT, PUT_OBJECT, Operation
-from service.signing.sigv4 import amz_date
-from service.web.handlers.signing import UrlRequest, check_names, limit_issues
+from service.signing.url_request import UrlRequest, audit_url, check_names, limit_issues
 
 _OPERATIONS = {it.method: it for it in (GET_OBJECT, HEAD_OBJECT, PUT_OBJECT, DELETE_OBJECT)}
 
@@ -71,23 +70,14 @@ async def _signed(local: Local, account: AwsAccount, wanted: UrlRequest) -> str:
         account = await local.borrowed_keys.lend(account, caller())
     bound = operation.bind(wanted.values)
     url = local.presigner.sign(account, operation, endpoint, key=wanted.key, at=now, expires_in=expires_in, bound=bound)
-    local.audit.signed(
+    audit_url(
+        local.audit,
+        wanted,
+        (account, endpoint, expires_in, wanted.values),
+        at=now,
         caller=caller(),
         address="",
         policy=None,
-        operation=operation.name,
-        method=operation.method,
-        account=account.id,
-        access_key_id=account.access_key_id or "",
-        role=None if account.role_session is None else (account.role_arn or "", account.role_session),
-        host=endpoint.host,
-        style=endpoint.style,
-        path_prefix=endpoint.prefix,
-        bucket=wanted.bucket,
-        key=wanted.key,
-        bound=operation.bound_fields(wanted.values),
-        signed_at=amz_date(now),
-        expiration=expires_in,
         request_id="",
     )
     return url

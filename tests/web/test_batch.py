@@ -21,7 +21,7 @@ JSON = {"Content-Type": "application/json"}
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch):
-    monkeypatch.setattr("service.web.handlers.signing.time", lambda: 1_700_000_000)
+    monkeypatch.setattr("service.web.signed_url.time", lambda: 1_700_000_000)
 
 
 def query_of(url):

@@ -40,7 +40,7 @@ def query_of(url):
 
 
 async def test_details_say_what_the_client_must_send_and_when_the_url_ends(client, account, monkeypatch):
-    monkeypatch.setattr("service.web.handlers.signing.time", lambda: 1_700_000_000.9)
+    monkeypatch.setattr("service.web.signed_url.time", lambda: 1_700_000_000.9)
     answer = await details_of(
         await client.post(f"{STORAGE}?details=true&expiration=60", json={"filename": "k", **EVERYTHING})
     )
@@ -270,7 +270,7 @@ async def test_a_parameter_of_another_operation_is_refused(raw, account, faults,
 
 
 async def test_a_redirect_leads_to_the_signed_url(client, account, monkeypatch):
-    monkeypatch.setattr("service.web.handlers.signing.time", lambda: 1_700_000_000)
+    monkeypatch.setattr("service.web.signed_url.time", lambda: 1_700_000_000)
     direct = await (await client.get(f"{STORAGE}/k?download=a.pdf")).json()
     response = await client.get(f"{STORAGE}/k?download=a.pdf&redirect=true", allow_redirects=False)
 

@@ -47,7 +47,7 @@ async def test_a_download_and_a_delete_sign_their_path(client, account, method):
 
 
 async def test_each_route_signs_its_method(client, account, monkeypatch):
-    monkeypatch.setattr("service.web.handlers.signing.time", lambda: 1_700_000_000)
+    monkeypatch.setattr("service.web.signed_url.time", lambda: 1_700_000_000)
     urls = [
         await signed(await client.post(STORAGE, json={"filename": "k"})),
         await signed(await client.get(f"{STORAGE}/k")),

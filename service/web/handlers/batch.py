@@ -23,14 +23,16 @@ from service.resources.schemas import ParsedBody, Reader, WireSchema
 from service.resources.signing_schemas import BatchSchema, DetailsQuery, WidgetRequest, item_schema
 from service.signing.names import name_issues
 from service.signing.operations import OPERATIONS, Operation
+from service.signing.url_request import UrlRequest
 from service.web import target
 from service.web.audit import audit_denial
 from service.web.context import CONTEXT, RequestContext
-from service.web.handlers.signing import BUCKET, SignedUrl, UrlRequest, read_call, sign
+from service.web.handlers.signing import BUCKET, read_call
 from service.web.openapi.metadata import documented
 from service.web.outcome import outcome
 from service.web.rendering import NO_STORE, ItemsRenderer, render
 from service.web.routing import Guard, Route
+from service.web.signed_url import SignedUrl, sign
 
 MAX_BATCH_BODY = 4 * 1024 * 1024
 # Other requests wait for at most so long, and for one item.

@@ -10,18 +10,14 @@ from service.errors import ResourceNotFound, StoreUnavailable
 from service.resources.schemas import Reader
 from service.resources.signing_schemas import FILE_NAME_VARIABLE, FormFields, SigningQuery
 from service.signing.operations import UPLOAD_FORM
+from service.signing.url_request import UrlRequest, audit_url
+from service.web.access import client_address
 from service.web.context import CONTEXT
-from service.web.handlers.signing import (
-    BUCKET,
-    SignedUrl,
-    UrlRequest,
-    audit_url,
-    authorize,
-    read_call,
-)
+from service.web.handlers.signing import BUCKET, read_call
 from service.web.openapi.metadata import documented
 from service.web.rendering import NO_STORE, render
 from service.web.routing import Guard, Route
+from service.web.signed_url import SignedUrl, authorize
 
 _FORM = Reader(FormFields)
 _QUERY = SigningQuery(text=True)
@@ -59,7 +55,16 @@ async def sign_form(request: web.Request) -> web.Response:
         at=now,
         expires_in=expires_in,
     )
-    audit_url(request, context, wanted, granted, at=now)
+    audit_url(
+        context.app.audit,
+        wanted,
+        granted,
+        at=now,
+        caller=context.caller.name,
+        address=client_address(request),
+        policy=context.policy,
+        request_id=context.request_id,
+    )
     form = {"url": url, "fields": fields}
     if query.get("details"):
         form |= SignedUrl(url, wanted, granted, now).details()
