@@ -140,21 +140,21 @@ def create_operations_app(main: web.Application) -> web.Application:
 
 def routes(settings: Settings) -> list[Route]:
     """Return all routes of the main port."""
-    storage = [*signing.ROUTES, *batch.ROUTES, *upload_form.ROUTES]
-    api = [
-        *storage,
-        *(replace(route, path=f"/fhir{route.path}") for route in storage),
+    fhir = [
+        *signing.ROUTES,
+        *batch.ROUTES,
+        *upload_form.ROUTES,
         *account_check.ROUTES,
-        *(
-            route
-            for type_ in RESOURCE_TYPES
-            for base in ("", "/fhir")
-            for route in ResourceHandlers(type_).routes(base)
-        ),
+        *(route for type_ in RESOURCE_TYPES for route in ResourceHandlers(type_).routes()),
         *policy_explain.ROUTES,
-        *token_endpoint.ROUTES,
         *client_secrets.ROUTES,
         *capabilities.ROUTES,
+    ]
+    api = [
+        *fhir,
+        # FHIR clients send all requests below one base.
+        *(replace(route, path=f"/fhir{route.path}") for route in fhir),
+        *token_endpoint.ROUTES,
         *health.ROUTES,
         *(health.METRICS if settings.ops_port is None else ()),
     ]

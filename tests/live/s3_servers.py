@@ -10,12 +10,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from botocore.auth import S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
+from botocore.config import Config
 from botocore.credentials import Credentials
+from botocore.session import Session
 from live.certificates import Certificates
 from live.installation import python_with
 from live.raw_http import Answer, send
@@ -85,6 +87,17 @@ class S3Server:
         self, url: str, method: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
         return send(url, method, body, headers, ca=self.ca)
+
+    def client(self, service: str = "s3") -> Any:
+        """Return botocore's client of the server itself, for what the service does not sign."""
+        return Session().create_client(
+            service,
+            endpoint_url=f"http://{self.http}",
+            region_name=self.region,
+            aws_access_key_id=self.access_key_id,
+            aws_secret_access_key=self.secret_access_key,
+            config=Config(s3={"addressing_style": "path"}),
+        )
 
     def make_bucket(self, name: str) -> str:
         """Make a bucket with a URL that botocore signed, not the service: what is tested makes nothing for itself."""

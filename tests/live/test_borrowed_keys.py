@@ -3,7 +3,6 @@
 import json
 from base64 import urlsafe_b64encode
 
-import boto3
 import pytest
 from live.forms import post_form
 from live.raw_http import send
@@ -21,13 +20,7 @@ READ = {**ALL, "Action": "s3:GetObject"}
 @pytest.fixture(scope="module")
 def make_role(ministack):
     """Makes a role that the server's own user may assume with the external id `team`, and returns its ARN."""
-    iam = boto3.client(
-        "iam",
-        endpoint_url=f"http://{ministack.http}",
-        region_name=ministack.region,
-        aws_access_key_id=ministack.access_key_id,
-        aws_secret_access_key=ministack.secret_access_key,
-    )
+    iam = ministack.client("iam")
 
     def make(name, rights, *, action="sts:AssumeRole", condition=None, principal=None):
         trust = {"Effect": "Allow", "Principal": principal or {"AWS": "*"}, "Action": action}

@@ -2,7 +2,6 @@
 
 import json
 
-from botocore.session import Session
 from documents import blocks
 from live.pages import shell, steps
 from support.tools import tool
@@ -26,13 +25,7 @@ def test_the_commands_of_the_guide_print_what_it_shows(signer, s3_server, tmp_pa
 
 def test_the_rule_of_the_guide_is_one_of_s3(ministack):
     (rule,) = (json.loads(block) for info, block in blocks(PAGE) if info == "json lifecycle.json")
-    s3 = Session().create_client(
-        "s3",
-        endpoint_url=f"http://{ministack.http}",
-        region_name=ministack.region,
-        aws_access_key_id=ministack.access_key_id,
-        aws_secret_access_key=ministack.secret_access_key,
-    )
+    s3 = ministack.client()
     bucket = ministack.make_bucket("large-uploads")
     s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration=rule)
     (kept,) = s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]

@@ -16,8 +16,6 @@ from threading import Thread
 
 import pytest
 from aiohttp import ClientSession, encode_basic_auth
-from botocore.config import Config
-from botocore.session import Session
 from documents import blocks, carry_out, examples
 from live.raw_http import send
 from playwright.sync_api import expect
@@ -70,16 +68,8 @@ def printed(info):
 @pytest.fixture(scope="module")
 def s3(ministack):
     """A client of the S3 server itself, for what the service does not sign."""
-    client = Session().create_client(
-        "s3",
-        endpoint_url=f"http://{ministack.http}",
-        region_name=ministack.region,
-        aws_access_key_id=ministack.access_key_id,
-        aws_secret_access_key=ministack.secret_access_key,
-        config=Config(s3={"addressing_style": "path"}),
-    )
     ministack.make_bucket(BUCKET)
-    return client
+    return ministack.client()
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,11 @@ import subprocess
 import sys
 import venv
 import zipfile
-from pathlib import Path
 
 import pytest
 from documents import ROOT
 from processes import clean_environment
-from support.tools import tool
+from support.make import made
 
 import service
 
@@ -24,16 +23,7 @@ WHEEL, SOURCE = f"s3_signer-{VERSION}-py3-none-any.whl", f"s3_signer-{VERSION}.t
 
 @pytest.fixture(scope="module")
 def release():
-    make = tool("make", package="make")
-    done = subprocess.run(
-        [make, "release", "STAMP=", f"BIN={Path(sys.executable).parent}"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    return ROOT / "build" / "release"
+    return made("release")
 
 
 def test_a_release_has_its_files_and_their_checksums(release):

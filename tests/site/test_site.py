@@ -1,16 +1,13 @@
 """The documentation as a site: it builds without a warning, and needs no other host."""
 
 import re
-import subprocess
-import sys
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from threading import Thread
 
 import pytest
 from documents import ROOT
-from support.tools import tool
+from support.make import made
 
 pytestmark = pytest.mark.heavy
 
@@ -22,16 +19,7 @@ LOADED = re.compile(
 
 @pytest.fixture(scope="module")
 def site():
-    make = tool("make", package="make")
-    done = subprocess.run(
-        [make, "site", "STAMP=", f"BIN={Path(sys.executable).parent}"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return ROOT / "build" / "site"
+    return made("site")
 
 
 def test_each_page_is_on_the_site(site):

@@ -4,9 +4,6 @@ import json
 from contextlib import contextmanager
 from types import MappingProxyType
 
-import boto3
-from botocore.config import Config
-
 CORS = {
     "AllowedOrigins": ["*"],
     "AllowedMethods": ["GET", "HEAD", "PUT", "POST", "DELETE"],
@@ -38,16 +35,8 @@ def console_page(browser, url, *, session=MappingProxyType({}), **options):
 def bucket_with_cors(server, name, *, rule=CORS):
     """Make a bucket that web pages may use, and return its name."""
     server.make_bucket(name)
-    client = boto3.client(
-        "s3",
-        endpoint_url=f"http://{server.http}",
-        region_name=server.region,
-        aws_access_key_id=server.access_key_id,
-        aws_secret_access_key=server.secret_access_key,
-        config=Config(s3={"addressing_style": "path"}),
-    )
     if rule:
-        client.put_bucket_cors(Bucket=name, CORSConfiguration={"CORSRules": [rule]})
+        server.client().put_bucket_cors(Bucket=name, CORSConfiguration={"CORSRules": [rule]})
     return name
 
 

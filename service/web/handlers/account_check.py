@@ -249,14 +249,13 @@ def _live_keys(answer: Probe) -> Check:
 
 
 # Policies see a PATCH, because only callers who may write the account may check it.
-ROUTES = tuple(
+ROUTES = (
     Route(
         hdrs.METH_POST,
-        f"{base}/{AWS_ACCOUNT.kind}/{{id:[^/]+}}/$check",
+        f"/{AWS_ACCOUNT.kind}/{{id:[^/]+}}/$check",
         check,
         guard=Guard.HANDLER,
         policy_method=hdrs.METH_PATCH,
         operation="check",
-    )
-    for base in ("", "/fhir")
+    ),
 )

@@ -58,4 +58,4 @@ async def capabilities(request: web.Request) -> web.Response:
     return render(request, STATEMENT)
 
 
-ROUTES = tuple(Route(hdrs.METH_GET, f"{base}/metadata", capabilities, guard=Guard.PUBLIC) for base in ("", "/fhir"))
+ROUTES = (Route(hdrs.METH_GET, "/metadata", capabilities, guard=Guard.PUBLIC),)

@@ -69,14 +69,13 @@ async def rotate(request: web.Request) -> web.Response:
 
 
 # Policies see a PATCH, because a caller who may PATCH a Client can replace its secret as well.
-ROUTES = tuple(
+ROUTES = (
     Route(
         hdrs.METH_POST,
-        f"{base}/{CLIENT.kind}/{{id:[^/]+}}/$rotate-secret",
+        f"/{CLIENT.kind}/{{id:[^/]+}}/$rotate-secret",
         rotate,
         guard=Guard.HANDLER,
         policy_method=hdrs.METH_PATCH,
         operation=_OPERATION,
-    )
-    for base in ("", "/fhir")
+    ),
 )

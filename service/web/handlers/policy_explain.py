@@ -85,14 +85,13 @@ def _caller(request: dict[str, Any]) -> Principal:
     return Principal("described", id_)
 
 
-ROUTES = tuple(
+ROUTES = (
     Route(
         hdrs.METH_POST,
-        f"{base}/{ACCESS_POLICY.kind}/$explain",
+        f"/{ACCESS_POLICY.kind}/$explain",
         explain,
         guard=Guard.HANDLER,
         policy_method=hdrs.METH_GET,
         operation="explain",
-    )
-    for base in ("", "/fhir")
+    ),
 )

@@ -42,9 +42,9 @@ class ResourceHandlers:
     def __init__(self, type_: ResourceType) -> None:
         self._type = type_
 
-    def routes(self, base: str) -> list[Route]:
-        """Return the routes under ``base``, such as ``/fhir``."""
-        collection, member = f"{base}/{self._type.kind}", f"{base}/{self._type.kind}/{_ID}"
+    def routes(self) -> list[Route]:
+        collection = f"/{self._type.kind}"
+        member = f"{collection}/{_ID}"
         handlers: list[tuple[str, str, Handler, str]] = [
             (hdrs.METH_GET, collection, self.search, "search"),
             (hdrs.METH_PUT, collection, self.put_by_body, "update"),
