@@ -9,7 +9,7 @@ from typing import Any
 from service.commands import output
 from service.commands.local import Local, caller, opened, require_store
 from service.errors import Invalid, Issue
-from service.resources.signing_schemas import SigningQuery
+from service.resources.signing_schemas.queries import SigningQuery
 from service.resources.types import AWS_ACCOUNT, AwsAccount
 from service.settings import Settings
 from service.signing.operations import DELETE_OBJECT, GET_OBJECT, HEAD_OBJECT, PUT_OBJECT, Operation

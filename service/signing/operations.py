@@ -7,17 +7,9 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from service.resources.schemas import WireSchema
-from service.resources.signing_schemas import (
-    CHECKSUMS,
-    DownloadFields,
-    FormFields,
-    ListFields,
-    ObjectFields,
-    PartFields,
-    UploadFields,
-    UploadIdFields,
-    VersionFields,
-)
+from service.resources.signing_schemas.forms import FormFields
+from service.resources.signing_schemas.queries import DownloadFields, ListFields, VersionFields
+from service.resources.signing_schemas.uploads import CHECKSUMS, ObjectFields, PartFields, UploadFields, UploadIdFields
 
 MULTIPART = "multipart"
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -87,7 +79,7 @@ class Operation:
                 yield header, str(value)
 
 
-# The fields of schemas in signing_schemas.py, and where S3 expects them.
+# The fields of schemas in signing_schemas/, and where S3 expects them.
 # Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html
 _OBJECT_HEADERS = {
     "content-type": "content-type",

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 
 from service.resources.schemas import MAX_UPLOAD_BYTES
-from service.resources.signing_schemas import FILE_NAME_VARIABLE
+from service.resources.signing_schemas.forms import FILE_NAME_VARIABLE
 
 # The field of the form for each field of a request.
 _FIELDS = {

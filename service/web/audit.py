@@ -6,7 +6,7 @@ from aiohttp import web
 
 from service.access.callers.principals import Principal
 from service.errors import AuditUnavailable, ServiceError
-from service.resources.signing_schemas import FILE_NAME_VARIABLE
+from service.resources.signing_schemas.forms import FILE_NAME_VARIABLE
 from service.web.access import client_address
 from service.web.context import CONTEXT
 

@@ -4,7 +4,8 @@ from service.errors import Invalid
 from service.resources.fields import MASKED
 from service.resources.queries import DeleteQuery, SearchQuery
 from service.resources.schemas import MAX_ISSUES, AwsAccountSchema, ParsedBody, Reader
-from service.resources.signing_schemas import SigningQuery, UploadSchema
+from service.resources.signing_schemas.queries import SigningQuery
+from service.resources.signing_schemas.uploads import UploadSchema
 
 READER = Reader(AwsAccountSchema)
 KEYS = {"access-key-id": "AKIA", "secret-access-key": "s"}

@@ -17,7 +17,7 @@ from aiobotocore.credentials import AioCredentials
 from aiobotocore.session import AioSession
 from botocore.loaders import JSONFileLoader
 
-from service.resources.signing_schemas import CHECKSUM_BYTES
+from service.resources.signing_schemas.uploads import CHECKSUM_BYTES
 from service.resources.types import AwsAccount
 from service.signing.operations import NOTHING
 from service.signing.presigner import Presigner

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from service.errors import Invalid
 from service.resources.schemas import MAX_UPLOAD_BYTES
-from service.resources.signing_schemas import CHECKSUM_BYTES, attachment
+from service.resources.signing_schemas.queries import attachment
+from service.resources.signing_schemas.uploads import CHECKSUM_BYTES
 from service.resources.types import AwsAccount
 from service.signing.operations import (
     ABORT_MULTIPART_UPLOAD,

@@ -20,7 +20,8 @@ from service.errors import (
     Unavailable,
 )
 from service.resources.schemas import ParsedBody, Reader, WireSchema
-from service.resources.signing_schemas import BatchSchema, DetailsQuery, WidgetRequest, item_schema
+from service.resources.signing_schemas.batches import BatchSchema, WidgetRequest, item_schema
+from service.resources.signing_schemas.queries import DetailsQuery
 from service.signing.names import name_issues
 from service.signing.operations import OPERATIONS, Operation
 from service.signing.url_request import UrlRequest

@@ -9,13 +9,8 @@ from aiohttp import hdrs, web
 
 from service.errors import Invalid, Issue, ResourceNotFound, StoreUnavailable
 from service.resources.schemas import ParsedBody, Reader, WireSchema
-from service.resources.signing_schemas import (
-    DeleteObjectQuery,
-    DownloadQuery,
-    ListQuery,
-    SigningQuery,
-    UploadSchema,
-)
+from service.resources.signing_schemas.queries import DeleteObjectQuery, DownloadQuery, ListQuery, SigningQuery
+from service.resources.signing_schemas.uploads import UploadSchema
 from service.signing.operations import DELETE_OBJECT, GET_OBJECT, HEAD_OBJECT, LIST_OBJECTS, PUT_OBJECT, Operation
 from service.signing.url_request import UrlRequest, check_names
 from service.web import origin, target

@@ -8,7 +8,8 @@ from aiohttp import hdrs, web
 
 from service.errors import ResourceNotFound, StoreUnavailable
 from service.resources.schemas import Reader
-from service.resources.signing_schemas import FILE_NAME_VARIABLE, FormFields, SigningQuery
+from service.resources.signing_schemas.forms import FILE_NAME_VARIABLE, FormFields
+from service.resources.signing_schemas.queries import SigningQuery
 from service.signing.operations import UPLOAD_FORM
 from service.signing.url_request import UrlRequest, audit_url
 from service.web.access import client_address

@@ -5,7 +5,9 @@ from typing import Any, NamedTuple
 from service import errors
 from service.resources.json_patch import MAX_OPERATIONS
 from service.resources.schemas import WireSchema
-from service.resources.signing_schemas import BatchSchema, FormFields, UploadSchema, WidgetRequest
+from service.resources.signing_schemas.batches import BatchSchema, WidgetRequest
+from service.resources.signing_schemas.forms import FormFields
+from service.resources.signing_schemas.uploads import UploadSchema
 from service.signing.names import BUCKET_PATTERN, KEY_PATTERN
 from service.signing.operations import OPERATIONS
 from service.stores.record import ID

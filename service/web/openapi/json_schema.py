@@ -16,7 +16,7 @@ from marshmallow import EXCLUDE, fields, missing, validate
 
 from service.resources.fields import ID_RULE, MASKED, Flag, Masked, Number, Text
 from service.resources.schemas import WireSchema
-from service.resources.signing_schemas import TextMap
+from service.resources.signing_schemas.fields import TextMap
 from service.resources.types import ResourceType
 from service.stores.record import ID
 
