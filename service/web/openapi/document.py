@@ -14,11 +14,13 @@ from service.access.types import RESOURCE_TYPES
 from service.resources.types import ResourceType
 from service.web.formats import codec
 from service.web.formats.media import DEFAULT_TYPES, FORM, JSON_PATCH, MERGE_PATCH, RESPONSE_TYPES
-from service.web.openapi import components, json_schema
-from service.web.openapi.components import ErrorResponse, reference
+from service.web.openapi import json_schema
 from service.web.openapi.examples import EXAMPLES
 from service.web.openapi.json_schema import Json
 from service.web.openapi.metadata import Metadata, metadata_of
+from service.web.openapi.parameters import HEADERS, PARAMETERS, PATH_PARAMETERS, SECURITY_SCHEMES
+from service.web.openapi.responses import ERRORS, SUCCESSES, ErrorResponse
+from service.web.openapi.schemas import SCHEMAS, bundle, reference
 from service.web.openapi.texts import INTRODUCTION, NOUNS, TAGS, tag_of
 from service.web.outcome import outcome
 from service.web.routing import Guard, Route
@@ -33,7 +35,7 @@ _COMMON_HEADERS = ("X-Request-Id", "X-Duration")
 _WITHOUT_CONTENT = frozenset({HTTPStatus.FOUND, HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 _WITH_LOCATION = frozenset({HTTPStatus.FOUND, HTTPStatus.CREATED})
 # aiohttp spells ETag as Etag.
-_HEADERS = {name.lower(): name for name in components.HEADERS}
+_HEADERS = {name.lower(): name for name in HEADERS}
 _VARIABLE = re.compile(r"\{(\w+)\}")
 # Other names of JSON and YAML: the example of the usual names is enough.
 _OTHER_SPELLINGS = RESPONSE_TYPES.keys() - DEFAULT_TYPES.values()
@@ -60,19 +62,19 @@ def document(routes: Sequence[Route], *, server: str) -> Json:
         },
         "servers": [{"url": server}],
         "externalDocs": {"description": "Open the console", "url": f"{server.rstrip('/')}/"},
-        "security": [{}, *({name: []} for name in components.SECURITY_SCHEMES)],
+        "security": [{}, *({name: []} for name in SECURITY_SCHEMES)],
         "tags": [{"name": tag.name, "description": tag.description} for tag in TAGS],
         "paths": paths,
         "components": {
-            "schemas": {**components.SCHEMAS, **_resource_schemas()},
-            "responses": {error.name: _error(error) for error in components.ERRORS.values()},
+            "schemas": {**SCHEMAS, **_resource_schemas()},
+            "responses": {error.name: _error(error) for error in ERRORS.values()},
             "examples": {
                 **{name: {"value": value} for name, value in EXAMPLES.items()},
-                **{error.name: {"value": outcome(error.example)} for error in components.ERRORS.values()},
+                **{error.name: {"value": outcome(error.example)} for error in ERRORS.values()},
             },
-            "parameters": components.PARAMETERS,
-            "headers": components.HEADERS,
-            "securitySchemes": components.SECURITY_SCHEMES,
+            "parameters": PARAMETERS,
+            "headers": HEADERS,
+            "securitySchemes": SECURITY_SCHEMES,
         },
     }
 
@@ -85,7 +87,7 @@ def _resource_schemas() -> Json:
         schemas |= {
             type_.kind: json_schema.of_response(type_),
             f"{type_.kind}Created": json_schema.of_created(type_),
-            f"{type_.kind}Bundle": components.bundle(type_.kind),
+            f"{type_.kind}Bundle": bundle(type_.kind),
             f"{type_.kind}Patch": body,
             f"{type_.kind}Replacement": whole,
             f"{type_.kind}New": json_schema.with_id(whole, required=False),
@@ -154,7 +156,7 @@ def _request(route: Route, type_: ResourceType | None, body: str) -> str:
 
 
 def _path_parameter(name: str, type_: ResourceType | None) -> Json:
-    parameter = components.PATH_PARAMETERS[name]
+    parameter = PATH_PARAMETERS[name]
     return {**parameter, "example": json_schema.example(type_)["id"]} if type_ else parameter
 
 
@@ -194,7 +196,7 @@ def _responses(route: Route, metadata: Metadata, schema: str) -> Json:
     ]
     responses = {str(status): _success(status, metadata, schema) for status in metadata.statuses}
     for status in sorted({error.status for error in raised}):
-        error = components.ERRORS[status]
+        error = ERRORS[status]
         responses[str(status)] = _error(error, oauth=True) if route.oauth else reference("responses", error.name)
     return responses
 
@@ -202,7 +204,7 @@ def _responses(route: Route, metadata: Metadata, schema: str) -> Json:
 def _success(status: int, metadata: Metadata, schema: str) -> Json:
     headers = [] if status == HTTPStatus.NO_CONTENT else [*metadata.response_headers]
     headers += ["Location"] if status in _WITH_LOCATION else []
-    response: Json = {"description": components.SUCCESSES[status], "headers": _headers(headers)}
+    response: Json = {"description": SUCCESSES[status], "headers": _headers(headers)}
     if status not in _WITHOUT_CONTENT:
         types = metadata.media_types or RESPONSE_TYPES
         response["content"] = _content(types, schema, schema if schema in EXAMPLES else "")

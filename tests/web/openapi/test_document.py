@@ -23,7 +23,8 @@ from service.errors import Invalid
 from service.resources.types import AWS_ACCOUNT
 from service.settings import load
 from service.web.handlers import pages
-from service.web.openapi import components
+from service.web.openapi.parameters import PATH_PARAMETERS
+from service.web.openapi.schemas import reference
 from service.web.routing import Guard
 
 ROUTES = app.routes(load({}))
@@ -263,7 +264,7 @@ def test_every_error_response_is_an_outcome():
     ]
 
     assert schemas
-    assert all(schema == components.reference("schemas", "OperationOutcome") for schema in schemas)
+    assert all(schema == reference("schemas", "OperationOutcome") for schema in schemas)
 
 
 @pytest.mark.parametrize("name", [name for name, schema in SCHEMAS.items() if "examples" in schema])
@@ -356,11 +357,7 @@ def test_the_document_and_the_service_accept_the_same_accounts(values, valid):
     ],
 )
 def test_the_document_and_the_service_accept_the_same_names(name, valid, invalid):
-    rule = (
-        SCHEMAS["Upload"]["properties"]["filename"]
-        if name == "filename"
-        else components.PATH_PARAMETERS[name]["schema"]
-    )
+    rule = SCHEMAS["Upload"]["properties"]["filename"] if name == "filename" else PATH_PARAMETERS[name]["schema"]
     rule_validator = validator(rule)
 
     assert [text for text in valid if not rule_validator.is_valid(text)] == []
