@@ -17,7 +17,8 @@ from service.resources.types import AWS_ACCOUNT, AwsAccount
 from service.settings import Settings, SettingsError
 from service.signing import verification
 from service.signing.endpoint import Endpoint
-from service.signing.verification import FAIL, PASS, WARN, Finding, NotPresigned, PresignedUrl
+from service.signing.presigned_url import NotPresigned, PresignedUrl, parse
+from service.signing.verification import FAIL, PASS, WARN, Finding
 from service.web.formats import codec
 
 EXIT_REFUSED = 3
@@ -41,7 +42,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     text = _url(_text(arguments.url))
     headers = dict(map(_header, arguments.header))
     try:
-        url = verification.parse(text)
+        url = parse(text)
     except NotPresigned as problem:
         finding = Finding("form", FAIL, f"the URL cannot be read: {problem}", "copy the whole URL, as it was signed")
         report = _report(None, None, [finding])

@@ -1,4 +1,4 @@
-"""Takes a presigned URL apart, and finds out why a server would refuse it. Pure: asks no server.
+"""Finds out why a server would refuse a presigned URL. Pure: asks no server.
 
 Source: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
 """
@@ -6,20 +6,18 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple
-from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 from service.endpoints import DEFAULT_PORTS
 from service.resources.schemas import MAX_EXPIRATION_SECONDS
 from service.resources.types import AwsAccount
 from service.signing.endpoint import Endpoint
 from service.signing.operations import OPERATIONS
+from service.signing.presigned_url import CREDENTIAL, DATE, EXPIRES, REQUIRED, SIGNED_HEADERS, PresignedUrl
 from service.signing.sigv4 import (
-    ALGORITHM,
-    SERVICE,
-    TERMINATOR,
     UNSIGNED,
     Credentials,
     canonical_header_lines,
@@ -32,19 +30,7 @@ PASS, WARN, FAIL = "pass", "warn", "fail"
 METHODS = ("GET", "PUT", "HEAD", "DELETE", "POST")
 # A server refuses a URL whose time is further in the future.
 MAX_SKEW_SECONDS = 900
-
-_SIGNATURE = "X-Amz-Signature"
 _TOKEN = "X-Amz-Security-Token"  # noqa: S105 - the name of a parameter
-_DATE, _EXPIRES, _CREDENTIAL, _HEADERS = "X-Amz-Date", "X-Amz-Expires", "X-Amz-Credential", "X-Amz-SignedHeaders"
-_REQUIRED = ("X-Amz-Algorithm", _CREDENTIAL, _DATE, _EXPIRES, _HEADERS, _SIGNATURE)
-_VERSION_2 = frozenset({"AWSAccessKeyId", "GoogleAccessId"})
-
-Query = tuple[tuple[str, str], ...]
-"""Names and values, decoded, in the order of the URL."""
-
-
-class NotPresigned(ValueError):
-    """A text that no server takes as a presigned URL. The message completes "the URL cannot be read: "."""
 
 
 class Finding(NamedTuple):
@@ -56,103 +42,11 @@ class Finding(NamedTuple):
     advice: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class PresignedUrl:
-    """The parts of a presigned URL. ``host`` and ``path`` are as a server gets them; ``at`` is Unix time in seconds."""
-
-    host: str
-    path: str
-    query: Query = field(repr=False)
-    """Without the signature."""
-
-    signature: str = field(repr=False)
-    access_key_id: str
-    scope_date: str
-    region: str
-    date_time: str
-    at: int
-    expires_in: int
-    signed_headers: tuple[str, ...]
-
-    @property
-    def parameters(self) -> list[str]:
-        """The names of what the query carries besides the signature."""
-        return [name for name, _ in self.query if not name.startswith("X-Amz-")]
-
-    def with_parameter(self, name: str, value: str) -> "PresignedUrl":
-        """Return the URL with another value of a parameter, which is added if it is missing."""
-        others = tuple(pair for pair in self.query if pair[0] != name)
-        return replace(self, query=(*others, (name, value)))
-
-    def in_region(self, region: str) -> "PresignedUrl":
-        """Return the URL as it would be for another region."""
-        scope = f"{self.access_key_id}/{self.scope_date}/{region}/{SERVICE}/{TERMINATOR}"
-        return replace(self.with_parameter(_CREDENTIAL, scope), region=region)
-
-
-def parse(text: str) -> PresignedUrl:
-    """Return the parts of a URL. Raises NotPresigned."""
-    text = text.strip().strip("'\"<>")
-    if re.search(r"[\s\x00-\x1f]", text):
-        raise NotPresigned("it has white space in it; remove the line breaks, and encode a space as %20")
-    try:
-        url = urlsplit(text)
-        port = url.port
-    except ValueError as error:
-        raise NotPresigned(f"it is no URL: {error}") from None
-    if url.scheme not in DEFAULT_PORTS or not url.hostname:
-        raise NotPresigned("it does not begin with http:// or https:// and a host")
-    if "&amp;" in url.query:
-        raise NotPresigned("it is escaped for HTML; replace each &amp; by &")
-    pairs = [pair.partition("=")[::2] for pair in url.query.split("&")]
-    query: Query = tuple((unquote(name), unquote(value)) for name, value in pairs)
-    name = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
-    host = name if port in {None, DEFAULT_PORTS[url.scheme]} else f"{name}:{port}"
-    return _parsed(host, url.path or "/", query)
-
-
-def _parsed(host: str, path: str, query: Query) -> PresignedUrl:
-    names = [name for name, _ in query]
-    values = dict(query)
-    if _VERSION_2 & values.keys():
-        raise NotPresigned("it is signed with Signature Version 2, which this service does not make or verify")
-    if missing := [name for name in _REQUIRED if name not in values]:
-        raise NotPresigned(f"it has no {', '.join(missing)}; was it cut off?")
-    if repeated := sorted({name for name in names if name.startswith("X-Amz-") and names.count(name) > 1}):
-        raise NotPresigned(f"it has {', '.join(repeated)} more than once")
-    if values["X-Amz-Algorithm"] != ALGORITHM:
-        raise NotPresigned(f"its X-Amz-Algorithm is not {ALGORITHM}")
-    if not re.fullmatch("[0-9a-f]{64}", values[_SIGNATURE]):
-        raise NotPresigned(f"its {_SIGNATURE} is not 64 digits of 0-9 and a-f; was it cut off?")
-    scope = values[_CREDENTIAL].rsplit("/", 4)
-    if len(scope) != 5 or scope[3:] != [SERVICE, TERMINATOR]:  # noqa: PLR2004 - the parts of a credential
-        raise NotPresigned(f"its {_CREDENTIAL} is not <access key>/<day>/<region>/{SERVICE}/{TERMINATOR}")
-    try:
-        at = datetime.strptime(values[_DATE], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-    except ValueError:
-        raise NotPresigned(f"its {_DATE} is no time such as 20130524T000000Z") from None
-    if not re.fullmatch("[0-9]{1,9}", values[_EXPIRES]):
-        raise NotPresigned(f"its {_EXPIRES} is no number of seconds")
-    return PresignedUrl(
-        host=host,
-        path=path,
-        query=tuple(pair for pair in query if pair[0] != _SIGNATURE),
-        signature=values[_SIGNATURE],
-        access_key_id=scope[0],
-        scope_date=scope[1],
-        region=scope[2],
-        date_time=values[_DATE],
-        at=int(at.timestamp()),
-        expires_in=int(values[_EXPIRES]),
-        signed_headers=tuple(values[_HEADERS].lower().split(";")),
-    )
-
-
 def time_findings(url: PresignedUrl, now: int) -> Iterator[Finding]:
     """Yield what a server says about the times of a URL at ``now``, in Unix time."""
     end = url.at + url.expires_in
     if not 1 <= url.expires_in <= MAX_EXPIRATION_SECONDS:
-        output = f"{_EXPIRES} is {url.expires_in}, and must be 1 to {MAX_EXPIRATION_SECONDS}"
+        output = f"{EXPIRES} is {url.expires_in}, and must be 1 to {MAX_EXPIRATION_SECONDS}"
         yield Finding("expiration", FAIL, output, "sign a new URL")
     elif now > end:
         yield Finding("expiration", FAIL, f"the URL expired at {instant(end)}, {now - end} s ago", "sign a new URL")
@@ -168,7 +62,7 @@ def time_findings(url: PresignedUrl, now: int) -> Iterator[Finding]:
     else:
         yield Finding("clock", PASS, f"this machine shows {instant(now)}; compare the clock of the server")
     if url.scope_date != url.date_time[:8]:
-        output = f"{_CREDENTIAL} has the day {url.scope_date}, and {_DATE} the day {url.date_time[:8]}"
+        output = f"{CREDENTIAL} has the day {url.scope_date}, and {DATE} the day {url.date_time[:8]}"
         yield Finding("date", FAIL, output, "one of them was changed after signing; sign a new URL")
 
 
@@ -307,7 +201,7 @@ def _paths(url: PresignedUrl) -> Iterator[tuple[Finding, PresignedUrl]]:
 
 def _parameters(url: PresignedUrl, account: AwsAccount) -> Iterator[tuple[Finding, PresignedUrl]]:
     kept = "let no client or proxy change the query"
-    removable = [name for name, _ in url.query if name not in _REQUIRED]
+    removable = [name for name, _ in url.query if name not in REQUIRED]
     for names in [*({name} for name in removable), {*removable}]:
         finding = Finding("parameter", FAIL, f"{', '.join(sorted(names))} was added after signing", kept)
         yield finding, replace(url, query=tuple(pair for pair in url.query if pair[0] not in names))
@@ -327,13 +221,13 @@ def _parameters(url: PresignedUrl, account: AwsAccount) -> Iterator[tuple[Findin
         for text in {unquote(value), quote(value, safe=""), value.replace("+", " "), value.replace(" ", "+")} - {value}:
             output = f"the value of {name} was encoded or decoded once more after signing"
             yield Finding("parameter", FAIL, output, kept), url.with_parameter(name, text)
-    finding = Finding("parameter", FAIL, f"{_HEADERS} was changed after signing", kept)
-    yield finding, replace(url.with_parameter(_HEADERS, "host"), signed_headers=("host",))
+    finding = Finding("parameter", FAIL, f"{SIGNED_HEADERS} was changed after signing", kept)
+    yield finding, replace(url.with_parameter(SIGNED_HEADERS, "host"), signed_headers=("host",))
 
 
 def _times(url: PresignedUrl) -> Iterator[tuple[Finding, PresignedUrl]]:
     # Every second up to ten minutes, every minute up to a day, every hour up to a week: more would take long.
     for seconds in (*range(1, 600), *range(600, 86_400, 60), *range(86_400, MAX_EXPIRATION_SECONDS + 1, 3600)):
-        output = f"{_EXPIRES} is {url.expires_in}, and was {seconds} when signed"
+        output = f"{EXPIRES} is {url.expires_in}, and was {seconds} when signed"
         finding = Finding("parameter", FAIL, output, "a URL cannot be prolonged; sign a new one")
-        yield finding, url.with_parameter(_EXPIRES, str(seconds))
+        yield finding, url.with_parameter(EXPIRES, str(seconds))

@@ -21,13 +21,12 @@ from service.signing.operations import (
     NOTHING_BOUND,
     PUT_OBJECT,
 )
+from service.signing.presigned_url import parse
 from service.signing.presigner import Presigner
 from service.signing.verification import (
     FAIL,
-    NotPresigned,
     account_credentials,
     find_change,
-    parse,
     signed_method,
     time_findings,
 )
@@ -264,49 +263,3 @@ def test_a_day_that_contradicts_the_time_is_named(presign):
     url = parse(text.replace("X-Amz-Date=20130524", "X-Amz-Date=20130525"))
 
     assert "date" in [it.name for it in time_findings(url, AT + 86_400) if it.status == FAIL]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda it: it.replace("&", "&amp;"), "HTML"),
-        (lambda it: it[:-3], "64 digits"),
-        (lambda it: it.replace("&X-Amz-Expires=300", ""), "X-Amz-Expires"),
-        (lambda it: f"{it}&X-Amz-Expires=5", "more than once"),
-        (lambda it: it.replace("%2Fs3%2F", "%2Fsts%2F"), "X-Amz-Credential"),
-        (lambda it: it.replace("AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256"), "X-Amz-Algorithm"),
-        (lambda it: f"{it[:60]}\n{it[60:]}", "white space"),
-        (lambda it: it.replace("https://", "s3://"), "http"),
-        (lambda it: it.replace("X-Amz-Date=2013", "X-Amz-Date=9913x"), "no time"),
-        (lambda _: "https://b.s3.amazonaws.com/k?AWSAccessKeyId=a&Signature=b&Expires=1", "Version 2"),
-        (lambda _: "https://[::1/k?x", "no URL"),
-        (lambda _: "", "http"),
-    ],
-)
-def test_a_text_that_is_no_presigned_url_is_refused_with_the_reason(presign, change, message):
-    text, _ = presign(ACCOUNT, GET_OBJECT, "k")
-
-    with pytest.raises(NotPresigned, match=message):
-        parse(change(text))
-
-
-def test_quotes_and_space_around_a_url_are_ignored(presign):
-    text, _ = presign(ACCOUNT, GET_OBJECT, "k")
-
-    assert parse(f" '{text}'\n") == parse(text)
-
-
-@given(st.text(max_size=80))
-def test_any_text_is_read_or_refused(text):
-    try:
-        parse(f"https://h/{text}")
-    except NotPresigned:
-        return
-
-
-def test_a_parsed_url_shows_no_signature_and_no_token(presign):
-    text, _ = presign(TEMPORARY, GET_OBJECT, "k")
-    shown = repr(parse(text))
-
-    assert parse(text).signature not in shown
-    assert "token/with" not in shown

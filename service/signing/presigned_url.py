@@ -1,0 +1,116 @@
+"""Takes a presigned URL apart.
+
+Source: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
+"""
+
+import re
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from urllib.parse import unquote, urlsplit
+
+from service.endpoints import DEFAULT_PORTS
+from service.signing.sigv4 import ALGORITHM, SERVICE, TERMINATOR
+
+_SIGNATURE = "X-Amz-Signature"
+DATE, EXPIRES, CREDENTIAL, SIGNED_HEADERS = "X-Amz-Date", "X-Amz-Expires", "X-Amz-Credential", "X-Amz-SignedHeaders"
+REQUIRED = ("X-Amz-Algorithm", CREDENTIAL, DATE, EXPIRES, SIGNED_HEADERS, _SIGNATURE)
+_VERSION_2 = frozenset({"AWSAccessKeyId", "GoogleAccessId"})
+
+Query = tuple[tuple[str, str], ...]
+"""Names and values, decoded, in the order of the URL."""
+
+
+class NotPresigned(ValueError):
+    """A text that no server takes as a presigned URL. The message completes "the URL cannot be read: "."""
+
+
+@dataclass(frozen=True, slots=True)
+class PresignedUrl:
+    """The parts of a presigned URL. ``host`` and ``path`` are as a server gets them; ``at`` is Unix time in seconds."""
+
+    host: str
+    path: str
+    query: Query = field(repr=False)
+    """Without the signature."""
+
+    signature: str = field(repr=False)
+    access_key_id: str
+    scope_date: str
+    region: str
+    date_time: str
+    at: int
+    expires_in: int
+    signed_headers: tuple[str, ...]
+
+    @property
+    def parameters(self) -> list[str]:
+        """The names of what the query carries besides the signature."""
+        return [name for name, _ in self.query if not name.startswith("X-Amz-")]
+
+    def with_parameter(self, name: str, value: str) -> "PresignedUrl":
+        """Return the URL with another value of a parameter, which is added if it is missing."""
+        others = tuple(pair for pair in self.query if pair[0] != name)
+        return replace(self, query=(*others, (name, value)))
+
+    def in_region(self, region: str) -> "PresignedUrl":
+        """Return the URL as it would be for another region."""
+        scope = f"{self.access_key_id}/{self.scope_date}/{region}/{SERVICE}/{TERMINATOR}"
+        return replace(self.with_parameter(CREDENTIAL, scope), region=region)
+
+
+def parse(text: str) -> PresignedUrl:
+    """Return the parts of a URL. Raises NotPresigned."""
+    text = text.strip().strip("'\"<>")
+    if re.search(r"[\s\x00-\x1f]", text):
+        raise NotPresigned("it has white space in it; remove the line breaks, and encode a space as %20")
+    try:
+        url = urlsplit(text)
+        port = url.port
+    except ValueError as error:
+        raise NotPresigned(f"it is no URL: {error}") from None
+    if url.scheme not in DEFAULT_PORTS or not url.hostname:
+        raise NotPresigned("it does not begin with http:// or https:// and a host")
+    if "&amp;" in url.query:
+        raise NotPresigned("it is escaped for HTML; replace each &amp; by &")
+    pairs = [pair.partition("=")[::2] for pair in url.query.split("&")]
+    query: Query = tuple((unquote(name), unquote(value)) for name, value in pairs)
+    name = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
+    host = name if port in {None, DEFAULT_PORTS[url.scheme]} else f"{name}:{port}"
+    return _parsed(host, url.path or "/", query)
+
+
+def _parsed(host: str, path: str, query: Query) -> PresignedUrl:
+    names = [name for name, _ in query]
+    values = dict(query)
+    if _VERSION_2 & values.keys():
+        raise NotPresigned("it is signed with Signature Version 2, which this service does not make or verify")
+    if missing := [name for name in REQUIRED if name not in values]:
+        raise NotPresigned(f"it has no {', '.join(missing)}; was it cut off?")
+    if repeated := sorted({name for name in names if name.startswith("X-Amz-") and names.count(name) > 1}):
+        raise NotPresigned(f"it has {', '.join(repeated)} more than once")
+    if values["X-Amz-Algorithm"] != ALGORITHM:
+        raise NotPresigned(f"its X-Amz-Algorithm is not {ALGORITHM}")
+    if not re.fullmatch("[0-9a-f]{64}", values[_SIGNATURE]):
+        raise NotPresigned(f"its {_SIGNATURE} is not 64 digits of 0-9 and a-f; was it cut off?")
+    scope = values[CREDENTIAL].rsplit("/", 4)
+    if len(scope) != 5 or scope[3:] != [SERVICE, TERMINATOR]:  # noqa: PLR2004 - the parts of a credential
+        raise NotPresigned(f"its {CREDENTIAL} is not <access key>/<day>/<region>/{SERVICE}/{TERMINATOR}")
+    try:
+        at = datetime.strptime(values[DATE], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        raise NotPresigned(f"its {DATE} is no time such as 20130524T000000Z") from None
+    if not re.fullmatch("[0-9]{1,9}", values[EXPIRES]):
+        raise NotPresigned(f"its {EXPIRES} is no number of seconds")
+    return PresignedUrl(
+        host=host,
+        path=path,
+        query=tuple(pair for pair in query if pair[0] != _SIGNATURE),
+        signature=values[_SIGNATURE],
+        access_key_id=scope[0],
+        scope_date=scope[1],
+        region=scope[2],
+        date_time=values[DATE],
+        at=int(at.timestamp()),
+        expires_in=int(values[EXPIRES]),
+        signed_headers=tuple(values[SIGNED_HEADERS].lower().split(";")),
+    )
