@@ -95,7 +95,7 @@ from service.access.jwt.jwks import JwksProvider
 from service.access.policies.matchers import scalar_text
 from service.access.policies.matcho import MalformedPattern, compile_pattern
 from service.access.jwt.jwk import JwksError, parse_jwks
-from service.access.types import ACCESS_POLICY
+from service.access.access_policy import ACCESS_POLICY
 from service.errors import Invalid, MalformedBody
 from service.stores.record import Resource
 from service.web.formats.codec import load_json, load_yaml

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple, Protocol
 
+from service.access.client import CLIENT
 from service.access.policies.policy_set import warn_of_links_to
-from service.access.types import CLIENT, RESOURCE_TYPES
+from service.access.types import RESOURCE_TYPES
 from service.bundle.document import BundleError, Entry
 from service.bundle.source import BundleFile, Contents
 from service.errors import Invalid, StoreUnavailable

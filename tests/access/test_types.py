@@ -2,8 +2,9 @@ import json
 
 import pytest
 
+from service.access.access_policy import ACCESS_POLICY, MAX_LINKS, linked_client
+from service.access.client import CLIENT
 from service.access.policies.evaluation import Evaluation
-from service.access.types import ACCESS_POLICY, CLIENT, MAX_LINKS, linked_client
 from service.errors import Invalid
 from service.resources.schemas import ParsedBody
 from service.stores.record import Resource

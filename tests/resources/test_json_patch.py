@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from service.access.types import ACCESS_POLICY
+from service.access.access_policy import ACCESS_POLICY
 from service.errors import Invalid
 from service.resources.fields import MASKED
 from service.resources.json_patch import MAX_COPIED_TEXT, MAX_OPERATIONS, patch_resource

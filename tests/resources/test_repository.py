@@ -3,7 +3,8 @@ import random
 
 import pytest
 
-from service.access.types import ACCESS_POLICY, CLIENT
+from service.access.access_policy import ACCESS_POLICY
+from service.access.client import CLIENT
 from service.errors import Duplicate, Invalid, ResourceNotFound, StoreUnavailable, VersionConflict
 from service.resources import races
 from service.resources.precondition import ALWAYS, Precondition

@@ -6,7 +6,8 @@ import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from service.access.types import CLIENT, RESOURCE_TYPES, Client
+from service.access.client import CLIENT, Client
+from service.access.types import RESOURCE_TYPES
 from service.errors import Invalid
 from service.resources.fields import MASKED
 from service.resources.repository import Repository

@@ -9,7 +9,7 @@ from service.access.callers.credentials import ROOT_CREDENTIAL, CredentialVerifi
 from service.access.callers.principals import ROOT, Principal, client_principal
 from service.access.callers.root import RootTokens, is_root_token
 from service.access.callers.tokens import INVALID_TOKEN, AccessTokens
-from service.access.types import BASIC, CLIENT_CREDENTIALS
+from service.access.client import BASIC, CLIENT_CREDENTIALS
 from service.errors import Unauthenticated, UnsupportedTokenType
 
 if TYPE_CHECKING:

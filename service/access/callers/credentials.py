@@ -17,7 +17,7 @@ from cachetools import FIFOCache
 
 from service.access.callers.rate_limiter import LoginRateLimiter
 from service.access.callers.root import Root
-from service.access.types import CLIENT, MIN_SECRET, Client
+from service.access.client import CLIENT, MIN_SECRET, Client
 from service.addresses import network
 from service.errors import GrantNotAllowed, ServiceError, Unauthenticated
 from service.resources.repository import Repository

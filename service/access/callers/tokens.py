@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from cachetools import TTLCache
 
-from service.access.types import CLIENT, CLIENT_CREDENTIALS, Client
+from service.access.client import CLIENT, CLIENT_CREDENTIALS, Client
 from service.errors import Invalid, TokenOfAnotherClient, Unauthenticated
 from service.resources.repository import Repository
 from service.stores.record import Resource

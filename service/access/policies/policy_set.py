@@ -7,11 +7,11 @@ from contextlib import suppress
 from math import inf
 from typing import Any, NamedTuple
 
+from service.access.access_policy import ACCESS_POLICY, AccessPolicy
 from service.access.callers.principals import Principal
 from service.access.policies.evaluation import Evaluation, TooMuchWork, UndecidableValue
 from service.access.policies.matchers import PRESENT, Condition, Predicate
 from service.access.policies.unrestricted import unrestricted_faults
-from service.access.types import ACCESS_POLICY, AccessPolicy
 from service.errors import Invalid, StoreUnavailable
 from service.resources.repository import Repository
 from service.stores.record import Resource

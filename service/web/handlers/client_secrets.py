@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from aiohttp import hdrs, web
 
-from service.access.types import CLIENT, MAX_PREVIOUS_SECONDS, PREVIOUS_SECONDS, secret_field
+from service.access.client import CLIENT, MAX_PREVIOUS_SECONDS, PREVIOUS_SECONDS, secret_field
 from service.errors import Invalid, ResourceNotFound, StoreUnavailable, Throttled, VersionConflict
 from service.resources.fields import Number
 from service.resources.schemas import Reader, WireSchema

@@ -5,9 +5,9 @@ from typing import Any
 from aiohttp import hdrs, web
 from marshmallow import fields
 
+from service.access.access_policy import ACCESS_POLICY, linked_client
 from service.access.callers.principals import Principal
 from service.access.policies.evaluation import TooMuchWork
-from service.access.types import ACCESS_POLICY, linked_client
 from service.errors import Invalid, Issue, StoreUnavailable
 from service.resources.fields import Text
 from service.resources.schemas import Reader, WireSchema

@@ -8,8 +8,8 @@ from typing import Any
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
+from service.access.client import CLIENT
 from service.access.policies.policy_set import warn_of_links_to
-from service.access.types import CLIENT
 from service.errors import Duplicate, Invalid, Issue, ResourceNotFound, StoreUnavailable, VersionConflict
 from service.resources.queries import DeleteQuery, IdQuery, SearchQuery
 from service.resources.types import NO_TEXTS, ResourceType

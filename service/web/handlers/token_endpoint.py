@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 from marshmallow import EXCLUDE, fields, pre_load
 
 from service.access.callers.credentials import parse_basic
-from service.access.types import CLIENT_CREDENTIALS
+from service.access.client import CLIENT_CREDENTIALS
 from service.errors import (
     Invalid,
     InvalidRequest,

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from service.access.types import ACCESS_POLICY, CLIENT
+from service.access.access_policy import ACCESS_POLICY
+from service.access.client import CLIENT
 from service.resources.fields import MASKED
 from service.resources.types import AWS_ACCOUNT, ResourceType
 from service.web.handlers.capabilities import STATEMENT

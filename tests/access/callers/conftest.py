@@ -5,7 +5,7 @@ from service.access.callers.authenticator import Authenticator
 from service.access.callers.credentials import CredentialVerifier
 from service.access.callers.root import RootTokens
 from service.access.callers.tokens import AccessTokens
-from service.access.types import CLIENT
+from service.access.client import CLIENT
 from service.resources.repository import Repository
 from service.resources.schemas import ParsedBody
 from service.resources.secrets.codec import SecretCodec

@@ -3,7 +3,7 @@ import asyncio
 from support.logins import ROOT_CLIENT, SECRET, basic, outcome
 
 from service.access.callers.principals import ROOT
-from service.access.types import CLIENT
+from service.access.client import CLIENT
 
 
 async def test_a_client_and_root_log_in_with_their_secrets(authenticator, write):

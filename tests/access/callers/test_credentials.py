@@ -18,7 +18,7 @@ from service.access.callers.principals import ROOT
 from service.access.callers.rate_limiter import MAX_OF_ADDRESS, MAX_OF_PAIR, LoginRateLimiter
 from service.access.callers.root import Root, RootTokens
 from service.access.callers.tokens import AccessTokens
-from service.access.types import CLIENT
+from service.access.client import CLIENT
 from service.errors import StoreUnavailable, Throttled, Unauthenticated
 from service.resources.secrets.stored_secret import StoredSecret
 

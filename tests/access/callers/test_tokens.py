@@ -5,7 +5,7 @@ from support.hashes import scrypt_text
 from support.logins import SECRET
 
 from service.access.callers.tokens import TOKEN_LENGTH, AccessTokens
-from service.access.types import CLIENT
+from service.access.client import CLIENT
 from service.errors import Invalid, TokenOfAnotherClient, Unauthenticated
 from service.resources.schemas import ParsedBody
 

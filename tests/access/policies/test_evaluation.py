@@ -1,11 +1,11 @@
 import pytest
 
+from service.access.access_policy import AccessPolicy
 from service.access.policies import evaluation as evaluation_module
 from service.access.policies.evaluation import Evaluation, TooMuchTime, TooMuchWork
 from service.access.policies.matcho import compile_pattern
 from service.access.policies.policy_set import PolicySet
 from service.access.policies.regex import Program
-from service.access.types import AccessPolicy
 
 
 class Engine:

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.access.access_policy import AccessPolicy
 from service.access.policies.evaluation import MAX_SEARCHED_BYTES, TooMuchWork
 from service.access.policies.evaluator import MAX_WAITING, PolicyEvaluator
 from service.access.policies.matcho import compile_pattern
 from service.access.policies.policy_set import PolicySet
-from service.access.types import AccessPolicy
 from service.errors import Overloaded
 
 COSTLY = "#[^/]{1,255}$"

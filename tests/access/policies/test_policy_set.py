@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.access.access_policy import AccessPolicy
 from service.access.callers.principals import Principal
 from service.access.policies.evaluation import Evaluation
 from service.access.policies.matcho import compile_pattern
 from service.access.policies.policy_set import Policies, PolicySet
-from service.access.types import AccessPolicy
 from service.errors import StoreUnavailable
 from service.resources.repository import Repository
 from service.resources.secrets.codec import SecretCodec
@@ -191,7 +191,7 @@ async def test_a_change_takes_effect_immediately(policies, store, write, change)
 async def test_unchanged_policies_are_not_compiled_again(policies, store, write, monkeypatch):
     await write("a", {"params": {"key": "#^x$"}})
     first = await policies.for_principal(TEAM)
-    monkeypatch.setattr("service.access.types.compile_pattern", None)
+    monkeypatch.setattr("service.access.access_policy.compile_pattern", None)
     # Equal resources of another identity, as from a store without a cache.
     (stored,) = await store.all("AccessPolicy")
     again = type(stored)(stored.kind, stored.id, dict(stored.record))

@@ -3,7 +3,7 @@ import base64
 import pytest
 from support.hashes import make_cheap, scrypt_text
 
-from service.access.types import CLIENT
+from service.access.client import CLIENT
 from service.errors import DecryptionFailed, Invalid
 from service.resources.fields import MASKED
 from service.resources.secrets.codec import SecretCodec

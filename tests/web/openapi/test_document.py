@@ -18,7 +18,8 @@ from support.accounts import KEYS
 
 import service
 from service import app
-from service.access.types import REQUEST_NAMES, RESOURCE_TYPES
+from service.access.access_policy import REQUEST_NAMES
+from service.access.types import RESOURCE_TYPES
 from service.errors import Invalid
 from service.resources.types import AWS_ACCOUNT
 from service.settings import load
