@@ -1,9 +1,10 @@
 import pytest
 
 from service.errors import Invalid
+from service.resources.account_schema import AwsAccountSchema
 from service.resources.fields import MASKED
 from service.resources.queries import DeleteQuery, SearchQuery
-from service.resources.schemas import MAX_ISSUES, AwsAccountSchema, ParsedBody, Reader
+from service.resources.schemas import MAX_ISSUES, ParsedBody, Reader
 from service.resources.signing_schemas.queries import SigningQuery
 from service.resources.signing_schemas.uploads import UploadSchema
 
