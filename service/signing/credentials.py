@@ -12,10 +12,11 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from math import inf
 from time import time
-from typing import Any
+from typing import Any, Self
 
 from aiobotocore.config import AioConfig
 from aiobotocore.credentials import create_credential_resolver
+from aiobotocore.httpsession import AIOHTTPSession
 from aiobotocore.session import AioSession
 from botocore.credentials import RefreshableCredentials
 from botocore.exceptions import ClientError
@@ -75,6 +76,7 @@ class BorrowedKeys:
         self._environment = _Renewal("the service's own credentials", self._load_ambient, clock) if ambient else None
         self._roles: LRUCache[tuple[object, ...], _Renewal] = LRUCache(MAX_ROLE_SESSIONS)
         self._session: AioSession | None = None
+        self._connections = _Connections()
         self._loading = asyncio.Lock()
 
     async def lend(self, account: AwsAccount, caller: str) -> AwsAccount:
@@ -99,6 +101,7 @@ class BorrowedKeys:
     async def close(self) -> None:
         renewals = [*self._roles.values(), *([self._environment] if self._environment else [])]
         await tasks.end([renewal.task for renewal in renewals if renewal.task])
+        await self._connections.close()
 
     def _role(self, account: AwsAccount, role_arn: str, name: str) -> "_Renewal":
         # The keys of a changed account are others.
@@ -126,14 +129,19 @@ class BorrowedKeys:
         key_id, secret, token = own
         session = await self._aws_session()
         external = {} if account.external_id is None else {"ExternalId": account.external_id}
-        # A client of its own has connections of its own, so a server that hangs delays no other account.
         async with session.create_client(
             "sts",
             region_name=account.region,
             aws_access_key_id=key_id,
             aws_secret_access_key=secret,
             aws_session_token=token,
-            config=AioConfig(connect_timeout=TIMEOUT_SECONDS, read_timeout=TIMEOUT_SECONDS),
+            config=AioConfig(
+                connect_timeout=TIMEOUT_SECONDS,
+                read_timeout=TIMEOUT_SECONDS,
+                # One for each role session, so that a request that hangs delays no other.
+                max_pool_connections=MAX_ROLE_SESSIONS,
+                http_session_cls=self._connections,
+            ),
         ) as sts:
             answer = await sts.assume_role(RoleArn=role_arn, RoleSessionName=name, **external)
         given = answer["Credentials"]
@@ -170,6 +178,37 @@ class BorrowedKeys:
                 await asyncio.to_thread(session.warm_up_loader_caches, "sts")
                 self._session = session
         return self._session
+
+
+class _Connections:
+    """The HTTP session of all clients for STS. aiobotocore calls it in place of a class, with the same options.
+
+    With a session of its own, each client loads the certificates of the system, which takes 40 ms of CPU.
+    """
+
+    def __init__(self) -> None:
+        self._http: Any = None
+        self._is_open = False
+
+    def __call__(self, **options: Any) -> Self:
+        self._http = self._http or AIOHTTPSession(**options)
+        return self
+
+    async def __aenter__(self) -> Self:
+        if not self._is_open:
+            self._is_open = True
+            await self._http.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stay open for other clients."""
+
+    async def send(self, request: Any) -> Any:
+        return await self._http.send(request)
+
+    async def close(self) -> None:
+        if self._is_open:
+            await self._http.close()
 
 
 class _Renewal:

@@ -130,6 +130,25 @@ async def test_keys_are_renewed_before_they_end_and_nobody_waits(keys, sts, cloc
     assert len(sts.requests) == 2
 
 
+async def test_an_sts_that_hangs_delays_nobody_while_keys_are_valid(keys, sts, clock):
+    await keys.lend(ACCOUNT, CALLER)
+    sts.hanging, clock.offset = {ROLE}, 3600 - 60
+    await keys.lend(ACCOUNT, CALLER)
+    await until(lambda: len(sts.requests) == 2)
+    lending = keys.lend(ACCOUNT, CALLER)
+
+    with pytest.raises(StopIteration) as stopped:
+        lending.send(None)
+    assert stopped.value.value.access_key_id == "ASIA0000000000000001"
+
+
+async def test_all_accounts_use_the_same_connections(keys, sts):
+    for account, caller in [(ACCOUNT, CALLER), (ACCOUNT, "Client/others"), (replace(ACCOUNT, id="b"), CALLER)]:
+        await keys.lend(account, caller)
+
+    assert (len(sts.requests), len(sts.clients)) == (3, 1)
+
+
 async def test_a_failed_renewal_uses_the_valid_keys_until_they_end(keys, sts, clock, caplog):
     await keys.lend(ACCOUNT, CALLER)
     sts.refusal = "AccessDenied"
@@ -235,9 +254,9 @@ async def test_keys_of_a_short_life_are_renewed_after_half_of_it(keys, sts, cloc
     await until(lambda: len(sts.requests) == 2)
 
 
-async def test_the_keys_in_memory_are_bounded(sts, clock, monkeypatch):
+async def test_the_keys_in_memory_are_bounded(make_keys, sts, monkeypatch):
     monkeypatch.setattr(credentials, "MAX_ROLE_SESSIONS", 2)
-    keys = BorrowedKeys(ambient=False, clock=clock)
+    keys = make_keys()
     for caller in ("1st", "2nd", "3rd", "3rd", "2nd", "1st"):
         await keys.lend(ACCOUNT, caller)
 

@@ -21,12 +21,13 @@ _REFUSAL = """<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><
 class FakeSts:
     """Answers AssumeRole. Tests set `refusal` (an error code), `hanging` (ARNs of roles) and `seconds`.
 
-    `requests` has the parameters of each request, and its `Authorization`.
+    `requests` has the parameters of each request, and its `Authorization`; `clients` the addresses that sent them.
     """
 
     def __init__(self, clock=time):
         self.clock = clock
         self.requests = []
+        self.clients = set()
         self.refusal = None
         self.hanging = set()
         self.seconds = 3600
@@ -45,6 +46,7 @@ class FakeSts:
     async def _answer(self, request):
         asked = dict(parse_qsl(await request.text()))
         self.requests.append(asked | {"Authorization": request.headers["Authorization"]})
+        self.clients.add(request.transport.get_extra_info("peername"))
         number = len(self.requests)
         if asked["RoleArn"] in self.hanging:
             await self.closing.wait()
