@@ -141,6 +141,13 @@ describe("signed URLs", () => {
       key: "it's.txt",
     });
     assert.equal(of("POST", "/aws/storage/a/bb", '{"filename": "x\\ty"}').key, "x\ty");
+    assert.deepEqual(of("POST", "/aws/storage/a/bb/$upload-form?details=true", "starts-with: in/\nmax-size: 5"), {
+      account: "a",
+      bucket: "bb",
+      kind: "form",
+      key: "",
+      prefix: "in/",
+    });
     assert.equal(of("POST", "/aws/storage/a/bb", "filename: x.txt # a comment").key, "x.txt");
     assert.deepEqual(of("GET", "/aws/storage/a/bb/d%C3%A9/x?version-id=3"), {
       account: "a",

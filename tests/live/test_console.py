@@ -175,6 +175,34 @@ def test_an_upload_sends_the_headers_that_its_url_binds(page, storage, tmp_path)
     expect(page.get_by_text("five.csv is on S3")).to_be_visible()
 
 
+def test_a_form_uploads_a_file_under_its_name_and_refuses_a_large_one(page, storage, signer, ministack, tmp_path):
+    (tmp_path / "five é.txt").write_text("12345")
+    (tmp_path / "six.txt").write_text("123456")
+    run(page, f"POST {storage}/$upload-form\n\nstarts-with: inbox/\nmax-size: 5\ncontent-type: text/plain")
+    card = page.get_by_role("region", name="Upload a file with the form")
+    expect(card).to_contain_text("S3 stores it as inbox/${filename}")
+    choose(page, tmp_path / "six.txt")
+    expect(card.locator(".failure")).to_have_attribute("data-cause", "EntityTooLarge")
+    choose(page, tmp_path / "five é.txt")
+    expect(card.get_by_text("five é.txt is on S3")).to_be_visible()
+    card.get_by_role("button", name="Get a download URL").click()
+    card.get_by_role("button", name="Preview").click()
+    expect(card.get_by_label("Preview of inbox/five é.txt")).to_have_text("12345")
+    url = signer.signed_url("GET", f"{storage.removeprefix('/aws/storage/')}/inbox/five%20%C3%A9.txt")
+
+    assert ministack.send(url, "GET").headers["content-type"] == "text/plain"
+
+
+def test_a_form_is_asked_for_again_in_any_notation(page, storage, tmp_path):
+    (tmp_path / "a.txt").write_text("a")
+    run(page, f'POST {storage}/$upload-form?expiration=60\n\n{{"filename": "form.txt"}}')
+    choose(page, tmp_path / "a.txt")
+    expect(page.get_by_text("a.txt is on S3")).to_be_visible()
+    run(page, f"POST {storage}/$upload-form\n\nfilename: ''")
+
+    expect(page.get_by_role("region", name="Upload a file with the form")).to_have_count(0)
+
+
 def test_a_copied_command_has_the_headers_that_its_url_binds(page, storage):
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     run(page, f"POST {storage}\n\nfilename: bound.csv\ncontent-type: text/csv")

@@ -5,7 +5,7 @@ import { body as highlighted } from "./highlight.js";
 import { remember } from "./history.js";
 import { bodyFormat, toSend } from "./notation.js";
 import { purpose, signedUrls } from "./signed-url.js";
-import { urlCard } from "./url-card.js";
+import { formCard, urlCard } from "./url-card.js";
 
 const LONGEST_COLORED = 200_000;
 
@@ -73,6 +73,7 @@ function showAnswer(area, request, answer, context) {
         ]
       : []),
     ...(hint ? [element("p", { class: "notice warn" }, icon("warning"), element("span", {}, hint))] : []),
+    ...(answer.status < 300 && aim?.kind === "form" ? [formCard({ aim, request, context })] : []),
     ...urls.map((url) => urlCard({ url, aim, request, context })),
     element(
       "pre",

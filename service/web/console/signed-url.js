@@ -37,12 +37,14 @@ export function duration(milliseconds) {
   return shown.map(([count, unit]) => `${count} ${unit}`).join(" ") || "0 s";
 }
 
-/** Return what the URLs of an answer are for, or null: `kind` is upload, download, head, delete, list or other. */
+/** Return what the URLs of an answer are for, or null: `kind` is upload, form, download, head, delete, list or other. */
 export function purpose({ method, path, body = "" }) {
   const found = STORAGE.exec(path);
   if (!found) return null;
   const [, account, bucket, rawKey, rawQuery = ""] = found;
   const place = { account: decoded(account), bucket: decoded(bucket) };
+  if (rawKey === "$upload-form")
+    return { ...place, kind: "form", key: fieldOf(body, "filename"), prefix: fieldOf(body, "starts-with") };
   if (rawKey?.startsWith("$")) return { ...place, kind: "other" };
   if (method === "POST") return { ...place, kind: "upload", key: fieldOf(body, "filename") };
   if (method === "DELETE") return { ...place, kind: "delete", key: decoded(rawKey ?? "") };

@@ -1,4 +1,4 @@
-// What to do with a signed URL: upload, download, delete, list.
+// What to do with a signed URL: upload, download, delete, list. And with an upload form.
 
 import { explain } from "./api.js";
 import { corsRule, diagnose } from "./diagnosis.js";
@@ -10,6 +10,7 @@ import { Refused, discardParts, hasParts, isLarge, isReachable, send, uploadInPa
 const METHOD = { upload: "PUT", download: "GET", head: "HEAD", delete: "DELETE", list: "GET" };
 const TITLE = {
   upload: "Upload a file",
+  form: "Upload a file with the form",
   download: "Download the file",
   head: "Read the headers of the file",
   delete: "Delete the file",
@@ -86,6 +87,18 @@ export function urlCard({ url, aim, request, context }) {
   );
   ({ upload, download, delete: remove, list, head: readHeaders })[kind]?.(state);
   return node;
+}
+
+/** Return the card of an upload form. `aim` is its purpose, `request` the request for it. */
+export function formCard({ aim, request, context }) {
+  const area = element("div", { class: "stack" });
+  upload({ aim, request, context, area });
+  return element(
+    "section",
+    { class: "url-card upload", "aria-label": TITLE.form },
+    element("div", { class: "url-head" }, icon(ICON.upload), element("h3", {}, TITLE.form)),
+    area,
+  );
 }
 
 async function failure(state, answer, url = state.url) {
@@ -190,8 +203,28 @@ async function boundHeaders({ bound, request, context }) {
   return answer.data?.headers ?? {};
 }
 
+// The answer may be YAML, and its form may have expired, so this asks for the form again.
+async function sendForm(state, options) {
+  const { request, context } = state;
+  const answer = await context.api.request(request.method, request.path, { body: request.body });
+  if (!answer.data?.fields) throw new Refused(explain(answer));
+  const { url, fields } = answer.data;
+  // Some servers cannot read a file's name that is not ASCII.
+  const key = fields.key.replaceAll("${filename}", options.file.name);
+  const body = new FormData();
+  for (const [name, value] of Object.entries({ ...fields, key })) body.append(name, value);
+  // S3 ignores what comes after the file.
+  body.append("file", options.file);
+  state.url = url;
+  state.aim = { ...state.aim, key };
+  return send({ method: "POST", url, body, ...options });
+}
+
 function upload(state) {
   const { area, aim, context } = state;
+  const isForm = aim.kind === "form";
+  // As in the form, ${filename} stands for the name of the file.
+  const name = aim.key || (aim.prefix ? `${aim.prefix}\${filename}` : `the key of the ${isForm ? "form" : "URL"}`);
   const input = element("input", { type: "file", class: "hidden" });
   const drop = element(
     "label",
@@ -199,7 +232,7 @@ function upload(state) {
     input,
     icon("upload"),
     element("span", {}, element("strong", {}, "Choose a file"), " or drop it here"),
-    element("small", {}, `S3 stores it as ${aim.key || "the key of the URL"}`),
+    element("small", {}, `S3 stores it as ${name}`),
   );
   const result = element("div", { role: "status" });
   input.addEventListener("change", () => input.files[0] && start(input.files[0]));
@@ -242,6 +275,7 @@ function upload(state) {
   }
 
   async function transfer({ file, onProgress, signal }) {
+    if (isForm) return sendForm(state, { file, onProgress, signal });
     const place = { account: aim.account, bucket: aim.bucket, key: aim.key };
     if (isLarge(file) && !state.bound.length && aim.key) {
       try {
@@ -259,13 +293,14 @@ function upload(state) {
   }
 
   function done(file, answer, milliseconds) {
+    const { key } = state.aim;
     const next = element("div", { class: "stack" });
     const again = element(
       "button",
       { class: "button quiet", type: "button", onclick: () => ((drop.hidden = false), result.replaceChildren()) },
       "Upload another file",
     );
-    const path = `/aws/storage/${encodeURIComponent(aim.account)}/${encodeURIComponent(aim.bucket)}/${keyPath(aim.key)}`;
+    const path = `/aws/storage/${encodeURIComponent(aim.account)}/${encodeURIComponent(aim.bucket)}/${keyPath(key)}`;
     const time = milliseconds < 1000 ? `${Math.ceil(milliseconds)} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
     const text = `${file.name} is on S3: ${size(file.size)} in ${time}.`;
     if (!area.isConnected) context.notify(text, "success");
@@ -286,14 +321,14 @@ function upload(state) {
         icon("check"),
         element("div", {}, element("strong", {}, "Uploaded"), element("p", {}, `${text} S3 answers ${answer.status}.`)),
       ),
-      element("div", { class: "row" }, aim.key ? get : null, again),
+      element("div", { class: "row" }, key ? get : null, again),
       next,
     );
   }
 
   function cancelled(file) {
     const place = { account: aim.account, bucket: aim.bucket, key: aim.key };
-    const parts = hasParts(place, file);
+    const parts = !isForm && hasParts(place, file);
     const resume = element(
       "button",
       { class: "button", type: "button", onclick: () => start(file) },
