@@ -1,14 +1,10 @@
-"""Keys for accounts that do not sign with their own: those of a role, or of the service's environment.
-
-aiobotocore requests them. They are requested once for all waiters, and again before they end.
-"""
+"""Keys for accounts that do not sign with their own: those of a role, or of the environment, from aiobotocore."""
 
 import asyncio
-import logging
 import re
 from bisect import bisect_left
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 from math import inf
 from time import time
@@ -19,26 +15,15 @@ from aiobotocore.credentials import create_credential_resolver
 from aiobotocore.httpsession import AIOHTTPSession
 from aiobotocore.session import AioSession
 from botocore.credentials import RefreshableCredentials
-from botocore.exceptions import ClientError
 from cachetools import LRUCache
 
 from service.errors import KeysUnavailable
 from service.resources.types import AwsAccount
+from service.signing.renewal import RETRY_SECONDS, TIMEOUT_SECONDS, NoKeysError, Renewal, TemporaryKeys
 from service.stores import tasks
-
-LOGGER = logging.getLogger(__name__)
 
 # One for each account with a role and each of its callers, 3 KB with the keys.
 MAX_ROLE_SESSIONS = 1000
-# A request waits for new keys for at most so long.
-TIMEOUT_SECONDS = 5
-RETRY_SECONDS = 5
-# After a failure, requests that wait longer would fill the limit of concurrent ones while a server hangs.
-RETRY_WAIT_SECONDS = 1
-# Keys are renewed so long before they end, or after half of their time if that is later. botocore does the same.
-RENEW_SECONDS = 15 * 60
-# Keys of which nobody knows the end, such as those of a file, are read again after this time.
-RELOAD_SECONDS = 5 * 60
 # More than any keys live.
 _LONGEST_SECONDS = 2**20
 
@@ -46,23 +31,7 @@ _LONGEST_SECONDS = 2**20
 MAX_SESSION_NAME = 64
 _NOT_IN_SESSION_NAME = re.compile(r"[^A-Za-z0-9_+=,.@-]")
 _HASH_DIGITS = 8
-_NOT_IN_CODE = re.compile("[^A-Za-z0-9.]")
-_MAX_CODE = 64
 _ANONYMOUS = "anonymous"
-
-
-@dataclass(frozen=True, slots=True)
-class TemporaryKeys:
-    """``end`` is a Unix time, infinite if it is unknown."""
-
-    access_key_id: str
-    secret_access_key: str = field(repr=False)
-    session_token: str | None = field(repr=False)
-    end: float = inf
-
-
-class _NoKeysError(Exception):
-    """There are no valid keys. Its text is for callers."""
 
 
 class BorrowedKeys:
@@ -73,8 +42,8 @@ class BorrowedKeys:
 
     def __init__(self, *, ambient: bool, clock: Callable[[], float] = time) -> None:
         self._clock = clock
-        self._environment = _Renewal("the service's own credentials", self._load_ambient, clock) if ambient else None
-        self._roles: LRUCache[tuple[object, ...], _Renewal] = LRUCache(MAX_ROLE_SESSIONS)
+        self._environment = Renewal("the service's own credentials", self._load_ambient, clock) if ambient else None
+        self._roles: LRUCache[tuple[object, ...], Renewal] = LRUCache(MAX_ROLE_SESSIONS)
         self._session: AioSession | None = None
         self._connections = _Connections()
         self._loading = asyncio.Lock()
@@ -95,7 +64,7 @@ class BorrowedKeys:
                 name = session_name(caller, account.id)
                 return _with_keys(account, await self._role(account, account.role_arn, name).keys(), name)
             return _with_keys(account, await self._ambient_keys(), None)
-        except _NoKeysError as error:
+        except NoKeysError as error:
             raise KeysUnavailable(account.id, str(error), seconds=RETRY_SECONDS) from None
 
     async def close(self) -> None:
@@ -103,7 +72,7 @@ class BorrowedKeys:
         await tasks.end([renewal.task for renewal in renewals if renewal.task])
         await self._connections.close()
 
-    def _role(self, account: AwsAccount, role_arn: str, name: str) -> "_Renewal":
+    def _role(self, account: AwsAccount, role_arn: str, name: str) -> Renewal:
         # The keys of a changed account are others.
         key = (
             account.id,
@@ -118,7 +87,7 @@ class BorrowedKeys:
         renewal = self._roles.get(key)
         if renewal is None:
             what = f"the role {role_arn} of AwsAccount/{account.id} for the session {name}"
-            renewal = self._roles[key] = _Renewal(what, lambda: self._assume(account, role_arn, name), self._clock)
+            renewal = self._roles[key] = Renewal(what, lambda: self._assume(account, role_arn, name), self._clock)
         return renewal
 
     async def _assume(self, account: AwsAccount, role_arn: str, name: str) -> TemporaryKeys:
@@ -151,14 +120,14 @@ class BorrowedKeys:
 
     async def _ambient_keys(self) -> TemporaryKeys:
         if self._environment is None:
-            raise _NoKeysError("it has no keys")
+            raise NoKeysError("it has no keys")
         return await self._environment.keys()
 
     async def _load_ambient(self) -> TemporaryKeys:
         # Of a new resolver, so that it requests the keys now. Ours decides when to renew them.
         found = await create_credential_resolver(await self._aws_session()).load_credentials()
         if found is None:
-            raise _NoKeysError("the environment of the service has no credentials")
+            raise NoKeysError("the environment of the service has no credentials")
         frozen = await found.get_frozen_credentials()
         return TemporaryKeys(frozen.access_key, frozen.secret_key, frozen.token, self._end(found))
 
@@ -211,68 +180,6 @@ class _Connections:
             await self._http.close()
 
 
-class _Renewal:
-    """Keys that end, of one role session or of the environment. ``what`` names them in the log."""
-
-    def __init__(self, what: str, fetch: Callable[[], Awaitable[TemporaryKeys]], clock: Callable[[], float]) -> None:
-        self._what = what
-        self._fetch = fetch
-        self._clock = clock
-        self._keys: TemporaryKeys | None = None
-        self._renew_at = 0.0
-        self._problem = ""
-        self.task: asyncio.Task[None] | None = None
-
-    async def keys(self) -> TemporaryKeys:
-        """Return valid keys. A renewal before their end delays nobody.
-
-        Raises:
-            _NoKeysError: there are none.
-        """
-        if self._clock() >= self._renew_at and self.task is None:
-            self.task = asyncio.create_task(self._renew())
-        if (keys := self._valid()) is None and self.task:
-            # The task goes on for others if this caller leaves.
-            await asyncio.wait({self.task}, timeout=RETRY_WAIT_SECONDS if self._problem else None)
-            keys = self._valid()
-        if keys is None:
-            raise _NoKeysError(self._problem)
-        return keys
-
-    def _valid(self) -> TemporaryKeys | None:
-        return self._keys if self._keys and self._clock() < self._keys.end else None
-
-    async def _renew(self) -> None:
-        try:
-            async with asyncio.timeout(TIMEOUT_SECONDS):
-                keys = await self._fetch()
-            if keys.end <= self._clock():
-                raise _NoKeysError("the keys that were received have ended; compare the clocks")  # noqa: TRY301
-        except Exception as error:  # noqa: BLE001 - each provider of credentials has errors of its own
-            self._renew_at = self._clock() + RETRY_SECONDS
-            if isinstance(error, _NoKeysError) and self._keys and self._keys.end == inf:
-                # Their source exists no more.
-                self._keys = None
-            self._report(error)
-        else:
-            now = self._clock()
-            self._keys, self._problem = keys, ""
-            remaining = keys.end - now
-            self._renew_at = now + (
-                RELOAD_SECONDS if remaining == inf else max(remaining / 2, remaining - RENEW_SECONDS)
-            )
-        finally:
-            self.task = None
-
-    def _report(self, error: Exception) -> None:
-        problem, detail = _describe(error)
-        # A problem that lasts is logged once.
-        if problem != self._problem:
-            self._problem = problem
-            still = "; those that it has are still valid" if self._valid() else ""
-            LOGGER.warning("No new keys for %s: %s%s", self._what, detail, still)
-
-
 def session_name(caller: str, account_id: str) -> str:
     """Return the name of a role session: the caller, or the account if callers are anonymous.
 
@@ -297,16 +204,3 @@ def _with_keys(account: AwsAccount, keys: TemporaryKeys, role_session: str | Non
         role_session=role_session,
         keys_end=None if keys.end == inf else int(keys.end),
     )
-
-
-def _describe(error: Exception) -> tuple[str, str]:
-    """Return what a caller sees of an error, and what the log shows. Texts of other errors may quote an answer."""
-    if isinstance(error, _NoKeysError):
-        return str(error), str(error)
-    if isinstance(error, ClientError):
-        code = _NOT_IN_CODE.sub("", str(error.response.get("Error", {}).get("Code", "")))[:_MAX_CODE]
-        return f"STS refuses the request for its keys ({code})", str(error)[:500]
-    if isinstance(error, TimeoutError):
-        problem = f"no keys were received within {TIMEOUT_SECONDS} seconds"
-        return problem, problem
-    return f"its keys cannot be requested ({type(error).__name__})", type(error).__name__

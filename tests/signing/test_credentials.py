@@ -15,7 +15,7 @@ from support.waiting import until
 
 from service.errors import KeysUnavailable
 from service.resources.types import AwsAccount
-from service.signing import credentials
+from service.signing import credentials, renewal
 from service.signing.credentials import BorrowedKeys, session_name
 
 KEYS = {"access_key_id": "AKIAIOSFODNN7EXAMPLE", "secret_access_key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}
@@ -117,7 +117,7 @@ async def test_each_caller_and_each_version_of_an_account_has_keys_of_its_own(ke
 
 async def test_keys_are_renewed_before_they_end_and_nobody_waits(keys, sts, clock):
     await keys.lend(ACCOUNT, CALLER)
-    clock.offset = 3600 - credentials.RENEW_SECONDS + 1
+    clock.offset = 3600 - renewal.RENEW_SECONDS + 1
     during = await keys.lend(ACCOUNT, CALLER)
 
     assert during.access_key_id == "ASIA0000000000000001"
@@ -170,13 +170,13 @@ async def test_a_refusal_names_the_account_and_its_code_and_is_not_repeated_at_o
         with pytest.raises(KeysUnavailable, match=r"AwsAccount/a cannot sign .*\(AccessDenied\)") as raised:
             await keys.lend(ACCOUNT, CALLER)
 
-        assert raised.value.headers["Retry-After"] == str(credentials.RETRY_SECONDS)
+        assert raised.value.headers["Retry-After"] == str(renewal.RETRY_SECONDS)
     assert len(sts.requests) == 1
     assert caplog.text.count("No new keys for the role") == 1
     assert ACCOUNT.secret_access_key not in caplog.text
 
     sts.refusal = None
-    clock.offset = credentials.RETRY_SECONDS + 1
+    clock.offset = renewal.RETRY_SECONDS + 1
     assert (await keys.lend(ACCOUNT, CALLER)).access_key_id == "ASIA0000000000000002"
 
 
@@ -199,7 +199,7 @@ async def test_an_sts_that_hangs_delays_a_caller_for_a_bounded_time_and_no_other
     assert not slow.done()
     slow.cancel()
 
-    monkeypatch.setattr(credentials, "TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(renewal, "TIMEOUT_SECONDS", 0.1)
     with pytest.raises(KeysUnavailable, match=r"within 0\.1 seconds"):
         await keys.lend(replace(ACCOUNT, id="c"), CALLER)
 
@@ -208,8 +208,8 @@ async def test_while_sts_hangs_later_callers_wait_for_a_short_time(keys, sts, cl
     sts.refusal = "AccessDenied"
     with pytest.raises(KeysUnavailable):
         await keys.lend(ACCOUNT, CALLER)
-    monkeypatch.setattr(credentials, "RETRY_WAIT_SECONDS", 0.05)
-    sts.hanging, clock.offset = {ROLE}, credentials.RETRY_SECONDS + 1
+    monkeypatch.setattr(renewal, "RETRY_WAIT_SECONDS", 0.05)
+    sts.hanging, clock.offset = {ROLE}, renewal.RETRY_SECONDS + 1
     with pytest.raises(KeysUnavailable, match="AccessDenied"):
         await keys.lend(ACCOUNT, CALLER)
 
@@ -247,7 +247,7 @@ async def test_keys_of_a_short_life_are_renewed_after_half_of_it(keys, sts, cloc
     clock.offset = 290
     await keys.lend(ACCOUNT, CALLER)
 
-    assert not [task for task in asyncio.all_tasks() if "_Renewal._renew" in repr(task.get_coro())]
+    assert not [task for task in asyncio.all_tasks() if "Renewal._renew" in repr(task.get_coro())]
 
     clock.offset = 310
     await keys.lend(ACCOUNT, CALLER)
@@ -297,7 +297,7 @@ async def test_keys_of_a_shared_file_are_read_again(make_keys, no_aws, tmp_path,
     assert (await keys.lend(KEYLESS, CALLER)).access_key_id == "AKIAFILE1"
 
     path.write_text("[default]\naws_access_key_id = AKIAFILE2\naws_secret_access_key = x\n")
-    clock.offset = credentials.RELOAD_SECONDS + 1
+    clock.offset = renewal.RELOAD_SECONDS + 1
 
     async def changed():
         return (await keys.lend(KEYLESS, CALLER)).access_key_id == "AKIAFILE2"
@@ -313,7 +313,7 @@ async def test_keys_of_a_shared_file_end_when_they_are_removed(make_keys, no_aws
     keys = make_keys(ambient=True)
     await keys.lend(KEYLESS, CALLER)
     path.write_text("")
-    clock.offset = credentials.RELOAD_SECONDS + 1
+    clock.offset = renewal.RELOAD_SECONDS + 1
 
     async def refused():
         try:
