@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from time import monotonic
 from unittest.mock import patch
@@ -29,17 +29,20 @@ PROMOTION_SECONDS = 40
 # How long replication may take.
 LAG_SECONDS = 1.0
 
-KEEPS = "Known accounts sign. Every acknowledged write is kept."
-OUTAGE = "Known accounts sign for `SIGNER_STALE_SECONDS`, here 3. Every acknowledged write is kept."
+KEPT = "Every acknowledged write is kept."
+KEEPS = f"Known accounts sign. {KEPT}"
+OUTAGE = f"Known accounts sign for `SIGNER_STALE_SECONDS`, here 3. {KEPT}"
 # Where replicas are promoted.
 GROUPS = ("sentinel", "cluster")
-GROUP = "Known accounts sign. Without `SIGNER_WAIT_REPLICAS`, writes of the last instant can be lost."
+SIGNS = "Known accounts sign."
+LAST_INSTANT = "Writes of the last instant can be lost."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
     """``act`` causes the fault and mends it. It returns what the store forgot.
 
+    ``loses`` is a sentence on what is lost in a group of replicas without ``SIGNER_WAIT_REPLICAS``.
     ``stale`` is the age that an answer may have, in seconds, although the store answers. With ``serves``, known
     accounts sign throughout, in an outage for ``SIGNER_STALE_SECONDS``. ``resets`` allows connections
     of clients to break. ``proxied`` puts a proxy in front of the store. ``clock`` gives the service a clock of its own.
@@ -50,6 +53,7 @@ class Fault:
     what: str
     promise: str
     act: Callable[[Scene], Awaitable[Rewind | None]]
+    loses: str = ""
     stores: tuple[str, ...] = ("single",)
     settings: Mapping[str, str] = field(default_factory=dict)
     stale: float = 0
@@ -145,8 +149,8 @@ async def on_primaries(scene, *command):
 
 
 async def lose_replica(scene):
-    """The replica is gone, and the primary then refuses changes."""
-    _, replica = scene.store.nodes
+    """A replica is gone, and its primary then refuses changes."""
+    replica = scene.store.replica_of(scene.primary)
     await on_primaries(scene, "CONFIG SET", "min-replicas-to-write", 1)
     replica.kill()
     await in_thread(scene.service.wait_for, "NOREPLICAS")
@@ -155,14 +159,15 @@ async def lose_replica(scene):
 
 
 async def evict(scene):
-    async with scene.store.client() as client:
-        await client.config_set("maxmemory-policy", "allkeys-lru")
-        await in_thread(scene.service.wait_for, "may evict accounts")
-        begin = monotonic()
-        await client.config_set("maxmemory", (await client.info("memory"))["used_memory"] - 20_000)
-        await asyncio.sleep(2)
-        await client.config_set("maxmemory", 0)
-        return Rewind(begin, monotonic(), latest=inf)
+    await on_primaries(scene, "CONFIG SET", "maxmemory-policy", "allkeys-lru")
+    await in_thread(scene.service.wait_for, "may evict accounts")
+    begin = monotonic()
+    for primary in scene.store.primaries:
+        async with Redis.from_url(primary.url) as client:
+            await client.config_set("maxmemory", (await client.info("memory"))["used_memory"] - 20_000)
+    await asyncio.sleep(2)
+    await on_primaries(scene, "CONFIG SET", "maxmemory", 0)
+    return Rewind(begin, monotonic(), latest=inf)
 
 
 async def flush(scene):
@@ -183,6 +188,25 @@ async def restore(scene):
     shutil.rmtree(data)
     shutil.copytree(copy, data)
     await in_thread(primary.start)
+    return Rewind(begin, monotonic(), earliest, latest)
+
+
+async def restore_group(scene):
+    """The same for a group. Each replica gets the backup of its primary."""
+    group = scene.store.group
+    servers = {primary: [primary, *group.replicas_of(primary)] for primary in scene.store.primaries}
+    earliest = monotonic()
+    for primary in servers:
+        shutil.copytree(primary.directory / "appendonlydir", scene.directory / f"backup-{primary.port}")
+    latest = monotonic()
+    await asyncio.sleep(1)
+    begin = scene.began = monotonic()
+    await in_thread(group.stop)
+    for primary, nodes in servers.items():
+        for node in nodes:
+            shutil.rmtree(node.directory / "appendonlydir")
+            shutil.copytree(scene.directory / f"backup-{primary.port}", node.directory / "appendonlydir")
+    await in_thread(group.restart)
     return Rewind(begin, monotonic(), earliest, latest)
 
 
@@ -233,6 +257,53 @@ async def kill_primary(scene):
     return await _promotion(scene, old, begin, old.start)
 
 
+async def kill_primaries_often(scene):
+    begin = monotonic()
+    for _ in range(5):
+        await kill_primary(scene)
+    return replace(_loss_of_the_last_writes(scene, begin), latest=inf)
+
+
+async def kill_primary_of_lagging(scene):
+    """Kill a primary whose replica has lost it a second before."""
+    old = scene.primary
+    earliest = monotonic() - LAG_SECONDS
+    # The replica cannot connect again.
+    old.run("ACL", "SETUSER", "default", "-psync", "-sync")
+    old.run("CLIENT", "KILL", "TYPE", "replica")
+    await asyncio.sleep(1)
+    begin = scene.began = monotonic()
+    old.kill()
+    return replace(await _promotion(scene, old, begin, old.start), earliest=earliest)
+
+
+async def kill_primary_of_late(scene):
+    """Kill a primary whose replica has a clock that is an hour late."""
+    old = scene.primary
+    replica = scene.store.replica_of(old)
+    replica.kill()
+    with patch.dict(os.environ, faketime(scene.directory / "past", -3600)):
+        await in_thread(replica.start)
+    await in_thread(scene.store.group.wait_until_ready)
+    begin = scene.began = monotonic()
+    old.kill()
+    return await _promotion(scene, old, begin, old.start)
+
+
+async def hang_sentinels(scene):
+    for sentinel in scene.store.group.sentinels:
+        sentinel.hang()
+    await asyncio.sleep(15)
+    for sentinel in scene.store.group.sentinels:
+        sentinel.resume()
+
+
+async def cut_tracking_of_one(scene):
+    """Drop the packets of the tracking connections to one primary."""
+    scene.store.group.network.cut_tracking(scene.primary.source)
+    await asyncio.sleep(4)
+
+
 async def hang_sentinel(scene):
     first = scene.store.group.sentinels[0]
     first.hang()
@@ -268,13 +339,12 @@ async def cut_off(scene):
 
 async def cut_off_with_service(scene):
     """The same, and the service and the first Sentinel are on the side of the old primary."""
-    first = scene.store.group.sentinels[0]
-    return await _partition(scene, scene.primary.source, first.source, SERVICE)
+    first = scene.store.sentinels[:1]
+    return await _partition(scene, scene.primary.source, *(sentinel.source for sentinel in first), SERVICE)
 
 
 async def _partition(scene, *sources):
-    group, old = scene.store.group, scene.primary
-    (replica,) = group.replicas_of(old)
+    group, replica = scene.store.group, scene.store.replica_of(scene.primary)
     begin = monotonic()
     group.network.cut_off(*sources)
     await until(lambda: asyncio.to_thread(lambda: replica.info()["role"] == "master"), seconds=PROMOTION_SECONDS)
@@ -423,7 +493,8 @@ OUTAGES = [
     Fault(
         name="loading-in-group",
         what="A primary is killed, and takes 2 seconds to load its data",
-        promise=GROUP,
+        promise=SIGNS,
+        loses=LAST_INSTANT,
         act=load_slowly_in_group,
         stores=GROUPS,
         stale=TRACKING_SECONDS,
@@ -443,9 +514,11 @@ LOSSES = [
     ),
     Fault(
         name="evict",
-        what="The memory of the primary is full for 2 seconds (`allkeys-lru`)",
+        what="The memory of each primary is full for 2 seconds (`allkeys-lru`)",
         promise="Evicted accounts are a 404. `/health` warns.",
         act=evict,
+        stores=("single", *GROUPS),
+        long=("sentinel",),
     ),
     Fault(
         name="flush",
@@ -457,11 +530,12 @@ LOSSES = [
     ),
     Fault(
         name="lose-replica",
-        what="The replica is killed and started, and the primary has `min-replicas-to-write 1`",
+        what="A replica is killed and started, and its primary has `min-replicas-to-write 1`",
         promise="Accounts sign. Changes are a 503 while the replica is missing.",
         act=lose_replica,
-        stores=("replicated",),
+        stores=("replicated", *GROUPS),
         serves=True,
+        long=GROUPS,
     ),
     Fault(
         name="restore",
@@ -470,6 +544,16 @@ LOSSES = [
         act=restore,
         serves=True,
         stale=PROBE_SECONDS,
+    ),
+    Fault(
+        name="restore-group",
+        what="All servers are killed and started with a backup that is a second old",
+        promise="The accounts of the backup sign. No version is used twice.",
+        act=restore_group,
+        stores=GROUPS,
+        serves=True,
+        stale=TRACKING_SECONDS,
+        long=("sentinel",),
     ),
 ]
 FAILOVERS = [
@@ -506,7 +590,8 @@ FAILOVERS = [
     Fault(
         name="kill-primary",
         what="A primary is killed, and started after its replica is promoted",
-        promise=GROUP,
+        promise=SIGNS,
+        loses=LAST_INSTANT,
         act=kill_primary,
         stores=("sentinel", "sentinel_waiting", "sentinel_two", "cluster", "cluster_waiting"),
         stale=TRACKING_SECONDS,
@@ -514,9 +599,44 @@ FAILOVERS = [
         long=("sentinel_two",),
     ),
     Fault(
+        name="kill-primaries-often",
+        what="A primary is killed, and started after its replica is promoted, five times",
+        promise=f"{SIGNS} Memory, connections and the log stay small.",
+        loses=LAST_INSTANT,
+        act=kill_primaries_often,
+        stores=("sentinel_waiting", "cluster_waiting"),
+        stale=TRACKING_SECONDS,
+        serves=True,
+        log_lines=40,
+        long=("sentinel_waiting", "cluster_waiting"),
+    ),
+    Fault(
+        name="kill-primary-of-lagging",
+        what="A primary is killed, and its replica, which has lost it a second before, is promoted",
+        promise=SIGNS,
+        loses="Writes of this second are lost.",
+        act=kill_primary_of_lagging,
+        stores=("sentinel", "sentinel_waiting", "cluster", "cluster_waiting"),
+        stale=TRACKING_SECONDS,
+        serves=True,
+        long=("sentinel", "cluster"),
+    ),
+    Fault(
+        name="kill-primary-of-late",
+        what="A primary is killed, and its replica, whose clock is an hour late, is promoted",
+        promise=f"{SIGNS} No version is used twice.",
+        loses=LAST_INSTANT,
+        act=kill_primary_of_late,
+        stores=GROUPS,
+        stale=TRACKING_SECONDS,
+        serves=True,
+        long=GROUPS,
+    ),
+    Fault(
         name="hang-primary",
         what="A primary is stopped (SIGSTOP), and resumed after its replica is promoted",
-        promise=GROUP,
+        promise=SIGNS,
+        loses=LAST_INSTANT,
         act=hang_primary,
         stores=("sentinel", "sentinel_waiting", "cluster", "cluster_waiting"),
         stale=TRACKING_SECONDS,
@@ -526,7 +646,8 @@ FAILOVERS = [
     Fault(
         name="cut-off",
         what="The network drops all packets between a primary and all others, until 3 seconds after the promotion",
-        promise=GROUP,
+        promise=SIGNS,
+        loses=LAST_INSTANT,
         act=cut_off,
         stores=("sentinel_network", "cluster_network"),
         stale=TRACKING_SECONDS,
@@ -534,19 +655,40 @@ FAILOVERS = [
     ),
     Fault(
         name="cut-off-with-service",
-        what="The same, and the service and one Sentinel are cut off together with the primary",
-        promise="Answers are those of the old primary. What it acknowledges meanwhile is lost, "
-        "without `SIGNER_WAIT_REPLICAS`.",
+        what="The same, and the service, with one Sentinel if there are any, is cut off together with the primary",
+        promise="Answers are those of the old primary.",
+        loses="What it acknowledges meanwhile is lost.",
         act=cut_off_with_service,
-        stores=("sentinel_network", "sentinel_network_waiting"),
+        stores=("sentinel_network", "sentinel_network_waiting", "cluster_network"),
         stale=TRACKING_SECONDS,
         serves=True,
+        long=("sentinel_network", "cluster_network"),
+    ),
+    Fault(
+        name="cut-tracking-of-one",
+        what="The network drops the packets of the tracking connections to one primary alone, of 2 workers",
+        promise="An answer is at most 2 seconds old.",
+        act=cut_tracking_of_one,
+        stores=("sentinel_network", "cluster_network"),
+        serves=True,
+        settings={"SIGNER_WORKERS": "2"},
+        stale=TRACKING_SECONDS,
         long=("sentinel_network",),
+    ),
+    Fault(
+        name="hang-sentinels",
+        what="All Sentinels are stopped (SIGSTOP) for 15 seconds",
+        promise="Nothing changes for ten seconds. Then known accounts sign, and everything else is a 503.",
+        act=hang_sentinels,
+        stores=("sentinel",),
+        serves=True,
+        long=("sentinel",),
     ),
     Fault(
         name="hang-sentinel",
         what="The first Sentinel of the URL is stopped (SIGSTOP), and then the primary is killed",
-        promise=GROUP,
+        promise=SIGNS,
+        loses=LAST_INSTANT,
         act=hang_sentinel,
         stores=("sentinel",),
         stale=TRACKING_SECONDS,
@@ -565,7 +707,8 @@ FAILOVERS = [
     Fault(
         name="fail-over",
         what="An operator promotes a replica",
-        promise=GROUP,
+        promise=SIGNS,
+        loses=LAST_INSTANT,
         act=fail_over,
         stores=("sentinel", "sentinel_waiting", "cluster"),
         stale=TRACKING_SECONDS,
@@ -598,8 +741,10 @@ PROCESSES = [
         what="The clock of the service steps by an hour, forward and back",
         promise="URLs have the instant of the clock. Nothing else changes.",
         act=step_clock,
+        stores=("single", *GROUPS),
         serves=True,
         clock=True,
+        long=GROUPS,
     ),
     Fault(
         name="clock-of-redis",
@@ -613,18 +758,22 @@ PROCESSES = [
         what="One of 2 workers is killed",
         promise=f"{KEEPS} Its connections break.",
         act=kill_worker,
+        stores=("single", *GROUPS),
         settings={"SIGNER_WORKERS": "2"},
         stale=0.1,
         resets=True,
+        long=GROUPS,
     ),
     Fault(
         name="pause-worker",
         what="One of 2 workers is stopped (SIGSTOP) for 3 seconds",
         promise="Its requests wait. No answer is older.",
         act=pause_worker,
+        stores=("single", *GROUPS),
         serves=True,
         settings={"SIGNER_WORKERS": "2"},
         stale=0.1,
+        long=("sentinel",),
     ),
     Fault(
         name="stop-worker",
@@ -641,7 +790,9 @@ PROCESSES = [
         what="The service is killed during writes and started",
         promise="Every acknowledged write is kept, and none is half done.",
         act=kill_service,
+        stores=("single", *GROUPS),
         resets=True,
+        long=("sentinel",),
     ),
 ]
 FAULTS = [*OUTAGES, *LOSSES, *FAILOVERS, *PROCESSES]

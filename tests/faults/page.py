@@ -5,7 +5,7 @@ import platform
 import re
 from importlib.metadata import version
 
-from faults.catalogue import FAULTS, cases
+from faults.catalogue import FAULTS, KEPT, cases
 
 from benchmarks import markers
 
@@ -44,6 +44,12 @@ def title(fault, store):
     return fault.what, STORES[store]
 
 
+def promise(fault, store):
+    """What the service promises with this store."""
+    waits = "SIGNER_WAIT_REPLICAS" in STORES[store]
+    return " ".join(filter(None, [fault.promise, KEPT if fault.loses and waits else fault.loses]))
+
+
 def rows_of_page():
     """The titles of the rows of the page."""
     return ROW.findall(markers.part("figures"))[2:]
@@ -56,7 +62,7 @@ def write(figures, server):
         f"{os.cpu_count()} cores of {platform.machine()}.\n\n"
     )
     rows = "".join(
-        markers.row([*title(fault, store), fault.promise, *_cells(figures[fault.name, store])])
+        markers.row([*title(fault, store), promise(fault, store), *_cells(figures[fault.name, store])])
         for fault, store in cases(FAULTS)
     )
     head = f"{markers.row(COLUMNS)}{markers.row(['---'] * len(COLUMNS))}"

@@ -24,6 +24,10 @@ class Single:
         """Return a client of the primary."""
         return Redis.from_url(self.primaries[0].url, decode_responses=True)
 
+    def replica_of(self, primary):
+        """Return the other server."""
+        return next(node for node in self.nodes if node is not primary)
+
     def promotions(self):
         """Return 0, because no Sentinel promotes."""
         return 0
@@ -45,6 +49,15 @@ class Group:
     @property
     def primaries(self):
         return self.group.primaries
+
+    @property
+    def sentinels(self):
+        """The Sentinels; a Cluster has none."""
+        return [] if "cluster" in self.url else self.group.sentinels
+
+    def replica_of(self, primary):
+        """Return the first replica of a primary."""
+        return self.group.replicas_of(primary)[0]
 
     def client(self):
         """Return a client of the primaries."""

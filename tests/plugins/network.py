@@ -41,6 +41,16 @@ class Network:
 
         self._run(cut())
 
+    def cut_tracking(self, source):
+        """Drop all bytes of the tracking connections to the node ``source``, and let new ones through."""
+
+        async def cut():
+            for own, proxy in self._proxies:
+                if own == source:
+                    proxy.cut_tracking()
+
+        self._run(cut())
+
     def heal(self):
         async def heal():
             for _, proxy in self._proxies:
