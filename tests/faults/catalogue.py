@@ -515,10 +515,10 @@ LOSSES = [
     Fault(
         name="evict",
         what="The memory of each primary is full for 2 seconds (`allkeys-lru`)",
-        promise="Evicted accounts are a 404. `/health` warns.",
+        promise="Evicted accounts are a 404, and changes a 503 if evictions free too little. `/health` warns.",
         act=evict,
         stores=("single", *GROUPS),
-        long=("sentinel",),
+        long=GROUPS,
     ),
     Fault(
         name="flush",
@@ -553,7 +553,7 @@ LOSSES = [
         stores=GROUPS,
         serves=True,
         stale=TRACKING_SECONDS,
-        long=("sentinel",),
+        long=GROUPS,
     ),
 ]
 FAILOVERS = [
@@ -607,7 +607,7 @@ FAILOVERS = [
         stores=("sentinel_waiting", "cluster_waiting"),
         stale=TRACKING_SECONDS,
         serves=True,
-        log_lines=40,
+        log_lines=60,
         long=("sentinel_waiting", "cluster_waiting"),
     ),
     Fault(
@@ -773,7 +773,7 @@ PROCESSES = [
         serves=True,
         settings={"SIGNER_WORKERS": "2"},
         stale=0.1,
-        long=("sentinel",),
+        long=GROUPS,
     ),
     Fault(
         name="stop-worker",
