@@ -68,6 +68,7 @@ class SentinelDiscovery:
 
     def __init__(self, url: StoreUrl, connect_to: Callable[[str, float], Redis]) -> None:
         self._url = url
+        self._found = False
         self._sentinels = {address: connect_to(url.sentinel_at(address), SENTINEL_SECONDS) for address in url.servers}
 
     async def find(self) -> Layout:
@@ -75,11 +76,12 @@ class SentinelDiscovery:
         views = [answer for answer in answers if isinstance(answer, _View)]
         newest = max(views, key=lambda view: view.epoch, default=None)
         if newest and newest.primary:
+            self._found = True
             return Layout.of(newest.primary)
         silent = []
         for (address, sentinel), answer in zip(self._sentinels.items(), answers, strict=True):
             if isinstance(answer, LOST):
-                silent.append(f"{address} ({why_silent(sentinel, answer)})")
+                silent.append(f"{address} ({why_silent(sentinel, answer, answered=self._found)})")
             elif isinstance(answer, BaseException) and not views:
                 raise answer
         if views:
@@ -113,6 +115,7 @@ class ClusterDiscovery:
     def __init__(self, url: StoreUrl, connect_to: Callable[[str, float], Redis]) -> None:
         self._url = url
         self._connect_to = connect_to
+        self._found = False
         self._nodes: dict[Address, Redis] = {}
         self._learn(url.servers)
 
@@ -126,13 +129,14 @@ class ClusterDiscovery:
                 refusals.append(await _refusal(address, node, error))
                 continue
             except LOST as error:
-                failures.append(f"{address} ({why_silent(node, error)})")
+                failures.append(f"{address} ({why_silent(node, error, answered=self._found)})")
                 continue
             # A node that the others cannot reach names itself as a primary until it notices that.
             if info["cluster_state"] != "ok":
                 failures.append(f"{address} (the Cluster is down)")
                 continue
             ranges, nodes = _parse_slots(slots, asked=address)
+            self._found = True
             # The one that answered comes first, so that a hung one delays one check only.
             self._learn([address, *self._url.servers, *nodes])
             await _close(self._forget({address, *self._url.servers, *nodes}))

@@ -162,7 +162,8 @@ class HealthMonitor:
                 async with TimeLimit(PROBE_SECONDS):
                     server = await self._find_server()
             except Exception as error:  # noqa: BLE001 - any error ends the probe, and none may end the monitor
-                self._set_unavailable(why_silent(self._client, error), since=started)
+                why = why_silent(self._client, error, answered=self.available_at > -inf)
+                self._set_unavailable(why, since=started)
             else:
                 self._set_available(server)
             self._probed_at = monotonic()

@@ -36,6 +36,9 @@ PROBE_KEYS = 16
 # One for each set of options. Loading the system's certificates takes about 40 ms, in which no request is served.
 _TLS_CONTEXTS: dict[str, RedisSSLContext] = {}
 
+# What redis-py says when the server closes a connection.
+_CLOSED = re.compile("while reading|closed by server")
+
 _RUN_ID = re.compile(r"^run_id:(\S+)", re.MULTILINE)
 
 
@@ -222,10 +225,19 @@ def advice(client: Redis, mode: str) -> str:
     return f"write {scheme}+cluster://{address}" if mode == "cluster" else f"write {scheme}://{address}"
 
 
-def why_silent(client: Redis, error: Exception) -> str:
-    """Return the error in one line, with a question if the server may have no TLS: such a server waits for more."""
-    is_timeout = isinstance(error, TimeoutError | RedisTimeoutError)
-    return f"{reason(error)}{'; does the port use TLS?' if is_timeout and _location(client)[0] == 'rediss' else ''}"
+def why_silent(client: Redis, error: Exception, *, answered: bool) -> str:
+    """Return the error in one line, with a question if TLS may be the reason.
+
+    A server without TLS waits for more. One with TLS closes the connection; this counts only if no server has
+    ``answered`` before.
+    """
+    scheme, _ = _location(client)
+    question = ""
+    if scheme == "rediss" and isinstance(error, TimeoutError | RedisTimeoutError):
+        question = "; does the port use TLS?"
+    elif scheme == "redis" and not answered and _CLOSED.search(str(error)):
+        question = "; does the port need TLS? Then the URL begins with rediss"
+    return f"{reason(error)}{question}"
 
 
 async def inspect(client: Redis, key: str, *, cluster: bool = False) -> Server:

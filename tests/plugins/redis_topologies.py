@@ -29,16 +29,22 @@ class Node(RedisServer):
     """A server of a group, with the port of its Cluster bus if it has one.
 
     With a ``network``, the others reach it over a proxy at the port ``announced``, and it opens connections from
-    ``source``. Tests reach it at ``port`` in any case.
+    ``source``. With the certificates ``tls``, the port ``announced`` uses TLS, and clients need a certificate too.
+    Tests reach it at ``port`` in any case.
     """
 
     bus_port: int | None = None
     is_hung = False
     password: str | None = None
 
-    def __init__(self, binary, directory, *options, network=None, **config) -> None:
+    def __init__(self, binary, directory, *options, network=None, tls=None, **config) -> None:
         super().__init__(binary, directory, *options, **config)
         self.source, self.announced = ANY_SOURCE, self.port
+        if tls:
+            self.announced = free_port()
+            self.add_options("--tls-port", str(self.announced), "--tls-replication", "yes", "--tls-cluster", "yes")
+            self.add_options("--tls-cert-file", str(tls.certificate), "--tls-key-file", str(tls.key))
+            self.add_options("--tls-ca-cert-file", str(tls.ca))
         if network:
             self.source = network.source()
             self.announced = network.front(self.source, self.port)
@@ -117,13 +123,13 @@ class SentinelGroup(Group):
     With ``hasty``, Sentinels demote a returned primary within a second, and not only after about ten.
     """
 
-    def __init__(self, binary, directory, *options, lines=(), hasty=True, replicas=1, network=None):
+    def __init__(self, binary, directory, *options, lines=(), hasty=True, replicas=1, network=None, tls=None):
         self.network = network
         self._hasty = hasty
 
         def node(name, *more, config=None):
             (directory / name).mkdir()
-            return Node(binary, directory / name, *more, config=config, network=network)
+            return Node(binary, directory / name, *more, config=config, network=network, tls=tls)
 
         self.nodes = [node(name, *options) for name in ("one", "two", "three")[: replicas + 1]]
         for node_ in self.nodes if network else ():
@@ -158,7 +164,7 @@ class SentinelGroup(Group):
             )
         self._replica_options = ("--replicaof", f"127.0.0.1 {self.nodes[0].announced}")
         hosts = ",".join(f"127.0.0.1:{sentinel.announced}" for sentinel in self.sentinels)
-        self.url = f"redis+sentinel://{hosts}/{SERVICE}/0"
+        self.url = f"{'rediss' if tls else 'redis'}+sentinel://{hosts}/{SERVICE}/0"
 
     @property
     def processes(self):
@@ -232,7 +238,7 @@ class SentinelGroup(Group):
 class Cluster(Group):
     """A Cluster of three primaries, each with one replica. ``options`` go to every node."""
 
-    def __init__(self, binary, directory, *options, network=None):
+    def __init__(self, binary, directory, *options, network=None, tls=None):
         self.network = network
         self.nodes = []
         for number in range(2 * PRIMARIES):
@@ -240,7 +246,7 @@ class Cluster(Group):
             bus_port = free_port()
             cluster = ("--cluster-enabled", "yes", "--cluster-port", str(bus_port))
             timeout = ("--cluster-node-timeout", str(NODE_TIMEOUT_MILLISECONDS))
-            node = Node(binary, directory / f"node-{number}", *cluster, *timeout, *options, network=network)
+            node = Node(binary, directory / f"node-{number}", *cluster, *timeout, *options, network=network, tls=tls)
             node.bus_port = bus_port
             if network:
                 node.bus_port = network.front(node.source, bus_port)
@@ -248,7 +254,7 @@ class Cluster(Group):
                 node.add_options("--cluster-announce-bus-port", str(node.bus_port))
             self.nodes.append(node)
         hosts = ",".join(f"127.0.0.1:{node.announced}" for node in self.nodes)
-        self.url = f"redis+cluster://{hosts}"
+        self.url = f"{'rediss' if tls else 'redis'}+cluster://{hosts}"
 
     def start(self):
         for number, node in enumerate(self.nodes):
