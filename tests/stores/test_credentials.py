@@ -4,6 +4,8 @@ import pytest
 from redis.asyncio import Redis
 from support.metrics import value_of
 from support.shards import client_of, monitor_of
+from support.waiting import until
+from support.writes import put, reads
 
 from service import mounted_files
 from service.app import make_store
@@ -107,3 +109,39 @@ async def test_new_connections_log_in_with_the_new_password(own_redis, tmp_path,
     assert line == (
         "SIGNER_STORE_URL_FILE has new contents that cannot be used; what was in use stays: it is not a valid URL"
     )
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("kind", ["sentinel", "cluster"])
+async def test_after_a_change_of_all_passwords_a_failover_succeeds(request, tmp_path, kind):
+    group = request.getfixturevalue(f"own_{kind}")
+    sentinels = [] if kind == "cluster" else group.sentinels
+    for node in (*group.nodes, *sentinels):
+        node.run("ACL", "SETUSER", "app", "on", ">old", "~*", "&*", "+@all")
+    file = tmp_path / "url"
+    url = group.url.replace("://", "://app:old@") + "?sentinel-username=app&sentinel-password=old" * bool(sentinels)
+    file.write_text(url, encoding="utf-8")
+    files = MountedFiles()
+    store = make_store(load({"SIGNER_STORE_URL_FILE": str(file)}), files)
+    await files.check(again=False)
+    await store.open()
+    before = await put(store, "a", "one")
+    file.write_text(url.replace("old", "new"), encoding="utf-8")
+    for node in (*group.nodes, *sentinels):
+        node.run("ACL", "SETUSER", "app", ">new", "<old")
+        node.run("CLIENT", "KILL", "USER", "app")
+    for _ in range(2):
+        await files.check()
+    old = group.primaries[0]
+    old.kill()
+    await until(lambda: old not in group.primaries and group.primaries)
+    for number in range(10):
+        await until(lambda id_=f"b{number}": put(store, id_, "two"))
+    await until(lambda: not store.warnings())
+    # Tracked with the new password: the cache is on.
+    found = await reads(store, "b0", "two")
+    await store.close()
+
+    assert before
+    assert found
+    assert files.warnings() == []
