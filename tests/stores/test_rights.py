@@ -15,6 +15,7 @@ PAGE = Path("docs/redis.md").read_text(encoding="utf-8")
 USER = re.search("^ACL SETUSER (.+)$", PAGE, re.MULTILINE)[1].split()
 CLUSTER_RIGHTS = re.search(r"For a Cluster, add\s+`([^`]+)`", PAGE)[1].split()
 WAIT_RIGHTS = re.search(r"and `([^`]+)` for `SIGNER_WAIT_REPLICAS`", PAGE)[1].split()
+DATABASE_RIGHTS = re.search(r"Add `([^`]+)` for a database other than 0", PAGE)[1].split()
 SENTINEL_RIGHTS = re.search(r"The user on Sentinels needs only\s+`([^`]+)`", PAGE)[1].split()
 
 
@@ -29,14 +30,29 @@ def as_user(url):
 
 async def use(store):
     """Call every operation, on every primary of a Cluster."""
+    for kind in ("AwsAccount", "Client", "AccessPolicy"):
+        for number in range(10):
+            seen = await store.replace(kind, f"a{number}", {"n": "1"}, expected=None)
+            await store.rewrite(seen, {"n": "2"})
+            assert (await store.get(kind, f"a{number}")).fields == {"n": "2"}
+        assert (await store.page(kind, offset=0, count=5)).total == 10
+        assert len(await store.all(kind)) == 10
+        for resource in await store.all(kind):
+            assert await store.remove(resource)
+        assert await store.confirm(kind, "a0", None)
     for number in range(10):
-        seen = await store.replace("AwsAccount", f"a{number}", {"n": "1"}, expected=None)
-        await store.rewrite(seen, {"n": "2"})
         await store.put_with_ttl("Session", f"a{number}", {"n": "1"}, seconds=60)
-    assert len(await store.all("AwsAccount")) == 10
-    for resource in await store.all("AwsAccount"):
-        assert await store.remove(resource)
-    assert await store.confirm("AwsAccount", "a0", None)
+        assert await store.remove(await store.get("Session", f"a{number}"))
+
+
+def clear_log(nodes):
+    for node in nodes:
+        node.run("ACL LOG", "RESET")
+
+
+def refusals(nodes):
+    """What the user has tried without the right, as the servers have noted it."""
+    return [(entry["username"], entry["object"]) for node in nodes for entry in node.run("ACL LOG")]
 
 
 @pytest.fixture
@@ -46,13 +62,28 @@ def sentinel_url_of_user(shared_sentinel, sentinel_url):
     return f"{as_user(sentinel_url)}?sentinel-username=watcher&sentinel-password=watch"
 
 
-async def test_the_rights_behind_sentinels_are_sufficient(shared_sentinel, sentinel_url_of_user, open_store, caplog):
-    add_user(shared_sentinel.nodes, *WAIT_RIGHTS)
-    store = await open_store(sentinel_url_of_user, wait_replicas=1)
+@pytest.mark.parametrize(("database", "rights"), [("0", []), ("1", DATABASE_RIGHTS)])
+async def test_the_rights_behind_sentinels_are_sufficient(
+    shared_sentinel, sentinel_url_of_user, open_store, caplog, database, rights
+):
+    nodes = [*shared_sentinel.nodes, *shared_sentinel.sentinels]
+    clear_log(nodes)
+    add_user(shared_sentinel.nodes, *WAIT_RIGHTS, *rights)
+    store = await open_store(sentinel_url_of_user.replace("/0?", f"/{database}?"), wait_replicas=1)
     await use(store)
 
     assert store.warnings() == []
     assert caplog.text == ""
+    assert refusals(nodes) == []
+
+
+async def test_the_right_to_choose_a_database_is_necessary(shared_sentinel, sentinel_url_of_user, open_store, caplog):
+    add_user(shared_sentinel.nodes)
+    store = await open_store(sentinel_url_of_user.replace("/0?", "/1?"))
+    with pytest.raises(StoreUnavailable):
+        await use(store)
+
+    assert "NoPermissionError" in caplog.text
 
 
 @pytest.mark.parametrize("right", SENTINEL_RIGHTS)
@@ -69,12 +100,14 @@ async def test_each_right_on_sentinels_is_necessary(shared_sentinel, sentinel_ur
 
 
 async def test_the_rights_on_a_cluster_are_sufficient(shared_cluster, cluster_url, open_store, caplog):
+    clear_log(shared_cluster.nodes)
     add_user(shared_cluster.nodes, *CLUSTER_RIGHTS, *WAIT_RIGHTS)
     store = await open_store(as_user(cluster_url), wait_replicas=1)
     await use(store)
 
     assert store.warnings() == []
     assert caplog.text == ""
+    assert refusals(shared_cluster.nodes) == []
 
 
 @pytest.mark.parametrize("right", [*(right for right in CLUSTER_RIGHTS if right != "+asking"), *WAIT_RIGHTS])
@@ -85,3 +118,20 @@ async def test_each_right_on_a_cluster_is_necessary(shared_cluster, cluster_url,
         await use(store)
 
     assert "NoPermissionError" in caplog.text
+
+
+@pytest.mark.parametrize("rights", [CLUSTER_RIGHTS, [right for right in CLUSTER_RIGHTS if right != "+asking"]])
+async def test_the_right_to_ask_is_necessary_while_a_slot_moves(own_cluster, open_store, caplog, rights):
+    add_user(own_cluster.nodes, *rights)
+    store = await open_store(as_user(own_cluster.url))
+    source = own_cluster.primary_of("AwsAccount:a")
+    target = next(node for node in own_cluster.primaries if node is not source)
+    slot = source.run("CLUSTER", "KEYSLOT", "AwsAccount:a")
+    target.run("CLUSTER", "SETSLOT", slot, "IMPORTING", source.run("CLUSTER", "MYID"))
+    source.run("CLUSTER", "SETSLOT", slot, "MIGRATING", target.run("CLUSTER", "MYID"))
+    written = None
+    with suppress(StoreUnavailable):
+        written = await store.replace("AwsAccount", "a", {"n": "1"}, expected=None)
+
+    assert (written is not None) is ("+asking" in rights)
+    assert ("NoPermissionError" in caplog.text) is ("+asking" not in rights)
