@@ -41,6 +41,12 @@ async def write(store, seen):
     yield lambda: store.put_with_ttl("Session", "a", {"n": "1"}, seconds=60)
 
 
+def hang_replicas(group):
+    for primary in group.primaries:
+        for replica in group.replicas_of(primary):
+            replica.hang()
+
+
 @pytest.fixture(params=["sentinel", "cluster"])
 def group(request):
     return request.getfixturevalue(f"own_{request.param}")
@@ -63,9 +69,7 @@ async def test_each_write_fails_while_the_replicas_hang(group, open_store):
     store = await open_store(group.url, cached=False, wait_replicas=1)
     with patience():
         seen = await store.replace(KIND, "a", {"n": "1"}, expected=None)
-    for primary in group.primaries:
-        for replica in group.replicas_of(primary):
-            replica.hang()
+    hang_replicas(group)
     async for operation in write(store, seen):
         with pytest.raises(StoreUnavailable, match="may or may not have happened"):
             await operation()
@@ -82,9 +86,7 @@ async def test_a_confirmation_waits_and_changes_nothing(group, open_store, exist
         succeeded = await store.confirm(KIND, "a", stored)
         after = await store.get(KIND, "a")
         outdated = await store.confirm(KIND, "a", None if exists else seen)
-    for primary in group.primaries:
-        for replica in group.replicas_of(primary):
-            replica.hang()
+    hang_replicas(group)
 
     assert (succeeded, outdated) == (True, False)
     assert (after and after.record) == (stored and stored.record)
@@ -97,9 +99,7 @@ async def test_a_refused_write_waits_for_no_replica(group, open_store):
     with patience():
         seen = await store.replace(KIND, "a", {"n": "1"}, expected=None)
         changed = await store.replace(KIND, "a", {"n": "2"}, expected=seen)
-    for primary in group.primaries:
-        for replica in group.replicas_of(primary):
-            replica.hang()
+    hang_replicas(group)
 
     assert changed
     assert await store.replace(KIND, "a", {"n": "3"}, expected=seen) is None
@@ -159,10 +159,10 @@ async def test_a_refused_wait_is_no_success(own_redis, open_store):
         await store.replace(KIND, "a", {"n": "1"}, expected=None)
 
 
-async def test_an_unconfirmed_change_is_a_503_that_says_so(own_sentinel, make_client):
-    client = await make_client(SIGNER_STORE_URL=own_sentinel.url, SIGNER_WAIT_REPLICAS="1")
+async def test_an_unconfirmed_change_is_a_503_that_says_so(group, make_client):
+    client = await make_client(SIGNER_STORE_URL=group.url, SIGNER_WAIT_REPLICAS="1")
     before = await client.put("/AwsAccount", json=ACCOUNT)
-    own_sentinel.replica.hang()
+    hang_replicas(group)
     after = await client.put("/AwsAccount", json=ACCOUNT | {"region": "eu-west-1"})
 
     assert before.status == 201
