@@ -2,13 +2,24 @@
 
 import asyncio
 import ssl
+import subprocess
 from contextlib import AsyncExitStack, suppress
+from urllib.parse import quote
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from live.certificates import make_certificates
 from plugins.redis_server import RedisServer, free_port
+from support.tools import tool
 from support.waiting import until
 from support.writes import KIND, put, reads
+
+from service.settings.store_url import parse_store_url
 
 pytestmark = pytest.mark.slow
 
@@ -19,15 +30,20 @@ def files(tmp_path_factory):
 
 
 @pytest.fixture
-async def serve_tls(files):
-    """Serves on TLS ports that refuse clients without a certificate."""
+def server_context(files):
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=files.ca)
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_cert_chain(files.certificate, files.key)
+    return context
+
+
+@pytest.fixture
+async def serve_tls(server_context):
+    """Serves on TLS ports that refuse clients without a certificate."""
     async with AsyncExitStack() as stack:
 
         async def serve(handle, port):
-            await stack.enter_async_context(await asyncio.start_server(handle, "127.0.0.1", port, ssl=context))
+            await stack.enter_async_context(await asyncio.start_server(handle, "127.0.0.1", port, ssl=server_context))
 
         yield serve
 
@@ -113,6 +129,81 @@ async def test_without_a_certificate_of_the_client_nothing_is_reached(address, f
     assert not await put(store, "a", "one")
     assert "does not find its primaries" in caplog.text
     assert KIND not in caplog.text
+
+
+async def test_a_server_of_another_authority_is_refused(address, files, tmp_path, open_store):
+    other = make_certificates(tmp_path, "redis.test")
+    options = f"ssl_ca_certs={other.ca}&ssl_certfile={files.certificate}&ssl_keyfile={files.key}"
+    store = await open_store(f"{address}?{options}", cached=False)
+
+    assert not await put(store, "a", "one")
+
+
+def with_ca_path(files, directory):
+    directory.mkdir()
+    command = [tool("openssl", package="openssl"), "x509", "-hash", "-noout", "-in", str(files.ca)]
+    name = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    (directory / f"{name}.0").write_bytes(files.ca.read_bytes())
+    return f"ssl_ca_path={directory}"
+
+
+def with_encrypted_key(files, file):
+    key = load_pem_private_key(files.key.read_bytes(), password=None)
+    file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"hush&")))
+    return f"ssl_certfile={files.certificate}&ssl_keyfile={file}&ssl_password=hush%26"
+
+
+OLD_TLS, CIPHER = ssl.TLSVersion.TLSv1_2, "ECDHE-ECDSA-AES128-GCM-SHA256"
+
+
+@pytest.mark.parametrize(
+    ("options", "version", "works"),
+    [
+        ("{ca}&{login}&socket_keepalive=true&client_name=one", None, True),
+        ("{ca_path}&{login}", None, True),
+        ("{ca_data}&{login}", None, True),
+        ("{login}", None, False),
+        ("ssl_cert_reqs=none&{login}", None, True),
+        ("{ca}&{encrypted}", None, True),
+        ("{ca}&{login}&ssl_min_version=771", OLD_TLS, True),
+        ("{ca}&{login}&ssl_min_version=772", OLD_TLS, False),
+        (f"{{ca}}&{{login}}&ssl_ciphers={CIPHER}", OLD_TLS, True),
+        ("{ca}&{login}&ssl_ciphers=ECDHE-ECDSA-AES256-GCM-SHA384", OLD_TLS, False),
+        ("{ca}&{login}&ssl_include_verify_flags=VERIFY_X509_STRICT", None, True),
+        ("{ca}&{login}&ssl_include_verify_flags=VERIFY_CRL_CHECK_LEAF", None, False),
+        ("{ca}&{login}&ssl_exclude_verify_flags=VERIFY_X509_TRUSTED_FIRST", None, True),
+    ],
+)
+async def test_each_option_has_its_effect_at_sentinels_and_redis(
+    sentinel_address, server_context, files, tmp_path, open_store, options, version, works
+):
+    if version:
+        server_context.maximum_version = version
+        server_context.set_ciphers(CIPHER)
+    parts = {
+        "ca": f"ssl_ca_certs={files.ca}",
+        "ca_path": with_ca_path(files, tmp_path / "authorities"),
+        "ca_data": f"ssl_ca_data={quote(files.ca.read_text())}",
+        "login": f"ssl_certfile={files.certificate}&ssl_keyfile={files.key}",
+        "encrypted": with_encrypted_key(files, tmp_path / "encrypted.key"),
+    }
+    url = parse_store_url(f"{sentinel_address}?{options.format(**parts)}")
+    store = await open_store(url)
+
+    assert bool(await put(store, "a", "one")) is works
+
+
+@pytest.mark.parametrize("checked", ["true", "false"])
+async def test_a_name_that_the_certificate_does_not_have_is_refused_if_names_are_checked(
+    own_redis, server_context, files, open_store, checked
+):
+    port = free_port()
+    options = f"ssl_ca_certs={files.ca}&ssl_certfile={files.certificate}&ssl_keyfile={files.key}"
+    async with await asyncio.start_server(front(own_redis.port), "127.0.0.2", port, ssl=server_context):
+        store = await open_store(f"rediss://127.0.0.2:{port}?{options}&ssl_check_hostname={checked}", cached=False)
+        written = await put(store, "a", "one")
+
+    assert bool(written) is (checked == "false")
 
 
 async def test_new_connections_load_no_certificates_again(own_redis, serve_tls, files, open_store, monkeypatch):
