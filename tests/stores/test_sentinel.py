@@ -6,6 +6,7 @@ from contextlib import suppress
 import pytest
 from plugins.redis_server import free_port
 from plugins.redis_topologies import SERVICE, SentinelGroup
+from processes import ServiceProcess
 from redis.exceptions import ResponseError
 from support.waiting import until
 from support.writes import KIND, put, reads
@@ -230,6 +231,18 @@ class TestWrongUrls:
         url = f"rediss{kind}://127.0.0.1:{shared_redis.port}{'/x' if kind == '+sentinel' else ''}"
 
         assert "does the port use TLS?" in await self.problem(url, open_store, caplog)
+
+    @pytest.mark.parametrize("kind", ["sentinel", "cluster"])
+    def test_the_service_logs_one_line_before_it_listens(self, request, kind):
+        group = request.getfixturevalue(f"shared_{kind}")
+        node = group.nodes[0] if kind == "cluster" else group.sentinels[0]
+        process = ServiceProcess(measured=False, SIGNER_STORE_URL=f"redis://:hush@127.0.0.1:{node.port}/0")
+        started = process.messages
+        process.stop()
+
+        assert [message for message in started if "account store" in message] == started[:1]
+        assert f"write redis+{kind}://127.0.0.1:{node.port}" in started[0]
+        assert "hush" not in "".join(started)
 
     async def test_a_wrong_or_refusing_server_is_passed_over(self, shared_redis, own_sentinel, open_store):
         own_sentinel.sentinels[0].run("ACL", "SETUSER", "default", "-sentinel|masters")
