@@ -78,8 +78,9 @@ fuzz: $(STAMP) ## the codec, every route and every store, with random input, req
 s3-check: $(STAMP) ## every signing feature at the S3 server of S3_TEST_ENDPOINT (docs/reference/s3-servers.md)
 	@PYTHONPATH=tests $(BIN)/python -m s3_check $(S3_CHECK_ARGS)
 
-docs: $(STAMP) ## the reference pages that are made from declarations
+docs: $(STAMP) ## the reference pages that are made from declarations, and the reckoning of docs/reliability.md
 	$(BIN)/python docs/generate.py
+	$(BIN)/python -m benchmarks.reckoning
 
 site: $(STAMP) ## the documentation as a site, in build/site; a broken link is an error
 	@test -x .cache/site/bin/python || $(PYTHON) -m venv --without-pip .cache/site

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from benchmarks import cores, crowd, load, report
+from benchmarks import cores, crowd, load, reckoning, report
 from benchmarks.contest import Result, Row, hold
 from benchmarks.rows import ROWS
 
@@ -27,6 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         results = _measure([row for row in ROWS if name in {None, row.name}])
     if name is None:
         report.write(results, time.monotonic() - started, setting)
+        reckoning.write()
         print(f"{report.PAGE} is written, after {time.monotonic() - started:.0f} s")
     return int(any(result.missed for result in results))
 

@@ -21,7 +21,7 @@ from typing import Any, Self
 from redis import Redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
-from benchmarks import cores, crowd, example, markers, report, servers
+from benchmarks import cores, crowd, example, markers, reckoning, report, servers
 from benchmarks.load import LoadError, Request, ask
 from benchmarks.servers import Server
 from benchmarks.sockets import Answer, connect, read
@@ -37,7 +37,6 @@ LONGEST_HOLD = 0.02
 PAGE = 1000
 SLOW_MICROSECONDS = 1000
 PAUSE_SECONDS = 0.02
-TRACKERS = 10
 CALLS = 5_000
 MIB = 1024 * 1024
 
@@ -241,14 +240,14 @@ def parts() -> Rows:
         reads = _cpu_of(client, lambda: [client.hgetall(f"AwsAccount:account-{n}") for n in range(1, CALLS + 1)])
         alone = _cpu_of(client, lambda: asyncio.run(_write(url)))
         with ExitStack() as stack:
-            trackers = [stack.enter_context(_Tracker(client)) for _ in range(TRACKERS)]
+            trackers = [stack.enter_context(_Tracker(client)) for _ in range(reckoning.TRACKERS)]
             tracked = _cpu_of(client, lambda: asyncio.run(_write(url)))
             received = [tracker.drained() for tracker in trackers]
     return [
-        ("CPU of Redis for one read, a pipeline of its own", f"{reads:.1f} µs"),
-        ("CPU of Redis for one change with its read and its update of the index, without trackers", f"{alone:.1f} µs"),
-        (f"the same with {TRACKERS} trackers", f"{tracked:.1f} µs"),
-        ("bytes of invalidations for one change, to one tracker", f"{max(received) / CALLS:.0f}"),
+        (reckoning.READ, f"{reads:.1f} µs"),
+        (reckoning.CHANGE, f"{alone:.1f} µs"),
+        (reckoning.TRACKED, f"{tracked:.1f} µs"),
+        (reckoning.INVALIDATION, f"{max(received) / CALLS:.0f}"),
     ]
 
 
@@ -323,6 +322,7 @@ def main() -> int:
         return 2
     markers.write("scale", setting + table(measured))
     markers.write("parts", table(taken))
+    reckoning.write()
     return int(any("MISSED" in figure for _, figure in measured))
 
 

@@ -8,7 +8,7 @@ from documents import ROOT, blocks, carry_out, examples
 from faults import page as reliability
 from faults.catalogue import FAULTS, cases
 
-from benchmarks import report
+from benchmarks import markers, reckoning, report
 from benchmarks.rows import ROWS
 from service.errors import ServiceError
 from service.settings import settings
@@ -72,6 +72,10 @@ def test_each_fault_that_is_tested_has_its_row_on_the_page_of_reliability():
     assert reliability.rows_of_page() == [reliability.title(fault, store) for fault, store in cases(FAULTS)], (
         "run make faults"
     )
+
+
+def test_the_reckoning_follows_from_the_measured_figures():
+    assert markers.part("reckoning") == reckoning.table(), "run make docs"
 
 
 def test_every_setting_in_the_documents_is_one():

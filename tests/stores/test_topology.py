@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from support.metrics import value_of
 from support.shards import monitor_of
 
+from benchmarks import reckoning
 from service.errors import StoreUnavailable
 from service.stores.cache import CachedStore
 from service.stores.redis import RedisStore
@@ -560,3 +561,30 @@ class TestReadiness:
         await store.close()
 
         assert ready == [True, False]
+
+
+@pytest.mark.parametrize(("kind", "most"), [("redis", 66), ("sentinel", 66), ("cluster", 67)])
+async def test_a_process_has_no_more_connections_to_a_primary_than_reckoned(request, open_store, kind, most):
+    url = request.getfixturevalue(f"{kind}_url")
+    shared = request.getfixturevalue(f"shared_{kind}")
+    primaries = getattr(shared, "primaries", [shared])
+    store = await open_store(f"{url}?client_name=counted")
+    ids = [f"a{number}" for number in range(400)]
+    calls = asyncio.gather(
+        *(put(store, "new", id_) for id_ in ids), *(store.get(KIND, id_) for id_ in ids), return_exceptions=True
+    )
+    counts = [await connections(primaries, "counted")]
+    while not calls.done():
+        counts.append(await connections(primaries, "counted"))
+
+    assert most // 2 < max(counts) <= most
+    assert most - reckoning.CONNECTIONS - reckoning.MORE_CONNECTIONS == (kind == "cluster")
+
+
+async def connections(servers, name):
+    """Return how many connections with this name a server has, of the one that has most."""
+    found = []
+    for server in servers:
+        async with admin(server) as client:
+            found.append([entry["name"] for entry in await client.client_list()].count(name))
+    return max(found)
