@@ -71,6 +71,36 @@ async def test_nodes_that_prefer_host_names_and_have_none_are_found_by_their_add
     assert all([await put(store, f"a{number}", "one") for number in range(9)])
 
 
+async def test_nodes_with_host_names_are_followed_to_a_new_primary(own_cluster, open_store):
+    for node in own_cluster.nodes:
+        node.run("CONFIG", "SET", "cluster-announce-hostname", "localhost")
+        node.run("CONFIG", "SET", "cluster-preferred-endpoint-type", "hostname")
+
+    def names():
+        return {primary[0] for _, _, primary, *_ in own_cluster.nodes[0].run("CLUSTER SLOTS")}
+
+    await until(lambda: names() == {"localhost"})
+    store = await open_store(own_cluster.url)
+    old = own_cluster.primary_of(f"{KIND}:a0")
+    assert await put(store, "a0", "one")
+    old.kill()
+
+    await until(lambda: put(store, "a0", "two"))
+    await until(lambda: not store.warnings())
+
+
+@pytest.mark.parametrize("prefix", ["team:", "{team}:"])
+async def test_a_prefix_may_name_the_slot_of_all_keys(cluster_url, shared_cluster, open_store, prefix):
+    store = await open_store(cluster_url, cached=False, prefix=prefix)
+    for id_ in IDS:
+        assert await put(store, id_, "one")
+    primaries = {shared_cluster.primary_of(f"{prefix}{KIND}:{id_}") for id_ in IDS}
+
+    assert len(await store.all(KIND)) == len(IDS)
+    assert await is_healthy(store)
+    assert len(primaries) == (1 if "{" in prefix else 3)
+
+
 async def test_a_listing_fails_while_a_primary_hangs(own_cluster, open_store):
     store = await open_store(own_cluster.url, cached=False)
     for id_ in IDS:
