@@ -122,8 +122,8 @@ def _add_verify(add: _Add) -> None:
         "url",
         metavar="URL",
         nargs="?",
-        help="the URL, or the answer of the service; - or nothing reads it from standard input, which keeps it out of"
-        " the history",
+        help="the URL, or the answer of the service, with details=true also with its headers; - or nothing reads it"
+        " from standard input, which keeps it out of the history",
     )
     command.add_argument("--method", metavar="METHOD", help="the method of the refused request; by default any")
     command.add_argument(

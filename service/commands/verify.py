@@ -39,8 +39,8 @@ _OWN_MEMORY = (
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
     """Print what a server checks, and return 0 if it would accept the URL, else 3."""
-    text = _url(_text(arguments.url))
-    headers = dict(map(_header, arguments.header))
+    text, signed_headers = _parts(_text(arguments.url))
+    headers = {**signed_headers, **dict(map(_header, arguments.header))}
     try:
         url = parse(text)
     except NotPresigned as problem:
@@ -60,15 +60,18 @@ def _text(argument: str | None) -> str:
     return sys.stdin.read(MAX_URL_BYTES) if argument == STANDARD_INPUT else argument
 
 
-def _url(text: str) -> str:
-    """Return the URL in an answer of the service, in YAML or JSON. Another text is returned as it is."""
+def _parts(text: str) -> tuple[str, Mapping[str, str]]:
+    """Return the URL and its headers in an answer of the service, in YAML or JSON. Another text is a URL alone."""
     content = text.encode(errors="surrogateescape")
     load = codec.load_json if codec.detect_format(content) == "json" else codec.load_yaml
     try:
-        url = load(content).get("url")
+        answer = load(content)
     except MalformedBody:
-        return text
-    return url if isinstance(url, str) else text
+        return text, {}
+    url, headers = answer.get("url"), answer.get("headers", {})
+    if not isinstance(url, str) or not isinstance(headers, dict):
+        return text, {}
+    return url, {name.lower(): str(value) for name, value in headers.items()}
 
 
 def _header(text: str) -> tuple[str, str]:

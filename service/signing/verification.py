@@ -73,7 +73,7 @@ def header_findings(url: PresignedUrl, headers: Mapping[str, str]) -> Iterator[F
             "headers",
             WARN,
             f"the request must send {', '.join(missing)}, with the values that were signed",
-            "add each by --header 'NAME: VALUE', so that the signature can be verified",
+            "verify the answer of details=true, or add each by --header 'NAME: VALUE'",
         )
     unsigned = [name for name in headers if name.startswith("x-amz-") and name not in url.signed_headers]
     if unsigned:

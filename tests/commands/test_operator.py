@@ -201,7 +201,12 @@ def test_a_url_with_signed_headers_needs_their_values(operator, url):
     upload = operator.run("sign", "PUT", "my-account", "my-bucket", "k", "--field", "content-type=text/plain")[1]
     without, report = operator.data("verify", upload)
     with_it, _ = operator.data("verify", upload, "--header", "Content-Type: text/plain")
+    in_answer, _ = operator.data("verify", f"url: {upload.strip()}\nheaders:\n  Content-Type: text/plain\n")
+    changed = f'{{"url": "{upload.strip()}", "headers": {{"content-type": "text/html"}}}}'
 
+    assert in_answer == 0
+    assert operator.data("verify", changed)[1]["status"] == "refused"
+    assert operator.data("verify", changed, "--header", "Content-Type: text/plain")[0] == 0
     assert (without, report["status"], names(report, "unknown")) == (3, "unknown", ["signature"])
     assert with_it == 0
 

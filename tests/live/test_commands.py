@@ -6,7 +6,9 @@ import sys
 
 import pytest
 import yaml
+from documents import ROOT, blocks
 from processes import clean_environment
+from support.tools import tool
 
 pytestmark = pytest.mark.timeout(300)  # the first test may install the servers
 
@@ -59,3 +61,43 @@ def test_check_names_the_wrong_secret_of_an_account(run, ministack):
     failing = [it["name"] for it in yaml.safe_load(report)["checks"] if it["status"] == "fail"]
 
     assert (status, failing) == (3, ["AwsAccount/wrong credentials"])
+
+
+@pytest.fixture
+def follow(redis_url, tmp_path):
+    """Returns the exit status and all output of a command of the guide on refused URLs, which reads ``url.txt``."""
+
+    def follow(command, bucket, url):
+        tool("curl", package="curl")
+        (tmp_path / "url.txt").write_text(f"url: {url}\nmethod: PUT\nheaders:\n  content-type: text/csv\n")
+        (tmp_path / "report.csv").write_text("a,b\n")
+        command = command.replace(".venv/bin/s3-signer", f"{sys.executable} -m service").replace("BUCKET", bucket)
+        environment = {**clean_environment(), "SIGNER_STORE_URL": redis_url, "url": url, "NO_PROXY": "*"}
+        environment["PYTHONPATH"] = str(ROOT)
+        done = subprocess.run(
+            ["bash", "-euc", command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    return follow
+
+
+def test_the_guide_on_refused_urls_finds_each_cause(run, follow, ministack):
+    commands, with_curl = [block for info, block in blocks("docs/how-to/debug-signature-does-not-match.md")]
+    check, verify = commands.splitlines()
+    bucket = ministack.make_bucket("commands-guide")
+    account = ministack.account("guide")
+    run("account", "put", "guide", "-", stdin=json.dumps({**account, "secret-access-key": "cut-off-0123456789"}))
+    refused = run("sign", "PUT", "guide", bucket, "report.csv", "--field", "content-type=text/csv")[1].strip()
+    wrong_secret = follow(check, bucket, refused), follow(verify, bucket, refused), follow(with_curl, bucket, refused)
+    run("account", "put", "guide", "-", stdin=json.dumps(account))
+    accepted = run("sign", "PUT", "guide", bucket, "report.csv", "--field", "content-type=text/csv")[1].strip()
+    sent = follow(with_curl, bucket, accepted)
+    changed = follow(verify, bucket, accepted.replace("report.csv", "reports.csv"))
+
+    assert wrong_secret[0][0] == 3
+    assert "S3 answers SignatureDoesNotMatch" in wrong_secret[0][1]
+    assert "check --live BUCKET" in wrong_secret[1][1]
+    assert "SignatureDoesNotMatch" in wrong_secret[2][1]
+    assert "200" in sent[1]
+    assert (changed[0], "status: refused" in changed[1]) == (3, True)
