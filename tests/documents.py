@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import yaml
 
 ROOT = Path(__file__).parent.parent
-_BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^( *)```([^\n]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 _REQUEST = re.compile(r"(GET|POST|PUT|PATCH|DELETE) (/\S*)\n((?:[A-Za-z-]+: .*\n)*)(?:\n|\Z)")
 _PLACEHOLDER = re.compile("<[a-z-]+>")
 
@@ -32,7 +32,7 @@ def blocks(page, section=None):
     text = (ROOT / page).read_text(encoding="utf-8")
     if section is not None:
         text = text.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
-    return _BLOCK.findall(text)
+    return [(info, textwrap.dedent(content)) for _, info, content in _BLOCK.findall(text)]
 
 
 def examples(page, section=None):

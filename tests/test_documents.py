@@ -45,6 +45,15 @@ async def test_examples_with_credentials_work_as_written(make_client, page):
         await carry_out(client, example, known)
 
 
+async def test_keys_and_secrets_are_rotated_as_written(client, account):
+    client_of_page = {"id": "my-client", "grant_types": ["basic"]}
+    assert (await client.post("/Client", json=client_of_page)).status == 201
+    patch, rotation = examples("docs/deployment/rotation.md")
+
+    for example in (patch, rotation):
+        await carry_out(client, example, {})
+
+
 @pytest.mark.parametrize("page", ["configuration.md", "metrics.md", "reference/command-line.md"])
 def test_a_generated_page_is_what_the_declarations_say(page):
     made = subprocess.run(
