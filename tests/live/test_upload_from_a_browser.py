@@ -5,9 +5,11 @@ import hashlib
 import json
 import random
 import re
+import socket
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain, repeat
@@ -355,6 +357,29 @@ def test_a_page_without_a_library_uploads_a_file(page, site, forms, bucket, tmp_
 
     assert re.fullmatch("inbox/[0-9a-f-]{36}/photo.png", key)
     assert (content_type, kept) == ("image/png", digest)
+
+
+def listens(port):
+    with suppress(OSError), socket.create_connection(("localhost", port), timeout=1):
+        return True
+    return False
+
+
+def test_the_site_of_the_guide_gives_a_token_and_serves_the_page(site, tmp_path, unused_tcp_port):
+    (tmp_path / "plain.html").write_text(printed("html plain.html"), encoding="utf-8")
+    here = {"https://signer.example.com": site.service.url, "3000": str(unused_tcp_port)}
+    url = f"http://localhost:{unused_tcp_port}"
+    command = [sys.executable, "-c", in_place(printed("python site.py"), here)]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
+        try:
+            assert eventually(lambda: listens(unused_tcp_port))
+            page = send(f"{url}/plain.html", "GET")
+            token = send(f"{url}/upload-token", "POST", b"")
+        finally:
+            process.kill()
+
+    assert page.status == 200
+    assert json.loads(token.body).keys() == {"access_token", "token_type", "expires_in"}
 
 
 def test_the_guide_installs_the_packages_that_are_tested():
