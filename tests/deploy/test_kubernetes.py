@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 import yaml
-from documents import ROOT
+from documents import ROOT, blocks
 
 from service.settings.environment import unknown_variables
 
@@ -21,6 +21,7 @@ VERSIONS = ["1.31.0", "1.34.0", "1.37.0"]
 # Labels that only the chart has.
 OF_HELM = {"app.kubernetes.io/instance", "app.kubernetes.io/managed-by", "app.kubernetes.io/version", "helm.sh/chart"}
 # Each optional object, and each optional field of the Deployment.
+PAGE = "docs/deployment/kubernetes.md"
 EVERYTHING = {
     "image": {"digest": f"sha256:{'0' * 64}"},
     "imagePullSecrets": [{"name": "pull"}],
@@ -92,6 +93,14 @@ def without_names(value):
     return [*map(without_names, value)] if isinstance(value, list) else value
 
 
+def test_the_values_of_the_page_make_valid_objects(programs, render):
+    values = [yaml.safe_load(block) for info, block in blocks(PAGE) if info == "yaml"]
+    made = [render(f"page-{number}", each) for number, each in enumerate(values)]
+
+    assert len(made) == 2
+    output_of(programs / "kubernetes-validate", "--strict", "--kubernetes-version", VERSIONS[0], "--quiet", *made)
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_all_objects_are_valid(programs, rendered, version):
     validate = [programs / "kubernetes-validate", "--strict", "--kubernetes-version", version]
@@ -133,7 +142,7 @@ def test_each_check_that_is_left_out_has_a_reason(rendered):
 
 def test_the_oldest_version_that_is_promised_is_checked():
     oldest = VERSIONS[0]
-    page = (ROOT / "docs/deployment/kubernetes.md").read_text()
+    page = (ROOT / PAGE).read_text()
 
     assert yaml.safe_load((CHART / "Chart.yaml").read_text())["kubeVersion"] == f">={oldest}-0"
     assert f"Kubernetes {oldest.removesuffix('.0')} or newer" in page

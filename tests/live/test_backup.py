@@ -36,7 +36,10 @@ def run(directory, server):
     second = str(free_port())
 
     def run(commands):
-        here = {"-h redis ": f"-h 127.0.0.1 -p {server.port} ", "MIGRATE redis 6379": f"MIGRATE 127.0.0.1 {server.port}"}
+        here = {
+            "-h redis ": f"-h 127.0.0.1 -p {server.port} ",
+            "MIGRATE redis 6379": f"MIGRATE 127.0.0.1 {server.port}",
+        }
         for documented, actual in here.items():
             commands = commands.replace(documented, actual)
         commands = commands.replace("6400", second)

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 import yaml
-from documents import ROOT
+from documents import ROOT, blocks
 from support.tools import missing
 
 DASHBOARD = ROOT / "deploy/grafana/s3-signer.json"
@@ -85,12 +85,23 @@ def test_panels_have_numbers_and_places_of_their_own():
     assert all(panel["title"] and panel["description"] for panel in panels())
 
 
-@pytest.mark.heavy
-@pytest.mark.parametrize("arguments", [("check", "rules", RULES), ("test", "rules", RULE_TESTS)], ids=["check", "test"])
-def test_promtool_accepts_the_rules(arguments):
+def run_promtool(*arguments):
     promtool = shutil.which("promtool", path=f"{EXTRACTED}{os.pathsep}{os.environ['PATH']}") or missing(
         "promtool is not installed; on Debian: apt-get download prometheus, and dpkg-deb -x it to .cache/prometheus"
     )
     done = subprocess.run([promtool, *arguments], capture_output=True, text=True, timeout=60, check=False)
 
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("arguments", [("check", "rules", RULES), ("test", "rules", RULE_TESTS)], ids=["check", "test"])
+def test_promtool_accepts_the_rules(arguments):
+    run_promtool(*arguments)
+
+
+@pytest.mark.heavy
+def test_promtool_accepts_the_documented_scrape(tmp_path):
+    (scrape,) = [block for info, block in blocks("docs/deployment/telemetry.md") if info == "yaml"]
+    (tmp_path / "prometheus.yaml").write_text(scrape)
+    run_promtool("check", "config", tmp_path / "prometheus.yaml")

@@ -1,4 +1,5 @@
 import pytest
+from documents import blocks
 
 from service.settings import SettingsError, load
 from service.settings.environment import unknown_variables
@@ -600,6 +601,12 @@ def test_an_invalid_listening_host_is_refused(variable, host):
     (problem,) = problems(**{variable: host})
 
     assert problem.startswith(f"{variable} must be a host name, or an IP address such as 127.0.0.1 or ::1, without")
+
+
+def test_the_page_on_containers_shows_the_message_of_a_missing_root_client():
+    (shown,) = [block for info, block in blocks("docs/deployment/container.md") if info == "text"]
+
+    assert shown.split() == ["s3-signer:", *problems(SIGNER_HOST=EVERYWHERE)[0].split()]
 
 
 @pytest.mark.parametrize("host", [EVERYWHERE, "::", "10.0.0.1", "example.com", "localhost.example.com"])
