@@ -89,6 +89,9 @@ site: $(STAMP) ## the documentation as a site, in build/site; a broken link is a
 	@cp -R *.md LICENSE docs deploy build/site-source && cp docs/nav.yml build/site-source/.nav.yml
 	@# The words after the language of a block are for the tests.
 	@find build/site-source -name '*.md' -exec sed -i -E 's/^( *```[a-z]+) .*/\1/' {} +
+	@# The search shows the pages for developers last.
+	@cd build/site-source && sed -i '1i ---\nsearch: {boost: 0.2}\n---' CHANGELOG.md CONTRIBUTING.md docs/adr/*.md \
+		docs/architecture.md docs/benchmarks.md docs/glossary.md docs/performance.md docs/traps.md
 	NO_MKDOCS_2_WARNING=1 .cache/site/bin/mkdocs build --quiet --strict
 
 sbom: $(STAMP) ## the packages of the image as CycloneDX, in build/sbom.json
