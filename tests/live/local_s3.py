@@ -4,6 +4,7 @@ The keys and the bucket are those of docs/tutorial.md and of the console's tutor
 """
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -35,6 +36,8 @@ def main():
         return f"ministack cannot be installed: {reason}"
     except OSError as error:
         return f"Port {PORT} cannot be used: {error}; name another with S3_PORT"
+    # SIGTERM ends the server too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as state:
         environment = {
             "PATH": os.defpath,
