@@ -4,7 +4,6 @@ Source: RFC 6902, https://www.rfc-editor.org/rfc/rfc6902
 """
 
 import copy
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,8 +16,10 @@ from service.resources.schemas import ParsedBody
 from service.resources.types import ResourceType
 from service.stores.record import Resource
 
-MAX_OPERATIONS = 1000
-# 1000 copies of a longer text, such as one of nearly 1 MiB, would take the memory of the process.
+# The event loop waits while a patch is applied, about 10 ms for the slowest one within these limits.
+MAX_OPERATIONS = 100
+MAX_PATH_LENGTH = 1024
+# Copies of a longer text, such as one of nearly 1 MiB, would take the memory of the process.
 MAX_COPIED_TEXT = 2000
 # They would show what a secret is, or put it where it can be read.
 _NOT_FOR_SECRETS = frozenset({"test", "copy", "move"})
@@ -43,9 +44,18 @@ def patch_resource(type_: ResourceType, stored: Resource, patch: ParsedBody) -> 
             del document[name]
         else:
             document.pop(f"_{name}", None)
-    if json_text.is_too_deep(json.dumps(document).encode()):
+    if document.get("id") != stored.id:
+        raise Invalid(Issue(f"{type_.kind}.id cannot change; create another {type_.kind} instead", f"{type_.kind}.id"))
+    if _depth(document) > json_text.MAX_DEPTH:
         raise Invalid(Issue(f"The patched {type_.kind} is nested deeper than {json_text.MAX_DEPTH}"))
     return ParsedBody(document, text=False)
+
+
+def _depth(value: Any) -> int:
+    """Return how deep objects and lists are nested. Limits of bodies and paths bound the recursion."""
+    if not isinstance(value, dict | list):
+        return 0
+    return 1 + max(map(_depth, value.values() if isinstance(value, dict) else value), default=0)
 
 
 class _Unfit(Exception):
@@ -54,6 +64,7 @@ class _Unfit(Exception):
 
 def _apply(type_: ResourceType, document: dict[str, Any], operation: Any) -> None:
     try:
+        _check_length(operation)
         patch = jsonpatch.JsonPatch([operation])
         _check(type_, document, operation)
         patch.apply(document, in_place=True)
@@ -64,6 +75,13 @@ def _apply(type_: ResourceType, document: dict[str, Any], operation: Any) -> Non
     except (jsonpatch.JsonPatchConflict, JsonPointerException):
         # The library's text can contain the document.
         raise _Unfit("does not apply: its path or from is no JSON Pointer to a place in the resource") from None
+
+
+def _check_length(operation: Mapping[str, Any]) -> None:
+    """Raise _Unfit for a path that the library would take long to split."""
+    for name in ("path", "from"):
+        if name in operation and len(operation[name]) > MAX_PATH_LENGTH:
+            raise _Unfit(f"has a {name} of more than {MAX_PATH_LENGTH} characters")
 
 
 def _check(type_: ResourceType, document: dict[str, Any], operation: Mapping[str, Any]) -> None:

@@ -113,6 +113,9 @@ def test_an_operation_on_the_whole_resource_is_refused(operation):
         (None, "is malformed"),
         ([], "is malformed"),
         (op("add", "/x" * 17, 1), "has a path of more than 16 names"),
+        (op("add", "/" * 1025, 1), "has a path of more than 1024 characters"),
+        (op("test", f"/{'~0' * 512}", 1), "has a path of more than 1024 characters"),
+        (op("copy", "/host", **{"from": f"/{'x' * 1024}"}), "has a from of more than 1024 characters"),
     ],
     ids=str,
 )
@@ -129,7 +132,7 @@ def test_a_fault_names_its_operation_and_shows_no_secret(operation, reason):
 def test_a_patch_cannot_grow_without_limit(name):
     with pytest.raises(Invalid, match="of an object or a list; add the value instead"):
         patched(op(name, "/matcho/x", **{"from": "/matcho/params"}), stored=POLICY, type_=ACCESS_POLICY)
-    with pytest.raises(Invalid, match="at most 1000 operations"):
+    with pytest.raises(Invalid, match="at most 100 operations"):
         patched(*[op("test", "/region", "us-east-1")] * (MAX_OPERATIONS + 1))
 
 
@@ -140,6 +143,30 @@ def test_a_patch_cannot_copy_a_long_text():
     with pytest.raises(Invalid, match=r"Operation 2 .* is a copy of a text of more than 2000 characters"):
         patched(long, copied, stored=POLICY, type_=ACCESS_POLICY)
     assert patched(long, copied | {"op": "move"}, stored=POLICY, type_=ACCESS_POLICY)["matcho"]["b"]
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        op("replace", "/id", "b"),
+        op("add", "/id", None),
+        op("remove", "/id"),
+        op("move", "/id", **{"from": "/region"}),
+        op("copy", "/id", **{"from": "/region"}),
+        op("move", "/region", **{"from": "/id"}),
+    ],
+    ids=str,
+)
+def test_a_patch_cannot_change_the_id(operation):
+    with pytest.raises(Invalid, match=r"AwsAccount\.id cannot change"):
+        patched(operation)
+
+
+@pytest.mark.parametrize(
+    "operation", [op("test", "/id", "a"), op("replace", "/id", "a"), op("copy", "/region", **{"from": "/id"})], ids=str
+)
+def test_a_patch_may_name_the_id(operation):
+    assert patched(operation)
 
 
 def test_a_patched_resource_is_no_deeper_than_a_body():

@@ -1,6 +1,6 @@
 """Schemas of the OpenAPI document, of bodies that are no resource. Pure data."""
 
-from service.resources.json_patch import MAX_OPERATIONS
+from service.resources.json_patch import MAX_OPERATIONS, MAX_PATH_LENGTH
 from service.resources.schemas import WireSchema
 from service.resources.signing_schemas.batches import BatchSchema, WidgetRequest
 from service.resources.signing_schemas.forms import FormFields
@@ -166,8 +166,8 @@ SCHEMAS: dict[str, Json] = {
             "type": "object",
             "properties": {
                 "op": {"type": "string", "enum": ["add", "remove", "replace", "move", "copy", "test"]},
-                "path": _TEXT,
-                "from": _TEXT,
+                "path": {**_TEXT, "maxLength": MAX_PATH_LENGTH},
+                "from": {**_TEXT, "maxLength": MAX_PATH_LENGTH},
                 "value": {},
             },
             "required": ["op", "path"],
