@@ -118,7 +118,7 @@ class Resource:
         An edit with ``redis-cli HSET`` makes this false.
         """
         version = self.record.get(VERSION)
-        if self.record.get(VERSION_COPY, version) != version:
+        if not self.version or self.record.get(VERSION_COPY, version) != version:
             return False
         validated_by, colon, expected = self.record.get(DIGEST, "").rpartition(":")
         if expected != digest(self.fields):

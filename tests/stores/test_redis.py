@@ -135,11 +135,13 @@ async def test_an_external_edit_gets_a_new_version(store, operator):
     assert await store.get("AwsAccount", "a") == found
 
 
-@pytest.mark.parametrize("change", ["to one of before", "to one of the future", "away"])
+@pytest.mark.parametrize("change", ["to one of before", "to one of the future", "away", "away with its copy"])
 async def test_an_externally_edited_version_is_replaced(store, operator, change):
     before = await write_often(store)
     if change == "away":
         await operator.hdel("AwsAccount:a", "_version")
+    elif change == "away with its copy":
+        await operator.hdel("AwsAccount:a", "_version", "_versionCopy")
     else:
         await operator.hset("AwsAccount:a", "_version", before[0] if change == "to one of before" else before[-1] + 9)
     found = await store.get("AwsAccount", "a")
