@@ -98,7 +98,8 @@ def sign_query(
         f"X-Amz-Algorithm={ALGORITHM}&X-Amz-Credential={credentials.encoded_id}%2F{scope.encoded}"
         f"&X-Amz-Date={date_time}&X-Amz-Expires={expires_in}"
     )
-    signed = f"&X-Amz-SignedHeaders={signed_headers.replace(';', '%3B')}"
+    # Names of metadata may have characters such as #.
+    signed = f"&X-Amz-SignedHeaders={encode(signed_headers) if headers else signed_headers}"
     url_query = canonical_query = parameters + signed
     if token := credentials.token_query:
         # The URL has AWS' parameters in a fixed order, the canonical query has them sorted.

@@ -37,7 +37,7 @@ lines = st.one_of(
     st.text(st.characters(exclude_categories=["C", "Z"], include_characters=" "), min_size=1, max_size=40),
 )
 ascii_lines = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=30).map(str.strip)
-names = st.text("abcdefgh0123456789-_.", min_size=1, max_size=10)
+names = st.text("abcdefgh0123456789-_.!#$%&'*+^`|~", min_size=1, max_size=10)
 tokens = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=30)
 
 
