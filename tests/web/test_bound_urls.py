@@ -110,6 +110,13 @@ async def test_a_bound_upload_in_yaml(client, account):
     }
 
 
+@pytest.mark.parametrize("metadata", [{"a": "x" * 2047}, {"a" * 64: "x" * 1984}])
+async def test_the_limit_of_metadata_is_that_of_s3(client, account, metadata):
+    response = await client.post(STORAGE, json={"filename": "k", "metadata": metadata})
+
+    assert response.status == 200
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -142,6 +149,8 @@ async def test_a_bound_upload_in_yaml(client, account):
         ("metadata", {"a": 1}),
         ("metadata", {"a": None}),
         ("metadata", {"a": "x" * 1024, "b": "x" * 1024}),
+        ("metadata", {"a": "x" * 2048}),
+        ("metadata", {"a" * 65: "b"}),
         ("metadata", {f"m{number}": "" for number in range(65)}),
         ("metadata", ["a"]),
         ("metadata", "a=b"),

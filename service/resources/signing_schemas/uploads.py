@@ -48,8 +48,9 @@ class ObjectFields(WireSchema):
     metadata = TextMap(
         # S3 returns names in lower case, and botocore refuses other than ASCII text.
         "[a-z0-9!#$%&'*+.^_`|~-]{1,64}",
-        "(?:[!-~](?:[ -~]{0,1022}[!-~])?)?",
-        f"names in lower case with texts of printable ASCII, at most {MAX_METADATA_BYTES} bytes together",
+        f"(?:[!-~](?:[ -~]{{0,{MAX_METADATA_BYTES}}}[!-~])?)?",
+        "names of at most 64 characters in lower case with texts of printable ASCII, "
+        f"at most {MAX_METADATA_BYTES} bytes together",
         at_most=64,
     )
     tagging = TextMap(
