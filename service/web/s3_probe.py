@@ -28,21 +28,24 @@ _CODES_OF_MESSAGES = {
     b"<Message>Forbidden: Invalid signature<": "SignatureDoesNotMatch",
     b"<Message>Forbidden: No such key:": "InvalidAccessKeyId",
 }
-# Link-local addresses and the others at which clouds serve credentials to their machines.
+# Link-local addresses, also behind NAT64, and the others at which clouds serve credentials to their machines.
 _FORBIDDEN = [
-    *map(ip_network, ("169.254.0.0/16", "fe80::/10", "fd00:ec2::/64", "100.100.100.200/32", "192.0.0.192/32"))
+    *map(ip_network, ("169.254.0.0/16", "fe80::/10", "64:ff9b::a9fe:0/112")),
+    *map(ip_network, ("fd00:ec2::/64", "100.100.100.200/32", "192.0.0.192/32")),
 ]
 
 
 class Probe(NamedTuple):
     """The result of a request. ``problem`` says why there is no answer; without one, ``status`` is that of HTTP.
 
-    ``code`` is S3's error code, or empty. ``clock_offset`` is the time of the server minus ours, in seconds, if it is
-    known. ``region`` is that of the bucket, if the server states it.
+    ``is_listing`` says whether the answer lists a bucket. ``code`` is S3's error code, or empty. ``clock_offset`` is
+    the time of the server minus ours, in seconds, if it is known. ``region`` is that of the bucket, if the server
+    states it.
     """
 
     problem: str = ""
     status: int = 0
+    is_listing: bool = False
     code: str = ""
     clock_offset: float | None = None
     region: str | None = None
@@ -50,7 +53,7 @@ class Probe(NamedTuple):
     @property
     def is_answered_by_s3(self) -> bool:
         """Whether S3 has answered for a bucket, even if it refuses the request."""
-        return self.status == HTTPStatus.OK or bool(self.code)
+        return self.is_listing or bool(self.code)
 
 
 class _ForbiddenAddressError(OSError):
@@ -102,16 +105,25 @@ async def probe(url: str) -> Probe:
             ) as session,
             session.get(target, allow_redirects=False) as answer,
         ):
-            body = await answer.content.read(MAX_ANSWER_BYTES)
+            body = await _read(answer.content)
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         return Probe(_problem(error))
     region = _EXPECTED_REGION.search(body)
     return Probe(
         status=answer.status,
+        is_listing=answer.status == HTTPStatus.OK and b"ListBucketResult" in body,
         code=_code(body),
         clock_offset=_clock_offset(answer.headers.get(hdrs.DATE)),
         region=region[1].decode() if region else answer.headers.get("x-amz-bucket-region"),
     )
+
+
+async def _read(content: aiohttp.StreamReader) -> bytes:
+    body = b""
+    # One read returns only what has arrived.
+    while len(body) < MAX_ANSWER_BYTES and (piece := await content.read(MAX_ANSWER_BYTES - len(body))):
+        body += piece
+    return body
 
 
 def _code(body: bytes) -> str:

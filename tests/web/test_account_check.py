@@ -1,5 +1,6 @@
 """The check of an account: what it finds without a connection, and what it asks an S3 server."""
 
+import asyncio
 import socket
 from email.utils import formatdate
 from time import time
@@ -115,6 +116,12 @@ def answer(status, code="", more="", **headers):
     return lambda: web.Response(status=status, text=body, headers={"Date": formatdate(time(), usegmt=True), **headers})
 
 
+async def in_pieces():
+    for piece in (b"<Error><Co", b"de>SignatureDoesNotMatch</Code>", b"</Error>"):
+        yield piece
+        await asyncio.sleep(0.02)
+
+
 async def test_a_live_check_of_a_server_that_accepts_the_account(ask):
     status, checks, seen = await ask(answer(200))
 
@@ -156,8 +163,12 @@ async def test_a_live_check_of_a_server_that_accepts_the_account(ask):
         (answer(307, "TemporaryRedirect", Location="http://127.0.0.1:1/"), "region", "fail", "region"),
         (answer(400, "Strange"), "credentials", "warn", "server"),
         (lambda: web.Response(text="<html>", status=404), "style", "fail", "404"),
+        # A web server, such as the console of MinIO, has a page for every path.
+        (lambda: web.Response(text="<html>"), "style", "fail", "S3"),
+        (lambda: web.Response(text="<html>"), "credentials", "fail", "host"),
+        (lambda: web.Response(status=403, body=in_pieces()), "credentials", "fail", "secret"),
     ],
-    ids=range(13),
+    ids=range(16),
 )
 async def test_a_live_check_says_what_to_change(ask, respond, name, status, text):
     worst, checks, _ = await ask(respond)
@@ -181,7 +192,9 @@ async def test_a_live_check_asks_the_server_and_not_the_public_host(ask):
     assert checks["host"]["output"] == "URLs begin with https://s3.example.invalid/my-bucket/"
 
 
-@pytest.mark.parametrize("host", ["169.254.169.254", "[fe80::1]", "[fd00:ec2::254]", "100.100.100.200"])
+@pytest.mark.parametrize(
+    "host", ["169.254.169.254", "[fe80::1]", "[fd00:ec2::254]", "100.100.100.200", "[64:ff9b::a9fe:a9fe]"]
+)
 async def test_a_live_check_never_asks_link_local_addresses(make_client, host):
     client = await make_client(**LIVE)
     status, checks = await checks_of(client, {**KEYS, "host": host}, live=True)

@@ -214,7 +214,10 @@ def _live_style(answers: Mapping[str, Probe], style: str) -> Check:
     if working:
         wanted = str(working == [PATH]).lower()
         return Check("style", FAIL, output, f"the account signs in {style} style; set path-style to {wanted}")
-    return Check("style", FAIL, output, answers[style].problem or f"the server answers {answers[style].status}")
+    answer = answers[style]
+    return Check(
+        "style", FAIL, output, answer.problem or f"the server answers {answer.status}; is host that of an S3 server?"
+    )
 
 
 def _live_region(endpoint: Endpoint, answer: Probe) -> Check:
@@ -235,7 +238,7 @@ def _live_clock(answer: Probe) -> Check:
 
 
 def _live_keys(answer: Probe) -> Check:
-    if answer.status == HTTPStatus.OK:
+    if answer.is_listing:
         return Check("credentials", PASS, "S3 accepts the keys, and they may list the bucket")
     if answer.code in _WRONG_KEYS:
         return Check("credentials", FAIL, f"S3 answers {answer.code}", _WRONG_KEYS[answer.code])
@@ -245,6 +248,8 @@ def _live_keys(answer: Probe) -> Check:
         return Check(
             "credentials", WARN, "S3 answers AccessDenied", "the keys may not list the bucket; that may be meant"
         )
+    if answer.status == HTTPStatus.OK:
+        return Check("credentials", FAIL, "the server answers 200 without a listing", "check host and its port")
     return Check("credentials", WARN, f"S3 answers {answer.status} {answer.code}".rstrip(), "see the log of the server")
 
 
