@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 from service.resources.schemas import WireSchema
 from service.resources.signing_schemas.forms import FormFields
 from service.resources.signing_schemas.queries import DownloadFields, ListFields, VersionFields
-from service.resources.signing_schemas.uploads import CHECKSUMS, ObjectFields, PartFields, UploadFields, UploadIdFields
+from service.resources.signing_schemas.uploads import CHECKSUMS, CreateFields, PartFields, UploadFields, UploadIdFields
 
 MULTIPART = "multipart"
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -137,8 +137,8 @@ CREATE_MULTIPART_UPLOAD = Operation(
     "create_multipart_upload",
     "POST",
     policy_name=MULTIPART,
-    schema=ObjectFields,
-    headers=_OBJECT_HEADERS,
+    schema=CreateFields,
+    headers={**_OBJECT_HEADERS, "checksum-algorithm": "x-amz-checksum-algorithm"},
     query={"uploads": ""},
 )
 UPLOAD_PART = Operation(

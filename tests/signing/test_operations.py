@@ -2,6 +2,7 @@
 
 import base64
 from contextlib import suppress
+from xml.etree import ElementTree as ET
 
 import pytest
 from hypothesis import HealthCheck, given, reject, settings
@@ -36,7 +37,10 @@ lines = st.one_of(
     st.lists(st.sampled_from(PIECES), min_size=1, max_size=12).map("".join),
     st.text(st.characters(exclude_categories=["C", "Z"], include_characters=" "), min_size=1, max_size=40),
 )
-ascii_lines = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=30).map(str.strip)
+ascii_lines = st.one_of(
+    st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=30),
+    st.lists(st.sampled_from([it for it in PIECES if it.isascii()]), max_size=12).map("".join),
+).map(str.strip)
 names = st.text("abcdefgh0123456789-_.!#$%&'*+^`|~", min_size=1, max_size=10)
 tokens = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=30)
 
@@ -81,7 +85,7 @@ DOWNLOAD = {
 }
 LIST = {
     "prefix": st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20),
-    "delimiter": st.just("/"),
+    "delimiter": st.one_of(st.just("/"), tokens),
     "max-keys": st.integers(1, 1000),
     "continuation-token": lines,
     "start-after": lines,
@@ -105,7 +109,9 @@ CARRIED = {
     HEAD_OBJECT: some_of(DOWNLOAD),
     DELETE_OBJECT: some_of({"version-id": tokens}),
     LIST_OBJECTS: some_of(LIST),
-    CREATE_MULTIPART_UPLOAD: some_of(OBJECT, ENCRYPTION),
+    CREATE_MULTIPART_UPLOAD: some_of(
+        {**OBJECT, "checksum-algorithm": st.sampled_from([it.upper() for it in CHECKSUM_BYTES])}, ENCRYPTION
+    ),
     UPLOAD_PART: st.builds(
         lambda content, part: {**content, **part},
         some_of(CONTENT, st.one_of(st.just({}), CHECKSUM)),
@@ -167,10 +173,20 @@ SIZES = {"min-size": st.integers(0, 100), "max-size": st.integers(100, MAX_UPLOA
 KEYS = st.one_of(lines, st.tuples(st.none(), st.one_of(st.just(""), lines)))
 
 
+def xml_of(tags):
+    root = ET.Element("Tagging")
+    tag_set = ET.SubElement(root, "TagSet")
+    for name, text in tags.items():
+        tag = ET.SubElement(tag_set, "Tag")
+        ET.SubElement(tag, "Key").text = name
+        ET.SubElement(tag, "Value").text = text
+    return ET.tostring(root, encoding="unicode", short_empty_elements=False)
+
+
 @pytest.mark.slow
 @EXAMPLES
 @given(
-    some_of({**{name: value for name, value in OBJECT.items() if name != "tagging"}, **SIZES}, ENCRYPTION),
+    some_of({**OBJECT, **SIZES}, ENCRYPTION),
     KEYS,
     st.sampled_from(ACCOUNTS),
     st.integers(1, 604800),
@@ -179,6 +195,8 @@ def test_a_form_is_the_one_that_aiobotocore_presigns(run, shared_presigner, orac
     key, prefix = key if isinstance(key, tuple) else (key, None)
     fields = {sent: values[name] for name, sent in FORM_FIELDS.items() if name in values}
     fields |= {f"x-amz-meta-{name}": text for name, text in values.get("metadata", {}).items()}
+    if values.get("tagging"):
+        fields["tagging"] = xml_of(values["tagging"])
     conditions = [{name: value} for name, value in fields.items()]
     if SIZES.keys() & values.keys():
         conditions.append(["content-length-range", values.get("min-size", 0), values.get("max-size", MAX_UPLOAD_BYTES)])
@@ -214,6 +232,7 @@ def test_every_field_that_a_url_carries_is_in_the_schema_and_compared(operation)
         "server-side-encryption",
         "sse-kms-key-id",
         "if-none-match",
+        "checksum-algorithm",
         *CONTENT,
         *DOWNLOAD,
         *LIST,

@@ -135,6 +135,16 @@ class UploadSchema(UploadFields):
     filename = Text(required=True, metadata={"description": "The key of the object.", "examples": ["example.txt"]})
 
 
+class CreateFields(ObjectFields):
+    """The headers that the creation of a multipart upload can bind."""
+
+    checksum_algorithm = Text(
+        "|".join(CHECKSUM_BYTES).upper(),
+        f"must be {', '.join(CHECKSUM_BYTES).upper()}",
+        metadata={"description": "The checksum that every part of the upload binds."},
+    )
+
+
 class PartFields(ContentFields):
     """One part of a multipart upload."""
 
