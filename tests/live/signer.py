@@ -23,6 +23,12 @@ class Signer:
     def signed_url(self, method: str, target: str, body: dict[str, Any] | None = None) -> str:
         return self._call(method, f"/aws/storage/{target}", body).json()["url"]
 
+    def redirect(self, target: str) -> str:
+        """Return the URL to which the service redirects a download."""
+        answer = send(f"{self.url}/aws/storage/{target}?redirect=true", "GET")
+        assert answer.status == 302, (target, answer)
+        return answer.headers["location"]
+
     def details(self, method: str, target: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the answer with ``details=true``; ``target`` may have a query."""
         return self._call(method, f"/aws/storage/{target}{'&' if '?' in target else '?'}details=true", body).json()
@@ -66,6 +72,10 @@ class Storage:
     def download_url(self, key: str, query: str = "", *, safe: str = "") -> str:
         """Ask for a URL with the key's every byte percent-encoded, but for the characters in `safe`."""
         return self.signer.signed_url("GET", f"{self.account}/{self.bucket}/{quote(key, safe=safe)}{query}")
+
+    def redirect(self, key: str) -> str:
+        """Ask for a redirect to a download."""
+        return self.signer.redirect(f"{self.account}/{self.bucket}/{quote(key, safe='')}")
 
     def list_url(self, query: Mapping[str, str]) -> str:
         return self.signer.signed_url("GET", f"{self.account}/{self.bucket}?{urlencode(query, quote_via=quote)}")

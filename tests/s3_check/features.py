@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from html import unescape
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_plus
 
@@ -56,7 +57,8 @@ UNUSUAL_KEYS = {
 class Header(NamedTuple):
     """A header that an upload binds: the field of the service, its value, and what to send instead.
 
-    ``shown`` says whether the headers of a download show that the server has kept it.
+    ``shown`` says whether the headers of a download show that the server has kept it. ``more`` has fields that it
+    needs.
     """
 
     field: str
@@ -64,6 +66,7 @@ class Header(NamedTuple):
     name: str
     other: str
     shown: Callable[[Mapping[str, str]], bool] = lambda _: True
+    more: Mapping[str, str] = MappingProxyType({})
 
 
 HEADERS = [
@@ -98,7 +101,27 @@ HEADERS = [
         *("server-side-encryption", "AES256", "x-amz-server-side-encryption", "aws:kms"),
         lambda headers: headers.get("x-amz-server-side-encryption") == "AES256",
     ),
+    Header(
+        *("sse-kms-key-id", "a-key", "x-amz-server-side-encryption-aws-kms-key-id", "another"),
+        lambda headers: headers.get("x-amz-server-side-encryption-aws-kms-key-id", "").endswith("a-key"),
+        {"server-side-encryption": "aws:kms"},
+    ),
 ]
+
+# What a form can carry besides the fields that its own feature tries: the field, its value, and the name in the form.
+FORM_FIELDS = {
+    "content-encoding": ("gzip", "Content-Encoding"),
+    "content-disposition": ("attachment", "Content-Disposition"),
+    "cache-control": ("no-store", "Cache-Control"),
+    "storage-class": ("STANDARD", "x-amz-storage-class"),
+    "acl": ("private", "acl"),
+}
+ANSWER = {
+    "content-language": "de",
+    "content-encoding": "identity",
+    "cache-control": "no-store",
+    "expires": "Wed, 21 Oct 2026 07:28:00 GMT",
+}
 
 # Of CONTENT, in base64.
 CHECKSUMS = {
@@ -133,10 +156,17 @@ def another_secret(account: str) -> str:
     return f"{account}-another-secret"
 
 
+def of_public_host(account: str) -> str:
+    """Return the id of an account for the same server, which has it as its public host."""
+    return f"{account}-public-host"
+
+
 def storage(signer: Signer, server: Any, account: dict[str, Any], bucket: str) -> Storage:
     """Store the accounts that features use, and return the bucket with a prefix of its own."""
     signer.put_account(account)
     signer.put_account({**account, "id": another_secret(account["id"]), "secret-access-key": "not-the-secret"})
+    public = {"host": "s3.invalid", "public-host": account["host"], "public-use-ssl": account.get("use-ssl")}
+    signer.put_account({**account, "id": of_public_host(account["id"]), **public})
     return Storage(signer, server, account["id"], bucket, prefix=f"s3-signer-check-{secrets.token_hex(4)}/")
 
 
@@ -244,6 +274,27 @@ def _options(s3):
     name_kept = down.headers.get("content-disposition", "").endswith("filename*=UTF-8''na%C3%AFve.pdf")
     yield right("a type and the name of a file", down, kept=type_kept and name_kept)
     yield wrong("another type", s3.server.send(url.replace("application%2Fpdf", "text%2Fhtml"), "GET"))
+    yield wrong("no type", s3.server.send(re.sub("response-content-type=[^&]*&", "", url), "GET"))
+    query = "&".join(f"response-{name}={quote(text)}" for name, text in ANSWER.items())
+    down = s3.server.send(s3.download_url(key, f"?{query}"), "GET")
+    yield right("other headers", down, kept=ANSWER.items() <= down.headers.items())
+    down = s3.server.send(s3.redirect(key), "GET")
+    yield right("by a redirect of the service", down, kept=down.body == CONTENT)
+
+
+@feature("`version-id`")
+def _version(s3):
+    key = s3.key("version")
+    # Objects of a bucket without versions have the version null.
+    version = s3.upload(key, CONTENT).headers.get("x-amz-version-id", "null")
+    query = f"?version-id={quote(version, safe='')}"
+    urls = {"GET": s3.download_url(key, query), "DELETE": s3.delete_url(key, query)}
+    down = s3.server.send(urls["GET"], "GET")
+    yield right("a download of it", down, kept=down.body == CONTENT)
+    for method, url in urls.items():
+        yield wrong(f"another version, with {method}", s3.server.send(_with_another_version(url), method))
+    away, gone = s3.server.send(urls["DELETE"], "DELETE"), s3.download(key)
+    yield right("a deletion of it", away, kept=gone.status == 404)
 
 
 @feature("upload without bound fields")
@@ -259,7 +310,7 @@ def _unbound(s3):
 
 def _bound_header(header):
     def run(s3):
-        fields = {header.field: header.value}
+        fields = {header.field: header.value, **header.more}
         up = _upload(s3, CONTENT, fields)
         yield right(
             "an upload with it", up, kept=up.status >= 300 or header.shown(s3.download(s3.key("bound")).headers)
@@ -317,13 +368,25 @@ def _listing(s3):
     yield right("page by page", *pages, kept=len(pages) == 2 and found == sorted(keys))
     url = s3.list_url({"prefix": s3.key("listed/")})
     yield wrong("another prefix", s3.server.send(url.replace("listed", "others"), "GET"))
+    yield wrong("no prefix", s3.server.send(re.sub("prefix=[^&]*&", "", url), "GET"))
+    s3.upload(s3.key("listed/in/a"), b"")
+    asked = {"prefix": s3.key("listed/"), "delimiter": "/", "start-after": s3.key("listed/a")}
+    page = s3.server.send(s3.list_url(asked), "GET")
+    folders = re.findall("<CommonPrefixes><Prefix>(.*?)</Prefix>", page.body.decode())
+    shown = [unquote_plus(unescape(it)) for it in folders] == [s3.key("listed/in/")]
+    shown = shown and _keys_of(page) == sorted(keys)[1:]
+    yield right("a folder, and what comes after a key", page, kept=shown)
 
 
 @feature("upload in parts")
 def _parts(s3):
     key, contents = "parts", [b"1" * PART, b"the end"]
-    created = _step(s3, key, "POST", b"", **{"content-type": "text/plain"})
+    bound = {"content-type": "text/plain", "metadata": {"owner": "a"}}
+    created = _step(s3, key, "POST", b"", **bound)
     yield right("begun", created)
+    signed = _sign(s3, key, "POST", **bound)
+    other = {**signed["headers"], "content-type": "text/html"}
+    yield wrong("begun with another type", s3.server.send(signed["url"], "POST", b"", other))
     upload = {"upload-id": _upload_id(created)}
     try:
         sent = [_step(s3, key, "PUT", it, **upload, **{"part-number": n}) for n, it in enumerate(contents, 1)]
@@ -333,7 +396,8 @@ def _parts(s3):
         yield right("a listing of them", listed, kept=numbers == [b"1", b"2"])
         completed = _step(s3, key, "POST", _completion(sent), **upload)
         down = s3.download(s3.key(key))
-        yield right("completed", completed, down, kept=down.body == b"".join(contents))
+        kept = down.headers.get("content-type") == "text/plain" and down.headers.get("x-amz-meta-owner") == "a"
+        yield right("completed", completed, down, kept=kept and down.body == b"".join(contents))
     finally:
         _step(s3, key, "DELETE", **upload)
 
@@ -358,6 +422,23 @@ def _part(s3):
         _step(s3, key, "DELETE", **upload)
 
 
+@feature("checksum of a part")
+def _part_checksum(s3):
+    key, digest = "checksum of a part", CHECKSUMS["checksum-sha256"]
+    created = _step(s3, key, "POST", b"", **{"checksum-algorithm": "SHA256"})
+    upload = {"upload-id": _upload_id(created)}
+    part = {**upload, "part-number": 1, "checksum-sha256": digest}
+    try:
+        sent = _step(s3, key, "PUT", CONTENT, **part)
+        yield right("of an upload with this algorithm", created, sent)
+        yield wrong("one other byte", _step(s3, key, "PUT", OTHER_BYTE, **{**part, "part-number": 2}), signed=False)
+        completed = _step(s3, key, "POST", _completion([sent], f"<ChecksumSHA256>{digest}</ChecksumSHA256>"), **upload)
+        down = s3.download(s3.key(key))
+        yield right("completed", completed, down, kept=down.body == CONTENT)
+    finally:
+        _step(s3, key, "DELETE", **upload)
+
+
 @feature("upload form")
 def _form(s3):
     asked = {"filename": s3.key("form/one"), "content-type": "text/plain", "metadata": {"owner": "a"}}
@@ -374,6 +455,46 @@ def _form(s3):
     sent, named = post_form(s3.server, form, CONTENT, key=s3.key("form/any/of it")), post_form(s3.server, form, CONTENT)
     yield right("a key of the browser", sent, named, kept=s3.download(s3.key("form/any/photo.png")).body == CONTENT)
     yield wrong("a key with another beginning", post_form(s3.server, form, CONTENT, key=s3.key("form/other")))
+
+
+@feature("other fields of an upload form")
+def _form_fields(s3):
+    key = s3.key("form/fields")
+    form = s3.details(
+        "POST", "/$upload-form", {"filename": key, **{it: value for it, (value, _) in FORM_FIELDS.items()}}
+    )
+    sent, down = post_form(s3.server, form, CONTENT), s3.download(key)
+    shown = ("content-encoding", "content-disposition", "cache-control")
+    yield right("all", sent, down, kept=all(down.headers.get(it) == FORM_FIELDS[it][0] for it in shown))
+    for what, value in {"another value of one": "other", "one left out": None}.items():
+        yield wrong(what, *(post_form(s3.server, form, CONTENT, **{name: value}) for _, name in FORM_FIELDS.values()))
+
+
+@feature("`tagging` of an upload form")
+def _form_tags(s3):
+    key = s3.key("form/tags")
+    form = s3.details("POST", "/$upload-form", {"filename": key, "tagging": {"a": "b c"}})
+    sent, down = post_form(s3.server, form, CONTENT), s3.download(key)
+    yield right("as it was signed", sent, down, kept=down.headers.get("x-amz-tagging-count") == "1")
+    other = form["fields"]["tagging"].replace("b c", "d")
+    yield wrong("another tag", post_form(s3.server, form, CONTENT, tagging=other))
+
+
+@feature("`server-side-encryption` of an upload form")
+def _form_encryption(s3):
+    key = s3.key("form/encrypted")
+    form = s3.details("POST", "/$upload-form", {"filename": key, "server-side-encryption": "AES256"})
+    sent, down = post_form(s3.server, form, CONTENT), s3.download(key)
+    kept = down.headers.get("x-amz-server-side-encryption") == "AES256"
+    yield right("as it was signed", sent, down, kept=kept)
+    yield wrong("left out", post_form(s3.server, form, CONTENT, **{"x-amz-server-side-encryption": None}))
+
+
+@feature("`public-host`")
+def _public_host(s3):
+    public, key = replace(s3, account=of_public_host(s3.account)), s3.key("public")
+    up, down = public.upload(key, CONTENT), public.download(key)
+    yield right("an account whose own host cannot be reached", up, down, kept=down.body == CONTENT)
 
 
 def clean(s3: Storage) -> list[str]:
@@ -406,9 +527,9 @@ def _upload_id(created: Answer) -> str:
     return found[1] if found else "none"
 
 
-def _completion(parts: list[Answer]) -> bytes:
+def _completion(parts: list[Answer], checksum: str = "") -> bytes:
     rows = (
-        f"<Part><PartNumber>{number}</PartNumber><ETag>{part.headers['etag']}</ETag></Part>"
+        f"<Part><PartNumber>{number}</PartNumber><ETag>{part.headers['etag']}</ETag>{checksum}</Part>"
         for number, part in enumerate(parts, 1)
     )
     return f"<CompleteMultipartUpload>{''.join(rows)}</CompleteMultipartUpload>".encode()
@@ -435,6 +556,10 @@ def _with_another_secret(s3) -> Storage:
 def _wait_for_the_next_second() -> None:
     # A signature's time has whole seconds: one made late in a second would end too early.
     time.sleep(1.02 - time.time() % 1)
+
+
+def _with_another_version(url: str) -> str:
+    return re.sub("versionId=[^&]*", "versionId=another", url)
 
 
 def _with_another_character(url: str, pattern: str) -> str:
