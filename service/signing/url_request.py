@@ -69,7 +69,7 @@ def limit_issues(account: AwsAccount, wanted: UrlRequest, expires_in: int) -> It
     if field := _SIZE_FIELDS.get(wanted.operation):
         size = wanted.values.get(field)
         if size is None:
-            yield Issue(f"{field} is missing, and max-size of the account needs it", field)
+            yield Issue(f"{field} is missing, and max-size of the account needs it; or use $upload-form", field)
         elif size > account.max_size:
             yield Issue(f"{field} is more than max-size of the account, {account.max_size}", field)
     if wanted.values.get("min-size", 0) > account.max_size:

@@ -177,6 +177,10 @@ async def test_an_invalid_field_of_an_upload_is_refused(client, account, faults,
     ("fields", "names"),
     [
         ({"version-id": "3"}, ("version-id", "filename")),
+        ({"part-number": 1}, ("part-number", "upload-id", "$sign")),
+        ({"upload-id": "u"}, ("upload-id", "part-number", "$sign")),
+        ({"max-size": 5}, ("max-size", "content-length", "$upload-form")),
+        ({"starts-with": "a"}, ("starts-with", "filename", "$upload-form")),
         ({"checksum-sha256": SHA256, "checksum-crc32": "AAAAAA=="}, ("checksum-sha256", "checksum-crc32")),
         ({"sse-kms-key-id": "k"}, ("sse-kms-key-id", "server-side-encryption")),
         (

@@ -112,6 +112,10 @@ async def test_an_invalid_form_is_refused(client, account, faults, fields, where
         ({"filename": "a", "starts-with": "b"}, ("filename", "starts-with")),
         ({"filename": "a", "min-size": 2, "max-size": 1}, ("min-size", "max-size")),
         ({"filename": "a", "version-id": "5"}, ("version-id", "filename")),
+        ({"filename": "a", "if-none-match": "*"}, ("if-none-match", "form")),
+        ({"filename": "a", "content-md5": "x"}, ("content-md5", "form")),
+        ({"filename": "a", "checksum-crc32": "x"}, ("checksum-crc32", "form")),
+        ({"filename": "a", "upload-id": "u"}, ("upload-id", "form", "$sign")),
     ],
 )
 async def test_a_contradiction_of_a_form_names_both_fields(client, account, fields, names):

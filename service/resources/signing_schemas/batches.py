@@ -8,6 +8,8 @@ from marshmallow import ValidationError, fields
 from service.resources.fields import Number, Text
 from service.resources.schemas import MAX_EXPIRATION_SECONDS, WireSchema
 from service.resources.signing_schemas.fields import LINE, LINE_RULE, upload_id_field
+from service.resources.signing_schemas.queries import DownloadFields
+from service.resources.signing_schemas.uploads import CreateFields, PartFields, UploadFields
 
 MAX_ITEMS = 1000
 
@@ -22,7 +24,15 @@ class ItemFields(WireSchema):
 
 def item_schema(fields_: type[WireSchema]) -> type[WireSchema]:
     """Return the schema of an item whose URL can carry ``fields_``."""
-    return type(f"{fields_.__name__}Item", (fields_, ItemFields), {"conditions": fields_.conditions})
+    own = fields_().names
+    sent_with = f"method{' and upload-id' if 'upload-id' in own else ''}"
+    others = {
+        name: f"cannot be sent with this {sent_with}; leave it out"
+        for other in (UploadFields, CreateFields, PartFields, DownloadFields)
+        for name in other().names - own
+    }
+    attributes = {"conditions": fields_.conditions, "misplaced": {**others, **fields_.misplaced}}
+    return type(f"{fields_.__name__}Item", (fields_, ItemFields), attributes)
 
 
 class _Items(fields.Field[list[Mapping[str, Any]]]):

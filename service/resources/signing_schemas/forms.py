@@ -8,7 +8,7 @@ from marshmallow import ValidationError, validates_schema
 from service.resources.fields import Number, Text
 from service.resources.schemas import MAX_UPLOAD_BYTES, WireSchema
 from service.resources.signing_schemas.fields import not_together
-from service.resources.signing_schemas.uploads import ObjectFields, UploadFields
+from service.resources.signing_schemas.uploads import CHECKSUMS, ObjectFields, UploadFields
 
 # S3 recognizes it in every field of a form.
 FILE_NAME_VARIABLE = "${filename}"
@@ -29,6 +29,11 @@ class FormFields(ObjectFields):
     )
     misplaced: ClassVar[Mapping[str, str]] = {
         "content-length": "cannot be in a form: write min-size and max-size instead",
+        **dict.fromkeys(
+            ("content-md5", *CHECKSUMS, "if-none-match"),
+            "cannot be in a form: use the URL of an upload, or leave it out",
+        ),
+        **dict.fromkeys(("upload-id", "part-number"), "cannot be in a form: use $sign for an upload in parts"),
         "version-id": UploadFields.misplaced["version-id"],
     }
     filename = Text(metadata={"description": "The key of the object.", "examples": ["example.txt"]})

@@ -123,7 +123,12 @@ class UploadFields(ContentFields, ObjectFields):
 
     conditions = ContentFields.conditions + ObjectFields.conditions
     misplaced: ClassVar[Mapping[str, str]] = {
-        "version-id": "is for downloads and deletions: S3 gives the upload of filename a new version; leave it out"
+        "version-id": "is for downloads and deletions: S3 gives the upload of filename a new version; leave it out",
+        **dict.fromkeys(
+            ("upload-id", "part-number"), "is for the parts of an upload with upload-id and part-number: use $sign"
+        ),
+        **dict.fromkeys(("min-size", "max-size"), "is for $upload-form: use that, or content-length"),
+        "starts-with": "is for $upload-form: use that, or filename",
     }
     if_none_match = Text(r"\*", "must be *", metadata={"description": "The upload fails if the object exists."})
 
