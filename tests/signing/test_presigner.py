@@ -176,6 +176,19 @@ def test_every_accepted_host_and_region_can_be_signed_for(presign_twice, account
     assert ours == oracles
 
 
+@pytest.mark.slow
+@settings(EXAMPLES, max_examples=100)
+@given(accounts(st.sampled_from([it for it in ENDPOINTS if it[0]])), operations, requests(keys))
+def test_a_public_host_is_signed_as_aiobotocore_signs_a_host(
+    presign_twice, run, shared_presigner, account, operation, request
+):
+    _, oracles = presign_twice(account, operation, request)
+    hidden = replace(account, host="internal.example", use_ssl=None)
+    public = replace(hidden, public_host=account.host, public_use_ssl=account.use_ssl)
+
+    assert run(shared_presigner.presign(public, operation, **request)) == oracles
+
+
 @pytest.mark.heavy
 @settings(EXAMPLES, max_examples=3000)
 @given(accounts(endpoints | st.sampled_from(ENDPOINTS)), operations, requests(keys | long_keys))
