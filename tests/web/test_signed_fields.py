@@ -8,7 +8,7 @@ import pytest
 from aiohttp import encode_basic_auth
 from support.accounts import KEYS
 
-from service.resources.signing_schemas import CHECKSUM_BYTES
+from service.resources.signing_schemas.uploads import CHECKSUM_BYTES
 from service.signing.operations import LIST_OBJECTS, OPERATIONS, PUT_OBJECT, UPLOAD_FORM
 
 SETTINGS = {"SIGNER_ROOT_CLIENT_ID": "root", "SIGNER_ROOT_CLIENT_SECRET": "root-secret-0123456789"}
