@@ -39,7 +39,8 @@ _Add = Callable[..., argparse.ArgumentParser]
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line. ``command`` is None for serving."""
     root = _Parser(prog="s3-signer", description=_INTRODUCTION, epilog=f"{_EXAMPLES}\n\n{_exit_statuses()}")
-    root.add_argument("--version", action="version", version=service.__version__)
+    # -V makes this wider than the names of commands. Else argparse before Python 3.13 gives these two lines each.
+    root.add_argument("-V", "--version", action="version", version=service.__version__)
     add = root.add_subparsers(dest="command", title="commands", metavar="COMMAND", parser_class=_Parser).add_parser
     add(
         "serve",
