@@ -16,10 +16,10 @@ PYTEST = $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope
 # To collect test_conformance.py alone takes ten seconds.
 FAST_TESTS := tests/access tests/bundle tests/resources tests/settings tests/signing tests/stores tests/telemetry tests/web tests/test_examples.py tests/test_mounted_files.py tests/test_words.py --ignore tests/web/test_conformance.py
 .DEFAULT_GOAL := help
-.PHONY: help run check test test-heavy coverage lint types format bench soak faults scale fuzz s3-check docs sbom constraints clean s3 shots site release
+.PHONY: help run check test test-heavy test-versions coverage lint types format bench soak faults scale fuzz s3-check docs sbom constraints clean s3 shots site release
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(RUN_STAMP) ## serve on 127.0.0.1:8080, accounts in memory
 	@SIGNER_LOG_FORMAT=$${SIGNER_LOG_FORMAT:-text} SIGNER_LIVE_CHECK=$${SIGNER_LIVE_CHECK:-true} \
@@ -41,6 +41,9 @@ test: $(STAMP) ## the tests that need nothing installed, four minutes on two cor
 
 test-heavy: $(STAMP) ## the tests that need tools or minutes: S3 servers, a browser, faults
 	@$(PYTEST) --numprocesses auto -m "heavy and not long" $(PYTEST_ARGS)
+
+test-versions: $(STAMP) ## the tests on the other supported versions of Python that are installed
+	@.ci/test-versions
 
 coverage: $(STAMP) ## the tests of make test, with branch coverage, which takes half as long again
 	@$(PYTEST) -m "not heavy" --cov --cov-report=term --cov-fail-under=95 $(PYTEST_ARGS)

@@ -1,4 +1,7 @@
-"""The image, built for real: on a Debian base of our own, because no registry of images is needed for it."""
+"""The image, built for real: on a base of our own, because no registry of images is needed for it.
+
+Like the base in the Dockerfile, it is Debian 13 with Python 3.13.
+"""
 
 import json
 import os
@@ -62,12 +65,12 @@ def base():
     """The root of a Debian with Python, kept between runs."""
     if os.geteuid():
         missing("debootstrap needs root")
-    root = CACHE / "base"
+    root = CACHE / "trixie"
     if not root.exists():
-        part = CACHE / f"base.{os.getpid()}"
+        part = CACHE / f"trixie.{os.getpid()}"
         part.parent.mkdir(parents=True, exist_ok=True)
         packages = "--include=python3,python3-venv,ca-certificates"
-        command = [tool("debootstrap", package="debootstrap"), "--variant=minbase", packages, "bookworm", part]
+        command = [tool("debootstrap", package="debootstrap"), "--variant=minbase", packages, "trixie", part]
         subprocess.run(command, check=True, capture_output=True, timeout=300)
         part.rename(root)
     return root
@@ -183,6 +186,14 @@ def test_the_service_in_the_image_refuses_to_start_without_authentication(image)
 
     assert status == 2
     assert output.startswith("s3-signer: SIGNER_HOST is 0.0.0.0, which others can reach, and no authentication is set")
+
+
+def test_the_image_has_the_version_of_python_that_the_dockerfile_names(image):
+    status, output = run(image, "/opt/s3-signer/bin/python", "--version")
+    version = ".".join(output.removeprefix("Python ").split(".")[:2])
+
+    assert status == 0
+    assert f"ARG BASE=python:{version}-slim\n" in (ROOT / "deploy/Dockerfile").read_text(encoding="utf-8")
 
 
 def test_the_image_has_no_pip_and_no_cache(image):
