@@ -220,6 +220,9 @@ async def test_a_restart_under_load_causes_no_lost_write_and_no_false_conflict(s
             await asyncio.sleep(0.01)
 
     async def wrote_more_than(before):
+        if load.done():
+            # A task failed, and says why.
+            load.result()
         return all(acknowledged[id_] > before[id_] for id_ in ids)
 
     load = asyncio.gather(*(write(id_) for id_ in ids), *(read(id_) for id_ in ids))
