@@ -1,5 +1,7 @@
 """JSON Patches of stored resources. Pure.
 
+The library applies them; docs/adr/0030 says which operations it is not given.
+
 Source: RFC 6902, https://www.rfc-editor.org/rfc/rfc6902
 """
 
