@@ -43,16 +43,20 @@ class ResourceHandlers:
         self._type = type_
 
     def routes(self) -> list[Route]:
+        """Return the routes of the resource type.
+
+        In this order, their examples in the OpenAPI document work one after the other, and leave a resource.
+        """
         collection = f"/{self._type.kind}"
         member = f"{collection}/{_ID}"
         handlers: list[tuple[str, str, Handler, str]] = [
-            (hdrs.METH_GET, collection, self.search, "search"),
-            (hdrs.METH_PUT, collection, self.put_by_body, "update"),
-            (hdrs.METH_POST, collection, self.create, "create"),
-            (hdrs.METH_GET, member, self.read, "read"),
             (hdrs.METH_PUT, member, self.put, "update"),
+            (hdrs.METH_GET, member, self.read, "read"),
             (hdrs.METH_PATCH, member, self.patch, "update"),
             (hdrs.METH_DELETE, member, self.delete, "delete"),
+            (hdrs.METH_PUT, collection, self.put_by_body, "update"),
+            (hdrs.METH_POST, collection, self.create, "create"),
+            (hdrs.METH_GET, collection, self.search, "search"),
         ]
         return [
             Route(method, path, handler, guard=Guard.HANDLER, operation=operation)

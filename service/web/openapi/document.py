@@ -62,7 +62,8 @@ def document(routes: Sequence[Route], *, server: str) -> Json:
         },
         "servers": [{"url": server}],
         "externalDocs": {"description": "Open the console", "url": f"{server.rstrip('/')}/"},
-        "security": [{}, *({name: []} for name in SECURITY_SCHEMES)],
+        # Tools that know one way take the first.
+        "security": [*({name: []} for name in SECURITY_SCHEMES), {}],
         "tags": [{"name": tag.name, "description": tag.description} for tag in TAGS],
         "paths": paths,
         "components": {
@@ -140,7 +141,7 @@ def _operation(route: Route, server: str) -> Json:
     if body:
         operation["requestBody"] = _request_body(route, body)
     if route.guard is Guard.PUBLIC:
-        operation["security"] = []
+        operation["security"] = [{}]
     return operation
 
 

@@ -23,6 +23,8 @@ _URL = (
     f"&X-Amz-Expires=86400&X-Amz-SignedHeaders=host&X-Amz-Signature={'0123456789abcdef' * 4}"
 )
 _ABOUT = {"version": "1.0.0", "commit": "unknown", "python": "3.11.2"}
+# The secret of the example Client.
+_SECRET = example(CLIENT)["secret"]
 _OTHERS: Mapping[str, Any] = {
     "Upload": {"filename": "example.txt", "content-type": "text/plain"},
     "SignedUrl": {"url": _URL},
@@ -56,12 +58,12 @@ _OTHERS: Mapping[str, Any] = {
     "TokenRequest": {
         "grant_type": "client_credentials",
         "client_id": "my-client",
-        "client_secret": "<client-secret>",
+        "client_secret": _SECRET,
     },
     "Token": {"token_type": "Bearer", "access_token": "<access-token>", "expires_in": 3600},
     "RevocationRequest": {
         "client_id": "my-client",
-        "client_secret": "<client-secret>",
+        "client_secret": _SECRET,
         "token": "<access-token>",
     },
     "Revoked": {},
@@ -100,7 +102,7 @@ def _of_type(type_: ResourceType) -> Json:
         f"{type_.kind}Bundle": listed,
         f"{type_.kind}Patch": _CHANGES[type_],
         f"{type_.kind}Replacement": unnamed,
-        f"{type_.kind}New": whole,
+        f"{type_.kind}New": unnamed,
         f"{type_.kind}WithId": whole,
     }
 

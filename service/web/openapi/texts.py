@@ -26,6 +26,7 @@ class Tag(NamedTuple):
 
 
 _TAGS = (
+    ("Accounts", "Store the keys of your S3, and check that they work.", r"/AwsAccount.*"),
     (
         "Sign URLs",
         "Get a presigned URL to upload, download, delete or list objects. The service sends nothing to S3.",
@@ -36,7 +37,6 @@ _TAGS = (
         "Let a web page upload files, by a form or by a widget such as Uppy.",
         r"/aws/storage/.*",
     ),
-    ("Accounts", "Store the keys of your S3, and check that they work.", r"/AwsAccount.*"),
     (
         "Access",
         "Decide who may do what: Clients, the policies that allow their requests, and access tokens.",

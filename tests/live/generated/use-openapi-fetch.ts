@@ -3,12 +3,12 @@ import createClient from "openapi-fetch";
 import type { paths } from "./api.js";
 
 declare const process: { env: Record<string, string> };
-const { SIGNER_URL, ACCOUNT, BUCKET } = process.env;
+const { SIGNER_URL, ACCOUNT, BUCKET, KEY } = process.env;
 const client = createClient<paths>({ baseUrl: SIGNER_URL });
 const { id, ...fields } = JSON.parse(ACCOUNT);
 await client.PUT("/AwsAccount/{id}", { params: { path: { id } }, body: fields });
 const stored = await client.GET("/AwsAccount/{id}", { params: { path: { id } } });
-const key = "generated/openapi-fetch";
+const key = `openapi-fetch/${KEY}`;
 const storage = { account: id, bucket: BUCKET };
 const up = await client.POST("/aws/storage/{account}/{bucket}", { params: { path: storage }, body: { filename: key } });
 await fetch(up.data!.url, { method: "PUT", body: "hello" });

@@ -8,7 +8,7 @@ import httpx
 from s3_signer import ApiClient, AwsAccountReplacement, Configuration, SignerApi, Upload
 
 account = json.loads(os.environ["ACCOUNT"])
-bucket, key = os.environ["BUCKET"], "generated/openapi-generator"
+bucket, key = os.environ["BUCKET"], f"openapi-generator/{os.environ['KEY']}"
 with ApiClient(Configuration(host=os.environ["SIGNER_URL"])) as client:
     signer = SignerApi(client)
     signer.put_aws_account(account["id"], AwsAccountReplacement.from_dict(account))

@@ -18,7 +18,7 @@ def operation(name):
 
 
 account = json.loads(os.environ["ACCOUNT"])
-bucket, key = os.environ["BUCKET"], "generated/openapi-python-client"
+bucket, key = os.environ["BUCKET"], f"openapi-python-client/{os.environ['KEY']}"
 client = Client(base_url=os.environ["SIGNER_URL"], raise_on_unexpected_status=True)
 operation("put_aws_account").sync(account["id"], client=client, body=AwsAccountReplacement.from_dict(account))
 stored = operation("read_aws_account").sync(account["id"], client=client)
