@@ -57,17 +57,19 @@ def parser() -> argparse.ArgumentParser:
         help="exit with 0 if the service with these settings is ready on this machine, else with 1",
         description="Asks /ready of the service with these settings on this machine, for at most three seconds.",
     )
-    add(
+    openapi = add(
         "openapi",
-        help="print the OpenAPI document as JSON",
+        help="print the OpenAPI document",
         description="Prints the OpenAPI document of a service with these settings, without serving.",
     )
-    add(
+    _add_format(openapi, default="json")
+    rekey = add(
         "rekey",
         help="re-encrypt every secret in the store with the first of the encryption keys",
         description="Re-encrypts every secret in the store with the first key of SIGNER_ENCRYPTION_KEYS_FILE, while"
         " the service runs. Prints how many secrets were re-encrypted and how many failed.",
     )
+    _add_format(rekey)
     completion = add(
         "completion",
         help="print a completion script for a shell",
@@ -175,8 +177,10 @@ def _add_account(add: _Add) -> None:
         _add_format(verb)
 
 
-def _add_format(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--format", choices=("yaml", "json"), default="yaml", help="format of the output")
+def _add_format(command: argparse.ArgumentParser, *, default: str = "yaml") -> None:
+    command.add_argument(
+        "--format", choices=("yaml", "json"), default=default, help=f"format of the output (default: {default})"
+    )
 
 
 class _Parser(argparse.ArgumentParser):

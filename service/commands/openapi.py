@@ -8,7 +8,7 @@ from service.settings import Settings
 from service.web.handlers import pages
 
 
-def run(settings: Settings, _: argparse.Namespace | None = None) -> int:
-    """Print the document for these settings as JSON, and return the exit status."""
-    document = pages.document(app.routes(settings), "json", server=settings.public_url or "/")
-    return output.print_line(document.decode())
+def run(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Print the document for these settings, and return the exit status."""
+    document = pages.document(app.routes(settings), arguments.format, server=settings.public_url or "/")
+    return output.print_line(document.decode().removesuffix("\n"))

@@ -27,7 +27,7 @@ class Count(NamedTuple):
     failed: int
 
 
-def run(settings: Settings, _: argparse.Namespace | None = None) -> int:
+def run(settings: Settings, arguments: argparse.Namespace) -> int:
     """Re-encrypt all secrets and print the counts. Log and skip resources that cannot be decrypted.
 
     Returns 1 if a resource was skipped, else 0.
@@ -44,7 +44,7 @@ def run(settings: Settings, _: argparse.Namespace | None = None) -> int:
         count = asyncio.run(_rekey(settings))
     except StoreUnavailable as error:
         raise StartError(f"{error}; some secrets may be re-encrypted already, and rekey may be run again") from None
-    status = output.print_line(f"re-encrypted: {count.reencrypted}, failed: {count.failed}")
+    status = output.print_data({"re-encrypted": count.reencrypted, "failed": count.failed}, arguments.format)
     return 1 if count.failed else status
 
 

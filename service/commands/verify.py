@@ -68,7 +68,11 @@ def _parts(text: str) -> tuple[str, Mapping[str, str]]:
         answer = load(content)
     except MalformedBody:
         return text, {}
-    url, headers = answer.get("url"), answer.get("headers", {})
+    items = answer.get("items", [answer])
+    signed = [it for it in items if isinstance(it, dict) and "url" in it] if isinstance(items, list) else []
+    if len(signed) > 1:
+        raise InvalidRequest(f"The answer has {len(signed)} URLs; give one of them")
+    url, headers = (signed[0]["url"], signed[0].get("headers", {})) if signed else (None, None)
     if not isinstance(url, str) or not isinstance(headers, dict):
         return text, {}
     return url, {name.lower(): str(value) for name, value in headers.items()}

@@ -15,7 +15,7 @@ from support.accounts import KEYS
 
 from service.commands import account, check, completion, sign, verify
 from service.commands.arguments import EXIT_STATUSES, parser
-from service.errors import Invalid, MalformedBody, ResourceNotFound
+from service.errors import Invalid, InvalidRequest, MalformedBody, ResourceNotFound
 from service.settings import SettingsError, load
 
 pytestmark = pytest.mark.heavy  # it starts many processes
@@ -141,12 +141,37 @@ def test_a_url_is_valid_also_from_standard_input(operator, url, monkeypatch):
     assert "check --live" in report["advice"]
 
 
-@pytest.mark.parametrize("answer", ["url: {}\n", 'url: "{}"\nmethod: GET\n', '{{"url": "{}", "method": "GET"}}'])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "url: {}\n",
+        'url: "{}"\nmethod: GET\n',
+        '{{"url": "{}", "method": "GET"}}',
+        "items:\n- url: {}\n- outcome:\n    id: invalid\n",
+        '{{"items": [{{"url": "{}"}}]}}',
+    ],
+)
 def test_a_url_is_found_in_an_answer_and_standard_input_is_the_default(operator, url, monkeypatch, answer):
     monkeypatch.setattr(sys, "stdin", io.StringIO(answer.format(url)))
     status, report = operator.data("verify")
 
     assert (status, report["status"]) == (0, "valid")
+
+
+def test_of_several_urls_in_an_answer_none_is_chosen(operator, url, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"items:\n- url: {url}\n- url: {url}\n"))
+    with pytest.raises(InvalidRequest, match="The answer has 2 URLs; give one of them"):
+        operator.run("verify")
+
+
+@pytest.mark.parametrize(
+    "answer", ["items: text\n", "items:\n- text\n", '{"items": [{"url": 5}]}', "url:\n- a\n", "[]"]
+)
+def test_an_answer_without_a_url_is_no_url(operator, monkeypatch, answer):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
+    status, report = operator.data("verify")
+
+    assert (status, names(report)) == (3, ["form"])
 
 
 def test_a_terminal_is_not_read_unless_it_is_named(operator, monkeypatch):
@@ -325,6 +350,18 @@ def test_each_exit_status_is_as_documented(redis_url):
 
     assert [put[0], missing[0], usage[0], refused[0]] == [*EXIT_STATUSES]
     assert missing[1:] == ("", ["s3-signer: Resource AwsAccount/b not found"])
+
+
+def test_the_format_of_the_output_is_chosen(redis_url, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("k1: " + "A" * 43 + "=\n")
+    keys.chmod(0o600)
+    settings = {"SIGNER_STORE_URL": redis_url, "SIGNER_ENCRYPTION_KEYS_FILE": str(keys)}
+    document = json.loads(run("openapi")[1])
+
+    assert yaml.safe_load(run("openapi", "--format", "yaml")[1]) == document
+    assert run("rekey", **settings)[1] == "re-encrypted: 0\nfailed: 0\n"
+    assert json.loads(run("rekey", "--format", "json", **settings)[1]) == {"re-encrypted": 0, "failed": 0}
 
 
 def test_help_imports_no_command_and_no_server():

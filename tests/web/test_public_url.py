@@ -8,6 +8,7 @@ from aiohttp import ClientSession, web
 from support.accounts import ACCOUNT, KEYS
 
 from service.commands import openapi
+from service.commands.arguments import parser
 from service.settings import load
 
 PREFIX = "/team/signer"
@@ -109,6 +110,6 @@ async def test_aidboxpy_follows_the_links_behind_a_proxy_that_strips_the_path(pu
 
 
 def test_the_printed_document_has_the_public_url(capfd):
-    assert openapi.run(load({"SIGNER_PUBLIC_URL": PUBLIC_URL})) == 0
+    assert openapi.run(load({"SIGNER_PUBLIC_URL": PUBLIC_URL}), parser().parse_args(["openapi"])) == 0
 
     assert json.loads(capfd.readouterr().out)["servers"] == [{"url": PUBLIC_URL}]
