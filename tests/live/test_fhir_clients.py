@@ -60,10 +60,11 @@ def test_a_client_for_python_does_all_that_it_can(asked_who_calls, base, script,
     assert printed(python, SCRIPTS / script, base=asked_who_calls.url + base) == expected
 
 
-def test_the_client_of_health_samurai_does_all_that_it_can(asked_who_calls, tmp_path):
+@pytest.mark.parametrize("base", ["", "/fhir"])
+def test_the_client_of_health_samurai_does_all_that_it_can(asked_who_calls, base, tmp_path):
     node = tool("node", package="nodejs")
     source = Path(shutil.copy(SCRIPTS / "use-aidbox-client.ts", tmp_path))
     client = bundled(source, installed(HERE / "openapi-typescript"), tmp_path)
-    said = printed(node, client, base=asked_who_calls.url)
+    said = printed(node, client, base=asked_who_calls.url + base)
 
     assert said == f"200 201 200 200 200 200 200 200 200 eu-west-1 600 {URL}"
