@@ -8,15 +8,18 @@ import sys
 from contextlib import suppress
 
 import pytest
+import requests
 import yaml
 from processes import clean_environment
 from redis import Redis
 from support.accounts import KEYS
+from support.service import running
 
 from service.commands import account, check, completion, sign, verify
 from service.commands.arguments import EXIT_STATUSES, parser
 from service.errors import Invalid, InvalidRequest, MalformedBody, ResourceNotFound
 from service.settings import SettingsError, load
+from service.signing.verification import parse
 
 pytestmark = pytest.mark.heavy  # it starts many processes
 
@@ -122,6 +125,27 @@ def test_a_url_has_its_audit_line_and_its_limits(operator, tmp_path):
         with pytest.raises(Invalid):
             operator.run("sign", "PUT", "limited", "my-bucket", "k", *more)
         assert operator.audit == [line]
+
+
+def test_a_url_is_that_of_the_service(operator, body_file, redis_url, monkeypatch):
+    operator.run("account", "put", "my-account", body_file)
+    storage = "aws/storage/my-account/my-bucket"
+    with running(SIGNER_STORE_URL=redis_url) as process:
+        get = requests.get(f"{process.url}/{storage}/a%20b?expiration=60&response-content-type=x", timeout=5)
+        put = requests.post(f"{process.url}/{storage}", json={"filename": "é", "content-type": "text/plain"}, timeout=5)
+
+    def signed(answer, *arguments):
+        url = answer.json()["url"]
+        monkeypatch.setattr(sign, "time", lambda: parse(url).at)
+        return url, operator.run("sign", *arguments)[1].strip()
+
+    asked, printed = signed(
+        get,
+        *("GET", "my-account", "my-bucket", "a b", "--expiration", "60", "--field", "response-content-type=x"),
+    )
+    assert printed == asked
+    asked, printed = signed(put, "PUT", "my-account", "my-bucket", "é", "--field", "content-type=text/plain")
+    assert printed == asked
 
 
 @pytest.mark.parametrize("arguments", [("no/id", "my-bucket", "k"), ("a", "x", "k"), ("a", "my-bucket", "..")])
