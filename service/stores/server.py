@@ -167,7 +167,12 @@ async def on_one_connection(client: Redis) -> AsyncIterator[Redis]:
 
 
 async def reconnect(pool: ConnectionPool) -> None:
-    """Close idle connections now, and connections in use after their command."""
+    """Close idle connections now, and connections in use after their command. A cancellation does not stop this."""
+    # A time-out in between would leave connections that the pool takes for used.
+    await asyncio.shield(_reconnect(pool))
+
+
+async def _reconnect(pool: ConnectionPool) -> None:
     await pool.update_active_connections_for_reconnect()  # type: ignore[no-untyped-call]
     idle, _ = (count for count, _ in pool.get_connection_count())
     # A connection taken from the pool cannot be in use while it is closed.
