@@ -5,7 +5,7 @@ Source: https://redis.io/docs/latest/develop/reference/client-side-caching/#broa
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from math import inf
 from time import monotonic
@@ -15,7 +15,6 @@ from redis.asyncio.connection import AbstractConnection, DefaultParser
 from redis.exceptions import ConnectionError  # noqa: A004 - as in failures
 
 from service.stores.failures import LOST, is_temporary, reason
-from service.stores.pacing import paced
 from service.stores.server import read_role, read_run_id
 from service.stores.tasks import end
 from service.stores.time_limit import TimeLimit
@@ -211,7 +210,7 @@ class TrackingConnection:
 
     def _make_parser(self, **options: Any) -> Any:
         parser: Any = DefaultParser(**options)
-        parser.set_invalidation_push_handler(_returned)
+        parser.set_invalidation_push_handler(self._on_push)
         return parser
 
     async def _start(self, connection: AbstractConnection) -> Confirmed:
@@ -248,9 +247,7 @@ class TrackingConnection:
             pause = max(asked_at + HEARTBEAT_SECONDS - monotonic(), 0)
             # None is a timeout. Any other response, a push or an answer to HELLO, shows that the server is alive.
             answer = await connection.read_response(timeout=pause, push_request=True)
-            # A push is a list. Redis sends none before its answer to CLIENT TRACKING.
-            if isinstance(answer, list):
-                await self._report(answer[1])
+            # A push is a list.
             if isinstance(answer, dict):
                 hello_sent = False
                 if answer.get("role") != self._role:
@@ -267,18 +264,16 @@ class TrackingConnection:
                 hello_sent = True
         raise OtherServer
 
-    async def _report(self, keys: Sequence[str] | None) -> None:
-        """Pass on changed keys; None stands for all keys."""
-        if keys is None:
+    async def _on_push(self, push: list[Any]) -> list[Any]:
+        """Pass on ``["invalidate", keys]``; None stands for all keys. ``read_response`` returns the result."""
+        if push[1] is None:
             self._listener.flushed()
-            return
-        # One script can change a hundred thousand keys.
-        async for key in paced(keys):
+            return push
+        for key in push[1]:
             # Redis sends only keys with the requested prefixes, and no kind contains a colon.
             kind, _, id_ = key[len(self._prefix) :].partition(":")
             self._listener.changed(kind, id_)
-        # To read the next push, which may be in the buffer already, would not yield to other tasks.
-        await asyncio.sleep(0)
+        return push
 
     def _is_expected_server(self) -> bool:
         return self._run_id is None or self._expected_run_id is None or self._run_id == self._expected_run_id
@@ -293,11 +288,3 @@ class TrackingConnection:
         if self.refusal is None:
             LOGGER.warning("The cache is off, because Redis refuses client tracking: %s", why)
         self.refusal = f"Redis refuses client tracking: {why}"
-
-
-async def _returned(push: list[Any]) -> list[Any]:
-    """Have ``read_response`` return the push ``["invalidate", keys]``.
-
-    A handler that takes long would be cancelled by the time-out of the read, and lose changes.
-    """
-    return push

@@ -4,15 +4,11 @@ import asyncio
 from collections import Counter
 
 import pytest
-import redis
-from support.waiting import until
 
 from service.stores import pacing
 from service.stores.pacing import paced
 from service.stores.record import Resource
 from service.stores.redis import RedisStore
-from service.stores.topology import Topology
-from service.stores.tracking import Tracker
 
 
 @pytest.fixture
@@ -76,46 +72,3 @@ async def test_concurrent_listings_yield_after_each_resource(redis_url, monkeypa
 
     assert len(verified_at) == 5 * 200
     assert max(Counter(verified_at).values()) == 1
-
-
-class RecordingListener:
-    """Records the turn in which each change is reported."""
-
-    def __init__(self, turns):
-        self.changed_at = []
-        self._turns = turns
-
-    def changed(self, kind, id):
-        del kind, id
-        self.changed_at.append(self._turns.count)
-
-
-@pytest.fixture
-async def listener(redis_url):
-    """A listener that a tracker reports changes to."""
-    tracker = Tracker(Topology.at(redis_url, key="AwsAccount"), kinds=["AwsAccount"])
-    async with Turns() as turns:
-        listener = RecordingListener(turns)
-        await tracker.open(listener)
-        yield listener
-        await tracker.close()
-
-
-SET_MANY = "for i = 1, ARGV[1] do redis.call('HSET', 'AwsAccount:a' .. i, 'n', '1') end"
-
-
-@pytest.mark.usefixtures("yields_always")
-async def test_the_loop_runs_while_many_changes_of_a_script_are_reported(listener, operator):
-    await operator.eval(SET_MANY, 0, 1000)
-
-    await until(lambda: len(listener.changed_at) == 1000)
-    assert max(Counter(listener.changed_at).values()) == 1
-
-
-async def test_the_loop_runs_between_changes_that_have_arrived_together(listener, redis_url):
-    with redis.Redis.from_url(redis_url) as blocking:
-        for number in range(20):
-            blocking.hset("AwsAccount:a", "n", number)
-
-    await until(lambda: len(listener.changed_at) == 20)
-    assert max(Counter(listener.changed_at).values()) == 1
