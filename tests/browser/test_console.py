@@ -63,7 +63,7 @@ def test_a_cancelled_sign_in_shows_the_401(browser, protected):
 def test_a_caller_without_a_policy_reads_why_not(browser, protected, grant_types):
     with console_page(browser, f"{protected.url}/#/requests") as page:
         page.get_by_role("button", name="Sign in").click()
-        sign_in(page, "root", ROOT["SIGNER_ROOT_CLIENT_SECRET"])
+        sign_in(page, "root", ROOT["SIGNER_ROOT_CLIENT_SECRET"]).wait_for(state="hidden")
         run(page, f"PUT /Client\n\n{json.dumps(CLIENT | {'grant_types': grant_types})}")
         page.get_by_role("button", name="Sign out").click()
         page.get_by_role("button", name="Sign in").click()

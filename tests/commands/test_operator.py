@@ -19,7 +19,7 @@ from service.commands import account, check, completion, sign, verify
 from service.commands.arguments import EXIT_STATUSES, parser
 from service.errors import Invalid, InvalidRequest, MalformedBody, ResourceNotFound
 from service.settings import SettingsError, load
-from service.signing.verification import parse
+from service.signing.presigned_url import parse
 
 pytestmark = pytest.mark.heavy  # it starts many processes
 

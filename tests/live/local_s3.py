@@ -36,8 +36,9 @@ def main():
         return f"ministack cannot be installed: {reason}"
     except OSError as error:
         return f"Port {PORT} cannot be used: {error}; name another with S3_PORT"
-    # SIGTERM ends the server too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGTERM ends the server too. A shell starts commands in the background with SIGINT ignored.
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as state:
         environment = {
             "PATH": os.defpath,
