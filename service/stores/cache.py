@@ -160,8 +160,11 @@ class CachedStore:
     def listing_changed(self, kind: str) -> None:
         self._drop(_key(kind, ALL))
 
+    def _known_entry(self, key: str) -> Entry | None:
+        return self._entries.get(key) or self._negative_entries.get(key)
+
     def _live_entry(self, key: str) -> Entry | None:
-        entry = self._entries.get(key) or self._negative_entries.get(key)
+        entry = self._known_entry(key)
         if entry is None or not entry.session.live or self._clock() - entry.read_at > self._ttl:
             return None
         CACHE_HITS.inc()
@@ -171,7 +174,7 @@ class CachedStore:
 
     def _stale_entry(self, key: str) -> Entry | None:
         """Return the entry that may be used while the store is unavailable."""
-        entry = self._entries.get(key) or self._negative_entries.get(key)
+        entry = self._known_entry(key)
         if entry is None or not self._stale or self._clock() - entry.confirmed_at > self._stale:
             return None
         return entry
@@ -226,7 +229,7 @@ class CachedStore:
         return value
 
     def _keep(self, key: str, entry: Entry) -> None:
-        known = self._entries.get(key) or self._negative_entries.get(key)
+        known = self._known_entry(key)
         # Without a session, reads of one key overlap, and the first to start may be the last to end.
         if known is not None and known.read_at > entry.read_at:
             return
