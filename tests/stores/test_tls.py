@@ -42,8 +42,8 @@ async def serve_tls(server_context):
     """Serves on TLS ports that refuse clients without a certificate."""
     async with AsyncExitStack() as stack:
 
-        async def serve(handle, port):
-            await stack.enter_async_context(await asyncio.start_server(handle, "127.0.0.1", port, ssl=server_context))
+        async def serve(handle, port, host="127.0.0.1"):
+            await stack.enter_async_context(await asyncio.start_server(handle, host, port, ssl=server_context))
 
         yield serve
 
@@ -195,15 +195,14 @@ async def test_each_option_has_its_effect_at_sentinels_and_redis(
 
 @pytest.mark.parametrize("option", ["", "&ssl_check_hostname=true", "&ssl_check_hostname=false"])
 async def test_a_name_that_the_certificate_does_not_have_is_refused_if_names_are_checked(
-    own_redis, server_context, files, open_store, option
+    own_redis, serve_tls, files, open_store, option
 ):
     port = free_port()
     options = f"ssl_ca_certs={files.ca}&ssl_certfile={files.certificate}&ssl_keyfile={files.key}"
-    async with await asyncio.start_server(front(own_redis.port), "127.0.0.2", port, ssl=server_context):
-        store = await open_store(f"rediss://127.0.0.2:{port}?{options}{option}", cached=False)
-        written = await put(store, "a", "one")
+    await serve_tls(front(own_redis.port), port, host="127.0.0.2")
+    store = await open_store(f"rediss://127.0.0.2:{port}?{options}{option}", cached=False)
 
-    assert bool(written) is ("false" in option)
+    assert bool(await put(store, "a", "one")) is ("false" in option)
 
 
 async def test_new_connections_load_no_certificates_again(own_redis, serve_tls, files, open_store, monkeypatch):
