@@ -19,8 +19,7 @@ MORE_CONNECTIONS = 2
 # The names of the figures. benchmarks.scale writes the first four.
 READ = "CPU of Redis for one read, a pipeline of its own"
 CHANGE = "CPU of Redis for one change with its read and its update of the index, without trackers"
-TRACKERS = 10
-TRACKED = f"the same with {TRACKERS} trackers"
+TRACKED = f"the same with {PROCESSES} trackers"
 INVALIDATION = "bytes of invalidations for one change, to one tracker"
 SIGNED = "CPU per signed GET, 2 worker processes"
 OPEN = "CPU per signed GET, embedded store"
@@ -38,7 +37,7 @@ def table() -> str:
     size, seconds = load({}).cache_size, load({}).cache_ttl
     connections = CONNECTIONS + MORE_CONNECTIONS
     refreshed = PROCESSES * size / seconds
-    tracker = (tracked - change) / TRACKERS
+    invalidations = max(tracked - change, 0)
     worst = REQUESTS * read / SECOND
     # A heartbeat of tracking, two questions for the layout of a Cluster, and the commands of a probe.
     idle = PROCESSES * (1 / HEARTBEAT_SECONDS + 2 / CHECK_SECONDS + (PROBE_KEYS + 4) / PROBE_INTERVAL_SECONDS)
@@ -83,8 +82,8 @@ def table() -> str:
         (f"{CHANGES} changes a second", _product(CHANGES, f"{change:.1f} µs"), _share(CHANGES * change)),
         (
             "their invalidations",
-            _product(CHANGES, PROCESSES, f"a tenth of ({tracked:.1f} µs - {change:.1f} µs)"),
-            f"{_share(CHANGES * PROCESSES * tracker)}, {CHANGES * PROCESSES * invalidation / 1000:.0f} kB a second",
+            _product(CHANGES, f"({tracked:.1f} µs - {change:.1f} µs)"),
+            f"{_share(CHANGES * invalidations)}, {CHANGES * PROCESSES * invalidation / 1000:.0f} kB a second",
         ),
         (
             "reads after them",

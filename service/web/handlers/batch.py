@@ -37,7 +37,7 @@ from service.web.signed_url import SignedUrl, sign
 
 MAX_BATCH_BODY = 4 * 1024 * 1024
 # Other requests wait for at most so long, and for one item.
-LOOP_SECONDS = 0.002
+LOOP_SECONDS = 0.001
 # Longer fields are read again for each item.
 _MAX_CACHED_TEXT = 256
 
