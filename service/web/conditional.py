@@ -28,9 +28,13 @@ def refuse_unsupported(request: web.Request) -> None:
 def versioned(response: web.Response, resource: Resource) -> web.Response:
     """Add the ETag and Last-Modified of a resource to a response and return it.
 
-    With them a cache may keep the response, and JSON and YAML have the same ETag.
+    With them a cache may keep the response. It must ask each time whether the version is still current.
     """
+    # JSON and YAML have the same ETag.
     response.headers[hdrs.VARY] = hdrs.ACCEPT
+    # Without it, a cache may use Last-Modified to guess how long the response is fresh.
+    # Source: https://www.rfc-editor.org/rfc/rfc9111#section-4.2.2
+    response.headers.setdefault(hdrs.CACHE_CONTROL, "no-cache")
     response.etag = ETag(resource.meta.version_id, is_weak=True)
     # aiohttp would round up to an instant that may be in the future.
     response.last_modified = resource.meta.last_updated.replace(microsecond=0)

@@ -248,6 +248,7 @@ async def test_the_headers_of_a_resource_have_its_version_and_date(client):
         updated = datetime.fromisoformat(meta["lastUpdated"]).replace(microsecond=0)
         assert parsedate_to_datetime(response.headers["Last-Modified"]) == updated
         assert response.headers["Last-Modified"].endswith(" GMT")
+        assert response.headers["Cache-Control"] == "no-cache"
         assert response.headers.get("Location") == ("/AwsAccount/a" if status == 201 else None)
 
 
@@ -262,6 +263,7 @@ async def test_a_read_of_a_known_version_is_a_304(client, account, tags):
     assert response.status == 304
     assert response.headers["ETag"] == 'W/"1"'
     assert "Last-Modified" in response.headers
+    assert response.headers["Cache-Control"] == "no-cache"
     assert await response.read() == b""
 
 

@@ -32,7 +32,7 @@ _ID = r"{id:(?!\$explain$)[^/]+}"
 # A placeholder for the id that a create without one generates.
 _ANY_ID = "id"
 
-_document = partial(documented, response="{kind}", response_headers=(hdrs.ETAG, hdrs.LAST_MODIFIED))
+_document = partial(documented, response="{kind}", response_headers=(hdrs.ETAG, hdrs.LAST_MODIFIED, hdrs.CACHE_CONTROL))
 _VERSION_ERRORS = (VersionConflict, StoreUnavailable)
 
 
