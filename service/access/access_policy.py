@@ -5,8 +5,10 @@ Source: https://docs.aidbox.app/security/authorization/access-policies
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import islice
 from math import inf
 from typing import Any
 
@@ -19,7 +21,11 @@ from service.access.policies.matcho import MAX_INSTRUCTIONS, MalformedPattern, P
 from service.access.policies.unrestricted import unrestricted_faults
 from service.errors import Issue
 from service.resources.fields import ID_RULE, Number, Text
-from service.resources.schemas import MAX_EXPIRATION_SECONDS, ResourceSchema
+from service.resources.schemas import MAX_EXPIRATION_SECONDS, MAX_SUGGESTIONS, ResourceSchema, shortened
+from service.resources.signing_schemas.forms import FormFields
+from service.resources.signing_schemas.queries import DownloadFields, ListFields
+from service.resources.signing_schemas.uploads import CreateFields, PartFields, UploadFields
+from service.resources.suggestions import suggestion
 from service.resources.types import Exists, ResourceType
 from service.stores.record import ID, Resource
 
@@ -28,6 +34,11 @@ MAX_LINKS = 1000
 
 # The parts of a request. A misspelt name would always be nil, and so match under nil? or $not.
 REQUEST_NAMES = frozenset({"request-method", "uri", "params", "client", "jwt", "headers", "body"})
+_CLIENT_NAMES = ("id", "resourceType")
+_OTHER_PARAMS = {
+    *("operation", "account", "bucket", "key", "key-prefix", "expiration"),
+    *("resource/type", "resource/id"),
+}
 
 # Operations on many objects, or of several requests. Policies that do not name them were not written for them.
 NAMED_OPERATIONS = frozenset({"list", "multipart", "form"})
@@ -36,6 +47,15 @@ _ANOTHER_OPERATION = "another"
 _DROPPED_LINK = (
     "the stored policy has one, and without it this would be for every caller; to remove it, delete the policy"
 )
+
+
+@cache
+def param_names() -> Collection[str]:
+    """Return the names that ``params`` can have."""
+    schemas = (DownloadFields, ListFields, UploadFields, CreateFields, PartFields, FormFields)
+    # Policies see these as response-content-disposition, key and key-prefix.
+    signed = {name for schema in schemas for name in schema().names} - {"download", "filename", "starts-with"}
+    return sorted(signed | _OTHER_PARAMS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,22 +120,34 @@ def _validate_links(value: Any) -> None:
         )
 
 
-def _pattern_field(max_instructions: float) -> fields.Raw:
+def _pattern_field(*, stored: bool) -> fields.Raw:
     """Return a field that validates a pattern by compiling it."""
 
     def validate(value: Any) -> None:
         try:
-            pattern = compile_pattern(value, max_instructions=max_instructions)
+            pattern = compile_pattern(value, max_instructions=inf if stored else MAX_INSTRUCTIONS)
         except MalformedPattern as error:
             raise ValidationError(_messages(error.faults)) from None
         if unknown := sorted(pattern.names - REQUEST_NAMES):
             raise ValidationError(
                 f"has the unknown names {', '.join(unknown)}; a request has {', '.join(sorted(REQUEST_NAMES))}"
             )
+        if not stored and (messages := [*islice(unknown_members(pattern), MAX_SUGGESTIONS)]):
+            raise ValidationError(messages)
 
     examples = [{"params": {"key": "#^team-a/"}}]
     description = "The pattern that a request must match, for the engine matcho."
     return fields.Raw(validate=validate, metadata={"type": "object", "description": description, "examples": examples})
+
+
+def unknown_members(pattern: Pattern) -> Iterator[str]:
+    """Yield a message for each name that a pattern reads in a part of the request, and that the part never has."""
+    known = {"params": param_names(), "client": _CLIENT_NAMES}
+    for part, name in sorted(pattern.members):
+        if part in known and name not in known[part]:
+            similar = suggestion(name, known[part])
+            hint = f"; did you mean {similar}?" if similar else ""
+            yield f"has the unknown name {shortened(f'{part}.{name}')}, which no request has{hint}"
 
 
 def _messages(faults: Sequence[PatternFault]) -> list[str]:
@@ -142,7 +174,7 @@ class StoredAccessPolicySchema(ResourceSchema):
             "examples": [MATCHO],
         },
     )
-    matcho = _pattern_field(inf)
+    matcho = _pattern_field(stored=True)
     link = fields.Raw(
         validate=_validate_links,
         metadata={
@@ -174,7 +206,7 @@ class StoredAccessPolicySchema(ResourceSchema):
 class AccessPolicySchema(StoredAccessPolicySchema):
     """A rule that allows requests. A request that no policy allows is denied."""
 
-    matcho = _pattern_field(MAX_INSTRUCTIONS)
+    matcho = _pattern_field(stored=False)
     conditions = (
         {
             "anyOf": [

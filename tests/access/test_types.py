@@ -2,11 +2,12 @@ import json
 
 import pytest
 
-from service.access.access_policy import ACCESS_POLICY, MAX_LINKS, linked_client
+from service.access.access_policy import ACCESS_POLICY, MAX_LINKS, linked_client, param_names
 from service.access.client import CLIENT
 from service.access.policies.evaluation import Evaluation
 from service.errors import Invalid
 from service.resources.schemas import ParsedBody
+from service.signing.operations import OPERATIONS
 from service.stores.record import Resource
 
 PATTERN = {"params": {"account": "a"}}
@@ -156,6 +157,14 @@ def test_the_faults_of_a_client(values, wrong):
         ({"engine": "matcho", "matcho": {"parms": PATTERN}}, ["AccessPolicy.matcho"]),
         ({"engine": "matcho", "matcho": {"$not": {"usr": 1}}}, ["AccessPolicy.matcho"]),
         ({"engine": "matcho", "matcho": {"params": {"key": ".parms.key"}}}, ["AccessPolicy.matcho"]),
+        ({"engine": "matcho", "matcho": {"params": {"version_id": "nil?"}}}, ["AccessPolicy.matcho"]),
+        ({"engine": "matcho", "matcho": {"params": {**PATTERN["params"], "ACL": "nil?"}}}, ["AccessPolicy.matcho"]),
+        ({"engine": "matcho", "matcho": {"$not": {"params": {"kye": "#x"}}}}, ["AccessPolicy.matcho"]),
+        ({"engine": "matcho", "matcho": {"params": {"$one-of": [{"Bucket": "b"}]}}}, ["AccessPolicy.matcho"]),
+        ({"engine": "matcho", "matcho": {"params": {"key": ".params.bukcet"}}}, ["AccessPolicy.matcho"]),
+        ({"engine": "matcho", "matcho": {"client": {"$not": {"ID": "x"}}}}, ["AccessPolicy.matcho"]),
+        ({"engine": "matcho", "matcho": {"params": {"metadata": {"owner": "x"}}, "jwt": {"any": "x"}}}, []),
+        ({"engine": "matcho", "matcho": {"client": {"id": ".params.resource/id"}}}, []),
         ({"engine": "matcho", "matcho": {"params": {"key": "#(?=x)"}}}, ["AccessPolicy.matcho"]),
         ({"engine": "allow", "matcho": PATTERN, "link": LINK}, ["AccessPolicy.matcho"]),
         ({"engine": "allow", "link": []}, ["AccessPolicy.link"]),
@@ -171,6 +180,20 @@ def test_the_faults_of_a_policy(values, wrong):
 def test_a_fault_of_a_pattern_has_its_path():
     with pytest.raises(Invalid, match=r"AccessPolicy\.matcho .*; this is at params\.key"):
         ACCESS_POLICY.read(ParsedBody({"id": "a", "engine": "matcho", "matcho": {"params": {"key": "#("}}}, text=False))
+
+
+def test_a_name_that_no_request_has_gets_a_suggestion():
+    with pytest.raises(Invalid, match=r"params\.version_id, which no request has; did you mean version-id\?"):
+        ACCESS_POLICY.read(
+            ParsedBody({"id": "a", "engine": "matcho", "matcho": {"params": {"version_id": "nil?"}}}, text=False)
+        )
+
+
+def test_a_pattern_can_name_each_param_that_a_request_has():
+    carried = {name for it in OPERATIONS for name in (*it.headers, *it.parameters, *it.policy_fields)}
+    others = {"operation", "account", "bucket", "key", "expiration", "resource/type", "resource/id"}
+
+    assert set(param_names()) == carried | others
 
 
 @pytest.mark.parametrize("text", [False, True])

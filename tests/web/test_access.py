@@ -895,7 +895,7 @@ async def test_a_pattern_with_an_unknown_name_is_refused(signer):
 
 
 async def test_a_missing_field_matches_only_absence(signer):
-    await signer.policy({"params": {"account": "acme", "tenant": ".jwt.tenant"}})
+    await signer.policy({"params": {"account": "acme", "version-id": ".jwt.version"}})
 
     assert await signer.status("GET", f"{B}/x") == 403
 

@@ -418,6 +418,7 @@ OUTDATED = {
     "allow": {"engine": "allow"},
     "empty": {"engine": "matcho", "matcho": json.dumps({"params": {}})},
     "present": {"engine": "matcho", "matcho": json.dumps({"uri": "present?"})},
+    "typo": {"engine": "matcho", "matcho": json.dumps({"params": {"account": "acme", "version_id": "nil?"}})},
 }
 
 
@@ -438,7 +439,7 @@ async def test_outdated_policies_are_listed_in_one_warning_at_the_start(
 
     assert before == []
     assert len(warnings) == 1
-    assert warnings[0].endswith(": allow, empty, present")
+    assert warnings[0].endswith(": allow, empty, present, typo")
 
 
 @pytest.mark.parametrize("fields", OUTDATED.values(), ids=OUTDATED)

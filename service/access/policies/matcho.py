@@ -26,6 +26,7 @@ expression cannot decide about a value (see ``evaluation``), the whole pattern d
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from service.access.policies import matchers
@@ -80,11 +81,13 @@ class MalformedPattern(ValueError):
 class Pattern:
     """A compiled pattern.
 
-    ``names`` are the parts of a request that it reads; the others may be missing.
+    ``names`` are the parts of a request that it reads; the others may be missing. ``members`` are the names that it
+    reads directly in a part, such as ``("params", "key")``.
     The ``conditions`` are necessary for a match, but may not be sufficient.
     """
 
     names: frozenset[str]
+    members: frozenset[tuple[str, str]]
     conditions: tuple[Condition, ...] = field(repr=False)
     _root: Matcher = field(repr=False)
 
@@ -119,7 +122,9 @@ def compile_pattern(pattern: object, *, max_instructions: float = MAX_INSTRUCTIO
     root = compiler.compile_request(pattern, "")
     if compiler.faults:
         raise MalformedPattern(*compiler.faults)
-    return Pattern(frozenset(compiler.names), tuple(matchers.necessary_conditions(root)), root)
+    return Pattern(
+        frozenset(compiler.names), frozenset(compiler.members), tuple(matchers.necessary_conditions(root)), root
+    )
 
 
 def _check_size(pattern: object) -> None:
@@ -146,6 +151,7 @@ class _Compiler:
     def __init__(self, max_instructions: float) -> None:
         self.faults: list[PatternFault] = []
         self.names: set[str] = set()
+        self.members: set[tuple[str, str]] = set()
         self._regexes = 0
         self._instructions_left = max_instructions
         self._operators = 0
@@ -161,6 +167,14 @@ class _Compiler:
             self.names.update(pattern)
         return self._mapping(pattern, path, self.compile_request)
 
+    def _compile_part(self, part: str, pattern: object, path: str) -> Matcher:
+        """Compile a pattern of a part of the request."""
+        if not isinstance(pattern, Mapping):
+            return self.compile_value(pattern, path)
+        if not _operators(pattern):
+            self.members.update((part, name) for name in pattern)
+        return self._mapping(pattern, path, partial(self._compile_part, part))
+
     def compile_value(self, pattern: object, path: str) -> Matcher:
         """Compile a pattern of a value in the request."""
         if isinstance(pattern, Mapping):
@@ -174,10 +188,12 @@ class _Compiler:
     def _mapping(self, pattern: Mapping[Any, object], path: str, compile_operand: _Compile[Matcher]) -> Matcher:
         if operators := _operators(pattern):
             return self._operator(operators, pattern, path, compile_operand)
+        is_request = compile_operand == self.compile_request
         parts = []
         for name, part in pattern.items():
             if isinstance(name, str) and _is_unicode(name):
-                parts.append((name, self.compile_value(part, join_path(path, name))))
+                compile_part = partial(self._compile_part, name) if is_request else self.compile_value
+                parts.append((name, compile_part(part, join_path(path, name))))
             else:
                 self._reject(path, "must have names of Unicode text")
         return matchers.mapping(tuple(parts), exhaustive=self._operators > 0)
@@ -242,6 +258,8 @@ class _Compiler:
             return self._reject(path, _REFERENCE_RULE)
         names = tuple(reference[1:].split("."))
         self.names.add(names[0])
+        if len(names) > 1:
+            self.members.add((names[0], names[1]))
         return matchers.equals_path(names)
 
     def _regex(self, source: str, path: str) -> Matcher:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from math import inf
 from typing import Any, NamedTuple
 
-from service.access.access_policy import ACCESS_POLICY, AccessPolicy
+from service.access.access_policy import ACCESS_POLICY, AccessPolicy, unknown_members
 from service.access.callers.principals import Principal
 from service.access.policies.evaluation import Evaluation, TooMuchWork, UndecidableValue
 from service.access.policies.matchers import PRESENT, Condition, Predicate
@@ -144,16 +144,17 @@ def _warn_of_outdated(policies: Sequence[AccessPolicy], listing: Sequence[Resour
     if ids := [policy.id for policy in policies if _is_outdated(policy, stored[policy.id])]:
         LOGGER.warning(
             "These stored policies are in force, but could not be stored today: they have the engine allow and no link,"
-            " or a pattern that restricts nothing (a PUT says what to change): %s",
+            " or a pattern that restricts nothing or has a name that no request has (a PUT says what to change): %s",
             _join(ids),
         )
 
 
 def _is_outdated(policy: AccessPolicy, resource: Resource) -> bool:
-    """Return whether today's rules would refuse a stored policy because it allows too much."""
+    """Return whether today's rules would refuse a stored policy because it can allow too much."""
     if policy.pattern is None:
         return not policy.link
-    return bool(unrestricted_faults(ACCESS_POLICY.represent(resource)["matcho"]))
+    is_misspelt = any(unknown_members(policy.pattern))
+    return is_misspelt or bool(unrestricted_faults(ACCESS_POLICY.represent(resource)["matcho"]))
 
 
 def _join(ids: Sequence[str]) -> str:
