@@ -71,6 +71,13 @@ async def test_a_form_can_leave_the_rest_of_the_key_to_the_browser(client, accou
     assert ["starts-with", "$key", ""] in policy_of(any_key)["conditions"]
 
 
+async def test_a_key_in_a_form_may_have_a_line_end_as_browsers_send_it(client, account):
+    form = await form_of(client, filename="a\r\nb")
+
+    assert form["fields"]["key"] == "a\r\nb"
+    assert {"key": "a\r\nb"} in policy_of(form)["conditions"]
+
+
 async def test_details_of_a_form(client, account):
     form = await form_of(client, "?details=true&expiration=60", filename="k")
 
@@ -88,6 +95,11 @@ async def test_details_of_a_form(client, account):
         ({"filename": "a", "starts-with": "b"}, ["starts-with"]),
         ({"filename": "a-${filename}"}, ["filename"]),
         ({"starts-with": "${filename}"}, ["starts-with"]),
+        ({"filename": "a\nb"}, ["filename"]),
+        ({"filename": "a\rb"}, ["filename"]),
+        ({"filename": "a\r\n\nb"}, ["filename"]),
+        ({"starts-with": "a\n"}, ["starts-with"]),
+        ({"starts-with": "a\r"}, ["starts-with"]),
         ({"filename": "a", "content-type": "${filename}"}, ["content-type"]),
         ({"filename": "a", "metadata": {"a": "x ${filename}"}}, ["metadata"]),
         ({"filename": "a", "content-length": 5}, ["content-length"]),

@@ -14,6 +14,19 @@ from service.resources.signing_schemas.uploads import CHECKSUMS, ObjectFields, U
 FILE_NAME_VARIABLE = "${filename}"
 
 
+def _check_line_ends(key: str) -> None:
+    """Raise ValidationError for a key that browsers change.
+
+    Source: https://html.spec.whatwg.org/multipage/form-control-infrastructure.html#multipart-form-data
+    """
+    rest = key.replace("\r\n", "")
+    if "\r" in rest or "\n" in rest:
+        raise ValidationError(
+            "must not have a carriage return or a line feed alone: browsers send both of them in a form; use the URL of"
+            " an upload, or leave it out"
+        )
+
+
 class FormFields(ObjectFields):
     """The fields of an upload form, and the limits of its file."""
 
@@ -36,9 +49,12 @@ class FormFields(ObjectFields):
         **dict.fromkeys(("upload-id", "part-number"), "cannot be in a form: use $sign for an upload in parts"),
         "version-id": UploadFields.misplaced["version-id"],
     }
-    filename = Text(metadata={"description": "The key of the object.", "examples": ["example.txt"]})
+    filename = Text(
+        validate=_check_line_ends, metadata={"description": "The key of the object.", "examples": ["example.txt"]}
+    )
     starts_with = Text(
-        metadata={"description": "The browser chooses a key that begins with this text; an empty text allows any key."}
+        validate=_check_line_ends,
+        metadata={"description": "The browser chooses a key that begins with this text; an empty text allows any key."},
     )
     min_size = Number(0, MAX_UPLOAD_BYTES, " of bytes", metadata={"description": "The smallest file in bytes."})
     max_size = Number(0, MAX_UPLOAD_BYTES, " of bytes", metadata={"description": "The largest file in bytes."})
