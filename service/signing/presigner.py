@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
 from service.errors import Invalid, Issue
+from service.resources.schemas import MAX_EXPIRATION_SECONDS
 from service.resources.types import AwsAccount
 from service.signing.endpoint import VIRTUAL_HOSTED, Endpoint, Endpoints
 from service.signing.exposure import ExposureLog
@@ -16,6 +18,7 @@ from service.signing.upload_form import make_form
 
 # Most keys need no quoting, which takes a tenth of the time of signing.
 _is_plain = re.compile("[A-Za-z0-9_.~/-]*").fullmatch
+_LIFETIMES = range(1, MAX_EXPIRATION_SECONDS + 1)
 
 
 class Presigner:
@@ -40,12 +43,25 @@ class Presigner:
         key: str | None,
         at: int,
         expires_in: int,
-        bound: Bound = NOTHING_BOUND,
+        bound: Bound | None = None,
     ) -> str:
         """Return a presigned URL: ``endpoint`` and ``sign`` in one call.
 
-        ``name_issues`` must have accepted ``bucket`` and ``key``.
+        ``name_issues`` must have accepted ``bucket`` and ``key``. Without ``bound``, the URL carries what every URL of
+        the operation carries.
+
+        Raises:
+            Invalid: for an account without keys, a lifetime or a key that does not fit, and an operation that needs
+                more in ``bound``, such as an upload-id.
         """
+        if (key is not None) is not operation.has_key:
+            raise Invalid(
+                Issue(f"key must {'be a text' if operation.has_key else 'be None'} for {operation.name}", "key")
+            )
+        if type(expires_in) is not int or expires_in not in _LIFETIMES:
+            raise Invalid(Issue(f"expires_in must be a whole number from 1 to {MAX_EXPIRATION_SECONDS}", "expires_in"))
+        if bound is None:
+            bound = _bound_always(operation)
         endpoint = await self.endpoint(account, bucket)
         return self.sign(account, operation, endpoint, key=key, at=at, expires_in=expires_in, bound=bound)
 
@@ -132,6 +148,12 @@ class Presigner:
         self._exposure.report(account, endpoint.host, is_exposed=endpoint.is_exposed)
         credentials = self._credentials[account] = Credentials(key_id, secret, account.session_token)
         return credentials
+
+
+@cache
+def _bound_always(operation: Operation) -> Bound:
+    """Return what every URL of an operation carries. Raises Invalid if S3 needs more than that."""
+    return operation.bind(operation.schema().read({}))
 
 
 def _bucket_path(endpoint: Endpoint) -> str:

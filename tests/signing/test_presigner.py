@@ -1,5 +1,6 @@
 from dataclasses import replace
 from datetime import UTC, datetime
+from operator import attrgetter
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,7 +10,7 @@ from service.endpoints import check_aws_region, check_region, parse_account_host
 from service.errors import Invalid
 from service.resources.types import AwsAccount
 from service.signing.names import name_issues
-from service.signing.operations import DELETE_OBJECT, GET_OBJECT, PUT_OBJECT
+from service.signing.operations import DELETE_OBJECT, GET_OBJECT, LIST_OBJECTS, OPERATIONS, PUT_OBJECT, UPLOAD_FORM
 from service.signing.presigner import Presigner
 from service.signing.sigv4 import Credentials
 
@@ -236,6 +237,38 @@ async def test_an_account_without_keys_is_an_error_that_names_them(presigner, ac
         name in issue.diagnostics and "wJalr" not in issue.diagnostics
         for name, issue in zip(missing, refusal.value.issues, strict=True)
     )
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=attrgetter("name"))
+async def test_a_url_carries_what_its_operation_needs_or_an_error_names_it(presigner, account, operation):
+    request = {"bucket": "bucket", "key": "k" if operation.has_key else None, "at": AT, "expires_in": 60}
+    needed = [name for name, it in operation.schema().fields.items() if it.required]
+
+    if needed or operation is UPLOAD_FORM:
+        with pytest.raises(Invalid, match="is missing"):
+            await presigner.presign(account, operation, **request)
+    else:
+        bare = await presigner.presign(account, operation, **request)
+        assert bare == await presigner.presign(account, operation, **request, bound=operation.bind({}))
+
+
+@pytest.mark.parametrize(
+    ("operation", "changed", "field"),
+    [
+        (GET_OBJECT, {"key": None}, "key"),
+        (LIST_OBJECTS, {"key": "k"}, "key"),
+        (GET_OBJECT, {"expires_in": 0}, "expires_in"),
+        (GET_OBJECT, {"expires_in": 604_801}, "expires_in"),
+        (GET_OBJECT, {"expires_in": 60.0}, "expires_in"),
+    ],
+)
+async def test_an_argument_that_s3_would_refuse_is_an_error(presigner, account, operation, changed, field):
+    request = {"bucket": "bucket", "key": None if operation is LIST_OBJECTS else "k", "at": AT, "expires_in": 60}
+
+    assert await presigner.presign(account, operation, **request)
+    with pytest.raises(Invalid) as refusal:
+        await presigner.presign(account, operation, **{**request, **changed})
+    assert [issue.expression for issue in refusal.value.issues] == [field]
 
 
 async def test_an_account_derives_its_signing_key_once_a_day(presigner, account, monkeypatch):
