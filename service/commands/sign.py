@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from time import time
 from typing import Any
@@ -47,7 +48,10 @@ def _expiration(text: str | None) -> int | None:
 
 def _fields(operation: Operation, texts: list[str]) -> Mapping[str, Any]:
     pairs = [text.partition("=") for text in texts]
-    if faults := [Issue(f"--field {name} must be NAME=VALUE") for name, sign, _ in pairs if not sign]:
+    faults = [Issue(f"--field {name} must be NAME=VALUE") for name, sign, _ in pairs if not sign]
+    given = Counter(name for name, _, _ in pairs)
+    faults += [Issue(f"--field {name} is given twice") for name, times in given.items() if times > 1]
+    if faults:
         raise Invalid(*faults)
     return operation.schema(text=True).read({name: value for name, _, value in pairs})
 

@@ -127,6 +127,16 @@ def test_a_url_has_its_audit_line_and_its_limits(operator, tmp_path):
         assert operator.audit == [line]
 
 
+def test_a_field_that_is_given_twice_is_refused(operator, body_file):
+    operator.run("account", "put", "my-account", body_file)
+
+    with pytest.raises(Invalid, match="--field content-type is given twice"):
+        operator.run(
+            *("sign", "PUT", "my-account", "my-bucket", "k"),
+            *("--field", "content-type=text/html", "--field", "content-type=text/plain"),
+        )
+
+
 def test_a_url_is_that_of_the_service(operator, body_file, redis_url, monkeypatch):
     operator.run("account", "put", "my-account", body_file)
     storage = "aws/storage/my-account/my-bucket"
