@@ -347,7 +347,7 @@ async def test_a_patch_keeps_the_fields_that_it_does_not_name(repository, text):
 
 @pytest.mark.parametrize("text", [False, True], ids=["json", "text"])
 async def test_a_patch_keeps_the_types_of_a_pattern(repository, text):
-    matcho = '{"params": {"expiration": 60, "ratio": 1.5}, "body": {"list": [1, true], "nothing": null}}'
+    matcho = '{"params": {"expiration": 60}, "body": {"ratio": 1.5, "list": [1, true], "nothing": null}}'
     fields = {"engine": "matcho", "matcho": matcho, "max-expiration": "60"}
     await repository._store.replace("AccessPolicy", "a", fields, expected=None)
     patched = await repository.patch(ACCESS_POLICY, "a", ParsedBody({"description": "d"}, text))
