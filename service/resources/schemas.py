@@ -105,9 +105,11 @@ class WireSchema(Schema):
 
     def _suggestion(self, name: str) -> str:
         hint = invisible_hint(name[:MAX_NAME_IN_MESSAGE])
-        similar = suggestion(name, [*self.names, *self.query_parameters])
+        similar = suggestion(name, [*self.names, *self.query_parameters, *self.misplaced])
         if similar in self.query_parameters:
             return f"{hint}; {similar} is a query parameter: write ?{similar}=... in the URL"
+        if similar in self.misplaced:
+            return f"{hint}; {similar} {self.misplaced[similar]}"
         return f"{hint}; did you mean {similar}?" if similar else hint
 
 

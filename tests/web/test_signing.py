@@ -173,6 +173,22 @@ async def test_a_misspelt_query_parameter_gets_a_suggestion(client, account):
     assert "did you mean expiration?" in await similar.text()
 
 
+@pytest.mark.parametrize(
+    ("route", "body", "advice"),
+    [
+        ("", {"filename": "k", "upload_id": "u"}, "upload-id is for the parts of an upload"),
+        ("", {"filename": "k", "maxSize": 5}, "max-size is for $upload-form"),
+        ("/$upload-form", {"filename": "k", "contentLength": 5}, "content-length cannot be in a form"),
+        ("/$sign", {"items": [{"filename": "k", "content_type": "x"}]}, "content-type cannot be sent with this method"),
+    ],
+    ids=str,
+)
+async def test_a_misspelt_field_of_another_request_gets_its_advice(client, account, route, body, advice):
+    response = await client.post(f"{STORAGE}{route}", json=body)
+
+    assert f"is not known here; {advice}" in await response.text()
+
+
 async def test_an_expiration_in_a_body_is_refused(client, account, faults):
     response = await client.post(STORAGE, json={"filename": "k", "expiration": 60})
 
