@@ -5,7 +5,7 @@ Source: https://docs.aidbox.app/security/authorization/access-policies
 
 import asyncio
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -142,10 +142,15 @@ def _pattern_field(*, stored: bool) -> fields.Raw:
 
 def unknown_members(pattern: Pattern) -> Iterator[str]:
     """Yield a message for each name that a pattern reads in a part of the request, and that the part never has."""
-    known = {"params": param_names(), "client": _CLIENT_NAMES}
-    for part, name in sorted(pattern.members):
-        if part in known and name not in known[part]:
-            similar = suggestion(name, known[part])
+    for part, known in (("params", param_names()), ("client", _CLIENT_NAMES)):
+        yield from unknown_names(part, sorted(name for it, name in pattern.members if it == part), known)
+
+
+def unknown_names(part: str, names: Iterable[str], known: Collection[str]) -> Iterator[str]:
+    """Yield a message for each name that ``part`` of a request never has."""
+    for name in names:
+        if name not in known:
+            similar = suggestion(name, known)
             hint = f"; did you mean {similar}?" if similar else ""
             yield f"has the unknown name {shortened(f'{part}.{name}')}, which no request has{hint}"
 

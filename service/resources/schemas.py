@@ -108,7 +108,7 @@ class WireSchema(Schema):
         similar = suggestion(name, [*self.names, *self.query_parameters, *self.misplaced])
         if similar in self.query_parameters:
             return f"{hint}; {similar} is a query parameter: write ?{similar}=... in the URL"
-        if similar in self.misplaced:
+        if similar and similar in self.misplaced:
             return f"{hint}; {similar} {self.misplaced[similar]}"
         return f"{hint}; did you mean {similar}?" if similar else hint
 

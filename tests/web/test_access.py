@@ -871,7 +871,12 @@ async def test_an_explanation_signs_nothing_and_shows_no_values(allowed):
     "changes",
     [
         *({"clinet": {"id": "x"}}, {"client": "team"}, {"client": {"id": "../x"}}, {"client": {"id": "x", "more": 1}}),
-        *({"params": []}, {"request-method": 5}, {"jwt": "x", "client": None}),
+        *(
+            {"params": []},
+            {"params": {"account": "acme", "version_id": "v"}},
+            {"request-method": 5},
+            {"jwt": "x", "client": None},
+        ),
     ],
 )
 async def test_an_invalid_description_is_refused(signer, changes):

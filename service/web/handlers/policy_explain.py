@@ -1,16 +1,18 @@
 """POST /AccessPolicy/$explain evaluates the policies on a described request, without executing it."""
 
+from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from aiohttp import hdrs, web
-from marshmallow import fields
+from marshmallow import ValidationError, fields
 
-from service.access.access_policy import ACCESS_POLICY, linked_client
+from service.access.access_policy import ACCESS_POLICY, linked_client, param_names, unknown_names
 from service.access.callers.principals import Principal
 from service.access.policies.evaluation import TooMuchWork
 from service.errors import Invalid, Issue, StoreUnavailable
 from service.resources.fields import Text
-from service.resources.schemas import Reader, WireSchema
+from service.resources.schemas import MAX_SUGGESTIONS, Reader, WireSchema
 from service.web import target
 from service.web.access import policy_request_method, require_permission
 from service.web.context import CONTEXT
@@ -23,16 +25,23 @@ class _Object(fields.Dict):
     default_error_messages = {"invalid": "must be an object"}
 
 
+def _check_params(params: Mapping[str, Any]) -> None:
+    """Raise ValidationError for names that no request has."""
+    if messages := [*islice(unknown_names("params", params, param_names()), MAX_SUGGESTIONS)]:
+        raise ValidationError(messages)
+
+
 class DescribedRequest(WireSchema):
     """A request as policies see it. All parts are optional."""
 
     request_method = Text(metadata={"description": "The method. Without it, get.", "examples": ["post"]})
     uri = Text(metadata={"description": "The path.", "examples": ["/aws/storage/my-account/my-bucket"]})
     params = _Object(
+        validate=_check_params,
         metadata={
             "description": "What the request names, such as account, bucket, key and operation.",
             "examples": [{"operation": "upload", "account": "my-account", "bucket": "my-bucket", "key": "team-a/1"}],
-        }
+        },
     )
     client = _Object(metadata={"description": "The Client that calls.", "examples": [{"id": "my-client"}]})
     jwt = _Object(metadata={"description": "The claims of the JWT, if one calls."})
