@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from itertools import permutations
 from typing import Any
 
+from botocore.exceptions import InvalidRegionError
+from botocore.utils import validate_region_name
 from marshmallow import ValidationError, post_load, validates_schema
 
 from service.endpoints import (
@@ -185,6 +187,17 @@ class AwsAccountSchema(ResourceSchema):
     def _check_external_id(self, data: Mapping[str, Any], original: Mapping[str, Any], **_: Any) -> None:
         if "external-id" in data and original.get("role-arn") is None:
             raise ValidationError("needs role-arn, which is missing", "external-id")
+
+    @validates_schema(skip_on_field_errors=False)
+    def _check_region_of_role(self, data: Mapping[str, Any], **_: Any) -> None:
+        if "role-arn" in data and "region" in data:
+            try:
+                validate_region_name(data["region"])
+            except InvalidRegionError:
+                raise ValidationError(
+                    "must be letters, digits and hyphens, because the keys of role-arn are requested in it",
+                    "region",
+                ) from None
 
     @validates_schema(skip_on_field_errors=False)
     def _check_default_expiration(self, data: Mapping[str, Any], **_: Any) -> None:

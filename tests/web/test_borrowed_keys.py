@@ -158,6 +158,8 @@ async def test_by_default_an_account_without_keys_is_refused(client, environment
         ({"role-arn": f"{ROLE}\n"}, "role-arn"),
         ({"role-arn": ROLE, "external-id": "x"}, "external-id"),
         ({"external-id": "team"}, "external-id"),
+        ({"role-arn": ROLE, "host": "s3.example.com", "region": "a_b"}, "region"),
+        ({"role-arn": ROLE, "host": "s3.example.com", "region": "7"}, "region"),
     ],
     ids=str,
 )
