@@ -40,17 +40,21 @@ def render_url(request: web.Request, context: RequestContext, url: str) -> web.R
 class ItemsRenderer:
     """Renders ``{"items": […]}`` item by item, so that a long list does not block the event loop.
 
-    The body equals that of ``render`` for the whole list.
+    ``before`` are members in front of the list, ``name`` is its name. The body equals that of ``render`` for the whole,
+    for at least one item.
     """
 
-    def __init__(self, request: web.Request) -> None:
+    def __init__(self, request: web.Request, *, before: Mapping[str, Any] = NOTHING, name: str = "items") -> None:
         context = request[CONTEXT]
         self._content_type = context.response_type.content_type
         self._dump: Callable[[object], bytes] = codec.dump_yaml
         if context.response_type.format == "json":
             self._dump = partial(codec.dump_json, pretty=context.query.get("_pretty") == "true")
-        self._head, self._tail = self._dump({"items": [0]}).split(b"0")
-        _, self._separator, _ = self._dump({"items": [0, 0]}).split(b"0")
+        # The list comes last, so its item is the last 0 in each format.
+        self._head, _, self._tail = self._dump({**before, name: [0]}).rpartition(b"0")
+        self._item_head, _, item_tail = self._dump({name: [0]}).rpartition(b"0")
+        self._separator = self._dump({name: [0, 0]})[len(self._item_head) + 1 : -len(item_tail) - 1]
+        self._name = name
         self._items: list[bytes] = []
         self.add({"url": "x"})
         self._url_head, self._url_tail = self._items.pop().split(b"x")
@@ -60,9 +64,9 @@ class ItemsRenderer:
         self._items.append(self._url_head + url.encode() + self._url_tail)
 
     def add(self, item: Mapping[str, Any]) -> None:
-        self._items.append(self._dump({"items": [item]})[len(self._head) : -len(self._tail)])
+        self._items.append(self._dump({self._name: [item]})[len(self._item_head) : -len(self._tail)])
 
-    def response(self, *, headers: Mapping[str, str]) -> web.Response:
+    def response(self, *, headers: Mapping[str, str] = NOTHING) -> web.Response:
         body = self._head + self._separator.join(self._items) + self._tail
         return web.Response(body=body, headers={hdrs.CONTENT_TYPE: self._content_type, **headers})
 

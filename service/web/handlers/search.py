@@ -1,6 +1,6 @@
 """List resources of one type as a page of a FHIR Bundle. Source: https://hl7.org/fhir/http.html#search."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -10,18 +10,18 @@ from service.errors import Invalid, Issue
 from service.resources.queries import SearchQuery
 from service.resources.types import ResourceType
 from service.stores.record import Resource
-from service.stores.store import Page
 from service.web import target
 from service.web.background import in_background
 from service.web.context import CONTEXT
 from service.web.links import base_path, own_path
-from service.web.rendering import render
+from service.web.rendering import ItemsRenderer, render
 
 _QUERY = SearchQuery(text=True)
 
 # Each id costs one look-up; larger selections should use the listing.
 MAX_SELECTED = 1000
-LARGE_PAGE = 100
+# A larger page takes more than 5 ms to encode, or 30 ms for a thousand accounts. That would block the event loop.
+LARGE_PAGE, LARGE_PAGE_TEXT = 100, 100_000
 
 
 async def search_response(request: web.Request, type_: ResourceType) -> web.Response:
@@ -36,11 +36,26 @@ async def search_response(request: web.Request, type_: ResourceType) -> web.Resp
     else:
         found = await repository.page(type_, **part)
 
-    def response() -> web.Response:
-        return render(request, _bundle(request, type_, found, count=count, number=number))
+    bundle = {
+        "resourceType": "Bundle",
+        "type": "searchset",
+        "total": found.total,
+        "link": _links(request, found.total, count=count, number=number),
+    }
+    # A count of 0 asks for the total only. Source: https://hl7.org/fhir/search.html#count
+    if not count:
+        return render(request, bundle)
+    if not _is_large(found.resources):
+        return render(request, {**bundle, "entry": [_entry(request, type_, resource) for resource in found.resources]})
 
-    # A thousand resources take 30 ms to encode, which would block the event loop.
-    return response() if len(found.resources) <= LARGE_PAGE else await in_background(response)
+    def response() -> web.Response:
+        # One call of an encoder for all would hold the interpreter lock throughout.
+        entries = ItemsRenderer(request, before=bundle, name="entry")
+        for resource in found.resources:
+            entries.add(_entry(request, type_, resource))
+        return entries.response()
+
+    return await in_background(response)
 
 
 def resource_path(request: web.Request, resource: Resource) -> str:
@@ -55,20 +70,14 @@ def _ids(text: str) -> list[str]:
     return ids
 
 
-def _bundle(request: web.Request, type_: ResourceType, found: Page, *, count: int, number: int) -> dict[str, Any]:
-    bundle = {
-        "resourceType": "Bundle",
-        "type": "searchset",
-        "total": found.total,
-        "link": _links(request, found.total, count=count, number=number),
-    }
-    # A count of 0 asks for the total only. Source: https://hl7.org/fhir/search.html#count
-    if count:
-        bundle["entry"] = [
-            {"fullUrl": resource_path(request, resource), "resource": type_.represent(resource)}
-            for resource in found.resources
-        ]
-    return bundle
+def _is_large(resources: Sequence[Resource]) -> bool:
+    # A policy with many links or a long pattern can be as large as a hundred accounts.
+    text = sum(len(text) for resource in resources for text in resource.fields.values())
+    return len(resources) > LARGE_PAGE or text > LARGE_PAGE_TEXT
+
+
+def _entry(request: web.Request, type_: ResourceType, resource: Resource) -> dict[str, Any]:
+    return {"fullUrl": resource_path(request, resource), "resource": type_.represent(resource)}
 
 
 def _links(request: web.Request, total: int, *, count: int, number: int) -> list[dict[str, str]]:

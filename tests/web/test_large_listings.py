@@ -1,0 +1,67 @@
+"""A page of large resources must not block the event loop."""
+
+import json
+import threading
+
+import pytest
+import yaml
+
+from service.web.formats import codec
+
+LINKS = [{"reference": f"Client/c{'x' * 60}"}]
+PATTERN = {"params": {"key": {"$enum": [f"{number:03}{'é' * 600}" for number in range(60)]}}}
+
+
+@pytest.fixture
+async def policies(client):
+    await client.put(f"/{LINKS[0]['reference']}", json={"secret": "0123456789abcdef"})
+    for number in range(5):
+        body = {"engine": "matcho", "matcho": PATTERN, "link": LINKS, "description": '0 "{}[], 0'}
+        assert (await client.put(f"/AccessPolicy/p{number}", json=body)).status == 201
+
+
+@pytest.fixture
+def encoded(monkeypatch):
+    """The thread and the size of each encoding."""
+    calls = []
+    for name in ("dump_json", "dump_yaml"):
+        dump = getattr(codec, name)
+
+        def spy(*args, dump=dump, **options):
+            body = dump(*args, **options)
+            calls.append((threading.current_thread().name, len(body)))
+            return body
+
+        monkeypatch.setattr(codec, name, spy)
+    return calls
+
+
+@pytest.mark.usefixtures("policies")
+@pytest.mark.parametrize("query", ["", "?_format=yaml", "?_pretty=true", "?_sort=-_id&_count=3&_page=1"])
+async def test_large_resources_are_encoded_one_by_one_in_the_thread(client, encoded, query):
+    answer = await client.get(f"/AccessPolicy{query}")
+    body = await answer.read()
+
+    assert {name.split("_")[0] for name, _ in encoded} == {"background"}
+    assert max(size for _, size in encoded) < len(body) / 2
+
+
+@pytest.mark.usefixtures("policies")
+@pytest.mark.parametrize("query", ["", "?_format=yaml", "?_pretty=true", "?_sort=-_id&_count=3&_page=1"])
+async def test_the_page_is_the_same_as_in_one_piece(client, monkeypatch, query):
+    in_pieces = await (await client.get(f"/AccessPolicy{query}")).text()
+    monkeypatch.setattr("service.web.handlers.search.LARGE_PAGE_TEXT", 10**9)
+    whole = await (await client.get(f"/AccessPolicy{query}")).text()
+
+    assert in_pieces == whole
+    bundle = yaml.safe_load(whole) if "yaml" in query else json.loads(whole)
+    assert bundle["total"] == 5
+    assert bundle["entry"][0]["resource"]["matcho"] == PATTERN
+
+
+async def test_small_pages_are_encoded_on_the_loop(client, encoded):
+    await client.put("/AwsAccount/a", json={})
+    encoded.clear()
+    await client.get("/AwsAccount")
+
+    assert [name for name, _ in encoded] == [threading.current_thread().name]
