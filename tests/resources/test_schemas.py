@@ -426,6 +426,13 @@ def test_a_number_is_plain_digits_in_range(text):
         SigningQuery(text=True).read({"expiration": text})
 
 
+@pytest.mark.parametrize("number", ["060", "00", "000000000060"])
+def test_a_number_in_a_body_has_no_zeros_in_front(number):
+    """In JSON, such a number is malformed."""
+    with pytest.raises(Invalid, match=r"max-expiration must be .*, without zeros in front"):
+        read({"max-expiration": number}, text=True)
+
+
 @pytest.mark.parametrize("number", [60, 60.0])
 def test_a_whole_number_in_json_can_have_a_decimal_point(number):
     assert SigningQuery().read({"expiration": number}) == {"expiration": 60}

@@ -475,3 +475,31 @@ async def test_a_json_patch_is_refused_if_a_policy_reads_the_body(service):
     assert await service.status("PATCH", "/AwsAccount/acme", json={"region": "eu-west-1"}) == 403
     assert await service.status("PATCH", "/AwsAccount/acme", json={"use-ssl": False}) == 200
     assert await service.status("PATCH", "/AwsAccount/acme", data=operations, headers=headers) == 422
+
+
+@pytest.mark.parametrize("excluded", ["#^[0-9]{7,}$", {"$enum": [5_000_000]}, 5e6])
+@pytest.mark.parametrize(
+    ("length", "status"),
+    [("5000000", 403), ("5e6", 403), ("5000000.0", 403), ("500000e1", 403), ("499999.0", 200)],
+)
+async def test_no_spelling_of_a_number_in_json_escapes_a_pattern(service, excluded, length, status):
+    await service.policy({"params": {"operation": "upload"}, "body": {"content-length": {"$not": excluded}}})
+    body = f'{{"filename": "x", "content-length": {length}}}'
+    headers = {"Content-Type": "application/json"}
+
+    assert await service.status("POST", "/aws/storage/acme/uploads", data=body, headers=headers) == status
+
+
+async def test_no_spelling_of_a_number_in_yaml_escapes_a_pattern(service):
+    await service.policy({"params": {"operation": "upload"}, "body": {"content-length": {"$not": 5}}})
+    statuses = {
+        length: await service.status(
+            "POST",
+            "/aws/storage/acme/uploads",
+            data=f"filename: x\ncontent-length: {length}",
+            headers={"Content-Type": "text/yaml"},
+        )
+        for length in ("5", "'5'", "05", "0005", "5.0", "5e0", "6")
+    }
+
+    assert statuses == {"5": 403, "'5'": 403, "05": 422, "0005": 422, "5.0": 422, "5e0": 422, "6": 200}

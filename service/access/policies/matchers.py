@@ -81,6 +81,9 @@ def scalar_text(value: Any) -> str | None:
         return value
     if value is True or value is False:
         return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        # Fields of a body read 5.0 and 5e0 as 5, too. With another text, a value under $not would escape its pattern.
+        value = int(value)
     if isinstance(value, int):
         return str(value) if abs(value) < _MIN_LONG_INT else None
     return str(value) if isinstance(value, float) else None
