@@ -1,3 +1,4 @@
+import asyncio
 import json
 
 import pytest
@@ -8,12 +9,13 @@ from service.access.access_policy import AccessPolicy
 from service.access.callers.principals import Principal
 from service.access.policies.evaluation import Evaluation
 from service.access.policies.matcho import compile_pattern
-from service.access.policies.policy_set import Policies, PolicySet
+from service.access.policies.policy_set import Policies, PolicySet, warn_of_links_to
 from service.errors import StoreUnavailable
 from service.resources.repository import Repository
 from service.resources.secrets.codec import SecretCodec
 from service.resources.secrets.encryption import Encryptor
 from service.resources.secrets.hashing import Hasher
+from service.stores import pacing
 from service.stores.memory import EmbeddedStore
 
 TEAM, JWT = Principal("Client/team", "team"), Principal("jwt:x", jwt={"sub": "x"})
@@ -242,3 +244,50 @@ async def test_a_stored_policy_may_have_its_resource_type(policies, write):
     await write("a", resourceType="AccessPolicy", meta="{}")
 
     assert (await policies.for_principal(TEAM)).first_match(request()) == "a"
+
+
+async def turns_during(awaitable):
+    """Return how often another task ran meanwhile."""
+    turns = 0
+
+    async def count():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counter = asyncio.create_task(count())
+    await awaitable
+    counter.cancel()
+    return turns
+
+
+@pytest.mark.parametrize("use", ["a request", "the deletion of a Client"])
+async def test_many_policies_are_compiled_without_holding_the_event_loop(policies, store, write, monkeypatch, use):
+    for number in range(50):
+        await write(f"p{number}", {"params": {"key": "x"}}, link=["team"])
+    monkeypatch.setattr(pacing, "MAX_BLOCK_SECONDS", 0)
+    if use == "a request":
+        turns = await turns_during(policies.for_principal(TEAM))
+    else:
+        hasher = Hasher()
+        turns = await turns_during(warn_of_links_to("team", Repository(store, SecretCodec(Encryptor(), hasher))))
+        hasher.close()
+
+    assert turns >= 50
+
+
+async def test_a_policy_that_is_deleted_during_the_compilation_grants_nothing_later(
+    policies, store, write, monkeypatch
+):
+    for number in range(5):
+        await write(f"p{number}", {"params": {"key": "x"}})
+    monkeypatch.setattr(pacing, "MAX_BLOCK_SECONDS", 0)
+    early = asyncio.create_task(policies.for_principal(TEAM))
+    await asyncio.sleep(0)
+    await store.remove(await store.get("AccessPolicy", "p0"))
+    late = asyncio.create_task(policies.for_principal(TEAM))
+    await early
+
+    for policy_set in (await late, await policies.for_principal(TEAM)):
+        assert [policy.id for policy in policy_set.policies] == ["p1", "p2", "p3", "p4"]
