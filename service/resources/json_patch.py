@@ -14,6 +14,7 @@ from jsonpointer import JsonPointer, JsonPointerException
 
 from service import json_text
 from service.errors import Invalid, Issue
+from service.resources.fields import MASKED
 from service.resources.schemas import ParsedBody
 from service.resources.types import ResourceType
 from service.stores.record import Resource
@@ -35,17 +36,19 @@ def patch_resource(type_: ResourceType, stored: Resource, patch: ParsedBody) -> 
     if len(operations) > MAX_OPERATIONS:
         raise Invalid(f"A JSON Patch must have at most {MAX_OPERATIONS} operations")
     document = copy.deepcopy({**type_.unknown_fields(stored), **type_.represent(stored)})
-    document |= {name: _KEPT for name in type_.secrets if f"_{name}" in document}
+    masked = [name for name in type_.secrets if f"_{name}" in document]
+    document |= dict.fromkeys(masked, _KEPT)
     for number, operation in enumerate(operations, 1):
         try:
             _apply(type_, document, operation)
         except _Unfit as fault:
             raise Invalid(f"Operation {number} of the JSON Patch {fault}") from None
-    for name in type_.secrets:
+    for name in masked:
         if document.get(name) is _KEPT:
             del document[name]
-        else:
-            document.pop(f"_{name}", None)
+        elif document.get(f"_{name}") == MASKED:
+            # The secret is replaced or removed. Any other marker is one that the patch has changed, and stays a fault.
+            del document[f"_{name}"]
     if document.get("id") != stored.id:
         raise Invalid(Issue(f"{type_.kind}.id cannot change; create another {type_.kind} instead", f"{type_.kind}.id"))
     if _depth(document) > json_text.MAX_DEPTH:

@@ -62,6 +62,23 @@ def test_a_secret_is_removed(operations):
     assert patched(*operations) == {"access-key-id": "AK", "region": "us-east-1"}
 
 
+@pytest.mark.parametrize(
+    "operations",
+    [
+        [op("add", "/_session-token", "x")],
+        [op("add", "/_session-token", MASKED)],
+        [op("replace", SECRET, "new"), op("replace", "/_secret-access-key", "x")],
+        [op("remove", SECRET), op("add", "/_secret-access-key/extension/0/valueCode", "x")],
+    ],
+    ids=str,
+)
+def test_a_marker_that_a_patch_adds_or_changes_is_not_ignored(operations):
+    """A PUT with it is refused, too."""
+    name = operations[-1]["path"].split("/")[1]
+
+    assert patched(*operations)[name] != SHOWN.get(name)
+
+
 def test_a_secret_that_is_not_stored_is_not_replaced():
     with pytest.raises(Invalid, match="does not apply"):
         patched(op("replace", "/session-token", "t"))
