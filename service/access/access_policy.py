@@ -17,7 +17,7 @@ from marshmallow import ValidationError, fields, validates_schema
 from service.access.client import ClientSchema, description_field
 from service.access.policies.evaluation import Evaluation
 from service.access.policies.matchers import scalar_text
-from service.access.policies.matcho import MAX_INSTRUCTIONS, MalformedPattern, Pattern, PatternFault, compile_pattern
+from service.access.policies.matcho import MalformedPattern, Pattern, PatternFault, compile_pattern
 from service.access.policies.unrestricted import unrestricted_faults
 from service.errors import Issue
 from service.resources.fields import ID_RULE, Number, Text
@@ -125,7 +125,8 @@ def _pattern_field(*, stored: bool) -> fields.Raw:
 
     def validate(value: Any) -> None:
         try:
-            pattern = compile_pattern(value, max_instructions=inf if stored else MAX_INSTRUCTIONS)
+            limits = {"max_instructions": inf, "max_text": inf} if stored else {}
+            pattern = compile_pattern(value, **limits)
         except MalformedPattern as error:
             raise ValidationError(_messages(error.faults)) from None
         if unknown := sorted(pattern.names - REQUEST_NAMES):
@@ -269,7 +270,7 @@ def _policy(
     max_expiration: int | None = None,
     **_: Any,
 ) -> AccessPolicy:
-    pattern = compile_pattern(matcho, max_instructions=inf) if engine == MATCHO else None
+    pattern = compile_pattern(matcho, max_instructions=inf, max_text=inf) if engine == MATCHO else None
     clients = frozenset(id_ for id_ in map(linked_client, link) if id_)
     return AccessPolicy(id=id, engine=engine, pattern=pattern, link=clients, max_expiration=max_expiration)
 

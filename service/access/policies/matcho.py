@@ -36,6 +36,8 @@ from service.access.policies.regex import compile_regex, is_plain_prefix
 
 MAX_DEPTH = 16
 MAX_NODES = 1000
+# Each write of a policy encodes it several times, which blocks other requests for 5 ms per 100,000 characters.
+MAX_TEXT = 100_000
 # Regular expressions that need the engine, each with the memory and time of `regex`.
 MAX_REGEXES = 32
 # The sum of all programs. 1,000 instructions take up to 1.5 ms to compile; `[^/]{1,255}` has 2,300.
@@ -109,15 +111,18 @@ class Pattern:
             return str(error)
 
 
-def compile_pattern(pattern: object, *, max_instructions: float = MAX_INSTRUCTIONS) -> Pattern:
+def compile_pattern(
+    pattern: object, *, max_instructions: float = MAX_INSTRUCTIONS, max_text: float = MAX_TEXT
+) -> Pattern:
     """Compile a pattern of plain data: mappings, lists, str, int, float, bool and None.
 
     ``max_instructions`` bounds the sum of all programs of regular expressions, and with it the time of compilation.
+    ``max_text`` bounds the characters of all names and texts together.
 
     Raises:
         MalformedPattern: if it is invalid or too large.
     """
-    _check_size(pattern)
+    _check_size(pattern, max_text)
     compiler = _Compiler(max_instructions)
     root = compiler.compile_request(pattern, "")
     if compiler.faults:
@@ -127,16 +132,26 @@ def compile_pattern(pattern: object, *, max_instructions: float = MAX_INSTRUCTIO
     )
 
 
-def _check_size(pattern: object) -> None:
+def _check_size(pattern: object, max_text: float) -> None:
     """Limit the size without recursion, before the compiler recurses."""
-    nodes, level = 1, [pattern]
+    nodes, text, level = 1, _text_length(pattern), [pattern]
     for _ in range(MAX_DEPTH):
         level = [child for node in level for child in _children(node)]
         nodes += len(level)
         if nodes > MAX_NODES:
             raise MalformedPattern(PatternFault("", f"must have at most {MAX_NODES} nodes"))
+        text += sum(map(_text_length, level))
+        if text > max_text:
+            raise MalformedPattern(PatternFault("", f"must have at most {max_text} characters in names and texts"))
     if any(isinstance(node, (Mapping, list)) for node in level):
         raise MalformedPattern(PatternFault("", f"must be nested at most {MAX_DEPTH} deep"))
+
+
+def _text_length(node: object) -> int:
+    """Return the characters of a text, or of the names of a mapping."""
+    if isinstance(node, Mapping):
+        return sum(len(name) for name in node if isinstance(name, str))
+    return len(node) if isinstance(node, str) else 0
 
 
 def _children(node: object) -> list[object]:

@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.access.policies.evaluation import Evaluation, UndecidableValue
-from service.access.policies.matcho import MAX_DEPTH, MAX_NODES, MAX_REGEXES, MalformedPattern, Pattern, compile_pattern
+from service.access.policies.matcho import (
+    MAX_DEPTH,
+    MAX_NODES,
+    MAX_REGEXES,
+    MAX_TEXT,
+    MalformedPattern,
+    Pattern,
+    compile_pattern,
+)
 
 REQUEST = {
     "request-method": "get",
@@ -68,7 +76,7 @@ REQUEST = {
         ({"params": {"expiration": "3600"}}, True),
         ({"params": {"expiration": "03600"}}, False),
         ({"params": {"expiration": "3600.0"}}, False),
-        ({"params": {"expiration": 3600.0}}, False),
+        ({"params": {"expiration": 3600.0}}, True),
         ({"params": {"expiration": "3600 "}}, False),
         ({"client": {"confidential": True}}, True),
         ({"client": {"confidential": "true"}}, True),
@@ -329,6 +337,25 @@ def test_the_regular_expressions_of_a_pattern_are_limited():
     assert isinstance(compile_pattern(pattern), Pattern)
     with pytest.raises(MalformedPattern, match="a pattern has at most 32"):
         compile_pattern(pattern | {"c": "#y."})
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        {"uri": "x" * MAX_TEXT},
+        {"x" * MAX_TEXT: "y"},
+        {"params": {"key": {"$enum": [f"{number:03}{'é' * 117}" for number in range(900)]}}},
+    ],
+    ids=["a text", "a name", "many texts"],
+)
+def test_the_text_of_a_pattern_is_limited(pattern):
+    with pytest.raises(MalformedPattern, match="must have at most 100000 characters in names and texts"):
+        compile_pattern(pattern)
+    assert isinstance(compile_pattern(pattern, max_text=inf), Pattern)
+
+
+def test_a_pattern_can_have_text_up_to_the_limit():
+    assert isinstance(compile_pattern({"uri": "x" * (MAX_TEXT - len("uri"))}), Pattern)
 
 
 def test_the_instructions_of_a_pattern_are_limited():
