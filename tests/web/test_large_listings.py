@@ -14,7 +14,7 @@ PATTERN = {"params": {"key": {"$enum": [f"{number:03}{'é' * 600}" for number in
 
 @pytest.fixture
 async def policies(client):
-    await client.put(f"/{LINKS[0]['reference']}", json={"secret": "0123456789abcdef"})
+    await client.put(f"/{LINKS[0]['reference']}", json={"secret": "hush-of-the-linked-client"})
     for number in range(5):
         body = {"engine": "matcho", "matcho": PATTERN, "link": LINKS, "description": '0 "{}[], 0'}
         assert (await client.put(f"/AccessPolicy/p{number}", json=body)).status == 201

@@ -241,7 +241,7 @@ def test_responses_list_their_headers():
     created = responses("/AwsAccount", "post")["201"]["headers"]
     errors = DOCUMENT["components"]["responses"]
 
-    assert created.keys() == {"X-Request-Id", "X-Duration", "ETag", "Last-Modified", "Location"}
+    assert created.keys() == {"X-Request-Id", "X-Duration", "ETag", "Last-Modified", "Location", "Cache-Control"}
     assert "Retry-After" in errors["StoreUnavailable"]["headers"]
     assert "Retry-After" in errors["Throttled"]["headers"]
     assert "WWW-Authenticate" in errors["Unauthenticated"]["headers"]
