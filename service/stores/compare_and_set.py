@@ -16,8 +16,9 @@ from service.stores.retry import ATTEMPT_SECONDS, CircuitBreaker
 from service.stores.server import on_one_connection
 from service.stores.store import NothingWritten
 
-# The script sets new fields before it deletes old ones, and never deletes the key. So a command that Redis refuses
-# halfway, because of an ACL for example, loses no data. Redis removes a hash without fields.
+# Redis undoes nothing if it refuses a command halfway, because of an ACL for example. So before its first change, the
+# script calls HSET and HDEL without an effect. HSET is first, because full memory refuses only the first write of all.
+# The script sets new fields before it deletes old ones, and never deletes the key. Redis removes a hash without fields.
 # PERSIST comes last. If Redis refuses it, the write is complete, and its error follows the version.
 # ARGV, in this order:
 # - the least new version, or "" to keep the version;
@@ -31,6 +32,10 @@ if redis.call('HLEN', KEYS[1]) ~= expected then return '' end
 for i = 4, 2 * expected + 2, 2 do
   if redis.call('HGET', KEYS[1], ARGV[i]) ~= ARGV[i + 1] then return '' end
 end
+if expected > 0 and #ARGV > 2 * expected + 3 then
+  redis.call('HSET', KEYS[1], ARGV[4], ARGV[5])
+  redis.call('HDEL', KEYS[1], '')
+end
 local version, kept = ARGV[1], {}
 if version == '' then
   version, kept['_version'], kept['_versionCopy'] = '0', true, true
@@ -42,6 +47,7 @@ elseif #ARGV > 2 * expected + 3 then
 end
 if #ARGV == 3 then
   -- The key stays without a record. WAIT confirms this only behind a write.
+  redis.call('HDEL', KEYS[1], '_version')
   redis.call('HSET', KEYS[1], '_version', version)
   redis.call('HDEL', KEYS[1], '_version')
 end
@@ -58,10 +64,15 @@ if ARGV[3] == 'persist' then
 end
 return version
 """
+# If Redis refuses EXPIRE, the hash goes again, because it would stay for ever.
 # ARGV: the seconds until the hash expires; the fields, each with its text.
 SET_WITH_TTL = """
 redis.call('HSET', KEYS[1], unpack(ARGV, 2))
-redis.call('EXPIRE', KEYS[1], ARGV[1])
+local expires = redis.pcall('EXPIRE', KEYS[1], ARGV[1])
+if type(expires) == 'table' then
+  for i = 2, #ARGV, 2 do redis.call('HDEL', KEYS[1], ARGV[i]) end
+  return expires
+end
 return '1'
 """
 

@@ -404,6 +404,31 @@ async def test_each_documented_right_is_necessary(limited, right, caplog, monkey
     assert re.search("PermissionError|refuses|may not read", caplog.text)
 
 
+@pytest.mark.parametrize("right", ["+hlen", "+hget", "+hset", "+hdel"])
+async def test_a_user_without_a_right_of_a_write_changes_nothing(limited, own_redis, right):
+    store = await limited()
+    seen = await store.replace("AwsAccount", "a", {"n": "1", "m": "1"}, expected=None)
+    async with Redis.from_url(own_redis.url) as admin:
+        before = await admin.hgetall("AwsAccount:a")
+        await admin.execute_command("ACL", "SETUSER", "s3-signer", right.replace("+", "-"))
+        for call in (store.replace("AwsAccount", "a", {"n": "2"}, expected=seen), store.rewrite(seen, {"n": "2"})):
+            with pytest.raises(StoreUnavailable):
+                await call
+        after = await admin.hgetall("AwsAccount:a")
+
+    assert after == before
+
+
+@pytest.mark.parametrize("right", ["+hset", "+expire"])
+async def test_no_session_without_an_end_is_kept(limited, own_redis, right):
+    store = await limited(but=right)
+    with pytest.raises(StoreUnavailable):
+        await store.put_with_ttl("Session", "s", {"client": "x"}, seconds=60)
+
+    async with Redis.from_url(own_redis.url) as admin:
+        assert await admin.keys("Session:*") == []
+
+
 async def test_a_write_ends_a_time_to_live_and_the_adoption_of_an_edit_keeps_it(store, operator):
     seen = await store.replace("AwsAccount", "a", {"region": "eu-west-1"}, expected=None)
     await operator.expire("AwsAccount:a", 100)
