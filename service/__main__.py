@@ -18,6 +18,8 @@ from service.telemetry import logs, multiprocess
 
 EXIT_FAILURE = 1
 EXIT_SETTINGS = 2
+# As a shell reports a command that SIGINT has ended.
+EXIT_INTERRUPTED = 130
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command, and return its exit status, also if standard error cannot be written."""
     try:
         return _run(arguments)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
     finally:
         try:
             if sys.stderr:
@@ -40,7 +44,7 @@ def _run(arguments: list[str] | None) -> int:
     printed = io.StringIO()
     try:
         with contextlib.redirect_stdout(printed):
-            parsed = command_line.parser().parse_args(arguments)
+            parsed = command_line.parse(sys.argv[1:] if arguments is None else arguments)
     except SystemExit as end:
         if end.code:
             raise

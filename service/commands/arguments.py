@@ -3,7 +3,7 @@
 import argparse
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import service
 from service.settings import settings
@@ -36,8 +36,18 @@ examples:
 _Add = Callable[..., argparse.ArgumentParser]
 
 
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the parsed arguments, or exit with a message. ``command`` is None for serving."""
+    root = parser()
+    try:
+        "".join(arguments).encode()
+    except UnicodeEncodeError:
+        root.error("arguments must be UTF-8")
+    return root.parse_args(arguments)
+
+
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line. ``command`` is None for serving."""
+    """Return the parser of the command line."""
     root = _Parser(prog="s3-signer", description=_INTRODUCTION, epilog=f"{_EXAMPLES}\n\n{_exit_statuses()}")
     # -V makes this wider than the names of commands. Else argparse before Python 3.13 gives these two lines each.
     root.add_argument("-V", "--version", action="version", version=service.__version__)

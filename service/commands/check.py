@@ -25,10 +25,11 @@ ANY_BUCKET = "any-bucket"
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
     """Print what is wrong, and return 0 if nothing fails, else 3."""
-    bucket = arguments.live or ANY_BUCKET
+    live = arguments.live is not None
+    bucket = arguments.live if live else ANY_BUCKET
     if issues := name_issues(bucket, None):
         raise InvalidRequest(*issues)
-    checks, accounts = asyncio.run(_check(settings, arguments.accounts, bucket, live=bool(arguments.live)))
+    checks, accounts = asyncio.run(_check(settings, arguments.accounts, bucket, live=live))
     statuses = {it.status for it in checks}
     worst = next(status for status in (FAIL, WARN, PASS) if status in statuses)
     report = {"status": worst, "accounts": accounts, "checks": [output.without_empty(it._asdict()) for it in checks]}

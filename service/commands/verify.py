@@ -40,7 +40,10 @@ _OWN_MEMORY = (
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
     """Print what a server checks, and return 0 if it would accept the URL, else 3."""
     text, signed_headers = _parts(_text(arguments.url))
-    headers = {**signed_headers, **dict(map(_header, arguments.header))}
+    given = [*map(_header, arguments.header)]
+    if len(dict(given)) < len(given):
+        raise InvalidRequest("--header gives a header twice")
+    headers = {**signed_headers, **dict(given)}
     try:
         url = parse(text)
     except NotPresigned as problem:
@@ -57,7 +60,10 @@ def _text(argument: str | None) -> str:
         if not sys.stdin or sys.stdin.isatty():
             raise SettingsError(["Give a URL, or - to read it from standard input"])
         argument = STANDARD_INPUT
-    return sys.stdin.read(MAX_URL_BYTES) if argument == STANDARD_INPUT else argument
+    if argument != STANDARD_INPUT:
+        return argument
+    # As text, the result for other bytes would depend on the locale.
+    return sys.stdin.buffer.read(MAX_URL_BYTES).decode(errors="surrogateescape")
 
 
 def _parts(text: str) -> tuple[str, Mapping[str, str]]:

@@ -20,6 +20,13 @@ _MAX_QUOTED = 100
 _IPV4_MAPPED = IPv6Network("::ffff:0:0/96")
 
 
+def unicode_text(text: str) -> str:
+    # Python keeps other bytes as lone surrogates, which no answer can contain.
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("must be UTF-8")
+    return text
+
+
 def number(at_least: int, at_most: int) -> Callable[[str], int]:
     """Return a parser of whole numbers in a range."""
 

@@ -81,8 +81,8 @@ class Settings:
         parsers.number(1, 86_400),
         "Lifetime, in seconds, of a token from `/auth/token`; at most 900 for the root client.",
     )
-    jwt_issuer: str = setting("", str, "Issuer of trusted JWTs; must equal their `iss` exactly.")
-    jwt_audience: str = setting("", str, "Audience that the `aud` of a JWT must contain.")
+    jwt_issuer: str = setting("", parsers.unicode_text, "Issuer of trusted JWTs; must equal their `iss` exactly.")
+    jwt_audience: str = setting("", parsers.unicode_text, "Audience that the `aud` of a JWT must contain.")
     jwt_jwks: str = setting(
         "",
         str,
@@ -217,7 +217,7 @@ class Settings:
         parsers.choice("false", "true", "errors"),
         "A log line for each request, with its route but not its path: `true`, or `errors` for statuses from 400 on.",
     )
-    commit: str = setting("", str, "Source revision in `/$version`; set in images.")
+    commit: str = setting("", parsers.unicode_text, "Source revision in `/$version`; set in images.")
     secret_files: Mapping[str, str] = field(default_factory=dict)
     """The paths of files that secrets were read from, by the variable of the secret."""
 

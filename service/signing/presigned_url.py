@@ -5,7 +5,7 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.
 
 import re
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from urllib.parse import unquote, urlsplit
 
 from service.endpoints import DEFAULT_PORTS
@@ -63,6 +63,8 @@ def parse(text: str) -> PresignedUrl:
     text = text.strip().strip("'\"<>")
     if re.search(r"[\s\x00-\x1f]", text):
         raise NotPresigned("it has white space in it; remove the line breaks, and encode a space as %20")
+    if re.search("[\ud800-\udfff]", text):
+        raise NotPresigned("it is not UTF-8")
     try:
         url = urlsplit(text)
         port = url.port
@@ -101,6 +103,10 @@ def _parsed(host: str, path: str, query: Query) -> PresignedUrl:
         raise NotPresigned(f"its {DATE} is no time such as 20130524T000000Z") from None
     if not re.fullmatch("[0-9]{1,9}", values[EXPIRES]):
         raise NotPresigned(f"its {EXPIRES} is no number of seconds")
+    try:
+        at + timedelta(seconds=int(values[EXPIRES]))
+    except OverflowError:
+        raise NotPresigned("it ends after the year 9999") from None
     return PresignedUrl(
         host=host,
         path=path,

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 
@@ -62,6 +63,29 @@ sys.exit(main())
     )
 
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_interrupted_command_prints_no_traceback(tmp_path):
+    # A Redis that never answers.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings = {"SIGNER_STORE_URL": f"redis://127.0.0.1:{silent.getsockname()[1]}"}
+        command = [sys.executable, "-m", "service", "account", "list"]
+        process = subprocess.Popen(command, env={**clean_environment(), **settings}, stderr=subprocess.PIPE, text=True)
+        silent.settimeout(30)
+        connection, _ = silent.accept()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+        connection.close()
+
+    assert (process.returncode, errors) == (130, "")
+
+
+@pytest.mark.parametrize("arguments", [["check", "\udcff"], ["account", "get", "a\udc80b"]])
+def test_an_argument_that_is_not_utf8_is_refused(arguments):
+    status, errors = run(arguments, stdout=subprocess.DEVNULL)
+
+    assert status == 2
+    assert errors.endswith("error: arguments must be UTF-8\n")
 
 
 def test_output_can_be_piped_to_head(tmp_path):

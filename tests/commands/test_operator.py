@@ -72,6 +72,11 @@ def url(operator, body_file):
     return operator.run("sign", "GET", "my-account", "my-bucket", "a/b c.txt")[1].strip()
 
 
+def read_from(monkeypatch, text):
+    """Make ``text`` the standard input."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode(errors="surrogateescape"))))
+
+
 def names(report, status="fail"):
     return [it["name"] for it in report["findings"] if it["status"] == status]
 
@@ -164,9 +169,22 @@ def test_a_name_that_cannot_be_signed_is_refused(operator, arguments):
         operator.run("sign", "GET", *arguments)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("sign", "GET", "a", "my-bucket", "k", "--field", "version-id=a", "--field", "version-id=b"), "twice"),
+        (("verify", "https://a/", "--header", "a: b", "--header", "A: c"), "twice"),
+        (("check", "--live", ""), "bucket must be"),
+    ],
+)
+def test_an_argument_that_would_have_no_effect_is_refused(operator, arguments, reason):
+    with pytest.raises((Invalid, InvalidRequest), match=reason):
+        operator.run(*arguments)
+
+
 def test_a_url_is_valid_also_from_standard_input(operator, url, monkeypatch):
     status, report = operator.data("verify", url)
-    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{url}\n"))
+    read_from(monkeypatch, f"{url}\n")
     from_input, _ = operator.data("verify", "-")
 
     assert (status, from_input, report["status"]) == (0, 0, "valid")
@@ -186,30 +204,38 @@ def test_a_url_is_valid_also_from_standard_input(operator, url, monkeypatch):
     ],
 )
 def test_a_url_is_found_in_an_answer_and_standard_input_is_the_default(operator, url, monkeypatch, answer):
-    monkeypatch.setattr(sys, "stdin", io.StringIO(answer.format(url)))
+    read_from(monkeypatch, answer.format(url))
     status, report = operator.data("verify")
 
     assert (status, report["status"]) == (0, "valid")
 
 
 def test_of_several_urls_in_an_answer_none_is_chosen(operator, url, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", io.StringIO(f"items:\n- url: {url}\n- url: {url}\n"))
+    read_from(monkeypatch, f"items:\n- url: {url}\n- url: {url}\n")
     with pytest.raises(InvalidRequest, match="The answer has 2 URLs; give one of them"):
         operator.run("verify")
+
+
+@pytest.mark.parametrize("change", [("/a/", "/a\udcff/"), ("X-Amz-Date=20", "X-Amz-Date=99991231T235959Z&a=")])
+def test_a_url_that_no_server_reads_has_a_finding(operator, url, monkeypatch, change):
+    read_from(monkeypatch, url.replace(*change))
+    status, report = operator.data("verify")
+
+    assert (status, names(report)) == (3, ["form"])
 
 
 @pytest.mark.parametrize(
     "answer", ["items: text\n", "items:\n- text\n", '{"items": [{"url": 5}]}', "url:\n- a\n", "[]"]
 )
 def test_an_answer_without_a_url_is_no_url(operator, monkeypatch, answer):
-    monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
+    read_from(monkeypatch, answer)
     status, report = operator.data("verify")
 
     assert (status, names(report)) == (3, ["form"])
 
 
 def test_a_terminal_is_not_read_unless_it_is_named(operator, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    read_from(monkeypatch, "")
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     with pytest.raises(SettingsError, match="Give a URL"):
         operator.run("verify")

@@ -108,6 +108,9 @@ def test_a_setting_is_read(variable, text, value):
     ("variable", "text"),
     [
         ("SIGNER_ROOT_CLIENT_ID", "a b"),
+        ("SIGNER_COMMIT", "\udcff"),
+        ("SIGNER_JWT_ISSUER", "https://idp.example/\udcff"),
+        ("SIGNER_JWT_AUDIENCE", "\udcff"),
         ("SIGNER_ROOT_CLIENT_SECRET", "0123456789abcde"),
         ("SIGNER_TOKEN_SECONDS", "0"),
         ("SIGNER_PORT", "http"),
