@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "serve",
         help="serve; the same as no command",
-        description="Serves until SIGTERM or SIGINT, in one process or in SIGNER_WORKERS processes.",
+        description="Serves until SIGTERM, SIGHUP or SIGINT, in one process or in SIGNER_WORKERS processes.",
         epilog=_settings(),
     )
     _add_sign(add)

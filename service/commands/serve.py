@@ -10,7 +10,7 @@ from service.settings import Settings
 
 
 def run(settings: Settings, _: argparse.Namespace | None = None) -> int:
-    """Serve until SIGTERM or SIGINT.
+    """Serve until SIGTERM, SIGHUP or SIGINT.
 
     Raises:
         SettingsError: if sockets that systemd has passed contradict the settings.
@@ -19,6 +19,9 @@ def run(settings: Settings, _: argparse.Namespace | None = None) -> int:
     # Until the process serves. The kernel ignores SIGTERM for process 1 of a container if it has no handler.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
+    # Of a terminal that is closed. With nohup it stays ignored.
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
     settings, sockets = listening.open_sockets(settings)
     with closing(sockets):
         # The supervisor never imports the server: each of its workers does.

@@ -115,7 +115,9 @@ class Supervisor:
         readable, _, _ = select.select([self._signal_reader, *channels], [], [], max(0.0, deadline - monotonic()))
         for reader in readable:
             if reader is self._signal_reader:
-                self._stop(signal.Signals(self._signal_reader.recv(1)[0]))
+                number = signal.Signals(self._signal_reader.recv(1)[0])
+                if number in SIGNALS:
+                    self._stop(number)
             else:
                 self._on_message(channels[reader])
         if monotonic() >= self._close_at:

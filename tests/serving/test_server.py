@@ -92,6 +92,31 @@ def test_on_a_signal_the_service_finishes_requests_and_ends(number):
         assert process.messages[-1] == "Stopped"
 
 
+def test_a_closed_terminal_ends_the_service_as_a_sigterm_does(tmp_path):
+    with running(SIGNER_SOCKET=str(tmp_path / "s")) as process, process.connect() as connection:
+        connection.sendall(b"PUT /AwsAccount/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{")
+        time.sleep(0.1)
+        os.kill(process.pid, signal.SIGHUP)
+        process.wait_for("Stopping on SIGTERM")
+        connection.sendall(b"}")
+        status, _, _ = parsed(read_to_end(connection))
+
+        assert status == 201
+        assert process.ended() == 0
+        assert not (tmp_path / "s").exists()
+
+
+def test_nohup_keeps_the_service_running():
+    ignored = "import signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN)"
+    code = f"{ignored}; from service.__main__ import main; sys.exit(main([]))"
+    with running(code=code) as process:
+        os.kill(process.pid, signal.SIGHUP)
+        status, _, _ = parsed(process.exchange(b"GET /live HTTP/1.1\r\n" + CLOSE + b"\r\n"))
+
+        assert status == 200
+        assert process.stop() == 0
+
+
 def test_while_draining_the_service_serves_but_is_not_ready():
     process = ServiceProcess(SIGNER_DRAIN_SECONDS="1")
     os.kill(process.pid, signal.SIGTERM)

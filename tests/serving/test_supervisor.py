@@ -337,6 +337,18 @@ def test_a_signal_for_every_process_drains_and_a_second_one_ends_the_drain(store
         assert process.stop() == 0
 
 
+def test_a_closed_terminal_ends_all_workers(store):
+    with two_workers(measured=False, SIGNER_STORE_URL=store) as process:
+        pids = workers(process)
+        (directory,) = metrics_directories(pids)
+        for pid in [process.pid, *pids]:
+            os.kill(pid, signal.SIGHUP)
+
+        assert process.ended() == 0
+        assert process.messages[-1] == "Stopped"
+        assert not directory.exists()
+
+
 def test_a_sigint_ends_all_workers_without_a_drain(store):
     with two_workers(SIGNER_STORE_URL=store, SIGNER_DRAIN_SECONDS="300") as process:
         # As a terminal does.
