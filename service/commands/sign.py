@@ -53,9 +53,6 @@ def _fields(operation: Operation, texts: list[str]) -> Mapping[str, Any]:
     faults += [Issue(f"--field {name} is given twice") for name, times in given.items() if times > 1]
     if faults:
         raise Invalid(*faults)
-    names = [name for name, _, _ in pairs]
-    if repeated := [Issue(f"--field {name} is given twice") for name in sorted({*names}) if names.count(name) > 1]:
-        raise Invalid(*repeated)
     return operation.schema(text=True).read({name: value for name, _, value in pairs})
 
 
