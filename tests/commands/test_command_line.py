@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 
@@ -44,40 +43,32 @@ def test_a_command_with_a_closed_pipe_prints_no_error(closed_pipe, arguments, un
     assert errors == ""
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_a_signal_while_the_server_is_imported_ends_the_process(number):
+def ended_at_import_of(module, number, *arguments):
+    """The exit status and standard error of a command that gets a signal while it imports ``module``."""
     code = f"""
 import os, sys
 from service.__main__ import main
 
 class Finder:
     def find_spec(self, name, *_):
-        if name == "service.serving.server":
+        if name == "{module}":
             os.kill(os.getpid(), {number})
 
 sys.meta_path.insert(0, Finder())
 sys.exit(main())
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=clean_environment(), capture_output=True, text=True, check=False, timeout=60
-    )
-
-    assert (done.returncode, done.stderr) == (0, "")
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, check=False, timeout=60)
+    return done.returncode, done.stderr
 
 
-def test_an_interrupted_command_prints_no_traceback(tmp_path):
-    # A Redis that never answers.
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        settings = {"SIGNER_STORE_URL": f"redis://127.0.0.1:{silent.getsockname()[1]}"}
-        command = [sys.executable, "-m", "service", "account", "list"]
-        process = subprocess.Popen(command, env={**clean_environment(), **settings}, stderr=subprocess.PIPE, text=True)
-        silent.settimeout(30)
-        connection, _ = silent.accept()
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
-        connection.close()
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_signal_while_the_server_is_imported_ends_the_process(number):
+    assert ended_at_import_of("service.serving.server", number) == (0, "")
 
-    assert (process.returncode, errors) == (130, "")
+
+def test_an_interrupted_command_prints_no_traceback():
+    assert ended_at_import_of("service.commands.account", signal.SIGINT, "account", "list") == (130, "")
 
 
 @pytest.mark.parametrize("arguments", [["check", "\udcff"], ["account", "get", "a\udc80b"]])
