@@ -26,6 +26,8 @@ from service.web.formats.limits import (
 )
 
 _NULLS = frozenset({"", "~", "null"})
+_KEY_INDICATOR = "?"
+_JOINED = "a ? in front of this key without a space, which YAML readers interpret differently; put both in quotes"
 _QUOTES = frozenset("'\"")
 # libyaml compares each directive with all previous ones: 1 MiB of them takes ten seconds in one call.
 _TAG_DIRECTIVE = "%TAG"
@@ -33,6 +35,9 @@ _BYTE_ORDER_MARK = "\ufeff"
 # The first three end a line in YAML 1.1 and libyaml, but not in YAML 1.2 (section 5.4).
 # libyaml skips a byte order mark at the start of a line, which is an error in YAML 1.2 (section 5.2).
 _LINE_SEPARATORS = "\x85\u2028\u2029"
+# White space of JSON. libyaml refuses a tab in front of an object and on a line behind it.
+_TAB = "\t"
+_BLANK = f" {_TAB}\r\n"
 # A backslash after an odd number of backslashes is escaped itself.
 _SURROGATE_ESCAPE = re.compile(r"(?<!\\)((?:\\\\)*+)\\u([dD][89a-fA-F][0-9a-fA-F]{2})")
 _PRIVATE_USE = [chr(code) for code in range(0xE000, 0xF900)]
@@ -52,8 +57,8 @@ def load_yaml(body: bytes) -> dict[str, Any]:
         key, value = member.groups()
         return {key: None if value in _NULLS else value}
     _reject_ambiguous_text(text)
-    text, surrogates = _mark_surrogates(text)
-    builder = _Builder(surrogates)
+    text, surrogates = _mark_surrogates(_without_tabs_around_object(text))
+    builder = _Builder(text, surrogates)
     try:
         # CSafeLoader would take 40 % more time for its constructor and resolver.
         parser = CParser(text if len(text) <= LARGE_BODY else _Stream(text))
@@ -77,6 +82,14 @@ def _reject_ambiguous_text(text: str) -> None:
         first = min((index for index in found if index >= 0), default=-1)
         if first >= 0:
             raise MalformedBody(_ambiguity(text[first]), *_position(text, first))
+
+
+def _without_tabs_around_object(text: str) -> str:
+    """Return the text with spaces for the tabs around a flow mapping such as JSON. Positions stay correct."""
+    start, end = len(text) - len(text.lstrip(_BLANK)), len(text.rstrip(_BLANK))
+    if not text.startswith("{", start):
+        return text
+    return f"{text[:start].replace(_TAB, ' ')}{text[start:end]}{text[end:].replace(_TAB, ' ')}"
 
 
 def _find_at_line_start(text: str, token: str) -> int:
@@ -157,10 +170,11 @@ def _malformed(problem: str, mark: Any) -> MalformedBody:
 class _Builder:
     """Builds plain data from events on a stack. The recursion of PyYAML's loaders crashes at some depth."""
 
-    __slots__ = ("_key", "_nodes", "_outer", "_started", "_surrogates", "_top", "root")
+    __slots__ = ("_key", "_nodes", "_outer", "_source", "_started", "_surrogates", "_top", "root")
 
-    def __init__(self, surrogates: re.Pattern[str] | None = None) -> None:
+    def __init__(self, text: str, surrogates: re.Pattern[str] | None = None) -> None:
         self.root: dict[str, Any] | None = None
+        self._source = text
         self._surrogates = surrogates
         self._started = False
         self._nodes = 0
@@ -221,9 +235,15 @@ class _Builder:
     def _start_member(self, key: str, event: yaml.ScalarEvent) -> None:
         if key == "<<" and event.implicit[0]:
             raise _malformed("merge keys are not allowed", event.start_mark)
+        if self._is_joined_to_indicator(event.start_mark, event.end_mark):
+            raise _malformed(_JOINED, event.start_mark)
         if key in self._top:
             raise _malformed(duplicate(key), event.start_mark)
         self._key = key
+
+    def _is_joined_to_indicator(self, start: Any, end: Any) -> bool:
+        # In YAML 1.2, `[?a]` is a list of the text `?a` (section 7.3.3). libyaml reads the key `a`.
+        return start.index < end.index and self._source[start.index - 1 : start.index] == _KEY_INDICATOR
 
     def _open(self, collection: Any, event: yaml.MappingStartEvent | yaml.SequenceStartEvent) -> None:
         self._check_node(event)

@@ -60,6 +60,10 @@ def test_only_plain_nulls_are_none(written, read):
         pytest.param("{a, b: c}", {"a": None, "b": "c"}, id="without a value"),
         pytest.param('"<<": a', {"<<": "a"}, id="a quoted merge key is a key"),
         pytest.param("? a\n: b", {"a": "b"}, id="explicit"),
+        pytest.param("{? a: b}", {"a": "b"}, id="explicit in flow"),
+        pytest.param("?a: b", {"?a": "b"}, id="begins with a question mark"),
+        pytest.param("{'?a': b}", {"?a": "b"}, id="begins with a question mark in quotes"),
+        pytest.param("{a?: b}", {"a?": "b"}, id="ends with a question mark"),
     ],
 )
 def test_keys_are_always_text(body, read):
@@ -123,6 +127,14 @@ def test_yaml_is_read_as_yaml(body, read):
         pytest.param("- a", "not an object at line 1, column 1", id="sequence"),
         pytest.param("a: b: c", "mapping values are not allowed in this context at line 1, column 5", id="two colons"),
         pytest.param("a: 'b", "unexpected end of stream at line 1, column 6", id="open quote"),
+        pytest.param("a: [?b]", "a ? in front of this key without a space", id="joined indicator of a key in a list"),
+        pytest.param("a: {?b: c}", "put both in quotes at line 1, column 6", id="joined indicator of a key"),
+        pytest.param("é: {?'b': c}", "put both in quotes at line 1, column 6", id="joined indicator of a quoted key"),
+        pytest.param(
+            "a: x\r\nb: " + "é" * 9_000 + "\nc: [d, ?e]",
+            "put both in quotes at line 3, column 9",
+            id="joined indicator far behind",
+        ),
         pytest.param("a:\n\t- b", "cannot start any token at line 2, column 1", id="tab"),
         pytest.param("a: é\x07", "this character is not allowed unless it is escaped", id="control character"),
         pytest.param("a: é\x07", "in double quotes at line 1, column 5", id="position of a control character"),
@@ -239,6 +251,16 @@ def test_the_version_directive_has_no_effect(version):
 def test_tabs_may_separate_and_may_indent_json():
     assert load_yaml(b'{\n\t"a":\t"b",\n\t"c":\t[\n\t\t"d"\n\t]\n}') == {"a": "b", "c": ["d"]}
     assert load_yaml(b"a:\tb\t# comment\nc: d\te") == {"a": "b", "c": "d\te"}
+
+
+@pytest.mark.parametrize("blank", ["\t", "\n\t", " \t", "\r\n\t\t\r\n"])
+def test_json_may_have_tabs_around_it(blank):
+    assert load_yaml(f'{blank}{{"a":\t"\t"}}{blank}'.encode()) == {"a": "\t"}
+
+
+def test_an_error_behind_tabs_has_its_position():
+    with pytest.raises(MalformedBody, match="anchors are not allowed at line 2, column 7"):
+        load_yaml(b'\n\t{"a":&x b}')
 
 
 @pytest.mark.parametrize(
