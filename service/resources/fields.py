@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields
 
-from service.resources.invisible import INVISIBLE, invisible_hint
+from service.invisible import INVISIBLE, invisible_hint
 
 ID_RULE = "must be 1 to 64 of A-Z a-z 0-9 . _ - and begin with a letter or digit"
 

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 from marshmallow import RAISE, Schema, ValidationError, fields, pre_load, validates_schema
 
 from service.errors import Invalid, Issue
+from service.invisible import invisible_hint
 from service.resources.fields import Text
-from service.resources.invisible import invisible_hint
 from service.resources.suggestions import suggestion
 
 # An error that lists 20,000 misspelt fields helps nobody and blocks other requests.

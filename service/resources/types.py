@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from service import json_text
 from service.errors import Issue
+from service.invisible import invisible_hint
 from service.resources.account_schema import AwsAccountSchema
 from service.resources.fields import ID_RULE, MASKED, Flag, Text
-from service.resources.invisible import invisible_hint
 from service.resources.queries import DEFAULT_EXPIRATION_SECONDS
 from service.resources.schemas import MAX_EXPIRATION_SECONDS, ParsedBody, Reader, ResourceSchema
 from service.resources.secrets.stored_secret import new_secret

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from service.endpoints import MAX_PORT, ends_in_number, parse_account_host, parse_host
+from service.invisible import invisible_hint
 from service.settings.origins import ascii_name
 
 MIN_ROOT_SECRET = 16
@@ -25,6 +26,15 @@ def unicode_text(text: str) -> str:
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
         raise ValueError("must be UTF-8")
     return text
+
+
+def visible_text(text: str) -> str:
+    """Return a text that is compared as a whole, so that a pasted space or invisible character would match nothing."""
+    # Spaces inside are visible.
+    hint = invisible_hint(text.replace(" ", "")) or (invisible_hint(text) if text != text.strip() else "")
+    if hint:
+        raise ValueError(f"must have no invisible character, and no space at an end: it was pasted with one{hint}")
+    return unicode_text(text)
 
 
 def number(at_least: int, at_most: int) -> Callable[[str], int]:
@@ -107,9 +117,7 @@ def root_client_id(text: str) -> str:
 def root_secret(text: str) -> str:
     if 0 < len(text) < MIN_ROOT_SECRET:
         raise ValueError(f"must be at least {MIN_ROOT_SECRET} characters; openssl rand -base64 32 makes one")
-    if not text.isprintable() or text != text.strip():
-        raise ValueError("must have no invisible character, and no space at an end: it was pasted with one")
-    return text
+    return visible_text(text)
 
 
 def listening_host(text: str) -> str:

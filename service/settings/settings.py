@@ -81,8 +81,8 @@ class Settings:
         parsers.number(1, 86_400),
         "Lifetime, in seconds, of a token from `/auth/token`; at most 900 for the root client.",
     )
-    jwt_issuer: str = setting("", parsers.unicode_text, "Issuer of trusted JWTs; must equal their `iss` exactly.")
-    jwt_audience: str = setting("", parsers.unicode_text, "Audience that the `aud` of a JWT must contain.")
+    jwt_issuer: str = setting("", parsers.visible_text, "Issuer of trusted JWTs; must equal their `iss` exactly.")
+    jwt_audience: str = setting("", parsers.visible_text, "Audience that the `aud` of a JWT must contain.")
     jwt_jwks: str = setting(
         "",
         str,
@@ -138,7 +138,7 @@ class Settings:
         "How many replicas of Redis must confirm a change before it is answered; see "
         "[Lose no acknowledged change](redis.md#lose-no-acknowledged-change).",
     )
-    key_prefix: str = setting("", str, "Prefix of every key in Redis.")
+    key_prefix: str = setting("", parsers.visible_text, "Prefix of every key in Redis.")
     init_bundle: str = setting(
         "",
         str,

@@ -3,7 +3,7 @@
 import re
 
 from service.errors import Issue
-from service.resources.invisible import invisible_hint
+from service.invisible import invisible_hint
 
 MAX_KEY_BYTES = 1024
 

@@ -10,7 +10,7 @@ from urllib.parse import unquote_to_bytes
 from aiohttp import web
 
 from service.errors import InvalidRequest, Issue
-from service.resources.invisible import invisible_hint
+from service.invisible import invisible_hint
 from service.resources.schemas import MAX_ISSUES, MAX_SUGGESTIONS, shortened
 from service.resources.suggestions import suggestion
 

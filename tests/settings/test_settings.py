@@ -468,6 +468,31 @@ def test_with_a_root_client_any_address_is_allowed():
     assert not load({**ROOT, "SIGNER_HOST": EVERYWHERE}).is_open
 
 
+@pytest.mark.parametrize(
+    ("pasted", "named"),
+    [
+        pytest.param("{} ", "U+0020 SPACE", id="space"),
+        pytest.param("{}\n", "U+000A LINE FEED", id="line end"),
+        pytest.param("\xa0{}", "U+00A0 NO-BREAK SPACE", id="no-break space"),
+        pytest.param("{}\u200b x", "U+200B ZERO WIDTH SPACE", id="zero width space"),
+        pytest.param("{}\ufe0f", "U+FE0F VARIATION SELECTOR-16", id="variation selector"),
+        pytest.param("{}\u3164", "U+3164 HANGUL FILLER", id="filler"),
+        pytest.param("{}\u2800", "U+2800 BRAILLE PATTERN BLANK", id="blank pattern"),
+    ],
+)
+@pytest.mark.parametrize(
+    "variable", ["SIGNER_ROOT_CLIENT_SECRET", "SIGNER_JWT_ISSUER", "SIGNER_JWT_AUDIENCE", "SIGNER_KEY_PREFIX"]
+)
+def test_a_text_pasted_with_an_invisible_character_is_refused_with_its_name(variable, pasted, named):
+    jwt = {"SIGNER_JWT_ISSUER": "a", "SIGNER_JWT_AUDIENCE": "b", "SIGNER_JWT_JWKS": "https://idp.example.com/keys"}
+    text = "0123456789 abcdef"
+    (problem,) = problems(**{**ROOT, **jwt, variable: pasted.format(text)})
+
+    assert problem.startswith(f"{variable} must have no invisible character")
+    assert problem.endswith(f"it has {named}")
+    assert text not in problem
+
+
 def test_a_short_root_secret_is_not_quoted():
     (problem,) = problems(SIGNER_ROOT_CLIENT_ID="root", SIGNER_ROOT_CLIENT_SECRET="s3cr3t")
 

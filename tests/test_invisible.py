@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from service.resources.invisible import INVISIBLE, MAX_NAMED, MAX_SEARCHED, invisible_hint
+from service.invisible import INVISIBLE, MAX_NAMED, MAX_SEARCHED, invisible_hint
 
 # Visible format characters: signs in front of Arabic, Syriac and Kaithi numbers, joiners of hieroglyphs.
 VISIBLE_FORMATS = re.compile("[\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd\U00013430-\U0001345f]")
