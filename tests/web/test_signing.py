@@ -180,6 +180,22 @@ async def test_a_misspelt_query_parameter_gets_a_suggestion(client, account):
         ("", {"filename": "k", "maxSize": 5}, "max-size is for $upload-form"),
         ("/$upload-form", {"filename": "k", "contentLength": 5}, "content-length cannot be in a form"),
         ("/$sign", {"items": [{"filename": "k", "content_type": "x"}]}, "content-type cannot be sent with this method"),
+        ("/$sign", {"items": [{"filename": "k", "upload_id": "u"}]}, "upload-id is the field of a step"),
+        (
+            "/$sign",
+            {"items": [{"filename": "k", "method": "POST", "uploadid": "u"}]},
+            "upload-id is the field of a step",
+        ),
+        (
+            "/$sign",
+            {"items": [{"filename": "k", "method": "PUT", "uploadId": "u"}]},
+            "upload-id is the field of a step",
+        ),
+        (
+            "/$sign",
+            {"items": [{"filename": "k", "method": "PUT", "partNumber": 1}]},
+            "part-number is the field of a step",
+        ),
     ],
     ids=str,
 )
@@ -187,6 +203,22 @@ async def test_a_misspelt_field_of_another_request_gets_its_advice(client, accou
     response = await client.post(f"{STORAGE}{route}", json=body)
 
     assert f"is not known here; {advice}" in await response.text()
+
+
+@pytest.mark.parametrize(
+    ("route", "body", "advice"),
+    [
+        ("/$sign", {"items": [{"filename": "k"}], "expiration": 60}, "expiration is a field of each item"),
+        ("/$sign-request", {"key": "k", "method": "PUT", "expiration": 60}, "write expiresIn"),
+        ("/$sign-request", {"filename": "k", "method": "PUT"}, "write key"),
+    ],
+    ids=str,
+)
+async def test_a_field_at_the_wrong_place_gets_advice(client, account, route, body, advice):
+    response = await client.post(f"{STORAGE}{route}", json=body)
+
+    assert response.status == 422
+    assert advice in await response.text()
 
 
 async def test_an_expiration_in_a_body_is_refused(client, account, faults):

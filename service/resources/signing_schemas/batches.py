@@ -1,7 +1,7 @@
 """The bodies of requests for many URLs, and of upload widgets."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields
 
@@ -12,6 +12,7 @@ from service.resources.signing_schemas.queries import DownloadFields
 from service.resources.signing_schemas.uploads import CreateFields, PartFields, UploadFields
 
 MAX_ITEMS = 1000
+_OF_A_STEP = "is the field of a step of an upload in parts"
 
 
 class ItemFields(WireSchema):
@@ -31,7 +32,9 @@ def item_schema(fields_: type[WireSchema]) -> type[WireSchema]:
         for other in (UploadFields, CreateFields, PartFields, DownloadFields)
         for name in other().names - own
     }
-    attributes = {"conditions": fields_.conditions, "misplaced": {**others, **fields_.misplaced}}
+    # An item with upload-id has another schema, so here the two are misspelt.
+    misspelt = {} if "upload-id" in own else dict.fromkeys(("upload-id", "part-number"), _OF_A_STEP)
+    attributes = {"conditions": fields_.conditions, "misplaced": {**others, **fields_.misplaced, **misspelt}}
     return type(f"{fields_.__name__}Item", (fields_, ItemFields), attributes)
 
 
@@ -50,6 +53,7 @@ class BatchSchema(WireSchema):
     """The body of a request for many URLs."""
 
     query_parameters = WireSchema.query_parameters | {"details"}
+    misplaced: ClassVar[Mapping[str, str]] = {"expiration": "is a field of each item: write it there"}
     items = _Items(
         required=True,
         metadata={
@@ -71,6 +75,10 @@ class WidgetRequest(WireSchema):
     """
 
     query_parameters = WireSchema.query_parameters | {"details"}
+    misplaced: ClassVar[Mapping[str, str]] = {
+        "expiration": "has another name in this request: write expiresIn",
+        "filename": "has another name in this request: write key",
+    }
     method = Text(
         "PUT|POST|GET|DELETE",
         "must be PUT, POST, GET or DELETE",
