@@ -174,7 +174,8 @@ class _Builder:
 
     def __init__(self, text: str, surrogates: re.Pattern[str] | None = None) -> None:
         self.root: dict[str, Any] | None = None
-        self._source = text
+        # Only keys of a text with a ? need the text.
+        self._source = text if _KEY_INDICATOR in text else ""
         self._surrogates = surrogates
         self._started = False
         self._nodes = 0
@@ -235,7 +236,7 @@ class _Builder:
     def _start_member(self, key: str, event: yaml.ScalarEvent) -> None:
         if key == "<<" and event.implicit[0]:
             raise _malformed("merge keys are not allowed", event.start_mark)
-        if self._is_joined_to_indicator(event.start_mark, event.end_mark):
+        if self._source and self._is_joined_to_indicator(event.start_mark, event.end_mark):
             raise _malformed(_JOINED, event.start_mark)
         if key in self._top:
             raise _malformed(duplicate(key), event.start_mark)
