@@ -4,7 +4,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any
 
@@ -158,7 +158,13 @@ class CachedStore:
     # The cache is the StoreListener of its inner store.
 
     def listing_changed(self, kind: str) -> None:
-        self._drop(_key(kind, ALL))
+        """Have the listing read again. In an outage, in which each repair fails, the known one may still be used."""
+        key = _key(kind, ALL)
+        self._reads.invalidate(key)
+        entry = self._entries.get(key)
+        if entry and entry.session.live:
+            entry.session = replace(entry.session, live=False)
+            CACHE_INVALIDATIONS.inc()
 
     def _known_entry(self, key: str) -> Entry | None:
         return self._entries.get(key) or self._negative_entries.get(key)

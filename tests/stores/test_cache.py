@@ -544,6 +544,18 @@ async def test_a_listing_overlapping_a_repair_of_the_index_is_not_cached(cache, 
     assert (await early, await ids_of_all(cache)) == ("", "a")
 
 
+async def test_an_outage_serves_the_listing_that_was_known_before_a_repair_of_the_index_failed(
+    cache, inner, tracker, write
+):
+    await write("one")
+    known = await ids_of_all(cache)
+    tracker.end_session()
+    inner.unavailable = True
+    inner.listener.listing_changed(KIND)
+
+    assert (known, await ids_of_all(cache)) == ("a", "a")
+
+
 async def test_a_read_can_bypass_the_cache(cache, write):
     await write("one")
     await region(cache)
