@@ -1,4 +1,5 @@
 import re
+import threading
 
 import pytest
 
@@ -88,3 +89,19 @@ async def test_the_script_creates_no_markup_from_text(client):
 
 def test_the_pages_are_in_the_table_of_routes():
     assert {route.path for route in PAGES} == {"/", *STATIC}
+
+
+@pytest.mark.parametrize("path", MADE)
+async def test_the_document_is_built_while_the_event_loop_runs(client, monkeypatch, path):
+    threads = []
+
+    def build(*_, **__):
+        threads.append(threading.current_thread())
+        return {}
+
+    monkeypatch.setattr("service.web.openapi.document.document", build)
+    await client.get(path)
+    await client.get(path)
+
+    assert len(threads) == 1
+    assert threads != [threading.current_thread()]

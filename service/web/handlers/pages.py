@@ -10,6 +10,7 @@ from pathlib import Path
 
 from aiohttp import hdrs, web
 
+from service.web.background import in_background
 from service.web.formats import codec
 from service.web.formats.codec import Format
 from service.web.formats.media import DEFAULT_TYPES
@@ -59,7 +60,7 @@ class DocumentHandlers:
         media_types=(DEFAULT_TYPES["json"],),
     )
     async def as_json(self, request: web.Request) -> web.Response:
-        return self._response(request, "json")
+        return await self._response(request, "json")
 
     @_documented_static(
         "openApiYaml",
@@ -69,10 +70,12 @@ class DocumentHandlers:
         media_types=(DEFAULT_TYPES["yaml"],),
     )
     async def as_yaml(self, request: web.Request) -> web.Response:
-        return self._response(request, "yaml")
+        return await self._response(request, "yaml")
 
-    def _response(self, request: web.Request, format_: Format) -> web.Response:
-        return static_response(request, DEFAULT_TYPES[format_], self._document(format_, server=base_url(request)))
+    async def _response(self, request: web.Request, format_: Format) -> web.Response:
+        # To build it takes 25 ms as JSON, and 50 ms as YAML.
+        content = await in_background(partial(self._document, format_, server=base_url(request)))
+        return static_response(request, DEFAULT_TYPES[format_], content)
 
 
 @_documented_static(
