@@ -114,14 +114,16 @@ def claimed(sockets: BoundSockets) -> Iterator[None]:
         StartError: if another process has claimed an address.
     """
     with ExitStack() as stack:
-        for bound in (*sockets.main, *sockets.ops):
+        main = [(bound, "SIGNER_PORT") for bound in sockets.main]
+        ops = [(bound, "SIGNER_OPS_PORT") for bound in sockets.ops]
+        for bound, variable in (*main, *ops):
             if sys.platform == "linux" and bound.family != socket.AF_UNIX:
                 # A name that belongs to one process of this network namespace, until that process ends.
                 claim = stack.enter_context(socket.socket(socket.AF_UNIX))
                 try:
                     claim.bind(f"\0s3-signer {place_of(bound)}")
                 except OSError as error:
-                    raise bind_error(place_of(bound), error, "SIGNER_PORT") from None
+                    raise bind_error(place_of(bound), error, variable) from None
         yield
 
 

@@ -9,14 +9,19 @@ from service.serving.binding import StartError
 from service.settings import load
 
 
-def test_a_second_supervisor_on_a_port_that_nobody_listens_on_yet_gets_fitting_advice():
-    with closing(listening.bind(load({"SIGNER_PORT": "0"}), shared=True)) as first, listening.claimed(first):
-        port = first.main[0].getsockname()[1]
+@pytest.mark.parametrize("variable", ["SIGNER_PORT", "SIGNER_OPS_PORT"])
+def test_a_second_supervisor_on_a_port_that_nobody_listens_on_yet_gets_fitting_advice(variable):
+    free = {"SIGNER_PORT": "0", "SIGNER_OPS_PORT": "0"}
+    with closing(listening.bind(load(free), shared=True)) as first, listening.claimed(first):
+        taken = first.main if variable == "SIGNER_PORT" else first.ops
+        port = taken[0].getsockname()[1]
+        settings = load({**free, variable: str(port)})
+        message = f"Cannot listen on 127.0.0.1:{port}: Address already in use. Stop .* with {variable}$"
         with (
-            closing(listening.bind(load({"SIGNER_PORT": str(port)}), shared=True)) as second,
-            pytest.raises(StartError, match=rf"Cannot listen on 127.0.0.1:{port}: Address already in use. Stop"),
+            closing(listening.bind(settings, shared=True)) as second,
+            pytest.raises(StartError, match=message),
             listening.claimed(second),
         ):
             pass
-    with closing(listening.bind(load({"SIGNER_PORT": str(port)}), shared=True)) as third, listening.claimed(third):
+    with closing(listening.bind(settings, shared=True)) as third, listening.claimed(third):
         pass
