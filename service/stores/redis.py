@@ -7,11 +7,11 @@ from typing import Any, Self
 
 from redis.exceptions import RedisError
 
-from service.errors import Invalid, ServiceError, StoreUnavailable
+from service.errors import Invalid, StoreUnavailable
 from service.stores.batching import BatchLoader
 from service.stores.compare_and_set import Writer
 from service.stores.credentials import StoreCredentials
-from service.stores.failures import WrongType
+from service.stores.failures import Refused, WrongType
 from service.stores.index import Index
 from service.stores.pacing import paced
 from service.stores.record import LARGEST_VERSION, VERSION, VERSION_COPY, Record, Resource, compose, rewrite
@@ -175,8 +175,8 @@ class RedisStore:
             for key, reply in zip(keys, replies, strict=True)
         ]
 
-    def _read_error(self, kind: str, id: str, error: RedisError) -> ServiceError:
-        refused = self._breaker.refused("hgetall", error)
+    def _read_error(self, kind: str, id: str, error: RedisError) -> Invalid | Refused:
+        refused = self._breaker.refused("hgetall", error, kind)
         return _no_hash(kind, id) if isinstance(refused, WrongType) else refused
 
     async def _read_listed(self, kind: str, ids: Sequence[str]) -> list[Resource]:
@@ -186,13 +186,12 @@ class RedisStore:
             chunk = ids[start : start + CHUNK]
             # Concurrent listings take turns. Otherwise their chunks together would block the event loop.
             async with self._listing_lock:
-                records = await self._read_replies([(kind, id_) for id_ in chunk])
-                async for id_, record in paced(zip(chunk, records, strict=True)):
+                replies = await self._read_replies([(kind, id_) for id_ in chunk])
+                async for id_, reply in paced(zip(chunk, replies, strict=True)):
+                    record = self._read_error(kind, id_, reply) if isinstance(reply, RedisError) else reply
                     if isinstance(record, StoreUnavailable):
                         raise record
-                    if isinstance(record, RedisError):
-                        self._read_error(kind, id_, record)
-                    if not record or isinstance(record, RedisError):
+                    if not record or isinstance(record, Invalid):
                         continue
                     if resource := await self._adopt_external_edit(Resource(kind, id_, record)):
                         resources.append(resource)

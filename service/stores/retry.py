@@ -47,7 +47,7 @@ class CircuitBreaker:
         self._topology = topology
         self._warned_at: dict[str, float] = {}
         self._refusals: dict[str, tuple[str, float]] = {}
-        """Reason and time of the last refusal by command name, until the command succeeds."""
+        """Reason and time of the last refusal by command name, until the command succeeds, or by command and kind."""
 
     async def call(self, name: str, key: str, command: Callable[[Redis], Awaitable[T]], *, is_write: bool = False) -> T:
         """Return the result of ``command`` with a client of the primary that has ``key``. It may run more than once.
@@ -90,18 +90,21 @@ class CircuitBreaker:
         await asyncio.gather(*(run([number]) for number in redirected))
         return replies
 
-    def refused(self, command: str, error: RedisError) -> Refused:
-        """Return the exception to raise for an error reply of Redis, after counting and logging it."""
+    def refused(self, command: str, error: RedisError, kind: str = "") -> Refused:
+        """Return the exception to raise for an error reply of Redis, after counting and logging it.
+
+        A refusal to read one ``kind`` has a warning of its own, which reads of other kinds do not end.
+        """
         STORE_ERRORS[command, "refused"].inc()
         # Redis 7 begins the message with WRONGTYPE; in errors of scripts, older servers put it later.
         if isinstance(error, ResponseError) and "WRONGTYPE" in str(error):
             return WrongType("The account store holds something else under this key")
-        self._refusals[command] = reason(error), monotonic()
-        kind = type(error).__name__
+        self._refusals[f"{command} {kind}".rstrip()] = reason(error), monotonic()
+        type_ = type(error).__name__
         # The monitor of an unavailable shard has logged why no command can work there.
         is_available = any(shard.monitor.is_available for shard in self._topology.shards.values())
-        if is_available and monotonic() - self._warned_at.get(kind, -inf) >= WARNING_INTERVAL_SECONDS:
-            self._warned_at[kind] = monotonic()
+        if is_available and monotonic() - self._warned_at.get(type_, -inf) >= WARNING_INTERVAL_SECONDS:
+            self._warned_at[type_] = monotonic()
             LOGGER.warning("The account store %s refuses commands: %s", self._topology.name, reason(error))
         return refusal(error)
 

@@ -13,6 +13,7 @@ from support.shards import client_of
 from service.errors import Invalid, StoreUnavailable
 from service.stores import server
 from service.stores.cache import CachedStore
+from service.stores.failures import Refused
 from service.stores.redis import RedisStore
 from service.stores.server import connect
 from service.stores.store import NothingWritten
@@ -364,6 +365,22 @@ async def limited(own_redis):
     yield make
     for store in stores:
         await store.close()
+
+
+@pytest.mark.parametrize("kind", ["Client", "AccessPolicy"])
+async def test_a_kind_that_the_user_may_not_read_is_refused_and_warned_of(own_redis, limited, kind):
+    async with Redis.from_url(own_redis.url) as admin:
+        await admin.hset(f"{kind}:a", "id", "a")
+        await admin.zadd(f"_index:{kind}", {"-complete": 0, "a": 0})
+    store = await limited(but=f"~{kind}:*")
+
+    for attempt in (store.get(kind, "a"), store.all(kind), store.page(kind, offset=0, count=1)):
+        with pytest.raises(Refused):
+            await attempt
+    # The success of another read does not end the warning.
+    assert await store.get("AwsAccount", "a") is None
+    (warning,) = store.warnings()
+    assert warning.startswith(f"Redis refuses hgetall {kind}: NoPermissionError")
 
 
 async def use(store):
