@@ -17,7 +17,7 @@ PROCESSES = REPLICAS * WORKERS
 # Besides those for calls: one for probes, one for tracking.
 MORE_CONNECTIONS = 2
 # The names of the figures. benchmarks.scale writes the first four.
-READ = "CPU of Redis for one read, a pipeline of its own"
+READ = f"CPU of Redis for one read, with {PROCESSES} reads at a time"
 CHANGE = "CPU of Redis for one change with its read and its update of the index, without trackers"
 TRACKED = f"the same with {PROCESSES} trackers"
 INVALIDATION = "bytes of invalidations for one change, to one tracker"

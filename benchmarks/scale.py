@@ -24,7 +24,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from benchmarks import cores, crowd, example, markers, reckoning, report, servers
 from benchmarks.load import LoadError, Request, ask
 from benchmarks.servers import Server
-from benchmarks.sockets import Answer, connect, read
+from benchmarks.sockets import LARGEST_READ, Answer, connect, read
 from service.stores.redis import RedisStore
 
 ACCOUNTS = 1_000_000
@@ -241,7 +241,7 @@ def parts() -> Rows:
         keys = [f"AwsAccount:account-{number}" for number in range(1, CALLS + 1)]
         reads, changes, tracked, received = [], [], [], []
         for _ in range(ROUNDS):
-            reads.append(_cpu_of(client, lambda: [client.hgetall(key) for key in keys]))
+            reads.append(_cpu_of(client, lambda: _read_at_once(client, keys)))
             changes.append(_cpu_of(client, lambda: asyncio.run(_write(url))))
             with ExitStack() as stack:
                 trackers = [stack.enter_context(_Tracker(client)) for _ in range(reckoning.PROCESSES)]
@@ -267,6 +267,23 @@ def _cpu_of(client: Redis, work: Callable[[], object]) -> float:
     return (used() - before) / CALLS * 1e6
 
 
+def _read_at_once(client: Redis, keys: list[str]) -> None:
+    """Read each key, with one command in flight from each process that is reckoned with."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(connect(_port_of(client), JOIN_SECONDS)) for _ in range(reckoning.PROCESSES)]
+        for start in range(0, len(keys), len(sockets)):
+            asked = list(zip(sockets, keys[start : start + len(sockets)], strict=False))
+            for socket, key in asked:
+                socket.sendall(f"HGETALL {key}\r\n".encode())
+            for socket, key in asked:
+                if not socket.recv(LARGEST_READ).startswith(b"*"):
+                    raise LoadError(f"{key} was not read")
+
+
+def _port_of(client: Redis) -> int:
+    return int(client.connection_pool.connection_kwargs["port"])
+
+
 async def _write(url: str) -> None:
     store = RedisStore.at(url)
     await store.open()
@@ -282,14 +299,14 @@ class _Tracker:
     """A connection that tracks changes as a replica of the service does, and counts the bytes of invalidations."""
 
     def __init__(self, client: Redis) -> None:
-        self._port = int(client.connection_pool.connection_kwargs["port"])
+        self._port = _port_of(client)
         self._received = 0
 
     def __enter__(self) -> Self:
         self._socket = connect(self._port, JOIN_SECONDS)
         prefixes = "".join(f" PREFIX {kind}:" for kind in ("AccessPolicy", "AwsAccount", "Client", "Session"))
         self._socket.sendall(f"HELLO 3\r\nCLIENT TRACKING ON BCAST{prefixes}\r\n".encode())
-        while not self._socket.recv(65_536).endswith(b"+OK\r\n"):
+        while not self._socket.recv(LARGEST_READ).endswith(b"+OK\r\n"):
             pass
         self._thread = threading.Thread(target=self._drain, daemon=True)
         self._thread.start()
@@ -305,7 +322,7 @@ class _Tracker:
         return self._received
 
     def _drain(self) -> None:
-        while received := self._socket.recv(65_536):
+        while received := self._socket.recv(LARGEST_READ):
             self._received += len(received)
             if received.endswith(b"+PONG\r\n"):
                 return
