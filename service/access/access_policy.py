@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
-from math import inf
 from typing import Any
 
 from marshmallow import ValidationError, fields, validates_schema
@@ -125,8 +124,7 @@ def _pattern_field(*, stored: bool) -> fields.Raw:
 
     def validate(value: Any) -> None:
         try:
-            limits = {"max_instructions": inf, "max_text": inf} if stored else {}
-            pattern = compile_pattern(value, **limits)
+            pattern = compile_pattern(value, stored=stored)
         except MalformedPattern as error:
             raise ValidationError(_messages(error.faults)) from None
         if unknown := sorted(pattern.names - REQUEST_NAMES):
@@ -270,7 +268,7 @@ def _policy(
     max_expiration: int | None = None,
     **_: Any,
 ) -> AccessPolicy:
-    pattern = compile_pattern(matcho, max_instructions=inf, max_text=inf) if engine == MATCHO else None
+    pattern = compile_pattern(matcho, stored=True) if engine == MATCHO else None
     clients = frozenset(id_ for id_ in map(linked_client, link) if id_)
     return AccessPolicy(id=id, engine=engine, pattern=pattern, link=clients, max_expiration=max_expiration)
 

@@ -34,3 +34,19 @@ async def until(condition, *, seconds=SECONDS):
 async def _value(condition):
     value = condition()
     return await value if inspect.isawaitable(value) else value
+
+
+async def turns_during(awaitable):
+    """Return how often another task ran meanwhile."""
+    turns = 0
+
+    async def count():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counter = asyncio.create_task(count())
+    await awaitable
+    counter.cancel()
+    return turns

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from aiohttp import encode_basic_auth
 from support.accounts import KEYS
+from support.waiting import turns_during
 
 from service.signing.operations import OPERATIONS
 from service.web.formats import codec
@@ -314,17 +315,8 @@ async def test_an_account_with_a_largest_size_signs_no_parts(client, account):
 
 async def test_a_batch_yields_to_other_requests(client, account, monkeypatch):
     monkeypatch.setattr(batch, "LOOP_SECONDS", 0)
-    others = 0
 
-    async def count():
-        nonlocal others
-        while True:
-            others += 1
-            await asyncio.sleep(0)
-
-    task = asyncio.create_task(count())
-    await sign(client, *[{"filename": f"{number}"} for number in range(200)])
-    task.cancel()
+    others = await turns_during(sign(client, *[{"filename": f"{number}"} for number in range(200)]))
 
     assert others >= 200
 

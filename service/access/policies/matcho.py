@@ -27,6 +27,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 from typing import Any, NamedTuple, TypeVar
 
 from service.access.policies import matchers
@@ -111,19 +112,16 @@ class Pattern:
             return str(error)
 
 
-def compile_pattern(
-    pattern: object, *, max_instructions: float = MAX_INSTRUCTIONS, max_text: float = MAX_TEXT
-) -> Pattern:
+def compile_pattern(pattern: object, *, stored: bool = False) -> Pattern:
     """Compile a pattern of plain data: mappings, lists, str, int, float, bool and None.
 
-    ``max_instructions`` bounds the sum of all programs of regular expressions, and with it the time of compilation.
-    ``max_text`` bounds the characters of all names and texts together.
+    A ``stored`` pattern may exceed MAX_INSTRUCTIONS and MAX_TEXT, which came later than some of them.
 
     Raises:
         MalformedPattern: if it is invalid or too large.
     """
-    _check_size(pattern, max_text)
-    compiler = _Compiler(max_instructions)
+    _check_size(pattern, inf if stored else MAX_TEXT)
+    compiler = _Compiler(inf if stored else MAX_INSTRUCTIONS)
     root = compiler.compile_request(pattern, "")
     if compiler.faults:
         raise MalformedPattern(*compiler.faults)

@@ -4,6 +4,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.waiting import turns_during
 
 from service.access.access_policy import AccessPolicy
 from service.access.callers.principals import Principal
@@ -244,22 +245,6 @@ async def test_a_stored_policy_may_have_its_resource_type(policies, write):
     await write("a", resourceType="AccessPolicy", meta="{}")
 
     assert (await policies.for_principal(TEAM)).first_match(request()) == "a"
-
-
-async def turns_during(awaitable):
-    """Return how often another task ran meanwhile."""
-    turns = 0
-
-    async def count():
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    counter = asyncio.create_task(count())
-    await awaitable
-    counter.cancel()
-    return turns
 
 
 @pytest.mark.parametrize("use", ["a request", "the deletion of a Client"])
