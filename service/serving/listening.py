@@ -79,6 +79,8 @@ def open_sockets(settings: Settings) -> tuple[Settings, BoundSockets]:
             raise StartError("systemd has passed a socket that does not listen; set Accept=no in the .socket unit")
     except OSError as error:
         raise StartError(f"systemd has passed a descriptor that is no socket: {error.strerror}") from None
+    except ValueError:
+        raise StartError("LISTEN_FDS must be a number, as systemd sets it; unset it to bind SIGNER_PORT") from None
     if not inherited:
         return settings, bind(settings, shared=shared)
     settings = _with_address(settings, inherited)

@@ -18,9 +18,10 @@ def inherited_sockets() -> list[socket.socket]:
 
     Raises:
         OSError: if a descriptor is no socket.
+        ValueError: if ``LISTEN_FDS`` is no number.
     """
     pid, count, _ = (os.environ.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"))
-    if pid != str(os.getpid()):
+    if pid != str(os.getpid()) or not count:
         return []
     descriptors = range(FIRST_SOCKET, FIRST_SOCKET + int(count))
     for descriptor in descriptors:

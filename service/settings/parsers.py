@@ -29,12 +29,18 @@ def unicode_text(text: str) -> str:
 
 
 def visible_text(text: str) -> str:
-    """Return a text that is compared as a whole, so that a pasted space or invisible character would match nothing."""
+    """Return a text that is compared as a whole, or a path: a pasted space or line end would match nothing."""
     # Spaces inside are visible.
     hint = invisible_hint(text.replace(" ", "")) or (invisible_hint(text) if text != text.strip() else "")
     if hint:
         raise ValueError(f"must have no invisible character, and no space at an end: it was pasted with one{hint}")
     return unicode_text(text)
+
+
+def socket_path(text: str) -> str:
+    if text.startswith("unix:"):
+        raise ValueError("must be a path alone, without unix: in front")
+    return visible_text(text)
 
 
 def number(at_least: int, at_most: int) -> Callable[[str], int]:

@@ -38,11 +38,15 @@ class Settings:
         "Address to listen on. An address other than loopback requires authentication, or `SIGNER_AUTH=none`.",
     )
     port: int = setting("8080", parsers.port, "TCP port to listen on; 0 takes a free port, which the log shows.")
-    socket: str = setting("", str, "Path of a unix socket to listen on instead of TCP.")
+    socket: str = setting("", parsers.socket_path, "Path of a unix socket to listen on instead of TCP.")
     socket_mode: int = setting("0660", parsers.file_mode, "File mode of that socket.")
-    tls_cert: str = setting("", str, "PEM file of a certificate and its chain, for TLS on `SIGNER_PORT`.")
+    tls_cert: str = setting(
+        "", parsers.visible_text, "PEM file of a certificate and its chain, for TLS on `SIGNER_PORT`."
+    )
     tls_key: str = setting(
-        "", str, "PEM file of its key, without a password. Both files are reloaded when they change."
+        "",
+        parsers.visible_text,
+        "PEM file of its key, without a password. Both files are reloaded when they change.",
     )
     ops_host: str = setting(
         "127.0.0.1",
@@ -85,7 +89,7 @@ class Settings:
     jwt_audience: str = setting("", parsers.visible_text, "Audience that the `aud` of a JWT must contain.")
     jwt_jwks: str = setting(
         "",
-        str,
+        parsers.visible_text,
         "Key set (JWKS) of that issuer: an https URL, or the path of a file. An http URL logs a warning: anyone who "
         "can tamper with the response can forge tokens.",
     )
@@ -96,7 +100,7 @@ class Settings:
     )
     encryption_keys_file: str = setting(
         "",
-        str,
+        parsers.visible_text,
         "A file with a line `key-id: base64` for each key of 32 bytes. The first key encrypts secrets in the store.",
     )
     cors_origins: tuple[str, ...] = setting(
@@ -141,7 +145,7 @@ class Settings:
     key_prefix: str = setting("", parsers.visible_text, "Prefix of every key in Redis.")
     init_bundle: str = setting(
         "",
-        str,
+        parsers.visible_text,
         "A file with a FHIR Bundle of resources, in YAML or JSON. It is applied before the port opens, and again when "
         "it changes. See [Run as a sidecar](deployment/sidecar.md).",
     )

@@ -46,7 +46,7 @@ async def read(request: web.Request) -> ParsedBody:
         Overloaded: if the large bodies of all requests need too much memory.
         MalformedBody: for a body that does not arrive in time or cannot be parsed.
     """
-    if hdrs.CONTENT_RANGE in request.headers:
+    if any(request.headers.getall(hdrs.CONTENT_RANGE, ())):
         # Source: https://www.rfc-editor.org/rfc/rfc9110#section-14.5
         raise InvalidRequest("Content-Range is not supported: send the whole body, without this header")
     _check_encoding(request)

@@ -54,7 +54,7 @@ def precondition(request: web.Request) -> Precondition:
     """Return the condition under which the request may change or read the resource.
 
     Raises:
-        InvalidRequest: for If-None-Match with a version, on a write.
+        InvalidRequest: for If-None-Match with a version, on a write, and for If-Match with ``*`` beside versions.
     """
     headers = request.headers
     reads = request.method in {hdrs.METH_GET, hdrs.METH_HEAD}
@@ -97,8 +97,13 @@ def _versions(headers: Sequence[str]) -> frozenset[str] | None:
     """Return the versions in entity tags: weak, strong or without quotes; None for ``*``, which matches any version.
 
     aiohttp's ``if_match`` drops versions without quotes, which FHIR clients send.
+
+    Raises:
+        InvalidRequest: for ``*`` beside versions.
     """
-    tags = [tag.strip() for header in headers for tag in header.split(",")]
-    if "*" in tags:
+    tags = {tag.strip() for header in headers for tag in header.split(",")}
+    if tags == {"*"}:
         return None
+    if "*" in tags:
+        raise InvalidRequest("If-Match and If-None-Match must be either * or a list of versions")
     return frozenset(tag.removeprefix("W/").strip('"') for tag in tags)

@@ -99,5 +99,6 @@ def _name(host: str) -> str:
 
 @lru_cache(maxsize=256)
 def _is_loopback(host: str) -> bool:
-    name = _name(host)
+    # A dot at the end marks a full DNS name, as in `localhost.`.
+    name = _name(host).removesuffix(".")
     return name == "localhost" or name.endswith(".localhost") or is_loopback(name)

@@ -1,5 +1,6 @@
 """Processes of one service share its addresses; another service gets none of them."""
 
+import os
 from contextlib import closing
 
 import pytest
@@ -25,3 +26,19 @@ def test_a_second_supervisor_on_a_port_that_nobody_listens_on_yet_gets_fitting_a
             pass
     with closing(listening.bind(settings, shared=True)) as third, listening.claimed(third):
         pass
+
+
+def test_an_empty_number_of_sockets_from_systemd_counts_as_none(monkeypatch):
+    monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
+    monkeypatch.setenv("LISTEN_FDS", "")
+    _, sockets = listening.open_sockets(load({"SIGNER_PORT": "0"}))
+
+    with closing(sockets):
+        assert not sockets.inherited
+
+
+def test_a_number_of_sockets_that_is_no_number_is_refused(monkeypatch):
+    monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
+    monkeypatch.setenv("LISTEN_FDS", "x")
+    with pytest.raises(StartError, match="LISTEN_FDS must be a number"):
+        listening.open_sockets(load({"SIGNER_PORT": "0"}))

@@ -481,7 +481,12 @@ def test_with_a_root_client_any_address_is_allowed():
     ],
 )
 @pytest.mark.parametrize(
-    "variable", ["SIGNER_ROOT_CLIENT_SECRET", "SIGNER_JWT_ISSUER", "SIGNER_JWT_AUDIENCE", "SIGNER_KEY_PREFIX"]
+    "variable",
+    [
+        *("SIGNER_ROOT_CLIENT_SECRET", "SIGNER_JWT_ISSUER", "SIGNER_JWT_AUDIENCE", "SIGNER_KEY_PREFIX"),
+        *("SIGNER_SOCKET", "SIGNER_TLS_CERT", "SIGNER_TLS_KEY", "SIGNER_JWT_JWKS", "SIGNER_ENCRYPTION_KEYS_FILE"),
+        "SIGNER_INIT_BUNDLE",
+    ],
 )
 def test_a_text_pasted_with_an_invisible_character_is_refused_with_its_name(variable, pasted, named):
     jwt = {"SIGNER_JWT_ISSUER": "a", "SIGNER_JWT_AUDIENCE": "b", "SIGNER_JWT_JWKS": "https://idp.example.com/keys"}
@@ -491,6 +496,12 @@ def test_a_text_pasted_with_an_invisible_character_is_refused_with_its_name(vari
     assert problem.startswith(f"{variable} must have no invisible character")
     assert problem.endswith(f"it has {named}")
     assert text not in problem
+
+
+def test_a_socket_that_is_written_as_a_url_is_refused():
+    (problem,) = problems(SIGNER_SOCKET="unix:/run/s3-signer.sock")
+
+    assert problem == "SIGNER_SOCKET must be a path alone, without unix: in front"
 
 
 def test_a_short_root_secret_is_not_quoted():

@@ -125,6 +125,15 @@ async def test_a_read_evaluates_if_match(client, account, method):
     assert [*statuses.values()] == [200, 200, 200, 200, 412, 412, 412]
 
 
+@pytest.mark.parametrize("name", ["If-Match", "If-None-Match"])
+@pytest.mark.parametrize("given", [['"9", *'], ["*", '"9"'], ["*,"]], ids=["list", "lines", "comma"])
+async def test_a_star_beside_versions_is_refused(raw, account, name, given):
+    """Read as a star alone, it would allow a write that the version forbids."""
+    answer = await raw("DELETE", "/AwsAccount/my-account", headers=[(name, line) for line in given])
+
+    assert answer.status == 400
+
+
 async def test_a_cache_that_has_json_does_not_answer_for_yaml(client, account):
     read = await client.get("/AwsAccount/my-account")
     known = await client.get("/AwsAccount/my-account", headers={"If-None-Match": read.headers["ETag"]})

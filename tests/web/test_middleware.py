@@ -206,6 +206,13 @@ async def test_a_part_of_a_body_is_refused(client, account, faults, method, path
     assert problem.startswith("Content-Range is not supported")
 
 
+@pytest.mark.parametrize("range_", ["", " "])
+async def test_an_empty_content_range_counts_as_missing(client, range_):
+    answer = await client.put("/AwsAccount/a", json=KEYS, headers={"Content-Range": range_})
+
+    assert answer.status == 201
+
+
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "identity, gzip", "x"])
 async def test_a_compressed_body_is_refused(client, faults, coding):
     response = await client.put("/AwsAccount", data=b"{}", headers={"Content-Encoding": coding})
@@ -421,7 +428,7 @@ async def test_a_malformed_escape_in_a_query_is_refused(raw, faults, query):
 
 LOOPBACK = [
     *("", "localhost", "LOCALHOST:1", "127.0.0.1", "127.9.9.9:8080", "[::1]", "[::1]:8080", "a.localhost:80"),
-    *("[::ffff:127.0.0.1]", "[::FFFF:7f00:1]:8080"),
+    *("localhost.:1", "[::ffff:127.0.0.1]", "[::FFFF:7f00:1]:8080"),
 ]
 ELSEWHERE = [
     *("example.com", "127.0.0.1.example.com", "localhost.example.com", "evil-localhost", "10.0.0.1", "0.0.0.0:80"),
