@@ -30,8 +30,8 @@ class WireSchema(Schema):
     """A schema whose fields have their wire names: ``use_ssl`` is ``use-ssl``.
 
     ``query_parameters`` are names that callers confuse with fields. ``misplaced`` has messages for fields of other
-    requests. ``zeros`` says whether a number in text may have zeros in front. In the OpenAPI document, a field's
-    ``metadata`` adds JSON Schema to the field, and ``conditions`` to the whole object.
+    requests. In the OpenAPI document, a field's ``metadata`` adds JSON Schema to the field, and ``conditions`` to the
+    whole object.
     """
 
     query_parameters: ClassVar[frozenset[str]] = frozenset({"_format", "_pretty"})
@@ -42,10 +42,9 @@ class WireSchema(Schema):
     class Meta:
         unknown = RAISE
 
-    def __init__(self, *, text: bool = False, zeros: bool = True, **options: Any) -> None:
+    def __init__(self, *, text: bool = False, **options: Any) -> None:
         super().__init__(**options)
         self.text = text
-        self.zeros = zeros
         self.names = {name for field in self.fields.values() if (name := field.data_key)}
 
     def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
@@ -134,8 +133,7 @@ class Reader:
 
     def __init__(self, schema: type[WireSchema]) -> None:
         self.typed = schema()
-        # Policies compare the text of a body, and 05 would escape a pattern that excludes 5. As JSON, it is malformed.
-        self.text = schema(text=True, zeros=False)
+        self.text = schema(text=True)
 
     def read(self, body: ParsedBody, *, within: str = "") -> dict[str, Any]:
         """See ``WireSchema.read``."""

@@ -413,7 +413,7 @@ def test_meta_is_any_value():
     assert read({"meta": {"versionId": 5}})["meta"] == {"versionId": 5}
 
 
-@pytest.mark.parametrize("text", ["1", "60", "604800", "0060"])
+@pytest.mark.parametrize("text", ["1", "60", "604800"])
 def test_an_expiration_is_valid(text):
     assert SigningQuery(text=True).read({"expiration": text}) == {"expiration": int(text)}
 
@@ -427,10 +427,12 @@ def test_a_number_is_plain_digits_in_range(text):
 
 
 @pytest.mark.parametrize("number", ["060", "00", "000000000060"])
-def test_a_number_in_a_body_has_no_zeros_in_front(number):
+def test_a_number_in_text_has_no_zeros_in_front(number):
     """In JSON, such a number is malformed."""
     with pytest.raises(Invalid, match=r"max-expiration must be .*, without zeros in front"):
         read({"max-expiration": number}, text=True)
+    with pytest.raises(Invalid, match=r"expiration must be .*, without zeros in front"):
+        SigningQuery(text=True).read({"expiration": number})
 
 
 @pytest.mark.parametrize("number", [60, 60.0])

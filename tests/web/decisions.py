@@ -155,7 +155,7 @@ DECISIONS = {
     # Expirations.
     "the default expiration": (SHORT, GET, f"{B}/x", {}, 200),
     "an expiration that is listed": (SHORT, GET, f"{B}/x?expiration=60", {}, 200),
-    "an expiration with zeros in front": (SHORT, GET, f"{B}/x?expiration=0060", {}, 200),
+    "an expiration with zeros in front": (SHORT, GET, f"{B}/x?expiration=0060", {}, 422),
     "an expiration that is not listed": (SHORT, GET, f"{B}/x?expiration=61", {}, 403),
     "an expiration given twice": (SHORT, GET, f"{B}/x?expiration=60&expiration=604800", {}, 400),
     "an expiration that is given twice, encoded": (SHORT, GET, f"{B}/x?expiration=60&%65xpiration=604800", {}, 400),
