@@ -43,6 +43,11 @@ def invisible_hint(text: str) -> str:
     return f"; it has {', '.join(map(_name, found[:MAX_NAMED]))}" if found else ""
 
 
+def pasted_hint(text: str) -> str:
+    """Return the same for a text that may have spaces, but only inside."""
+    return invisible_hint(text.replace(" ", "")) or (invisible_hint(text) if text != text.strip() else "")
+
+
 def _name(character: str) -> str:
     unnamed = "NONCHARACTER" if _NONCHARACTER.match(character) else "CONTROL CHARACTER"
     name = _CONTROLS.get(character) or unicodedata.name(character, unnamed)

@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from service.invisible import INVISIBLE, MAX_NAMED, MAX_SEARCHED, invisible_hint
+from service.invisible import INVISIBLE, MAX_NAMED, MAX_SEARCHED, invisible_hint, pasted_hint
 
 # Visible format characters: signs in front of Arabic, Syriac and Kaithi numbers, joiners of hieroglyphs.
 VISIBLE_FORMATS = re.compile("[\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd\U00013430-\U0001345f]")
@@ -55,3 +55,18 @@ def test_a_neighbour_of_a_noncharacter_is_visible(character):
 def test_only_the_beginning_of_a_long_text_is_searched():
     assert invisible_hint(f"{'a' * (MAX_SEARCHED - 1)}\n") == "; it has U+000A LINE FEED"
     assert invisible_hint(f"{'a' * MAX_SEARCHED}\n") == ""
+
+
+@pytest.mark.parametrize("text", ["", "a", "a pass  phrase"])
+def test_spaces_inside_a_text_are_visible_if_it_may_have_them(text):
+    assert pasted_hint(text) == ""
+
+
+@pytest.mark.parametrize("text", [" ", "a ", " a", "a b "])
+def test_a_space_at_an_end_comes_from_pasting(text):
+    assert pasted_hint(text) == "; it has U+0020 SPACE"
+
+
+@pytest.mark.parametrize("text", ["a\n", "a b\n", "\na"])
+def test_any_other_invisible_character_comes_from_pasting(text):
+    assert pasted_hint(text) == "; it has U+000A LINE FEED"

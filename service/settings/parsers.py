@@ -9,7 +9,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from service.endpoints import MAX_PORT, ends_in_number, parse_account_host, parse_host
-from service.invisible import invisible_hint
+from service.invisible import pasted_hint
 from service.settings.origins import ascii_name
 
 MIN_ROOT_SECRET = 16
@@ -30,9 +30,7 @@ def unicode_text(text: str) -> str:
 
 def visible_text(text: str) -> str:
     """Return a text that is compared as a whole, or a path: a pasted space or line end would match nothing."""
-    # Spaces inside are visible.
-    hint = invisible_hint(text.replace(" ", "")) or (invisible_hint(text) if text != text.strip() else "")
-    if hint:
+    if hint := pasted_hint(text):
         raise ValueError(f"must have no invisible character, and no space at an end: it was pasted with one{hint}")
     return unicode_text(text)
 

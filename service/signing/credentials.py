@@ -18,6 +18,7 @@ from botocore.credentials import RefreshableCredentials
 from cachetools import LRUCache
 
 from service.errors import KeysUnavailable
+from service.invisible import invisible_hint, pasted_hint
 from service.resources.types import AwsAccount
 from service.signing.renewal import RETRY_SECONDS, TIMEOUT_SECONDS, NoKeysError, Renewal, TemporaryKeys
 from service.stores import tasks
@@ -129,6 +130,9 @@ class BorrowedKeys:
         if found is None:
             raise NoKeysError("the environment of the service has no credentials")
         frozen = await found.get_frozen_credentials()
+        _refuse_pasted("access key id", invisible_hint(frozen.access_key))
+        _refuse_pasted("secret access key", pasted_hint(frozen.secret_key))
+        _refuse_pasted("session token", invisible_hint(frozen.token or ""))
         return TemporaryKeys(frozen.access_key, frozen.secret_key, frozen.token, self._end(found))
 
     def _end(self, found: Any) -> float:
@@ -193,6 +197,12 @@ def session_name(caller: str, account_id: str) -> str:
         return name
     digest = sha256(text.encode(errors="surrogatepass")).hexdigest()[:_HASH_DIGITS]
     return f"{name[: MAX_SESSION_NAME - _HASH_DIGITS - 1]}-{digest}"
+
+
+def _refuse_pasted(name: str, hint: str) -> None:
+    # S3 would refuse each URL, without the reason.
+    if hint:
+        raise NoKeysError(f"the {name} in the environment of the service was pasted with an invisible character{hint}")
 
 
 def _with_keys(account: AwsAccount, keys: TemporaryKeys, role_session: str | None) -> AwsAccount:

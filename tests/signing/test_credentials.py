@@ -288,6 +288,39 @@ async def test_keys_of_variables_have_no_known_end(make_keys, no_aws):
     assert (lent.session_token, lent.keys_end, lent.role_session) == (None, None, None)
 
 
+@pytest.mark.parametrize("with_role", [False, True])
+@pytest.mark.parametrize(
+    ("variable", "pasted", "named"),
+    [
+        ("AWS_ACCESS_KEY_ID", "AKIA ENVIRONMENT", "access key id .*U+0020 SPACE"),
+        ("AWS_SECRET_ACCESS_KEY", "environment-secret\n", "secret access key .*U+000A LINE FEED"),
+        ("AWS_SECRET_ACCESS_KEY", " environment-secret", "secret access key .*U+0020 SPACE"),
+        ("AWS_SECRET_ACCESS_KEY", "environment\u200b-secret", "secret access key .*U+200B ZERO WIDTH SPACE"),
+        ("AWS_SESSION_TOKEN", "FwoGZXIvYXdzE\u00a0", "session token .*U+00A0 NO-BREAK SPACE"),
+    ],
+)
+async def test_keys_of_variables_with_a_pasted_character_are_a_503_that_names_it(
+    make_keys, sts, no_aws, variable, pasted, named, with_role
+):
+    no_aws.setenv("AWS_ACCESS_KEY_ID", "AKIAENVIRONMENT")
+    no_aws.setenv("AWS_SECRET_ACCESS_KEY", "environment-secret")
+    no_aws.setenv(variable, pasted)
+    account = replace(KEYLESS, role_arn=ROLE) if with_role else KEYLESS
+
+    with pytest.raises(KeysUnavailable, match=named.replace("+", "[+]")) as raised:
+        await make_keys(ambient=True).lend(account, CALLER)
+
+    assert pasted.strip() not in str(raised.value)
+    assert not sts.requests
+
+
+async def test_a_secret_of_variables_may_have_spaces_inside(make_keys, no_aws):
+    no_aws.setenv("AWS_ACCESS_KEY_ID", "minio")
+    no_aws.setenv("AWS_SECRET_ACCESS_KEY", "a pass phrase")
+
+    assert (await make_keys(ambient=True).lend(KEYLESS, CALLER)).secret_access_key == "a pass phrase"
+
+
 async def test_keys_of_a_shared_file_are_read_again(make_keys, no_aws, tmp_path, clock):
     path = tmp_path / "credentials"
     path.write_text("[default]\naws_access_key_id = AKIAFILE1\naws_secret_access_key = x\n")
