@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, parse_qsl, unquote, unquote_to_bytes, urlsplit
 
+from service.invisible import invisible_hint
 from service.settings.regular_file import read_regular
 
 if TYPE_CHECKING:
@@ -103,8 +104,11 @@ def parse_store_url(url: str) -> str:
 
 
 def _check_characters(url: str) -> None:
-    if re.search(r"[\x00-\x20\x7f]", url):
-        raise ValueError("must not have a space or control character; write a space as %20")
+    # Redis would refuse a password that was pasted with such a character, without the reason.
+    hint = invisible_hint(url)
+    # The hint is about the first characters alone.
+    if hint or re.search(r"[\x00-\x20\x7f]", url):
+        raise ValueError(f"must not have a space or another invisible character; write a space as %20{hint}")
     if re.search("%(?![0-9A-Fa-f]{2})", url):
         raise ValueError("has a % that begins no escape; write %25")
     try:
