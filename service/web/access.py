@@ -27,7 +27,7 @@ async def identify(request: web.Request, access: Access) -> Principal:
 
 
 def authorization_header(request: web.Request) -> str | None:
-    """Return the Authorization header, None if it is missing.
+    """Return the Authorization header, None if it is missing or empty.
 
     Raises:
         Unauthenticated: for several such headers. A gateway in front may have checked another one.
@@ -37,7 +37,7 @@ def authorization_header(request: web.Request) -> str | None:
         return None
     if len(given) > 1:
         raise Unauthenticated("There is more than one Authorization header")
-    return given[0]
+    return given[0] or None
 
 
 def challenge(request: web.Request) -> dict[str, str]:

@@ -529,6 +529,18 @@ async def test_a_token_request_may_have_any_format(signer, data, content_type):
     assert not body or (body["token_type"], body["expires_in"], len(body["access_token"])) == ("Bearer", 3600, 43)
 
 
+@pytest.mark.parametrize(("path", "data"), [("/auth/token", GRANT), ("/auth/revoke", f"token=x&{GRANT}")])
+@pytest.mark.parametrize("empty", ["", " "])
+async def test_an_empty_authorization_header_counts_as_missing(signer, path, data, empty):
+    headers = {"Content-Type": FORM, "Authorization": empty}
+    answer = await signer.ask("POST", path, auth=None, data=data, headers=headers)
+    refused = await signer.ask("GET", "/AwsAccount", auth=None, headers={"Authorization": empty})
+
+    assert answer.status == 200
+    assert refused.status == 401
+    assert "Credentials are needed" in await refused.text()
+
+
 @pytest.mark.parametrize("form", [False, True], ids=["json", "form"])
 async def test_unknown_parameters_of_a_token_request_are_ignored_however_many(signer, form):
     known = {"grant_type": "client_credentials", "client_id": "team", "client_secret": SECRET}
