@@ -51,6 +51,8 @@ def _fields(operation: Operation, texts: list[str]) -> Mapping[str, Any]:
     faults = [Issue(f"--field {name} must be NAME=VALUE") for name, sign, _ in pairs if not sign]
     given = Counter(name for name, _, _ in pairs)
     faults += [Issue(f"--field {name} is given twice") for name, times in given.items() if times > 1]
+    if "expiration" in given:
+        faults.append(Issue("--field expiration is an option of its own: write --expiration SECONDS"))
     if faults:
         raise Invalid(*faults)
     return operation.schema(text=True).read({name: value for name, _, value in pairs})

@@ -173,6 +173,7 @@ def test_a_name_that_cannot_be_signed_is_refused(operator, arguments):
     ("arguments", "reason"),
     [
         (("sign", "GET", "a", "my-bucket", "k", "--field", "version-id=a", "--field", "version-id=b"), "twice"),
+        (("sign", "PUT", "a", "my-bucket", "k", "--field", "expiration=60"), "write --expiration SECONDS"),
         (("verify", "https://a/", "--header", "a: b", "--header", "A: c"), "twice"),
         (("check", "--live", ""), "bucket must be"),
     ],

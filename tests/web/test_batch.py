@@ -111,6 +111,15 @@ async def test_an_invalid_item_has_an_outcome_and_the_others_have_urls(client, a
     assert before == after == await (await client.get(f"{STORAGE}/a")).json()
 
 
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+async def test_details_in_an_item_are_a_query_parameter(client, account, method):
+    (item,) = await sign(client, {"filename": "a", "method": method, "details": True})
+
+    assert item["outcome"]["issue"][0]["diagnostics"] == (
+        "details is not known here; details is a query parameter: write ?details=... in the URL"
+    )
+
+
 @pytest.mark.parametrize("call", ["$sign", "$sign-request"])
 async def test_the_faults_of_the_query_the_names_and_the_body_are_shown_together(client, account, faults, call):
     response = await client.post(f"/aws/storage/my-account/a/{call}?details=maybe", json={"x": 1})

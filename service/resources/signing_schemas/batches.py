@@ -18,6 +18,7 @@ _OF_A_STEP = "is the field of a step of an upload in parts"
 class ItemFields(WireSchema):
     """The fields of every item of a batch, besides what its URL carries."""
 
+    query_parameters = WireSchema.query_parameters | {"details"}
     method = Text()
     filename = Text(required=True)
     expiration = Number(1, MAX_EXPIRATION_SECONDS, " of seconds")
