@@ -46,6 +46,7 @@ AWS_NAME = re.compile(
 _SERVER_AT_AWS = re.compile(
     rf".+\.(compute(-1)?|elb(\.{_REGION_OF_NAMES})?|vpce-svc-[0-9a-f]+\.{_REGION_OF_NAMES}\.vpce){_SUFFIX}"
 )
+_REGION_IN_NAME = re.compile(rf"[.-]((?!fips-){_REGION_OF_NAMES})(\.vpce)?{_SUFFIX}$")
 _OF_AWS = re.compile(rf".*{_SUFFIX}")
 
 
@@ -149,6 +150,12 @@ def parse_account_host(text: str) -> Host:
     if host.prefix.removesuffix("/") and AWS_NAME.fullmatch(host.name):
         raise ValueError("must have no path after S3's own name, because S3 reads it as a bucket")
     return host
+
+
+def aws_region(host: Host) -> str | None:
+    """Return the region in a name of S3 itself, None without one and for any other host."""
+    found = _REGION_IN_NAME.search(host.name) if AWS_NAME.fullmatch(host.name) else None
+    return found[1] if found else None
 
 
 def ends_in_number(name: str) -> bool:

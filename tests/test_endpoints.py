@@ -5,7 +5,15 @@ from hypothesis import strategies as st
 from urllib3.util import parse_url
 from yarl import URL
 
-from service.endpoints import AWS_SUFFIXES, Host, check_aws_region, check_region, parse_account_host, parse_host
+from service.endpoints import (
+    AWS_SUFFIXES,
+    Host,
+    aws_region,
+    check_aws_region,
+    check_region,
+    parse_account_host,
+    parse_host,
+)
 from service.errors import Invalid
 from service.resources.host_rules import HostRules, is_aws
 from service.resources.types import AwsAccount
@@ -379,3 +387,23 @@ def test_other_endpoints_of_s3_are_accepted(host):
 )
 def test_servers_of_others_are_accepted_and_are_not_aws(host):
     assert not is_aws(parse_account_host(host))
+
+
+@pytest.mark.parametrize(
+    ("host", "region"),
+    [
+        ("s3.eu-west-1.amazonaws.com", "eu-west-1"),
+        ("https://s3-us-west-2.amazonaws.com", "us-west-2"),
+        ("s3-fips.dualstack.us-gov-west-1.amazonaws.com", "us-gov-west-1"),
+        ("s3-fips-us-gov-west-1.amazonaws.com", "us-gov-west-1"),
+        ("s3.cn-north-1.amazonaws.com.cn", "cn-north-1"),
+        ("bucket.vpce-0a-1.s3.eu-west-1.vpce.amazonaws.com", "eu-west-1"),
+        ("s3.amazonaws.com", None),
+        ("s3-accelerate.amazonaws.com", None),
+        ("s3.eu-west-1.example.com", None),
+        # Servers of customers may expect any region.
+        ("x.elb.eu-west-1.amazonaws.com", None),
+    ],
+)
+def test_the_region_in_a_host_of_aws_is_found(host, region):
+    assert aws_region(parse_host(host)) == region

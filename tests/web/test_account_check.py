@@ -41,6 +41,7 @@ async def test_a_check_without_a_connection(client, monkeypatch):
         ({**KEYS, "host": "https://s3.example"}, "style", "warn", "path-style"),
         ({"use-ssl": True}, "credentials", "fail", "keys"),
         ({**KEYS, "host": "minio", "path-style": True}, "host", "pass", ""),
+        ({**KEYS, "host": "https://s3.eu-west-1.amazonaws.com"}, "region", "fail", "set region to eu-west-1"),
     ],
     ids=str,
 )

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from aiohttp import hdrs, web
 
+from service.endpoints import aws_region, parse_host
 from service.errors import Invalid, Issue, KeysUnavailable, ResourceNotFound, StoreUnavailable
 from service.resources.fields import Flag, Text
 from service.resources.host_rules import is_ambiguous
@@ -137,7 +138,7 @@ async def account_checks(
     if stored.status == FAIL or not live:
         for it in (
             _style(account, endpoint),
-            Check("region", PASS, f"URLs are signed for the region {endpoint.region}"),
+            _region(account, endpoint),
             Check("clock", PASS, f"the clock of the service shows {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"),
             stored,
         ):
@@ -176,6 +177,14 @@ def _style(account: AwsAccount, endpoint: Endpoint) -> Check:
     if is_ambiguous(account):
         return Check("style", WARN, output, "only the root client may sign; set path-style to true or false")
     return Check("style", PASS, output)
+
+
+def _region(account: AwsAccount, endpoint: Endpoint) -> Check:
+    output = f"URLs are signed for the region {endpoint.region}"
+    of_host = aws_region(parse_host(account.url_host)) if account.url_host else None
+    if of_host and of_host != endpoint.region:
+        return Check("region", FAIL, f"{output}, and the host is in {of_host}", f"set region to {of_host}")
+    return Check("region", PASS, output)
 
 
 def _stored_keys(account: AwsAccount, *, ambient: bool) -> Check:
