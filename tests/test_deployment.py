@@ -6,11 +6,14 @@ import shlex
 import shutil
 import subprocess
 import sys
+from importlib.metadata import requires
 from itertools import pairwise
 from zipfile import ZipFile
 
 import pytest
 from documents import ROOT
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from support.tools import tool
 
 import service
@@ -93,6 +96,20 @@ def test_the_wheel_has_every_file_of_the_package(tmp_path):
 def test_the_image_has_what_was_tested():
     assert versions("deploy/requirements.txt") <= versions("constraints.txt")
     assert versions("deploy/build-requirements.txt") <= versions("constraints.txt")
+
+
+@pytest.mark.parametrize("python", ["3.11.0", "3.11.2", "3.11.3", "3.12.0", "3.13.0", "3.14.0"])
+def test_what_is_pinned_is_complete_for_each_version_of_python(python):
+    # pip-compile leaves out what its own Python does not need.
+    there = {"python_full_version": python, "python_version": python.rpartition(".")[0], "extra": ""}
+    pinned = {re.split(r"\W*\[|==", requirement)[0] for requirement in requirements("deploy/requirements.txt")}
+    needed = {
+        canonicalize_name(requirement.name)
+        for requirement in (Requirement(each) for package in pinned for each in requires(package) or ())
+        if requirement.marker is None or requirement.marker.evaluate(there)
+    }
+
+    assert needed <= {canonicalize_name(package) for package in pinned}
 
 
 @pytest.mark.parametrize(
