@@ -45,7 +45,10 @@ def invisible_hint(text: str) -> str:
 
 def pasted_hint(text: str) -> str:
     """Return the same for a text that may have spaces, but only inside."""
-    return invisible_hint(text.replace(" ", "")) or (invisible_hint(text) if text != text.strip() else "")
+    at_an_end = invisible_hint(text) if text != text.strip() else ""
+    # Most texts need no search, which takes a hundred times as long.
+    is_visible = text.isascii() and text.isprintable()
+    return at_an_end if is_visible else invisible_hint(text.replace(" ", "")) or at_an_end
 
 
 def _name(character: str) -> str:

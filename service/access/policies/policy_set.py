@@ -153,7 +153,8 @@ def _warn_of_outdated(policies: Sequence[AccessPolicy], listing: Sequence[Resour
     if ids := [policy.id for policy in policies if _is_outdated(policy, stored[policy.id])]:
         LOGGER.warning(
             "These stored policies are in force, but could not be stored today: they have the engine allow and no link,"
-            " or a pattern that restricts nothing or has a name that no request has (a PUT says what to change): %s",
+            " or a pattern that restricts nothing, or has a name or text that no request has"
+            " (a PUT says what to change): %s",
             _join(ids),
         )
 

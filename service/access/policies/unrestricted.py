@@ -1,26 +1,38 @@
-"""Patterns that restrict nothing. A policy without conditions must use the engine ``allow`` instead. Pure."""
+"""Patterns that restrict nothing, or less than they show. Pure.
+
+A policy without conditions must use the engine ``allow`` instead.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 from service.access.policies.matchers import join_path
 from service.access.policies.matcho import PatternFault
+from service.invisible import pasted_hint
 
 # Every request has these parts.
 _TEXTS = frozenset({"request-method", "uri"})
 _PRESENT = _TEXTS | {"params", "headers", "body"}
+# What never has an invisible character. A text with one never matches, and so forbids nothing under $not.
+_VISIBLE = frozenset(
+    {
+        *(("request-method",), ("client", "id"), ("client", "resourceType")),
+        *(("params", name) for name in ("operation", "account", "bucket", "resource/type", "resource/id")),
+    }
+)
 
 _EMPTY = "must not be empty: every mapping matches it; name what must be in it"
 _UNRESTRICTED = "matches every request; name what a request must have, or use the engine allow with a link"
 
 
 def unrestricted_faults(pattern: object) -> Sequence[PatternFault]:
-    """Return the faults of a valid pattern that matches too much: empty mappings, or a match of every request.
+    """Return the faults of a valid pattern that may match too much.
 
-    A pattern matches every request if it only asks for the presence of parts that every request has.
+    These are empty mappings, texts that were pasted with an invisible character, or a match of every request. A pattern
+    matches every request if it only asks for the presence of parts that every request has.
     """
-    if empty := [PatternFault(path, _EMPTY) for path in _empty_mappings(pattern, "")]:
-        return empty
+    if faults := [*(PatternFault(path, _EMPTY) for path in _empty_mappings(pattern, "")), *_pasted(pattern, "", ())]:
+        return faults
     return [PatternFault("", _UNRESTRICTED)] if _decide(pattern, _decide_request) else []
 
 
@@ -33,6 +45,18 @@ def _empty_mappings(pattern: object, path: str) -> Iterator[str]:
     elif isinstance(pattern, list):
         for index, part in enumerate(pattern):
             yield from _empty_mappings(part, join_path(path, index))
+
+
+def _pasted(pattern: object, path: str, names: tuple[str, ...]) -> Iterator[PatternFault]:
+    """``names`` lead to the value in the request, without operators."""
+    if isinstance(pattern, Mapping):
+        for name, part in pattern.items():
+            yield from _pasted(part, join_path(path, name), names if name.startswith("$") else (*names, name))
+    elif isinstance(pattern, list):
+        for index, part in enumerate(pattern):
+            yield from _pasted(part, join_path(path, index), names)
+    elif isinstance(pattern, str) and names in _VISIBLE and (hint := pasted_hint(pattern)):
+        yield PatternFault(path, f"must have no invisible character, and no space at an end{hint}")
 
 
 def _decide(pattern: object, decide_operand: Callable[[object], bool | None]) -> bool | None:

@@ -57,3 +57,27 @@ def test_each_empty_mapping_is_a_fault():
         "jwt.x.$not",
         "uri.$one-of[1]",
     ]
+
+
+@pytest.mark.parametrize("text", ["a\u200b", "\ufeffa", "a\u00a0b", "a ", " a", "a\n", "#^a\u200b$"])
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        (lambda text: {"params": {"bucket": {"$not": text}}}, "params.bucket.$not"),
+        (lambda text: {"params": {"operation": {"$not": {"$enum": ["b", text]}}}}, "params.operation.$not.$enum[1]"),
+        (lambda text: {"$not": {"params": {"account": text}}}, "$not.params.account"),
+        (lambda text: {"params": {"$one-of": [{"resource/id": text}]}}, "params.$one-of[0].resource/id"),
+        (lambda text: {"request-method": text}, "request-method"),
+        (lambda text: {"client": {"id": text}}, "client.id"),
+    ],
+)
+def test_a_text_pasted_with_an_invisible_character_is_a_fault_where_no_value_has_one(pattern, path, text):
+    (fault,) = unrestricted_faults(pattern(text))
+
+    assert fault.path == path
+    assert fault.problem.startswith("must have no invisible character, and no space at an end; it has U+")
+
+
+@pytest.mark.parametrize("name", ["key", "key-prefix", "content-disposition"])
+def test_a_text_may_have_any_character_where_values_have_them(name):
+    assert list(unrestricted_faults({"params": {name: {"$not": "a\u200b "}}, "jwt": {"sub": "a "}})) == []
