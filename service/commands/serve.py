@@ -6,6 +6,7 @@ import sys
 from contextlib import closing
 
 from service.serving import listening
+from service.serving.binding import StartError
 from service.settings import Settings
 
 
@@ -22,6 +23,9 @@ def run(settings: Settings, _: argparse.Namespace | None = None) -> int:
     # Of a terminal that is closed. With nohup it stays ignored.
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+    if sys.stdout is None:
+        # The next socket would get its number, and so the lines of the audit log.
+        raise StartError("Cannot write the audit log to standard output: it is closed")
     settings, sockets = listening.open_sockets(settings)
     with closing(sockets):
         # The supervisor never imports the server: each of its workers does.

@@ -136,6 +136,19 @@ def test_a_closed_standard_output_is_reported_in_one_line(argument):
     assert (done.returncode, done.stderr) == (1, "s3-signer: Cannot write to standard output: it is closed\n")
 
 
+def test_the_service_does_not_start_with_a_closed_standard_output():
+    done = subprocess.run(
+        ["bash", "-c", f"exec timeout 10 {sys.executable} -m service serve >&-"],
+        env=clean_environment() | {"SIGNER_PORT": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    problem = "s3-signer: Cannot write the audit log to standard output: it is closed\n"
+    assert (done.returncode, done.stderr) == (1, problem)
+
+
 @pytest.mark.parametrize(("arguments", "settings"), [([], {"SIGNER_PORT": "x"}), (["nonsense"], {})])
 @pytest.mark.parametrize("closed", ["2>&-", "2>/dev/full"])
 @pytest.mark.parametrize("unbuffered", ["", "1"])
