@@ -106,14 +106,8 @@ class Policies:
 
     async def _update(self, listing: Sequence[Resource]) -> None:
         if self._listing is None or list(listing) != list(self._listing):
-            await _compile(listing, self._repository)
+            policies, invalid = await _compile(listing, self._repository)
             # From here on, no other request runs.
-            policies, invalid = [], {}
-            for stored in listing:
-                try:
-                    policies.append(self._repository.model(ACCESS_POLICY, stored))
-                except Invalid as error:
-                    invalid[stored.id] = str(error)
             self._policies = policies
             self._set_invalid(invalid)
             self._linked_clients = frozenset[str]().union(*(policy.link for policy in self._policies))
@@ -135,17 +129,26 @@ async def warn_of_links_to(client: str, repository: Repository) -> None:
         listing = await repository.all(ACCESS_POLICY)
     except StoreUnavailable:
         return
-    policies = await _compile(listing, repository)
+    policies, _ = await _compile(listing, repository)
     if ids := [policy.id for policy in policies if client in policy.link]:
         LOGGER.warning(
             "Client/%s is deleted; these policies still name it, and grant nobody for it: %s", client, _join(ids)
         )
 
 
-async def _compile(listing: Sequence[Resource], repository: Repository) -> list[AccessPolicy]:
-    """Return the valid policies. Each resource keeps its policy. A large one takes 5 ms, and other requests go on."""
-    models = [repository.model_if_valid(ACCESS_POLICY, resource) async for resource in paced(listing)]
-    return [policy for policy in models if policy]
+async def _compile(listing: Sequence[Resource], repository: Repository) -> tuple[list[AccessPolicy], dict[str, str]]:
+    """Return the valid policies, and the ids of the others with the reason.
+
+    Each resource keeps its policy; an invalid one is read again each time. A large one takes 5 ms, and other requests
+    go on.
+    """
+    policies, invalid = [], {}
+    async for stored in paced(listing):
+        try:
+            policies.append(repository.model(ACCESS_POLICY, stored))
+        except Invalid as error:
+            invalid[stored.id] = str(error)
+    return policies, invalid
 
 
 def _warn_of_outdated(policies: Sequence[AccessPolicy], listing: Sequence[Resource]) -> None:

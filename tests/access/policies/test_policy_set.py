@@ -262,6 +262,34 @@ async def test_many_policies_are_compiled_without_holding_the_event_loop(policie
     assert turns >= 50
 
 
+async def test_many_invalid_policies_are_read_without_holding_the_event_loop(policies, write, monkeypatch):
+    for number in range(50):
+        await write(f"p{number}", engine="sql")
+    monkeypatch.setattr(pacing, "MAX_BLOCK_SECONDS", 0)
+    reads_before_turns = reads = 0
+    read = Repository.model
+
+    def count(*args):
+        nonlocal reads
+        reads += 1
+        return read(*args)
+
+    async def watch():
+        nonlocal reads, reads_before_turns
+        while True:
+            reads_before_turns, reads = max(reads_before_turns, reads), 0
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(Repository, "model", count)
+    watcher = asyncio.create_task(watch())
+    await policies.for_principal(TEAM)
+    await asyncio.sleep(0)
+    watcher.cancel()
+
+    assert len(policies.invalid) == 50
+    assert reads_before_turns <= 2
+
+
 async def test_a_policy_that_is_deleted_during_the_compilation_grants_nothing_later(
     policies, store, write, monkeypatch
 ):
