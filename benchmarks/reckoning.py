@@ -39,8 +39,9 @@ def table() -> str:
     refreshed = PROCESSES * size / seconds
     invalidations = max(tracked - change, 0)
     worst = REQUESTS * read / SECOND
-    # A heartbeat of tracking, two questions for the layout of a Cluster, and the commands of a probe.
-    idle = PROCESSES * (1 / HEARTBEAT_SECONDS + 2 / CHECK_SECONDS + (PROBE_KEYS + 4) / PROBE_INTERVAL_SECONDS)
+    # A heartbeat of tracking, two questions for the layout of a Cluster, and the commands of a probe and of its new
+    # connection.
+    idle = PROCESSES * (1 / HEARTBEAT_SECONDS + 2 / CHECK_SECONDS + (PROBE_KEYS + 5) / PROBE_INTERVAL_SECONDS)
     rows = [
         ("CPU of the service", _product(REQUESTS, f"{signed:.0f} µs"), _cores(REQUESTS * signed / SECOND)),
         (

@@ -146,14 +146,30 @@ class HealthMonitor:
         while True:
             # In an outage, requests must not cause probes without a pause.
             due = self._probe_requested.wait() if self.is_available else asyncio.sleep(OUTAGE_PROBE_INTERVAL_SECONDS)
-            with suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(PROBE_INTERVAL_SECONDS):
                     await due
+            except TimeoutError:
+                await self._look_at_address()
             self._probe_requested.clear()
             await self._probe()
             if self._server and not self._server.is_primary:
                 # Writes that a replica refuses must not cause probes without a pause either.
                 await asyncio.sleep(OUTAGE_PROBE_INTERVAL_SECONDS)
+
+    async def _look_at_address(self) -> None:
+        """Open a connection for a moment, so that ``identity`` learns where the address leads now.
+
+        Open connections stay with the old server, which takes changes as long as nobody demotes it.
+        """
+        connection = self._client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+        try:
+            # A failure is no outage: open connections may work, for example if the server takes no more of them.
+            with suppress(Exception):
+                async with TimeLimit(PROBE_SECONDS):
+                    await connection.connect()
+        finally:
+            await connection.disconnect(nowait=True)
 
     async def _probe(self) -> None:
         async with self._probe_lock:

@@ -12,6 +12,7 @@ from support.shards import monitor_of
 
 from benchmarks import reckoning
 from service.errors import StoreUnavailable
+from service.stores import health
 from service.stores.cache import CachedStore
 from service.stores.redis import RedisStore
 from service.stores.server import UnusableServer, connect, inspect
@@ -114,6 +115,13 @@ async def cache(switch):
     await cache.close()
 
 
+@pytest.fixture
+def often(store, monkeypatch):
+    """Opens a new connection to the address all the time, instead of every five seconds."""
+    monkeypatch.setattr(health, "PROBE_INTERVAL_SECONDS", 0.01)
+    monitor_of(store).request_probe()
+
+
 def admin(server):
     return Redis.from_url(server.url, decode_responses=True)
 
@@ -211,6 +219,36 @@ class TestMovedAddress:
             await client.config_set("min-replicas-max-lag", 1)
             await until(lambda: refuses_writes(client))
 
+        assert await put(store, "new")
+
+    @pytest.mark.usefixtures("often")
+    async def test_writes_leave_a_primary_that_nobody_demotes(self, store, switch, pair):
+        _, two = pair
+        await put(store, "old")
+        switch.turn_to(two)
+        async with admin(two) as client:
+            await client.replicaof("NO", "ONE")
+
+            async def is_written_there():
+                await put(store, "new", "b")
+                return await client.exists("AwsAccount:b")
+
+            # Every call and every probe succeeds on the open connections.
+            await until(is_written_there)
+
+    @pytest.mark.usefixtures("often")
+    async def test_open_connections_serve_while_the_server_takes_no_new_one(self, store, pair):
+        await put(store, "old")
+        async with admin(pair[0]) as client:
+            await client.config_set("maxclients", 1)
+            refused = (await client.info("stats"))["rejected_connections"]
+
+            async def has_refused():
+                return (await client.info("stats"))["rejected_connections"] > refused + 1
+
+            await until(has_refused)
+
+        assert monitor_of(store).is_available
         assert await put(store, "new")
 
     @pytest.mark.slow
