@@ -6,7 +6,7 @@ Source: RFC 6902, https://www.rfc-editor.org/rfc/rfc6902
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jsonpatch
@@ -21,6 +21,8 @@ from service.stores.record import Resource
 
 # The event loop waits while a patch is applied, about 10 ms for the slowest one within these limits.
 MAX_OPERATIONS = 100
+# The items of all objects and lists of a patch. No resource has as many.
+MAX_VALUES = 4000
 MAX_PATH_LENGTH = 1024
 # Copies of a longer text, such as one of nearly 1 MiB, would take the memory of the process.
 MAX_COPIED_TEXT = 2000
@@ -35,6 +37,8 @@ def patch_resource(type_: ResourceType, stored: Resource, patch: ParsedBody) -> 
     operations = patch.operations or ()
     if len(operations) > MAX_OPERATIONS:
         raise Invalid(f"A JSON Patch must have at most {MAX_OPERATIONS} operations")
+    if _is_large(operations):
+        raise Invalid(f"A JSON Patch must have at most {MAX_VALUES} values")
     document = copy.deepcopy({**type_.unknown_fields(stored), **type_.represent(stored)})
     masked = [name for name in type_.secrets if f"_{name}" in document]
     document |= dict.fromkeys(masked, _KEPT)
@@ -54,6 +58,17 @@ def patch_resource(type_: ResourceType, stored: Resource, patch: ParsedBody) -> 
     if _depth(document) > json_text.MAX_DEPTH:
         raise Invalid(Issue(f"The patched {type_.kind} is nested deeper than {json_text.MAX_DEPTH}"))
     return ParsedBody(document, text=False)
+
+
+def _is_large(operations: Sequence[Any]) -> bool:
+    """Return whether the operations have more than MAX_VALUES items. Stops there, so that it takes little time."""
+    found = list(operations)
+    for value in found:
+        if len(found) > MAX_VALUES:
+            return True
+        if isinstance(value, dict | list):
+            found.extend(value.values() if isinstance(value, dict) else value)
+    return False
 
 
 def _depth(value: Any) -> int:

@@ -5,9 +5,10 @@ import copy
 import pytest
 
 from service.access.access_policy import ACCESS_POLICY
+from service.access.policies.matcho import MAX_NODES
 from service.errors import Invalid
 from service.resources.fields import MASKED
-from service.resources.json_patch import MAX_COPIED_TEXT, MAX_OPERATIONS, patch_resource
+from service.resources.json_patch import MAX_COPIED_TEXT, MAX_OPERATIONS, MAX_VALUES, patch_resource
 from service.resources.schemas import ParsedBody
 from service.resources.types import AWS_ACCOUNT
 from service.stores.record import CREATED, UPDATED, VERSION, Resource
@@ -151,6 +152,21 @@ def test_a_patch_cannot_grow_without_limit(name):
         patched(op(name, "/matcho/x", **{"from": "/matcho/params"}), stored=POLICY, type_=ACCESS_POLICY)
     with pytest.raises(Invalid, match="at most 100 operations"):
         patched(*[op("test", "/region", "us-east-1")] * (MAX_OPERATIONS + 1))
+
+
+@pytest.mark.parametrize("item", ["x", [], {}, [[]], {"a": {}}], ids=str)
+@pytest.mark.parametrize("patches", [1, 50])
+def test_the_values_of_a_patch_are_limited_together(item, patches):
+    large = [op("add", f"/x{number}", [item] * (MAX_VALUES // patches)) for number in range(patches)]
+
+    with pytest.raises(Invalid, match="at most 4000 values"):
+        patched(*large)
+
+
+def test_the_largest_pattern_can_be_patched():
+    pattern = {"a": {"$enum": [f"{number}" for number in range(MAX_NODES - 3)]}}
+
+    assert patched(op("replace", "/matcho", pattern), stored=POLICY, type_=ACCESS_POLICY)["matcho"] == pattern
 
 
 def test_a_patch_cannot_copy_a_long_text():
