@@ -86,7 +86,7 @@ def parse_store_url(url: str) -> str:
             raise ValueError("must be memory:// and nothing else, where accounts are kept in memory")
         return url
     try:
-        parts = urlsplit(url)
+        parts = split_store_url(url)
     except ValueError:
         raise ValueError(f"is not a URL; {_ADVICE}") from None
     if "#" in url:
@@ -101,6 +101,19 @@ def parse_store_url(url: str) -> str:
     if scheme.startswith("rediss"):
         _check_tls(options)
     return url
+
+
+def split_store_url(url: str) -> SplitResult:
+    """Return the parts of a URL with a list of servers. Raises ValueError for a server that is malformed in a URL.
+
+    ``urlsplit`` alone refuses an IPv6 address behind the first server in newer releases of Python.
+    """
+    scheme, _, rest = url.partition("://")
+    netloc = re.split("[/?#]", rest, maxsplit=1)[0]
+    end = rest.removeprefix(netloc)
+    user, at, servers = netloc.rpartition("@")
+    parts = [urlsplit(f"{scheme}://{user}{at}{server}{end}") for server in servers.split(",")]
+    return parts[0]._replace(netloc=netloc)
 
 
 def _check_characters(url: str) -> None:

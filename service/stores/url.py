@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qs, quote, unquote, urlencode, urlsplit
 
+from service.settings.store_url import split_store_url
+
 SENTINEL_PORT, REDIS_PORT = 26379, 6379
 _SENTINEL_OPTIONS = ("sentinel-username", "sentinel-password")
 _CREDENTIAL_OPTIONS = ("username", "password", *_SENTINEL_OPTIONS)
@@ -86,7 +88,7 @@ class StoreUrl:
 
     @property
     def _parts(self) -> SplitResult:
-        return urlsplit(self.text)
+        return split_store_url(self.text)
 
     @property
     def _servers(self) -> str:

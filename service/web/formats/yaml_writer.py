@@ -9,14 +9,12 @@ import re
 from typing import Any
 
 # A plain scalar begins with a letter, so that it is no number, date, indicator or special value. The characters behind
-# it are those that both versions of YAML allow in plain scalars anywhere. The ranges exclude control characters, NEL,
-# no-break space, LS, PS, BOM, U+FFFE and U+FFFF.
-_SAFE = r"!-9;-~\xa1-\u2027\u202a-\ufefe\uff00-\ufffd\U00010000-\U0010ffff"
-_PLAIN = re.compile(
-    rf"""
+# it are those that both versions of YAML allow in plain scalars. The ranges exclude control characters, NEL, no-break
+# space, LS, PS, BOM, U+FFFE and U+FFFF.
+_has_plain_characters = re.compile(
+    r"""
     (?! (?i: null | true | false | yes | no | on | off | y | n ) \Z)
-    (?: [^\W\d_] | _[a-zA-Z] | [/$] | <(?!<) ) [{_SAFE}]*+
-    (?: (?: :(?![ ]|\Z) | [ ]++(?!\#|\Z) ) [{_SAFE}]*+ )*+
+    (?: [^\W\d_] | _[a-zA-Z] | [/$] | <(?!<) ) [ -~\xa1-\u2027\u202a-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]*
     """,
     re.VERBOSE,
 ).fullmatch
@@ -87,7 +85,7 @@ def _scalar(value: Any) -> str:
 
 
 def _text(text: str) -> str:
-    if _PLAIN(text):
+    if _has_plain_characters(text) and text[-1] not in ": " and ": " not in text and " #" not in text:
         return text
     return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", _quote(text))
 
