@@ -144,7 +144,7 @@ class Writer:
                 in_doubt -= 1
                 version, _, refusal = version.partition(" ")
                 if persist and version:
-                    self._breaker.note("persist", refusal)
+                    self._breaker.note("persist", refusal, key)
                 return version
 
         try:

@@ -176,7 +176,7 @@ class RedisStore:
         ]
 
     def _read_error(self, kind: str, id: str, error: RedisError) -> Invalid | Refused:
-        refused = self._breaker.refused("hgetall", error, kind)
+        refused = self._breaker.refused("hgetall", error, self._key(kind, id))
         return _no_hash(kind, id) if isinstance(refused, WrongType) else refused
 
     async def _read_listed(self, kind: str, ids: Sequence[str]) -> list[Resource]:

@@ -47,7 +47,7 @@ class CircuitBreaker:
         self._topology = topology
         self._warned_at: dict[str, float] = {}
         self._refusals: dict[str, tuple[str, float]] = {}
-        """Reason and time of the last refusal by command name, until the command succeeds, or by command and kind."""
+        """Reason and time of the last refusal of a command on the keys of one kind, until it succeeds on such a key."""
 
     async def call(self, name: str, key: str, command: Callable[[Redis], Awaitable[T]], *, is_write: bool = False) -> T:
         """Return the result of ``command`` with a client of the primary that has ``key``. It may run more than once.
@@ -58,7 +58,7 @@ class CircuitBreaker:
             StoreUnavailable: within ``DEADLINE_SECONDS``, plus time in which the event loop was blocked; immediately
                 while the circuit is open.
         """
-        return await self._call(name, lambda: self._topology.owner(key), command, is_write=is_write)
+        return await self._call(name, lambda: self._topology.owner(key), command, key=key, is_write=is_write)
 
     async def call_shard(self, name: str, shard: Shard, command: Callable[[Redis], Awaitable[T]]) -> T:
         """Return the result of ``command`` on one primary, as ``call`` does."""
@@ -79,7 +79,10 @@ class CircuitBreaker:
             some = [keys[number] for number in numbers]
             found: Sequence[Any]
             try:
-                found = await self.call(name, some[0], lambda client: _pipeline(client, some, queue))
+                # Without a key, because each reply can be a refusal.
+                found = await self._call(
+                    name, lambda: self._topology.owner(some[0]), lambda client: _pipeline(client, some, queue)
+                )
             except StoreUnavailable as error:
                 found = [error] * len(some)
             for number, reply in zip(numbers, found, strict=True):
@@ -90,16 +93,16 @@ class CircuitBreaker:
         await asyncio.gather(*(run([number]) for number in redirected))
         return replies
 
-    def refused(self, command: str, error: RedisError, kind: str = "") -> Refused:
+    def refused(self, command: str, error: RedisError, key: str = "") -> Refused:
         """Return the exception to raise for an error reply of Redis, after counting and logging it.
 
-        A refusal to read one ``kind`` has a warning of its own, which reads of other kinds do not end.
+        The keys of each kind have a warning of their own, because a user may have rights for some kinds alone.
         """
         STORE_ERRORS[command, "refused"].inc()
         # Redis 7 begins the message with WRONGTYPE; in errors of scripts, older servers put it later.
         if isinstance(error, ResponseError) and "WRONGTYPE" in str(error):
             return WrongType("The account store holds something else under this key")
-        self._refusals[f"{command} {kind}".rstrip()] = reason(error), monotonic()
+        self._refusals[_call_on(command, key)] = reason(error), monotonic()
         type_ = type(error).__name__
         # The monitor of an unavailable shard has logged why no command can work there.
         is_available = any(shard.monitor.is_available for shard in self._topology.shards.values())
@@ -108,19 +111,19 @@ class CircuitBreaker:
             LOGGER.warning("The account store %s refuses commands: %s", self._topology.name, reason(error))
         return refusal(error)
 
-    def note(self, command: str, refusal: str) -> None:
+    def note(self, command: str, refusal: str, key: str) -> None:
         """Show a warning for a command that a script has called and Redis refuses; without ``refusal``, end it."""
         if refusal:
-            self.refused(command, NoPermissionError(refusal))
+            self.refused(command, NoPermissionError(refusal), key)
         else:
-            self._refusals.pop(command, None)
+            self._refusals.pop(_call_on(command, key), None)
 
     def warnings(self) -> Sequence[str]:
         """Return a warning for each refusal of the last ``REFUSAL_SECONDS``."""
         now = monotonic()
         return [
-            f"Redis refuses {command}: {why}"
-            for command, (why, refused_at) in self._refusals.items()
+            f"Redis refuses {call}: {why}"
+            for call, (why, refused_at) in self._refusals.items()
             if now - refused_at < REFUSAL_SECONDS
         ]
 
@@ -130,6 +133,7 @@ class CircuitBreaker:
         find: Callable[[], Shard | None],
         command: Callable[[Redis], Awaitable[T]],
         *,
+        key: str = "",
         is_write: bool = False,
     ) -> T:
         shard = find()
@@ -144,9 +148,9 @@ class CircuitBreaker:
             STORE_ERRORS[name, "unreachable"].inc()
             raise unreachable() from None
         except RedisError as error:
-            raise self.refused(name, error) from None
+            raise self.refused(name, error, key) from None
         else:
-            self._refusals.pop(name, None)
+            self._refusals.pop(_call_on(name, key), None)
             return result
         finally:
             STORE_CALLS[name,].observe(perf_counter() - started)
@@ -197,3 +201,8 @@ async def _pipeline(client: Redis, keys: Sequence[str], queue: Callable[[Pipelin
         if isinstance(reply, Exception) and (is_demotion(reply) or (isinstance(reply, AskError) and len(keys) == 1)):
             raise reply
     return replies
+
+
+def _call_on(command: str, key: str) -> str:
+    """Return a command with the pattern of the keys that have the same rights, as ``hset of AwsAccount:*``."""
+    return f"{command} of {key.rpartition(':')[0]}:*" if key else command

@@ -349,12 +349,12 @@ RIGHTS = re.search("^ACL SETUSER (.+)$", Path("docs/redis.md").read_text(encodin
 
 @pytest.fixture
 async def limited(own_redis):
-    """Makes stores with the documented rights, except for one."""
+    """Makes stores with the documented rights, except for one, and one more."""
     stores = []
 
-    async def make(but=""):
+    async def make(but="", also=()):
         async with Redis.from_url(own_redis.url) as admin:
-            await admin.execute_command("ACL", "SETUSER", *(right for right in RIGHTS if right != but))
+            await admin.execute_command("ACL", "SETUSER", *(right for right in RIGHTS if right != but), *also)
         url = own_redis.url.replace("//", "//s3-signer:password@")
         kinds = ["AwsAccount", "Client", "AccessPolicy", "Session"]
         store = RedisStore.at(url)
@@ -380,7 +380,18 @@ async def test_a_kind_that_the_user_may_not_read_is_refused_and_warned_of(own_re
     # The success of another read does not end the warning.
     assert await store.get("AwsAccount", "a") is None
     (warning,) = store.warnings()
-    assert warning.startswith(f"Redis refuses hgetall {kind}: NoPermissionError")
+    assert warning.startswith(f"Redis refuses hgetall of {kind}:*: NoPermissionError")
+
+
+async def test_a_kind_that_the_user_may_not_write_is_warned_of_although_others_are_written(own_redis, limited):
+    store = await limited(but="~AwsAccount:*", also=["%R~AwsAccount:*"])
+
+    with pytest.raises(Refused):
+        await store.replace("AwsAccount", "a", {"region": "x"}, expected=None)
+    await store.replace("Client", "a", {"secret": "x"}, expected=None)
+
+    (warning,) = store.warnings()
+    assert warning.startswith("Redis refuses compare_and_set of AwsAccount:*: ")
 
 
 async def use(store):
