@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
@@ -103,13 +104,14 @@ class JwksProvider:
     @classmethod
     def at(cls, location: str) -> Self:
         """Return the provider for an http(s) URL or the path of a file. Raises ValueError for any other URL."""
-        if "://" not in location:
+        # A URL with one slash would be a path that does not exist.
+        if "://" not in location and not re.match("https?:", location, re.IGNORECASE):
             return cls(FileSource(Path(location)))
         with suppress(ValueError):
             url = URL(location)
-            if url.scheme in {"http", "https"} and url.host:
+            if url.scheme in {"http", "https"} and url.host and "," not in url.host:
                 return cls(UrlSource(url))
-        raise ValueError("must be an http or https URL, or the path of a file")
+        raise ValueError("must be one http:// or https:// URL, or the path of a file")
 
     async def open(self) -> None:
         """Read the keys of a URL and start to refresh them. A failure is logged, as the source may recover."""
