@@ -152,7 +152,7 @@ WORKER_RESTARTS = Family(
     Counter,
     "s3_signer_worker_restarts_total",
     "Worker processes that replaced another.",
-    {"reason": "the other worker `exited`, or was `unresponsive` for ten seconds (a minute at its start) and was killed"},
+    {"reason": "the other worker `exited`, or was killed as `unresponsive` after ten seconds (a minute at its start)"},
 )
 PROCESSES = Family(Gauge, "s3_signer_processes", "Processes that serve requests.", multiprocess_mode="livesum")[()]
 BUILD = Family(
