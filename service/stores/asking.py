@@ -8,7 +8,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
-from service.stores.server import on_one_connection
+from service.stores.connection import on_one_connection
 
 
 class AskingRedis(Redis):

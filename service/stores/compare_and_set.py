@@ -10,10 +10,10 @@ from redis.asyncio import Redis
 from redis.exceptions import AskError, BusyLoadingError, NoScriptError, OutOfMemoryError, RedisError
 
 from service.errors import StoreUnavailable
+from service.stores.connection import on_one_connection
 from service.stores.failures import WrongType, is_demotion
 from service.stores.record import VERSION, VERSION_COPY
 from service.stores.retry import ATTEMPT_SECONDS, CircuitBreaker
-from service.stores.server import on_one_connection
 from service.stores.store import NothingWritten
 
 # Redis undoes nothing if it refuses a command halfway, because of an ACL for example. So before its first change, the

@@ -12,8 +12,9 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.errors import StoreUnavailable
+from service.stores.connection import ServerIdentity, reconnect
 from service.stores.failures import unreachable
-from service.stores.server import Server, ServerIdentity, inspect, reconnect, why_silent
+from service.stores.server import Server, inspect, why_silent
 from service.stores.store import NothingWritten
 from service.stores.tasks import end
 from service.stores.time_limit import TimeLimit

@@ -14,11 +14,11 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.errors import StoreUnavailable
 from service.stores.asking import AskingRedis
+from service.stores.connection import ServerIdentity, connect
 from service.stores.credentials import StoreCredentials
 from service.stores.discovery import ClusterDiscovery, Discovery, Layout, SentinelDiscovery
 from service.stores.failures import reason, unreachable
 from service.stores.health import HealthMonitor
-from service.stores.server import ServerIdentity, connect
 from service.stores.tasks import end
 from service.stores.url import Address, StoreUrl
 

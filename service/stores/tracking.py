@@ -14,8 +14,8 @@ from typing import Any, Protocol
 from redis.asyncio.connection import AbstractConnection, DefaultParser
 from redis.exceptions import ConnectionError  # noqa: A004 - as in failures
 
+from service.stores.connection import read_role, read_run_id
 from service.stores.failures import LOST, is_temporary, reason
-from service.stores.server import read_role, read_run_id
 from service.stores.tasks import end
 from service.stores.time_limit import TimeLimit
 from service.stores.topology import Shard, Topology

@@ -21,10 +21,10 @@ from support.waiting import eventually, until
 
 from service.errors import StoreUnavailable
 from service.stores.cache import CachedStore
+from service.stores.connection import ServerIdentity
 from service.stores.health import HealthMonitor
 from service.stores.memory import EmbeddedStore
 from service.stores.redis import RedisStore
-from service.stores.server import ServerIdentity
 from service.stores.store import NothingWritten
 from service.stores.topology import Shard, Topology
 from service.stores.tracking import Tracker

@@ -11,11 +11,11 @@ from redis.asyncio import Redis
 from support.shards import client_of
 
 from service.errors import Invalid, StoreUnavailable
-from service.stores import server
+from service.stores import connection
 from service.stores.cache import CachedStore
+from service.stores.connection import connect
 from service.stores.failures import Refused
 from service.stores.redis import RedisStore
-from service.stores.server import connect
 from service.stores.store import NothingWritten
 from service.stores.tracking import Tracker
 
@@ -423,7 +423,7 @@ async def test_the_documented_rights_are_sufficient(limited, own_redis, caplog):
 async def test_each_documented_right_is_necessary(limited, right, caplog, monkeypatch):
     caplog.set_level("DEBUG", logger="service.stores")
     # Then a connection sends PING before its next command.
-    monkeypatch.setattr(server, "HEALTH_CHECK_SECONDS", -1)
+    monkeypatch.setattr(connection, "HEALTH_CHECK_SECONDS", -1)
     store = await limited(but=right)
     with suppress(StoreUnavailable, AssertionError):
         await use(store)

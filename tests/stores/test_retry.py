@@ -12,10 +12,10 @@ from support.waiting import until
 
 from service.errors import StoreUnavailable
 from service.stores import compare_and_set, health, retry
+from service.stores.connection import reconnect
 from service.stores.failures import reason
 from service.stores.redis import RedisStore
 from service.stores.retry import DEADLINE_SECONDS, OPEN_AFTER_SECONDS
-from service.stores.server import reconnect
 from service.stores.store import NothingWritten
 from service.stores.topology import CONNECTIONS
 

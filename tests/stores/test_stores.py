@@ -8,10 +8,10 @@ import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
 
 from service.stores.cache import CachedStore
+from service.stores.connection import ServerIdentity
 from service.stores.health import HealthMonitor
 from service.stores.memory import EmbeddedStore
 from service.stores.redis import RedisStore
-from service.stores.server import ServerIdentity
 from service.stores.store import Page
 from service.stores.topology import Shard, Topology
 from service.stores.tracking import Tracker

@@ -14,8 +14,9 @@ from benchmarks import reckoning
 from service.errors import StoreUnavailable
 from service.stores import health
 from service.stores.cache import CachedStore
+from service.stores.connection import connect
 from service.stores.redis import RedisStore
-from service.stores.server import UnusableServer, connect, inspect
+from service.stores.server import UnusableServer, inspect
 from service.stores.store import NothingWritten
 from service.stores.tracking import Tracker
 from service.telemetry.metrics import CACHE_HITS

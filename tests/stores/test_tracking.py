@@ -8,7 +8,7 @@ from redis.exceptions import ResponseError
 from support.metrics import value_of
 from support.waiting import until
 
-from service.stores import server, tracking
+from service.stores import connection, tracking
 from service.stores.cache import CachedStore
 from service.stores.redis import RedisStore
 from service.stores.topology import Topology
@@ -215,7 +215,7 @@ async def test_a_hung_server_does_not_block_the_start(make_tracker, own_redis):
 
 async def test_a_hung_server_ends_a_session_that_was_idle_for_long(make_tracker, own_redis, monkeypatch):
     # A health check of redis-py would wait for its PONG without a limit.
-    monkeypatch.setattr(server, "HEALTH_CHECK_SECONDS", 0.01)
+    monkeypatch.setattr(connection, "HEALTH_CHECK_SECONDS", 0.01)
     monkeypatch.setattr(tracking, "HEARTBEAT_SECONDS", 0.05)
     tracker = await make_tracker(own_redis.url)
     session = tracker.session
