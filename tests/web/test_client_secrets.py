@@ -326,6 +326,23 @@ async def test_a_revocation_needs_a_token(ask, body):
     assert (answer.status, (await answer.json())["error"]) == (422, "invalid_request")
 
 
+@pytest.mark.parametrize(
+    ("pasted", "name"),
+    [("{}\n", "U+000A LINE FEED"), (" {}", "U+0020 SPACE"), ("{}\u200b", "U+200B ZERO WIDTH"), ("Bearer {}", "U+0020")],
+)
+@pytest.mark.parametrize("form", [False, True], ids=["json", "form"])
+async def test_a_token_pasted_with_an_invisible_character_is_not_taken_for_an_ended_one(ask, pasted, name, form):
+    text = await token(ask)
+    body = {"token": pasted.format(text)}
+    answer = await ask("POST", "/auth/revoke", TEAM, **{"data" if form else "json": body})
+    error = await answer.json()
+
+    assert (answer.status, error["error"]) == (422, "invalid_request")
+    assert name in error["error_description"]
+    assert text not in json.dumps(error)
+    assert await lets_in(ask, f"Bearer {text}")
+
+
 async def test_without_authentication_the_revocation_endpoint_does_not_exist(client, faults):
     assert (await faults(await client.post("/auth/revoke", json={"token": "x"}), 404))[0] == "not-found"
 
