@@ -2,12 +2,11 @@
 
 import argparse
 import asyncio
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from service.commands import output
+from service.commands import output, standard_input
 from service.commands.local import Local, opened, require_store
 from service.errors import Invalid, MalformedBody, ResourceNotFound
 from service.mounted_files import UnusableFile, read_file
@@ -17,8 +16,6 @@ from service.resources.types import AWS_ACCOUNT
 from service.settings import Settings
 from service.stores.record import Resource
 from service.web.formats import codec
-
-STANDARD_INPUT = "-"
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -76,8 +73,8 @@ def _audit(local: Local, operation: str, method: str, resource: Resource, **chan
 
 
 def _read_body(file: str, limit: int) -> ParsedBody:
-    if file == STANDARD_INPUT:
-        content = sys.stdin.buffer.read(limit + 1)
+    if file == standard_input.STANDARD_INPUT:
+        content = standard_input.read(limit + 1)
     else:
         try:
             content = read_file(Path(file))

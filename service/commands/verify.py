@@ -9,7 +9,7 @@ from time import time
 from typing import Any
 from urllib.parse import unquote
 
-from service.commands import output
+from service.commands import output, standard_input
 from service.commands.local import Local, opened
 from service.errors import Invalid, InvalidRequest, MalformedBody
 from service.resources.repository import PAGE_SIZE
@@ -22,7 +22,6 @@ from service.signing.verification import FAIL, PASS, WARN, Finding
 from service.web.formats import codec
 
 EXIT_REFUSED = 3
-STANDARD_INPUT = "-"
 MAX_URL_BYTES = 64 * 1024
 # More would take minutes. Those with the access key of the URL are found among all.
 MAX_OTHERS = 10_000
@@ -59,11 +58,11 @@ def _text(argument: str | None) -> str:
     if argument is None:
         if not sys.stdin or sys.stdin.isatty():
             raise SettingsError(["Give a URL, or - to read it from standard input"])
-        argument = STANDARD_INPUT
-    if argument != STANDARD_INPUT:
+        argument = standard_input.STANDARD_INPUT
+    if argument != standard_input.STANDARD_INPUT:
         return argument
     # As text, the result for other bytes would depend on the locale.
-    return sys.stdin.buffer.read(MAX_URL_BYTES).decode(errors="surrogateescape")
+    return standard_input.read(MAX_URL_BYTES).decode(errors="surrogateescape")
 
 
 def _parts(text: str) -> tuple[str, Mapping[str, str]]:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import requests
@@ -240,6 +241,17 @@ def test_a_terminal_is_not_read_unless_it_is_named(operator, monkeypatch):
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     with pytest.raises(SettingsError, match="Give a URL"):
         operator.run("verify")
+
+
+@pytest.mark.parametrize("arguments", [("verify", "-"), ("account", "put", "a", "-")])
+def test_a_standard_input_that_is_closed_or_cannot_be_read_is_named(operator, monkeypatch, arguments):
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(SettingsError, match="standard input: it is closed"):
+        operator.run(*arguments)
+    with Path(os.devnull).open("wb") as writable, os.fdopen(writable.fileno(), closefd=False) as unreadable:
+        monkeypatch.setattr(sys, "stdin", unreadable)
+        with pytest.raises(SettingsError, match="standard input: Bad file descriptor"):
+            operator.run(*arguments)
 
 
 @pytest.mark.parametrize(
