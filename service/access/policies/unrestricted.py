@@ -3,6 +3,7 @@
 A policy without conditions must use the engine ``allow`` instead.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
@@ -14,12 +15,11 @@ from service.invisible import pasted_hint
 _TEXTS = frozenset({"request-method", "uri"})
 _PRESENT = _TEXTS | {"params", "headers", "body"}
 # What never has an invisible character. A text with one never matches, and so forbids nothing under $not.
-_VISIBLE = frozenset(
-    {
-        *(("request-method",), ("client", "id"), ("client", "resourceType")),
-        *(("params", name) for name in ("operation", "account", "bucket", "resource/type", "resource/id")),
-    }
-)
+_VISIBLE = frozenset({("request-method",), ("client", "id"), ("client", "resourceType")})
+# The other `params` are ids, words, numbers and headers.
+_ANY_TEXT = frozenset({"key", "key-prefix", "prefix", "delimiter", "start-after", "continuation-token", "tagging"})
+# These have spaces inside, where a regular expression may end: '#^attachment; '.
+_WITH_SPACES = re.compile("response-.*|content-(type|encoding|disposition)|cache-control|metadata")
 
 _EMPTY = "must not be empty: every mapping matches it; name what must be in it"
 _UNRESTRICTED = "matches every request; name what a request must have, or use the engine allow with a link"
@@ -55,8 +55,16 @@ def _pasted(pattern: object, path: str, names: tuple[str, ...]) -> Iterator[Patt
     elif isinstance(pattern, list):
         for index, part in enumerate(pattern):
             yield from _pasted(part, join_path(path, index), names)
-    elif isinstance(pattern, str) and names in _VISIBLE and (hint := pasted_hint(pattern)):
+    elif isinstance(pattern, str) and _is_visible(pattern, names) and (hint := pasted_hint(pattern)):
         yield PatternFault(path, f"must have no invisible character, and no space at an end{hint}")
+
+
+def _is_visible(pattern: str, names: tuple[str, ...]) -> bool:
+    """Return whether each value that the pattern can match has no invisible character, and no space at an end."""
+    match names:
+        case ("params", name, *_):
+            return name not in _ANY_TEXT and not (pattern.startswith("#") and _WITH_SPACES.fullmatch(name))
+    return names in _VISIBLE
 
 
 def _decide(pattern: object, decide_operand: Callable[[object], bool | None]) -> bool | None:

@@ -69,6 +69,10 @@ def test_each_empty_mapping_is_a_fault():
         (lambda text: {"params": {"$one-of": [{"resource/id": text}]}}, "params.$one-of[0].resource/id"),
         (lambda text: {"request-method": text}, "request-method"),
         (lambda text: {"client": {"id": text}}, "client.id"),
+        (lambda text: {"params": {"acl": {"$not": text}}}, "params.acl.$not"),
+        (lambda text: {"params": {"storage-class": text}}, "params.storage-class"),
+        (lambda text: {"params": {"version-id": text}}, "params.version-id"),
+        (lambda text: {"params": {"expiration": {"$not": text}}}, "params.expiration.$not"),
     ],
 )
 def test_a_text_pasted_with_an_invisible_character_is_a_fault_where_no_value_has_one(pattern, path, text):
@@ -78,6 +82,22 @@ def test_a_text_pasted_with_an_invisible_character_is_a_fault_where_no_value_has
     assert fault.problem.startswith("must have no invisible character, and no space at an end; it has U+")
 
 
-@pytest.mark.parametrize("name", ["key", "key-prefix", "content-disposition"])
+@pytest.mark.parametrize("text", ["a\u200b", "a ", " a", "a\n"])
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        (lambda text: {"params": {"content-type": {"$not": text}}}, "params.content-type.$not"),
+        (lambda text: {"params": {"response-content-disposition": text}}, "params.response-content-disposition"),
+        (lambda text: {"params": {"metadata": {"owner": {"$not": text}}}}, "params.metadata.owner.$not"),
+    ],
+)
+def test_a_header_has_spaces_only_inside_where_a_regular_expression_may_end(pattern, path, text):
+    (fault,) = unrestricted_faults(pattern(text))
+
+    assert fault.path == path
+    assert list(unrestricted_faults(pattern("#^a; "))) == []
+
+
+@pytest.mark.parametrize("name", ["key", "key-prefix", "prefix", "start-after", "tagging"])
 def test_a_text_may_have_any_character_where_values_have_them(name):
     assert list(unrestricted_faults({"params": {name: {"$not": "a\u200b "}}, "jwt": {"sub": "a "}})) == []
