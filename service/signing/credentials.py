@@ -1,6 +1,7 @@
 """Keys for accounts that do not sign with their own: those of a role, or of the environment, from aiobotocore."""
 
 import asyncio
+import os
 import re
 from bisect import bisect_left
 from collections.abc import Callable
@@ -146,6 +147,10 @@ class BorrowedKeys:
         """Return a session with the process' ``AWS_*`` variables and files. S3's endpoints never depend on it."""
         async with self._loading:
             if self._session is None:
+                # botocore fails on most of those that are set to nothing, as by `AWS_PROFILE: ${AWS_PROFILE}`.
+                blank = [name for name, value in os.environ.items() if name.startswith("AWS_") and not value.strip()]
+                for name in blank:
+                    del os.environ[name]
                 session = AioSession()
                 # Its models are megabytes of JSON.
                 await asyncio.to_thread(session.warm_up_loader_caches, "sts")

@@ -405,6 +405,20 @@ async def test_a_profile_that_does_not_exist_is_a_503(make_keys, no_aws):
         await make_keys(ambient=True).lend(KEYLESS, CALLER)
 
 
+@pytest.mark.parametrize("blank", ["", " "])
+@pytest.mark.parametrize(
+    "variable",
+    ["AWS_PROFILE", "AWS_MAX_ATTEMPTS", "AWS_CA_BUNDLE", "AWS_RETRY_MODE", "AWS_METADATA_SERVICE_NUM_ATTEMPTS"],
+)
+async def test_a_variable_that_is_set_to_nothing_counts_as_not_set(make_keys, sts, no_aws, variable, blank):
+    no_aws.setenv("AWS_ACCESS_KEY_ID", "AKIAENVIRONMENT")
+    no_aws.setenv("AWS_SECRET_ACCESS_KEY", "environment-secret")
+    no_aws.setenv(variable, blank)
+    lent = await make_keys(ambient=True).lend(replace(KEYLESS, role_arn=ROLE), CALLER)
+
+    assert lent.access_key_id == "ASIA0000000000000001"
+
+
 @given(st.text(max_size=200), st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True))
 def test_a_session_name_is_one_that_sts_accepts(caller, account_id):
     assert re.fullmatch(r"[A-Za-z0-9_+=,.@-]{2,64}", session_name(caller, account_id))
