@@ -46,8 +46,11 @@ class CircuitBreaker:
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
         self._warned_at: dict[str, float] = {}
-        self._refusals: dict[str, tuple[str, float]] = {}
-        """Reason and time of the last refusal of a command on the keys of one kind, until it succeeds on such a key."""
+        self._refusals: dict[str, tuple[str, str, float]] = {}
+        """Key, reason and time of the last refusal of a command on the keys of one kind, until it succeeds on the key.
+
+        Other keys may have other rights, or be on a primary with other rights.
+        """
 
     async def call(self, name: str, key: str, command: Callable[[Redis], Awaitable[T]], *, is_write: bool = False) -> T:
         """Return the result of ``command`` with a client of the primary that has ``key``. It may run more than once.
@@ -102,7 +105,7 @@ class CircuitBreaker:
         # Redis 7 begins the message with WRONGTYPE; in errors of scripts, older servers put it later.
         if isinstance(error, ResponseError) and "WRONGTYPE" in str(error):
             return WrongType("The account store holds something else under this key")
-        self._refusals[_call_on(command, key)] = reason(error), monotonic()
+        self._refusals[_call_on(command, key)] = key, reason(error), monotonic()
         type_ = type(error).__name__
         # The monitor of an unavailable shard has logged why no command can work there.
         is_available = any(shard.monitor.is_available for shard in self._topology.shards.values())
@@ -116,16 +119,21 @@ class CircuitBreaker:
         if refusal:
             self.refused(command, NoPermissionError(refusal), key)
         else:
-            self._refusals.pop(_call_on(command, key), None)
+            self._succeeded(command, key)
 
     def warnings(self) -> Sequence[str]:
         """Return a warning for each refusal of the last ``REFUSAL_SECONDS``."""
         now = monotonic()
         return [
             f"Redis refuses {call}: {why}"
-            for call, (why, refused_at) in self._refusals.items()
+            for call, (_, why, refused_at) in self._refusals.items()
             if now - refused_at < REFUSAL_SECONDS
         ]
+
+    def _succeeded(self, command: str, key: str) -> None:
+        call = _call_on(command, key)
+        if call in self._refusals and self._refusals[call][0] == key:
+            del self._refusals[call]
 
     async def _call(
         self,
@@ -150,7 +158,7 @@ class CircuitBreaker:
         except RedisError as error:
             raise self.refused(name, error, key) from None
         else:
-            self._refusals.pop(_call_on(name, key), None)
+            self._succeeded(name, key)
             return result
         finally:
             STORE_CALLS[name,].observe(perf_counter() - started)

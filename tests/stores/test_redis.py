@@ -394,6 +394,18 @@ async def test_a_kind_that_the_user_may_not_write_is_warned_of_although_others_a
     assert warning.startswith("Redis refuses compare_and_set of AwsAccount:*: ")
 
 
+async def test_a_refused_change_is_warned_of_although_another_key_of_its_kind_is_changed(limited):
+    store = await limited(but="+hget")
+    seen = await store.replace("AwsAccount", "a", {"region": "x"}, expected=None)
+
+    with pytest.raises(Refused):
+        await store.replace("AwsAccount", "a", {"region": "y"}, expected=seen)
+    await store.replace("AwsAccount", "b", {"region": "x"}, expected=None)
+
+    (warning,) = store.warnings()
+    assert warning.startswith("Redis refuses compare_and_set of AwsAccount:*: ")
+
+
 async def use(store):
     """Call every operation of a store."""
     for kind in ("AwsAccount", "Client", "AccessPolicy"):
