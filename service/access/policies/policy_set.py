@@ -106,6 +106,7 @@ class Policies:
 
     async def _update(self, listing: Sequence[Resource]) -> None:
         if self._listing is None or list(listing) != list(self._listing):
+            await _keep_models(self._listing or (), listing)
             policies, invalid = await _compile(listing, self._repository)
             # From here on, no other request runs.
             self._policies = policies
@@ -134,6 +135,18 @@ async def warn_of_links_to(client: str, repository: Repository) -> None:
         LOGGER.warning(
             "Client/%s is deleted; these policies still name it, and grant nobody for it: %s", client, _join(ids)
         )
+
+
+async def _keep_models(old: Sequence[Resource], new: Sequence[Resource]) -> None:
+    """Give each new resource the policy of an equal old one.
+
+    Otherwise a change of one policy compiles all of them, and a collection of the garbage blocks requests for 50 ms.
+    """
+    known = {resource.id: resource for resource in old}
+    async for resource in paced(new):
+        before = known.get(resource.id)
+        if before and before.model and before == resource:
+            resource.model = before.model
 
 
 async def _compile(listing: Sequence[Resource], repository: Repository) -> tuple[list[AccessPolicy], dict[str, str]]:

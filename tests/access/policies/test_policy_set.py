@@ -18,6 +18,7 @@ from service.resources.secrets.encryption import Encryptor
 from service.resources.secrets.hashing import Hasher
 from service.stores import pacing
 from service.stores.memory import EmbeddedStore
+from service.stores.record import Resource
 
 TEAM, JWT = Principal("Client/team", "team"), Principal("jwt:x", jwt={"sub": "x"})
 
@@ -189,6 +190,24 @@ async def test_a_change_takes_effect_immediately(policies, store, write, change)
 
     assert before == ["a", None]
     assert after == {"created": ["a", "b"], "changed": [None, "a"]}.get(change, [None, None])
+
+
+async def test_a_change_of_one_policy_compiles_no_other_one(policies, store, write, monkeypatch):
+    async def fresh(kind):
+        # As a store on Redis, which reads all of them again.
+        page = await store.page(kind, offset=0, count=10)
+        return [Resource(it.kind, it.id, it.record) for it in page.resources]
+
+    monkeypatch.setattr(store, "all", fresh)
+    await write("a", {"params": {"key": "x"}})
+    await write("b", {"params": {"key": "y"}})
+    before = await policies.for_principal(TEAM)
+    await write("b", {"params": {"key": "z"}})
+    after = await policies.for_principal(TEAM)
+
+    assert after.policies[0] is before.policies[0]
+    assert after.first_match(request(key="z")) == "b"
+    assert after.first_match(request(key="y")) is None
 
 
 async def test_unchanged_policies_are_not_compiled_again(policies, store, write, monkeypatch):
