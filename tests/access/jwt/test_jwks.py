@@ -483,8 +483,14 @@ async def test_only_a_regular_file_is_read(make_provider, log, path):
     assert not keys.generation
 
 
-@pytest.mark.parametrize("location", ["ftp://example.com/jwks", "file:///jwks", "http://", "https:///jwks", "http://["])
-def test_a_url_of_another_scheme_or_without_a_host_is_refused(location):
+@pytest.mark.parametrize(
+    "location",
+    [
+        *("ftp://example.com/jwks", "file:///jwks", "http://", "https:///jwks", "http://["),
+        *("https:/example.com/jwks", "HTTPS:example.com", "https://a.example,https://b.example"),
+    ],
+)
+def test_a_url_of_another_scheme_or_without_one_host_is_refused(location):
     with pytest.raises(ValueError, match=r"^must be one http:// or https:// URL, or the path of a file$"):
         JwksProvider.at(location)
 
