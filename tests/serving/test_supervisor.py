@@ -32,7 +32,10 @@ SIGN = b"GET /aws/storage/shared/bucket/k HTTP/1.1\r\n" + CLOSE
 
 two_workers = partial(running, SIGNER_WORKERS="2")
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="children are read from Linux' /proc")
+pytestmark = [
+    pytest.mark.heavy,  # it starts many processes
+    pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="children are read from Linux' /proc"),
+]
 
 
 @pytest.fixture
@@ -225,7 +228,6 @@ def test_a_killed_worker_is_replaced_and_its_counts_stay(store):
         ]
 
 
-@pytest.mark.heavy
 def test_a_worker_that_ends_loses_no_counts(store):
     with two_workers(SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
         before = workers(process)
@@ -237,7 +239,6 @@ def test_a_worker_that_ends_loses_no_counts(store):
         assert eventually(lambda: metric_of(operations_at(process), "urls_signed_total") == 30)
 
 
-@pytest.mark.heavy
 def test_the_files_of_dead_workers_are_removed_or_taken_over(store):
     with two_workers(measured=False, SIGNER_STORE_URL=store) as process:
         (directory,) = metrics_directories(workers(process))
@@ -261,7 +262,6 @@ def metric_of(ask, name):
     return None
 
 
-@pytest.mark.heavy
 def test_the_service_keeps_serving_while_a_worker_is_replaced(store):
     with two_workers(measured=False, SIGNER_STORE_URL=store) as process:
         os.kill(min(workers(process)), signal.SIGKILL)
@@ -271,7 +271,6 @@ def test_the_service_keeps_serving_while_a_worker_is_replaced(store):
         assert {status_of(process.exchange(SIGN)) for _ in range(20)} == {200}
 
 
-@pytest.mark.heavy
 def test_the_restart_delay_doubles_with_each_failure(store):
     with two_workers(measured=False, SIGNER_STORE_URL=store) as process:
         for number in range(1, 4):
@@ -288,7 +287,7 @@ def pauses(process):
 
 @pytest.mark.parametrize(
     "number",
-    [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.heavy)],
+    [signal.SIGTERM, signal.SIGINT],
     ids=lambda number: number.name,
 )
 def test_on_a_signal_all_workers_finish_their_requests_and_end(store, own_redis, number):
@@ -412,7 +411,6 @@ def test_a_single_process_has_no_child_and_no_metrics_files(store, tmp_path):
         )
 
 
-@pytest.mark.heavy
 def test_a_taken_port_ends_the_start_with_one_line(store):
     with two_workers(SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
         port = process.url.rsplit(":", 1)[1]
@@ -477,7 +475,6 @@ def silent(process):
 
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGUSR1], ids=["stopped", "hung"])
-@pytest.mark.heavy
 def test_an_unresponsive_worker_is_replaced(store, number):
     with two_workers(measured=False, code=IMPATIENT, SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
         before = workers(process)
@@ -501,7 +498,6 @@ def restarts(process):
     return {reason: float(value) for reason, value in found}
 
 
-@pytest.mark.heavy
 def test_restarts_are_counted_by_reason(store):
     with two_workers(measured=False, SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
         assert restarts(process) == {}
@@ -514,7 +510,6 @@ def test_restarts_are_counted_by_reason(store):
         assert restarts(process) == {"exited": 2.0}
 
 
-@pytest.mark.heavy
 def test_a_worker_that_is_busy_for_a_short_time_is_not_killed(store):
     with two_workers(measured=False, code=IMPATIENT, SIGNER_STORE_URL=store) as process:
         before = workers(process)
@@ -530,7 +525,6 @@ def test_a_worker_that_is_busy_for_a_short_time_is_not_killed(store):
         assert (workers(process), silent(process)) == (before, [])
 
 
-@pytest.mark.heavy
 def test_while_draining_a_busy_worker_finishes_its_requests(store):
     with two_workers(measured=False, code=IMPATIENT, SIGNER_STORE_URL=store, SIGNER_DRAIN_SECONDS="1") as process:
         pids = workers(process)
@@ -556,7 +550,6 @@ def test_while_draining_a_busy_worker_finishes_its_requests(store):
         assert silent(process) == []
 
 
-@pytest.mark.heavy
 def test_unresponsive_workers_do_not_delay_the_end(store):
     settings = {"SIGNER_STORE_URL": store, "SIGNER_DRAIN_SECONDS": "300"}
     with two_workers(measured=False, code=IMPATIENT, **settings) as process:
@@ -568,7 +561,6 @@ def test_unresponsive_workers_do_not_delay_the_end(store):
         assert process.messages[-1] == "Stopped"
 
 
-@pytest.mark.heavy
 def test_processes_that_were_all_suspended_continue(store):
     with two_workers(measured=False, code=IMPATIENT, SIGNER_STORE_URL=store) as process:
         pids = workers(process)
@@ -585,7 +577,6 @@ def test_processes_that_were_all_suspended_continue(store):
         assert {status_of(process.exchange(SIGN)) for _ in range(20)} == {200}
 
 
-@pytest.mark.heavy
 def test_a_parent_that_was_suspended_reads_the_heartbeats_it_has_missed(store):
     with two_workers(measured=False, code=IMPATIENT, SIGNER_STORE_URL=store) as process:
         pids = workers(process)
