@@ -1,5 +1,6 @@
 """Reads settings from a mapping of environment variables. Other packages get a ``Settings``."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,12 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     """Return the variables with our prefix that are no settings, most likely misspelt ones."""
     known = {*declarations(), *_file_variables()}
     return sorted(variable for variable in environ if variable.startswith(PREFIX) and variable not in known)
+
+
+def unset_blank_variables(prefix: str) -> None:
+    """Remove variables that are set to nothing from the process, for a library that fails on them."""
+    for variable in [name for name, value in os.environ.items() if name.startswith(prefix) and not value.strip()]:
+        del os.environ[variable]
 
 
 def secret_files(environ: Mapping[str, str]) -> list[tuple[str, str]]:

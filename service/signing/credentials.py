@@ -1,7 +1,6 @@
 """Keys for accounts that do not sign with their own: those of a role, or of the environment, from aiobotocore."""
 
 import asyncio
-import os
 import re
 from bisect import bisect_left
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from cachetools import LRUCache
 from service.errors import KeysUnavailable
 from service.invisible import invisible_hint, pasted_hint
 from service.resources.types import AwsAccount
+from service.settings.environment import unset_blank_variables
 from service.signing.renewal import RETRY_SECONDS, TIMEOUT_SECONDS, NoKeysError, Renewal, TemporaryKeys
 from service.stores import tasks
 
@@ -148,9 +148,7 @@ class BorrowedKeys:
         async with self._loading:
             if self._session is None:
                 # botocore fails on most of those that are set to nothing, as by `AWS_PROFILE: ${AWS_PROFILE}`.
-                blank = [name for name, value in os.environ.items() if name.startswith("AWS_") and not value.strip()]
-                for name in blank:
-                    del os.environ[name]
+                unset_blank_variables("AWS_")
                 session = AioSession()
                 # Its models are megabytes of JSON.
                 await asyncio.to_thread(session.warm_up_loader_caches, "sts")

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import service
 from service.settings import SettingsError
+from service.settings.environment import unset_blank_variables
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -102,8 +103,7 @@ class Tracer:
             return None
         _check_endpoint(os.environ)
         # OpenTelemetry defines an empty variable as not set. Its SDK logs a traceback for some of them.
-        for name in [name for name, value in os.environ.items() if name.startswith("OTEL_") and not value.strip()]:
-            del os.environ[name]
+        unset_blank_variables("OTEL_")
         try:
             return cls()
         except (ValueError, OSError) as error:

@@ -31,32 +31,32 @@ def unrestricted_faults(pattern: object) -> Sequence[PatternFault]:
     These are empty mappings, texts that were pasted with an invisible character, or a match of every request. A pattern
     matches every request if it only asks for the presence of parts that every request has.
     """
-    if faults := [*(PatternFault(path, _EMPTY) for path in _empty_mappings(pattern, "")), *_pasted(pattern, "", ())]:
-        return faults
-    return [PatternFault("", _UNRESTRICTED)] if _decide(pattern, _decide_request) else []
+    faults = [
+        PatternFault(path, problem) for path, names, part in _parts(pattern) if (problem := _problem(part, names))
+    ]
+    return faults or ([PatternFault("", _UNRESTRICTED)] if _decide(pattern, _decide_request) else [])
 
 
-def _empty_mappings(pattern: object, path: str) -> Iterator[str]:
-    if isinstance(pattern, Mapping):
-        if not pattern:
-            yield path
-        for name, part in pattern.items():
-            yield from _empty_mappings(part, join_path(path, name))
-    elif isinstance(pattern, list):
-        for index, part in enumerate(pattern):
-            yield from _empty_mappings(part, join_path(path, index))
-
-
-def _pasted(pattern: object, path: str, names: tuple[str, ...]) -> Iterator[PatternFault]:
-    """``names`` lead to the value in the request, without operators."""
+def _parts(
+    pattern: object, path: str = "", names: tuple[str, ...] = ()
+) -> Iterator[tuple[str, tuple[str, ...], object]]:
+    """Yield the pattern and all in it: the path, the names that lead to the value in the request, and the part."""
+    yield path, names, pattern
     if isinstance(pattern, Mapping):
         for name, part in pattern.items():
-            yield from _pasted(part, join_path(path, name), names if name.startswith("$") else (*names, name))
+            yield from _parts(part, join_path(path, name), names if name.startswith("$") else (*names, name))
     elif isinstance(pattern, list):
         for index, part in enumerate(pattern):
-            yield from _pasted(part, join_path(path, index), names)
-    elif isinstance(pattern, str) and _is_visible(pattern, names) and (hint := pasted_hint(pattern)):
-        yield PatternFault(path, f"must have no invisible character, and no space at an end{hint}")
+            yield from _parts(part, join_path(path, index), names)
+
+
+def _problem(part: object, names: tuple[str, ...]) -> str:
+    """Return why a part by itself is a fault, or ""."""
+    if isinstance(part, Mapping) and not part:
+        return _EMPTY
+    if isinstance(part, str) and _is_visible(part, names) and (hint := pasted_hint(part)):
+        return f"must have no invisible character, and no space at an end{hint}"
+    return ""
 
 
 def _is_visible(pattern: str, names: tuple[str, ...]) -> bool:
