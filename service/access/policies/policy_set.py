@@ -1,11 +1,12 @@
 """The access policies that apply to a principal, and their decision on a request."""
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from service.access.access_policy import ACCESS_POLICY, AccessPolicy, unknown_members
 from service.access.callers.principals import Principal
@@ -35,13 +36,21 @@ class _PrefilteredPolicy(NamedTuple):
 class PolicySet:
     """The policies of one principal. ``names`` are the parts of a request that they read."""
 
-    def __init__(self, policies: Sequence[AccessPolicy] = ()) -> None:
-        self.policies = policies
-        patterns = [policy.pattern for policy in policies if policy.pattern]
-        self.names = frozenset[str]().union(*(pattern.names for pattern in patterns))
-        uses = Counter(condition.key for pattern in patterns for condition in pattern.conditions)
-        self._prefiltered = [_prefilter(policy, uses) for policy in policies]
-        self._paths = {prefiltered.path for prefiltered in self._prefiltered}
+    def __init__(self, prefiltered: Sequence[_PrefilteredPolicy], names: frozenset[str]) -> None:
+        self.policies = [each.policy for each in prefiltered]
+        self.names = names
+        self._prefiltered = prefiltered
+        self._paths = {each.path for each in prefiltered}
+
+    @classmethod
+    async def of(cls, policies: Sequence[AccessPolicy]) -> Self:
+        names = set[str]()
+        uses = Counter[str]()
+        async for policy in paced(policies):
+            if policy.pattern:
+                names |= policy.pattern.names
+                uses.update(condition.key for condition in policy.pattern.conditions)
+        return cls([_prefilter(policy, uses) async for policy in paced(policies)], frozenset(names))
 
     def first_match(self, request: Mapping[str, Any], *, seconds: float = inf) -> str | None:
         """Return the id of the first policy that allows ``request``, which has at least ``names``, or None.
@@ -69,10 +78,16 @@ class PolicySet:
 
 
 class Policies:
-    """The stored policies. Those of each principal are compiled and selected once."""
+    """The stored policies. Those of each principal are compiled and selected once.
+
+    There may be many thousands, so other requests go on meanwhile.
+    """
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
+        self._lock = asyncio.Lock()
+        """Of the request that compiles and selects policies, so that the others do not do the same."""
+
         self._listing: Sequence[Resource] | None = None
         self._policies: Sequence[AccessPolicy] = ()
         self._invalid: Mapping[str, str] = {}
@@ -85,7 +100,9 @@ class Policies:
         If the store is unavailable, the first request that reaches it logs the warning.
         """
         with suppress(StoreUnavailable):
-            await self._update(await self._repository.all(ACCESS_POLICY))
+            listing = await self._repository.all(ACCESS_POLICY)
+            async with self._lock:
+                await self._update(listing)
 
     @property
     def invalid(self) -> Mapping[str, str]:
@@ -95,26 +112,35 @@ class Policies:
     async def for_principal(self, principal: Principal) -> PolicySet:
         """Return the policies of a principal. Raises StoreUnavailable."""
         listing = await self._repository.all(ACCESS_POLICY)
-        if listing is not self._listing:
-            await self._update(listing)
-        # Principals without a link share a set, as their number is unbounded.
-        client = principal.client if principal.client in self._linked_clients else None
-        if client not in self._sets:
-            policies = [policy for policy in self._policies if not policy.link or client in policy.link]
-            self._sets[client] = PolicySet(policies)
-        return self._sets[client]
+        if listing is self._listing and (known := self._sets.get(self._linked_client(principal))):
+            return known
+        async with self._lock:
+            # Another request may have a newer listing meanwhile. Each request is decided by its own.
+            if listing is not self._listing:
+                await self._update(listing)
+            client = self._linked_client(principal)
+            if client not in self._sets:
+                policies = [policy for policy in self._policies if not policy.link or client in policy.link]
+                self._sets[client] = await PolicySet.of(policies)
+            return self._sets[client]
+
+    def _linked_client(self, principal: Principal) -> str | None:
+        """Return the client of a principal, or None if no policy names it.
+
+        Principals without a link share a set, as their number is unbounded.
+        """
+        return principal.client if principal.client in self._linked_clients else None
 
     async def _update(self, listing: Sequence[Resource]) -> None:
-        if self._listing is None or list(listing) != list(self._listing):
-            await _keep_models(self._listing or (), listing)
+        if self._listing is None or await _differ(self._listing, listing):
             policies, invalid = await _compile(listing, self._repository)
+            if self._listing is None:
+                await _warn_of_outdated(policies, listing)
             # From here on, no other request runs.
             self._policies = policies
             self._set_invalid(invalid)
-            self._linked_clients = frozenset[str]().union(*(policy.link for policy in self._policies))
+            self._linked_clients = frozenset[str]().union(*(policy.link for policy in policies))
             self._sets = {}
-            if self._listing is None:
-                _warn_of_outdated(self._policies, listing)
         self._listing = listing
 
     def _set_invalid(self, reasons: Mapping[str, str]) -> None:
@@ -137,16 +163,21 @@ async def warn_of_links_to(client: str, repository: Repository) -> None:
         )
 
 
-async def _keep_models(old: Sequence[Resource], new: Sequence[Resource]) -> None:
-    """Give each new resource the policy of an equal old one.
+async def _differ(old: Sequence[Resource], new: Sequence[Resource]) -> bool:
+    """Return whether the listings differ. Give each new resource the policy of an equal old one.
 
-    Otherwise a change of one policy compiles all of them, and a collection of the garbage blocks requests for 50 ms.
+    Without that, a change of one policy compiles all of them, and a collection of the garbage blocks requests for 50
+    ms.
     """
     known = {resource.id: resource for resource in old}
+    differ = len(old) != len(new)
     async for resource in paced(new):
         before = known.get(resource.id)
-        if before and before.model and before == resource:
-            resource.model = before.model
+        if before == resource:
+            resource.model = resource.model or before.model
+        else:
+            differ = True
+    return differ
 
 
 async def _compile(listing: Sequence[Resource], repository: Repository) -> tuple[list[AccessPolicy], dict[str, str]]:
@@ -164,9 +195,9 @@ async def _compile(listing: Sequence[Resource], repository: Repository) -> tuple
     return policies, invalid
 
 
-def _warn_of_outdated(policies: Sequence[AccessPolicy], listing: Sequence[Resource]) -> None:
+async def _warn_of_outdated(policies: Sequence[AccessPolicy], listing: Sequence[Resource]) -> None:
     stored = {resource.id: resource for resource in listing}
-    if ids := [policy.id for policy in policies if _is_outdated(policy, stored[policy.id])]:
+    if ids := [policy.id async for policy in paced(policies) if _is_outdated(policy, stored[policy.id])]:
         LOGGER.warning(
             "These stored policies are in force, but could not be stored today: they have the engine allow and no link,"
             " or a pattern that restricts nothing, or has a name or text that no request has"

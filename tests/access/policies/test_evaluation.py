@@ -56,8 +56,8 @@ def test_the_time_limit_is_checked_for_each_element(operator):
     assert pattern.matches(Evaluation(request))
 
 
-def test_the_time_limit_is_checked_for_each_policy():
-    policies = PolicySet([AccessPolicy(id="a", engine="matcho", pattern=compile_pattern({"uri": "/x"}))])
+async def test_the_time_limit_is_checked_for_each_policy():
+    policies = await PolicySet.of([AccessPolicy(id="a", engine="matcho", pattern=compile_pattern({"uri": "/x"}))])
 
     with pytest.raises(TooMuchTime):
         policies.first_match({"uri": "/x"}, seconds=0)

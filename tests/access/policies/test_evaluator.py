@@ -21,13 +21,8 @@ LOOP = threading.current_thread()
 class RecordedSet(PolicySet):
     """Policies that record the threads of their evaluations, and wait for ``go_on`` in any but the loop's."""
 
-    def __init__(self, *patterns):
-        super().__init__(
-            [
-                AccessPolicy(id=f"policy-{number}", engine="matcho", pattern=compile_pattern(pattern))
-                for number, pattern in enumerate(patterns)
-            ]
-        )
+    def __init__(self, *args):
+        super().__init__(*args)
         self.threads = []
         self.go_on = threading.Event()
         self.go_on.set()
@@ -37,6 +32,15 @@ class RecordedSet(PolicySet):
         if threading.current_thread() is not LOOP:
             assert self.go_on.wait(10)
         return super().first_match(request, **options)
+
+
+async def recorded_set(*patterns):
+    return await RecordedSet.of(
+        [
+            AccessPolicy(id=f"policy-{number}", engine="matcho", pattern=compile_pattern(pattern))
+            for number, pattern in enumerate(patterns)
+        ]
+    )
 
 
 @pytest.fixture
@@ -52,7 +56,7 @@ def request(**params):
 
 @pytest.mark.parametrize("key", ["a", "a/"])
 async def test_a_short_evaluation_runs_on_the_loop(evaluator, key):
-    policies = RecordedSet({"params": {"key": COSTLY}})
+    policies = await recorded_set({"params": {"key": COSTLY}})
     policy = await evaluator.first_match(policies, request(key=key))
 
     assert policy == policies.first_match(request(key=key))
@@ -61,16 +65,18 @@ async def test_a_short_evaluation_runs_on_the_loop(evaluator, key):
 
 @pytest.mark.parametrize("key", [LONG, f"{LONG}/"])
 async def test_a_long_evaluation_runs_in_a_thread(evaluator, key):
-    policies = RecordedSet({"params": {"key": COSTLY}})
+    policies = await recorded_set({"params": {"key": COSTLY}})
     policy = await evaluator.first_match(policies, request(key=key))
 
-    assert policy == PolicySet(policies.policies).first_match(request(key=key))
+    assert policy == (await PolicySet.of(policies.policies)).first_match(request(key=key))
     assert [thread is LOOP for thread in policies.threads] == [True, False]
 
 
 @given(st.text("a/", max_size=3), st.sampled_from([1, 500]))
 def test_the_decision_does_not_depend_on_the_thread(text, times):
-    policies = RecordedSet({"params": {"key": {"$not": COSTLY}}}, {"params": {"key": "#^[^a]{1,200}[a/]{1,200}$"}})
+    policies = asyncio.run(
+        recorded_set({"params": {"key": {"$not": COSTLY}}}, {"params": {"key": "#^[^a]{1,200}[a/]{1,200}$"}})
+    )
     asked = request(key=text * times)
 
     async def first_match():
@@ -80,11 +86,11 @@ def test_the_decision_does_not_depend_on_the_thread(text, times):
         finally:
             evaluator.close()
 
-    assert asyncio.run(first_match()) == PolicySet(policies.policies).first_match(asked)
+    assert asyncio.run(first_match()) == asyncio.run(PolicySet.of(policies.policies)).first_match(asked)
 
 
 async def test_the_loop_is_not_blocked_by_the_thread(evaluator):
-    policies = RecordedSet({"params": {"key": COSTLY}})
+    policies = await recorded_set({"params": {"key": COSTLY}})
     policies.go_on.clear()
     waiting = asyncio.create_task(evaluator.first_match(policies, request(key=LONG)))
     await asyncio.sleep(0.01)
@@ -97,7 +103,7 @@ async def test_the_loop_is_not_blocked_by_the_thread(evaluator):
 
 
 async def test_an_explanation_is_made_in_a_thread(evaluator):
-    policies = RecordedSet({"params": {"key": "x"}})
+    policies = await recorded_set({"params": {"key": "x"}})
 
     assert await evaluator.explain(policies, request(key="x")) == ("policy-0", {})
     assert await evaluator.explain(policies, request(key="y")) == (None, {"policy-0": "params.key is not x"})
@@ -105,7 +111,7 @@ async def test_an_explanation_is_made_in_a_thread(evaluator):
 
 
 async def test_the_number_of_waiting_evaluations_is_limited(evaluator):
-    policies = RecordedSet({"params": {"key": COSTLY}})
+    policies = await recorded_set({"params": {"key": COSTLY}})
     policies.go_on.clear()
     waiting = [asyncio.create_task(evaluator.first_match(policies, request(key=LONG))) for _ in range(MAX_WAITING)]
     await asyncio.sleep(0.01)
@@ -124,7 +130,7 @@ async def test_the_thread_has_the_same_limits_as_the_loop(evaluator, caplog):
     length = 8000
     params = {f"a{number}": f"{number:04}".ljust(length, "a") for number in range(MAX_SEARCHED_BYTES // length + 1)}
     costly = [{"params": {name: "#[^/]{99}[/]$"}} for name in params]
-    policies = RecordedSet(*costly, {"params": {"a0": "present?"}})
+    policies = await recorded_set(*costly, {"params": {"a0": "present?"}})
 
     with caplog.at_level(logging.WARNING):
         assert await evaluator.first_match(policies, request(**params)) is None

@@ -147,21 +147,23 @@ def test_prefilters_change_no_decision(patterns, key):
     asked = request(account="a", key=key)
     first = next((policy.id for policy in policies if policy.pattern.matches(Evaluation(asked))), None)
 
-    assert PolicySet(policies).first_match(asked) == first
+    assert asyncio.run(PolicySet.of(policies)).first_match(asked) == first
 
 
-def test_a_text_without_the_required_text_of_a_regex_is_not_searched():
-    policies = [
-        AccessPolicy(
-            id=str(number), engine="matcho", pattern=compile_pattern({"params": {"key": f"#[a-z]+-{number}/"}})
-        )
-        for number in range(1000, 2000)
-    ]
+async def test_a_text_without_the_required_text_of_a_regex_is_not_searched():
+    policies = await PolicySet.of(
+        [
+            AccessPolicy(
+                id=str(number), engine="matcho", pattern=compile_pattern({"params": {"key": f"#[a-z]+-{number}/"}})
+            )
+            for number in range(1000, 2000)
+        ]
+    )
     text = "a" * 1000
 
     # If all were searched, the text would exceed the limit.
-    assert PolicySet(policies).first_match(request(key=f"{text}-0/")) is None
-    assert PolicySet(policies).first_match(request(key=f"{text}-1500/")) == "1500"
+    assert policies.first_match(request(key=f"{text}-0/")) is None
+    assert policies.first_match(request(key=f"{text}-1500/")) == "1500"
 
 
 async def test_mismatches_explain_each_policy(policies, write):
@@ -192,16 +194,25 @@ async def test_a_change_takes_effect_immediately(policies, store, write, change)
     assert after == {"created": ["a", "b"], "changed": [None, "a"]}.get(change, [None, None])
 
 
-async def test_a_change_of_one_policy_compiles_no_other_one(policies, store, write, monkeypatch):
+@pytest.fixture
+def read_again(store, monkeypatch):
+    """Have the store read all resources again for each listing, as a store on Redis does."""
+
     async def fresh(kind):
-        # As a store on Redis, which reads all of them again.
-        page = await store.page(kind, offset=0, count=10)
+        page = await store.page(kind, offset=0, count=1000)
         return [Resource(it.kind, it.id, it.record) for it in page.resources]
 
     monkeypatch.setattr(store, "all", fresh)
+
+
+@pytest.mark.usefixtures("read_again")
+@pytest.mark.parametrize("listings_without_a_change", [0, 2])
+async def test_a_change_of_one_policy_compiles_no_other_one(policies, write, listings_without_a_change):
     await write("a", {"params": {"key": "x"}})
     await write("b", {"params": {"key": "y"}})
     before = await policies.for_principal(TEAM)
+    for _ in range(listings_without_a_change):
+        await policies.for_principal(TEAM)
     await write("b", {"params": {"key": "z"}})
     after = await policies.for_principal(TEAM)
 
@@ -210,20 +221,26 @@ async def test_a_change_of_one_policy_compiles_no_other_one(policies, store, wri
     assert after.first_match(request(key="y")) is None
 
 
-async def test_unchanged_policies_are_not_compiled_again(policies, store, write, monkeypatch):
+@pytest.mark.usefixtures("read_again")
+async def test_unchanged_policies_are_not_compiled_again(policies, write, monkeypatch):
     await write("a", {"params": {"key": "#^x$"}})
     first = await policies.for_principal(TEAM)
     monkeypatch.setattr("service.access.access_policy.compile_pattern", None)
-    # Equal resources of another identity, as from a store without a cache.
-    (stored,) = await store.all("AccessPolicy")
-    again = type(stored)(stored.kind, stored.id, dict(stored.record))
-
-    async def read_again(_):
-        return [again]
-
-    monkeypatch.setattr(store, "all", read_again)
 
     assert await policies.for_principal(TEAM) is first
+
+
+@pytest.mark.usefixtures("read_again")
+async def test_requests_at_the_same_time_compile_and_select_policies_once(policies, write, monkeypatch):
+    for number in range(20):
+        await write(f"p{number}", engine="sql")
+    monkeypatch.setattr(pacing, "MAX_BLOCK_SECONDS", 0)
+    reads, read = [], Repository.model
+    monkeypatch.setattr(Repository, "model", lambda *args: reads.append(1) or read(*args))
+    found = await asyncio.gather(*(policies.for_principal(TEAM) for _ in range(5)))
+
+    assert len(reads) == 20
+    assert len({id(each) for each in found}) == 1
 
 
 @pytest.mark.parametrize(
@@ -279,6 +296,36 @@ async def test_many_policies_are_compiled_without_holding_the_event_loop(policie
         hasher.close()
 
     assert turns >= 50
+
+
+async def test_many_policies_are_selected_without_holding_the_event_loop(policies, write, monkeypatch):
+    for number in range(50):
+        await write(f"p{number}", {"params": {"key": "x"}}, link=["team", "other"])
+    await policies.for_principal(TEAM)
+    monkeypatch.setattr(pacing, "MAX_BLOCK_SECONDS", 0)
+
+    # Their conditions are counted first.
+    assert await turns_during(policies.for_principal(Principal("Client/other", "other"))) >= 100
+
+
+@pytest.mark.usefixtures("read_again")
+async def test_many_policies_are_compared_without_holding_the_event_loop(policies, write, monkeypatch):
+    for number in range(50):
+        await write(f"p{number}", {"params": {"key": "x"}})
+    before = await policies.for_principal(TEAM)
+    monkeypatch.setattr(pacing, "MAX_BLOCK_SECONDS", 0)
+
+    assert await turns_during(policies.for_principal(TEAM)) >= 50
+    assert await policies.for_principal(TEAM) is before
+
+
+async def test_many_outdated_policies_are_found_without_holding_the_event_loop(policies, write, monkeypatch):
+    for number in range(50):
+        await write(f"p{number}")
+    monkeypatch.setattr(pacing, "MAX_BLOCK_SECONDS", 0)
+
+    # They are compiled first.
+    assert await turns_during(policies.open()) >= 100
 
 
 async def test_many_invalid_policies_are_read_without_holding_the_event_loop(policies, write, monkeypatch):
