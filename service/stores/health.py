@@ -51,7 +51,7 @@ class HealthMonitor:
     ) -> None:
         self._pool = pool
         self._client = client
-        self._name = name
+        self.name = name
         self._key = key
         self._identity = identity
         self._cluster = cluster
@@ -111,7 +111,7 @@ class HealthMonitor:
         replicas = self._server.replicas
         if replicas is None or replicas >= self._wait_replicas:
             return self._server.warnings
-        missing = f"SIGNER_WAIT_REPLICAS is {self._wait_replicas}, but {self._name} has {replicas} connected replicas"
+        missing = f"SIGNER_WAIT_REPLICAS is {self._wait_replicas}, but {self.name} has {replicas} connected replicas"
         return [*self._server.warnings, missing]
 
     def request_probe(self) -> None:
@@ -218,13 +218,13 @@ class HealthMonitor:
         known, self._server = self.warnings(), server
         for warning in self.warnings():
             if warning not in known:
-                LOGGER.warning("The account store %s: %s", self._name, warning)
+                LOGGER.warning("The account store %s: %s", self.name, warning)
         self.available_at = monotonic()
         if not self.is_available:
-            LOGGER.info("The account store %s is available again", self._name)
+            LOGGER.info("The account store %s is available again", self.name)
             self._unavailable_since = inf
 
     def _set_unavailable(self, why: str, *, since: float) -> None:
         if self.is_available:
-            LOGGER.warning("The account store %s is unavailable: %s", self._name, why)
+            LOGGER.warning("The account store %s is unavailable: %s", self.name, why)
             self._unavailable_since = since

@@ -47,7 +47,7 @@ class CircuitBreaker:
         self._topology = topology
         self._warned_at: dict[str, float] = {}
         self._refusals: dict[str, tuple[str, str, float]] = {}
-        """Key, reason and time of the last refusal of a command on the keys of one kind, until it succeeds on the key.
+        """Key, message and time of the last refusal of a command on the keys of one kind, until it succeeds on the key.
 
         Other keys may have other rights, or be on a primary with other rights.
         """
@@ -105,13 +105,14 @@ class CircuitBreaker:
         # Redis 7 begins the message with WRONGTYPE; in errors of scripts, older servers put it later.
         if isinstance(error, ResponseError) and "WRONGTYPE" in str(error):
             return WrongType("The account store holds something else under this key")
-        self._refusals[_call_on(command, key)] = key, reason(error), monotonic()
+        call, name = _call_on(command, key), self._name_of_primary(key)
+        self._refusals[call] = key, f"{name or 'Redis'} refuses {call}: {reason(error)}", monotonic()
         type_ = type(error).__name__
         # The monitor of an unavailable shard has logged why no command can work there.
         is_available = any(shard.monitor.is_available for shard in self._topology.shards.values())
         if is_available and monotonic() - self._warned_at.get(type_, -inf) >= WARNING_INTERVAL_SECONDS:
             self._warned_at[type_] = monotonic()
-            LOGGER.warning("The account store %s refuses commands: %s", self._topology.name, reason(error))
+            LOGGER.warning("The account store %s refuses commands: %s", name or self._topology.name, reason(error))
         return refusal(error)
 
     def note(self, command: str, refusal: str, key: str) -> None:
@@ -124,11 +125,12 @@ class CircuitBreaker:
     def warnings(self) -> Sequence[str]:
         """Return a warning for each refusal of the last ``REFUSAL_SECONDS``."""
         now = monotonic()
-        return [
-            f"Redis refuses {call}: {why}"
-            for call, (_, why, refused_at) in self._refusals.items()
-            if now - refused_at < REFUSAL_SECONDS
-        ]
+        return [text for _, text, refused_at in self._refusals.values() if now - refused_at < REFUSAL_SECONDS]
+
+    def _name_of_primary(self, key: str) -> str:
+        """Return the URL of the primary that has the key; "" if the URL of the store is its URL, or for no key."""
+        owner = self._topology.owner(key) if key else None
+        return owner.monitor.name if owner and owner.monitor.name != self._topology.name else ""
 
     def _succeeded(self, command: str, key: str) -> None:
         call = _call_on(command, key)

@@ -1,6 +1,7 @@
 """Accounts on a Cluster: failover, moved slots, and keys of several primaries."""
 
 import asyncio
+import re
 from collections import Counter
 from contextlib import suppress
 
@@ -59,6 +60,19 @@ async def test_a_hung_primary_does_not_fail_reads_of_others(own_cluster, open_st
     assert all(found[id_].fields == {"region": "one"} for id_ in others)
     assert isinstance(found["a0"], StoreUnavailable)
     assert len(Counter(node.port for node in owners.values())) == 3
+
+
+async def test_the_warning_of_a_refused_change_names_the_primary(own_cluster, open_store, caplog):
+    store = await open_store(own_cluster.url)
+    full = own_cluster.primary_of(f"{KIND}:a0")
+    full.run("CONFIG", "SET", "maxmemory", "1")
+    with pytest.raises(StoreUnavailable):
+        await store.replace(KIND, "a0", {"region": "x"}, expected=None)
+    warnings = [text for text in store.warnings() if "refuses" in text]
+
+    assert warnings
+    assert all(re.match(rf"redis://\S+:{full.port}/0 refuses \w+ of .+: OutOfMemoryError", text) for text in warnings)
+    assert re.search(rf":{full.port}/0 refuses commands: OutOfMemoryError", caplog.text)
 
 
 async def test_nodes_that_prefer_host_names_and_have_none_are_found_by_their_addresses(own_cluster, open_store):
