@@ -118,10 +118,10 @@ def read_to_end(connection):
     return bytes(answer)
 
 
-def run_to_end(*arguments, **settings):
-    """The service where it ends by itself: exit status and the lines on standard error."""
+def run_to_end(*arguments, code=None, **settings):
+    """The service where it ends by itself: exit status and the lines on standard error. ``code`` as above."""
     done = subprocess.run(
-        [sys.executable, "-m", "service", *arguments],
+        [sys.executable, *(["-c", code] if code else ["-m", "service"]), *arguments],
         env={**clean_environment(), **settings},
         cwd=Path(__file__).parent.parent,
         capture_output=True,

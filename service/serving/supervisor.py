@@ -65,7 +65,7 @@ def run(settings: Settings, sockets: BoundSockets) -> None:
 
     Raises:
         SettingsError: if a worker refuses the settings before all of them have been ready once.
-        StartError: if a worker fails before that.
+        StartError: if a worker fails before that, or if all of them hang.
     """
     with listening.claimed(sockets):
         directory = _metrics_directory()
@@ -209,13 +209,18 @@ class Supervisor:
         reason = worker.message[1:].decode() if has_reported else _exit_reason(status)
         if not self._is_ready and worker.message.startswith(REFUSED):
             raise SettingsError(reason.splitlines())
-        if not self._is_ready:
+        if not self._is_ready and not self._is_replaceable(worker):
             raise StartError(reason if has_reported else f"A worker process {reason} before it served")
         worker.restart_reason = worker.restart_reason or EXITED
         has_been_stable = monotonic() - worker.started_at > BACKOFF_RESET_SECONDS
         worker.backoff = MIN_BACKOFF_SECONDS if has_been_stable else _next_backoff(worker.backoff)
         worker.start_at = monotonic() + worker.backoff
         logger.warning("Worker process %d %s; another starts in %.1f seconds", worker.pid, reason, worker.backoff)
+
+    def _is_replaceable(self, worker: Worker) -> bool:
+        """Return whether only this process is at fault, because it hung while another one with its settings serves."""
+        others = [each for each in self._workers if each is not worker]
+        return worker.restart_reason == UNRESPONSIVE and any(each.message.startswith(READY) for each in others)
 
     def _start(self, worker: Worker) -> None:
         ours, theirs = socket.socketpair()

@@ -492,6 +492,42 @@ def test_an_unresponsive_worker_is_replaced(store, number):
         assert restarts(process) == {"unresponsive": 1.0}
 
 
+# Of the first processes, as many as OF_THEM hang before they serve.
+HANG_AT_START = """
+import os, time
+from service.serving import supervisor, worker_process
+from service.__main__ import main
+worker_process.HEARTBEAT_SECONDS, supervisor.MAX_MISSED_AT_START = 0.2, 25
+run = worker_process.run
+def hang(*args, **options):
+    for number in range(int(os.environ["OF_THEM"])):
+        try:
+            os.mkdir(f"{os.environ['DIRECTORY']}/{number}")
+        except FileExistsError:
+            continue
+        time.sleep(600)
+    run(*args, **options)
+worker_process.run = hang
+raise SystemExit(main(["serve"]))
+"""
+
+
+def test_a_worker_that_hangs_at_the_first_start_is_replaced_while_another_serves(store, tmp_path):
+    settings = {"SIGNER_STORE_URL": store, "OF_THEM": "1", "DIRECTORY": str(tmp_path)}
+    with two_workers(measured=False, code=HANG_AT_START, **settings) as process:
+        assert len(silent(process)) == 1
+        assert {status_of(process.exchange(SIGN)) for _ in range(20)} == {200}
+        assert process.stop() == 0
+
+
+def test_workers_that_all_hang_at_the_first_start_end_it(store, tmp_path):
+    settings = {"SIGNER_STORE_URL": store, "SIGNER_WORKERS": "2", "OF_THEM": "2", "DIRECTORY": str(tmp_path)}
+    status, lines = run_to_end(code=HANG_AT_START, SIGNER_PORT="0", **settings)
+
+    assert status == 1
+    assert lines[-1] == "s3-signer: A worker process ended by SIGKILL before it served"
+
+
 def restarts(process):
     shown = operations_at(process)("/metrics")
     found = re.findall(r'^s3_signer_worker_restarts_total{reason="(\w+)"} (\S+)$', shown, re.MULTILINE)
