@@ -5,7 +5,7 @@ https://redis.io/docs/latest/commands/cluster-slots/
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -39,6 +39,9 @@ class NoPrimary(ConnectionError):
 
 
 class Discovery(Protocol):
+    warnings: Sequence[str]
+    """Faults of servers that another one has made up for at the last ``find``. It would be missed in a failover."""
+
     async def find(self) -> Layout:
         """Return the current layout.
 
@@ -67,6 +70,7 @@ class SentinelDiscovery:
     """
 
     def __init__(self, url: StoreUrl, connect_to: Callable[[str, float], Redis]) -> None:
+        self.warnings: Sequence[str] = ()
         self._url = url
         self._found = False
         self._sentinels = {address: connect_to(url.sentinel_at(address), SENTINEL_SECONDS) for address in url.servers}
@@ -77,6 +81,7 @@ class SentinelDiscovery:
         newest = max(views, key=lambda view: view.epoch, default=None)
         if newest and newest.primary:
             self._found = True
+            self.warnings = [text for text in map(self._fault, self._sentinels, answers) if text]
             return Layout.of(newest.primary)
         silent = []
         for (address, sentinel), answer in zip(self._sentinels.items(), answers, strict=True):
@@ -91,6 +96,12 @@ class SentinelDiscovery:
 
     async def close(self) -> None:
         await _close(self._sentinels.values())
+
+    def _fault(self, address: Address, answer: _View | BaseException) -> str | None:
+        """Return why a Sentinel cannot name the primary. None for one that does not answer, as it may come back."""
+        if isinstance(answer, _View):
+            return None if answer.primary else f"the Sentinel {address} does not know the service {self._url.service}"
+        return str(answer) if isinstance(answer, UnusableServer) else None
 
     async def _ask(self, address: Address) -> _View:
         sentinel, service = self._sentinels[address], self._url.service
@@ -113,6 +124,8 @@ class ClusterDiscovery:
     """Asks the nodes in turn, beginning with the last one that answered. Learns all nodes from the answers."""
 
     def __init__(self, url: StoreUrl, connect_to: Callable[[str, float], Redis]) -> None:
+        # A node is asked only if those before it do not answer.
+        self.warnings: Sequence[str] = ()
         self._url = url
         self._connect_to = connect_to
         self._found = False

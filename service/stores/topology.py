@@ -83,6 +83,7 @@ class Topology:
 
         self._owners: list[Shard | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
         self._problem: str | None = None
+        self._warnings: Sequence[str] = ()
         self._checked_at = self._reached_at = self._named_at = -inf
         """When a check has ended, when a former shard could be read, and when a check with an answer began."""
 
@@ -183,6 +184,7 @@ class Topology:
             else:
                 self._named_at = started
                 self._set_problem(None)
+                self._set_warnings(self._discovery.warnings)
                 self._follow(layout)
             self._checked_at = monotonic()
 
@@ -204,7 +206,10 @@ class Topology:
     def warnings(self) -> Sequence[str]:
         """Return sentences about what an operator should change, each once."""
         found = [f"A failover goes unnoticed: {self._problem}"] if self._problem and self.shards else []
-        return list(dict.fromkeys([*found, *(w for shard in self.shards.values() for w in shard.monitor.warnings())]))
+        found += self._warnings
+        for shard in self.shards.values():
+            found += shard.monitor.warnings()
+        return list(dict.fromkeys(found))
 
     async def open(self) -> None:
         self._opened = True
@@ -267,3 +272,9 @@ class Topology:
         if problem and problem != self._problem:
             LOGGER.warning("The account store %s does not find its primaries: %s", self.name, problem)
         self._problem = problem
+
+    def _set_warnings(self, warnings: Sequence[str]) -> None:
+        for warning in warnings:
+            if warning not in self._warnings:
+                LOGGER.warning("The account store %s: %s", self.name, warning)
+        self._warnings = warnings

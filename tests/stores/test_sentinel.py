@@ -182,6 +182,23 @@ async def test_a_store_that_starts_before_its_sentinels_finds_them_later(redis_b
     assert caplog.text.count("does not find its primaries") == 1
 
 
+@pytest.mark.parametrize(
+    ("command", "fault"),
+    [
+        ("ACL SETUSER default -sentinel|masters", "refuses to name the primary: NoPermissionError"),
+        (f"SENTINEL REMOVE {SERVICE}", f"does not know the service {SERVICE}"),
+    ],
+)
+async def test_a_sentinel_that_cannot_name_the_primary_is_warned_of(own_sentinel, open_store, caplog, command, fault):
+    bad, *_ = own_sentinel.sentinels
+    bad.run(*command.split())
+    store = await open_store(own_sentinel.url)
+    (warning,) = store.warnings()
+
+    assert warning.startswith(f"the Sentinel 127.0.0.1:{bad.port} {fault}")
+    assert caplog.text.count(warning) == 1
+
+
 class TestWrongUrls:
     async def problem(self, url, open_store, caplog):
         store = await open_store(url, cached=False)
@@ -244,13 +261,17 @@ class TestWrongUrls:
         assert f"write redis+{kind}://127.0.0.1:{node.port}" in started[0]
         assert "hush" not in "".join(started)
 
-    async def test_a_wrong_or_refusing_server_is_passed_over(self, shared_redis, own_sentinel, open_store):
+    async def test_a_wrong_or_refusing_server_is_passed_over_with_a_warning(
+        self, shared_redis, own_sentinel, open_store
+    ):
         own_sentinel.sentinels[0].run("ACL", "SETUSER", "default", "-sentinel|masters")
         url = own_sentinel.url.replace("://", f"://127.0.0.1:{shared_redis.port},")
         store = await open_store(url)
 
         assert await put(store, "a", "one")
-        assert store.warnings() == []
+        not_a_sentinel, refusing = store.warnings()
+        assert not_a_sentinel.startswith(f"127.0.0.1:{shared_redis.port} is no Sentinel")
+        assert "refuses to name the primary" in refusing
 
     async def test_a_refusing_node_of_a_cluster_is_passed_over(self, shared_redis, own_cluster, open_store):
         own_cluster.nodes[0].run("ACL", "SETUSER", "default", "-cluster|slots")
