@@ -34,6 +34,9 @@ MAX_LINKS = 1000
 # The parts of a request. A misspelt name would always be nil, and so match under nil? or $not.
 REQUEST_NAMES = frozenset({"request-method", "uri", "params", "client", "jwt", "headers", "body"})
 _CLIENT_NAMES = ("id", "resourceType")
+# Policies see the names of headers in lower case, and none of the headers that hold credentials.
+# Source: https://www.rfc-editor.org/rfc/rfc9110#name-tokens
+_HEADER = re.compile(r"(?!(?:proxy-)?authorization$|cookie$)[!#$%&'*+.^_`|~0-9a-z-]+")
 _OTHER_PARAMS = {
     *("operation", "account", "bucket", "key", "key-prefix", "expiration"),
     *("resource/type", "resource/id"),
@@ -143,6 +146,11 @@ def unknown_members(pattern: Pattern) -> Iterator[str]:
     """Yield a message for each name that a pattern reads in a part of the request, and that the part never has."""
     for part, known in (("params", param_names()), ("client", _CLIENT_NAMES)):
         yield from unknown_names(part, sorted(name for it, name in pattern.members if it == part), known)
+    for name in sorted(name for it, name in pattern.members if it == "headers" and not _HEADER.fullmatch(name)):
+        yield (
+            f"has the unknown name {shortened(f'headers.{name}')}, which no request has: names of headers are in lower "
+            "case, and credentials are not shown"
+        )
 
 
 def unknown_names(part: str, names: Iterable[str], known: Collection[str]) -> Iterator[str]:

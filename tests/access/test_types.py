@@ -7,6 +7,7 @@ from service.access.client import CLIENT
 from service.access.policies.evaluation import Evaluation
 from service.errors import Invalid
 from service.resources.schemas import ParsedBody
+from service.resources.types import AWS_ACCOUNT
 from service.signing.operations import OPERATIONS
 from service.stores.record import Resource
 
@@ -187,6 +188,38 @@ def test_a_name_that_no_request_has_gets_a_suggestion():
         ACCESS_POLICY.read(
             ParsedBody({"id": "a", "engine": "matcho", "matcho": {"params": {"version_id": "nil?"}}}, text=False)
         )
+
+
+@pytest.mark.parametrize("name", ["X-Tenant", "x-tenant ", "", "x tenant", "é", "cookie", "authorization"])
+@pytest.mark.parametrize("pattern", [lambda name: {name: "nil?"}, lambda name: {"$not": {"a": "b", name: "x"}}])
+def test_a_name_that_no_header_has_is_refused(name, pattern):
+    values = {"id": "a", "engine": "matcho", "matcho": {"uri": "/x", "headers": pattern(name)}}
+
+    with pytest.raises(Invalid, match=r"headers\..*, which no request has: names of headers are in lower case"):
+        ACCESS_POLICY.read(ParsedBody(values, text=False))
+
+
+def test_a_pattern_can_name_any_other_header():
+    names = ["x-tenant", "x_tenant", "cookies", "x-authorization", "authorization-x", "content-type"]
+
+    assert faults(ACCESS_POLICY, {"engine": "matcho", "matcho": {"headers": dict.fromkeys(names, "nil?")}}) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("operation", {it.policy_name for it in OPERATIONS}),
+        ("resource/type", {it.kind for it in (AWS_ACCOUNT, CLIENT, ACCESS_POLICY)}),
+    ],
+)
+def test_a_pattern_can_have_each_word_that_a_request_has_and_an_error_lists_them(name, words):
+    pattern = {"params": {name: {"$enum": sorted(words)}}}
+    wrong = {"id": "a", "engine": "matcho", "matcho": {"params": {name: "x"}}}
+
+    assert faults(ACCESS_POLICY, {"engine": "matcho", "matcho": pattern}) == []
+    with pytest.raises(Invalid) as caught:
+        ACCESS_POLICY.read(ParsedBody(wrong, text=False))
+    assert all(word in str(caught.value) for word in words)
 
 
 def test_a_pattern_can_name_each_param_that_a_request_has():

@@ -134,6 +134,17 @@ async def test_a_policy_decides(signer, pattern, method, target, options, status
     assert [await signer.status(method, target, **options) for _ in range(2)] == [status] * 2
 
 
+@pytest.mark.parametrize("name", ["authorization", "cookie", "proxy-authorization"])
+async def test_a_policy_of_an_earlier_version_sees_no_credentials(signer, name):
+    pattern = {"headers": {name: "present?"}, "params": {"account": "acme"}}
+    await signer.store.replace(
+        "AccessPolicy", "policy", {"engine": "matcho", "matcho": json.dumps(pattern)}, expected=None
+    )
+    headers = {} if name == "authorization" else {name: "x=y"}
+
+    assert await signer.status("GET", f"{B}/x", headers=headers) == 403
+
+
 @pytest.mark.parametrize(
     "link",
     [

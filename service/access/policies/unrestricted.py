@@ -10,6 +10,7 @@ from functools import partial
 from service.access.policies.matchers import join_path
 from service.access.policies.matcho import PatternFault
 from service.invisible import pasted_hint
+from service.resources.suggestions import suggestion
 
 # Every request has these parts.
 _TEXTS = frozenset({"request-method", "uri"})
@@ -21,6 +22,16 @@ _ANY_TEXT = frozenset({"key", "key-prefix", "prefix", "delimiter", "start-after"
 # These have spaces inside, where a regular expression may end: '#^attachment; '.
 _WITH_SPACES = re.compile("response-.*|content-(type|encoding|disposition)|cache-control|metadata")
 
+# Values that are one of a few words. Another word, such as GET, never matches.
+_WORDS: Mapping[tuple[str, ...], Sequence[str]] = {
+    ("request-method",): ("get", "head", "post", "put", "patch", "delete", "options"),
+    ("params", "operation"): ("upload", "download", "head", "delete", "list", "multipart", "form"),
+    ("params", "resource/type"): ("AwsAccount", "Client", "AccessPolicy"),
+    ("client", "resourceType"): ("Client",),
+}
+# A regular expression, a reference to another value, or nil?, present? and not-blank?.
+_NO_WORD = re.compile(r"[#.].*|.*[?]", re.DOTALL)
+
 _EMPTY = "must not be empty: every mapping matches it; name what must be in it"
 _UNRESTRICTED = "matches every request; name what a request must have, or use the engine allow with a link"
 
@@ -28,8 +39,9 @@ _UNRESTRICTED = "matches every request; name what a request must have, or use th
 def unrestricted_faults(pattern: object) -> Sequence[PatternFault]:
     """Return the faults of a valid pattern that may match too much.
 
-    These are empty mappings, texts that were pasted with an invisible character, or a match of every request. A pattern
-    matches every request if it only asks for the presence of parts that every request has.
+    These are empty mappings, texts that no request has, or a match of every request. A text never matches if it was
+    pasted with an invisible character, or is another word than the value can be. A pattern matches every request if it
+    only asks for the presence of parts that every request has.
     """
     faults = [
         PatternFault(path, problem) for path, names, part in _parts(pattern) if (problem := _problem(part, names))
@@ -56,6 +68,10 @@ def _problem(part: object, names: tuple[str, ...]) -> str:
         return _EMPTY
     if isinstance(part, str) and _is_visible(part, names) and (hint := pasted_hint(part)):
         return f"must have no invisible character, and no space at an end{hint}"
+    words = _WORDS.get(names, ())
+    if words and isinstance(part, str) and part not in words and not _NO_WORD.fullmatch(part):
+        similar = suggestion(part, words)
+        return f"must be one of {', '.join(words)}{f'; did you mean {similar}?' if similar else ''}"
     return ""
 
 

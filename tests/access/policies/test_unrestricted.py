@@ -64,7 +64,10 @@ def test_each_empty_mapping_is_a_fault():
     ("pattern", "path"),
     [
         (lambda text: {"params": {"bucket": {"$not": text}}}, "params.bucket.$not"),
-        (lambda text: {"params": {"operation": {"$not": {"$enum": ["b", text]}}}}, "params.operation.$not.$enum[1]"),
+        (
+            lambda text: {"params": {"operation": {"$not": {"$enum": ["upload", text]}}}},
+            "params.operation.$not.$enum[1]",
+        ),
         (lambda text: {"$not": {"params": {"account": text}}}, "$not.params.account"),
         (lambda text: {"params": {"$one-of": [{"resource/id": text}]}}, "params.$one-of[0].resource/id"),
         (lambda text: {"request-method": text}, "request-method"),
@@ -101,3 +104,27 @@ def test_a_header_has_spaces_only_inside_where_a_regular_expression_may_end(patt
 @pytest.mark.parametrize("name", ["key", "key-prefix", "prefix", "start-after", "tagging"])
 def test_a_text_may_have_any_character_where_values_have_them(name):
     assert list(unrestricted_faults({"params": {name: {"$not": "a\u200b "}}, "jwt": {"sub": "a "}})) == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "hint"),
+    [
+        ({"request-method": {"$not": "DELETE"}}, "request-method.$not", "; did you mean delete?"),
+        ({"request-method": {"$not": {"$enum": ["get", "GET"]}}}, "request-method.$not.$enum[1]", ""),
+        ({"params": {"operation": {"$not": "donwload"}}}, "params.operation.$not", "; did you mean download?"),
+        ({"$not": {"params": {"resource/type": "Clients"}}}, "$not.params.resource/type", "; did you mean Client?"),
+        ({"params": {"$one-of": [{"operation": "sign"}]}}, "params.$one-of[0].operation", ""),
+        ({"client": {"resourceType": "User"}}, "client.resourceType", ""),
+    ],
+)
+def test_a_word_that_no_request_has_is_a_fault(pattern, path, hint):
+    (fault,) = unrestricted_faults(pattern)
+
+    assert fault.path == path
+    assert fault.problem.startswith("must be one of ")
+    assert fault.problem.endswith(hint)
+
+
+@pytest.mark.parametrize("text", ["#^up", ".params.key", "present?", "nil?", "not-blank?", "upload"])
+def test_a_pattern_that_can_match_a_word_is_no_fault(text):
+    assert list(unrestricted_faults({"params": {"operation": {"$not": text}}})) == []
