@@ -72,6 +72,9 @@ def parse(text: str) -> PresignedUrl:
         raise NotPresigned(f"it is no URL: {error}") from None
     if url.scheme not in DEFAULT_PORTS or not url.hostname:
         raise NotPresigned("it does not begin with http:// or https:// and a host")
+    if url.netloc != url.netloc.lower():
+        # curl sends Host as it stands in the URL; urllib3 and aiohttp send it in lower case, which is signed.
+        raise NotPresigned("its host has capital letters, which some clients send; write it in lower case")
     if "&amp;" in url.query:
         raise NotPresigned("it is escaped for HTML; replace each &amp; by &")
     pairs = [pair.partition("=")[::2] for pair in url.query.split("&")]

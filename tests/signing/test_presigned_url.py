@@ -24,6 +24,7 @@ URL = (
         (lambda it: it.replace("AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256"), "X-Amz-Algorithm"),
         (lambda it: f"{it[:60]}\n{it[60:]}", "white space"),
         (lambda it: it.replace("https://", "s3://"), "http"),
+        (lambda it: it.replace("my-bucket.s3", "my-bucket.S3"), "capital letters"),
         (lambda it: it.replace("X-Amz-Date=2013", "X-Amz-Date=9913x"), "no time"),
         (lambda _: "https://b.s3.amazonaws.com/k?AWSAccessKeyId=a&Signature=b&Expires=1", "Version 2"),
         (lambda it: it.replace("/k?", "/k\udcff?"), "not UTF-8"),

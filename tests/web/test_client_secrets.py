@@ -292,7 +292,7 @@ async def test_a_client_does_not_end_anothers_token(ask):
     assert await lets_in(ask, f"Bearer {text}")
 
 
-@pytest.mark.parametrize("text", ["unknown", "a" * 43, "\u00e4", "a.b"])
+@pytest.mark.parametrize("text", ["unknown", "a" * 43, "a.b"])
 async def test_revoking_an_unknown_token_succeeds(ask, text):
     assert await revoke(ask, text) == (200, {})
     assert await revoke(ask, text, token_type_hint="refresh_token", scope="x") == (200, {})
@@ -328,10 +328,19 @@ async def test_a_revocation_needs_a_token(ask, body):
 
 @pytest.mark.parametrize(
     ("pasted", "name"),
-    [("{}\n", "U+000A LINE FEED"), (" {}", "U+0020 SPACE"), ("{}\u200b", "U+200B ZERO WIDTH"), ("Bearer {}", "U+0020")],
+    [
+        ("{}\n", "U+000A LINE FEED"),
+        (" {}", "U+0020 SPACE"),
+        ("{}\u200b", "U+200B ZERO WIDTH"),
+        ("Bearer {}", "U+0020"),
+        ('"{}"', "of A-Z a-z 0-9"),
+        ("<{}>", "of A-Z a-z 0-9"),
+        ("{},", "of A-Z a-z 0-9"),
+        ("{}\u00e4", "of A-Z a-z 0-9"),
+    ],
 )
 @pytest.mark.parametrize("form", [False, True], ids=["json", "form"])
-async def test_a_token_pasted_with_an_invisible_character_is_not_taken_for_an_ended_one(ask, pasted, name, form):
+async def test_a_token_pasted_with_other_characters_is_not_taken_for_an_ended_one(ask, pasted, name, form):
     text = await token(ask)
     body = {"token": pasted.format(text)}
     answer = await ask("POST", "/auth/revoke", TEAM, **{"data" if form else "json": body})

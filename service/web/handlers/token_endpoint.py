@@ -22,7 +22,7 @@ from service.errors import (
     Unauthenticated,
     UnsupportedGrantType,
 )
-from service.resources.fields import VISIBLE, Text
+from service.resources.fields import Text
 from service.resources.schemas import Reader, WireSchema
 from service.web.access import authorization_header, client_address
 from service.web.audit import audit_change
@@ -69,9 +69,10 @@ class RevocationRequest(OAuthRequest):
     """
 
     # A token with another character is none of ours. As an unknown token it would count as ended, and stay valid.
+    # Source: https://www.rfc-editor.org/rfc/rfc6750#section-2.1
     token = Text(
-        f"{VISIBLE}+",
-        "must be the token alone, of visible characters",
+        "[A-Za-z0-9._~+/=-]+",
+        "must be the token alone, of A-Z a-z 0-9 . _ ~ + / = -",
         visible=True,
         required=True,
         metadata={"minLength": 1, "description": "The access token to end.", "examples": ["<access-token>"]},
