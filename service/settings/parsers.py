@@ -38,6 +38,8 @@ def visible_text(text: str) -> str:
 def socket_path(text: str) -> str:
     if text.startswith("unix:"):
         raise ValueError("must be a path alone, without unix: in front")
+    if text.startswith("@"):
+        raise ValueError("must be a path; an abstract socket has no file mode that protects it")
     return visible_text(text)
 
 

@@ -504,6 +504,12 @@ def test_a_socket_that_is_written_as_a_url_is_refused():
     assert problem == "SIGNER_SOCKET must be a path alone, without unix: in front"
 
 
+def test_an_abstract_socket_is_refused():
+    (problem,) = problems(SIGNER_SOCKET="@s3-signer")
+
+    assert problem == "SIGNER_SOCKET must be a path; an abstract socket has no file mode that protects it"
+
+
 def test_a_short_root_secret_is_not_quoted():
     (problem,) = problems(SIGNER_ROOT_CLIENT_ID="root", SIGNER_ROOT_CLIENT_SECRET="s3cr3t")
 
