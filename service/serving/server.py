@@ -39,6 +39,8 @@ POLL_SECONDS = 0.02
 class StopSignals:
     """The signals that stop the process: SIGTERM begins to drain; a second one, or SIGINT, ends the drain early.
 
+    SIGHUP, that of a closed terminal, counts as a SIGTERM unless it is ignored.
+
     A worker ignores a second SIGTERM, because its parent passes on the first one, which systemd sends to every process
     itself. Its parent sends SIGINT instead.
     """
@@ -50,8 +52,10 @@ class StopSignals:
         self.reason: asyncio.Future[str] = self._loop.create_future()
         """The name of the first signal, or the end of the parent process."""
 
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self._on_signal, number)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            # With nohup, SIGHUP stays ignored.
+            if signal.getsignal(number) is not signal.SIG_IGN or number != signal.SIGHUP:
+                self._loop.add_signal_handler(number, self._on_signal, number)
         if parent:
             self._loop.add_reader(parent, self._on_parent_end, parent)
 

@@ -97,7 +97,7 @@ def test_a_closed_terminal_ends_the_service_as_a_sigterm_does(tmp_path):
         connection.sendall(b"PUT /AwsAccount/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{")
         time.sleep(0.1)
         os.kill(process.pid, signal.SIGHUP)
-        process.wait_for("Stopping on SIGTERM")
+        process.wait_for("Stopping on SIGHUP")
         connection.sendall(b"}")
         status, _, _ = parsed(read_to_end(connection))
 
@@ -117,10 +117,12 @@ def test_nohup_keeps_the_service_running():
         assert process.stop() == 0
 
 
-def test_while_draining_the_service_serves_but_is_not_ready():
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_while_draining_the_service_serves_but_is_not_ready(number):
     process = ServiceProcess(SIGNER_DRAIN_SECONDS="1")
-    os.kill(process.pid, signal.SIGTERM)
-    process.wait_for("Stopping on SIGTERM")
+    os.kill(process.pid, number)
+    process.wait_for("Stopping on SIG")
+    time.sleep(0.2)
     ready, _, _ = parsed(process.exchange(b"GET /ready HTTP/1.1\r\nHost: localhost\r\n\r\n"))
     live, headers, _ = parsed(process.exchange(b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n"))
 
