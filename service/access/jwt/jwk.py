@@ -14,7 +14,7 @@ from jwt.algorithms import AllowedPublicKeys
 from service import json_text
 from service.mounted_files import UnusableFile
 
-MAX_KEYS = 100  # Loading a key takes about 50 us, on the event loop.
+MAX_KEYS = 100  # Loading a key takes about 50 us.
 MIN_RSA_BITS, MAX_RSA_BITS = 2048, 8192
 _MAX_MEMBER_LENGTH = MAX_RSA_BITS // 6 + 1
 

@@ -95,6 +95,7 @@ class JwksProvider:
         self._source = source
         self._clock = clock
         self._document: bytes | None = None
+        self._lock = asyncio.Lock()
         self._jwks = ParsedJwks(frozenset(), ())
         self._error: str | None = None
         self._last_lookup = -inf
@@ -144,9 +145,12 @@ class JwksProvider:
 
     async def use(self, document: bytes) -> None:
         """Replace the keys by those of a JWK set. Raises ``JwksError``, and keeps them, if it is not valid."""
-        if document != self._document:
-            self._update(parse_jwks(document))
-            self._document = document
+        # In the order of the calls, so that an older set never replaces a newer one.
+        async with self._lock:
+            if document != self._document:
+                # A set of the largest size takes up to 80 ms.
+                self._update(await asyncio.to_thread(parse_jwks, document))
+                self._document = document
         JWKS_READ.set_to_current_time()
 
     def _named(self, kid: str | None) -> Sequence[PublicKey]:

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import logging
 import ssl
+import threading
 import time
 from contextlib import asynccontextmanager
 from functools import partial
@@ -114,6 +115,22 @@ def file(tmp_path):
 
 async def kids(keys):
     return {key.kid for key in await keys.find(None)}
+
+
+async def test_a_set_is_parsed_in_a_thread_and_the_last_one_counts(make_provider, file, monkeypatch):
+    threads, sets = [], {key_set(FIRST): 0.2, key_set(SECOND): 0}
+
+    def slow(document):
+        threads.append(threading.current_thread())
+        time.sleep(sets[document])
+        return parse_jwks(document)
+
+    monkeypatch.setattr(jwks, "parse_jwks", slow)
+    keys = await make_provider(file, opened=False)
+    await asyncio.gather(*map(keys.use, sets))
+
+    assert threading.main_thread() not in threads
+    assert await kids(keys) == {"second"}
 
 
 async def test_keys_are_found_by_kid(make_provider, publisher):
