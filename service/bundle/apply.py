@@ -141,7 +141,7 @@ class InitBundle:
             key = kind, id
             return key in puts or (key not in deleted and await self._repository.exists(kind, id))
 
-        for key, (entry, _) in puts.items():
+        async for key, (entry, _) in paced(puts.items()):
             faults += entry.faults(await self._repository.issues_with_stored(entry.type, entry.id, values[key], exists))
         if faults:
             raise BundleError(faults, depends_on_store=True)

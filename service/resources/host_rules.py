@@ -9,6 +9,7 @@ from service.resources.fields import Flag
 from service.resources.repository import Repository
 from service.resources.types import AWS_ACCOUNT, AwsAccount
 from service.settings.parsers import AWS
+from service.stores.pacing import paced
 
 # Reading so many takes some seconds of a background task at the start.
 MAX_CHECKED, PAGE_SIZE = 10_000, 100
@@ -110,8 +111,10 @@ async def accounts_that(repository: Repository, holds: Callable[[AwsAccount], bo
     ids: list[str] = []
     for offset in range(0, MAX_CHECKED, PAGE_SIZE):
         page = await repository.page(AWS_ACCOUNT, offset=offset, count=PAGE_SIZE)
-        models = [repository.model_if_valid(AWS_ACCOUNT, resource) for resource in page.resources]
-        ids += [account.id for account in models if account and holds(account)]
+        async for resource in paced(page.resources):
+            account = repository.model_if_valid(AWS_ACCOUNT, resource)
+            if account and holds(account):
+                ids.append(account.id)
         if offset + PAGE_SIZE >= page.total:
             break
     return ids

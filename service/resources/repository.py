@@ -302,7 +302,8 @@ class Repository:
     ) -> Page:
         """Return a page of those of ``ids`` that exist."""
         ordered = sorted(set(ids), reverse=descending)
-        found = [resource for id_ in ordered if (resource := await self.find(type_, id_))]
+        # Cached resources are found without a turn of the event loop.
+        found = [resource async for id_ in paced(ordered) if (resource := await self.find(type_, id_))]
         return Page(len(found), found[offset : offset + count])
 
     def _decode(self, type_: ResourceType, stored: Resource) -> Any:

@@ -25,6 +25,7 @@ from service.resources.secrets.encryption import Encryptor
 from service.resources.secrets.hashing import Hasher
 from service.resources.types import AWS_ACCOUNT
 from service.settings import SettingsError, load
+from service.stores import pacing
 from service.stores.memory import EmbeddedStore
 from service.web.context import APP
 
@@ -221,6 +222,29 @@ async def test_a_policy_is_stored_once_the_api_has_its_client(start, monkeypatch
 
     assert (refused, await bundle.names("AccessPolicy")) == ([], ["c"])
     assert bundle.app.files.warnings() == []
+
+
+async def test_other_tasks_run_while_a_large_bundle_is_compared_with_the_store(start, monkeypatch):
+    bundle = await start()
+    turns, compared_at, issues = 0, set(), Repository.issues_with_stored
+
+    async def count():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def recorded(*arguments):
+        compared_at.add(turns)
+        return await issues(*arguments)
+
+    monkeypatch.setattr(Repository, "issues_with_stored", recorded)
+    monkeypatch.setattr(pacing, "MAX_BLOCK_SECONDS", 0)
+    counter = asyncio.create_task(count())
+    await bundle.change(*(account(f"a{number}") for number in range(20)))
+    counter.cancel()
+
+    assert len(compared_at) == 20
 
 
 async def test_a_removed_client_is_reported_with_the_policies_of_the_api_that_name_it(start, caplog):

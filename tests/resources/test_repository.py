@@ -2,11 +2,13 @@ import asyncio
 import random
 
 import pytest
+from support.waiting import turns_during
 
 from service.access.access_policy import ACCESS_POLICY
 from service.access.client import CLIENT
 from service.errors import Duplicate, Invalid, ResourceNotFound, StoreUnavailable, VersionConflict
 from service.resources import races
+from service.resources.host_rules import accounts_that, is_ambiguous
 from service.resources.precondition import ALWAYS, Precondition
 from service.resources.repository import KeysInUse, Repository
 from service.resources.schemas import ParsedBody
@@ -14,6 +16,7 @@ from service.resources.secrets.codec import SecretCodec
 from service.resources.secrets.encryption import Encryptor
 from service.resources.secrets.hashing import Hasher
 from service.resources.types import AWS_ACCOUNT
+from service.stores import pacing
 from service.stores.memory import EmbeddedStore
 from service.stores.record import Resource, compose
 from service.stores.store import utc_now
@@ -324,6 +327,16 @@ async def test_a_selection_is_paged_in_the_order_of_ids(repository):
     page = await repository.select(AWS_ACCOUNT, ["c", "nope", "a", "b", "a"], offset=1, count=1)
 
     assert (page.total, [resource.id for resource in page.resources]) == (3, ["b"])
+
+
+async def test_a_selection_and_a_check_of_many_accounts_let_others_run(repository, monkeypatch):
+    ids = [f"a{number}" for number in range(50)]
+    for id_ in ids:
+        await repository.put(AWS_ACCOUNT, id_, body(**KEYS))
+    monkeypatch.setattr(pacing, "MAX_BLOCK_SECONDS", 0)
+
+    assert await turns_during(repository.select(AWS_ACCOUNT, ids, offset=0, count=50)) >= 50
+    assert await turns_during(accounts_that(repository, is_ambiguous)) >= 50
 
 
 async def test_a_patch_can_remove_an_unknown_field_of_an_operator(repository):

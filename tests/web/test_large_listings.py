@@ -6,6 +6,7 @@ import threading
 import pytest
 import yaml
 
+from service.stores.record import Resource
 from service.web.formats import codec
 
 LINKS = [{"reference": f"Client/c{'x' * 60}"}]
@@ -65,3 +66,16 @@ async def test_small_pages_are_encoded_on_the_loop(client, encoded):
     await client.get("/AwsAccount")
 
     assert [name for name, _ in encoded] == [threading.current_thread().name]
+
+
+async def test_the_accounts_of_a_long_page_are_read_in_the_thread_alone(client, monkeypatch):
+    for number in range(101):
+        await client.put(f"/AwsAccount/a{number}", json={"region": "eu-west-1"})
+    threads, fields = set(), Resource.fields.fget
+    monkeypatch.setattr(
+        Resource, "fields", property(lambda resource: threads.add(threading.current_thread()) or fields(resource))
+    )
+    answer = await client.get("/AwsAccount?_count=1000")
+
+    assert (await answer.json())["total"] == 101
+    assert threading.main_thread() not in threads

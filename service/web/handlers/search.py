@@ -72,8 +72,9 @@ def _ids(text: str) -> list[str]:
 
 def _is_large(resources: Sequence[Resource]) -> bool:
     # A policy with many links or a long pattern can be as large as a hundred accounts.
-    text = sum(len(text) for resource in resources for text in resource.fields.values())
-    return len(resources) > LARGE_PAGE or text > LARGE_PAGE_TEXT
+    if len(resources) > LARGE_PAGE:
+        return True
+    return sum(len(text) for resource in resources for text in resource.fields.values()) > LARGE_PAGE_TEXT
 
 
 def _entry(request: web.Request, type_: ResourceType, resource: Resource) -> dict[str, Any]:
