@@ -4,7 +4,7 @@ import random
 import pytest
 from support.waiting import turns_during
 
-from service.access.access_policy import ACCESS_POLICY
+from service.access.access_policy import ACCESS_POLICY, link_issues
 from service.access.client import CLIENT
 from service.errors import Duplicate, Invalid, ResourceNotFound, StoreUnavailable, VersionConflict
 from service.resources import races
@@ -337,6 +337,33 @@ async def test_a_selection_and_a_check_of_many_accounts_let_others_run(repositor
 
     assert await turns_during(repository.select(AWS_ACCOUNT, ids, offset=0, count=50)) >= 50
     assert await turns_during(accounts_that(repository, is_ambiguous)) >= 50
+
+
+async def test_others_run_between_the_steps_of_a_write(hasher):
+    repository = Repository(EmbeddedStore(), SecretCodec(Encryptor(), hasher))
+    await repository.put(AWS_ACCOUNT, "a", body(**KEYS))
+
+    assert await turns_during(repository.put(AWS_ACCOUNT, "a", body(**KEYS))) >= 2
+    assert await turns_during(repository.patch(AWS_ACCOUNT, "a", body(region="eu-west-1"))) >= 3
+
+
+async def test_the_clients_of_a_policy_are_looked_up_in_chunks():
+    running, most, asked = 0, 0, []
+
+    async def exists(_, id_):
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0)
+        running -= 1
+        asked.append(id_)
+        return id_ != "c999"
+
+    links = [{"reference": f"Client/c{number}"} for number in range(1000)]
+    (issue,) = await link_issues({"link": links}, None, exists)
+
+    assert "Client/c999, which does not exist" in issue.diagnostics
+    assert (len(asked), most) == (1000, 100)
 
 
 async def test_a_patch_can_remove_an_unknown_field_of_an_operator(repository):
