@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import idna
 
+from service.invisible import IN_QUOTES
+
 MAX_NAME_LENGTH = 253
 MAX_PORT = 65535
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -19,7 +21,7 @@ _AWS_REGION = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _PSEUDO_REGION = re.compile(r"aws(-[a-z0-9-]+)?-global|s3-external-1")
 # The rules of an AWS region as one expression, for the OpenAPI document.
 AWS_REGION_PATTERN = rf"(?![0-9]*$)(?!.*(?:fips-|-fips))(?!(?:{_PSEUDO_REGION.pattern})$){_AWS_REGION.pattern}"
-REGION_PATTERN = r"[!-+\--.0-~]{1,64}"
+REGION_PATTERN = rf"(?!{IN_QUOTES}$)[!-+\--.0-~]{{1,64}}"
 _REGION = re.compile(REGION_PATTERN)
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _PUNYCODE = "xn--"
@@ -95,7 +97,7 @@ class Host(NamedTuple):
 def check_region(text: str) -> None:
     """Raise ValueError for a region that does not fit into a credential scope."""
     if not _REGION.fullmatch(text):
-        raise ValueError("must be 1 to 64 printable ASCII characters without space, comma or slash")
+        raise ValueError("must be 1 to 64 printable ASCII characters without space, comma or slash, and not in quotes")
 
 
 def check_aws_region(text: str) -> None:

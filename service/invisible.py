@@ -1,4 +1,4 @@
-"""Name the invisible characters of a pasted text. Pure."""
+"""What a pasted text has too much: invisible characters, which a hint names, and quotes around it. Pure."""
 
 import re
 import unicodedata
@@ -17,12 +17,17 @@ INVISIBLE = (
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff" + _NONCHARACTERS
 )
 
+# YAML and a shell remove them; `docker run --env-file`, an ini file of AWS, jq without -r and a paste leave them. For
+# any dialect of patterns.
+IN_QUOTES = "(?:\".*\"|'.*'|`.*`|\u201c.*\u201d|\u2018.*\u2019)"
+
 MAX_NAMED = 3
 # The longest valid text. A search of 1 MiB would block other requests for up to 90 ms.
 MAX_SEARCHED = 8192
 
 _NONCHARACTER = re.compile(f"[{_NONCHARACTERS}]")
 _INVISIBLE = re.compile(f"[{INVISIBLE}]")
+_IN_QUOTES = re.compile(IN_QUOTES, re.DOTALL)
 # Unicode gives control characters no name.
 _CONTROLS = {
     "\0": "NULL",
@@ -49,6 +54,11 @@ def pasted_hint(text: str) -> str:
     # Most texts need no search, which takes a hundred times as long.
     is_visible = text.isascii() and text.isprintable()
     return at_an_end if is_visible else invisible_hint(text.replace(" ", "")) or at_an_end
+
+
+def is_in_quotes(text: str) -> bool:
+    """Return whether a text begins and ends with quotes that belong together."""
+    return bool(_IN_QUOTES.fullmatch(text))
 
 
 def _name(character: str) -> str:

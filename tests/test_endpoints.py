@@ -64,7 +64,9 @@ def test_a_region_of_a_custom_host_is_any_part_of_a_credential_scope(region):
     check_region(region)
 
 
-@pytest.mark.parametrize("region", ["", "a/b", "a b", "a,b", "a" * 65, "a\n", "\t", "é", "\x7f", "\ud800"])
+@pytest.mark.parametrize(
+    "region", ["", "a/b", "a b", "a,b", "a" * 65, "a\n", '"a"', "'a'", "\t", "é", "\x7f", "\ud800"]
+)
 def test_a_region_of_a_custom_host_must_fit_into_a_credential_scope(region):
     with pytest.raises(ValueError, match="must be 1 to 64 printable ASCII characters without space, comma or slash"):
         check_region(region)

@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from service.invisible import INVISIBLE, MAX_NAMED, MAX_SEARCHED, invisible_hint, pasted_hint
+from service.invisible import INVISIBLE, MAX_NAMED, MAX_SEARCHED, invisible_hint, is_in_quotes, pasted_hint
 
 # Visible format characters: signs in front of Arabic, Syriac and Kaithi numbers, joiners of hieroglyphs.
 VISIBLE_FORMATS = re.compile("[\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd\U00013430-\U0001345f]")
@@ -33,6 +33,16 @@ def test_a_blank_character_of_another_category_is_invisible(character):
     number, name = f"{ord(character):04X}", unicodedata.name(character)
 
     assert invisible_hint(f"a{character}b") == f"; it has U+{number} {name}"
+
+
+@pytest.mark.parametrize("text", ['"a"', "'a'", "`a`", "\u201ca\u201d", "\u2018a b\u2019", '""', '"a"b"'])
+def test_a_text_between_quotes_is_in_quotes(text):
+    assert is_in_quotes(text)
+
+
+@pytest.mark.parametrize("text", ["", "a", '"', '"a', 'a"', "\"a'", 'a"b"', "\u201da\u201c"])
+def test_another_text_is_not_in_quotes(text):
+    assert not is_in_quotes(text)
 
 
 def test_a_hint_names_each_of_the_first_characters_once():

@@ -13,6 +13,7 @@ from marshmallow import ValidationError, fields
 
 from service.access.types import RESOURCE_TYPES
 from service.errors import Invalid, Issue, MalformedBody
+from service.invisible import invisible_hint, is_in_quotes
 from service.mounted_files import UnusableFile
 from service.resources.fields import Text
 from service.resources.schemas import ParsedBody, Reader, WireSchema, shortened
@@ -63,8 +64,15 @@ class Entry:
         field = (issue.expression or "").removeprefix(f"{self.type.kind}.")
         # Messages about secret fields never quote them; those about other fields may.
         if field in self.referring and field not in self.type.secrets:
-            return f"{issue.expression} is not valid with the value of its reference"
+            return f"{issue.expression} is not valid with the value of its reference{self._hint(field)}"
         return issue.diagnostics
+
+    def _hint(self, field: str) -> str:
+        """Return the end of a message about a reference to a text with invisible characters or quotes."""
+        text = self.body.values.get(field) if self.body else None
+        if not isinstance(text, str):
+            return ""
+        return invisible_hint(text) or ("; it is in quotes" if is_in_quotes(text) else "")
 
 
 class _List(fields.Field[list[Any]]):

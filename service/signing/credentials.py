@@ -18,7 +18,7 @@ from botocore.credentials import RefreshableCredentials
 from cachetools import LRUCache
 
 from service.errors import KeysUnavailable
-from service.invisible import invisible_hint, pasted_hint
+from service.invisible import invisible_hint, is_in_quotes, pasted_hint
 from service.resources.types import AwsAccount
 from service.settings.environment import unset_blank_variables
 from service.signing.renewal import RETRY_SECONDS, TIMEOUT_SECONDS, NoKeysError, Renewal, TemporaryKeys
@@ -131,9 +131,9 @@ class BorrowedKeys:
         if found is None:
             raise NoKeysError("the environment of the service has no credentials")
         frozen = await found.get_frozen_credentials()
-        _refuse_pasted("access key id", invisible_hint(frozen.access_key))
-        _refuse_pasted("secret access key", pasted_hint(frozen.secret_key))
-        _refuse_pasted("session token", invisible_hint(frozen.token or ""))
+        _refuse_pasted("access key id", frozen.access_key, invisible_hint)
+        _refuse_pasted("secret access key", frozen.secret_key, pasted_hint)
+        _refuse_pasted("session token", frozen.token or "", invisible_hint)
         return TemporaryKeys(frozen.access_key, frozen.secret_key, frozen.token, self._end(found))
 
     def _end(self, found: Any) -> float:
@@ -202,10 +202,12 @@ def session_name(caller: str, account_id: str) -> str:
     return f"{name[: MAX_SESSION_NAME - _HASH_DIGITS - 1]}-{digest}"
 
 
-def _refuse_pasted(name: str, hint: str) -> None:
+def _refuse_pasted(name: str, text: str, find: Callable[[str], str]) -> None:
     # S3 would refuse each URL, without the reason.
-    if hint:
+    if hint := find(text):
         raise NoKeysError(f"the {name} in the environment of the service was pasted with an invisible character{hint}")
+    if is_in_quotes(text):
+        raise NoKeysError(f"the {name} in the environment of the service is in quotes; leave them out")
 
 
 def _with_keys(account: AwsAccount, keys: TemporaryKeys, role_session: str | None) -> AwsAccount:

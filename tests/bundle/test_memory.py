@@ -324,6 +324,21 @@ async def test_a_fault_quotes_nothing_that_a_reference_stands_for(faults_of_star
     assert problem.endswith("entry[0] (AwsAccount/a): AwsAccount.host is not valid with the value of its reference")
 
 
+@pytest.mark.parametrize(
+    ("contents", "end"),
+    [
+        ("\ufeffAKIAFILE", "; it has U+FEFF ZERO WIDTH NO-BREAK SPACE"),
+        ('"AKIAFILE"\n', "; it is in quotes"),
+        ("AKIA,FILE", ""),
+    ],
+)
+async def test_a_fault_names_what_was_pasted_around_the_text_of_a_reference(faults_of_start, tmp_path, contents, end):
+    (tmp_path / "id").write_text(contents)
+    (problem,) = await faults_of_start(account("a", **{"access-key-id": {"$file": "id"}}))
+
+    assert problem.endswith(f"AwsAccount.access-key-id is not valid with the value of its reference{end}")
+
+
 async def test_the_api_does_not_read_references(start):
     bundle = await start()
     answer = await bundle.http.put("/AwsAccount/a", json=account("a", host={"$file": "bundle.json"})["resource"])

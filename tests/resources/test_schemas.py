@@ -346,6 +346,22 @@ def test_an_error_names_the_invisible_character_of_a_value(text, field, characte
     assert "s3c" not in issue.diagnostics
 
 
+@pytest.mark.parametrize("field", ["access-key-id", "secret-access-key", "session-token", "region"])
+@pytest.mark.parametrize("pasted", ['"s3c"', "'s3c'", "`s3c`"])
+def test_a_key_or_region_in_quotes_is_refused(field, pasted):
+    with pytest.raises(Invalid, match="in quotes") as refusal:
+        read({**KEYS, "host": "s3.example.com", field: pasted})
+
+    (issue,) = refusal.value.issues
+    assert issue.expression == f"AwsAccount.{field}"
+    assert "s3c" not in issue.diagnostics
+
+
+@pytest.mark.parametrize("secret", ['"s3c', "s'3'c", '"s3c"x', '"'])
+def test_a_secret_may_have_quotes_that_are_not_around_it(secret):
+    assert read({**KEYS, "secret-access-key": secret})["secret-access-key"] == secret
+
+
 def test_all_faults_are_reported_at_once():
     wrong = {
         "id": "-",

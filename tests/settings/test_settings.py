@@ -498,6 +498,17 @@ def test_a_text_pasted_with_an_invisible_character_is_refused_with_its_name(vari
     assert text not in problem
 
 
+@pytest.mark.parametrize("pasted", ['"{}"', "'{}'", "\u201c{}\u201d"])
+@pytest.mark.parametrize(
+    "variable", ["SIGNER_ROOT_CLIENT_SECRET", "SIGNER_JWT_ISSUER", "SIGNER_JWT_AUDIENCE", "SIGNER_KEY_PREFIX"]
+)
+def test_a_text_in_the_quotes_of_an_env_file_is_refused(variable, pasted):
+    jwt = {"SIGNER_JWT_ISSUER": "a", "SIGNER_JWT_AUDIENCE": "b", "SIGNER_JWT_JWKS": "https://idp.example.com/keys"}
+    (problem,) = problems(**{**ROOT, **jwt, variable: pasted.format("0123456789abcdef")})
+
+    assert problem == f"{variable} must not be in quotes: leave them out"
+
+
 def test_a_socket_that_is_written_as_a_url_is_refused():
     (problem,) = problems(SIGNER_SOCKET="unix:/run/s3-signer.sock")
 
