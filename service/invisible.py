@@ -25,6 +25,9 @@ MAX_NAMED = 3
 # The longest valid text. A search of 1 MiB would block other requests for up to 90 ms.
 MAX_SEARCHED = 8192
 
+# A paste leaves no more at an end.
+_MAX_AROUND = 64
+
 _NONCHARACTER = re.compile(f"[{_NONCHARACTERS}]")
 _INVISIBLE = re.compile(f"[{INVISIBLE}]")
 _IN_QUOTES = re.compile(IN_QUOTES, re.DOTALL)
@@ -54,6 +57,17 @@ def pasted_hint(text: str) -> str:
     # Most texts need no search, which takes a hundred times as long.
     is_visible = text.isascii() and text.isprintable()
     return at_an_end if is_visible else invisible_hint(text.replace(" ", "")) or at_an_end
+
+
+def seen_ends(text: str) -> tuple[str, str]:
+    """Return the first and the last character that a reader sees in a text, a full-width one as ASCII; "" for none."""
+    first, last = text[:1], text[-1:]
+    # Most texts need no search.
+    if not "!" <= first <= "~":
+        first = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text[:_MAX_AROUND])[:1])[:1]
+    if not "!" <= last <= "~":
+        last = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text[-_MAX_AROUND:])[-1:])[-1:]
+    return first, last
 
 
 def is_in_quotes(text: str) -> bool:

@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from service.invisible import INVISIBLE, MAX_NAMED, MAX_SEARCHED, invisible_hint, is_in_quotes, pasted_hint
+from service.invisible import INVISIBLE, MAX_NAMED, MAX_SEARCHED, invisible_hint, is_in_quotes, pasted_hint, seen_ends
 
 # Visible format characters: signs in front of Arabic, Syriac and Kaithi numbers, joiners of hieroglyphs.
 VISIBLE_FORMATS = re.compile("[\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd\U00013430-\U0001345f]")
@@ -43,6 +43,22 @@ def test_a_text_between_quotes_is_in_quotes(text):
 @pytest.mark.parametrize("text", ["", "a", '"', '"a', 'a"', "\"a'", 'a"b"', "\u201da\u201c"])
 def test_another_text_is_not_in_quotes(text):
     assert not is_in_quotes(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "ends"),
+    [
+        ("#a?", ("#", "?")),
+        ("\u200b \ufeff#a?\u00a0\n", ("#", "?")),
+        ("\uff03a\uff1f", ("#", "?")),
+        ("\u2026", (".", ".")),
+        ("\u00e9", ("\u00e9", "\u00e9")),
+        ("", ("", "")),
+        ("\u200b" * 100_000, ("", "")),
+    ],
+)
+def test_the_ends_that_a_reader_sees(text, ends):
+    assert seen_ends(text) == ends
 
 
 def test_a_hint_names_each_of_the_first_characters_once():

@@ -9,7 +9,7 @@ from functools import partial
 
 from service.access.policies.matchers import join_path
 from service.access.policies.matcho import PatternFault
-from service.invisible import pasted_hint
+from service.invisible import pasted_hint, seen_ends
 from service.resources.suggestions import suggestion
 
 # Every request has these parts.
@@ -33,6 +33,11 @@ _WORDS: Mapping[tuple[str, ...], Sequence[str]] = {
 _NO_WORD = re.compile(r"[#.].*|.*[?]", re.DOTALL)
 
 _EMPTY = "must not be empty: every mapping matches it; name what must be in it"
+_DISGUISED = (
+    "must begin with its # or . and end with its ?, in ASCII: an invisible character there or a full-width sign makes a"
+    " plain text of it; $enum takes such a text"
+)
+_DISGUISED_OPERATOR = "must not have a name with an invisible character in front of its $, or with a full-width one"
 _UNRESTRICTED = "matches every request; name what a request must have, or use the engine allow with a link"
 
 
@@ -44,35 +49,57 @@ def unrestricted_faults(pattern: object) -> Sequence[PatternFault]:
     only asks for the presence of parts that every request has.
     """
     faults = [
-        PatternFault(path, problem) for path, names, part in _parts(pattern) if (problem := _problem(part, names))
+        PatternFault(path, problem)
+        for path, names, part, is_text in _parts(pattern)
+        if (problem := _problem(part, names, is_text=is_text))
     ]
     return faults or ([PatternFault("", _UNRESTRICTED)] if _decide(pattern, _decide_request) else [])
 
 
 def _parts(
-    pattern: object, path: str = "", names: tuple[str, ...] = ()
-) -> Iterator[tuple[str, tuple[str, ...], object]]:
-    """Yield the pattern and all in it: the path, the names that lead to the value in the request, and the part."""
-    yield path, names, pattern
+    pattern: object, path: str = "", names: tuple[str, ...] = (), *, is_text: bool = False
+) -> Iterator[tuple[str, tuple[str, ...], object, bool]]:
+    """Yield the pattern and all in it.
+
+    These are the path, the names that lead to the value in the request, the part, and whether it is of an $enum.
+    """
+    yield path, names, pattern, is_text
     if isinstance(pattern, Mapping):
         for name, part in pattern.items():
-            yield from _parts(part, join_path(path, name), names if name.startswith("$") else (*names, name))
+            inner = names if name.startswith("$") else (*names, name)
+            yield from _parts(part, join_path(path, name), inner, is_text=name == "$enum")
     elif isinstance(pattern, list):
         for index, part in enumerate(pattern):
-            yield from _parts(part, join_path(path, index), names)
+            yield from _parts(part, join_path(path, index), names, is_text=is_text)
 
 
-def _problem(part: object, names: tuple[str, ...]) -> str:
+def _problem(part: object, names: tuple[str, ...], *, is_text: bool) -> str:
     """Return why a part by itself is a fault, or ""."""
-    if isinstance(part, Mapping) and not part:
-        return _EMPTY
-    if isinstance(part, str) and _is_visible(part, names) and (hint := pasted_hint(part)):
+    if isinstance(part, Mapping):
+        return _DISGUISED_OPERATOR if any(map(_is_disguised_operator, part)) else "" if part else _EMPTY
+    return _text_problem(part, names, is_text=is_text) if isinstance(part, str) else ""
+
+
+def _text_problem(text: str, names: tuple[str, ...], *, is_text: bool) -> str:
+    if _is_visible(text, names) and (hint := pasted_hint(text)):
         return f"must have no invisible character, and no space at an end{hint}"
+    if not is_text and _is_disguised(text):
+        return _DISGUISED
     words = _WORDS.get(names, ())
-    if words and isinstance(part, str) and part not in words and not _NO_WORD.fullmatch(part):
-        similar = suggestion(part, words)
+    if words and text not in words and (is_text or not _NO_WORD.fullmatch(text)):
+        similar = suggestion(text, words)
         return f"must be one of {', '.join(words)}{f'; did you mean {similar}?' if similar else ''}"
     return ""
+
+
+def _is_disguised(text: str) -> bool:
+    """Return whether a text looks like a regular expression, a path or a word, and is none."""
+    first, last = seen_ends(text)
+    return not text.startswith(("#", ".")) and (first in {"#", "."} or (last == "?" and not text.endswith("?")))
+
+
+def _is_disguised_operator(name: str) -> bool:
+    return not name.startswith("$") and seen_ends(name)[0] == "$"
 
 
 def _is_visible(pattern: str, names: tuple[str, ...]) -> bool:

@@ -128,3 +128,41 @@ def test_a_word_that_no_request_has_is_a_fault(pattern, path, hint):
 @pytest.mark.parametrize("text", ["#^up", ".params.key", "present?", "nil?", "not-blank?", "upload"])
 def test_a_pattern_that_can_match_a_word_is_no_fault(text):
     assert list(unrestricted_faults({"params": {"operation": {"$not": text}}})) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["\u200b#^secret/", " #^secret/", "\ufeff.jwt.tenant", "nil?\u200b", "present?\u00a0", "\uff03^a", "nil\uff1f"],
+)
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        (lambda text: {"params": {"key": {"$not": text}}}, "params.key.$not"),
+        (lambda text: {"jwt": {"aud": {"$contains": {"$one-of": ["a", text]}}}}, "jwt.aud.$contains.$one-of[1]"),
+        (lambda text: {"uri": [text]}, "uri[0]"),
+    ],
+)
+def test_a_text_that_only_looks_like_an_operator_is_a_fault(pattern, path, text):
+    (fault,) = unrestricted_faults(pattern(text))
+
+    assert fault.path == path
+    assert fault.problem.startswith("must begin with its # or . and end with its ?, in ASCII")
+
+
+@pytest.mark.parametrize("name", ["\u200b$not", " $enum", "\uff04not"])
+def test_a_name_that_only_looks_like_an_operator_is_a_fault(name):
+    (fault,) = unrestricted_faults({"params": {"key": {name: "a"}}})
+
+    assert fault.path == "params.key"
+    assert fault.problem.startswith("must not have a name with an invisible character in front of its $")
+
+
+@pytest.mark.parametrize("text", ["#\u200b?\u200b", "a\u200b#", "\u200ba", "a.", "?a", "\u00e9"])
+def test_another_text_is_no_operator_in_disguise(text):
+    assert list(unrestricted_faults({"params": {"key": {"$not": text}}})) == []
+
+
+def test_an_enumeration_takes_each_text():
+    texts = ["\u200b#a", "nil?\u200b", "\uff03a"]
+
+    assert list(unrestricted_faults({"params": {"key": {"$not": {"$enum": texts}}}})) == []
