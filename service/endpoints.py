@@ -144,7 +144,8 @@ def parse_account_host(text: str) -> Host:
     """
     host = parse_host(text)
     is_endpoint = AWS_NAME.fullmatch(host.name) or _SERVER_AT_AWS.fullmatch(host.name)
-    if _OF_AWS.fullmatch(host.name) and not is_endpoint:
+    # In front of amazonaws.com itself, the bucket s3.eu-west-1 would name an endpoint.
+    if _OF_AWS.fullmatch(f".{host.name}") and not is_endpoint:
         raise ValueError(
             "must not name a bucket, an access point or another service of AWS: write S3's own name, such as"
             " s3.eu-west-1.amazonaws.com"

@@ -309,6 +309,7 @@ def test_a_scheme_must_agree_with_use_ssl(text, stated):
         "control.vpce-1a2b3c4d-5e6f.s3.us-east-1.vpce.amazonaws.com",
         "bucket.s3-website-us-east-1.amazonaws.com",
         "bucket.s3.unknown.amazonaws.com",
+        *("amazonaws.com", "https://AmazonAWS.com:443", "amazonaws.com.cn", "api.aws"),
         "123456789012.s3-control.us-east-1.amazonaws.com",
         "bucket.s3.us-east-1.api.aws",
         "xs3.amazonaws.com",

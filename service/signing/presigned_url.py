@@ -9,12 +9,16 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import unquote, urlsplit
 
 from service.endpoints import DEFAULT_PORTS
+from service.invisible import INVISIBLE, invisible_hint
 from service.signing.sigv4 import ALGORITHM, SERVICE, TERMINATOR
 
 _SIGNATURE = "X-Amz-Signature"
 DATE, EXPIRES, CREDENTIAL, SIGNED_HEADERS = "X-Amz-Date", "X-Amz-Expires", "X-Amz-Credential", "X-Amz-SignedHeaders"
 REQUIRED = ("X-Amz-Algorithm", CREDENTIAL, DATE, EXPIRES, SIGNED_HEADERS, _SIGNATURE)
 _VERSION_2 = frozenset({"AWSAccessKeyId", "GoogleAccessId"})
+
+# What a mail, a chat or an editor puts around a URL: quotes, white space and a byte order mark.
+_AROUND = "'\"<>`\u201c\u201d\u2018\u2019\ufeff\u200b\u2060\u00a0 \t\r\n"
 
 Query = tuple[tuple[str, str], ...]
 """Names and values, decoded, in the order of the URL."""
@@ -60,11 +64,12 @@ class PresignedUrl:
 
 def parse(text: str) -> PresignedUrl:
     """Return the parts of a URL. Raises NotPresigned."""
-    text = text.strip().strip("'\"<>")
-    if re.search(r"[\s\x00-\x1f]", text):
-        raise NotPresigned("it has white space in it; remove the line breaks, and encode a space as %20")
+    text = text.strip(_AROUND)
     if re.search("[\ud800-\udfff]", text):
         raise NotPresigned("it is not UTF-8")
+    if found := re.search(f"[{INVISIBLE}]", text):
+        hint = invisible_hint(text[found.start() :])
+        raise NotPresigned(f"it has white space in it; remove the line breaks, and encode a space as %20{hint}")
     try:
         url = urlsplit(text)
         port = url.port

@@ -20,6 +20,8 @@ RETRY_WAIT_SECONDS = 1
 RENEW_SECONDS = 15 * 60
 # Keys of which nobody knows the end, such as those of a file, are read again after this time.
 RELOAD_SECONDS = 5 * 60
+# botocore has no class for this error, and its text has the URL, maybe with a password.
+_INVALID_ENDPOINT = "Invalid endpoint: "
 _NOT_IN_CODE = re.compile("[^A-Za-z0-9.]")
 _MAX_CODE = 64
 
@@ -107,6 +109,11 @@ def _describe(error: Exception) -> tuple[str, str]:
     if isinstance(error, ClientError):
         code = _NOT_IN_CODE.sub("", str(error.response.get("Error", {}).get("Code", "")))[:_MAX_CODE]
         return f"STS refuses the request for its keys ({code})", str(error)[:500]
+    if isinstance(error, ValueError) and str(error).startswith(_INVALID_ENDPOINT):
+        problem = (
+            "the endpoint of STS that its environment names is no URL; write AWS_ENDPOINT_URL_STS as http://host:port"
+        )
+        return problem, problem
     if isinstance(error, TimeoutError):
         problem = f"no keys were received within {TIMEOUT_SECONDS} seconds"
         return problem, problem

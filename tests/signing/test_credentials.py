@@ -130,6 +130,16 @@ async def test_keys_are_renewed_before_they_end_and_nobody_waits(keys, sts, cloc
     assert len(sts.requests) == 2
 
 
+@pytest.mark.parametrize("url", ["sts.example.com:9000", '"http://sts.example.com"', "http://sts.example.com\r"])
+async def test_an_endpoint_of_sts_that_is_no_url_is_a_503_that_names_the_variable(keys, no_aws, url):
+    no_aws.setenv("AWS_ENDPOINT_URL_STS", url)
+
+    with pytest.raises(KeysUnavailable, match="is no URL; write AWS_ENDPOINT_URL_STS as http://host:port") as raised:
+        await keys.lend(ACCOUNT, CALLER)
+
+    assert "sts.example.com" not in str(raised.value)
+
+
 async def test_an_sts_that_hangs_delays_nobody_while_keys_are_valid(keys, sts, clock):
     await keys.lend(ACCOUNT, CALLER)
     sts.hanging, clock.offset = {ROLE}, 3600 - 60

@@ -23,6 +23,9 @@ URL = (
         (lambda it: it.replace("%2Fs3%2F", "%2Fsts%2F"), "X-Amz-Credential"),
         (lambda it: it.replace("AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256"), "X-Amz-Algorithm"),
         (lambda it: f"{it[:60]}\n{it[60:]}", "white space"),
+        (lambda it: f"{it[:60]}\u200b{it[60:]}", "U[+]200B ZERO WIDTH SPACE"),
+        (lambda it: it.encode("utf-16").decode(errors="surrogateescape"), "not UTF-8"),
+        (lambda it: it.encode("utf-16-le").decode(), "U[+]0000 NULL"),
         (lambda it: it.replace("https://", "s3://"), "http"),
         (lambda it: it.replace("my-bucket.s3", "my-bucket.S3"), "capital letters"),
         (lambda it: it.replace("X-Amz-Date=2013", "X-Amz-Date=9913x"), "no time"),
@@ -38,8 +41,11 @@ def test_a_text_that_is_no_presigned_url_is_refused_with_the_reason(change, mess
         parse(change(URL))
 
 
-def test_quotes_and_space_around_a_url_are_ignored():
-    assert parse(f" '{URL}'\n") == parse(URL)
+@pytest.mark.parametrize(
+    "around", [" '{}'\n", "\ufeff{}\r\n", "\u201c{}\u201d", "`{}`", "<{}>", "\u00a0{}\u200b", '"{}"']
+)
+def test_quotes_and_space_around_a_url_are_ignored(around):
+    assert parse(around.format(URL)) == parse(URL)
 
 
 @given(st.text(max_size=80))
