@@ -19,8 +19,12 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _AWS_REGION = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _PSEUDO_REGION = re.compile(r"aws(-[a-z0-9-]+)?-global|s3-external-1")
+# A zone, such as eu-west-1a, is in a region. No name of a region ends so.
+_ZONE = re.compile(r".*-[0-9]+[a-z]")
 # The rules of an AWS region as one expression, for the OpenAPI document.
-AWS_REGION_PATTERN = rf"(?![0-9]*$)(?!.*(?:fips-|-fips))(?!(?:{_PSEUDO_REGION.pattern})$){_AWS_REGION.pattern}"
+AWS_REGION_PATTERN = (
+    rf"(?![0-9]*$)(?!.*(?:fips-|-fips))(?!(?:{_PSEUDO_REGION.pattern}|{_ZONE.pattern})$){_AWS_REGION.pattern}"
+)
 REGION_PATTERN = rf"(?!{IN_QUOTES}$)[!-+\--.0-~]{{1,64}}"
 _REGION = re.compile(REGION_PATTERN)
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
@@ -112,6 +116,8 @@ def check_aws_region(text: str) -> None:
         raise ValueError(
             "must be a region of its own: a pseudo-region (FIPS, aws-global, s3-external-1) stands for another"
         )
+    if _ZONE.fullmatch(text):
+        raise ValueError("must be a region, not a zone in one: leave out the letter at the end of an availability zone")
 
 
 def parse_host(text: str) -> Host:

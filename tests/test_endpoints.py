@@ -57,6 +57,13 @@ def test_a_pseudo_region_is_not_a_region_of_aws(region):
         check_aws_region(region)
 
 
+@pytest.mark.parametrize("region", ["eu-west-1a", "us-gov-west-1b", "us-west-2-lax-1a", "us-east-1-bos-wlz-1f"])
+def test_a_zone_is_not_a_region_of_aws(region):
+    check_region(region)
+    with pytest.raises(ValueError, match="must be a region, not a zone in one"):
+        check_aws_region(region)
+
+
 @pytest.mark.parametrize(
     "region", ["RegionOne", "DE", "a_b", "a.b", "-", "123", "fips-x", "aws-global", "a:b;c=d&e%2F+", "a" * 64]
 )
