@@ -17,6 +17,8 @@ from service.settings import Settings
 from service.stores.record import Resource
 from service.web.formats import codec
 
+CHANGES = frozenset({"put", "delete"})
+
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
     """Carry out one verb, and print the account or the accounts.
@@ -25,14 +27,14 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
         ServiceError: as the HTTP API answers.
         SettingsError: if no other process shares the store.
     """
-    is_change = arguments.verb in {"put", "delete"}
+    is_change = arguments.verb in CHANGES
     require_store(settings, bundle=not is_change)
     body = _read_body(arguments.file, settings.max_body) if arguments.verb == "put" else None
     return output.print_data(asyncio.run(_carry_out(settings, arguments, body)), arguments.format)
 
 
 async def _carry_out(settings: Settings, arguments: argparse.Namespace, body: ParsedBody | None) -> Any:
-    async with opened(settings) as local:
+    async with opened(settings, audited=arguments.verb in CHANGES) as local:
         if arguments.verb == "list":
             return await _list(local)
         if faults := AWS_ACCOUNT.id_faults(arguments.id):

@@ -1,7 +1,9 @@
 """The store, the presigner and the audit log of a command, which acts for the operator on this machine."""
 
 import asyncio
+import errno
 import os
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -52,12 +54,12 @@ class Local:
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Local]:
-    """Open the store of the settings; in memory, it has the resources of the bundle.
+async def opened(settings: Settings, *, audited: bool = False) -> AsyncIterator[Local]:
+    """Open the store of the settings; in memory, it has the resources of the bundle. ``audited`` opens the audit log.
 
     Raises:
         SettingsError: for settings that only their use can check, such as files.
-        StartError: if standard error is closed, so that nothing can be audited.
+        StartError: if standard error is closed, so that nothing can be audited; at the end, if it could not be written.
     """
     # A command reads everything once.
     store = make_store(replace(settings, cache_size=0), MountedFiles())
@@ -65,10 +67,9 @@ async def opened(settings: Settings) -> AsyncIterator[Local]:
     presigner = Presigner(default_use_ssl=settings.default_use_ssl)
     borrowed_keys = BorrowedKeys(ambient=settings.ambient_credentials)
     audit = AuditLog(_STDERR)
-    try:
-        audit.open()
-    except OSError as error:
-        raise StartError(f"Standard error, which gets the audit lines, cannot be used: {error.strerror}") from None
+    if audited:
+        _open_audit(audit)
+    lost = 0
     await store.open()
     try:
         if settings.init_bundle and isinstance(store, EmbeddedStore):
@@ -78,13 +79,26 @@ async def opened(settings: Settings) -> AsyncIterator[Local]:
         await borrowed_keys.close()
         await presigner.close()
         await store.close()
-        await audit.close()
+        lost = await audit.close()
+    if lost:
+        # So a URL without its line is not printed, and a script sees that the line of a change is missing.
+        raise StartError(f"Standard error, which gets the audit lines, could not be written: {lost} are lost")
 
 
 def require_store(settings: Settings, *, bundle: bool = False) -> None:
     """Raise SettingsError if no other process shares the store. With ``bundle``, the accounts of a bundle suffice."""
     if settings.store_url == "memory://" and not (bundle and settings.init_bundle):
         raise SettingsError([_OWN_MEMORY])
+
+
+def _open_audit(audit: AuditLog) -> None:
+    try:
+        # Without standard error, another file of this process may have its number.
+        if sys.stderr is None:
+            raise OSError(errno.EBADF, "it is closed")
+        audit.open()
+    except OSError as error:
+        raise StartError(f"Standard error, which gets the audit lines, cannot be used: {error.strerror}") from None
 
 
 async def _load_bundle(settings: Settings, store: EmbeddedStore, repository: Repository) -> None:

@@ -59,7 +59,7 @@ def _fields(operation: Operation, texts: list[str]) -> Mapping[str, Any]:
 
 
 async def _sign(settings: Settings, wanted: UrlRequest) -> str:
-    async with opened(settings) as local:
+    async with opened(settings, audited=True) as local:
         account: AwsAccount = local.repository.model(
             AWS_ACCOUNT, await local.repository.read(AWS_ACCOUNT, wanted.account_id)
         )

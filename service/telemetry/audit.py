@@ -40,13 +40,13 @@ class AuditLog:
         # The server may have forked since __init__.
         self._format.identify()
 
-    async def close(self) -> None:
-        """Write the pending lines, for at most two seconds. Log the number of lines that could not be written."""
+    async def close(self) -> int:
+        """Write the pending lines, for at most two seconds. Log and return how many could not be written."""
         if self._timer:
             self._timer.cancel()
         for fields in self._repeats.summaries(float("inf")):
             self._writer.add_always(self._event("denied", fields))
-        await self._writer.close()
+        return await self._writer.close()
 
     def check(self) -> None:
         """Raise AuditUnavailable if a change could not be recorded. Call it before the change."""

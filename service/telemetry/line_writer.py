@@ -64,8 +64,8 @@ class LineWriter:
         self._uses_lock = stat.S_ISFIFO(os.fstat(self._descriptor).st_mode)
         self._poll.register(self._descriptor, select.POLLOUT)
 
-    async def close(self) -> None:
-        """Write the pending lines, for at most CLOSE_SECONDS. Log the number of lines that could not be written."""
+    async def close(self) -> int:
+        """Write the pending lines, for at most CLOSE_SECONDS. Log and return how many could not be written."""
         self._limit = 0
         end = time.monotonic() + CLOSE_SECONDS
         self._flush()
@@ -74,6 +74,7 @@ class LineWriter:
         self._cancel_timer()
         if self._pending:
             logger.error("The audit log ends without its last lines: %d could not be written", len(self._pending))
+        return len(self._pending)
 
     def check(self, *, share: float = 1) -> None:
         """Raise AuditUnavailable if ``share`` of the limit is pending, or if no event is accepted."""

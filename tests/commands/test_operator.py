@@ -133,6 +133,29 @@ def test_a_url_has_its_audit_line_and_its_limits(operator, tmp_path):
         assert operator.audit == [line]
 
 
+@pytest.mark.parametrize("unwritable", ["2>&-", "2>/dev/full"])
+def test_without_standard_error_there_is_no_url(body_file, redis_url, operator, unwritable):
+    """Each URL has an audit line, which goes there."""
+    operator.run("account", "put", "my-account", body_file)
+
+    def command(arguments):
+        return subprocess.run(
+            ["bash", "-c", f"{sys.executable} -m service {arguments} {unwritable}"],
+            env={**clean_environment(), "SIGNER_STORE_URL": redis_url},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    signed = command("sign GET my-account my-bucket a.txt")
+    changed = command(f"account put my-account {body_file}")
+    read = command("account get my-account")
+
+    assert (signed.returncode, signed.stdout) == (1, "")
+    assert (changed.returncode, changed.stdout) == (1, "")
+    assert (read.returncode, read.stdout[:4]) == (0, "id: ")
+
+
 def test_a_field_that_is_given_twice_is_refused(operator, body_file):
     operator.run("account", "put", "my-account", body_file)
 
