@@ -112,8 +112,8 @@ Made by `make docs` from `service/commands/arguments.py`.
 
 `s3-signer` and `python -m service` are the same. In the image it is `/opt/s3-signer/bin/s3-signer`.
 
-Data go to standard output, in YAML or JSON; `sign` prints nothing but the URL. The log, errors and audit lines go to
-standard error. On a terminal the words of a status have colours, unless `NO_COLOR` is set.
+Data go to standard output in UTF-8, as YAML or JSON; `sign` prints nothing but the URL. The log, errors and audit lines
+go to standard error. On a terminal the words of a status have colours, unless `NO_COLOR` is set.
 
 `sign`, `verify`, `check` and `account` read the store of the settings. A store in memory belongs to the process that
 serves: there, `sign` and `verify` use a copy of the accounts of `SIGNER_INIT_BUNDLE`, and changes are refused. No

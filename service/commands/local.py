@@ -1,7 +1,6 @@
 """The store, the presigner and the audit log of a command, which acts for the operator on this machine."""
 
 import asyncio
-import errno
 import os
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -69,7 +68,6 @@ async def opened(settings: Settings, *, audited: bool = False) -> AsyncIterator[
     audit = AuditLog(_STDERR)
     if audited:
         _open_audit(audit)
-    lost = 0
     await store.open()
     try:
         if settings.init_bundle and isinstance(store, EmbeddedStore):
@@ -92,13 +90,10 @@ def require_store(settings: Settings, *, bundle: bool = False) -> None:
 
 
 def _open_audit(audit: AuditLog) -> None:
-    try:
-        # Without standard error, another file of this process may have its number.
-        if sys.stderr is None:
-            raise OSError(errno.EBADF, "it is closed")
-        audit.open()
-    except OSError as error:
-        raise StartError(f"Standard error, which gets the audit lines, cannot be used: {error.strerror}") from None
+    if sys.stderr is None:
+        # Another file of this process may have its number.
+        raise StartError("Standard error, which gets the audit lines, is closed")
+    audit.open()
 
 
 async def _load_bundle(settings: Settings, store: EmbeddedStore, repository: Repository) -> None:

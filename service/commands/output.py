@@ -1,5 +1,6 @@
 """Standard output and standard error of commands, either of which may be closed, full or unread."""
 
+import io
 import os
 import re
 import sys
@@ -35,10 +36,13 @@ def print_data(data: Any, form: str) -> int:
 
 
 def print_line(text: str) -> int:
-    """Print a line, and return the exit status of the command."""
+    """Print a line in UTF-8, and return the exit status of the command."""
     if sys.stdout is None:
         print_problems(["Cannot write to standard output: it is closed"])
         return EXIT_OUTPUT
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # The encoding of the locale may lack a character, and programs that read the output expect UTF-8.
+        sys.stdout.reconfigure(encoding="utf-8")
     with standard_output():
         sys.stdout.write(f"{text}\n")
     return 0

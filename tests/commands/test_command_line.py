@@ -91,6 +91,20 @@ def test_output_can_be_piped_to_head(tmp_path):
     assert (done.stdout, done.stderr) == ('{"openapi"', "")
 
 
+@pytest.mark.parametrize("arguments", [["openapi"], ["openapi", "--format", "yaml"], ["serve", "--help"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "locale", [{"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {"PYTHONIOENCODING": "latin-1"}], ids=str
+)
+def test_the_output_is_utf8_in_every_locale(arguments, locale):
+    command = [sys.executable, "-m", "service", *arguments]
+
+    def output(**settings):
+        done = subprocess.run(command, env={**clean_environment(), **settings}, capture_output=True, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    assert output(**locale) == output(PYTHONUTF8="1")
+
+
 def test_rekey_with_a_closed_pipe_prints_no_traceback(closed_pipe, redis_url, tmp_path):
     keys = tmp_path / "keys"
     keys.write_text("k1: " + "A" * 43 + "=\n")
