@@ -7,15 +7,20 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
+from service.access.jwt.jwk import parse_jwks
+from service.access.jwt.jwks import MAX_BYTES, JwksProvider
 from service.commands import output
 from service.commands.environment_warnings import environment_warnings
 from service.commands.local import Local, caller, opened
 from service.errors import DecryptionFailed, Invalid, InvalidRequest, StoreUnavailable
+from service.mounted_files import UnusableFile, read_file
 from service.resources.repository import PAGE_SIZE
 from service.resources.types import AWS_ACCOUNT
-from service.settings import Settings
+from service.serving.tls import server_certificate
+from service.settings import Settings, SettingsError
 from service.signing.names import name_issues
 from service.stores.record import Resource
+from service.telemetry import tracing
 from service.web.handlers.account_check import FAIL, PASS, WARN, Check, account_checks
 
 EXIT_WRONG = 3
@@ -39,7 +44,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
 async def _check(
     settings: Settings, ids: Sequence[str], bucket: str, *, live: bool
 ) -> tuple[list[Check], dict[str, int]]:
-    checks = [*_settings()]
+    checks = [*_settings(), *await _files(settings)]
     checked = right = 0
     async with opened(settings) as local:
         checks += [it async for it in _store(local)]
@@ -64,6 +69,28 @@ def _settings() -> Iterator[Check]:
         yield Check("settings", WARN, warning, "correct or unset it")
     if not warnings:
         yield Check("settings", PASS, "all settings are valid")
+
+
+async def _files(settings: Settings) -> list[Check]:
+    """Return what is wrong with files that the service reads only when it starts.
+
+    Raises:
+        SettingsError: if the service does not start with them.
+    """
+    server_certificate(settings)
+    if tracer := tracing.Tracer.from_environment():
+        await tracer.close()
+    if not settings.jwt_issuer:
+        return []
+    try:
+        path = JwksProvider.at(settings.jwt_jwks).path
+    except ValueError as fault:
+        raise SettingsError([f"SIGNER_JWT_JWKS {fault}"]) from None
+    try:
+        warnings = parse_jwks(read_file(path, limit=MAX_BYTES)).warnings if path else ()
+    except UnusableFile as error:
+        return [Check("key set", FAIL, f"SIGNER_JWT_JWKS cannot be used: {error}", "correct it; no JWT is accepted")]
+    return [Check("key set", WARN, f"SIGNER_JWT_JWKS: {warning}", "correct the file") for warning in warnings]
 
 
 async def _store(local: Local) -> AsyncIterator[Check]:

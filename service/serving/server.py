@@ -7,7 +7,6 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiohttp.http_parser
@@ -18,7 +17,7 @@ from service.serving import connections, listening, systemd
 from service.serving.binding import StartError, bind_error, place_of
 from service.serving.connections import Connection, Listener
 from service.serving.listening import BoundSockets
-from service.settings import Settings, SettingsError
+from service.settings import Settings
 from service.stores.store import Store
 from service.web.context import APP
 
@@ -174,10 +173,7 @@ def _server_certificate(settings: Settings) -> "ServerCertificate | None":
     # Imported on demand, because most deployments terminate TLS in a proxy.
     from service.serving import tls  # noqa: PLC0415
 
-    try:
-        return tls.ServerCertificate(Path(settings.tls_cert), Path(settings.tls_key))
-    except tls.TlsError as error:
-        raise SettingsError([str(error)]) from None
+    return tls.server_certificate(settings)
 
 
 async def _runner(stack: contextlib.AsyncExitStack, app: web.Application) -> web.AppRunner:

@@ -6,6 +6,7 @@ import ssl
 from pathlib import Path
 
 from service.mounted_files import UnusableFile, read_file, read_settled
+from service.settings import Settings, SettingsError
 
 
 class TlsError(UnusableFile):
@@ -37,6 +38,16 @@ class ServerCertificate:
         # OpenSSL calls this for every handshake, with or without a server name.
         del name, context
         connection.context = self._current
+
+
+def server_certificate(settings: Settings) -> ServerCertificate | None:
+    """Return the certificate of the settings, None without TLS. Raises SettingsError if it cannot be used."""
+    if not settings.tls_cert:
+        return None
+    try:
+        return ServerCertificate(Path(settings.tls_cert), Path(settings.tls_key))
+    except TlsError as error:
+        raise SettingsError([str(error)]) from None
 
 
 def _digest(path: Path, variable: str) -> bytes:

@@ -25,6 +25,12 @@ from service.signing.presigned_url import parse
 pytestmark = pytest.mark.heavy  # it starts many processes
 
 COMMANDS = {"account": account, "check": check, "completion": completion, "sign": sign, "verify": verify}
+JWT = {
+    "SIGNER_ROOT_CLIENT_ID": "root",
+    "SIGNER_ROOT_CLIENT_SECRET": "correct-horse-battery-staple",
+    "SIGNER_JWT_ISSUER": "https://issuer.example",
+    "SIGNER_JWT_AUDIENCE": "s3-signer",
+}
 BODY = {**KEYS, "region": "us-east-1", "use-ssl": True}
 
 
@@ -366,6 +372,44 @@ def test_check_names_doubtful_settings_and_a_store_that_is_unavailable(capfd, mo
         ("store", "fail"),
         ("accounts", "fail"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({"SIGNER_TLS_CERT": "/missing", "SIGNER_TLS_KEY": "/missing"}, "SIGNER_TLS_CERT names a file"),
+        ({**JWT, "SIGNER_JWT_JWKS": "https:/one.slash"}, "SIGNER_JWT_JWKS must be"),
+    ],
+)
+def test_check_refuses_what_the_service_does_not_start_with(capfd, settings, fault):
+    with pytest.raises(SettingsError, match=fault):
+        Operator(capfd, **settings).run("check")
+
+
+@pytest.mark.usefixtures("operator")
+def test_check_refuses_variables_of_opentelemetry_that_the_service_does_not_start_with(capfd, monkeypatch):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "no-url")
+    with pytest.raises(SettingsError, match="OTEL_EXPORTER_OTLP_ENDPOINT must be a URL"):
+        Operator(capfd).run("check")
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "found", "fault"),
+    [
+        (None, 3, "fail", "No such file"),
+        ("{}", 3, "fail", "it is not a JWK set"),
+        ('{"keys": []}', 0, "warn", "it has no key"),
+    ],
+)
+def test_check_names_a_key_set_that_accepts_no_token(capfd, tmp_path, content, status, found, fault):
+    path = tmp_path / "jwks.json"
+    if content is not None:
+        path.write_text(content)
+    exit_status, report = Operator(capfd, **JWT, SIGNER_JWT_JWKS=str(path)).data("check")
+    (key_set,) = [it for it in report["checks"] if it["name"] == "key set"]
+
+    assert (exit_status, key_set["status"]) == (status, found)
+    assert fault in key_set["output"]
 
 
 def test_accounts_in_the_memory_of_the_service_cannot_be_reached(capfd, body_file, tmp_path):
