@@ -59,9 +59,13 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
 
 
 def unset_blank_variables(prefix: str) -> None:
-    """Remove variables that are set to nothing from the process, for a library that fails on them."""
-    for variable in [name for name, value in os.environ.items() if name.startswith(prefix) and not value.strip()]:
-        del os.environ[variable]
+    """Remove variables that are set to nothing from the process, and empty blank proxies, on which libraries fail."""
+    for variable in [name for name, value in os.environ.items() if not value.strip()]:
+        if variable.startswith(prefix):
+            del os.environ[variable]
+        elif variable.lower().endswith("_proxy"):
+            # An empty one stays, because in lower case it takes the place of one in capitals.
+            os.environ[variable] = ""
 
 
 def secret_files(environ: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -33,6 +33,7 @@ _LONGEST_SECONDS = 2**20
 MAX_SESSION_NAME = 64
 _NOT_IN_SESSION_NAME = re.compile(r"[^A-Za-z0-9_+=,.@-]")
 _HASH_DIGITS = 8
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _ANONYMOUS = "anonymous"
 
 
@@ -202,12 +203,15 @@ def session_name(caller: str, account_id: str) -> str:
     return f"{name[: MAX_SESSION_NAME - _HASH_DIGITS - 1]}-{digest}"
 
 
-def _refuse_pasted(name: str, text: str, find: Callable[[str], str]) -> None:
+def _refuse_pasted(name: str, text: str, hint_of: Callable[[str], str]) -> None:
     # S3 would refuse each URL, without the reason.
-    if hint := find(text):
+    if hint := hint_of(text):
         raise NoKeysError(f"the {name} in the environment of the service was pasted with an invisible character{hint}")
     if is_in_quotes(text):
         raise NoKeysError(f"the {name} in the environment of the service is in quotes; leave them out")
+    # Python reads other bytes of a variable as surrogates, which nothing can sign.
+    if _SURROGATE.search(text):
+        raise NoKeysError(f"the {name} in the environment of the service is not UTF-8")
 
 
 def _with_keys(account: AwsAccount, keys: TemporaryKeys, role_session: str | None) -> AwsAccount:

@@ -307,6 +307,9 @@ async def test_keys_of_variables_have_no_known_end(make_keys, no_aws):
         ("AWS_SECRET_ACCESS_KEY", " environment-secret", "secret access key .*U+0020 SPACE"),
         ("AWS_SECRET_ACCESS_KEY", "environment\u200b-secret", "secret access key .*U+200B ZERO WIDTH SPACE"),
         ("AWS_SESSION_TOKEN", "FwoGZXIvYXdzE\u00a0", "session token .*U+00A0 NO-BREAK SPACE"),
+        ("AWS_ACCESS_KEY_ID", "AKIA\udcff", "access key id .* not UTF-8"),
+        ("AWS_SECRET_ACCESS_KEY", "\udc80secret", "secret access key .* not UTF-8"),
+        ("AWS_SESSION_TOKEN", "FwoG\udcffZXIvYXdzE", "session token .* not UTF-8"),
     ],
 )
 async def test_keys_of_variables_with_a_pasted_character_are_a_503_that_names_it(
@@ -437,7 +440,14 @@ async def test_a_profile_that_does_not_exist_is_a_503(make_keys, no_aws):
 @pytest.mark.parametrize("blank", ["", " "])
 @pytest.mark.parametrize(
     "variable",
-    ["AWS_PROFILE", "AWS_MAX_ATTEMPTS", "AWS_CA_BUNDLE", "AWS_RETRY_MODE", "AWS_METADATA_SERVICE_NUM_ATTEMPTS"],
+    [
+        "AWS_PROFILE",
+        "AWS_MAX_ATTEMPTS",
+        "AWS_CA_BUNDLE",
+        "AWS_RETRY_MODE",
+        "AWS_METADATA_SERVICE_NUM_ATTEMPTS",
+        "HTTP_PROXY",
+    ],
 )
 async def test_a_variable_that_is_set_to_nothing_counts_as_not_set(make_keys, sts, no_aws, variable, blank):
     no_aws.setenv("AWS_ACCESS_KEY_ID", "AKIAENVIRONMENT")
@@ -446,6 +456,13 @@ async def test_a_variable_that_is_set_to_nothing_counts_as_not_set(make_keys, st
     lent = await make_keys(ambient=True).lend(replace(KEYLESS, role_arn=ROLE), CALLER)
 
     assert lent.access_key_id == "ASIA0000000000000001"
+
+
+async def test_a_blank_proxy_in_lower_case_still_takes_the_place_of_one_in_capitals(make_keys, sts, no_aws):
+    no_aws.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    no_aws.setenv("http_proxy", " ")
+
+    assert (await make_keys().lend(ACCOUNT, CALLER)).access_key_id == "ASIA0000000000000001"
 
 
 @given(st.text(max_size=200), st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True))
