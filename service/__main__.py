@@ -16,6 +16,7 @@ from service.serving.binding import StartError
 from service.settings import SettingsError, environment, load
 from service.telemetry import logs, multiprocess
 
+_STDERR = 2
 EXIT_FAILURE = 1
 EXIT_SETTINGS = 2
 # As a shell reports a command that SIGINT has ended.
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command, and return its exit status, also if standard error cannot be written."""
+    _fill_standard_streams()
     try:
         return _run(arguments)
     except KeyboardInterrupt:
@@ -74,6 +76,17 @@ def _run(arguments: list[str] | None) -> int:
         output.print_problems([issue.diagnostics for issue in error.issues])
         return EXIT_FAILURE
     return status
+
+
+def _fill_standard_streams() -> None:
+    """Give the numbers of standard streams that are closed to the null device; Python's streams stay None.
+
+    libuv aborts the process when it closes a connection with such a number.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        # Worker processes inherit it.
+        os.set_inheritable(descriptor, True)  # noqa: FBT003 - it takes no names
+    os.close(descriptor)
 
 
 def _disable_core_dumps() -> None:

@@ -2,8 +2,12 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from processes import clean_environment, run_to_end
@@ -161,6 +165,35 @@ def test_the_service_does_not_start_with_a_closed_standard_output():
 
     problem = "s3-signer: Cannot write the audit log to standard output: it is closed\n"
     assert (done.returncode, done.stderr) == (1, problem)
+
+
+@pytest.mark.parametrize("closed", ["<&-", "<&- 2>&-"])
+def test_no_connection_gets_the_number_of_a_closed_stream(closed, tmp_path):
+    """When libuv closes such a connection, it aborts the process."""
+    path = tmp_path / "s"
+    with subprocess.Popen(
+        ["bash", "-c", f"exec {sys.executable} -m service {closed}"],
+        env=clean_environment() | {"SIGNER_SOCKET": str(path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        wait_for_socket(path)
+        numbers = [Path(f"/proc/{process.pid}/fd/{number}").readlink() for number in (0, 2)]
+        process.terminate()
+
+        assert process.wait(30) == 0
+    assert str(numbers[0]) == "/dev/null"
+    assert str(numbers[1]) == "/dev/null"
+
+
+def wait_for_socket(path):
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with socket.socket(socket.AF_UNIX) as client, suppress(OSError):
+            client.connect(str(path))
+            return
+        time.sleep(0.1)
+    raise TimeoutError
 
 
 @pytest.mark.parametrize(("arguments", "settings"), [([], {"SIGNER_PORT": "x"}), (["nonsense"], {})])
