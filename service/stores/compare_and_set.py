@@ -140,7 +140,7 @@ class Writer:
                     in_doubt -= isinstance(error, NOT_EXECUTED) or is_demotion(error)
                     raise
                 if version:
-                    await self._confirm(connection, started)
+                    await self._confirm(connection, key, started)
                 in_doubt -= 1
                 version, _, refusal = version.partition(" ")
                 if persist and version:
@@ -172,7 +172,7 @@ class Writer:
             async with on_one_connection(client) as connection:
                 await _run_script(connection, SET_WITH_TTL, key, [str(seconds), *chain(*record.items())])
                 written = True
-                await self._confirm(connection, started)
+                await self._confirm(connection, key, started)
 
         try:
             await self._breaker.call("keep", key, keep, is_write=True)
@@ -181,14 +181,16 @@ class Writer:
                 raise Unconfirmed from None
             raise
 
-    async def _confirm(self, connection: Redis, started: float) -> None:
+    async def _confirm(self, connection: Redis, key: str, started: float) -> None:
         """Wait until enough replicas have what this connection has written, within the time of the attempt."""
         if not self._wait_replicas:
             return
         # A fifth is left for the answer.
         seconds = 0.8 * (ATTEMPT_SECONDS - (monotonic() - started))
         if await connection.wait(self._wait_replicas, max(1, int(1000 * seconds))) < self._wait_replicas:
+            self._breaker.incomplete("wait", "too few replicas have confirmed a change in time", key)
             raise Unconfirmed
+        self._breaker.note("wait", "", key)
 
 
 async def _run_script(client: Redis, script: str, key: str, arguments: Sequence[str]) -> str:

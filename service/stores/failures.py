@@ -37,6 +37,8 @@ def refusal(error: Exception) -> Refused:
         return Refused("The account store refuses the change, because its memory is full")
     if "NOREPLICAS" in str(error):
         return Refused("The account store refuses the change, because too few of its replicas are connected")
+    if "MISCONF" in str(error):
+        return Refused("The account store refuses the change, because it cannot write to its disk")
     return Refused("The account store refuses the command")
 
 

@@ -46,8 +46,8 @@ class CircuitBreaker:
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
         self._warned_at: dict[str, float] = {}
-        self._refusals: dict[str, tuple[str, str, float]] = {}
-        """Key, message and time of the last refusal of a command on the keys of one kind, until it succeeds on the key.
+        self._failures: dict[str, tuple[str, str, float]] = {}
+        """Key, warning and time of the last failure of a command on the keys of one kind, until it succeeds on the key.
 
         Other keys may have other rights, or be on a primary with other rights.
         """
@@ -105,15 +105,21 @@ class CircuitBreaker:
         # Redis 7 begins the message with WRONGTYPE; in errors of scripts, older servers put it later.
         if isinstance(error, ResponseError) and "WRONGTYPE" in str(error):
             return WrongType("The account store holds something else under this key")
-        call, name = _call_on(command, key), self._name_of_primary(key)
-        self._refusals[call] = key, f"{name or 'Redis'} refuses {call}: {reason(error)}", monotonic()
-        type_ = type(error).__name__
+        call, primary = _call_on(command, key), self._name_of_primary(key)
+        self._failures[call] = key, f"{primary or 'Redis'} refuses {call}: {reason(error)}", monotonic()
         # The monitor of an unavailable shard has logged why no command can work there.
         is_available = any(shard.monitor.is_available for shard in self._topology.shards.values())
-        if is_available and monotonic() - self._warned_at.get(type_, -inf) >= WARNING_INTERVAL_SECONDS:
-            self._warned_at[type_] = monotonic()
-            LOGGER.warning("The account store %s refuses commands: %s", name or self._topology.name, reason(error))
+        if is_available and self._is_warning_due(type(error).__name__):
+            LOGGER.warning("The account store %s refuses commands: %s", primary or self._topology.name, reason(error))
         return refusal(error)
+
+    def incomplete(self, command: str, why: str, key: str) -> None:
+        """Show and log a warning for a command that fails although Redis answers probes."""
+        call, primary = _call_on(command, key), self._name_of_primary(key)
+        text = f"answers probes, but does not complete {call}: {why}"
+        self._failures[call] = key, f"{primary or 'Redis'} {text}", monotonic()
+        if self._is_warning_due(command):
+            LOGGER.warning("The account store %s %s", primary or self._topology.name, text)
 
     def note(self, command: str, refusal: str, key: str) -> None:
         """Show a warning for a command that a script has called and Redis refuses; without ``refusal``, end it."""
@@ -123,9 +129,9 @@ class CircuitBreaker:
             self._succeeded(command, key)
 
     def warnings(self) -> Sequence[str]:
-        """Return a warning for each refusal of the last ``REFUSAL_SECONDS``."""
+        """Return a warning for each failure of the last ``REFUSAL_SECONDS``."""
         now = monotonic()
-        return [text for _, text, refused_at in self._refusals.values() if now - refused_at < REFUSAL_SECONDS]
+        return [warning for _, warning, failed_at in self._failures.values() if now - failed_at < REFUSAL_SECONDS]
 
     def _name_of_primary(self, key: str) -> str:
         """Return the URL of the primary that has the key; "" if the URL of the store is its URL, or for no key."""
@@ -134,8 +140,14 @@ class CircuitBreaker:
 
     def _succeeded(self, command: str, key: str) -> None:
         call = _call_on(command, key)
-        if call in self._refusals and self._refusals[call][0] == key:
-            del self._refusals[call]
+        if call in self._failures and self._failures[call][0] == key:
+            del self._failures[call]
+
+    def _is_warning_due(self, subject: str) -> bool:
+        is_due = monotonic() - self._warned_at.get(subject, -inf) >= WARNING_INTERVAL_SECONDS
+        if is_due:
+            self._warned_at[subject] = monotonic()
+        return is_due
 
     async def _call(
         self,
@@ -150,12 +162,16 @@ class CircuitBreaker:
         if shard is None or shard.monitor.unavailable_seconds > OPEN_AFTER_SECONDS:
             STORE_ERRORS[name, "unreachable"].inc()
             raise unreachable()
-        started = perf_counter()
+        started, called_at = perf_counter(), monotonic()
         try:
             with tracing.call(name):
                 result = await self._retry(find, command, is_write=is_write)
-        except LOST:
+        except LOST as error:
             STORE_ERRORS[name, "unreachable"].inc()
+            shard = find()
+            # Only a probe of this time shows that it is no outage, which the monitor logs.
+            if shard and shard.monitor.is_available and shard.monitor.available_at > called_at:
+                self.incomplete(name, reason(error), key)
             raise unreachable() from None
         except RedisError as error:
             raise self.refused(name, error, key) from None

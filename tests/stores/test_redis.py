@@ -3,12 +3,14 @@
 import asyncio
 import random
 import re
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 from support.shards import client_of
+from support.waiting import until
 
 from service.errors import Invalid, StoreUnavailable
 from service.stores import connection
@@ -678,6 +680,22 @@ async def test_a_refusal_says_what_an_operator_must_change(own_redis, option, wh
     async with Redis.from_url(own_redis.url) as admin:
         await admin.config_set(option, "1")
     with pytest.raises(StoreUnavailable, match=why):
+        await store.replace("AwsAccount", "a", {"n": "1"}, expected=None)
+    await store.close()
+
+
+async def test_a_refusal_says_that_snapshots_fail(own_redis):
+    store = RedisStore.at(own_redis.url)
+    async with Redis.from_url(own_redis.url) as admin:
+        await admin.config_set("save", "3600 1")
+        shutil.rmtree(own_redis.directory)
+        await admin.bgsave()
+
+        async def has_failed():
+            return (await admin.info("persistence"))["rdb_last_bgsave_status"] == "err"
+
+        await until(has_failed)
+    with pytest.raises(StoreUnavailable, match="cannot write to its disk"):
         await store.replace("AwsAccount", "a", {"n": "1"}, expected=None)
     await store.close()
 

@@ -182,7 +182,7 @@ async def test_a_busy_pool_is_not_an_outage(store, log):
     await store.check()
 
     assert await answers(store)
-    assert messages(log) == []
+    assert ["does not complete hgetall" in message for _, message in messages(log)] == [True]
 
 
 async def test_callers_are_served_in_order(store):
@@ -313,6 +313,32 @@ async def test_a_refused_command_is_no_outage_and_is_logged_once(store, own_redi
     ((level, message),) = messages(log)
     assert level == "WARNING"
     assert "refuses commands: OutOfMemoryError" in message
+
+
+async def test_a_command_that_hangs_while_probes_succeed_is_logged_once_and_is_a_warning(store, own_redis, log):
+    async with Redis.from_url(own_redis.url) as admin:
+        await admin.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")
+        for _ in range(2):
+            await fails(store.put_with_ttl("Session", "a", {"n": "1"}, seconds=60))
+        await store.check()
+        during = list(store.warnings())
+        await admin.execute_command("CLIENT", "UNPAUSE")
+    await store.put_with_ttl("Session", "a", {"n": "1"}, seconds=60)
+    why = "answers probes, but does not complete keep of Session:*: TimeoutError"
+
+    assert during == [f"Redis {why}"]
+    assert store.warnings() == []
+    assert messages(log) == [("WARNING", f"The account store {store.description} {why}")]
+
+
+async def test_a_reply_that_ends_its_connection_is_logged(store, own_redis, log):
+    async with Redis.from_url(own_redis.url) as admin:
+        await admin.hset("AwsAccount:a", mapping={str(number): "x" * 1000 for number in range(100)})
+        await admin.config_set("client-output-buffer-limit", "normal 10kb 0 0")
+    await fails(store.get("AwsAccount", "a"))
+
+    ((_, message),) = messages(log)
+    assert "answers probes, but does not complete hgetall: ConnectionError" in message
 
 
 async def test_a_warning_of_a_refused_command_ends_although_the_command_is_not_repeated(store, own_redis, monkeypatch):

@@ -150,6 +150,33 @@ async def test_too_few_connected_replicas_are_a_warning(own_redis, open_store, c
     assert [record.getMessage() for record in caplog.records] == [f"The account store {store.description}: {warning}"]
 
 
+async def test_replicas_that_stay_connected_and_confirm_nothing_are_a_warning(own_sentinel, open_store, caplog):
+    store = await open_store(own_sentinel.url, cached=False, wait_replicas=1)
+    with patience():
+        seen = await store.replace(KIND, "a", {"n": "1"}, expected=None)
+    before, replica = list(store.warnings()), own_sentinel.replica
+    replica.hang()
+    for _ in range(2):
+        with pytest.raises(Unconfirmed):
+            await store.confirm(KIND, "a", seen)
+    during = list(store.warnings())
+    replica.resume()
+
+    async def is_confirmed():
+        try:
+            return await store.confirm(KIND, "a", seen)
+        except StoreUnavailable:
+            return False
+
+    await until(is_confirmed)
+    why = "answers probes, but does not complete wait of AwsAccount:*: too few replicas have confirmed a change in time"
+
+    assert before == []
+    assert during == [f"Redis {why}"]
+    assert store.warnings() == []
+    assert [why in record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [True]
+
+
 async def test_a_refused_wait_is_no_success(own_redis, open_store):
     async with Redis.from_url(own_redis.url) as admin:
         await admin.execute_command("ACL", "SETUSER", "limited", "on", ">hush", "~*", "+@all", "-wait")
