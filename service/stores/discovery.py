@@ -182,7 +182,10 @@ async def _refusal(address: Address, node: Redis, error: Exception) -> UnusableS
 def _parse_slots(
     answer: list[Any], *, asked: Address
 ) -> tuple[tuple[tuple[int, int, Address | None], ...], list[Address]]:
-    """Return the primary of each range, and all nodes."""
+    """Return the primary of each range, and all nodes.
+
+    A node that has lost its identity, such as a new pod without the old volume, keeps its slots and has no address.
+    """
 
     def address(node: list[Any]) -> Address:
         # A node that does not know its own host leaves it out. With "?", a node prefers host names and has none.
@@ -191,8 +194,11 @@ def _parse_slots(
             host = dict(zip(more[0][::2], more[0][1::2], strict=True)).get("ip") if more else None
         return Address(host or asked.host, int(port))
 
-    ranges = sorted((int(start), int(end), address(nodes[0])) for start, end, *nodes in answer)
-    return tuple(ranges), [address(node) for _, _, *nodes in answer for node in nodes]
+    def has_address(node: list[Any]) -> bool:
+        return int(node[1]) > 0
+
+    ranges = sorted((int(start), int(end), address(node)) for start, end, node, *_ in answer if has_address(node))
+    return tuple(ranges), [address(node) for _, _, *nodes in answer for node in nodes if has_address(node)]
 
 
 async def _close(clients: Iterable[Redis]) -> None:

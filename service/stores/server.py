@@ -7,7 +7,14 @@ from typing import Any
 
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.connection import SSLConnection
-from redis.exceptions import AskError, AuthenticationError, NoPermissionError, RedisError, ResponseError
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    ClusterDownError,
+    NoPermissionError,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.stores.connection import hello_fields
@@ -137,7 +144,11 @@ def _check_mode(client: Redis, mode: str | None, *, cluster: bool) -> None:
 
 
 def _check_reads(key: str, reads: list[Any]) -> None:
+    # While the Cluster is down, a node refuses all keys. While it is up, only those of slots that nobody has.
+    is_up = not all(isinstance(answer, ClusterDownError) for answer in reads)
     for answer in reads:
+        if is_up and isinstance(answer, ClusterDownError):
+            continue
         if isinstance(answer, AskError):
             # The key belongs to another node of the Cluster. MovedError is a subclass.
             continue

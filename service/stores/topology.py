@@ -82,6 +82,9 @@ class Topology:
         """When a call last used a shard that had no slots at its first use."""
 
         self._owners: list[Shard | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
+        self._missing = 0
+        """How many slots have no primary, although others have."""
+
         self._problem: str | None = None
         self._warnings: Sequence[str] = ()
         self._checked_at = self._reached_at = self._named_at = -inf
@@ -141,7 +144,7 @@ class Topology:
         return self._owners[key_slot(key.encode(errors="surrogateescape"))]
 
     def redirection(self, host: str, port: int, *, asked: Shard) -> Address | None:
-        """Return the address that ``asked`` has named; None if that shard is closed by now.
+        """Return the address that ``asked`` has named; None if that shard is closed by now, or if it names none.
 
         A node leaves out a host that it does not know. With "?", it prefers host names and the other one has none.
         """
@@ -151,7 +154,8 @@ class Topology:
         hosts = [address.host for address in known if address.port == port]
         if len(hosts) != 1:
             hosts = [address.host for address, shard in known.items() if shard is asked]
-        return Address(hosts[0], port) if hosts else None
+        # A node that has lost its identity has no port either.
+        return Address(hosts[0], port) if hosts and port else None
 
     def adopt(self, address: Address) -> Shard:
         """Return the shard of a primary that has no slots yet, because the Cluster begins to move some to it."""
@@ -193,6 +197,8 @@ class Topology:
         shards = list(self.shards.values()) if key is None else [self.owner(key)]
         if not shards:
             raise StoreUnavailable(f"The account store has no primary: {self._problem}")
+        if key is None and self._missing:
+            raise StoreUnavailable(f"The account store has no primary for {self._missing} slots of the Cluster")
         for shard in shards:
             if shard is None:
                 raise unreachable()
@@ -247,6 +253,9 @@ class Topology:
         self._owners = [None] * REDIS_CLUSTER_HASH_SLOTS
         for first, last, address in layout.ranges:
             self._owners[first : last + 1] = [shards[address]] * (last + 1 - first)
+        known, self._missing = self._missing, self._owners.count(None) if layout.ranges else 0
+        if self._missing and self._missing != known:
+            LOGGER.warning("The account store %s has no primary for %s slots of the Cluster", self.name, self._missing)
         self._replace(shards)
 
     def _replace(self, shards: Mapping[Address | None, Shard]) -> None:

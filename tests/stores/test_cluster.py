@@ -8,11 +8,12 @@ from contextlib import suppress
 import pytest
 from plugins.redis_server import free_port
 from plugins.redis_topologies import Cluster, Node
+from redis.exceptions import RedisError
 from support.waiting import until
 from support.writes import KIND, put, reads
 
 from service.errors import StoreUnavailable
-from service.stores import topology
+from service.stores import health, topology
 
 pytestmark = pytest.mark.heavy
 
@@ -269,3 +270,54 @@ async def test_a_lost_part_leaves_the_others_unless_full_coverage_is_required(
 
     assert others
     assert served == [full_coverage == "no"] * len(others)
+
+
+@pytest.mark.parametrize("cause", ["slots", "identity"])
+async def test_slots_without_a_primary_leave_the_others(redis_binary, tmp_path, open_store, caplog, cause):
+    cluster = Cluster(redis_binary, tmp_path, "--cluster-require-full-coverage", "no")
+    cluster.start()
+    try:
+        store = await open_store(cluster.url)
+        for id_ in IDS:
+            assert await put(store, id_, "one")
+        lost = cluster.primary_of(f"{KIND}:a0")
+        others = [id_ for id_ in IDS if cluster.primary_of(f"{KIND}:{id_}") is not lost]
+        slots = sum(last + 1 - first for first, last in cluster._slots_of(lost))
+        for replica in cluster.replicas_of(lost):
+            replica.kill()
+        left = [node for node in cluster.primaries if node is not lost]
+        if cause == "slots":
+            ((first, last),) = cluster._slots_of(lost)
+            for node in cluster.nodes:
+                with suppress(RedisError):
+                    node.run("CLUSTER", "DELSLOTS", *range(first, last + 1))
+        else:
+            # As a new pod without the old volume does.
+            lost.run("FLUSHALL")
+            lost.run("CLUSTER", "RESET", "HARD")
+            lost.run("CLUSTER", "MEET", "127.0.0.1", left[0].port, left[0].bus_port)
+        why = f"has no primary for {slots} slots of the Cluster"
+
+        async def is_known():
+            try:
+                await store.check()
+            except StoreUnavailable as error:
+                return why in str(error)
+            return False
+
+        await until(is_known)
+        # Probes see the same.
+        await asyncio.sleep(health.PROBE_INTERVAL_SECONDS)
+        served = [await reads(store, id_, "one") for id_ in others]
+        fresh = await open_store(cluster.url)
+        served += [await put(fresh, id_, "two") for id_ in others]
+        with pytest.raises(StoreUnavailable):
+            await fresh.replace(KIND, "a0", {"region": "two"}, expected=None)
+    finally:
+        cluster.stop()
+
+    assert others
+    assert all(served)
+    assert why in caplog.text
+    assert "127.0.0.1:0" not in caplog.text
+    assert "127.0.0.1:6379" not in caplog.text
