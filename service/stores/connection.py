@@ -133,6 +133,19 @@ async def _reconnect(pool: ConnectionPool) -> None:
         await pool.release(connection)
 
 
+async def offer_open_ones(pool: ConnectionPool) -> None:
+    """Let the next calls take open connections before those that failed to open. A cancellation does not stop this."""
+    await asyncio.shield(_offer_open_ones(pool))
+
+
+async def _offer_open_ones(pool: ConnectionPool) -> None:
+    idle, _ = (count for count, _ in pool.get_connection_count())
+    connections = [pool.get_available_connection() for _ in range(idle)]  # type: ignore[no-untyped-call]
+    # The pool hands out first what it has got last.
+    for connection in sorted(connections, key=lambda connection: connection.is_connected):
+        await pool.release(connection)
+
+
 async def read_run_id(connection: AbstractConnection) -> str | None:
     """Return the run id of the server process; None if the user may not call INFO."""
     await connection.send_command("INFO", "server")

@@ -15,7 +15,17 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import AskError, MovedError, NoPermissionError, RedisError, ResponseError
 
 from service.errors import StoreUnavailable
-from service.stores.failures import LOST, Refused, WrongType, is_demotion, reason, refusal, unreachable
+from service.stores.connection import offer_open_ones
+from service.stores.failures import (
+    LOST,
+    Refused,
+    WrongType,
+    is_demotion,
+    reason,
+    refusal,
+    takes_no_more_clients,
+    unreachable,
+)
 from service.stores.time_limit import TimeLimit
 from service.stores.topology import Shard, Topology
 from service.stores.url import Address
@@ -198,8 +208,7 @@ class CircuitBreaker:
                     return await command(client)
             except (*LOST, AskError) as error:
                 if not isinstance(error, AskError):
-                    shard.monitor.request_probe()
-                    self._topology.request_check()
+                    await self._on_loss(shard, error)
                 failures += 1
                 pause = BACKOFF.compute(failures)
                 if monotonic() + pause > deadline:
@@ -215,6 +224,12 @@ class CircuitBreaker:
                     raise
                 reconnected = True
                 await asyncio.gather(shard.monitor.reconnect(), self._topology.check())
+
+    async def _on_loss(self, shard: Shard, error: Exception) -> None:
+        shard.monitor.request_probe()
+        self._topology.request_check()
+        if takes_no_more_clients(error):
+            await offer_open_ones(shard.client.connection_pool)
 
 
 async def _pipeline(client: Redis, keys: Sequence[str], queue: Callable[[Pipeline, str], object]) -> list[Any]:

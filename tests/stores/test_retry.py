@@ -185,6 +185,21 @@ async def test_a_busy_pool_is_not_an_outage(store, log):
     assert ["does not complete hgetall" in message for _, message in messages(log)] == [True]
 
 
+async def test_open_connections_serve_also_after_more_calls_than_the_server_takes_connections(store, own_redis):
+    async def put(number):
+        try:
+            return await store.replace("AwsAccount", f"{number}-{time.monotonic_ns()}", {}, expected=None)
+        except StoreUnavailable:
+            return None
+
+    await asyncio.gather(*map(put, range(3)))
+    async with Redis.from_url(own_redis.url) as admin:
+        await admin.config_set("maxclients", len(await admin.client_list()))
+        await asyncio.gather(*map(put, range(40)))
+
+        assert all([await put(number) for number in range(5)])
+
+
 async def test_callers_are_served_in_order(store):
     async def greedy():
         for _ in range(20):
