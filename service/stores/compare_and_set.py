@@ -7,7 +7,7 @@ from time import monotonic
 from typing import cast
 
 from redis.asyncio import Redis
-from redis.exceptions import AskError, BusyLoadingError, NoScriptError, OutOfMemoryError, RedisError
+from redis.exceptions import AskError, BusyLoadingError, NoPermissionError, NoScriptError, OutOfMemoryError, RedisError
 
 from service.errors import StoreUnavailable
 from service.stores.connection import on_one_connection
@@ -144,7 +144,7 @@ class Writer:
                 in_doubt -= 1
                 version, _, refusal = version.partition(" ")
                 if persist and version:
-                    self._breaker.note("persist", refusal, key)
+                    self._note_persist(refusal, key)
                 return version
 
         try:
@@ -181,6 +181,12 @@ class Writer:
                 raise Unconfirmed from None
             raise
 
+    def _note_persist(self, refusal: str, key: str) -> None:
+        if refusal:
+            self._breaker.failures.refused("persist", NoPermissionError(refusal), key)
+        else:
+            self._breaker.failures.end("persist", key)
+
     async def _confirm(self, connection: Redis, key: str, started: float) -> None:
         """Wait until enough replicas have what this connection has written, within the time of the attempt."""
         if not self._wait_replicas:
@@ -188,9 +194,9 @@ class Writer:
         # A fifth is left for the answer.
         seconds = 0.8 * (ATTEMPT_SECONDS - (monotonic() - started))
         if await connection.wait(self._wait_replicas, max(1, int(1000 * seconds))) < self._wait_replicas:
-            self._breaker.incomplete("wait", "too few replicas have confirmed a change in time", key)
+            self._breaker.failures.incomplete("wait", "too few replicas have confirmed a change in time", key)
             raise Unconfirmed
-        self._breaker.note("wait", "", key)
+        self._breaker.failures.end("wait", key)
 
 
 async def _run_script(client: Redis, script: str, key: str, arguments: Sequence[str]) -> str:

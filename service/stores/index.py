@@ -277,7 +277,7 @@ class Index:
             if isinstance(type_, StoreUnavailable):
                 raise type_
             if isinstance(type_, RedisError):
-                raise self._breaker.refused("type", type_)
+                raise self._breaker.failures.refused("type", type_)
         return [id_ for id_, type_ in zip(ids, types, strict=True) if type_ == "hash"]
 
 

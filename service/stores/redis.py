@@ -111,7 +111,7 @@ class RedisStore:
         self._index.listing_changed = listener.listing_changed
 
     def warnings(self) -> Sequence[str]:
-        return [*self.topology.warnings(), *self._breaker.warnings(), *self._index.warnings()]
+        return [*self.topology.warnings(), *self._breaker.failures.warnings(), *self._index.warnings()]
 
     async def open(self) -> None:
         await self.topology.open()
@@ -176,7 +176,7 @@ class RedisStore:
         ]
 
     def _read_error(self, kind: str, id: str, error: RedisError) -> Invalid | Refused:
-        refused = self._breaker.refused("hgetall", error, self._key(kind, id))
+        refused = self._breaker.failures.refused("hgetall", error, self._key(kind, id))
         return _no_hash(kind, id) if isinstance(refused, WrongType) else refused
 
     async def _read_listed(self, kind: str, ids: Sequence[str]) -> list[Resource]:

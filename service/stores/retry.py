@@ -1,38 +1,26 @@
 """Calls to Redis: routing to a primary, retries within a deadline, and a circuit breaker that fails fast."""
 
 import asyncio
-import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
-from math import inf
 from time import monotonic, perf_counter
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import AskError, MovedError, NoPermissionError, RedisError, ResponseError
+from redis.exceptions import AskError, MovedError, RedisError
 
 from service.errors import StoreUnavailable
+from service.stores.call_failures import CallFailures
 from service.stores.connection import offer_open_ones
-from service.stores.failures import (
-    LOST,
-    Refused,
-    WrongType,
-    is_demotion,
-    reason,
-    refusal,
-    takes_no_more_clients,
-    unreachable,
-)
+from service.stores.failures import LOST, is_demotion, reason, takes_no_more_clients, unreachable
 from service.stores.time_limit import TimeLimit
 from service.stores.topology import Shard, Topology
 from service.stores.url import Address
 from service.telemetry import tracing
 from service.telemetry.metrics import STORE_CALLS, STORE_ERRORS
-
-LOGGER = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -40,9 +28,6 @@ DEADLINE_SECONDS = 1.0
 ATTEMPT_SECONDS = 0.5
 # Long enough for a restart of Redis.
 OPEN_AFTER_SECONDS = 0.75
-WARNING_INTERVAL_SECONDS = 60.0
-# The command of a refusal may not be called again for long, although Redis would accept it.
-REFUSAL_SECONDS = 60.0
 BACKOFF = ExponentialWithJitterBackoff(base=0.02, cap=0.2)
 
 
@@ -55,12 +40,7 @@ class CircuitBreaker:
 
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
-        self._warned_at: dict[str, float] = {}
-        self._failures: dict[str, tuple[str, str, float]] = {}
-        """Key, warning and time of the last failure of a command on the keys of one kind, until it succeeds on the key.
-
-        Other keys may have other rights, or be on a primary with other rights.
-        """
+        self.failures = CallFailures(topology)
 
     async def call(self, name: str, key: str, command: Callable[[Redis], Awaitable[T]], *, is_write: bool = False) -> T:
         """Return the result of ``command`` with a client of the primary that has ``key``. It may run more than once.
@@ -106,59 +86,6 @@ class CircuitBreaker:
         await asyncio.gather(*(run([number]) for number in redirected))
         return replies
 
-    def refused(self, command: str, error: RedisError, key: str = "") -> Refused:
-        """Return the exception to raise for an error reply of Redis, after counting and logging it.
-
-        The keys of each kind have a warning of their own, because a user may have rights for some kinds alone.
-        """
-        STORE_ERRORS[command, "refused"].inc()
-        # Redis 7 begins the message with WRONGTYPE; in errors of scripts, older servers put it later.
-        if isinstance(error, ResponseError) and "WRONGTYPE" in str(error):
-            return WrongType("The account store holds something else under this key")
-        call, primary = _call_on(command, key), self._name_of_primary(key)
-        self._failures[call] = key, f"{primary or 'Redis'} refuses {call}: {reason(error)}", monotonic()
-        # The monitor of an unavailable shard has logged why no command can work there.
-        is_available = any(shard.monitor.is_available for shard in self._topology.shards.values())
-        if is_available and self._is_warning_due(type(error).__name__):
-            LOGGER.warning("The account store %s refuses commands: %s", primary or self._topology.name, reason(error))
-        return refusal(error)
-
-    def incomplete(self, command: str, why: str, key: str) -> None:
-        """Show and log a warning for a command that fails although Redis answers probes."""
-        call, primary = _call_on(command, key), self._name_of_primary(key)
-        text = f"answers probes, but does not complete {call}: {why}"
-        self._failures[call] = key, f"{primary or 'Redis'} {text}", monotonic()
-        if self._is_warning_due(command):
-            LOGGER.warning("The account store %s %s", primary or self._topology.name, text)
-
-    def note(self, command: str, refusal: str, key: str) -> None:
-        """Show a warning for a command that a script has called and Redis refuses; without ``refusal``, end it."""
-        if refusal:
-            self.refused(command, NoPermissionError(refusal), key)
-        else:
-            self._succeeded(command, key)
-
-    def warnings(self) -> Sequence[str]:
-        """Return a warning for each failure of the last ``REFUSAL_SECONDS``."""
-        now = monotonic()
-        return [warning for _, warning, failed_at in self._failures.values() if now - failed_at < REFUSAL_SECONDS]
-
-    def _name_of_primary(self, key: str) -> str:
-        """Return the URL of the primary that has the key; "" if the URL of the store is its URL, or for no key."""
-        owner = self._topology.owner(key) if key else None
-        return owner.monitor.name if owner and owner.monitor.name != self._topology.name else ""
-
-    def _succeeded(self, command: str, key: str) -> None:
-        call = _call_on(command, key)
-        if call in self._failures and self._failures[call][0] == key:
-            del self._failures[call]
-
-    def _is_warning_due(self, subject: str) -> bool:
-        is_due = monotonic() - self._warned_at.get(subject, -inf) >= WARNING_INTERVAL_SECONDS
-        if is_due:
-            self._warned_at[subject] = monotonic()
-        return is_due
-
     async def _call(
         self,
         name: str,
@@ -181,12 +108,12 @@ class CircuitBreaker:
             shard = find()
             # Only a probe of this time shows that it is no outage, which the monitor logs.
             if shard and shard.monitor.is_available and shard.monitor.available_at > called_at:
-                self.incomplete(name, reason(error), key)
+                self.failures.incomplete(name, reason(error), key)
             raise unreachable() from None
         except RedisError as error:
-            raise self.refused(name, error, key) from None
+            raise self.failures.refused(name, error, key) from None
         else:
-            self._succeeded(name, key)
+            self.failures.end(name, key)
             return result
         finally:
             STORE_CALLS[name,].observe(perf_counter() - started)
@@ -242,8 +169,3 @@ async def _pipeline(client: Redis, keys: Sequence[str], queue: Callable[[Pipelin
         if isinstance(reply, Exception) and (is_demotion(reply) or (isinstance(reply, AskError) and len(keys) == 1)):
             raise reply
     return replies
-
-
-def _call_on(command: str, key: str) -> str:
-    """Return a command with the pattern of the keys that have the same rights, as ``hset of AwsAccount:*``."""
-    return f"{command} of {key.rpartition(':')[0]}:*" if key else command

@@ -11,7 +11,7 @@ from support.shards import client_of, monitor_of
 from support.waiting import until
 
 from service.errors import StoreUnavailable
-from service.stores import compare_and_set, health, retry
+from service.stores import call_failures, compare_and_set, health
 from service.stores.connection import reconnect
 from service.stores.failures import reason
 from service.stores.redis import RedisStore
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 HANG_SECONDS = 10
 
-LOGGERS = ("service.stores.health", "service.stores.retry")
+LOGGERS = ("service.stores.health", "service.stores.call_failures")
 
 
 @pytest.fixture
@@ -362,7 +362,7 @@ async def test_a_warning_of_a_refused_command_ends_although_the_command_is_not_r
         with pytest.raises(StoreUnavailable):
             await store.replace("AwsAccount", "a", {}, expected=None)
     fresh = list(store.warnings())
-    monkeypatch.setattr(retry, "REFUSAL_SECONDS", 0)
+    monkeypatch.setattr(call_failures, "SHOWN_SECONDS", 0)
 
     assert any(warning.startswith("Redis refuses ") for warning in fresh)
     assert not any(warning.startswith("Redis refuses ") for warning in store.warnings())
