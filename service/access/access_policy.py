@@ -3,11 +3,10 @@
 Source: https://docs.aidbox.app/security/authorization/access-policies
 """
 
-import asyncio
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from typing import Any
 
@@ -26,12 +25,11 @@ from service.resources.signing_schemas.queries import DownloadFields, ListFields
 from service.resources.signing_schemas.uploads import CreateFields, PartFields, UploadFields
 from service.resources.suggestions import suggestion
 from service.resources.types import Exists, ResourceType
+from service.stores.pacing import in_chunks
 from service.stores.record import ID, Resource
 
 ALLOW, MATCHO = "allow", "matcho"
 MAX_LINKS = 1000
-# As many reads as Redis gets in one pipeline.
-_CHUNK = 100
 
 # The parts of a request. A misspelt name would always be nil, and so match under nil? or $not.
 REQUEST_NAMES = frozenset({"request-method", "uri", "params", "client", "jwt", "headers", "body"})
@@ -248,11 +246,7 @@ async def link_issues(values: Mapping[str, Any], stored: Resource | None, exists
         dropped = stored is not None and stored.fields.get("link")
         return [Issue(f"{field_name} is missing; {_DROPPED_LINK}", field_name)] if dropped else ()
     clients = list(dict.fromkeys(filter(None, map(linked_client, values["link"]))))
-    found: list[bool] = []
-    # The reads of a chunk go to Redis together. A thousand of them at once would block the event loop for 20 ms.
-    for start in range(0, len(clients), _CHUNK):
-        chunk = clients[start : start + _CHUNK]
-        found += await asyncio.gather(*(exists(ClientSchema.kind, client) for client in chunk))
+    found = await in_chunks(partial(exists, ClientSchema.kind), clients)
     return [
         Issue(f"{field_name} names Client/{client}, which does not exist; store it first, or leave it out", field_name)
         for client, is_found in zip(clients, found, strict=True)

@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -16,7 +17,7 @@ from service.resources.schemas import ParsedBody
 from service.resources.secrets.codec import SecretCodec
 from service.resources.secrets.encryption import Encryptor
 from service.resources.types import Exists, ResourceType
-from service.stores.pacing import paced
+from service.stores.pacing import in_chunks, paced
 from service.stores.record import Resource
 from service.stores.store import Page, Store
 
@@ -309,8 +310,7 @@ class Repository:
     ) -> Page:
         """Return a page of those of ``ids`` that exist."""
         ordered = sorted(set(ids), reverse=descending)
-        # Cached resources are found without a turn of the event loop.
-        found = [resource async for id_ in paced(ordered) if (resource := await self.find(type_, id_))]
+        found = [resource for resource in await in_chunks(partial(self.find, type_), ordered) if resource]
         return Page(len(found), found[offset : offset + count])
 
     def _decode(self, type_: ResourceType, stored: Resource) -> Any:

@@ -1,13 +1,16 @@
-"""Iteration over many items that yields to the event loop in between."""
+"""Work on many items that yields to the event loop in between."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from time import perf_counter
 from typing import TypeVar
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 MAX_BLOCK_SECONDS = 0.002
+# Redis gets these reads in one pipeline, and parsing its answers takes about a millisecond.
+CHUNK = 20
 
 
 async def paced(items: Iterable[T]) -> AsyncIterator[T]:
@@ -18,3 +21,11 @@ async def paced(items: Iterable[T]) -> AsyncIterator[T]:
         if perf_counter() - started > MAX_BLOCK_SECONDS:
             await asyncio.sleep(0)
             started = perf_counter()
+
+
+async def in_chunks(read: Callable[[T], Awaitable[R]], items: Sequence[T]) -> list[R]:
+    """Return the result of ``read`` for each item. ``CHUNK`` reads run at the same time."""
+    results: list[R] = []
+    for start in range(0, len(items), CHUNK):
+        results += await asyncio.gather(*map(read, items[start : start + CHUNK]))
+    return results

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from service.stores import pacing
-from service.stores.pacing import paced
+from service.stores.pacing import CHUNK, in_chunks, paced
 from service.stores.record import Resource
 from service.stores.redis import RedisStore
 
@@ -53,6 +53,21 @@ async def test_the_loop_does_not_run_between_short_items(monkeypatch):
         seen = {turns.count async for _ in paced(range(100))}
 
     assert seen == {0}
+
+
+async def test_a_chunk_of_items_is_read_at_the_same_time():
+    running, most = 0, 0
+
+    async def double(number):
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0)
+        running -= 1
+        return 2 * number
+
+    assert await in_chunks(double, range(5 * CHUNK + 1)) == [2 * number for number in range(5 * CHUNK + 1)]
+    assert most == CHUNK
 
 
 @pytest.mark.usefixtures("yields_always")
