@@ -154,7 +154,7 @@ async def test_replicas_that_stay_connected_and_confirm_nothing_are_a_warning(ow
     store = await open_store(own_sentinel.url, cached=False, wait_replicas=1)
     with patience():
         seen = await store.replace(KIND, "a", {"n": "1"}, expected=None)
-    before, replica = list(store.warnings()), own_sentinel.replica
+    before, primary, replica = list(store.warnings()), own_sentinel.primary, own_sentinel.replica
     replica.hang()
     for _ in range(2):
         with pytest.raises(Unconfirmed):
@@ -172,7 +172,7 @@ async def test_replicas_that_stay_connected_and_confirm_nothing_are_a_warning(ow
     why = "answers probes, but does not complete wait of AwsAccount:*: too few replicas have confirmed a change in time"
 
     assert before == []
-    assert during == [f"Redis {why}"]
+    assert during == [f"redis://127.0.0.1:{primary.port}/0 {why}"]
     assert store.warnings() == []
     assert [why in record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [True]
 

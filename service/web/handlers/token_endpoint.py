@@ -75,7 +75,7 @@ class RevocationRequest(OAuthRequest):
         "must be the token alone, of A-Z a-z 0-9 . _ ~ + / = -",
         visible=True,
         required=True,
-        metadata={"minLength": 1, "description": "The access token to end.", "examples": ["<access-token>"]},
+        metadata={"minLength": 1, "description": "The access token to end.", "examples": ["my-access-token"]},
     )
 
 

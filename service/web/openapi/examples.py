@@ -60,11 +60,11 @@ _OTHERS: Mapping[str, Any] = {
         "client_id": "my-client",
         "client_secret": _SECRET,
     },
-    "Token": {"token_type": "Bearer", "access_token": "<access-token>", "expires_in": 3600},
+    "Token": {"token_type": "Bearer", "access_token": "my-access-token", "expires_in": 3600},
     "RevocationRequest": {
         "client_id": "my-client",
         "client_secret": _SECRET,
-        "token": "<access-token>",
+        "token": "my-access-token",
     },
     "Revoked": {},
     "Rotation": {"previous-valid-for": 3600},
