@@ -17,12 +17,10 @@ from service.access.policies.evaluation import Evaluation
 from service.access.policies.matchers import scalar_text
 from service.access.policies.matcho import MalformedPattern, Pattern, PatternFault, compile_pattern
 from service.access.policies.unrestricted import unrestricted_faults
+from service.access.policies.values import PARAM_SCHEMAS
 from service.errors import Issue
 from service.resources.fields import ID_RULE, Number, Text
 from service.resources.schemas import MAX_EXPIRATION_SECONDS, MAX_SUGGESTIONS, ResourceSchema, shortened
-from service.resources.signing_schemas.forms import FormFields
-from service.resources.signing_schemas.queries import DownloadFields, ListFields
-from service.resources.signing_schemas.uploads import CreateFields, PartFields, UploadFields
 from service.resources.suggestions import suggestion
 from service.resources.types import Exists, ResourceType
 from service.stores.pacing import in_chunks
@@ -54,9 +52,8 @@ _DROPPED_LINK = (
 @cache
 def param_names() -> Collection[str]:
     """Return the names that ``params`` can have."""
-    schemas = (DownloadFields, ListFields, UploadFields, CreateFields, PartFields, FormFields)
     # Policies see these as response-content-disposition, key and key-prefix.
-    signed = {name for schema in schemas for name in schema().names} - {"download", "filename", "starts-with"}
+    signed = {name for schema in PARAM_SCHEMAS for name in schema().names} - {"download", "filename", "starts-with"}
     return sorted(signed | _OTHER_PARAMS)
 
 

@@ -6,11 +6,13 @@ A policy without conditions must use the engine ``allow`` instead.
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 
-from service.access.policies.matchers import join_path
+from service.access.policies.matchers import join_path, scalar_text
 from service.access.policies.matcho import PatternFault
+from service.access.policies.values import value_problem
 from service.invisible import pasted_hint, seen_ends
-from service.resources.suggestions import suggestion
+from service.resources.schemas import MAX_ISSUES
 
 # Every request has these parts.
 _TEXTS = frozenset({"request-method", "uri"})
@@ -22,16 +24,6 @@ _ANY_TEXT = frozenset({"key", "key-prefix", "prefix", "delimiter", "start-after"
 # These have spaces inside, where a regular expression may end: '#^attachment; '.
 _WITH_SPACES = re.compile("response-.*|content-(type|encoding|disposition)|cache-control|metadata")
 
-# Values that are one of a few words. Another word, such as GET, never matches.
-_WORDS: Mapping[tuple[str, ...], Sequence[str]] = {
-    ("request-method",): ("get", "head", "post", "put", "patch", "delete", "options"),
-    ("params", "operation"): ("upload", "download", "head", "delete", "list", "multipart", "form"),
-    ("params", "resource/type"): ("AwsAccount", "Client", "AccessPolicy"),
-    ("client", "resourceType"): ("Client",),
-}
-# A regular expression, a reference to another value, or nil?, present? and not-blank?.
-_NO_WORD = re.compile(r"[#.].*|.*[?]", re.DOTALL)
-
 _EMPTY = "must not be empty: every mapping matches it; name what must be in it"
 _DISGUISED = (
     "must begin with its # or . and end with its ?, in ASCII: an invisible character there or a full-width sign makes a"
@@ -42,17 +34,18 @@ _UNRESTRICTED = "matches every request; name what a request must have, or use th
 
 
 def unrestricted_faults(pattern: object) -> Sequence[PatternFault]:
-    """Return the faults of a valid pattern that may match too much.
+    """Return the faults of a valid pattern that may match too much, at most MAX_ISSUES.
 
     These are empty mappings, texts that no request has, or a match of every request. A text never matches if it was
-    pasted with an invisible character, or is another word than the value can be. A pattern matches every request if it
-    only asks for the presence of parts that every request has.
+    pasted with an invisible character, or is none of the words, ids or numbers that the value can be. A pattern matches
+    every request if it only asks for the presence of parts that every request has.
     """
-    faults = [
+    found = (
         PatternFault(path, problem)
         for path, names, part, is_text in _parts(pattern)
         if (problem := _problem(part, names, is_text=is_text))
-    ]
+    )
+    faults = [*islice(found, MAX_ISSUES)]
     return faults or ([PatternFault("", _UNRESTRICTED)] if _decide(pattern, _decide_request) else [])
 
 
@@ -77,7 +70,10 @@ def _problem(part: object, names: tuple[str, ...], *, is_text: bool) -> str:
     """Return why a part by itself is a fault, or ""."""
     if isinstance(part, Mapping):
         return _DISGUISED_OPERATOR if any(map(_is_disguised_operator, part)) else "" if part else _EMPTY
-    return _text_problem(part, names, is_text=is_text) if isinstance(part, str) else ""
+    if isinstance(part, str):
+        return _text_problem(part, names, is_text=is_text)
+    text = scalar_text(part)
+    return value_problem(text, names, is_text=True) if text else ""
 
 
 def _text_problem(text: str, names: tuple[str, ...], *, is_text: bool) -> str:
@@ -85,11 +81,7 @@ def _text_problem(text: str, names: tuple[str, ...], *, is_text: bool) -> str:
         return f"must have no invisible character, and no space at an end{hint}"
     if not is_text and _is_disguised(text):
         return _DISGUISED
-    words = _WORDS.get(names, ())
-    if words and text not in words and (is_text or not _NO_WORD.fullmatch(text)):
-        similar = suggestion(text, words)
-        return f"must be one of {', '.join(words)}{f'; did you mean {similar}?' if similar else ''}"
-    return ""
+    return value_problem(text, names, is_text=is_text)
 
 
 def _is_disguised(text: str) -> bool:

@@ -2,6 +2,7 @@ import pytest
 
 from service.access.policies.matcho import compile_pattern
 from service.access.policies.unrestricted import unrestricted_faults
+from service.resources.schemas import MAX_ISSUES
 
 UNRESTRICTED = [
     {"uri": "present?"},
@@ -49,7 +50,7 @@ def test_a_restricting_pattern_has_no_fault(pattern):
 
 
 def test_each_empty_mapping_is_a_fault():
-    pattern = {"params": {}, "jwt": {"aud": ["a", {}], "x": {"$not": {}}}, "uri": {"$one-of": ["y", {}]}}
+    pattern = {"params": {}, "jwt": {"aud": ["a", {}], "x": {"$not": {}}}, "uri": {"$one-of": ["/y", {}]}}
 
     assert [fault.path for fault in unrestricted_faults(pattern)] == [
         "params",
@@ -166,3 +167,58 @@ def test_an_enumeration_takes_each_text():
     texts = ["\u200b#a", "nil?\u200b", "\uff03a"]
 
     assert list(unrestricted_faults({"params": {"key": {"$not": {"$enum": texts}}}})) == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "problem"),
+    [
+        ({"params": {"acl": {"$not": "PUBLIC-READ"}}}, "params.acl.$not", "must be one of private, public-read, "),
+        ({"params": {"acl": {"$enum": ["private", "public"]}}}, "params.acl.$enum[1]", "must be one of private, "),
+        ({"params": {"server-side-encryption": "aes256"}}, "params.server-side-encryption", "must be one of AES256, "),
+        ({"params": {"if-none-match": {"$not": '"*"'}}}, "params.if-none-match.$not", "must be *"),
+        ({"params": {"expiration": {"$not": "60s"}}}, "params.expiration.$not", "must be a whole number of seconds"),
+        ({"params": {"expiration": {"$not": "060"}}}, "params.expiration.$not", "must be a whole number of seconds"),
+        ({"params": {"expiration": {"$enum": [60, 604801]}}}, "params.expiration.$enum[1]", "must be a whole number"),
+        ({"params": {"content-length": 5.5}}, "params.content-length", "must be a whole number of bytes"),
+        ({"params": {"storage-class": {"$not": "S3 Standard"}}}, "params.storage-class.$not", "must be 1 to 64 of"),
+        ({"params": {"account": {"$not": "AwsAccount/acme"}}}, "params.account.$not", "must be 1 to 64 of"),
+        ({"params": {"resource/id": {"$not": "AwsAccount/a"}}}, "params.resource/id.$not", "must be 1 to 64 of"),
+        ({"client": {"id": {"$not": "Client/a"}}}, "client.id.$not", "must be 1 to 64 of"),
+        ({"params": {"bucket": {"$not": "s3://secret"}}}, "params.bucket.$not", "must be the name of a bucket"),
+        ({"params": {"bucket": {"$not": "#^secret/"}}}, "params.bucket.$not", "must begin as an id or the name of a"),
+        ({"client": {"id": {"$not": "#^Client/a"}}}, "client.id.$not", "must begin as an id or the name of a bucket"),
+        ({"uri": {"$not": "aws/storage/acme"}}, "uri.$not", "must begin with a slash"),
+        ({"uri": {"$not": "#^aws/storage/acme"}}, "uri.$not", "must begin with a slash"),
+        ({"request-method": {"$not": "#^DELETE$"}}, "request-method.$not", "must match one of get, "),
+        ({"params": {"operation": {"$not": "#^Del"}}}, "params.operation.$not", "must match one of upload, "),
+        ({"params": {"acl": {"$not": "#public_"}}}, "params.acl.$not", "must match one of private, "),
+    ],
+)
+def test_a_value_that_no_request_has_is_a_fault(pattern, path, problem):
+    (fault,) = unrestricted_faults(pattern)
+
+    assert fault.path == path
+    assert fault.problem.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        {"request-method": "#(?i)^DELETE$", "uri": "#^/aws/"},
+        {"request-method": "#^(get|post)$", "uri": "#/secret(/|$)"},
+        {"uri": "/a\nb"},
+        {"params": {"operation": "#load$", "acl": {"$not": "#^public-"}, "account": "#^a", "bucket": ".jwt.tenant"}},
+        {"params": {"expiration": {"$enum": [60, "300", 5.0]}, "content-length": "#^[0-9]{1,6}$"}},
+        {"params": {"metadata": {"owner": "x y"}, "tagging": {"a b": "c d"}, "key": " ", "prefix": ""}},
+        {"params": {"response-content-disposition": "a" * 2000, "version-id": "null", "bucket": "#[.]logs$"}},
+        {"body": {"acl": {"$not": "PUBLIC"}}, "jwt": {"account": "a/b"}, "headers": {"content-length": "x"}},
+    ],
+)
+def test_a_value_that_a_request_can_have_is_no_fault(pattern):
+    compile_pattern(pattern)
+
+    assert list(unrestricted_faults(pattern)) == []
+
+
+def test_the_faults_of_a_pattern_are_bounded():
+    assert len(unrestricted_faults({"params": {"operation": {"$enum": ["a"] * 900}}})) == MAX_ISSUES
