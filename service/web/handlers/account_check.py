@@ -128,7 +128,7 @@ async def account_checks(
     except Invalid as error:
         yield Check("host", FAIL, "no URL can be signed", "; ".join(issue.diagnostics for issue in error.issues))
         return
-    yield _host(endpoint)
+    yield _host(endpoint, bucket)
     stored = _stored_keys(account, ambient=ambient)
     if live and stored.status == PASS and account.borrows_keys:
         try:
@@ -165,11 +165,23 @@ async def _ask(presigner: Presigner, account: AwsAccount, bucket: str, *, path_s
     return await probe(url)
 
 
-def _host(endpoint: Endpoint) -> Check:
+def _host(endpoint: Endpoint, bucket: str) -> Check:
     output = f"URLs begin with {endpoint.origin}{endpoint.prefix}/"
+    if _names_twice(endpoint, bucket):
+        return Check("host", WARN, f"{output}, with the bucket twice", "leave the bucket out of host and public-host")
     if endpoint.is_exposed:
         return Check("host", WARN, output, "anyone who reads an http URL in transit can use it; set use-ssl to true")
     return Check("host", PASS, output)
+
+
+def _names_twice(endpoint: Endpoint, bucket: str) -> bool:
+    """Return whether the host of the account seems to name the bucket already.
+
+    Consoles of S3 servers show such URLs for a bucket. A server then reads the second name as a part of the key.
+    """
+    first, *others = endpoint.host.split(".")
+    labels = [first, *others[:1]] if endpoint.style == VIRTUAL_HOSTED else [first] if others else []
+    return [*labels, *endpoint.prefix.split("/")].count(bucket) > 1
 
 
 def _style(account: AwsAccount, endpoint: Endpoint) -> Check:
