@@ -897,6 +897,8 @@ async def test_an_explanation_signs_nothing_and_shows_no_values(allowed):
         *(
             {"params": []},
             {"params": {"account": "acme", "version_id": "v"}},
+            *({"params": {"operation": "uplod"}}, {"params": {"acl": "public"}}, {"params": {"expiration": "60s"}}),
+            *({"params": {"account": "AwsAccount/acme"}}, {"uri": "aws/storage/acme"}),
             {"request-method": 5},
             {"jwt": "x", "client": None},
         ),

@@ -1,7 +1,7 @@
 """POST /AccessPolicy/$explain evaluates the policies on a described request, without executing it."""
 
 from collections.abc import Mapping
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -10,6 +10,8 @@ from marshmallow import ValidationError, fields
 from service.access.access_policy import ACCESS_POLICY, linked_client, param_names, unknown_names
 from service.access.callers.principals import Principal
 from service.access.policies.evaluation import TooMuchWork
+from service.access.policies.matchers import scalar_text
+from service.access.policies.values import value_problem
 from service.errors import Invalid, Issue, StoreUnavailable
 from service.resources.fields import Text
 from service.resources.schemas import MAX_SUGGESTIONS, Reader, WireSchema
@@ -26,8 +28,14 @@ class _Object(fields.Dict):
 
 
 def _check_params(params: Mapping[str, Any]) -> None:
-    """Raise ValidationError for names that no request has."""
-    if messages := [*islice(unknown_names("params", params, param_names()), MAX_SUGGESTIONS)]:
+    """Raise ValidationError for names and values that no request has."""
+    unknown = unknown_names("params", params, param_names())
+    wrong = (
+        f"has a value that no request has: {name} {problem}"
+        for name, value in params.items()
+        if (text := scalar_text(value)) is not None and (problem := value_problem(text, ("params", name), is_text=True))
+    )
+    if messages := [*islice(chain(unknown, wrong), MAX_SUGGESTIONS)]:
         raise ValidationError(messages)
 
 
@@ -35,7 +43,11 @@ class DescribedRequest(WireSchema):
     """A request as policies see it. All parts are optional."""
 
     request_method = Text(metadata={"description": "The method. Without it, get.", "examples": ["post"]})
-    uri = Text(metadata={"description": "The path.", "examples": ["/aws/storage/my-account/my-bucket"]})
+    uri = Text(
+        r"/[\s\S]*",
+        "must begin with a slash",
+        metadata={"description": "The path.", "examples": ["/aws/storage/my-account/my-bucket"]},
+    )
     params = _Object(
         validate=_check_params,
         metadata={
