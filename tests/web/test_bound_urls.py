@@ -198,6 +198,14 @@ async def test_a_contradiction_of_an_upload_names_both_fields(client, account, f
     assert all(name in issue["diagnostics"] for name in names)
 
 
+@pytest.mark.parametrize("key", ["'alias/key'", '"alias/key"'])
+async def test_a_key_of_kms_in_quotes_is_refused(client, account, faults, key):
+    fields = {"server-side-encryption": "aws:kms", "sse-kms-key-id": key}
+    response = await client.post(STORAGE, json={"filename": "k", **fields})
+
+    assert await faults(response, 422) == ("invalid", ["sse-kms-key-id"])
+
+
 @pytest.mark.parametrize(
     ("query", "names"),
     [
