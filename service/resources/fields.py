@@ -11,6 +11,9 @@ from marshmallow import ValidationError, fields
 
 from service.invisible import INVISIBLE, invisible_hint
 
+BUCKET = r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}"
+"""The characters of the name of a bucket."""
+
 ID_RULE = "must be 1 to 64 of A-Z a-z 0-9 . _ - and begin with a letter or digit"
 
 MASKED = {

@@ -4,10 +4,11 @@ import re
 
 from service.errors import Issue
 from service.invisible import invisible_hint
+from service.resources.fields import BUCKET
 
 MAX_KEY_BYTES = 1024
 
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
+_BUCKET = re.compile(BUCKET)
 
 # Names that are not names of buckets. Directory buckets and their access points need a session of their own. An
 # Outposts alias, which aiobotocore recognizes by its length as well, is signed for another service.
@@ -19,7 +20,7 @@ _OUTPOSTS_ALIAS_LENGTH = 50
 # The rules below as one expression each, for the OpenAPI document.
 BUCKET_PATTERN = (
     rf"(?!.*\.\.)(?!.*(?:{'|'.join(_DIRECTORY_SUFFIXES)})$)"
-    rf"(?!.{{{_OUTPOSTS_ALIAS_LENGTH - len(_OUTPOSTS_SUFFIX)},}}{_OUTPOSTS_SUFFIX}$){_BUCKET.pattern}"
+    rf"(?!.{{{_OUTPOSTS_ALIAS_LENGTH - len(_OUTPOSTS_SUFFIX)},}}{_OUTPOSTS_SUFFIX}$){BUCKET}"
 )
 KEY_PATTERN = rf"(?!(?:[\s\S]*/)?\.\.?(?:/|$))[^\x00]{{1,{MAX_KEY_BYTES}}}"
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 
 from service.access.policies.regex import compile_regex, is_plain_prefix
-from service.resources.fields import ID_RULE, Number, Text
+from service.resources.fields import BUCKET, ID_RULE, Number, Text
 from service.resources.schemas import WireSchema
 from service.resources.signing_schemas.forms import FormFields
 from service.resources.signing_schemas.queries import DownloadFields, ListFields, SigningQuery
@@ -40,7 +40,6 @@ _ONLY_WORDS = re.compile("[A-Za-z0-9:-]+(?:[|][A-Za-z0-9:-]+)+")
 _ANY_LENGTH = "response-content-disposition"
 _IDS: Sequence[Names] = (("params", "account"), ("params", "resource/id"), ("client", "id"))
 _BUCKET_NAMES: Names = ("params", "bucket")
-_BUCKET = r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}"
 _BUCKET_RULE = "must be the name of a bucket: 2 to 255 of A-Z a-z 0-9 . _ -"
 _PATH_RULE = "must begin with a slash, as each path does"
 _NAME_RULE = "must begin as an id or the name of a bucket does, without a slash"
@@ -111,7 +110,7 @@ def _fields() -> Mapping[Names, Text | Number]:
     return of_params | {
         **dict.fromkeys(_IDS, Text(ID.pattern, ID_RULE)),
         ("uri",): Text("(?s:/.*)", _PATH_RULE),
-        _BUCKET_NAMES: Text(_BUCKET, _BUCKET_RULE),
+        _BUCKET_NAMES: Text(BUCKET, _BUCKET_RULE),
     }
 
 
