@@ -50,11 +50,6 @@ def is_demotion(error: Exception) -> bool:
     )
 
 
-def takes_no_more_clients(error: Exception) -> bool:
-    """Return whether the server has closed a new connection because it has as many as it may have."""
-    return isinstance(error, ConnectionError) and "max number of clients" in str(error)
-
-
 def is_temporary(error: Exception) -> bool:
     """Return whether a server refuses for a while only: it is no working primary, or it runs a slow script."""
     return is_demotion(error) or (isinstance(error, ResponseError) and str(error).startswith("BUSY "))

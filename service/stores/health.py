@@ -13,7 +13,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.errors import StoreUnavailable
 from service.stores.connection import ServerIdentity, reconnect
-from service.stores.failures import unreachable
+from service.stores.failures import reason, unreachable
 from service.stores.server import Server, inspect, why_silent
 from service.stores.store import NothingWritten
 from service.stores.tasks import end
@@ -25,6 +25,8 @@ PROBE_SECONDS = 0.5
 PROBE_INTERVAL_SECONDS, OUTAGE_PROBE_INTERVAL_SECONDS = 5.0, 0.5
 FRESH_SECONDS = 1.0
 RECONNECT_SECONDS = 1.0
+# One failure alone may be a busy moment.
+FAILED_LOOKS = 2
 
 
 class HealthMonitor:
@@ -67,6 +69,11 @@ class HealthMonitor:
         self.available_at = -inf
         """When the last probe succeeded."""
 
+        self._failed_looks = 0
+        self._failure_of_look = ""
+        self._logged: Sequence[str] = ()
+        """The warnings that the last probe has found."""
+
         self._probe_lock = asyncio.Lock()
         self._probe_requested = asyncio.Event()
         self._recheck = False
@@ -108,11 +115,15 @@ class HealthMonitor:
     def warnings(self) -> Sequence[str]:
         if self._server is None:
             return ()
+        warnings = [*self._server.warnings]
         replicas = self._server.replicas
-        if replicas is None or replicas >= self._wait_replicas:
-            return self._server.warnings
-        missing = f"SIGNER_WAIT_REPLICAS is {self._wait_replicas}, but {self.name} has {replicas} connected replicas"
-        return [*self._server.warnings, missing]
+        if replicas is not None and replicas < self._wait_replicas:
+            warnings.append(
+                f"SIGNER_WAIT_REPLICAS is {self._wait_replicas}, but {self.name} has {replicas} connected replicas"
+            )
+        if self._failed_looks >= FAILED_LOOKS:
+            warnings.append(f"{self.name} serves open connections, but takes no new one: {self._failure_of_look}")
+        return warnings
 
     def request_probe(self) -> None:
         self._probe_requested.set()
@@ -144,14 +155,17 @@ class HealthMonitor:
         return self.is_available and self._server is not None and not self._server.is_primary
 
     async def _run(self) -> None:
+        looked_at = monotonic()
         while True:
             # In an outage, requests must not cause probes without a pause.
             due = self._probe_requested.wait() if self.is_available else asyncio.sleep(OUTAGE_PROBE_INTERVAL_SECONDS)
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(PROBE_INTERVAL_SECONDS):
                     await due
-            except TimeoutError:
+            # Also if failed calls request one probe after the other. In an outage, each probe opens a connection.
+            if self.is_available and monotonic() - looked_at >= PROBE_INTERVAL_SECONDS:
                 await self._look_at_address()
+                looked_at = monotonic()
             self._probe_requested.clear()
             await self._probe()
             if self._server and not self._server.is_primary:
@@ -165,10 +179,14 @@ class HealthMonitor:
         """
         connection = self._client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
         try:
-            # A failure is no outage: open connections may work, for example if the server takes no more of them.
-            with suppress(Exception):
-                async with TimeLimit(PROBE_SECONDS):
-                    await connection.connect()
+            async with TimeLimit(PROBE_SECONDS):
+                await connection.connect()
+        except Exception as error:  # noqa: BLE001 - none may end the monitor
+            # It is no outage: open connections may work, for example if the server takes no more of them.
+            self._failed_looks += 1
+            self._failure_of_look = reason(error)
+        else:
+            self._failed_looks = 0
         finally:
             await connection.disconnect(nowait=True)
 
@@ -192,6 +210,7 @@ class HealthMonitor:
         if server is None:
             await reconnect(self._client.connection_pool)
             server = await inspect(self._client, self._key, cluster=self._cluster)
+            self._failed_looks = 0
         elif server.run_id == self.run_id:
             return server
         if server.run_id is None or server.run_id != self.run_id:
@@ -215,8 +234,9 @@ class HealthMonitor:
             self.server_changed("")
 
     def _set_available(self, server: Server) -> None:
-        known, self._server = self.warnings(), server
-        for warning in self.warnings():
+        self._server = server
+        known, self._logged = self._logged, self.warnings()
+        for warning in self._logged:
             if warning not in known:
                 LOGGER.warning("The account store %s: %s", self.name, warning)
         self.available_at = monotonic()

@@ -185,7 +185,16 @@ async def test_a_busy_pool_is_not_an_outage(store, log):
     assert ["does not complete hgetall" in message for _, message in messages(log)] == [True]
 
 
-async def test_open_connections_serve_also_after_more_calls_than_the_server_takes_connections(store, own_redis):
+async def take_no_more_clients(admin):
+    await admin.config_set("maxclients", len(await admin.client_list()))
+
+
+async def change_the_password(admin):
+    await admin.config_set("requirepass", "another")
+
+
+@pytest.mark.parametrize("refuse_new_ones", [take_no_more_clients, change_the_password])
+async def test_open_connections_serve_also_after_more_calls_than_there_are(store, own_redis, refuse_new_ones):
     async def put(number):
         try:
             return await store.replace("AwsAccount", f"{number}-{time.monotonic_ns()}", {}, expected=None)
@@ -194,7 +203,7 @@ async def test_open_connections_serve_also_after_more_calls_than_the_server_take
 
     await asyncio.gather(*map(put, range(3)))
     async with Redis.from_url(own_redis.url) as admin:
-        await admin.config_set("maxclients", len(await admin.client_list()))
+        await refuse_new_ones(admin)
         await asyncio.gather(*map(put, range(40)))
 
         assert all([await put(number) for number in range(5)])

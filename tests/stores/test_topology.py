@@ -252,6 +252,42 @@ class TestMovedAddress:
         assert monitor_of(store).is_available
         assert await put(store, "new")
 
+    async def test_a_server_that_takes_no_new_connection_is_a_warning_until_it_does(
+        self, store, pair, caplog, monkeypatch
+    ):
+        async def is_warned():
+            return any("takes no new one: Auth" in warning for warning in store.warnings())
+
+        async def is_quiet():
+            return not await is_warned()
+
+        monkeypatch.setattr(health, "PROBE_INTERVAL_SECONDS", 0.1)
+        monitor_of(store).request_probe()
+        async with admin(pair[0]) as client:
+            # As after the change of a password that the service does not know.
+            await client.config_set("requirepass", "another")
+            await until(is_warned)
+            await asyncio.sleep(0.3)
+
+            assert caplog.text.count("serves open connections, but takes no new one") == 1
+            await client.config_set("requirepass", "")
+        await until(is_quiet)
+
+    async def test_failed_calls_do_not_hide_that_the_address_has_moved(self, store, switch, pair, monkeypatch):
+        _, two = pair
+        monkeypatch.setattr(health, "PROBE_INTERVAL_SECONDS", 0.2)
+        async with admin(two) as client:
+            await client.replicaof("NO", "ONE")
+            run_id = (await client.info("server"))["run_id"]
+        switch.turn_to(two)
+
+        async def has_moved():
+            # As each failed call does.
+            monitor_of(store).request_probe()
+            return monitor_of(store).run_id == run_id
+
+        await until(has_moved)
+
     @pytest.mark.slow
     async def test_a_check_detects_a_demotion_without_calls(self, store, switch, pair):
         one, two = pair
