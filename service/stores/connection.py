@@ -51,8 +51,15 @@ class ServerIdentity:
 
     async def on_connect(self, connection: AbstractConnection) -> None:
         """Log in and read the server's run id. For ``redis_connect_func`` of a pool."""
-        await connection.on_connect()
-        if self._primary and await read_role(connection) != "master":
+        try:
+            await connection.on_connect()
+            role = await read_role(connection) if self._primary else "master"
+        except ResponseError as error:
+            # redis-py knows the words of a single server, but not those of a node of a Cluster.
+            if "max number of clients" in str(error):
+                raise ConnectionError(str(error)) from None
+            raise
+        if role != "master":
             raise NotPrimary("a server that was named as a primary is a replica")
         run_id = await read_run_id(connection)
         if run_id and run_id != self.run_id:

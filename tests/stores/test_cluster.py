@@ -63,6 +63,15 @@ async def test_a_hung_primary_does_not_fail_reads_of_others(own_cluster, open_st
     assert len(Counter(node.port for node in owners.values())) == 3
 
 
+async def test_open_connections_serve_more_calls_than_a_node_takes_connections(own_cluster, open_store):
+    store = await open_store(own_cluster.url, cached=False)
+    # Braces put all keys on one node.
+    assert await put(store, "{a}", "one")
+    own_cluster.primary_of(f"{KIND}:{{a}}").run("CONFIG", "SET", "maxclients", 1)
+
+    assert all(await asyncio.gather(*(put(store, f"{{a}}{number}", "one") for number in range(20))))
+
+
 async def test_the_warning_of_a_refused_change_names_the_primary(own_cluster, open_store, caplog):
     store = await open_store(own_cluster.url)
     full = own_cluster.primary_of(f"{KIND}:a0")
