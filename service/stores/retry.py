@@ -14,7 +14,6 @@ from redis.exceptions import AskError, MovedError, RedisError
 
 from service.errors import StoreUnavailable
 from service.stores.call_failures import CallFailures
-from service.stores.connection import offer_open_ones
 from service.stores.failures import LOST, is_demotion, reason, unreachable
 from service.stores.time_limit import TimeLimit
 from service.stores.topology import Shard, Topology
@@ -135,7 +134,9 @@ class CircuitBreaker:
                     return await command(client)
             except (*LOST, AskError) as error:
                 if not isinstance(error, AskError):
-                    await self._on_loss(shard)
+                    shard.monitor.request_probe()
+                    self._topology.request_check()
+                    await shard.offer_open_connections()
                 failures += 1
                 pause = BACKOFF.compute(failures)
                 if monotonic() + pause > deadline:
@@ -151,12 +152,6 @@ class CircuitBreaker:
                     raise
                 reconnected = True
                 await asyncio.gather(shard.monitor.reconnect(), self._topology.check())
-
-    async def _on_loss(self, shard: Shard) -> None:
-        shard.monitor.request_probe()
-        self._topology.request_check()
-        # The server may refuse new connections alone: it has too many clients, or another password by now.
-        await offer_open_ones(shard.client.connection_pool)
 
 
 async def _pipeline(client: Redis, keys: Sequence[str], queue: Callable[[Pipeline, str], object]) -> list[Any]:

@@ -14,7 +14,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.errors import StoreUnavailable
 from service.stores.asking import AskingRedis
-from service.stores.connection import ServerIdentity, connect
+from service.stores.connection import ServerIdentity, connect, offer_open_ones
 from service.stores.credentials import StoreCredentials
 from service.stores.discovery import ClusterDiscovery, Discovery, Layout, SentinelDiscovery
 from service.stores.failures import reason, unreachable
@@ -26,6 +26,7 @@ LOGGER = logging.getLogger(__name__)
 
 CONNECTIONS = 64
 CHECK_SECONDS = 1.0
+OFFER_SECONDS = 0.1
 # Failures request a check at once, but not more often than this.
 MIN_CHECK_SECONDS = 0.1
 # After this time without an answer that names the primaries, others may have been promoted.
@@ -45,11 +46,22 @@ class Shard:
         self.connections = asyncio.Semaphore(CONNECTIONS)
         # Writes that wait for a hung replica leave connections to reads.
         self.writes = asyncio.Semaphore(CONNECTIONS // 2)
+        self._offered_at = -inf
 
     @property
     def asking(self) -> Redis:
         """A client with the same connections, for keys that a Cluster is moving to this primary."""
         return AskingRedis(connection_pool=self.client.connection_pool)
+
+    async def offer_open_connections(self) -> None:
+        """Let the next calls take open connections first, because the server may refuse new ones alone.
+
+        It may have too many clients, or another password by now. Does nothing if it was done a moment ago, because many
+        calls fail together.
+        """
+        if monotonic() - self._offered_at > OFFER_SECONDS:
+            self._offered_at = monotonic()
+            await offer_open_ones(self.client.connection_pool)
 
     async def close(self) -> None:
         await self.monitor.close()
