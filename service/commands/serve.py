@@ -17,6 +17,9 @@ def run(settings: Settings, _: argparse.Namespace | None = None) -> int:
         SettingsError: if sockets that systemd has passed contradict the settings.
         StartError: if the service cannot serve.
     """
+    # The parent process may block or ignore them. SIGTERM would have no effect, and the end of a worker no status.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # Until the process serves. The kernel ignores SIGTERM for process 1 of a container if it has no handler.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))

@@ -117,6 +117,16 @@ def test_nohup_keeps_the_service_running():
         assert process.stop() == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_signal_that_the_parent_has_blocked_ends_the_service(number):
+    blocked = f"import signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, [{int(number)}])"
+    code = f"{blocked}; from service.__main__ import main; sys.exit(main([]))"
+    with running(code=code) as process:
+        os.kill(process.pid, number)
+
+        assert process.ended() == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_while_draining_the_service_serves_but_is_not_ready(number):
     process = ServiceProcess(SIGNER_DRAIN_SECONDS="1")

@@ -228,6 +228,17 @@ def test_a_killed_worker_is_replaced_and_its_counts_stay(store):
         ]
 
 
+def test_a_killed_worker_is_replaced_although_the_parent_has_ignored_the_ends_of_children(store):
+    ignored = "import signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN)"
+    code = f"{ignored}; from service.__main__ import main; sys.exit(main([]))"
+    with two_workers(code=code, SIGNER_STORE_URL=store) as process:
+        before = workers(process)
+        os.kill(min(before), signal.SIGKILL)
+        assert eventually(lambda: len(workers(process) - before) == 1)
+
+        assert process.stop() == 0
+
+
 def test_a_worker_that_ends_loses_no_counts(store):
     with two_workers(SIGNER_STORE_URL=store, SIGNER_OPS_PORT="0") as process:
         before = workers(process)
