@@ -106,6 +106,14 @@ def bind_path(path: Path, mode: int) -> socket.socket:
     return made
 
 
+def replaced_error(path: Path) -> StartError:
+    """Return an error that explains why nobody can connect to the unix socket that was bound at ``path``."""
+    return StartError(
+        f"Cannot listen on {path}: another process has removed or replaced the socket. "
+        + _IN_USE_ADVICE.format(variable="SIGNER_SOCKET")
+    )
+
+
 def _path_error(path: Path, error: OSError) -> StartError:
     number = error.errno
     if number is None:
@@ -126,7 +134,8 @@ def _remove_stale_socket(path: Path) -> None:
         # Any other result, such as a missing permission, means that the socket may be in use.
         if probe.connect_ex(str(path)) != errno.ECONNREFUSED:
             raise OSError(errno.EADDRINUSE, "")
-    path.unlink()
+    # Another process may start at the same time.
+    path.unlink(missing_ok=True)
 
 
 def _resolve(host: str, port: int) -> Iterator[tuple[int, Address]]:

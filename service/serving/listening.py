@@ -12,7 +12,7 @@ from pathlib import Path
 
 import service
 from service.serving import systemd
-from service.serving.binding import StartError, bind_error, bind_host, bind_path, place_of, sibling
+from service.serving.binding import StartError, bind_error, bind_host, bind_path, place_of, replaced_error, sibling
 from service.settings import Settings, SettingsError
 from service.settings.consistency import contradictions
 
@@ -30,10 +30,16 @@ class SocketFile:
     def at(cls, path: Path) -> "SocketFile":
         return cls(path.absolute(), _device_and_inode(path))
 
+    def is_there(self) -> bool:
+        """Return whether the file is still the one that this process has created."""
+        with suppress(OSError):
+            return _device_and_inode(self.path) == self.device_and_inode
+        return False
+
     def remove(self) -> None:
         """Remove the file, so that nobody can connect any more, unless another file has replaced it."""
         with suppress(OSError):
-            if _device_and_inode(self.path) == self.device_and_inode:
+            if self.is_there():
                 self.path.unlink()
 
 
@@ -130,7 +136,13 @@ def claimed(sockets: BoundSockets) -> Iterator[None]:
 
 
 def announce(settings: Settings, sockets: BoundSockets, *, store: str, networked: bool) -> None:
-    """Notify systemd, and log the addresses and a warning for each risky setting; ``store`` describes the store."""
+    """Notify systemd, and log the addresses and a warning for each risky setting; ``store`` describes the store.
+
+    Raises:
+        StartError: if nobody can connect to the unix socket, because its file was replaced before it listened.
+    """
+    if sockets.file and not sockets.file.is_there():
+        raise replaced_error(sockets.file.path)
     systemd.notify(systemd.READY)
     logger.info(
         "s3-signer %s listens on %s; store: %s; authentication: %s%s%s",

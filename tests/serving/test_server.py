@@ -264,6 +264,30 @@ def test_a_socket_in_use_is_not_replaced(tmp_path):
             client.connect(str(path))
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_of_two_services_that_bind_a_unix_socket_at_once_the_first_ends(own_redis, tmp_path, workers):
+    """Nobody listens on the first one's socket yet, so that it looks stale."""
+    path = tmp_path / "s"
+    code = (
+        "import sys; from pathlib import Path;"
+        "from service.__main__ import main; from service.serving import listening;"
+        "bind, made = listening.bind, [];"
+        "again = lambda path: made.append(listening.bind_path(path, 0o600));"
+        f"listening.bind = lambda *a, **o: (bind(*a, **o), again(Path({str(path)!r})))[0];"
+        "sys.exit(main([]))"
+    )
+    status, lines = run_to_end(
+        code=code, SIGNER_SOCKET=str(path), SIGNER_STORE_URL=own_redis.url, SIGNER_WORKERS=workers
+    )
+
+    message = (
+        f"s3-signer: Cannot listen on {path}: another process has removed or replaced the socket. "
+        "Stop what is there, or choose another place with SIGNER_SOCKET"
+    )
+    assert (status, lines) == (1, [message])
+    assert path.is_socket()
+
+
 @pytest.mark.parametrize("place", ["nope/s", "file", "x" * 200])
 def test_a_socket_that_cannot_be_created_ends_the_start_with_one_line(tmp_path, place):
     (tmp_path / "file").write_text("precious")
