@@ -75,6 +75,7 @@ class HealthMonitor:
         """The warnings that the last probe has found."""
 
         self._probe_lock = asyncio.Lock()
+        self._closed = False
         self._probe_requested = asyncio.Event()
         self._recheck = False
         self._task: asyncio.Task[None] | None = None
@@ -148,8 +149,11 @@ class HealthMonitor:
     async def close(self) -> None:
         if self._task:
             await end([self._task])
-        with suppress(RedisTimeoutError):
-            await self._client.aclose()
+        # A probe of another task would leave a connection.
+        async with self._probe_lock:
+            self._closed = True
+            with suppress(RedisTimeoutError):
+                await self._client.aclose()
 
     def _is_replica(self) -> bool:
         return self.is_available and self._server is not None and not self._server.is_primary
@@ -192,6 +196,8 @@ class HealthMonitor:
 
     async def _probe(self) -> None:
         async with self._probe_lock:
+            if self._closed:
+                return
             started = monotonic()
             try:
                 async with TimeLimit(PROBE_SECONDS):

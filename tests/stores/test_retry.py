@@ -405,3 +405,18 @@ async def test_a_closed_store_has_no_connections(own_redis):
 
 async def only_one(admin):
     return len(await admin.client_list()) == 1
+
+
+@pytest.mark.parametrize("turns", range(1, 6))
+async def test_a_probe_during_the_close_of_a_primary_leaves_no_connection(own_redis, turns):
+    store = RedisStore.at(own_redis.url)
+    (shard,) = store.topology.shards.values()
+    opening = asyncio.create_task(shard.monitor.open())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await shard.close()
+    await opening
+    async with Redis.from_url(own_redis.url) as admin:
+        (own,) = await admin.client_list()
+
+    assert own["cmd"] == "client|list"
