@@ -110,6 +110,64 @@ def test_the_output_is_utf8_in_every_locale(arguments, locale):
     assert not done.stdout.decode("utf-8").isascii()
 
 
+def test_rekey_with_a_closed_pipe_prints_no_traceback(closed_pipe, redis_url, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("k1: " + "A" * 43 + "=\n")
+    _, errors = run(["rekey"], stdout=closed_pipe, SIGNER_STORE_URL=redis_url, SIGNER_ENCRYPTION_KEYS_FILE=str(keys))
+
+    assert "Traceback" not in errors
+    assert "Broken pipe" not in errors
+
+
+@pytest.mark.parametrize("arguments", [["openapi"], ["--help"], ["--version"], ["rekey", "--help"]], ids=" ".join)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_is_reported_in_one_line(arguments, unbuffered):
+    with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device, no path to keep
+        status, errors = run(arguments, stdout=full, unbuffered=unbuffered)
+
+    assert (status, errors) == (1, "s3-signer: Cannot write to standard output: No space left on device\n")
+
+
+def test_a_full_disk_is_reported_by_rekey(redis_url, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("k1: " + "A" * 43 + "=\n")
+    keys.chmod(0o600)
+    settings = {"SIGNER_STORE_URL": redis_url, "SIGNER_ENCRYPTION_KEYS_FILE": str(keys)}
+    with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device, no path to keep
+        status, errors = run(["rekey"], stdout=full, **settings)
+
+    assert (status, errors.splitlines()[-1]) == (
+        1,
+        "s3-signer: Cannot write to standard output: No space left on device",
+    )
+
+
+@pytest.mark.parametrize("argument", ["openapi", "--help"])
+def test_a_closed_standard_output_is_reported_in_one_line(argument):
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m service {argument} >&-"],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (1, "s3-signer: Cannot write to standard output: it is closed\n")
+
+
+def test_the_service_does_not_start_with_a_closed_standard_output():
+    done = subprocess.run(
+        ["bash", "-c", f"exec timeout 10 {sys.executable} -m service serve >&-"],
+        env=clean_environment() | {"SIGNER_PORT": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    problem = "s3-signer: Cannot write the audit log to standard output: it is closed\n"
+    assert (done.returncode, done.stderr) == (1, problem)
+
+
 @pytest.mark.parametrize("closed", ["<&-", "<&- 2>&-"])
 def test_no_connection_gets_the_number_of_a_closed_stream(closed, tmp_path):
     """When libuv closes such a connection, it aborts the process."""
