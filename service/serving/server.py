@@ -51,10 +51,10 @@ class StopSignals:
         self.reason: asyncio.Future[str] = self._loop.create_future()
         """The name of the first signal, or the end of the parent process."""
 
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            # With nohup, SIGHUP stays ignored.
-            if signal.getsignal(number) is not signal.SIG_IGN or number != signal.SIGHUP:
-                self._loop.add_signal_handler(number, self._on_signal, number)
+        # With nohup, SIGHUP stays ignored.
+        hangup = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
+        for number in (signal.SIGTERM, signal.SIGINT, *hangup):
+            self._loop.add_signal_handler(number, self._on_signal, number)
         if parent:
             self._loop.add_reader(parent, self._on_parent_end, parent)
 
