@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 from time import monotonic
@@ -19,7 +19,7 @@ from typing import NoReturn
 from service.serving import listening, systemd, worker_process
 from service.serving.binding import StartError
 from service.serving.listening import BoundSockets
-from service.serving.worker_process import FAILED, HEARTBEAT, READY, REFUSED
+from service.serving.worker_process import FAILED, HEARTBEAT, READY, REFUSED, Predecessor
 from service.settings import Settings, SettingsError
 from service.telemetry import multiprocess
 
@@ -50,14 +50,20 @@ class Worker:
     """Our end of the control channel; None while no process runs. If a process ends, its end closes."""
 
     message: bytes = b""
-    """Bytes received from the process, without trailing heartbeats."""
+    """Bytes received from the process, without heartbeats."""
 
     started_at: float = 0.0
     backoff: float = 0.0
     start_at: float = inf
     missed_heartbeats: int = 0
-    restart_reason: str = ""
-    """Why the previous process ended, as a label of the metric; empty for the first one."""
+    is_unresponsive: bool = False
+    predecessors: list[Predecessor] = field(default_factory=list)
+    """The processes that ended in this place, until one that runs has taken over their metrics."""
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether a process runs that has served no request yet."""
+        return self.channel is not None and not self.message.startswith(READY)
 
 
 def run(settings: Settings, sockets: BoundSockets) -> None:
@@ -147,7 +153,7 @@ class Supervisor:
             worker.missed_heartbeats += 1
             limit = MAX_MISSED_HEARTBEATS if worker.message else MAX_MISSED_AT_START
             if worker.missed_heartbeats == limit:
-                worker.restart_reason = UNRESPONSIVE
+                worker.is_unresponsive = True
                 seconds = limit * worker_process.HEARTBEAT_SECONDS
                 logger.error("Worker process %d has not answered for %.0f seconds and is killed", worker.pid, seconds)
                 os.kill(worker.pid, signal.SIGKILL)
@@ -178,20 +184,27 @@ class Supervisor:
         self._kill_at = min(self._kill_at or inf, self._close_at + KILL_SECONDS)
         for worker in self._workers:
             worker.start_at = inf
-        self._signal_all(number)
+            # It has nothing to finish, and if it hangs, other signals have no effect.
+            self._signal(worker, signal.SIGKILL if worker.is_starting else number)
 
     def _signal_all(self, number: signal.Signals) -> None:
         for worker in self._workers:
-            if worker.channel:
-                os.kill(worker.pid, number)
+            self._signal(worker, number)
+
+    @staticmethod
+    def _signal(worker: Worker, number: signal.Signals) -> None:
+        if worker.channel:
+            os.kill(worker.pid, number)
 
     def _on_message(self, worker: Worker) -> None:
         received = worker.channel.recv(4096) if worker.channel else b""
-        worker.message = (worker.message + received).rstrip(HEARTBEAT)
+        worker.message = (worker.message + received).strip(HEARTBEAT)
         worker.missed_heartbeats = 0
         if not received:
             self._reap(worker)
-        elif not self._is_ready and all(each.message.startswith(READY) for each in self._workers):
+            return
+        worker.predecessors.clear()
+        if not self._is_ready and all(each.message.startswith(READY) for each in self._workers):
             self._is_ready = True
             store = worker.message.removeprefix(READY).decode()
             listening.announce(self._settings, self._sockets, store=store, networked=True)
@@ -211,7 +224,7 @@ class Supervisor:
             raise SettingsError(reason.splitlines())
         if not self._is_ready and not self._is_replaceable(worker):
             raise StartError(reason if has_reported else f"A worker process {reason} before it served")
-        worker.restart_reason = worker.restart_reason or EXITED
+        worker.predecessors.append(Predecessor(worker.pid, UNRESPONSIVE if worker.is_unresponsive else EXITED))
         has_been_stable = monotonic() - worker.started_at > BACKOFF_RESET_SECONDS
         worker.backoff = MIN_BACKOFF_SECONDS if has_been_stable else _next_backoff(worker.backoff)
         worker.start_at = monotonic() + worker.backoff
@@ -220,7 +233,7 @@ class Supervisor:
     def _is_replaceable(self, worker: Worker) -> bool:
         """Return whether only this process is at fault, because it hung while another one with its settings serves."""
         others = [each for each in self._workers if each is not worker]
-        return worker.restart_reason == UNRESPONSIVE and any(each.message.startswith(READY) for each in others)
+        return worker.is_unresponsive and any(each.message.startswith(READY) for each in others)
 
     def _start(self, worker: Worker) -> None:
         ours, theirs = socket.socketpair()
@@ -232,7 +245,7 @@ class Supervisor:
             self._run_worker(worker, theirs)
         worker.pid, worker.channel, worker.message = pid, ours, b""
         worker.started_at, worker.start_at = monotonic(), inf
-        worker.missed_heartbeats, worker.restart_reason = 0, ""
+        worker.missed_heartbeats, worker.is_unresponsive = 0, False
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         theirs.close()
 
@@ -241,14 +254,7 @@ class Supervisor:
         status = 1
         try:
             self._release_inherited()
-            worker_process.run(
-                self._settings,
-                self._sockets,
-                self._directory,
-                channel,
-                predecessor=worker.pid,
-                restart_reason=worker.restart_reason,
-            )
+            worker_process.run(self._settings, self._sockets, self._directory, channel, worker.predecessors)
             status = 0
         except StartError as error:
             channel.sendall(FAILED + str(error).encode())

@@ -1,17 +1,18 @@
 """One of several worker processes, and its messages to the parent over the control channel, a socket pair.
 
-The first message is ``READY`` with the store's description, ``FAILED`` with the reason, or ``REFUSED`` with a line for
-each wrong setting. Then the event loop sends a
-``HEARTBEAT`` each second.
+A worker sends a ``HEARTBEAT`` when it has taken over the metrics of its predecessors, and then ``READY`` with the
+store's description, ``FAILED`` with the reason, or ``REFUSED`` with a line for each wrong setting. After ``READY``, the
+event loop sends a ``HEARTBEAT`` each second.
 """
 
 import asyncio
 import logging
 import shutil
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from service.serving.listening import BoundSockets
 from service.settings import Settings
@@ -26,39 +27,52 @@ READY, FAILED, REFUSED, HEARTBEAT = b"+", b"-", b"!", b"\n"
 HEARTBEAT_SECONDS = 1.0
 
 
+class Predecessor(NamedTuple):
+    """A process that has ended."""
+
+    pid: int
+    reason: str
+    """Why it ended, as a label of the metric of restarts."""
+
+
 def run(
     settings: Settings,
     sockets: BoundSockets,
     directory: Path,
     channel: socket.socket,
-    *,
-    predecessor: int,
-    restart_reason: str,
+    predecessors: Sequence[Predecessor] = (),
 ) -> None:
     """Serve on the addresses of ``sockets`` until a signal or the end of the parent. Raises as ``server.serve``.
 
-    ``directory`` has the metrics of all workers. ``predecessor`` is the id of the process that this one replaces, or 0,
-    and ``restart_reason`` is why that process ended, or empty.
+    ``directory`` has the metrics of all workers; this one takes over those of its ``predecessors``.
     """
-    multiprocess.take_over(directory, predecessor)
-    # These imports declare metrics, which must find the predecessor's files.
+    for predecessor in predecessors:
+        multiprocess.take_over(directory, predecessor.pid)
+    # These imports declare metrics, which must find the files of the predecessors.
     from service.serving import server  # noqa: PLC0415
     from service.telemetry import metrics  # noqa: PLC0415
 
-    if restart_reason:
-        metrics.WORKER_RESTARTS[restart_reason,].inc()
+    for predecessor in predecessors:
+        metrics.WORKER_RESTARTS[predecessor.reason,].inc()
+    _tell(channel, HEARTBEAT)
 
     # The parent logs start and stop once for all workers.
     logging.getLogger(server.__name__).setLevel(logging.WARNING)
 
     def on_ready(store: "Store") -> None:
-        channel.sendall(READY + store.description.encode())
+        _tell(channel, READY + store.description.encode())
         _send_heartbeat(channel)
 
     server.serve(settings, sockets.siblings(), on_ready=on_ready, parent=channel)
     if _is_closed(channel):
         logger.warning("Stopped, as the parent process is gone")
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _tell(channel: socket.socket, message: bytes) -> None:
+    # If the parent is gone, the server notices it and stops.
+    with suppress(BrokenPipeError):
+        channel.sendall(message)
 
 
 def _send_heartbeat(channel: socket.socket) -> None:

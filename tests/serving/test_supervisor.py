@@ -557,6 +557,49 @@ def test_restarts_are_counted_by_reason(store):
         assert restarts(process) == {"exited": 2.0}
 
 
+# The first process that replaces another one ends or hangs before it has taken over the metrics.
+FAIL_AT_RESTART = """
+import os, signal
+from service.serving import worker_process
+from service.__main__ import main
+run = worker_process.run
+def fail(*args):
+    if len(args[-1]) == 1:
+        os.kill(os.getpid(), signal.Signals[os.environ["BY"]])
+    run(*args)
+worker_process.run = fail
+raise SystemExit(main(["serve"]))
+"""
+
+
+def test_a_worker_that_ends_while_it_starts_is_counted_and_leaves_no_files(store):
+    settings = {"SIGNER_STORE_URL": store, "SIGNER_OPS_PORT": "0", "BY": "SIGKILL"}
+    with two_workers(measured=False, code=FAIL_AT_RESTART, **settings) as process:
+        before = workers(process)
+        (directory,) = metrics_directories(before)
+        os.kill(min(before), signal.SIGKILL)
+        process.wait_for("another starts in 0.2 seconds")
+
+        assert eventually(lambda: metric_of(operations_at(process), "worker_restarts_total") == 2)
+        assert restarts(process) == {"exited": 2.0}
+        assert pids_of_files(directory) == {str(pid) for pid in workers(process)}
+
+
+def test_a_worker_that_hangs_while_it_starts_does_not_delay_the_end(store):
+    settings = {"SIGNER_STORE_URL": store, "SIGNER_DRAIN_SECONDS": "0", "BY": "SIGSTOP"}
+    with two_workers(measured=False, code=FAIL_AT_RESTART, **settings) as process:
+        before = workers(process)
+        os.kill(min(before), signal.SIGKILL)
+        assert eventually(lambda: any(is_stopped(pid) for pid in workers(process) - before))
+
+        assert process.stop() == 0
+        assert "Killing the workers that have not ended in time" not in process.messages
+
+
+def is_stopped(pid):
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
 def test_a_worker_that_is_busy_for_a_short_time_is_not_killed(store):
     with two_workers(measured=False, code=IMPATIENT, SIGNER_STORE_URL=store) as process:
         before = workers(process)
