@@ -59,11 +59,16 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
 
 
 def unset_blank_variables(prefix: str) -> None:
-    """Remove variables that are set to nothing from the process, and empty blank proxies, on which libraries fail."""
-    for variable in [name for name, value in os.environ.items() if not value.strip()]:
+    """Remove the variables with this prefix that are set to nothing, for libraries that read them."""
+    for variable in _blank_variables():
         if variable.startswith(prefix):
             del os.environ[variable]
-        elif variable.lower().endswith("_proxy"):
+
+
+def empty_blank_proxies() -> None:
+    """Set proxies of spaces alone to "", for libraries that take them for a URL."""
+    for variable in _blank_variables():
+        if variable.lower().endswith("_proxy"):
             # An empty one stays, because in lower case it takes the place of one in capitals.
             os.environ[variable] = ""
 
@@ -82,6 +87,10 @@ def trusted_files(environ: Mapping[str, str]) -> list[tuple[str, str]]:
     variable = f"{PREFIX}JWT_JWKS"
     path = _get(environ, variable)
     return [(variable, path)] if path and "://" not in path else []
+
+
+def _blank_variables() -> list[str]:
+    return [variable for variable, value in os.environ.items() if not value.strip()]
 
 
 def _secret_files(environ: Mapping[str, str]) -> dict[str, str]:

@@ -20,7 +20,7 @@ from cachetools import LRUCache
 from service.errors import KeysUnavailable
 from service.invisible import invisible_hint, is_in_quotes, pasted_hint
 from service.resources.types import AwsAccount
-from service.settings.environment import unset_blank_variables
+from service.settings.environment import empty_blank_proxies, unset_blank_variables
 from service.signing.renewal import RETRY_SECONDS, TIMEOUT_SECONDS, NoKeysError, Renewal, TemporaryKeys
 from service.stores import tasks
 
@@ -150,6 +150,7 @@ class BorrowedKeys:
             if self._session is None:
                 # botocore fails on most of those that are set to nothing, as by `AWS_PROFILE: ${AWS_PROFILE}`.
                 unset_blank_variables("AWS_")
+                empty_blank_proxies()
                 session = AioSession()
                 # Its models are megabytes of JSON.
                 await asyncio.to_thread(session.warm_up_loader_caches, "sts")

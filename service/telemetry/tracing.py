@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import service
 from service.settings import SettingsError
-from service.settings.environment import unset_blank_variables
+from service.settings.environment import empty_blank_proxies, unset_blank_variables
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -104,6 +104,7 @@ class Tracer:
         _check_endpoint(os.environ)
         # OpenTelemetry defines an empty variable as not set. Its SDK logs a traceback for some of them.
         unset_blank_variables("OTEL_")
+        empty_blank_proxies()
         try:
             return cls()
         except (ValueError, OSError) as error:
