@@ -77,7 +77,8 @@ async def _files(settings: Settings) -> list[Check]:
     Raises:
         SettingsError: if the service does not start with them.
     """
-    server_certificate(settings)
+    if settings.tls_cert:
+        server_certificate(settings)
     if tracer := tracing.Tracer.from_environment():
         await tracer.close()
     if not settings.jwt_issuer:

@@ -40,10 +40,8 @@ class ServerCertificate:
         connection.context = self._current
 
 
-def server_certificate(settings: Settings) -> ServerCertificate | None:
-    """Return the certificate of the settings, None without TLS. Raises SettingsError if it cannot be used."""
-    if not settings.tls_cert:
-        return None
+def server_certificate(settings: Settings) -> ServerCertificate:
+    """Return the certificate that the settings name. Raises SettingsError if it cannot be used."""
     try:
         return ServerCertificate(Path(settings.tls_cert), Path(settings.tls_key))
     except TlsError as error:
