@@ -19,7 +19,7 @@ from service.access.policies.matcho import MalformedPattern, Pattern, PatternFau
 from service.access.policies.unrestricted import unrestricted_faults
 from service.access.policies.values import PARAM_SCHEMAS
 from service.errors import Issue
-from service.resources.fields import ID_RULE, Number, Text
+from service.resources.fields import ID_RULE, Number, Text, Word
 from service.resources.schemas import MAX_EXPIRATION_SECONDS, MAX_SUGGESTIONS, ResourceSchema, shortened
 from service.resources.suggestions import suggestion
 from service.resources.types import Exists, ResourceType
@@ -174,9 +174,10 @@ class StoredAccessPolicySchema(ResourceSchema):
         required=True,
         metadata={"description": "The name of the policy.", "examples": ["my-policy"]},
     )
-    engine = Text(
-        "allow|matcho",
-        "must be allow or matcho",
+    engine = Word(
+        "allow",
+        MATCHO,
+        message="must be allow or matcho",
         required=True,
         metadata={
             "description": "The policy allows every request of its Clients, or those that match a pattern.",

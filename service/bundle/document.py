@@ -15,7 +15,7 @@ from service.access.types import RESOURCE_TYPES
 from service.errors import Invalid, Issue, MalformedBody
 from service.invisible import invisible_hint, is_in_quotes
 from service.mounted_files import UnusableFile
-from service.resources.fields import Text
+from service.resources.fields import Text, Word
 from service.resources.schemas import ParsedBody, Reader, WireSchema, shortened
 from service.resources.types import ResourceType
 from service.stores.record import ID
@@ -88,8 +88,8 @@ class _List(fields.Field[list[Any]]):
 class _BundleSchema(WireSchema):
     id = fields.Raw()
     meta = fields.Raw()
-    resource_type = Text("Bundle", "must be Bundle", required=True, data_key="resourceType")
-    type = Text("batch|transaction", "must be batch or transaction", required=True)
+    resource_type = Word("Bundle", message="must be Bundle", required=True, data_key="resourceType")
+    type = Word("batch", "transaction", message="must be batch or transaction", required=True)
     entry = _List(load_default=list)
 
 
@@ -100,7 +100,7 @@ class _EntrySchema(WireSchema):
 
 
 class _RequestSchema(WireSchema):
-    method = Text("PUT|DELETE", "must be PUT or DELETE", required=True)
+    method = Word("PUT", "DELETE", message="must be PUT or DELETE", required=True)
     url = Text(_URL, "must be the path of one resource, such as /AwsAccount/my-account", required=True)
 
 

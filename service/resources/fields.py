@@ -47,6 +47,14 @@ class Text(fields.String):
         return text
 
 
+class Word(Text):
+    """One of a few words, in letters, digits, ``:`` and ``-``."""
+
+    def __init__(self, *words: str, message: str, **options: Any) -> None:
+        super().__init__("|".join(words), message, **options)
+        self.words = words
+
+
 class Flag(fields.Field[bool]):
     """A boolean, written as a boolean, or as ``true`` or ``false`` in a text schema."""
 

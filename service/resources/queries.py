@@ -1,6 +1,6 @@
 """marshmallow schemas of query parameters."""
 
-from service.resources.fields import ID_RULE, Flag, Number, Text
+from service.resources.fields import ID_RULE, Flag, Number, Text, Word
 from service.resources.schemas import WireSchema
 from service.stores.record import ID
 
@@ -39,7 +39,9 @@ class SearchQuery(WireSchema):
         data_key="_sort",
         metadata={"description": "The order: ascending or descending by id."},
     )
-    summary = Text("count", "must be count", data_key="_summary", metadata={"description": "Asks for the total alone."})
+    summary = Word(
+        "count", message="must be count", data_key="_summary", metadata={"description": "Asks for the total alone."}
+    )
     total_method = Text(data_key="_totalMethod", metadata={"description": "Ignored: the total is exact."})
     elements = Text(data_key="_elements", metadata={"description": "Ignored: resources are complete."})
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 
 from service.access.policies.regex import compile_regex, is_plain_prefix
-from service.resources.fields import BUCKET, ID_RULE, Number, Text
+from service.resources.fields import BUCKET, ID_RULE, Number, Text, Word
 from service.resources.schemas import WireSchema
 from service.resources.signing_schemas.forms import FormFields
 from service.resources.signing_schemas.queries import DownloadFields, ListFields, SigningQuery
@@ -35,7 +35,6 @@ _TYPES = ("AwsAccount", "Client", "AccessPolicy")
 # A regular expression, a reference to another value, or nil?, present? and not-blank?.
 _NO_TEXT = re.compile(r"[#.].*|.*[?]", re.DOTALL)
 _NUMBER = re.compile("0|[1-9][0-9]{0,11}")
-_ONLY_WORDS = re.compile("[A-Za-z0-9:-]+(?:[|][A-Za-z0-9:-]+)+")
 # The value of a download= may be longer than one that is sent.
 _ANY_LENGTH = "response-content-disposition"
 _IDS: Sequence[Names] = (("params", "account"), ("params", "resource/id"), ("client", "id"))
@@ -90,11 +89,7 @@ def _regex_problem(source: str, names: Names) -> str:
 @cache
 def _words() -> Mapping[Names, Sequence[str]]:
     """Return the values that are one of a few words."""
-    of_fields = {
-        ("params", name): field.rule.pattern.split("|")
-        for name, field in _param_fields().items()
-        if isinstance(field, Text) and field.rule and _ONLY_WORDS.fullmatch(field.rule.pattern)
-    }
+    of_fields = {("params", name): field.words for name, field in _param_fields().items() if isinstance(field, Word)}
     return of_fields | {
         ("request-method",): _METHODS,
         ("params", "operation"): _OPERATIONS,

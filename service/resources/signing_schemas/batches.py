@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields
 
-from service.resources.fields import Number, Text
+from service.resources.fields import Number, Text, Word
 from service.resources.schemas import MAX_EXPIRATION_SECONDS, WireSchema
 from service.resources.signing_schemas.fields import LINE, LINE_RULE, upload_id_field
 from service.resources.signing_schemas.queries import DownloadFields
@@ -80,9 +80,12 @@ class WidgetRequest(WireSchema):
         "expiration": "has another name in this request: write expiresIn",
         "filename": "has another name in this request: write key",
     }
-    method = Text(
-        "PUT|POST|GET|DELETE",
-        "must be PUT, POST, GET or DELETE",
+    method = Word(
+        "PUT",
+        "POST",
+        "GET",
+        "DELETE",
+        message="must be PUT, POST, GET or DELETE",
         required=True,
         metadata={"description": "The method of the request.", "examples": ["PUT"]},
     )

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from marshmallow import ValidationError, post_load, validates_schema
 
-from service.resources.fields import VISIBLE, Flag, Number, Text
+from service.resources.fields import VISIBLE, Flag, Number, Text, Word
 from service.resources.queries import DEFAULT_EXPIRATION_SECONDS
 from service.resources.schemas import MAX_EXPIRATION_SECONDS, WireSchema
 from service.resources.signing_schemas.fields import line_field
@@ -94,8 +94,11 @@ class DownloadFields(VersionFields):
 class DownloadQuery(DownloadFields, SigningQuery):
     """The query parameters of a download. ``method`` is the method of the URL."""
 
-    method = Text(
-        "GET|HEAD", "must be GET or HEAD", metadata={"default": "GET", "description": "The method of the URL."}
+    method = Word(
+        "GET",
+        "HEAD",
+        message="must be GET or HEAD",
+        metadata={"default": "GET", "description": "The method of the URL."},
     )
     redirect = Flag(metadata={"default": False, "description": "Returns a redirect (302) to the URL."})
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from marshmallow import ValidationError, validates_schema
 
 from service.invisible import IN_QUOTES
-from service.resources.fields import VISIBLE, Number, Text
+from service.resources.fields import VISIBLE, Number, Text, Word
 from service.resources.schemas import MAX_UPLOAD_BYTES, WireSchema
 from service.resources.signing_schemas.fields import (
     NULL,
@@ -66,15 +66,21 @@ class ObjectFields(WireSchema):
         visible=True,
         metadata={"description": "The storage class of the object, such as STANDARD_IA."},
     )
-    acl = Text(
-        "private|public-read|public-read-write|authenticated-read|aws-exec-read|bucket-owner-read"
-        "|bucket-owner-full-control",
-        "must be a canned ACL of S3, such as private",
+    acl = Word(
+        "private",
+        "public-read",
+        "public-read-write",
+        "authenticated-read",
+        "aws-exec-read",
+        "bucket-owner-read",
+        "bucket-owner-full-control",
+        message="must be a canned ACL of S3, such as private",
         metadata={"description": "Who may access the object."},
     )
-    server_side_encryption = Text(
-        "AES256|aws:kms|aws:kms:dsse",
-        "must be AES256, aws:kms or aws:kms:dsse",
+    server_side_encryption = Word(
+        "AES256",
+        *KMS,
+        message="must be AES256, aws:kms or aws:kms:dsse",
         metadata={"description": "How S3 encrypts the object."},
     )
     sse_kms_key_id = Text(
@@ -144,9 +150,9 @@ class UploadSchema(UploadFields):
 class CreateFields(ObjectFields):
     """The headers that the creation of a multipart upload can bind."""
 
-    checksum_algorithm = Text(
-        "|".join(CHECKSUM_BYTES).upper(),
-        f"must be {', '.join(CHECKSUM_BYTES).upper()}",
+    checksum_algorithm = Word(
+        *(name.upper() for name in CHECKSUM_BYTES),
+        message=f"must be {', '.join(CHECKSUM_BYTES).upper()}",
         metadata={"description": "The checksum that every part of the upload binds."},
     )
 
