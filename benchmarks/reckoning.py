@@ -9,7 +9,8 @@ from benchmarks import markers, report
 from service.settings import load
 from service.stores.health import PROBE_INTERVAL_SECONDS
 from service.stores.server import PROBE_KEYS
-from service.stores.topology import CHECK_SECONDS, CONNECTIONS
+from service.stores.shard import CONNECTIONS
+from service.stores.topology import CHECK_SECONDS
 from service.stores.tracking import HEARTBEAT_SECONDS
 
 REPLICAS, WORKERS, REQUESTS, CHANGES, PRIMARIES = 10, 3, 100_000, 100, 3

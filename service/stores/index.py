@@ -19,7 +19,8 @@ from service.errors import StoreUnavailable
 from service.stores.failures import Refused, WrongType, unreachable
 from service.stores.record import ID
 from service.stores.retry import CircuitBreaker
-from service.stores.topology import Shard, Topology
+from service.stores.shard import Shard
+from service.stores.topology import Topology
 
 LOGGER = logging.getLogger(__name__)
 

@@ -15,8 +15,9 @@ from redis.exceptions import AskError, MovedError, RedisError
 from service.errors import StoreUnavailable
 from service.stores.call_failures import CallFailures
 from service.stores.failures import LOST, is_demotion, reason, unreachable
+from service.stores.shard import Shard
 from service.stores.time_limit import TimeLimit
-from service.stores.topology import Shard, Topology
+from service.stores.topology import Topology
 from service.stores.url import Address
 from service.telemetry import tracing
 from service.telemetry.metrics import STORE_CALLS, STORE_ERRORS

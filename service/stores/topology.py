@@ -4,70 +4,31 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from math import inf
 from time import monotonic
 from typing import Any, Self
 
-from redis.asyncio import Redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.errors import StoreUnavailable
-from service.stores.asking import AskingRedis
-from service.stores.connection import ServerIdentity, connect, offer_open_ones
+from service.stores.connection import connect
 from service.stores.credentials import StoreCredentials
 from service.stores.discovery import ClusterDiscovery, Discovery, Layout, SentinelDiscovery
 from service.stores.failures import reason, unreachable
-from service.stores.health import HealthMonitor
+from service.stores.shard import Shard
 from service.stores.tasks import end
 from service.stores.url import Address, StoreUrl
 
 LOGGER = logging.getLogger(__name__)
 
-CONNECTIONS = 64
 CHECK_SECONDS = 1.0
-OFFER_SECONDS = 0.1
 # Failures request a check at once, but not more often than this.
 MIN_CHECK_SECONDS = 0.1
 # After this time without an answer that names the primaries, others may have been promoted.
 NAMED_SECONDS = 10.0
 # An adopted shard without slots is kept this long after its last use.
 ADOPTED_SECONDS = 5.0
-
-
-class Shard:
-    """One primary: a client for calls, and a monitor of its health. ``connect`` makes more clients of it."""
-
-    def __init__(self, client: Redis, monitor: HealthMonitor, connect: Callable[[], Redis]) -> None:
-        self.client = client
-        self.monitor = monitor
-        self.connect = connect
-        # redis-py's blocking pool does not serve callers in order: under load a call waited there for seconds.
-        self.connections = asyncio.Semaphore(CONNECTIONS)
-        # Writes that wait for a hung replica leave connections to reads.
-        self.writes = asyncio.Semaphore(CONNECTIONS // 2)
-        self._offered_at = -inf
-
-    @property
-    def asking(self) -> Redis:
-        """A client with the same connections, for keys that a Cluster is moving to this primary."""
-        return AskingRedis(connection_pool=self.client.connection_pool)
-
-    async def offer_open_connections(self) -> None:
-        """Let the next calls take open connections first, because the server may refuse new ones alone.
-
-        It may have too many clients, or another password by now. Does nothing if it was done a moment ago, because many
-        calls fail together.
-        """
-        if monotonic() - self._offered_at > OFFER_SECONDS:
-            self._offered_at = monotonic()
-            await offer_open_ones(self.client.connection_pool)
-
-    async def close(self) -> None:
-        await self.monitor.close()
-        # redis-py drops a connection even if its graceful close times out.
-        with suppress(RedisTimeoutError):
-            await self.client.aclose()
 
 
 class Topology:
@@ -122,24 +83,6 @@ class Topology:
         url = StoreUrl(text)
         logins = credentials or StoreCredentials(url)
 
-        def make_shard(address: Address | None) -> Shard:
-            identity = ServerIdentity(primary=address is not None)
-
-            def connect_to(connections: int) -> Redis:
-                return connect(url.at(address), connections=connections, identity=identity, credentials=logins.redis)
-
-            client = connect_to(CONNECTIONS)
-            monitor = HealthMonitor(
-                client.connection_pool,
-                connect_to(1),
-                name=StoreUrl(url.at(address)).description,
-                key=key,
-                identity=identity,
-                cluster=url.kind == "cluster",
-                wait_replicas=wait_replicas,
-            )
-            return Shard(client, monitor, lambda: connect(url.at(address), connections=1, credentials=logins.redis))
-
         discovery: Discovery | None = None
         if url.kind == "sentinel":
             discovery = SentinelDiscovery(
@@ -149,6 +92,7 @@ class Topology:
             discovery = ClusterDiscovery(
                 url, lambda at, seconds: connect(at, connections=1, seconds=seconds, credentials=logins.redis)
             )
+        make_shard = partial(Shard.at, url, key=key, credentials=logins, wait_replicas=wait_replicas)
         return cls(url.description, make_shard, discovery)
 
     def owner(self, key: str) -> Shard | None:

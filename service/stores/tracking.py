@@ -16,9 +16,10 @@ from redis.exceptions import ConnectionError  # noqa: A004 - as in failures
 
 from service.stores.connection import read_role, read_run_id
 from service.stores.failures import LOST, is_temporary, reason
+from service.stores.shard import Shard
 from service.stores.tasks import end
 from service.stores.time_limit import TimeLimit
-from service.stores.topology import Shard, Topology
+from service.stores.topology import Topology
 from service.telemetry.metrics import CACHE_LIVE
 
 LOGGER = logging.getLogger(__name__)

@@ -25,8 +25,9 @@ from service.stores.connection import ServerIdentity
 from service.stores.health import HealthMonitor
 from service.stores.memory import EmbeddedStore
 from service.stores.redis import RedisStore
+from service.stores.shard import Shard
 from service.stores.store import NothingWritten
-from service.stores.topology import Shard, Topology
+from service.stores.topology import Topology
 from service.stores.tracking import Tracker
 
 EXAMPLES = os.environ.get("MODEL_EXAMPLES")

@@ -16,8 +16,8 @@ from service.stores.connection import reconnect
 from service.stores.failures import reason
 from service.stores.redis import RedisStore
 from service.stores.retry import DEADLINE_SECONDS, OPEN_AFTER_SECONDS
+from service.stores.shard import CONNECTIONS
 from service.stores.store import NothingWritten
-from service.stores.topology import CONNECTIONS
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,7 @@ from support.writes import KIND
 from service.errors import StoreUnavailable
 from service.stores import compare_and_set, retry
 from service.stores.compare_and_set import Unconfirmed
-from service.stores.topology import CONNECTIONS
+from service.stores.shard import CONNECTIONS
 
 pytestmark = pytest.mark.slow
 

@@ -1,0 +1,77 @@
+"""One primary that keeps accounts: its connections and its health."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from math import inf
+from time import monotonic
+from typing import Self
+
+from redis.asyncio import Redis
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from service.stores.asking import AskingRedis
+from service.stores.connection import ServerIdentity, connect, offer_open_ones
+from service.stores.credentials import StoreCredentials
+from service.stores.health import HealthMonitor
+from service.stores.url import Address, StoreUrl
+
+CONNECTIONS = 64
+OFFER_SECONDS = 0.1
+
+
+class Shard:
+    """One primary: a client for calls, and a monitor of its health. ``connect`` makes more clients of it."""
+
+    def __init__(self, client: Redis, monitor: HealthMonitor, connect: Callable[[], Redis]) -> None:
+        self.client = client
+        self.monitor = monitor
+        self.connect = connect
+        # redis-py's blocking pool does not serve callers in order: under load a call waited there for seconds.
+        self.connections = asyncio.Semaphore(CONNECTIONS)
+        # Writes that wait for a hung replica leave connections to reads.
+        self.writes = asyncio.Semaphore(CONNECTIONS // 2)
+        self._offered_at = -inf
+
+    @classmethod
+    def at(
+        cls, url: StoreUrl, address: Address | None, *, key: str, credentials: StoreCredentials, wait_replicas: int
+    ) -> Self:
+        """Return the primary at ``address``, or without one at the address of ``url``. See ``Topology.at``."""
+        identity = ServerIdentity(primary=address is not None)
+
+        def connect_to(connections: int) -> Redis:
+            return connect(url.at(address), connections=connections, identity=identity, credentials=credentials.redis)
+
+        client = connect_to(CONNECTIONS)
+        monitor = HealthMonitor(
+            client.connection_pool,
+            connect_to(1),
+            name=StoreUrl(url.at(address)).description,
+            key=key,
+            identity=identity,
+            cluster=url.kind == "cluster",
+            wait_replicas=wait_replicas,
+        )
+        return cls(client, monitor, lambda: connect(url.at(address), connections=1, credentials=credentials.redis))
+
+    @property
+    def asking(self) -> Redis:
+        """A client with the same connections, for keys that a Cluster is moving to this primary."""
+        return AskingRedis(connection_pool=self.client.connection_pool)
+
+    async def offer_open_connections(self) -> None:
+        """Let the next calls take open connections first, because the server may refuse new ones alone.
+
+        It may have too many clients, or another password by now. Does nothing if it was done a moment ago, because many
+        calls fail together.
+        """
+        if monotonic() - self._offered_at > OFFER_SECONDS:
+            self._offered_at = monotonic()
+            await offer_open_ones(self.client.connection_pool)
+
+    async def close(self) -> None:
+        await self.monitor.close()
+        # redis-py drops a connection even if its graceful close times out.
+        with suppress(RedisTimeoutError):
+            await self.client.aclose()
