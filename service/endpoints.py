@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import idna
 
-from service.invisible import IN_QUOTES
+from service.invisible import NOT_A_VALUE, PLACEHOLDER
 
 MAX_NAME_LENGTH = 253
 MAX_PORT = 65535
@@ -25,7 +25,7 @@ _ZONE = re.compile(r".*-[0-9]+[a-z]")
 AWS_REGION_PATTERN = (
     rf"(?![0-9]*$)(?!.*(?:fips-|-fips))(?!(?:{_PSEUDO_REGION.pattern}|{_ZONE.pattern})$){_AWS_REGION.pattern}"
 )
-REGION_PATTERN = rf"(?!{IN_QUOTES}$)[!-+\--.0-~]{{1,64}}"
+REGION_PATTERN = rf"(?!{NOT_A_VALUE}$)[!-+\--.0-~]{{1,64}}"
 _REGION = re.compile(REGION_PATTERN)
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _PUNYCODE = "xn--"
@@ -101,7 +101,10 @@ class Host(NamedTuple):
 def check_region(text: str) -> None:
     """Raise ValueError for a region that does not fit into a credential scope."""
     if not _REGION.fullmatch(text):
-        raise ValueError("must be 1 to 64 printable ASCII characters without space, comma or slash, and not in quotes")
+        raise ValueError(
+            "must be 1 to 64 printable ASCII characters without space, comma or slash, not in quotes, and no "
+            f"placeholder such as {PLACEHOLDER}"
+        )
 
 
 def check_aws_region(text: str) -> None:

@@ -1,4 +1,4 @@
-"""What a pasted text has too much: invisible characters, which a hint names, and quotes around it. Pure."""
+"""What a pasted text has too much, such as invisible characters and quotes, and placeholders for a text. Pure."""
 
 import re
 import unicodedata
@@ -19,7 +19,15 @@ INVISIBLE = (
 
 # YAML and a shell remove them; `docker run --env-file`, an ini file of AWS, jq without -r and a paste leave them. For
 # any dialect of patterns.
-IN_QUOTES = "(?:\".*\"|'.*'|`.*`|\u201c.*\u201d|\u2018.*\u2019)"
+_IN_QUOTES = "\".*\"|'.*'|`.*`|\u201c.*\u201d|\u2018.*\u2019"
+# Kubernetes leaves $(NAME) as it is if it does not know the name, and an env file of Docker leaves ${NAME}.
+_PLACEHOLDER = r"\$\{.*\}|\$\(.*\)|\{\{.*\}\}"
+
+PLACEHOLDER = "${NAME}"
+"""The example of a placeholder in messages."""
+
+NOT_A_VALUE = f"(?:{_IN_QUOTES}|{_PLACEHOLDER})"
+"""A pattern for a text in quotes, and for a placeholder that nothing has replaced."""
 
 MAX_NAMED = 3
 # The longest valid text. A search of 1 MiB would block other requests for up to 90 ms.
@@ -30,7 +38,7 @@ _MAX_AROUND = 64
 
 _NONCHARACTER = re.compile(f"[{_NONCHARACTERS}]")
 _INVISIBLE = re.compile(f"[{INVISIBLE}]")
-_IN_QUOTES = re.compile(IN_QUOTES, re.DOTALL)
+_NOT_A_VALUE = re.compile(NOT_A_VALUE, re.DOTALL)
 # Unicode gives control characters no name.
 _CONTROLS = {
     "\0": "NULL",
@@ -70,9 +78,15 @@ def seen_ends(text: str) -> tuple[str, str]:
     return first, last
 
 
-def is_in_quotes(text: str) -> bool:
-    """Return whether a text begins and ends with quotes that belong together."""
-    return bool(_IN_QUOTES.fullmatch(text))
+def no_value_reason(text: str) -> str:
+    """Return the end of a sentence about a text in quotes or a placeholder, "" for any other text."""
+    if not _NOT_A_VALUE.fullmatch(text):
+        return ""
+    return (
+        f"is a placeholder such as {PLACEHOLDER}; write the value"
+        if text[0] in "${"
+        else "is in quotes; leave them out"
+    )
 
 
 def _name(character: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from marshmallow import ValidationError, fields
 
+from service.invisible import NOT_A_VALUE, PLACEHOLDER
 from service.resources.fields import ID_RULE, VISIBLE, Masked, Text
 from service.resources.schemas import ResourceSchema
 from service.resources.secrets.stored_secret import HashedSecret, StoredSecret
@@ -19,7 +20,10 @@ MIN_SECRET = 16
 # How long the previous secret stays valid after a rotation.
 PREVIOUS_SECONDS, MAX_PREVIOUS_SECONDS = 86_400, 604_800
 
-_SECRET_RULE = "must be 16 to 512 visible characters of Unicode, with spaces only inside"  # noqa: S105 - a message
+_SECRET_RULE = (
+    "must be 16 to 512 visible characters of Unicode, with spaces only inside, not in quotes, and no placeholder such "
+    f"as {PLACEHOLDER}"
+)
 _DESCRIPTION_RULE = "must be at most 1024 characters, none of them a control character"
 
 
@@ -58,7 +62,8 @@ def secret_field() -> Text:
             "description": "The secret with which the Client logs in. It can be replaced, but not read back.",
             "examples": ["<secret-of-16-characters>"],
         },
-        rule=rf"(?! )(?:{VISIBLE}| ){{{MIN_SECRET - 1},511}}{VISIBLE}",
+        # Anybody could guess a placeholder, and a caller without the quotes would not log in.
+        rule=rf"(?!{NOT_A_VALUE}$)(?! )(?:{VISIBLE}| ){{{MIN_SECRET - 1},511}}{VISIBLE}",
         message=_SECRET_RULE,
         visible=True,
     )

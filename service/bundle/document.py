@@ -13,7 +13,7 @@ from marshmallow import ValidationError, fields
 
 from service.access.types import RESOURCE_TYPES
 from service.errors import Invalid, Issue, MalformedBody
-from service.invisible import invisible_hint, is_in_quotes
+from service.invisible import invisible_hint, no_value_reason
 from service.mounted_files import UnusableFile
 from service.resources.fields import Text, Word
 from service.resources.schemas import ParsedBody, Reader, WireSchema, shortened
@@ -68,11 +68,12 @@ class Entry:
         return issue.diagnostics
 
     def _hint(self, field: str) -> str:
-        """Return the end of a message about a reference to a text with invisible characters or quotes."""
+        """Return the end of a message about a reference to a text that was pasted, or to a placeholder."""
         text = self.body.values.get(field) if self.body else None
         if not isinstance(text, str):
             return ""
-        return invisible_hint(text) or ("; it is in quotes" if is_in_quotes(text) else "")
+        reason = no_value_reason(text)
+        return invisible_hint(text) or (f"; it {reason}" if reason else "")
 
 
 class _List(fields.Field[list[Any]]):

@@ -16,7 +16,7 @@ from service.endpoints import (
     parse_account_host,
     parse_host,
 )
-from service.invisible import IN_QUOTES
+from service.invisible import NOT_A_VALUE, PLACEHOLDER
 from service.resources.fields import ID_RULE, VISIBLE, Flag, Masked, Number, Text, rule
 from service.resources.schemas import MAX_EXPIRATION_SECONDS, MAX_UPLOAD_BYTES, ResourceSchema
 from service.resources.secrets.encryption import ENCRYPTED_PREFIX
@@ -59,8 +59,9 @@ class AwsAccountSchema(ResourceSchema):
         metadata={"description": "The name of the account in requests for URLs.", "examples": ["my-account"]},
     )
     access_key_id = Text(
-        rf"(?!{IN_QUOTES}$)[!-+\--.0-~]{{1,256}}",
-        "must be 1 to 256 printable ASCII characters without space, comma or slash, and not in quotes",
+        rf"(?!{NOT_A_VALUE}$)[!-+\--.0-~]{{1,256}}",
+        "must be 1 to 256 printable ASCII characters without space, comma or slash, not in quotes, and no "
+        f"placeholder such as {PLACEHOLDER}",
         visible=True,
         metadata={
             "description": "The id of the access key, as your S3 shows it. It comes together with secret-access-key.",
@@ -69,9 +70,9 @@ class AwsAccountSchema(ResourceSchema):
     )
     secret_access_key = Text(
         # A passphrase of MinIO can have spaces inside; spaces at an end come from pasting.
-        rf"(?!{ENCRYPTED_PREFIX})(?!{IN_QUOTES}$)(?! )(?:{VISIBLE}| ){{0,511}}{VISIBLE}",
-        "must be 1 to 512 visible characters of Unicode, with spaces only inside, not be in quotes, and not begin with "
-        f"{ENCRYPTED_PREFIX!r}",
+        rf"(?!{ENCRYPTED_PREFIX})(?!{NOT_A_VALUE}$)(?! )(?:{VISIBLE}| ){{0,511}}{VISIBLE}",
+        "must be 1 to 512 visible characters of Unicode, with spaces only inside, not be in quotes, be no placeholder "
+        f"such as {PLACEHOLDER}, and not begin with {ENCRYPTED_PREFIX!r}",
         visible=True,
         metadata={
             "description": "The secret of the access key. It can be changed, but not read back.",
@@ -80,9 +81,9 @@ class AwsAccountSchema(ResourceSchema):
     )
     masked_secret_access_key = Masked(data_key="_secret-access-key")
     session_token = Text(
-        rf" {{0,8192}}|(?!{ENCRYPTED_PREFIX})(?!{IN_QUOTES}$){VISIBLE}{{1,8192}}",
-        "must be at most 8192 visible characters of Unicode, not be in quotes, and not begin with "
-        f"{ENCRYPTED_PREFIX!r}",
+        rf" {{0,8192}}|(?!{ENCRYPTED_PREFIX})(?!{NOT_A_VALUE}$){VISIBLE}{{1,8192}}",
+        "must be at most 8192 visible characters of Unicode, not be in quotes, be no placeholder such as "
+        f"{PLACEHOLDER}, and not begin with {ENCRYPTED_PREFIX!r}",
         visible=True,
         metadata={"description": "The token of temporary credentials. It is part of each URL that it signs."},
     )

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from service.endpoints import MAX_PORT, ends_in_number, parse_account_host, parse_host
-from service.invisible import is_in_quotes, pasted_hint
+from service.invisible import no_value_reason, pasted_hint
 from service.settings.origins import ascii_name
 
 MIN_ROOT_SECRET = 16
@@ -29,11 +29,14 @@ def unicode_text(text: str) -> str:
 
 
 def visible_text(text: str) -> str:
-    """Return a text that is compared as a whole, or a path: a pasted space, line end or quotes would match nothing."""
+    """Return a text that is compared as a whole, or a path: a pasted space, line end or quotes would match nothing.
+
+    Anybody could guess a placeholder that stands for a secret.
+    """
     if hint := pasted_hint(text):
         raise ValueError(f"must have no invisible character, and no space at an end: it was pasted with one{hint}")
-    if is_in_quotes(text):
-        raise ValueError("must not be in quotes: leave them out")
+    if reason := no_value_reason(text):
+        raise ValueError(reason)
     return unicode_text(text)
 
 

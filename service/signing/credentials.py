@@ -18,7 +18,7 @@ from botocore.credentials import RefreshableCredentials
 from cachetools import LRUCache
 
 from service.errors import KeysUnavailable
-from service.invisible import invisible_hint, is_in_quotes, pasted_hint
+from service.invisible import invisible_hint, no_value_reason, pasted_hint
 from service.resources.types import AwsAccount
 from service.settings.environment import empty_blank_proxies, unset_blank_variables
 from service.signing.renewal import RETRY_SECONDS, TIMEOUT_SECONDS, NoKeysError, Renewal, TemporaryKeys
@@ -208,8 +208,8 @@ def _refuse_pasted(name: str, text: str, hint_of: Callable[[str], str]) -> None:
     # S3 would refuse each URL, without the reason.
     if hint := hint_of(text):
         raise NoKeysError(f"the {name} in the environment of the service was pasted with an invisible character{hint}")
-    if is_in_quotes(text):
-        raise NoKeysError(f"the {name} in the environment of the service is in quotes; leave them out")
+    if reason := no_value_reason(text):
+        raise NoKeysError(f"the {name} in the environment of the service {reason}")
     # Python reads other bytes of a variable as surrogates, which nothing can sign.
     if _SURROGATE.search(text):
         raise NoKeysError(f"the {name} in the environment of the service is not UTF-8")

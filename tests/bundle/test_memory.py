@@ -328,7 +328,8 @@ async def test_a_fault_quotes_nothing_that_a_reference_stands_for(faults_of_star
     ("contents", "end"),
     [
         ("\ufeffAKIAFILE", "; it has U+FEFF ZERO WIDTH NO-BREAK SPACE"),
-        ('"AKIAFILE"\n', "; it is in quotes"),
+        ('"AKIAFILE"\n', "; it is in quotes; leave them out"),
+        ("${AKIAFILE}\n", "; it is a placeholder such as ${NAME}; write the value"),
         ("AKIA,FILE", ""),
     ],
 )

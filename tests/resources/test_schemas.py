@@ -357,6 +357,17 @@ def test_a_key_or_region_in_quotes_is_refused(field, pasted):
     assert "s3c" not in issue.diagnostics
 
 
+@pytest.mark.parametrize("field", ["access-key-id", "secret-access-key", "session-token", "region"])
+@pytest.mark.parametrize("placeholder", ["${s3c}", "$(s3c)", "{{s3c}}"])
+def test_a_placeholder_for_a_key_or_region_is_refused(field, placeholder):
+    with pytest.raises(Invalid, match=r"no placeholder such as \$\{NAME\}") as refusal:
+        read({**KEYS, "host": "s3.example.com", field: placeholder})
+
+    (issue,) = refusal.value.issues
+    assert issue.expression == f"AwsAccount.{field}"
+    assert "s3c" not in issue.diagnostics
+
+
 @pytest.mark.parametrize("secret", ['"s3c', "s'3'c", '"s3c"x', '"'])
 def test_a_secret_may_have_quotes_that_are_not_around_it(secret):
     assert read({**KEYS, "secret-access-key": secret})["secret-access-key"] == secret

@@ -506,7 +506,16 @@ def test_a_text_in_the_quotes_of_an_env_file_is_refused(variable, pasted):
     jwt = {"SIGNER_JWT_ISSUER": "a", "SIGNER_JWT_AUDIENCE": "b", "SIGNER_JWT_JWKS": "https://idp.example.com/keys"}
     (problem,) = problems(**{**ROOT, **jwt, variable: pasted.format("0123456789abcdef")})
 
-    assert problem == f"{variable} must not be in quotes: leave them out"
+    assert problem == f"{variable} is in quotes; leave them out"
+
+
+@pytest.mark.parametrize("placeholder", ["$(SECRET_OF_CLIENT)", "${SECRET_OF_CLIENT}", "{{ secret_of_client }}"])
+@pytest.mark.parametrize("variable", ["SIGNER_ROOT_CLIENT_SECRET", "SIGNER_JWT_AUDIENCE", "SIGNER_KEY_PREFIX"])
+def test_a_placeholder_that_nothing_has_replaced_is_refused(variable, placeholder):
+    jwt = {"SIGNER_JWT_ISSUER": "a", "SIGNER_JWT_AUDIENCE": "b", "SIGNER_JWT_JWKS": "https://idp.example.com/keys"}
+    (problem,) = problems(**{**ROOT, **jwt, variable: placeholder})
+
+    assert problem == f"{variable} is a placeholder such as ${{NAME}}; write the value"
 
 
 def test_a_socket_that_is_written_as_a_url_is_refused():

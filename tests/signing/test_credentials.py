@@ -333,14 +333,17 @@ async def test_keys_of_variables_with_a_pasted_character_are_a_503_that_names_it
         ("AWS_ACCESS_KEY_ID", '"AKIAENVIRONMENT"', "access key id"),
         ("AWS_SECRET_ACCESS_KEY", "'environment-secret'", "secret access key"),
         ("AWS_SESSION_TOKEN", '""', "session token"),
+        ("AWS_SECRET_ACCESS_KEY", "$(SECRET_KEY)", "secret access key"),
     ],
 )
-async def test_keys_of_variables_in_quotes_are_a_503_that_names_them(make_keys, no_aws, variable, pasted, named):
+async def test_keys_in_quotes_and_placeholders_of_variables_are_a_503_that_names_them(
+    make_keys, no_aws, variable, pasted, named
+):
     no_aws.setenv("AWS_ACCESS_KEY_ID", "AKIAENVIRONMENT")
     no_aws.setenv("AWS_SECRET_ACCESS_KEY", "environment-secret")
     no_aws.setenv(variable, pasted)
 
-    with pytest.raises(KeysUnavailable, match=f"the {named} in the environment of the service is in quotes") as raised:
+    with pytest.raises(KeysUnavailable, match=f"the {named} in the environment of the service is ") as raised:
         await make_keys(ambient=True).lend(KEYLESS, CALLER)
 
     assert pasted not in str(raised.value)

@@ -370,3 +370,11 @@ async def test_an_invisible_character_in_a_secret_is_named(ask, faults, secret):
 
     assert await faults(answer, 422) == ("invalid", ["Client.secret"])
     assert "it has U+" in await answer.text()
+
+
+@pytest.mark.parametrize("secret", ['"sesame-is-open-0123"', "$(SECRET_OF_THE_CLIENT)", "${SECRET_OF_THE_CLIENT}"])
+async def test_a_secret_in_quotes_or_a_placeholder_is_refused(ask, faults, secret):
+    answer = await ask("PUT", "/Client/pasted", json={"secret": secret, "grant_types": ["basic"]})
+
+    assert await faults(answer, 422) == ("invalid", ["Client.secret"])
+    assert "not in quotes, and no placeholder such as ${NAME}" in await answer.text()

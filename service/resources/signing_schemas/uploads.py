@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from marshmallow import ValidationError, validates_schema
 
-from service.invisible import IN_QUOTES
+from service.invisible import NOT_A_VALUE, PLACEHOLDER
 from service.resources.fields import VISIBLE, Number, Text, Word
 from service.resources.schemas import MAX_UPLOAD_BYTES, WireSchema
 from service.resources.signing_schemas.fields import (
@@ -84,8 +84,8 @@ class ObjectFields(WireSchema):
         metadata={"description": "How S3 encrypts the object."},
     )
     sse_kms_key_id = Text(
-        rf"(?!{IN_QUOTES}$){VISIBLE}{{1,2048}}",
-        "must be 1 to 2048 visible characters, not in quotes",
+        rf"(?!{NOT_A_VALUE}$){VISIBLE}{{1,2048}}",
+        f"must be 1 to 2048 visible characters, not in quotes, and no placeholder such as {PLACEHOLDER}",
         visible=True,
         metadata={"description": "The key of AWS KMS. It needs server-side-encryption to be aws:kms or aws:kms:dsse."},
     )
