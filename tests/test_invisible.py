@@ -4,7 +4,15 @@ import unicodedata
 
 import pytest
 
-from service.invisible import INVISIBLE, MAX_NAMED, MAX_SEARCHED, invisible_hint, is_in_quotes, pasted_hint, seen_ends
+from service.invisible import (
+    INVISIBLE,
+    MAX_NAMED,
+    MAX_SEARCHED,
+    invisible_hint,
+    no_value_reason,
+    pasted_hint,
+    seen_ends,
+)
 
 # Visible format characters: signs in front of Arabic, Syriac and Kaithi numbers, joiners of hieroglyphs.
 VISIBLE_FORMATS = re.compile("[\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd\U00013430-\U0001345f]")
@@ -37,12 +45,22 @@ def test_a_blank_character_of_another_category_is_invisible(character):
 
 @pytest.mark.parametrize("text", ['"a"', "'a'", "`a`", "\u201ca\u201d", "\u2018a b\u2019", '""', '"a"b"'])
 def test_a_text_between_quotes_is_in_quotes(text):
-    assert is_in_quotes(text)
+    assert no_value_reason(text) == "is in quotes; leave them out"
+
+
+@pytest.mark.parametrize("text", ["${A}", "$(A_B)", "{{ a }}", "${A:-b}", "${}", "$(a b)"])
+def test_a_text_that_a_template_would_replace_is_a_placeholder(text):
+    assert no_value_reason(text) == "is a placeholder such as ${NAME}; write the value"
 
 
 @pytest.mark.parametrize("text", ["", "a", '"', '"a', 'a"', "\"a'", 'a"b"', "\u201da\u201c"])
 def test_another_text_is_not_in_quotes(text):
-    assert not is_in_quotes(text)
+    assert no_value_reason(text) == ""
+
+
+@pytest.mark.parametrize("text", ["$A", "a${A}", "${A}b", "${A", "$A}", "{a}", "{{a}", "$2y$10$abc", "$(a", "(a)"])
+def test_a_text_with_the_signs_of_a_placeholder_is_none(text):
+    assert no_value_reason(text) == ""
 
 
 @pytest.mark.parametrize(

@@ -264,7 +264,7 @@ def test_a_socket_in_use_is_not_replaced(tmp_path):
             client.connect(str(path))
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.heavy)])
 def test_of_two_services_that_bind_a_unix_socket_at_once_the_first_ends(own_redis, tmp_path, workers):
     """Nobody listens on the first one's socket yet, so that it looks stale."""
     path = tmp_path / "s"
@@ -592,7 +592,7 @@ def test_a_collection_of_garbage_among_new_objects_looks_at_few():
     assert objects * (collections + 1) <= 8_000
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.heavy)])
 @pytest.mark.parametrize("names", [["ENCRYPTION_KEYS_FILE"], ["TLS_CERT", "TLS_KEY"], ["INIT_BUNDLE"]])
 def test_a_missing_file_of_a_setting_is_a_wrong_setting(names, workers, tmp_path):
     settings = {f"SIGNER_{name}": str(tmp_path / "missing") for name in names}

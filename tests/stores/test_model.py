@@ -417,7 +417,7 @@ def test_a_store_on_one_server_is_a_dictionary_over_all_faults(make, own_redis):
     check(World(both(make, own_redis.url), [own_redis], faults, lambda: flush(own_redis)), examples=4)
 
 
-@pytest.fixture(params=["sentinel", "cluster"])
+@pytest.fixture(params=["sentinel", pytest.param("cluster", marks=pytest.mark.heavy)])
 def group(request, redis_binary, tmp_path):
     # On a busy machine, hasty servers promote a replica without a fault. Then a write that a read has seen, but no
     # replica has confirmed, may be lost.

@@ -47,7 +47,7 @@ def hang_replicas(group):
             replica.hang()
 
 
-@pytest.fixture(params=["sentinel", "cluster"])
+@pytest.fixture(params=["sentinel", pytest.param("cluster", marks=pytest.mark.heavy)])
 def group(request):
     return request.getfixturevalue(f"own_{request.param}")
 
