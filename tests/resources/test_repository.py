@@ -8,6 +8,7 @@ from service.access.access_policy import ACCESS_POLICY, link_issues
 from service.access.client import CLIENT
 from service.errors import Duplicate, Invalid, ResourceNotFound, StoreUnavailable, VersionConflict
 from service.resources import races
+from service.resources.fields import MASKED
 from service.resources.host_rules import accounts_that, is_ambiguous
 from service.resources.precondition import ALWAYS, Precondition
 from service.resources.repository import KeysInUse, Repository
@@ -181,6 +182,56 @@ async def test_concurrent_patches_of_different_fields_are_all_kept(repository):
         "use-ssl": "true",
         "path-style": "true",
     }
+
+
+INVALID_SECRETS = [
+    ("secret-access-key", "s3cr3t "),
+    ("secret-access-key", "s3c\nr3t"),
+    ("secret-access-key", '"s3cr3t"'),
+    ("secret-access-key", "${SECRET}"),
+    ("session-token", "to ken"),
+]
+PATCHES = {
+    "a merge patch": body(region="eu-west-1"),
+    "a JSON Patch": ParsedBody({}, text=False, operations=[{"op": "add", "path": "/region", "value": "eu-west-1"}]),
+}
+
+
+@pytest.mark.parametrize("keys", [{}, {"k1": b"1" * 32}], ids=["plain", "encrypted"])
+@pytest.mark.parametrize(("name", "secret"), INVALID_SECRETS)
+@pytest.mark.parametrize("change", ["a put", *PATCHES])
+async def test_an_invalid_stored_secret_is_not_kept(change, name, secret, keys):
+    encryptor, store = Encryptor(keys), EmbeddedStore()
+    repository = Repository(store, SecretCodec(encryptor, Hasher()))
+    fields = {"access-key-id": "AKIA", "secret-access-key": "s3cr3t", name: secret}
+    for field in {name, "secret-access-key"}:
+        fields[field] = encryptor.encrypt(fields[field], kind="AwsAccount", id="a", field=field)
+    # As an operator or an earlier version has written it.
+    stored = await store.replace("AwsAccount", "a", fields, expected=None)
+    markers = {f"_{field}": MASKED for field in fields if field != "access-key-id"}
+    whole = ParsedBody({"access-key-id": "AKIA", "region": "eu-west-1", **markers}, text=False)
+
+    with pytest.raises(Invalid, match=f"AwsAccount.{name} must be "):
+        await (
+            repository.put(AWS_ACCOUNT, "a", whole)
+            if change == "a put"
+            else repository.patch(AWS_ACCOUNT, "a", PATCHES[change])
+        )
+
+    assert await repository.read(AWS_ACCOUNT, "a") is stored
+    await repository.patch(AWS_ACCOUNT, "a", body(**KEYS, session_token=None))
+    assert (await repository.find_valid(AWS_ACCOUNT, "a")).secret_access_key == "s3cr3t"
+
+
+@pytest.mark.parametrize("change", PATCHES)
+async def test_a_valid_stored_secret_of_another_writer_is_kept(change):
+    store = EmbeddedStore()
+    repository = Repository(store, SecretCodec(Encryptor(), Hasher()))
+    await store.replace("AwsAccount", "a", {"access-key-id": "AKIA", "secret-access-key": "s3cr3t"}, expected=None)
+
+    written = await repository.patch(AWS_ACCOUNT, "a", PATCHES[change])
+
+    assert (written.fields["secret-access-key"], written.validated) == ("s3cr3t", True)
 
 
 async def test_concurrent_writes_each_get_a_version_of_their_own(repository):
