@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from service.commands import output, standard_input
 from service.commands.local import Local, opened
-from service.errors import Invalid, InvalidRequest, MalformedBody
+from service.errors import DecryptionFailed, Invalid, InvalidRequest, MalformedBody
 from service.resources.repository import PAGE_SIZE
 from service.resources.types import AWS_ACCOUNT, AwsAccount
 from service.settings import Settings, SettingsError
@@ -122,17 +122,9 @@ async def _verify(
         *verification.header_findings(url, headers),
     ]
     async with opened(settings) as local:
-        owners, others = await _accounts(local, url)
+        owners, others, unusable = await _accounts(local, url)
         if not owners:
-            is_own_memory = settings.store_url == "memory://" and not settings.init_bundle
-            findings.append(
-                Finding(
-                    "account",
-                    "unknown",
-                    f"no stored account has the access key {url.access_key_id}, so the signature cannot be verified",
-                    _OWN_MEMORY if is_own_memory else _OTHER_SETTINGS,
-                )
-            )
+            findings += unusable or [_unknown_account(settings, url)]
             return _report(url, None, findings)
         account, signed_for = _signer(url, owners, headers)
         findings.append(Finding("account", PASS, f"the access key is that of AwsAccount/{account.id}"))
@@ -145,6 +137,16 @@ async def _verify(
             credentials = {it.id: verification.account_credentials(it) for it in others}
             findings.append(verification.find_change(url, account, headers, endpoints=endpoints, others=credentials))
     return _report(url, account.id, findings)
+
+
+def _unknown_account(settings: Settings, url: PresignedUrl) -> Finding:
+    is_own_memory = settings.store_url == "memory://" and not settings.init_bundle
+    return Finding(
+        "account",
+        "unknown",
+        f"no stored account has the access key {url.access_key_id}, so the signature cannot be verified",
+        _OWN_MEMORY if is_own_memory else _OTHER_SETTINGS,
+    )
 
 
 def _signer(
@@ -174,10 +176,11 @@ def _fitting(
     return findings
 
 
-async def _accounts(local: Local, url: PresignedUrl) -> tuple[list[AwsAccount], list[AwsAccount]]:
-    """Return the accounts with the access key of a URL, and others that have keys."""
+async def _accounts(local: Local, url: PresignedUrl) -> tuple[list[AwsAccount], list[AwsAccount], list[Finding]]:
+    """Return the accounts with the access key of a URL, others that have keys, and why those with it are unusable."""
     owners: list[AwsAccount] = []
     others: list[AwsAccount] = []
+    unusable: list[Finding] = []
     offset = 0
     while resources := (await local.repository.page(AWS_ACCOUNT, offset=offset, count=PAGE_SIZE)).resources:
         offset += len(resources)
@@ -185,10 +188,16 @@ async def _accounts(local: Local, url: PresignedUrl) -> tuple[list[AwsAccount], 
             is_owner = resource.fields.get("access-key-id") == url.access_key_id
             if not is_owner and len(others) >= MAX_OTHERS:
                 continue
-            account = local.repository.model_if_valid(AWS_ACCOUNT, resource)
-            if account and account.access_key_id and account.secret_access_key:
+            try:
+                account = local.repository.model(AWS_ACCOUNT, resource)
+            except (Invalid, DecryptionFailed) as problem:
+                if is_owner:
+                    reason = f"the access key is that of AwsAccount/{resource.id}, which is unusable: {problem}"
+                    unusable.append(Finding("account", "unknown", reason, f"s3-signer check {resource.id}"))
+                continue
+            if account.access_key_id and account.secret_access_key:
                 (owners if is_owner else others).append(account)
-    return owners, others
+    return owners, others, unusable
 
 
 async def _endpoints(local: Local, url: PresignedUrl, account: AwsAccount) -> AsyncIterator[Endpoint]:

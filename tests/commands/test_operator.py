@@ -324,6 +324,23 @@ def test_a_url_of_an_unknown_access_key_is_unknown(operator, url):
     assert (status, report["status"], names(report, "unknown")) == (3, "unknown", ["account"])
 
 
+@pytest.mark.parametrize(
+    ("secret", "reason"),
+    [("a secret ", "it has U+0020 SPACE"), ("${SECRET}", "no placeholder"), ("sealed:v1:lost:AAAA", "lost")],
+)
+def test_a_url_of_an_account_with_an_unusable_secret_names_the_account_and_the_reason(
+    operator, url, redis_url, secret, reason
+):
+    with Redis.from_url(redis_url) as client:
+        client.hset("AwsAccount:my-account", "secret-access-key", secret)
+    status, report = operator.data("verify", url)
+    (unknown,) = [it for it in report["findings"] if it["status"] == "unknown"]
+
+    assert (status, unknown["name"], unknown["advice"]) == (3, "account", "s3-signer check my-account")
+    assert "AwsAccount/my-account" in unknown["output"]
+    assert reason in unknown["output"]
+
+
 def test_a_url_with_signed_headers_needs_their_values(operator, url):
     upload = operator.run("sign", "PUT", "my-account", "my-bucket", "k", "--field", "content-type=text/plain")[1]
     without, report = operator.data("verify", upload)
