@@ -7,6 +7,8 @@ https://redis.io/docs/latest/commands/cluster-slots/
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
+from time import monotonic
 from typing import Any, Protocol, cast
 
 from redis.asyncio import Redis
@@ -20,6 +22,8 @@ from service.stores.url import Address, StoreUrl
 # A hung Sentinel delays each check by this time, a hung node one check.
 SENTINEL_SECONDS = 0.2
 NODE_SECONDS = 0.4
+# The other Sentinels learn of a promotion within a few seconds.
+DISSENT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +70,17 @@ class _View:
 class SentinelDiscovery:
     """Asks all Sentinels at once, and follows the one that knows of the newest promotion.
 
-    A Sentinel that is cut off from the others still names the primary before that.
+    A Sentinel that is cut off from the others still names the primary before that. One of another group may name a
+    server with other accounts, and its promotions are counted apart, so it may seem to know of the newest one.
     """
 
     def __init__(self, url: StoreUrl, connect_to: Callable[[str, float], Redis]) -> None:
         self.warnings: Sequence[str] = ()
         self._url = url
         self._found = False
+        self._agreed_at = inf
+        """When those that answered last named the same primary, or when one was first found."""
+
         self._sentinels = {address: connect_to(url.sentinel_at(address), SENTINEL_SECONDS) for address in url.servers}
 
     async def find(self) -> Layout:
@@ -81,7 +89,8 @@ class SentinelDiscovery:
         newest = max(views, key=lambda view: view.epoch, default=None)
         if newest and newest.primary:
             self._found = True
-            self.warnings = [text for text in map(self._fault, self._sentinels, answers) if text]
+            faults = [text for text in map(self._fault, self._sentinels, answers) if text]
+            self.warnings = [*faults, *self._dissent(newest.primary, answers)]
             return Layout.of(newest.primary)
         silent = []
         for (address, sentinel), answer in zip(self._sentinels.items(), answers, strict=True):
@@ -102,6 +111,20 @@ class SentinelDiscovery:
         if isinstance(answer, _View):
             return None if answer.primary else f"the Sentinel {address} does not know the service {self._url.service}"
         return str(answer) if isinstance(answer, UnusableServer) else None
+
+    def _dissent(self, followed: Address, answers: Iterable[_View | BaseException]) -> list[str]:
+        """Return a warning if some Sentinels have named another primary for a while."""
+        named: dict[Address, list[str]] = {}
+        for address, answer in zip(self._sentinels, answers, strict=True):
+            if isinstance(answer, _View) and answer.primary:
+                named.setdefault(answer.primary, []).append(str(address))
+        now = monotonic()
+        self._agreed_at = now if len(named) == 1 else min(self._agreed_at, now)
+        if now - self._agreed_at < DISSENT_SECONDS:
+            return []
+        views = " and ".join(f"{primary} (by {', '.join(sentinels)})" for primary, sentinels in named.items())
+        cause = "some are cut off from the others, or belong to another group"
+        return [f"the Sentinels name different primaries, {views}: {cause}. {followed} is used"]
 
     async def _ask(self, address: Address) -> _View:
         sentinel, service = self._sentinels[address], self._url.service

@@ -12,7 +12,7 @@ from support.waiting import until
 from support.writes import KIND, put, reads
 
 from service.errors import StoreUnavailable
-from service.stores import topology
+from service.stores import discovery, topology
 
 GET_ADDRESS = "+sentinel|get-master-addr-by-name"
 
@@ -197,6 +197,32 @@ async def test_a_sentinel_that_cannot_name_the_primary_is_warned_of(own_sentinel
 
     assert warning.startswith(f"the Sentinel 127.0.0.1:{bad.port} {fault}")
     assert caplog.text.count(warning) == 1
+
+
+async def test_sentinels_of_another_group_are_warned_of(own_sentinel, shared_sentinel, open_store, caplog, monkeypatch):
+    monkeypatch.setattr(discovery, "DISSENT_SECONDS", 1.5)
+    foreign = shared_sentinel.sentinels[0].port
+    store = await open_store(own_sentinel.url.replace("://", f"://127.0.0.1:{foreign},"))
+    at_first = store.warnings()
+    await until(store.warnings)
+    (warning,) = store.warnings()
+
+    assert at_first == []
+    assert f"{shared_sentinel.primary.port} (by 127.0.0.1:{foreign})" in warning
+    assert all(str(sentinel.port) in warning for sentinel in own_sentinel.sentinels)
+    assert caplog.text.count("name different primaries") == 1
+
+
+async def test_sentinels_that_differ_for_a_moment_after_a_promotion_are_not_warned_of(own_sentinel, open_store, caplog):
+    store = await open_store(own_sentinel.url)
+    await asyncio.to_thread(own_sentinel.fail_over)
+
+    async def has_moved():
+        return await put(store, "a", "one") and own_sentinel.primary.run("EXISTS", f"{KIND}:a")
+
+    await until(has_moved)
+
+    assert "name different primaries" not in caplog.text
 
 
 class TestWrongUrls:
