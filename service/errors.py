@@ -117,8 +117,10 @@ class Duplicate(ServiceError):
 class VersionConflict(ServiceError):
     status, code = 412, "conflict"
 
-    def __init__(self, kind: str, id: str, current: str | None) -> None:
+    def __init__(self, kind: str, id: str, current: str | None, *, edited: bool = False) -> None:
         state = "does not exist" if current is None else f"is at version {current}"
+        if edited:
+            state = f"was changed by another program after version {current}"
         super().__init__(f"Resource {kind}/{id} {state}, so the precondition of the request does not hold")
 
 

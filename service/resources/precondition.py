@@ -17,9 +17,11 @@ class Precondition:
     def check(self, kind: str, id: str, stored: Resource | None) -> None:
         """Raise VersionConflict if the condition does not hold."""
         current = stored.meta.version_id if stored else None
-        has_version = self.versions is None or current in self.versions
+        edited = stored is not None and stored.edited
+        # The version of an edited resource is that of other fields.
+        has_version = self.versions is None or (current in self.versions and not edited)
         if not has_version or (self.exists and stored is None) or (self.absent and stored is not None):
-            raise VersionConflict(kind, id, current)
+            raise VersionConflict(kind, id, current, edited=edited)
 
 
 ALWAYS = Precondition()

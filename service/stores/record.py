@@ -77,6 +77,9 @@ class Resource:
     validated: bool = field(default=False, compare=False)
     """Whether a schema is known to accept the fields."""
 
+    edited: bool = field(default=False, compare=False)
+    """Whether another program has changed the fields, and the store could not give them a version of their own."""
+
     model: Any = field(default=None, init=False, repr=False, compare=False)
     """The result of ``memoize``."""
 

@@ -205,7 +205,8 @@ class RedisStore:
             adopted = await self._replace(found.kind, found.id, found.fields, expected=found)
             return adopted or await self._read(found.kind, found.id)
         except (StoreUnavailable, Invalid):
-            # Replicas and users with read access alone cannot store it, but can serve it.
+            # Replicas, users with read access alone and a full memory cannot store it, but can serve it.
+            found.edited = True
             return found
 
     async def _swap(

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from redis.asyncio import Redis
 from support.accounts import KEYS
 
 from service import app
@@ -185,3 +186,22 @@ async def test_a_fault_of_a_condition_names_its_header(raw, condition, told):
 
     assert response.status == 400
     assert told in await response.text()
+
+
+@pytest.mark.slow
+async def test_an_edit_that_redis_gives_no_version_matches_none(make_client, own_redis, faults):
+    client = await make_client(SIGNER_STORE_URL=own_redis.url)
+    tag = (await client.put("/AwsAccount/a", json=KEYS)).headers["ETag"]
+    async with Redis.from_url(own_redis.url) as operator:
+        await operator.hset("AwsAccount:a", "region", "eu-west-1")
+        # Redis deletes also while its memory is full.
+        await operator.config_set("maxmemory", "1")
+        read = await client.get("/AwsAccount/a", headers={"If-None-Match": tag})
+        refused = await faults(await client.delete("/AwsAccount/a", headers={"If-Match": tag}), 412)
+        kept = await operator.exists("AwsAccount:a")
+        deleted = await client.delete("/AwsAccount/a", headers={"If-Match": "*"})
+
+    assert (read.status, (await read.json())["region"]) == (200, "eu-west-1")
+    assert "was changed by another program after version" in str(refused)
+    assert kept
+    assert deleted.status == 200
