@@ -65,6 +65,11 @@ class _View:
     services: Iterable[str]
     epoch: int = -1
     primary: Address | None = None
+    run_id: str = ""
+
+    def agrees_with(self, other: "_View") -> bool:
+        """Return whether both name the same server. One may name its host, and another one its address."""
+        return self.primary == other.primary or (bool(self.run_id) and self.run_id == other.run_id)
 
 
 class SentinelDiscovery:
@@ -90,7 +95,7 @@ class SentinelDiscovery:
         if newest and newest.primary:
             self._found = True
             faults = [text for text in map(self._fault, self._sentinels, answers) if text]
-            self.warnings = [*faults, *self._dissent(newest.primary, answers)]
+            self.warnings = [*faults, *self._dissent(newest, answers)]
             return Layout.of(newest.primary)
         silent = []
         for (address, sentinel), answer in zip(self._sentinels.items(), answers, strict=True):
@@ -112,19 +117,19 @@ class SentinelDiscovery:
             return None if answer.primary else f"the Sentinel {address} does not know the service {self._url.service}"
         return str(answer) if isinstance(answer, UnusableServer) else None
 
-    def _dissent(self, followed: Address, answers: Iterable[_View | BaseException]) -> list[str]:
+    def _dissent(self, followed: _View, answers: Iterable[_View | BaseException]) -> list[str]:
         """Return a warning if some Sentinels have named another primary for a while."""
-        named: dict[Address, list[str]] = {}
-        for address, answer in zip(self._sentinels, answers, strict=True):
-            if isinstance(answer, _View) and answer.primary:
-                named.setdefault(answer.primary, []).append(str(address))
+        others = [
+            f"{address} names {answer.primary}"
+            for address, answer in zip(self._sentinels, answers, strict=True)
+            if isinstance(answer, _View) and answer.primary and not answer.agrees_with(followed)
+        ]
         now = monotonic()
-        self._agreed_at = now if len(named) == 1 else min(self._agreed_at, now)
+        self._agreed_at = min(self._agreed_at, now) if others else now
         if now - self._agreed_at < DISSENT_SECONDS:
             return []
-        views = " and ".join(f"{primary} (by {', '.join(sentinels)})" for primary, sentinels in named.items())
         cause = "some are cut off from the others, or belong to another group"
-        return [f"the Sentinels name different primaries, {views}: {cause}. {followed} is used"]
+        return [f"the Sentinels name different primaries, {cause}: {followed.primary} is used, but {', '.join(others)}"]
 
     async def _ask(self, address: Address) -> _View:
         sentinel, service = self._sentinels[address], self._url.service
@@ -140,7 +145,8 @@ class SentinelDiscovery:
             return _View(states)
         # During a failover, the state is still that of the old primary, and the name already that of the new one. The
         # name counts also while the new one does not answer, or a returned old one would take writes.
-        return _View(states, states[service]["config-epoch"], Address(*named))
+        state = states[service]
+        return _View(states, state["config-epoch"], Address(*named), state["runid"])
 
 
 class ClusterDiscovery:

@@ -199,18 +199,43 @@ async def test_a_sentinel_that_cannot_name_the_primary_is_warned_of(own_sentinel
     assert caplog.text.count(warning) == 1
 
 
-async def test_sentinels_of_another_group_are_warned_of(own_sentinel, shared_sentinel, open_store, caplog, monkeypatch):
+async def test_a_sentinel_of_another_group_is_warned_of(
+    own_sentinel, redis_binary, tmp_path_factory, open_store, caplog, monkeypatch
+):
     monkeypatch.setattr(discovery, "DISSENT_SECONDS", 1.5)
-    foreign = shared_sentinel.sentinels[0].port
-    store = await open_store(own_sentinel.url.replace("://", f"://127.0.0.1:{foreign},"))
-    at_first = store.warnings()
-    await until(store.warnings)
-    (warning,) = store.warnings()
+    another = SentinelGroup(redis_binary, tmp_path_factory.mktemp("another"))
+    try:
+        another.start()
+        # So its Sentinels seem to know of the newest promotion.
+        await asyncio.to_thread(another.fail_over)
+        url = own_sentinel.url.replace("://", f"://127.0.0.1:{another.sentinels[0].port},")
+        store = await open_store(url)
+        at_first = store.warnings()
+        await until(store.warnings)
+        (warning,) = store.warnings()
+        used, named = another.primary.port, own_sentinel.primary.port
+    finally:
+        another.stop()
 
     assert at_first == []
-    assert f"{shared_sentinel.primary.port} (by 127.0.0.1:{foreign})" in warning
-    assert all(str(sentinel.port) in warning for sentinel in own_sentinel.sentinels)
+    assert f"127.0.0.1:{used} is used" in warning
+    assert all(f"127.0.0.1:{other.port} names 127.0.0.1:{named}" in warning for other in own_sentinel.sentinels)
     assert caplog.text.count("name different primaries") == 1
+
+
+async def test_a_sentinel_that_names_the_host_of_the_primary_does_not_differ(own_sentinel, open_store, monkeypatch):
+    monkeypatch.setattr(discovery, "DISSENT_SECONDS", 0.5)
+    other, port = own_sentinel.sentinels[0], own_sentinel.primary.port
+    other.run("SENTINEL", "CONFIG", "SET", "resolve-hostnames", "yes")
+    other.run("SENTINEL", "CONFIG", "SET", "announce-hostnames", "yes")
+    other.run("SENTINEL", "REMOVE", SERVICE)
+    other.run("SENTINEL", "MONITOR", SERVICE, "localhost", port, 2)
+    await until(lambda: other.run("SENTINEL MASTER", SERVICE)["runid"])
+    store = await open_store(own_sentinel.url)
+    await asyncio.sleep(2.5)
+
+    assert other.run("SENTINEL GET-MASTER-ADDR-BY-NAME", SERVICE)[0] == "localhost"
+    assert store.warnings() == []
 
 
 async def test_sentinels_that_differ_for_a_moment_after_a_promotion_are_not_warned_of(own_sentinel, open_store, caplog):
