@@ -146,7 +146,7 @@ class SentinelDiscovery:
         # During a failover, the state is still that of the old primary, and the name already that of the new one. The
         # name counts also while the new one does not answer, or a returned old one would take writes.
         state = states[service]
-        return _View(states, state["config-epoch"], Address(*named), state["runid"])
+        return _View(states, state["config-epoch"], Address(*named), state.get("runid", ""))
 
 
 class ClusterDiscovery:
