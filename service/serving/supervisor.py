@@ -60,10 +60,12 @@ class Worker:
     predecessors: list[Predecessor] = field(default_factory=list)
     """The processes that ended in this place, until one that runs has taken over their metrics."""
 
-    @property
-    def is_starting(self) -> bool:
-        """Whether a process runs that has served no request yet."""
-        return self.channel is not None and not self.message.startswith(READY)
+    has_begun: bool = False
+    """Whether the process has begun to change the store and to listen."""
+
+    def may_have_begun(self) -> bool:
+        """Return ``has_begun``, or whether the process has sent what would set it."""
+        return self.has_begun or (self.channel is not None and bool(select.select([self.channel], [], [], 0)[0]))
 
 
 def run(settings: Settings, sockets: BoundSockets) -> None:
@@ -184,8 +186,8 @@ class Supervisor:
         self._kill_at = min(self._kill_at or inf, self._close_at + KILL_SECONDS)
         for worker in self._workers:
             worker.start_at = inf
-            # It has nothing to finish, and if it hangs, other signals have no effect.
-            self._signal(worker, signal.SIGKILL if worker.is_starting else number)
+            # Before it begins, it has nothing to finish, and if it hangs, other signals have no effect.
+            self._signal(worker, number if worker.may_have_begun() else signal.SIGKILL)
 
     def _signal_all(self, number: signal.Signals) -> None:
         for worker in self._workers:
@@ -203,8 +205,11 @@ class Supervisor:
         if not received:
             self._reap(worker)
             return
+        worker.has_begun = True
         worker.predecessors.clear()
-        if not self._is_ready and all(each.message.startswith(READY) for each in self._workers):
+        # After a signal, the file of a unix socket is removed, which would count as replaced by another process.
+        is_first_start = not self._is_ready and self._kill_at is None
+        if is_first_start and all(each.message.startswith(READY) for each in self._workers):
             self._is_ready = True
             store = worker.message.removeprefix(READY).decode()
             listening.announce(self._settings, self._sockets, store=store, networked=True)
@@ -245,7 +250,7 @@ class Supervisor:
             self._run_worker(worker, theirs)
         worker.pid, worker.channel, worker.message = pid, ours, b""
         worker.started_at, worker.start_at = monotonic(), inf
-        worker.missed_heartbeats, worker.is_unresponsive = 0, False
+        worker.missed_heartbeats, worker.is_unresponsive, worker.has_begun = 0, False, False
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         theirs.close()
 

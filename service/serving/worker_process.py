@@ -1,8 +1,8 @@
 """One of several worker processes, and its messages to the parent over the control channel, a socket pair.
 
-A worker sends a ``HEARTBEAT`` when it has taken over the metrics of its predecessors, and then ``READY`` with the
-store's description, ``FAILED`` with the reason, or ``REFUSED`` with a line for each wrong setting. After ``READY``, the
-event loop sends a ``HEARTBEAT`` each second.
+A worker sends a ``HEARTBEAT`` when it has taken over the metrics of its predecessors, before it changes the store and
+listens. Then it sends ``READY`` with the store's description, ``FAILED`` with the reason, or ``REFUSED`` with a line
+for each wrong setting. After ``READY``, the event loop sends a ``HEARTBEAT`` each second.
 """
 
 import asyncio

@@ -9,6 +9,7 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 import time
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from plugins.redis_server import RedisServer
-from processes import read_to_end, run_to_end
+from processes import clean_environment, read_to_end, run_to_end
 from redis import Redis
 from support.accounts import KEYS
 from support.logins import basic
@@ -594,6 +595,38 @@ def test_a_worker_that_hangs_while_it_starts_does_not_delay_the_end(store):
 
         assert process.stop() == 0
         assert "Killing the workers that have not ended in time" not in process.messages
+
+
+def bundle_of(count):
+    requests = [{"method": "PUT", "url": f"/AwsAccount/a{number}"} for number in range(count)]
+    entries = [{"request": request, "resource": KEYS} for request in requests]
+    return {"resourceType": "Bundle", "type": "batch", "entry": entries}
+
+
+def test_a_signal_while_a_worker_applies_a_bundle_leaves_no_change_without_its_audit_line(own_redis, tmp_path):
+    bundle, audit, path = tmp_path / "bundle.json", tmp_path / "audit", tmp_path / "socket"
+    bundle.write_text(json.dumps(bundle_of(300)))
+    with audit.open("w") as stdout, Redis.from_url(own_redis.url) as client:
+        parent = subprocess.Popen(
+            [sys.executable, "-m", "service"],
+            env={
+                **clean_environment(measured=False),
+                "SIGNER_WORKERS": "2",
+                "SIGNER_SOCKET": str(path),
+                "SIGNER_STORE_URL": own_redis.url,
+                "SIGNER_INIT_BUNDLE": str(bundle),
+            },
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert eventually(lambda: client.exists("AwsAccount:a9"))
+        parent.terminate()
+        _, log = parent.communicate(timeout=30)
+        stored = {key.decode().replace(":", "/") for key in client.scan_iter("AwsAccount:*")}
+
+    assert (parent.returncode, "Cannot listen" in log) == (0, False)
+    assert {json.loads(line)["resource"] for line in audit.read_text().splitlines()} == stored
 
 
 def is_stopped(pid):
