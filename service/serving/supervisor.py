@@ -106,9 +106,9 @@ class Supervisor:
 
     def run(self) -> None:
         with self._handle_signals():
-            for worker in self._workers:
-                self._start(worker)
             try:
+                for worker in self._workers:
+                    self._start(worker)
                 while self._kill_at is None or any(worker.channel for worker in self._workers):
                     self._wait_for_event()
             finally:
@@ -241,18 +241,40 @@ class Supervisor:
         return worker.is_unresponsive and any(each.message.startswith(READY) for each in others)
 
     def _start(self, worker: Worker) -> None:
+        """Start a process, or try again later if the system refuses it. At the first start, raises ``StartError``."""
+        try:
+            worker.pid, worker.channel = self._fork(worker)
+        except OSError as error:
+            if not self._is_ready:
+                raise StartError(
+                    f"Cannot start a worker process: {error.strerror}. "
+                    "Raise the limits of processes and memory, or lower SIGNER_WORKERS"
+                ) from None
+            worker.backoff = _next_backoff(worker.backoff)
+            worker.start_at = monotonic() + worker.backoff
+            logger.warning("Cannot start a worker process: %s; retrying in %.1f s", error.strerror, worker.backoff)
+            return
+        worker.message = b""
+        worker.started_at, worker.start_at = monotonic(), inf
+        worker.missed_heartbeats, worker.is_unresponsive, worker.has_begun = 0, False, False
+
+    def _fork(self, worker: Worker) -> tuple[int, socket.socket]:
+        """Return the id of a new process, and our end of its channel. Raises OSError."""
         ours, theirs = socket.socketpair()
         # The child must not handle a signal with the handlers that it inherits.
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        pid = os.fork()
-        if pid == 0:
+        try:
+            pid = os.fork()
+            if pid == 0:
+                ours.close()
+                self._run_worker(worker, theirs)
+        except OSError:
             ours.close()
-            self._run_worker(worker, theirs)
-        worker.pid, worker.channel, worker.message = pid, ours, b""
-        worker.started_at, worker.start_at = monotonic(), inf
-        worker.missed_heartbeats, worker.is_unresponsive, worker.has_begun = 0, False, False
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        theirs.close()
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+            theirs.close()
+        return pid, ours
 
     def _run_worker(self, worker: Worker, channel: socket.socket) -> NoReturn:
         """Serve in the child process and exit; the child never returns into the parent's loop."""

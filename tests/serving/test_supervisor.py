@@ -597,6 +597,41 @@ def test_a_worker_that_hangs_while_it_starts_does_not_delay_the_end(store):
         assert "Killing the workers that have not ended in time" not in process.messages
 
 
+# The system refuses one process: the one with this number.
+REFUSE_A_PROCESS = """
+import errno, itertools, os
+from service.__main__ import main
+fork, numbers = os.fork, itertools.count(1)
+def refuse():
+    if next(numbers) == int(os.environ["NUMBER"]):
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return fork()
+os.fork = refuse
+raise SystemExit(main(["serve"]))
+"""
+
+
+def test_a_process_that_the_system_refuses_is_started_later(store):
+    settings = {"SIGNER_STORE_URL": store, "SIGNER_OPS_PORT": "0", "NUMBER": "3"}
+    with two_workers(measured=False, code=REFUSE_A_PROCESS, **settings) as process:
+        before = workers(process)
+        os.kill(min(before), signal.SIGKILL)
+        process.wait_for("Cannot start a worker process: Resource temporarily unavailable; retrying in 0.2 s")
+
+        assert eventually(lambda: len(workers(process) - before) == 1)
+        assert eventually(lambda: restarts(process) == {"exited": 1.0})
+        assert process.stop() == 0
+
+
+def test_a_process_that_the_system_refuses_at_the_start_ends_it_with_one_line(store):
+    status, lines = run_to_end(
+        code=REFUSE_A_PROCESS, SIGNER_PORT="0", SIGNER_WORKERS="2", SIGNER_STORE_URL=store, NUMBER="2"
+    )
+
+    reason = "s3-signer: Cannot start a worker process: Resource temporarily unavailable."
+    assert (status, lines) == (1, [f"{reason} Raise the limits of processes and memory, or lower SIGNER_WORKERS"])
+
+
 def bundle_of(count):
     requests = [{"method": "PUT", "url": f"/AwsAccount/a{number}"} for number in range(count)]
     entries = [{"request": request, "resource": KEYS} for request in requests]
