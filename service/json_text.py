@@ -12,8 +12,8 @@ MAX_DEPTH = 16
 MAX_NUMBER = 64
 """The characters of a number."""
 
-# Possessive quantifiers prevent backtracking. The end of the text closes a string, too.
-STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+# A possessive quantifier prevents backtracking. The end of the text closes a string, too.
+_STRING_WITHOUT_ESCAPES = re.compile(rb'"[^"]*+"?')
 _DEPTH_CHANGES = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _NO_BRACKET = bytes(set(range(256)) - set(_DEPTH_CHANGES))
 
@@ -49,7 +49,7 @@ def is_too_deep(document: bytes) -> bool:
     if document.count(b"{") + document.count(b"[") <= MAX_DEPTH:
         return False
     depth = 0
-    for bracket in STRING.sub(b"", document).translate(None, _NO_BRACKET):
+    for bracket in replace_strings(document, b"")[0].translate(None, _NO_BRACKET):
         depth += _DEPTH_CHANGES[bracket]
         if depth > MAX_DEPTH:
             return True
@@ -57,6 +57,14 @@ def is_too_deep(document: bytes) -> bool:
             # The text is not JSON, and can have millions of further brackets.
             break
     return False
+
+
+def replace_strings(document: bytes, replacement: bytes, *, limit: int = 0) -> tuple[bytes, int]:
+    """Return the text with ``replacement`` for at most ``limit`` strings (0: for all), and the number of these."""
+    # A pattern for escapes takes 40 ms for 4 MiB of them. Without these two, a string ends at the next quote.
+    plain = document.replace(rb"\\", b"").replace(rb"\"", b"")
+    # A template instead of a function would hold the interpreter lock for all strings together.
+    return _STRING_WITHOUT_ESCAPES.subn(lambda _: replacement, plain, count=limit)
 
 
 def bounded(number: str) -> str:

@@ -1,9 +1,12 @@
 """The limits of JSON do not depend on the interpreter."""
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
+import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -80,6 +83,24 @@ def test_a_number_of_the_maximum_length_is_parsed(number):
 
 def test_the_depth_of_unbalanced_brackets_is_not_measured_further():
     assert not is_too_deep(b"]" + b"[" * 100)
+
+
+@pytest.mark.parametrize("escape", [rb"\n", rb"\u6f22"])
+async def test_other_threads_run_while_the_depth_of_many_escapes_is_measured(escape):
+    document = b",".join([b'{"a":"' + escape * (4000 // len(escape)) + b'"}'] * 1000)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(0.0005)
+    try:
+        times = [time.process_time()]
+        measuring = asyncio.get_running_loop().run_in_executor(None, is_too_deep, document)
+        while not measuring.done():
+            await asyncio.sleep(0)
+            times.append(time.process_time())
+    finally:
+        sys.setswitchinterval(interval)
+
+    assert not await measuring
+    assert max(later - earlier for earlier, later in pairwise(times)) < 0.6 * (times[-1] - times[0])
 
 
 def test_a_byte_order_mark_is_ignored():

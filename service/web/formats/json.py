@@ -68,7 +68,7 @@ def _check_limits(body: bytes) -> None:
     if opened <= MAX_DEPTH and opened + body.count(b",") + body.count(b":") < MAX_NODES:
         return
     # Most of these characters may be inside strings. Each string is a node.
-    skeleton, strings = json_text.STRING.subn(b"0", body, count=MAX_NODES + 1)
+    skeleton, strings = json_text.replace_strings(body, b"0", limit=MAX_NODES + 1)
     skeleton = skeleton.translate(None, _BLANK)
     if strings > MAX_NODES or _nodes(skeleton) > MAX_NODES:
         raise MalformedBody(TOO_MANY)
