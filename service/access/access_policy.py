@@ -143,11 +143,7 @@ def unknown_members(pattern: Pattern) -> Iterator[str]:
     """Yield a message for each name that a pattern reads in a part of the request, and that the part never has."""
     for part, known in (("params", param_names()), ("client", _CLIENT_NAMES)):
         yield from unknown_names(part, sorted(name for it, name in pattern.members if it == part), known)
-    for name in sorted(name for it, name in pattern.members if it == "headers" and not _HEADER.fullmatch(name)):
-        yield (
-            f"has the unknown name {shortened(f'headers.{name}')}, which no request has: names of headers are in lower "
-            "case, and credentials are not shown"
-        )
+    yield from unknown_headers(sorted(name for it, name in pattern.members if it == "headers"))
 
 
 def unknown_names(part: str, names: Iterable[str], known: Collection[str]) -> Iterator[str]:
@@ -157,6 +153,16 @@ def unknown_names(part: str, names: Iterable[str], known: Collection[str]) -> It
             similar = suggestion(name, known)
             hint = f"; did you mean {similar}?" if similar else ""
             yield f"has the unknown name {shortened(f'{part}.{name}')}, which no request has{hint}"
+
+
+def unknown_headers(names: Iterable[str]) -> Iterator[str]:
+    """Yield a message for each name that ``headers`` of a request never has."""
+    for name in names:
+        if not _HEADER.fullmatch(name):
+            yield (
+                f"has the unknown name {shortened(f'headers.{name}')}, which no request has: names of headers are in "
+                "lower case, and credentials are not shown"
+            )
 
 
 def _messages(faults: Sequence[PatternFault]) -> list[str]:

@@ -237,6 +237,19 @@ async def test_a_write_looks_up_the_policies_of_its_caller_once(service, monkeyp
     assert (status, look_ups) == (200, ["Client/team"])
 
 
+@pytest.mark.parametrize("header", ["X-Role", "x role", "authorization", ""])
+async def test_a_described_request_has_no_header_that_policies_never_see(service, header):
+    """The real request of ``X-Role: auditor`` is denied, as policies see ``x-role``."""
+    await service.policy({"headers": {"x-role": {"$not": "auditor"}}, "params": {"account": "acme"}})
+    described = {"params": {"account": "acme"}, "client": {"id": "team"}, "headers": {header: "auditor"}}
+    answer = await service.ask("POST", "/AccessPolicy/$explain", auth=ROOT, json=described)
+    (issue,) = (await answer.json())["issue"]
+
+    assert answer.status == 422
+    assert issue["expression"] == ["headers"]
+    assert issue["diagnostics"].startswith(f"headers has the unknown name headers.{header}, which no request has")
+
+
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 @pytest.mark.parametrize("fields", [{"host": ["evil"]}, {"host": "evil.example"}, {"region": 5}, {"host": {}}])
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import hdrs, web
 from marshmallow import ValidationError, fields
 
-from service.access.access_policy import ACCESS_POLICY, linked_client, param_names, unknown_names
+from service.access.access_policy import ACCESS_POLICY, linked_client, param_names, unknown_headers, unknown_names
 from service.access.callers.principals import Principal
 from service.access.policies.evaluation import TooMuchWork
 from service.access.policies.matchers import scalar_text
@@ -39,6 +39,12 @@ def _check_params(params: Mapping[str, Any]) -> None:
         raise ValidationError(messages)
 
 
+def _check_headers(headers: Mapping[str, Any]) -> None:
+    """Raise ValidationError for names that no request has, such as ``X-Role``: no pattern would see their values."""
+    if messages := [*islice(unknown_headers(headers), MAX_SUGGESTIONS)]:
+        raise ValidationError(messages)
+
+
 class DescribedRequest(WireSchema):
     """A request as policies see it. All parts are optional."""
 
@@ -57,7 +63,7 @@ class DescribedRequest(WireSchema):
     )
     client = _Object(metadata={"description": "The Client that calls.", "examples": [{"id": "my-client"}]})
     jwt = _Object(metadata={"description": "The claims of the JWT, if one calls."})
-    headers = _Object(metadata={"description": "The headers, with names in lower case."})
+    headers = _Object(validate=_check_headers, metadata={"description": "The headers, with names in lower case."})
     body = _Object(metadata={"description": "The body."})
 
 
