@@ -20,6 +20,7 @@ from support.waiting import until
 from support.writes import KIND, put, reads
 
 from service.settings.store_url import parse_store_url
+from service.stores import discovery
 
 pytestmark = pytest.mark.slow
 
@@ -86,7 +87,9 @@ def array(words):
 
 
 @pytest.fixture
-async def sentinel_address(own_redis, serve_tls):
+async def sentinel_address(own_redis, serve_tls, monkeypatch):
+    # The first handshakes take longer on a busy machine.
+    monkeypatch.setattr(discovery, "SENTINEL_SECONDS", 3.0)
     ports = free_port(), free_port()
     await serve_tls(front(own_redis.port), ports[0])
     await serve_tls(sentinel_of(ports[0]), ports[1])
