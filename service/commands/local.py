@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from service.app import make_repository, make_store
 from service.bundle.apply import EmbeddedTarget, InitBundle
 from service.bundle.document import BundleError
 from service.bundle.source import BundleFile
 from service.mounted_files import MountedFiles, UnusableFile
+from service.parts import make_repository, make_store
 from service.resources.repository import Repository
 from service.serving.binding import StartError
 from service.settings import Settings, SettingsError

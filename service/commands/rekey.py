@@ -6,10 +6,10 @@ import logging
 from typing import NamedTuple
 
 from service.access.types import RESOURCE_TYPES
-from service.app import make_repository, make_store
 from service.commands import output
 from service.errors import ServiceError, StoreUnavailable
 from service.mounted_files import MountedFiles
+from service.parts import make_repository, make_store
 from service.resources.repository import Repository
 from service.resources.types import ResourceType
 from service.serving.binding import StartError

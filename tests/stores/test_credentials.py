@@ -8,9 +8,9 @@ from support.waiting import until
 from support.writes import put, reads
 
 from service import mounted_files
-from service.app import make_store
 from service.errors import StoreUnavailable
 from service.mounted_files import MountedFiles, UnusableFile
+from service.parts import make_store
 from service.settings import load
 from service.stores.credentials import StoreCredentials
 from service.stores.url import StoreUrl
