@@ -2,17 +2,24 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
 from redis.asyncio import ConnectionPool, Redis
-from redis.asyncio.connection import AbstractConnection, RedisSSLContext, SSLConnection
+from redis.asyncio.connection import (
+    AbstractConnection,
+    Connection,
+    RedisSSLContext,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
-from redis.exceptions import ConnectionError, ResponseError  # noqa: A004 - as in failures
+from redis.exceptions import ConnectionError, NoPermissionError, ResponseError  # noqa: A004 - as in failures
 
 from service.stores.url import StoreUrl
 
@@ -30,12 +37,38 @@ class NotPrimary(ConnectionError):
     """The server is a replica, although a Sentinel or a Cluster has named it as a primary."""
 
 
-class TlsConnection(SSLConnection):
+class _RefusablePing(AbstractConnection):
+    """A connection that stays usable while the server refuses PING, as one with a full disk does (``MISCONF``)."""
+
+    async def check_health(self) -> None:
+        try:
+            await super().check_health()  # type: ignore[no-untyped-call]
+        except NoPermissionError:
+            raise
+        except ResponseError:
+            # The server has answered, and it may still serve reads.
+            pass
+
+
+class TcpConnection(_RefusablePing, Connection):
+    pass
+
+
+class SocketConnection(_RefusablePing, UnixDomainSocketConnection):
+    pass
+
+
+class TlsConnection(_RefusablePing, SSLConnection):
     """A connection with the TLS context ``shared``, instead of one of its own."""
 
     def __init__(self, *, shared: RedisSSLContext, **options: Any) -> None:
         super().__init__(**options)
         self.ssl_context = shared
+
+
+_CLASSES: Mapping[type[AbstractConnection], type[AbstractConnection]] = MappingProxyType(
+    {Connection: TcpConnection, UnixDomainSocketConnection: SocketConnection, SSLConnection: TlsConnection}
+)
 
 
 class ServerIdentity:
@@ -108,8 +141,8 @@ def connect(
         connection = pool.make_connection()  # type: ignore[no-untyped-call]
     except (ValueError, TypeError, AttributeError):
         raise ValueError("not a Redis URL (redis://, rediss:// or unix://)") from None
+    pool.connection_class = _CLASSES[type(connection)]
     if isinstance(connection, SSLConnection):
-        pool.connection_class = TlsConnection
         pool.connection_kwargs["shared"] = _TLS_CONTEXTS.setdefault(urlsplit(url).query, connection.ssl_context)
     return Redis.from_pool(pool)
 

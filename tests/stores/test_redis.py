@@ -684,19 +684,41 @@ async def test_a_refusal_says_what_an_operator_must_change(own_redis, option, wh
     await store.close()
 
 
-async def test_a_refusal_says_that_snapshots_fail(own_redis):
-    store = RedisStore.at(own_redis.url)
-    async with Redis.from_url(own_redis.url) as admin:
+async def let_snapshots_fail(server):
+    async with Redis.from_url(server.url) as admin:
         await admin.config_set("save", "3600 1")
-        shutil.rmtree(own_redis.directory)
+        shutil.rmtree(server.directory)
         await admin.bgsave()
 
         async def has_failed():
             return (await admin.info("persistence"))["rdb_last_bgsave_status"] == "err"
 
         await until(has_failed)
+
+
+async def test_a_refusal_says_that_snapshots_fail(own_redis):
+    store = RedisStore.at(own_redis.url)
+    await let_snapshots_fail(own_redis)
     with pytest.raises(StoreUnavailable, match="cannot write to its disk"):
         await store.replace("AwsAccount", "a", {"n": "1"}, expected=None)
+    await store.close()
+
+
+@pytest.mark.parametrize("seconds", [connection.HEALTH_CHECK_SECONDS, -1])
+async def test_resources_are_read_while_snapshots_fail(own_redis, monkeypatch, seconds):
+    # A new connection sends PING before its first command, and with -1 before each one.
+    monkeypatch.setattr(connection, "HEALTH_CHECK_SECONDS", seconds)
+    store = RedisStore.at(own_redis.url)
+    await store.replace("AwsAccount", "a", {"n": "1"}, expected=None)
+    await store.page("AwsAccount", offset=0, count=1)
+    await store.close()
+    await let_snapshots_fail(own_redis)
+    store = RedisStore.at(own_redis.url)
+    await store.open()
+
+    assert (await store.get("AwsAccount", "a")).fields == {"n": "1"}
+    assert (await store.page("AwsAccount", offset=0, count=1)).total == 1
+    assert not [warning for warning in store.warnings() if "hgetall" in warning or "takes no new one" in warning]
     await store.close()
 
 
