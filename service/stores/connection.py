@@ -44,6 +44,7 @@ class _RefusablePing(AbstractConnection):
         try:
             await super().check_health()  # type: ignore[no-untyped-call]
         except NoPermissionError:
+            # The documented rights include PING, and an operator should learn that it is missing.
             raise
         except ResponseError:
             # The server has answered, and it may still serve reads.
