@@ -221,12 +221,14 @@ class Repository:
     ) -> Resource:
         """Store a new ``secret`` in the field ``name``. The current one stays valid until ``previous_expires``.
 
-        Times are Unix times in seconds. Raises ``ResourceNotFound``.
+        Times are Unix times in seconds. Raises ``ResourceNotFound``, and ``Invalid`` for an invalid stored resource.
         """
 
         async def attempt(stored: Resource | None) -> Resource:
             precondition.check(type_.kind, id, stored)
             expected = _existing(type_, id, stored)
+            # A new secret of an invalid resource would be of no use.
+            self.model(type_, expected)
             text = await self._codec.rotate(
                 expected.fields.get(name, ""), secret, previous_expires=previous_expires, now=now
             )

@@ -222,6 +222,31 @@ async def test_the_secret_of_a_missing_client_is_not_rotated(ask, id_, status):
 
 
 @pytest.mark.parametrize(
+    ("fields", "where"),
+    [
+        ({"grant_types": "basic"}, "grant_types"),
+        ({"grant_types": '["password"]'}, "grant_types"),
+        ({"grantTypes": '["basic"]'}, "grantTypes"),
+    ],
+)
+async def test_the_secret_of_an_invalid_client_is_not_rotated(ask, faults, fields, where):
+    stored = await ask.store.replace("Client", "edited", {"secret": scrypt_text(SECRET), **fields}, expected=None)
+    answer = await ask("POST", "/Client/edited/$rotate-secret", json={})
+
+    assert await faults(answer, 422) == ("invalid", [f"Client.{where}"])
+    assert await ask.store.get("Client", "edited") is stored
+
+
+async def test_a_rotation_replaces_a_secret_that_is_no_hash(ask):
+    fields = {"secret": "plain text of an operator", "grant_types": '["basic"]'}
+    await ask.store.replace("Client", "edited", fields, expected=None)
+    status, rotated, _ = await rotate(ask, path="/Client/edited/$rotate-secret")
+
+    assert status == 200
+    assert await lets_in(ask, ("edited", rotated["secret"]))
+
+
+@pytest.mark.parametrize(
     ("pattern", "status"),
     [
         ({"request-method": "patch", "params": {"resource/id": "team"}}, 200),
