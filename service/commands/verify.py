@@ -5,6 +5,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from time import time
 from typing import Any
 from urllib.parse import unquote
@@ -25,6 +26,8 @@ EXIT_REFUSED = 3
 MAX_URL_BYTES = 64 * 1024
 # More would take minutes. Those with the access key of the URL are found among all.
 MAX_OTHERS = 10_000
+# The endpoints of one account can take tens of milliseconds.
+MAX_SHARED = 20
 _IF_VALID = (
     "The URL is right for the stored secret. If S3 still refuses it, the stored secret may be wrong:"
     " s3-signer check --live BUCKET; or the request differs: give --method and --header."
@@ -126,14 +129,15 @@ async def _verify(
         if not owners:
             findings += unusable or [_unknown_account(settings, url)]
             return _report(url, None, findings)
-        account, signed_for = _signer(url, owners, headers)
+        signer, signed_for = _signer(url, owners, headers)
+        account, own, others_own = await _best_fit(local, url, [it for it in owners if _share_keys(it, signer)])
         findings.append(Finding("account", PASS, f"the access key is that of AwsAccount/{account.id}"))
-        endpoints = [it async for it in _endpoints(local, url, account)]
         if verification.missing_headers(url, headers):
             findings.append(Finding("signature", "unknown", "it cannot be verified without the signed headers"))
         elif signed_for:
-            findings += _fitting(url, account, endpoints, signed_for, method)
+            findings += _fitting(url, account, own, signed_for, method)
         else:
+            endpoints = [*own, *others_own]
             credentials = {it.id: verification.account_credentials(it) for it in others}
             findings.append(verification.find_change(url, account, headers, endpoints=endpoints, others=credentials))
     return _report(url, account.id, findings)
@@ -157,6 +161,26 @@ def _signer(
         if found := verification.signed_method(url, verification.account_credentials(account), headers):
             return account, found
     return owners[0], None
+
+
+def _share_keys(one: AwsAccount, other: AwsAccount) -> bool:
+    return (one.secret_access_key, one.session_token) == (other.secret_access_key, other.session_token)
+
+
+async def _best_fit(
+    local: Local, url: PresignedUrl, sharing: Sequence[AwsAccount]
+) -> tuple[AwsAccount, list[Endpoint], list[Endpoint]]:
+    """Return the account, of those that share keys, whose endpoints fit a URL best; its endpoints, and the others'."""
+    candidates = sorted(sharing, key=lambda it: it.region != url.region)[:MAX_SHARED]
+    endpoints = {account.id: [it async for it in _endpoints(local, url, account)] for account in candidates}
+
+    def fit(account: AwsAccount) -> tuple[bool, bool]:
+        own = endpoints[account.id]
+        return url.host in {it.host for it in own}, url.region in {it.region for it in own}
+
+    best = max(candidates, key=fit)
+    own = endpoints.pop(best.id)
+    return best, own, [*chain.from_iterable(endpoints.values())]
 
 
 def _fitting(

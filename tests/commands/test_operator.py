@@ -341,6 +341,38 @@ def test_a_url_of_an_account_with_an_unusable_secret_names_the_account_and_the_r
     assert reason in unknown["output"]
 
 
+def put_accounts_that_share_keys(operator, tmp_path):
+    """Two accounts with the same keys, in another region and with another host than the third one, ``my-account``."""
+    for name, fields in {"a-region": {"region": "eu-west-1"}, "a-server": {"host": "s3.internal:9000"}}.items():
+        path = tmp_path / name
+        path.write_text(yaml.safe_dump({**BODY, "path-style": True, **fields}))
+        operator.run("account", "put", name, str(path))
+
+
+@pytest.mark.parametrize("name", ["a-region", "a-server", "my-account"])
+def test_of_accounts_that_share_keys_the_one_with_the_host_and_region_is_named(operator, url, tmp_path, name):
+    put_accounts_that_share_keys(operator, tmp_path)
+    signed = operator.run("sign", "GET", name, "my-bucket", "k")[1]
+    status, report = operator.data("verify", signed)
+    prolonged = operator.data("verify", signed.replace("86400", "604800"))[1]
+
+    assert (status, report["account"], names(report, "warn")) == (0, name, [])
+    assert (prolonged["account"], names(prolonged)) == (name, ["parameter"])
+
+
+@pytest.mark.parametrize("name", ["a-region", "a-server"])
+def test_a_changed_host_is_found_if_accounts_share_keys(operator, url, tmp_path, name):
+    put_accounts_that_share_keys(operator, tmp_path)
+    signed = operator.run("sign", "GET", name, "my-bucket", "k")[1]
+    host = signed.split("/")[2]
+    for other in {"proxy.example", "s3.internal:9000", "s3.eu-west-1.amazonaws.com"} - {host}:
+        status, report = operator.data("verify", signed.replace(host, other, 1))
+        (failure,) = [it for it in report["findings"] if it["status"] == "fail"]
+
+        assert (status, failure["name"]) == (3, "host")
+        assert f"is signed for {host}" in failure["output"]
+
+
 def test_a_url_with_signed_headers_needs_their_values(operator, url):
     upload = operator.run("sign", "PUT", "my-account", "my-bucket", "k", "--field", "content-type=text/plain")[1]
     without, report = operator.data("verify", upload)
