@@ -8,6 +8,7 @@ from service.resources.secrets.codec import Canonical
 from service.resources.types import DESTINATION
 
 _ROLE = ("role-arn", "external-id")
+_KEYS = ("access-key-id", "secret-access-key")
 # Without a host, the region decides the endpoint.
 _WHERE_IT_SIGNS = sorted({*DESTINATION, "region"})
 _ROOT_ALONE = "may be set, changed and removed by the root client alone"
@@ -37,7 +38,8 @@ class IdentityRules:
                 yield Issue(f"AwsAccount.{name} {_ROOT_ALONE}", f"AwsAccount.{name}")
         if not self.ambient or "access-key-id" in after:
             return
-        if not before or "access-key-id" in before:
+        # A secret alone is invalid, so such an account did not sign before the write has removed it.
+        if not before or any(name in before and name not in after for name in _KEYS):
             problem = "is missing; only the root client may store an account without keys, as it signs with"
             yield Issue(
                 f"AwsAccount.access-key-id {problem} the credentials of the service", "AwsAccount.access-key-id"

@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from aiohttp import encode_basic_auth
+from redis import Redis
 from support.accounts import KEYS
 from support.sts import ROLE
 from support.waiting import until
@@ -253,6 +254,18 @@ async def test_only_the_root_client_decides_where_the_keys_of_the_service_sign(
         assert (await client.request(method, path, json=body, headers=AUTH)).status in {200, 201}
     else:
         assert response.status == 200
+
+
+async def test_a_client_cannot_turn_an_invalid_account_into_one_that_signs_with_the_keys_of_the_service(
+    own_redis, team, faults
+):
+    with Redis.from_url(own_redis.url) as redis:
+        redis.hset("AwsAccount:a", mapping={"secret-access-key": "", "use-ssl": "true"})
+    client = await team(SIGNER_STORE_URL=own_redis.url, **AMBIENT)
+    response = await client.patch("/AwsAccount/a", json={"max-size": 5}, headers=TEAM)
+
+    assert await faults(response, 422) == ("invalid", ["AwsAccount.access-key-id"])
+    assert (await client.patch("/AwsAccount/a", json={"max-size": 5}, headers=AUTH)).status == 200
 
 
 async def test_without_the_setting_a_client_may_store_an_account_without_keys(team):
