@@ -290,8 +290,12 @@ class Supervisor:
         except BaseException:
             logger.exception("A worker process failed")
         finally:
-            sys.stderr.flush()
-            os._exit(status)
+            try:
+                # It is None if the descriptor was closed at the start.
+                if sys.stderr:
+                    sys.stderr.flush()
+            finally:
+                os._exit(status)
 
     def _release_inherited(self) -> None:
         systemd.disown()

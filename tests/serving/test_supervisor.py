@@ -274,6 +274,32 @@ def metric_of(ask, name):
     return None
 
 
+# Standard error is closed for the workers, as with `2>&-`.
+CLOSED_STANDARD_ERROR = """
+import os, sys
+from service.__main__ import main
+fork = os.fork
+def fork_without():
+    pid = fork()
+    if pid == 0:
+        sys.stderr = None
+    return pid
+os.fork = fork_without
+raise SystemExit(main(["serve"]))
+"""
+
+
+def test_a_worker_that_ends_ends_no_other_one_if_standard_error_is_closed(store):
+    with two_workers(measured=False, code=CLOSED_STANDARD_ERROR, SIGNER_STORE_URL=store) as process:
+        before = workers(process)
+        os.kill(max(before), signal.SIGTERM)
+
+        assert eventually(lambda: len(workers(process) - before) == 1)
+        assert workers(process) & before == {min(before)}
+        assert all(directory.exists() for directory in metrics_directories(workers(process)))
+        assert process.messages[-1].endswith("ended with status 0; another starts in 0.1 seconds")
+
+
 def test_the_service_keeps_serving_while_a_worker_is_replaced(store):
     with two_workers(measured=False, SIGNER_STORE_URL=store) as process:
         os.kill(min(workers(process)), signal.SIGKILL)
