@@ -44,8 +44,19 @@ def print_line(text: str) -> int:
         # The encoding of the locale may lack a character, and programs that read the output expect UTF-8.
         sys.stdout.reconfigure(encoding="utf-8")
     with standard_output():
-        sys.stdout.write(f"{text}\n")
+        _write_all(sys.stdout, f"{text}\n")
     return 0
+
+
+def _write_all(stream: TextIO, text: str) -> None:
+    """Write the whole text, or raise OSError."""
+    if not isinstance(stream, io.TextIOWrapper) or not isinstance(stream.buffer, io.RawIOBase):
+        stream.write(text)
+        return
+    # Without a buffer, as with PYTHONUNBUFFERED, Python loses what a full disk does not take, without an error.
+    rest = text.encode()
+    while rest:
+        rest = rest[os.write(stream.fileno(), rest) :]
 
 
 @contextmanager

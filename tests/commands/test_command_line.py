@@ -47,6 +47,22 @@ def test_a_command_with_a_closed_pipe_prints_no_error(closed_pipe, arguments, un
     assert errors == ""
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_does_not_fit_is_an_error(tmp_path, unbuffered):
+    """The file may have 64 KiB, as on a disk that becomes full."""
+    file = tmp_path / "openapi.json"
+    done = subprocess.run(
+        ["bash", "-c", f"ulimit -f 64; exec {sys.executable} -m service openapi >{file}"],
+        env=clean_environment(measured=False) | {"PYTHONUNBUFFERED": unbuffered},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert file.stat().st_size == 65536
+    assert (done.returncode, done.stderr) == (1, "s3-signer: Cannot write to standard output: File too large\n")
+
+
 def ended_at_import_of(module, number, *arguments):
     """The exit status and standard error of a command that gets a signal while it imports ``module``."""
     code = f"""

@@ -274,23 +274,25 @@ def metric_of(ask, name):
     return None
 
 
-# Standard error is closed for the workers, as with `2>&-`.
-CLOSED_STANDARD_ERROR = """
+# In the workers, standard error is closed, as with `2>&-`, or its disk is full.
+NO_STANDARD_ERROR = """
 import os, sys
 from service.__main__ import main
 fork = os.fork
 def fork_without():
     pid = fork()
     if pid == 0:
-        sys.stderr = None
+        sys.stderr = open(os.environ["STDERR"], "w") if os.environ["STDERR"] else None
+        print("not flushed", file=sys.stderr)
     return pid
 os.fork = fork_without
 raise SystemExit(main(["serve"]))
 """
 
 
-def test_a_worker_that_ends_ends_no_other_one_if_standard_error_is_closed(store):
-    with two_workers(measured=False, code=CLOSED_STANDARD_ERROR, SIGNER_STORE_URL=store) as process:
+@pytest.mark.parametrize("stderr", ["", "/dev/full"])
+def test_a_worker_that_ends_ends_no_other_one_if_standard_error_cannot_be_written(store, stderr):
+    with two_workers(measured=False, code=NO_STANDARD_ERROR, SIGNER_STORE_URL=store, STDERR=stderr) as process:
         before = workers(process)
         os.kill(max(before), signal.SIGTERM)
 
