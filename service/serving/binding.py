@@ -16,6 +16,10 @@ _NO_SUCH_FAMILY = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 _DEFAULT_ADVICE = "Choose another place with {variable}"
 _IN_USE_ADVICE = "Stop what is there, or choose another place with {variable}"
 _FILES_ADVICE = "Raise the limit of open files (ulimit -n)"
+_FOREIGN_ADVICE = (
+    "This user may not connect to the socket there, to see whether a process listens on it; "
+    "if none does, remove it, or choose another path with {variable}"
+)
 _NAME_ADVICE = "Set {host_variable} to a name that resolves here, or to an address without brackets and port"
 _ADVICE = {
     errno.EADDRINUSE: _IN_USE_ADVICE,
@@ -46,6 +50,10 @@ _PATH_ADVICE = {
 
 class InvalidHostName(OSError):
     """A text that no resolver accepts as a host name."""
+
+
+class ForeignSocket(PermissionError):
+    """A socket that this user may not connect to."""
 
 
 class StartError(Exception):
@@ -121,7 +129,8 @@ def _path_error(path: Path, error: OSError) -> StartError:
         number = errno.ENAMETOOLONG
     elif number == errno.EADDRINUSE and not path.is_socket():
         number = errno.EISDIR if path.is_dir() else errno.EEXIST
-    reason, advice = os.strerror(number), _PATH_ADVICE.get(number, _DEFAULT_ADVICE)
+    advice = _FOREIGN_ADVICE if isinstance(error, ForeignSocket) else _PATH_ADVICE.get(number, _DEFAULT_ADVICE)
+    reason = os.strerror(number)
     return StartError(f"Cannot listen on {path}: {reason}. {advice.format(variable='SIGNER_SOCKET')}")
 
 
@@ -131,8 +140,11 @@ def _remove_stale_socket(path: Path) -> None:
         return
     with socket.socket(socket.AF_UNIX) as probe:
         probe.setblocking(False)  # noqa: FBT003 - the standard library's
-        # Any other result, such as a missing permission, means that the socket may be in use.
-        if probe.connect_ex(str(path)) != errno.ECONNREFUSED:
+        result = probe.connect_ex(str(path))
+        if result == errno.EACCES:
+            raise ForeignSocket(result, "")
+        # Any other result means that the socket may be in use.
+        if result != errno.ECONNREFUSED:
             raise OSError(errno.EADDRINUSE, "")
     # Another process may start at the same time.
     path.unlink(missing_ok=True)

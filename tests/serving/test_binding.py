@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -102,6 +103,21 @@ def test_a_directory_without_write_permission_gets_fitting_advice(tmp_path):
 
     assert message.startswith(
         f"Cannot listen on {tmp_path}/s: Permission denied. Give this user the right to write to its"
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root leaves a socket that another user may not connect to")
+def test_a_socket_of_another_user_gets_fitting_advice():
+    """As one that is left behind when root has tried the service, and killed it."""
+    with TemporaryDirectory() as directory:
+        Path(directory).chmod(0o777)
+        path = f"{directory}/s"
+        with closing(listening.bind(load({"SIGNER_SOCKET": path}))):
+            message = bind_error_as_nobody(f"SIGNER_SOCKET={path}")
+
+    assert message == (
+        f"Cannot listen on {path}: Permission denied. This user may not connect to the socket there, to see whether a "
+        "process listens on it; if none does, remove it, or choose another path with SIGNER_SOCKET\n"
     )
 
 
