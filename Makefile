@@ -14,7 +14,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-
 # wait for servers half of the time, so there are more processes than cores.
 PYTEST = $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 # To collect test_conformance.py alone takes ten seconds.
-FAST_TESTS := tests/access tests/bundle tests/resources tests/settings tests/signing tests/stores tests/telemetry tests/web tests/test_examples.py tests/test_mounted_files.py tests/test_words.py --ignore tests/web/test_conformance.py
+FAST_TESTS := tests/access tests/bundle tests/resources tests/settings tests/signing tests/stores tests/telemetry tests/web tests/test_endpoints.py tests/test_examples.py tests/test_invisible.py tests/test_mounted_files.py tests/test_words.py --ignore tests/web/test_conformance.py
 .DEFAULT_GOAL := help
 .PHONY: help run check test test-heavy test-versions coverage lint types format bench soak faults scale fuzz s3-check docs sbom constraints clean s3 shots site release
 
