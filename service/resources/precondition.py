@@ -16,12 +16,10 @@ class Precondition:
 
     def check(self, kind: str, id: str, stored: Resource | None) -> None:
         """Raise VersionConflict if the condition does not hold."""
-        current = stored.meta.version_id if stored else None
-        edited = stored is not None and stored.edited
-        # The version of an edited resource is that of other fields.
-        has_version = self.versions is None or (current in self.versions and not edited)
+        has_version = self.versions is None or (stored is not None and stored.has_version(self.versions))
         if not has_version or (self.exists and stored is None) or (self.absent and stored is not None):
-            raise VersionConflict(kind, id, current, edited=edited)
+            current = stored.meta.version_id if stored else None
+            raise VersionConflict(kind, id, current, edited=stored is not None and stored.edited)
 
 
 ALWAYS = Precondition()

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, ItemsView, Iterator, Mapping
+from collections.abc import Callable, Collection, ItemsView, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -109,6 +109,10 @@ class Resource:
             return 0
         version = int(text)
         return version if version < LARGEST_VERSION else 0
+
+    def has_version(self, ids: Collection[str]) -> bool:
+        """Return whether its version is one of ``ids``. An edited resource has the version of other fields, so none."""
+        return not self.edited and str(self.version) in ids
 
     @property
     def write_ids(self) -> list[str]:

@@ -47,7 +47,7 @@ def is_known(request: web.Request, resource: Resource) -> bool:
     if tags is None:
         return False
     versions = _versions(tags)
-    return versions is None or (resource.meta.version_id in versions and not resource.edited)
+    return versions is None or resource.has_version(versions)
 
 
 def precondition(request: web.Request) -> Precondition:
