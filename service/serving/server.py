@@ -100,11 +100,16 @@ def _keep_watchdog_quiet() -> None:
 
 
 def serve(
-    settings: Settings, sockets: BoundSockets, *, on_ready: Callable[[Store], None], parent: socket.socket | None = None
+    settings: Settings,
+    sockets: BoundSockets,
+    *,
+    on_start: Callable[[], None] = lambda: None,
+    on_ready: Callable[[Store], None],
+    parent: socket.socket | None = None,
 ) -> None:
     """Serve on ``sockets`` until SIGTERM, SIGINT, or until the other end of ``parent`` is closed.
 
-    Calls ``on_ready`` when connections are accepted.
+    Calls ``on_start`` when the event loop runs, and ``on_ready`` when connections are accepted.
 
     Raises:
         SettingsError: for settings that only their use can check, such as files.
@@ -116,7 +121,7 @@ def serve(
             "install a wheel of aiohttp for this platform and unset AIOHTTP_NO_EXTENSIONS"
         )
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(settings, sockets, on_ready, parent))
+        runner.run(_serve(settings, sockets, on_start, on_ready, parent))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -128,9 +133,14 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 async def _serve(
-    settings: Settings, sockets: BoundSockets, on_ready: Callable[[Store], None], parent: socket.socket | None
+    settings: Settings,
+    sockets: BoundSockets,
+    on_start: Callable[[], None],
+    on_ready: Callable[[Store], None],
+    parent: socket.socket | None,
 ) -> None:
     signals = StopSignals(parent)
+    on_start()
     # The operations port closes last, so that probes and metrics are available while requests finish.
     async with contextlib.AsyncExitStack() as ops_stack, contextlib.AsyncExitStack() as stack:
         app = create_app(settings)

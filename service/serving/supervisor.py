@@ -10,7 +10,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 from time import monotonic
@@ -19,53 +18,16 @@ from typing import NoReturn
 from service.serving import listening, systemd, worker_process
 from service.serving.binding import StartError
 from service.serving.listening import BoundSockets
-from service.serving.worker_process import FAILED, HEARTBEAT, READY, REFUSED, Predecessor
+from service.serving.worker import Worker
+from service.serving.worker_process import FAILED, READY, REFUSED
 from service.settings import Settings, SettingsError
 from service.telemetry import multiprocess
 
 logger = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# The delay before a restart doubles with each failure, so that a crash loop does not use up a core.
-MIN_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.1, 5.0
-# A worker that has served for this long restarts with the shortest delay.
-BACKOFF_RESET_SECONDS = 30.0
 # After draining, a worker ends within twice server.SHUTDOWN_SECONDS.
 KILL_SECONDS = 15.0
-
-# Ten seconds: longer than a request may block the event loop, even on an overloaded machine.
-MAX_MISSED_HEARTBEATS = 10
-# Before its first heartbeat a worker imports the server, fetches the key set and connects to Redis.
-MAX_MISSED_AT_START = 60
-
-EXITED, UNRESPONSIVE = "exited", "unresponsive"
-
-
-@dataclass(slots=True)
-class Worker:
-    """A worker process, or the time at which the next one starts in its place."""
-
-    pid: int = 0
-    channel: socket.socket | None = None
-    """Our end of the control channel; None while no process runs. If a process ends, its end closes."""
-
-    message: bytes = b""
-    """Bytes received from the process, without heartbeats."""
-
-    started_at: float = 0.0
-    backoff: float = 0.0
-    start_at: float = inf
-    missed_heartbeats: int = 0
-    is_unresponsive: bool = False
-    predecessors: list[Predecessor] = field(default_factory=list)
-    """The processes that ended in this place, until one that runs has taken over their metrics."""
-
-    has_begun: bool = False
-    """Whether the process has begun to change the store and to listen."""
-
-    def may_have_begun(self) -> bool:
-        """Return ``has_begun``, or whether the process has sent what would set it."""
-        return self.has_begun or (self.channel is not None and bool(select.select([self.channel], [], [], 0)[0]))
 
 
 def run(settings: Settings, sockets: BoundSockets) -> None:
@@ -113,7 +75,7 @@ class Supervisor:
                     self._wait_for_event()
             finally:
                 # Workers are left only if the start failed.
-                self._signal_all(signal.SIGKILL)
+                self._kill_all()
         logger.info("Stopped")
 
     def _wait_for_event(self) -> None:
@@ -134,7 +96,7 @@ class Supervisor:
         if self._kill_at is not None and monotonic() >= self._kill_at:
             logger.error("Killing the workers that have not ended in time")
             self._kill_at = inf
-            self._signal_all(signal.SIGKILL)
+            self._kill_all()
         if monotonic() >= self._check_at:
             self._kill_unresponsive()
         for worker in self._workers:
@@ -142,23 +104,13 @@ class Supervisor:
                 self._start(worker)
 
     def _kill_unresponsive(self) -> None:
-        """Count a missed heartbeat for each worker, and kill workers with too many. Messages reset the count.
-
-        Heartbeats are counted instead of seconds because all processes may be suspended together, as in a container.
-        """
         self._check_at = monotonic() + worker_process.HEARTBEAT_SECONDS
         if self._is_ready:
             systemd.notify(systemd.WATCHDOG)
         for worker in self._workers:
-            if not worker.channel:
-                continue
-            worker.missed_heartbeats += 1
-            limit = MAX_MISSED_HEARTBEATS if worker.message else MAX_MISSED_AT_START
-            if worker.missed_heartbeats == limit:
-                worker.is_unresponsive = True
-                seconds = limit * worker_process.HEARTBEAT_SECONDS
+            if seconds := worker.miss_heartbeat():
                 logger.error("Worker process %d has not answered for %.0f seconds and is killed", worker.pid, seconds)
-                os.kill(worker.pid, signal.SIGKILL)
+                worker.send_signal(signal.SIGKILL)
 
     @contextmanager
     def _handle_signals(self) -> Iterator[None]:
@@ -187,76 +139,53 @@ class Supervisor:
         for worker in self._workers:
             worker.start_at = inf
             # Before it begins, it has nothing to finish, and if it hangs, other signals have no effect.
-            self._signal(worker, number if worker.may_have_begun() else signal.SIGKILL)
+            worker.send_signal(number if worker.may_have_begun() else signal.SIGKILL)
 
-    def _signal_all(self, number: signal.Signals) -> None:
+    def _kill_all(self) -> None:
         for worker in self._workers:
-            self._signal(worker, number)
-
-    @staticmethod
-    def _signal(worker: Worker, number: signal.Signals) -> None:
-        if worker.channel:
-            os.kill(worker.pid, number)
+            worker.send_signal(signal.SIGKILL)
 
     def _on_message(self, worker: Worker) -> None:
-        received = worker.channel.recv(4096) if worker.channel else b""
-        worker.message = (worker.message + received).strip(HEARTBEAT)
-        worker.missed_heartbeats = 0
-        if not received:
+        if not worker.receive():
             self._reap(worker)
             return
-        worker.has_begun = True
-        worker.predecessors.clear()
         # After a signal, the file of a unix socket is removed, which would count as replaced by another process.
         is_first_start = not self._is_ready and self._kill_at is None
-        if is_first_start and all(each.message.startswith(READY) for each in self._workers):
+        if is_first_start and all(each.is_ready for each in self._workers):
             self._is_ready = True
             store = worker.message.removeprefix(READY).decode()
             listening.announce(self._settings, self._sockets, store=store, networked=True)
 
     def _reap(self, worker: Worker) -> None:
         """Collect a process that has ended, and schedule its replacement."""
-        _, status = os.waitpid(worker.pid, 0)
-        if worker.channel:
-            worker.channel.close()
-        worker.channel = None
+        status = worker.reap()
         if self._kill_at is not None:
             return
         multiprocess.mark_dead(self._directory, worker.pid)
-        has_reported = worker.message.startswith((FAILED, REFUSED))
-        reason = worker.message[1:].decode() if has_reported else _exit_reason(status)
-        if not self._is_ready and worker.message.startswith(REFUSED):
+        reason = worker.reported or status
+        if not self._is_ready and worker.is_refused:
             raise SettingsError(reason.splitlines())
         if not self._is_ready and not self._is_replaceable(worker):
-            raise StartError(reason if has_reported else f"A worker process {reason} before it served")
-        worker.predecessors.append(Predecessor(worker.pid, UNRESPONSIVE if worker.is_unresponsive else EXITED))
-        has_been_stable = monotonic() - worker.started_at > BACKOFF_RESET_SECONDS
-        worker.backoff = MIN_BACKOFF_SECONDS if has_been_stable else _next_backoff(worker.backoff)
-        worker.start_at = monotonic() + worker.backoff
-        logger.warning("Worker process %d %s; another starts in %.1f seconds", worker.pid, reason, worker.backoff)
+            raise StartError(worker.reported or f"A worker process {status} before it served")
+        delay = worker.schedule_successor()
+        logger.warning("Worker process %d %s; another starts in %.1f seconds", worker.pid, reason, delay)
 
     def _is_replaceable(self, worker: Worker) -> bool:
         """Return whether only this process is at fault, because it hung while another one with its settings serves."""
-        others = [each for each in self._workers if each is not worker]
-        return worker.is_unresponsive and any(each.message.startswith(READY) for each in others)
+        return worker.is_unresponsive and any(each.is_ready for each in self._workers if each is not worker)
 
     def _start(self, worker: Worker) -> None:
         """Start a process, or try again later if the system refuses it. At the first start, raises ``StartError``."""
         try:
-            worker.pid, worker.channel = self._fork(worker)
+            worker.begin(*self._fork(worker))
         except OSError as error:
             if not self._is_ready:
                 raise StartError(
                     f"Cannot start a worker process: {error.strerror}. "
                     "Raise the limits of processes and memory, or lower SIGNER_WORKERS"
                 ) from None
-            worker.backoff = _next_backoff(worker.backoff)
-            worker.start_at = monotonic() + worker.backoff
-            logger.warning("Cannot start a worker process: %s; retrying in %.1f s", error.strerror, worker.backoff)
-            return
-        worker.message = b""
-        worker.started_at, worker.start_at = monotonic(), inf
-        worker.missed_heartbeats, worker.is_unresponsive, worker.has_begun = 0, False, False
+            delay = worker.schedule_start()
+            logger.warning("Cannot start a worker process: %s; retrying in %.1f s", error.strerror, delay)
 
     def _fork(self, worker: Worker) -> tuple[int, socket.socket]:
         """Return the id of a new process, and our end of its channel. Raises OSError."""
@@ -318,12 +247,3 @@ def _metrics_directory() -> Path:
         return Path(tempfile.mkdtemp(prefix="s3-signer-", dir=memory if os.access(memory, os.W_OK) else None))
     except OSError as error:
         raise StartError(f"SIGNER_WORKERS above 1 needs a temporary directory: {error.strerror}; set TMPDIR") from None
-
-
-def _next_backoff(backoff: float) -> float:
-    return min(max(2 * backoff, MIN_BACKOFF_SECONDS), MAX_BACKOFF_SECONDS)
-
-
-def _exit_reason(status: int) -> str:
-    code = os.waitstatus_to_exitcode(status)
-    return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"

@@ -1,8 +1,9 @@
 """One of several worker processes, and its messages to the parent over the control channel, a socket pair.
 
-A worker sends a ``HEARTBEAT`` when it has taken over the metrics of its predecessors, before it changes the store and
-listens. Then it sends ``READY`` with the store's description, ``FAILED`` with the reason, or ``REFUSED`` with a line
-for each wrong setting. After ``READY``, the event loop sends a ``HEARTBEAT`` each second.
+The event loop of a worker sends a ``HEARTBEAT`` each second. The first one says that the worker has taken over the
+metrics of its predecessors; only after it the worker changes the store and listens. When it serves, it sends ``READY``
+with the store's description. If it cannot serve, it sends ``FAILED`` with the reason, or ``REFUSED`` with a line for
+each wrong setting.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import shutil
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -54,25 +56,20 @@ def run(
 
     for predecessor in predecessors:
         metrics.WORKER_RESTARTS[predecessor.reason,].inc()
-    _tell(channel, HEARTBEAT)
 
     # The parent logs start and stop once for all workers.
     logging.getLogger(server.__name__).setLevel(logging.WARNING)
 
     def on_ready(store: "Store") -> None:
-        _tell(channel, READY + store.description.encode())
-        _send_heartbeat(channel)
+        # If the parent is gone, the server notices it and stops.
+        with suppress(BrokenPipeError):
+            channel.sendall(READY + store.description.encode())
 
-    server.serve(settings, sockets.siblings(), on_ready=on_ready, parent=channel)
+    on_start = partial(_send_heartbeat, channel)
+    server.serve(settings, sockets.siblings(), on_start=on_start, on_ready=on_ready, parent=channel)
     if _is_closed(channel):
         logger.warning("Stopped, as the parent process is gone")
         shutil.rmtree(directory, ignore_errors=True)
-
-
-def _tell(channel: socket.socket, message: bytes) -> None:
-    # If the parent is gone, the server notices it and stops.
-    with suppress(BrokenPipeError):
-        channel.sendall(message)
 
 
 def _send_heartbeat(channel: socket.socket) -> None:

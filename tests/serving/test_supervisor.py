@@ -24,8 +24,8 @@ from support.logins import basic
 from support.service import running
 from support.waiting import eventually
 
-from service.serving import supervisor, worker_process
-from service.settings import load
+from service.serving import worker_process
+from service.serving.worker import MAX_MISSED_AT_START, MAX_MISSED_HEARTBEATS, Worker
 
 CLOSE = b"Host: localhost\r\nConnection: close\r\n\r\n"
 LIVE = b"GET /live HTTP/1.1\r\n" + CLOSE
@@ -499,9 +499,9 @@ def test_workers_share_a_unix_socket(store, tmp_path):
 # Heartbeats every 0.2 s, so that a worker is unresponsive after two seconds.
 IMPATIENT = """
 import signal, sys, time
-from service.serving import supervisor, worker_process
+from service.serving import worker, worker_process
 from service.__main__ import main
-worker_process.HEARTBEAT_SECONDS, supervisor.MAX_MISSED_HEARTBEATS = 0.2, 10
+worker_process.HEARTBEAT_SECONDS, worker.MAX_MISSED_HEARTBEATS = 0.2, 10
 # Blocks the event loop of a worker.
 signal.signal(signal.SIGUSR1, lambda *_: time.sleep(600))
 sys.exit(main(["serve"]))
@@ -532,12 +532,12 @@ def test_an_unresponsive_worker_is_replaced(store, number):
         assert restarts(process) == {"unresponsive": 1.0}
 
 
-# Of the first processes, as many as OF_THEM hang before they serve.
+# Of the first processes, as many as OF_THEM hang before their first heartbeat.
 HANG_AT_START = """
 import os, time
-from service.serving import supervisor, worker_process
+from service.serving import worker, worker_process
 from service.__main__ import main
-worker_process.HEARTBEAT_SECONDS, supervisor.MAX_MISSED_AT_START = 0.2, 25
+worker_process.HEARTBEAT_SECONDS, worker.MAX_MISSED_AT_START = 0.2, 25
 run = worker_process.run
 def hang(*args, **options):
     for number in range(int(os.environ["OF_THEM"])):
@@ -566,6 +566,37 @@ def test_workers_that_all_hang_at_the_first_start_end_it(store, tmp_path):
 
     assert status == 1
     assert lines[-1] == "s3-signer: A worker process ended by SIGKILL before it served"
+
+
+# Heartbeats as in IMPATIENT. The start of a worker takes three seconds, and the event loop runs (wait) or not (hang).
+SLOW_START = """
+import asyncio, os, time
+from service.serving import worker, worker_process
+from service.__main__ import main
+worker_process.HEARTBEAT_SECONDS, worker.MAX_MISSED_HEARTBEATS = 0.2, 10
+run = worker_process.run
+def run_slowly(*args):
+    from service.signing.presigner import Presigner
+    async def prepare(self):
+        try:
+            os.mkdir(os.environ["DIRECTORY"])
+        except FileExistsError:
+            return
+        await asyncio.sleep(3) if os.environ["HOW"] == "wait" else time.sleep(600)
+    Presigner.prepare = prepare
+    run(*args)
+worker_process.run = run_slowly
+raise SystemExit(main(["serve"]))
+"""
+
+
+@pytest.mark.parametrize(("how", "killed"), [("wait", 0), ("hang", 1)])
+def test_a_worker_that_starts_slowly_is_replaced_only_if_it_hangs(store, tmp_path, how, killed):
+    settings = {"SIGNER_STORE_URL": store, "DIRECTORY": str(tmp_path / "first"), "HOW": how}
+    with two_workers(measured=False, code=SLOW_START, **settings) as process:
+        assert [message.endswith(SILENT) for message in silent(process)] == [True] * killed
+        assert {status_of(process.exchange(SIGN)) for _ in range(20)} == {200}
+        assert process.stop() == 0
 
 
 def restarts(process):
@@ -804,22 +835,17 @@ async def test_heartbeats_stop_when_the_parent_is_gone(monkeypatch, caplog):
     assert caplog.text == ""
 
 
-@pytest.mark.parametrize(
-    ("message", "limit"), [(b"+redis://h", supervisor.MAX_MISSED_HEARTBEATS), (b"", supervisor.MAX_MISSED_AT_START)]
-)
-def test_a_worker_that_is_starting_may_miss_more_heartbeats(tmp_path, caplog, message, limit):
-    parent = supervisor.Supervisor(load({}), None, tmp_path)
+@pytest.mark.parametrize(("has_begun", "limit"), [(True, MAX_MISSED_HEARTBEATS), (False, MAX_MISSED_AT_START)])
+def test_a_worker_that_is_starting_may_miss_more_heartbeats(has_begun, limit):
     ours, theirs = socket.socketpair()
-    with ours, theirs, subprocess.Popen(["sleep", "600"]) as process:
-        (worker,) = parent._workers
-        worker.pid, worker.channel, worker.message = process.pid, ours, message
-        for _ in range(limit - 1):
-            parent._kill_unresponsive()
-        assert (process.poll(), caplog.messages) == (None, [])
-        for _ in range(5):
-            parent._kill_unresponsive()
+    with ours, theirs:
+        worker = Worker()
+        worker.begin(1, ours)
+        if has_begun:
+            theirs.send(worker_process.HEARTBEAT)
+            assert worker.receive()
 
-        assert process.wait() == -signal.SIGKILL
-        assert caplog.messages == [f"Worker process {process.pid} has not answered for {limit} seconds and is killed"]
-    parent._signal_reader.close()
-    parent._signal_writer.close()
+        silences = [worker.miss_heartbeat() for _ in range(limit + 5)]
+
+    assert (silences.index(limit), len(silences) - silences.count(None)) == (limit - 1, 1)
+    assert worker.is_unresponsive
