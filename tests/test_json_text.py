@@ -1,17 +1,16 @@
 """The limits of JSON do not depend on the interpreter."""
 
-import asyncio
 import json
 import os
 import subprocess
 import sys
-import time
-from itertools import pairwise
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.holding import longest_hold
 
 from service.json_text import MAX_DEPTH, MAX_NUMBER, is_too_deep, loads
 
@@ -88,19 +87,10 @@ def test_the_depth_of_unbalanced_brackets_is_not_measured_further():
 @pytest.mark.parametrize("escape", [rb"\n", rb"\u6f22"])
 async def test_other_threads_run_while_the_depth_of_many_escapes_is_measured(escape):
     document = b",".join([b'{"a":"' + escape * (4000 // len(escape)) + b'"}'] * 1000)
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(0.0005)
-    try:
-        times = [time.process_time()]
-        measuring = asyncio.get_running_loop().run_in_executor(None, is_too_deep, document)
-        while not measuring.done():
-            await asyncio.sleep(0)
-            times.append(time.process_time())
-    finally:
-        sys.setswitchinterval(interval)
+    is_deep, share = await longest_hold(partial(is_too_deep, document))
 
-    assert not await measuring
-    assert max(later - earlier for earlier, later in pairwise(times)) < 0.6 * (times[-1] - times[0])
+    assert not is_deep
+    assert share < 0.6
 
 
 def test_a_byte_order_mark_is_ignored():

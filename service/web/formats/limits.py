@@ -34,9 +34,9 @@ def decode(body: bytes) -> str:
 
 def position(before: bytes) -> tuple[int, int]:
     """Return the line and column behind ``before``, in characters from 1. A line ends with CR, LF or both."""
-    before = before.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    line = before.rpartition(b"\n")[2]
-    return before.count(b"\n") + 1, len(line.decode(errors="replace")) + 1
+    lines = before.count(b"\n") + before.count(b"\r") - before.count(b"\r\n") + 1
+    start = max(before.rfind(b"\n"), before.rfind(b"\r")) + 1
+    return lines, len(before[start:].decode(errors="replace")) + 1
 
 
 def duplicate(key: str) -> str:

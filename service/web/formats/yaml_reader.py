@@ -35,11 +35,10 @@ _BYTE_ORDER_MARK = "\ufeff"
 # The first three end a line in YAML 1.1 and libyaml, but not in YAML 1.2 (section 5.4).
 # libyaml skips a byte order mark at the start of a line, which is an error in YAML 1.2 (section 5.2).
 _LINE_SEPARATORS = "\x85\u2028\u2029"
-# White space of JSON. libyaml refuses a tab in front of an object and on a line behind it.
 _TAB = "\t"
-_BLANK = f" {_TAB}\r\n"
-# A backslash after an odd number of backslashes is escaped itself.
-_SURROGATE_ESCAPE = re.compile(r"(?<!\\)((?:\\\\)*+)\\u([dD][89a-fA-F][0-9a-fA-F]{2})")
+# The start of an escape of a surrogate, or a piece of text without one. A backslash may be escaped itself. Pieces are
+# short, because a search holds the interpreter lock.
+_SURROGATE_ESCAPE = re.compile(r"((?:[^\\]{1,4096}|\\(?!u[dD][89a-fA-F][0-9a-fA-F]{2}).?){1,64})|\\u", re.DOTALL)
 _PRIVATE_USE = [chr(code) for code in range(0xE000, 0xF900)]
 
 # Most bodies are one line of plain text, for which libyaml would create fourteen objects.
@@ -57,8 +56,8 @@ def load_yaml(body: bytes) -> dict[str, Any]:
         key, value = member.groups()
         return {key: None if value in _NULLS else value}
     _reject_ambiguous_text(text)
-    text, surrogates = _mark_surrogates(_without_tabs_around_object(text))
-    builder = _Builder(text, surrogates)
+    text, marker = _mark_surrogates(_without_tabs_around_object(text))
+    builder = _Builder(text, marker)
     try:
         # CSafeLoader would take 40 % more time for its constructor and resolver.
         parser = CParser(text if len(text) <= LARGE_BODY else _Stream(text))
@@ -86,9 +85,11 @@ def _reject_ambiguous_text(text: str) -> None:
 
 def _without_tabs_around_object(text: str) -> str:
     """Return the text with spaces for the tabs around a flow mapping such as JSON. Positions stay correct."""
-    start, end = len(text) - len(text.lstrip(_BLANK)), len(text.rstrip(_BLANK))
+    # Stripping only the white space of JSON would take 60 ms for 4 MiB. libyaml refuses the rest of it.
+    start, end = len(text) - len(text.lstrip()), len(text.rstrip())
     if not text.startswith("{", start):
         return text
+    # libyaml refuses a tab in front of an object and on a line behind it.
     return f"{text[:start].replace(_TAB, ' ')}{text[start:end]}{text[end:].replace(_TAB, ' ')}"
 
 
@@ -96,6 +97,8 @@ def _find_at_line_start(text: str, token: str) -> int:
     """Return the first index of a token at the start of a line, or -1. One call of ``re`` takes 40 ms for 1 MiB."""
     if text.startswith(token):
         return 0
+    if token not in text:
+        return -1
     found = [index + 1 for end in "\n\r" if (index := text.find(end + token)) >= 0]
     return min(found, default=-1)
 
@@ -109,39 +112,44 @@ def _position(text: str, index: int) -> tuple[int, int]:
     return position(text[:index].encode())
 
 
-def _mark_surrogates(text: str) -> tuple[str, re.Pattern[str] | None]:
+def _mark_surrogates(text: str) -> tuple[str, str | None]:
     """Replace the two characters that begin an escape of a surrogate by a marker.
 
     libyaml refuses such escapes, and only libyaml knows which of them are in double quotes. A marker has two
-    characters, too, so that positions stay correct. The second item matches one or two adjacent markers in scalars;
-    None without markers.
+    characters, too, so that positions stay correct. It is returned beside the text; None if there is none.
     """
     if "\\ud" not in text and "\\uD" not in text:
         return text, None
     # The marker is random, so that no client can send it.
     while (marker := secrets.choice(_PRIVATE_USE) + secrets.choice(_PRIVATE_USE)) in text:
         pass
-    # A template instead of a function would hold the interpreter lock for all escapes together.
-    marked = _SURROGATE_ESCAPE.sub(lambda found: f"{found[1]}{marker}{found[2]}", text)
-    half = f"{marker}([0-9a-fA-F]{{4}})"
-    return marked, re.compile(f"{half}(?:{half})?")
+    marked = StringIO()
+    for found in _SURROGATE_ESCAPE.finditer(text):
+        marked.write(found[1] or marker)
+    return marked.getvalue(), marker
 
 
-def _unmark_surrogates(text: str, surrogates: re.Pattern[str], *, escapes: bool) -> str:
-    """Return the original text, with surrogate pairs decoded if markers are ``escapes``.
+def _decode_surrogates(text: str, marker: str) -> str:
+    """Return the text of a scalar in double quotes.
 
     Raises:
         UnicodeDecodeError: for a lone surrogate.
     """
-    if not escapes:
-        return surrogates.sub(lambda found: "".join(f"\\u{half}" for half in found.groups() if half), text)
-    # To decode all pairs together would hold the interpreter lock for 40 ms.
-    return surrogates.sub(_decode_pair, text)
+    # Runs have whole pairs, and are short because decoding holds the interpreter lock. A pattern that starts with a
+    # group would hold it for 80 ms in 4 MiB without markers.
+    unit = f"{marker}[0-9a-fA-F]{{4}}"
+    decoded, end = StringIO(), 0
+    for found in re.finditer(f"{unit}(?:{unit}){{0,255}}", text):
+        decoded.write(text[end : found.start()])
+        decoded.write(_decode_run(found[0], marker))
+        end = found.end()
+    decoded.write(text[end:])
+    return decoded.getvalue()
 
 
-def _decode_pair(found: re.Match[str]) -> str:
-    halves = "".join(chr(int(half, 16)) for half in found.groups() if half)
-    return halves.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+def _decode_run(run: str, marker: str) -> str:
+    units = "".join(chr(int(digits, 16)) for digits in run.split(marker)[1:])
+    return units.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
 
 
 class _Stream:
@@ -170,13 +178,13 @@ def _malformed(problem: str, mark: Any) -> MalformedBody:
 class _Builder:
     """Builds plain data from events on a stack. The recursion of PyYAML's loaders crashes at some depth."""
 
-    __slots__ = ("_key", "_nodes", "_outer", "_source", "_started", "_surrogates", "_top", "root")
+    __slots__ = ("_key", "_marker", "_nodes", "_outer", "_source", "_started", "_top", "root")
 
-    def __init__(self, text: str, surrogates: re.Pattern[str] | None = None) -> None:
+    def __init__(self, text: str, marker: str | None = None) -> None:
         self.root: dict[str, Any] | None = None
         # Only keys of a text with a ? need the text.
         self._source = text if _KEY_INDICATOR in text else ""
-        self._surrogates = surrogates
+        self._marker = marker
         self._started = False
         self._nodes = 0
         # The innermost open collection, its key without a value, and the collections around it.
@@ -202,10 +210,12 @@ class _Builder:
         text: str = event.value
         if _BYTE_ORDER_MARK in text and event.style not in _QUOTES:
             raise _malformed(_ambiguity(_BYTE_ORDER_MARK), event.start_mark)
-        if self._surrogates is None:
+        if self._marker is None:
             return text
+        if event.style != '"':
+            return text.replace(self._marker, "\\u")
         try:
-            return _unmark_surrogates(text, self._surrogates, escapes=event.style == '"')
+            return _decode_surrogates(text, self._marker)
         except UnicodeDecodeError:
             raise _malformed(LONE_SURROGATE, event.start_mark) from None
 

@@ -1,6 +1,10 @@
 """The YAML reader: scalars are text, and invalid documents are refused with their position."""
 
+import json
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.errors import MalformedBody
 from service.web.formats.codec import load_yaml
@@ -296,6 +300,20 @@ def test_a_key_may_be_a_pair_of_surrogate_escapes():
 
 def test_pairs_in_a_large_body_are_read_as_in_a_small_one():
     assert load_yaml(b'a: "' + rb"\ud83d\ude00" * 10_000 + b'"') == {"a": "😀" * 10_000}
+
+
+@given(st.lists(st.sampled_from([r"\ud83d\ude00", r"\\", r"\n", r"\u00e4", "u", "x" * 4095, "xä", "\t"]), max_size=300))
+def test_escapes_in_double_quotes_are_read_as_in_json(pieces):
+    written = f'{{"a": "{"".join(pieces)}"}}'.replace("\t", r"\t")
+
+    assert load_yaml(written.encode()) == json.loads(written)
+
+
+@given(st.lists(st.sampled_from([r"\ud83d", r"\ude00", "\\", "u", "x" * 4095, "xä"]), max_size=300))
+def test_escapes_outside_double_quotes_are_text(pieces):
+    written = "".join(["x", *pieces])
+
+    assert load_yaml(f"{{a: {written}, b: '{written}'}}".encode()) == {"a": written, "b": written}
 
 
 def test_private_use_characters_of_a_body_are_never_markers():
