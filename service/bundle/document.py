@@ -62,8 +62,8 @@ class Entry:
 
     def _sentence(self, issue: Issue) -> str:
         field = (issue.expression or "").removeprefix(f"{self.type.kind}.")
-        # Messages about secret fields never quote them; those about other fields may.
-        if field in self.referring and field not in self.type.secrets:
+        # Messages about secret and unknown fields never quote their values; those about other fields may.
+        if field in self.referring & self.type.names - self.type.secrets.keys():
             return f"{issue.expression} is not valid with the value of its reference{self._hint(field)}"
         return issue.diagnostics
 

@@ -340,6 +340,21 @@ async def test_a_fault_names_what_was_pasted_around_the_text_of_a_reference(faul
     assert problem.endswith(f"AwsAccount.access-key-id is not valid with the value of its reference{end}")
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("accessKeyId", "access-key-id"), ("path_style", "path-style"), ("secretAccessKey", "secret-access-key")],
+)
+async def test_a_misspelt_field_with_a_reference_is_named_with_the_right_spelling(
+    faults_of_start, tmp_path, name, meant
+):
+    (tmp_path / "key").write_text("AKIAFILE")
+    problems = await faults_of_start(account("a", **{name: {"$file": "key"}}))
+
+    assert [problem.rpartition(": ")[2] for problem in problems] == [
+        f"AwsAccount.{name} is not known here; did you mean {meant}?"
+    ]
+
+
 async def test_the_api_does_not_read_references(start):
     bundle = await start()
     answer = await bundle.http.put("/AwsAccount/a", json=account("a", host={"$file": "bundle.json"})["resource"])
