@@ -10,7 +10,6 @@ from service.commands import output, standard_input
 from service.commands.local import Local, opened, require_store
 from service.errors import Invalid, MalformedBody, ResourceNotFound
 from service.mounted_files import UnusableFile, read_file
-from service.resources.repository import PAGE_SIZE
 from service.resources.schemas import ParsedBody
 from service.resources.types import AWS_ACCOUNT
 from service.settings import Settings
@@ -47,10 +46,7 @@ async def _carry_out(settings: Settings, arguments: argparse.Namespace, body: Pa
 
 
 async def _list(local: Local) -> list[Mapping[str, Any]]:
-    found: list[Mapping[str, Any]] = []
-    while resources := (await local.repository.page(AWS_ACCOUNT, offset=len(found), count=PAGE_SIZE)).resources:
-        found += map(AWS_ACCOUNT.represent, resources)
-    return found
+    return [AWS_ACCOUNT.represent(resource) async for resource in local.accounts()]
 
 
 async def _put(local: Local, id_: str, body: ParsedBody) -> Mapping[str, Any]:

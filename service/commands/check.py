@@ -14,7 +14,6 @@ from service.commands.environment_warnings import environment_warnings
 from service.commands.local import Local, caller, opened
 from service.errors import DecryptionFailed, Invalid, InvalidRequest, StoreUnavailable
 from service.mounted_files import UnusableFile, read_file
-from service.resources.repository import PAGE_SIZE
 from service.resources.types import AWS_ACCOUNT
 from service.serving.tls import server_certificate
 from service.settings import Settings, SettingsError
@@ -59,6 +58,9 @@ async def _check(
                 checks += found
         except StoreUnavailable as error:
             checks.append(Check("accounts", FAIL, str(error), "repair the store"))
+        # Only now is known what the store refuses.
+        advice = "change the server or the rights of its user"
+        checks += [Check("store", WARN, warning, advice) for warning in local.store.warnings()]
     return checks, {"checked": checked, "right": right}
 
 
@@ -104,18 +106,14 @@ async def _store(local: Local) -> AsyncIterator[Check]:
     except StoreUnavailable as error:
         yield Check("store", FAIL, str(error), "check SIGNER_STORE_URL, the network, and the log of the server")
         return
-    for warning in local.store.warnings():
-        yield Check("store", WARN, warning, "change the server or the rights of its user")
     yield Check("store", PASS, f"{local.store.description} can be read")
 
 
 async def _resources(local: Local, ids: Sequence[str]) -> AsyncIterator[tuple[str, Resource | None]]:
     for id_ in ids:
         yield id_, await local.repository.find(AWS_ACCOUNT, id_) if AWS_ACCOUNT.is_id(id_) else None
-    offset = 0
-    while not ids and (page := (await local.repository.page(AWS_ACCOUNT, offset=offset, count=PAGE_SIZE)).resources):
-        offset += len(page)
-        for resource in page:
+    if not ids:
+        async for resource in local.accounts():
             yield resource.id, resource
 
 

@@ -14,12 +14,14 @@ from service.bundle.document import BundleError
 from service.bundle.source import BundleFile
 from service.mounted_files import MountedFiles, UnusableFile
 from service.parts import make_repository, make_store
-from service.resources.repository import Repository
+from service.resources.repository import PAGE_SIZE, Repository
+from service.resources.types import AWS_ACCOUNT
 from service.serving.binding import StartError
 from service.settings import Settings, SettingsError
 from service.signing.credentials import BorrowedKeys
 from service.signing.presigner import Presigner
 from service.stores.memory import EmbeddedStore
+from service.stores.record import Resource
 from service.stores.store import Store
 from service.telemetry.audit import AuditLog
 
@@ -45,6 +47,19 @@ class Local:
     presigner: Presigner
     borrowed_keys: BorrowedKeys
     audit: AuditLog
+
+    async def accounts(self) -> AsyncIterator[Resource]:
+        """Yield every account.
+
+        A command ends before a scan in the background does, so it waits for the scan.
+        """
+        await self.repository.complete_listing(AWS_ACCOUNT)
+        offset, total = 0, 1
+        while offset < total:
+            page = await self.repository.page(AWS_ACCOUNT, offset=offset, count=PAGE_SIZE)
+            offset, total = offset + PAGE_SIZE, page.total
+            for resource in page.resources:
+                yield resource
 
     def changed(self, operation: str, method: str, resource: str, **change: Any) -> None:
         """Record a change."""

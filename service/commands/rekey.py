@@ -21,16 +21,17 @@ logger = logging.getLogger(__name__)
 
 
 class Count(NamedTuple):
-    """Numbers of resources."""
+    """Numbers of resources, and whether all were found."""
 
     reencrypted: int
     failed: int
+    complete: bool
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
     """Re-encrypt all secrets and print the counts. Log and skip resources that cannot be decrypted.
 
-    Returns 1 if a resource was skipped, else 0.
+    Returns 1 if a resource was skipped or may not have been found, else 0.
 
     Raises:
         SettingsError: if there is no key, or if the store is in memory.
@@ -45,7 +46,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     except StoreUnavailable as error:
         raise StartError(f"{error}; some secrets may be re-encrypted already, and rekey may be run again") from None
     status = output.print_data({"re-encrypted": count.reencrypted, "failed": count.failed}, arguments.format)
-    return 1 if count.failed else status
+    return 1 if count.failed or not count.complete else status
 
 
 async def _rekey(settings: Settings) -> Count:
@@ -56,18 +57,27 @@ async def _rekey(settings: Settings) -> Count:
         counts = [await _rekey_type(repository, type_) for type_ in RESOURCE_TYPES if type_.secrets]
     finally:
         await store.close()
-    return Count(sum(count.reencrypted for count in counts), sum(count.failed for count in counts))
+    return Count(
+        sum(count.reencrypted for count in counts),
+        sum(count.failed for count in counts),
+        all(count.complete for count in counts),
+    )
 
 
 async def _rekey_type(repository: Repository, type_: ResourceType) -> Count:
     reencrypted = 0
+    if not (complete := await repository.complete_listing(type_)):
+        logger.error(
+            "Redis refuses to list every %s; those that other programs have stored may be unchanged", type_.kind
+        )
     # Concurrent deletions shift pages, so passes repeat until one finds nothing to re-encrypt.
-    while (count := await _rekey_once(repository, type_)).reencrypted:
-        reencrypted += count.reencrypted
-    return Count(reencrypted, count.failed)
+    while (passed := await _rekey_once(repository, type_))[0]:
+        reencrypted += passed[0]
+    return Count(reencrypted, passed[1], complete)
 
 
-async def _rekey_once(repository: Repository, type_: ResourceType) -> Count:
+async def _rekey_once(repository: Repository, type_: ResourceType) -> tuple[int, int]:
+    """Return the numbers of resources that were re-encrypted and that failed."""
     reencrypted = failed = offset = 0
     while resources := (await repository.page(type_, offset=offset, count=PAGE_SIZE)).resources:
         for resource in resources:
@@ -79,4 +89,4 @@ async def _rekey_once(repository: Repository, type_: ResourceType) -> Count:
                 logger.error("%s/%s is unchanged: %s", type_.kind, resource.id, error)  # noqa: TRY400 - expected errors
                 failed += 1
         offset += PAGE_SIZE
-    return Count(reencrypted, failed)
+    return reencrypted, failed

@@ -13,7 +13,6 @@ from urllib.parse import unquote
 from service.commands import output, standard_input
 from service.commands.local import Local, opened
 from service.errors import DecryptionFailed, Invalid, InvalidRequest, MalformedBody
-from service.resources.repository import PAGE_SIZE
 from service.resources.types import AWS_ACCOUNT, AwsAccount
 from service.settings import Settings, SettingsError
 from service.signing import verification
@@ -205,22 +204,19 @@ async def _accounts(local: Local, url: PresignedUrl) -> tuple[list[AwsAccount], 
     owners: list[AwsAccount] = []
     others: list[AwsAccount] = []
     unusable: list[Finding] = []
-    offset = 0
-    while resources := (await local.repository.page(AWS_ACCOUNT, offset=offset, count=PAGE_SIZE)).resources:
-        offset += len(resources)
-        for resource in resources:
-            is_owner = resource.fields.get("access-key-id") == url.access_key_id
-            if not is_owner and len(others) >= MAX_OTHERS:
-                continue
-            try:
-                account = local.repository.model(AWS_ACCOUNT, resource)
-            except (Invalid, DecryptionFailed) as problem:
-                if is_owner:
-                    reason = f"the access key is that of AwsAccount/{resource.id}, which is unusable: {problem}"
-                    unusable.append(Finding("account", "unknown", reason, f"s3-signer check {resource.id}"))
-                continue
-            if account.access_key_id and account.secret_access_key:
-                (owners if is_owner else others).append(account)
+    async for resource in local.accounts():
+        is_owner = resource.fields.get("access-key-id") == url.access_key_id
+        if not is_owner and len(others) >= MAX_OTHERS:
+            continue
+        try:
+            account = local.repository.model(AWS_ACCOUNT, resource)
+        except (Invalid, DecryptionFailed) as problem:
+            if is_owner:
+                reason = f"the access key is that of AwsAccount/{resource.id}, which is unusable: {problem}"
+                unusable.append(Finding("account", "unknown", reason, f"s3-signer check {resource.id}"))
+            continue
+        if account.access_key_id and account.secret_access_key:
+            (owners if is_owner else others).append(account)
     return owners, others, unusable
 
 

@@ -277,6 +277,7 @@ class Repository:
 
     async def _key_ids_in_use(self, types: Sequence[ResourceType]) -> AsyncIterator[str]:
         for type_ in types:
+            await self.complete_listing(type_)
             offset = 0
             while resources := (await self.page(type_, offset=offset, count=PAGE_SIZE)).resources:
                 offset += PAGE_SIZE
@@ -296,6 +297,13 @@ class Repository:
             return stored
 
         return await self._races.win(type_.kind, id, attempt)
+
+    async def complete_listing(self, type_: ResourceType) -> bool:
+        """Find all that other programs have stored or deleted, however long it takes, for the next listings.
+
+        Returns False if the store refuses this, so that listings may lack resources.
+        """
+        return await self._store.complete_listing(type_.kind)
 
     async def page(self, type_: ResourceType, *, offset: int, count: int, descending: bool = False) -> Page:
         """Return ``count`` resources after the first ``offset``, sorted by id."""

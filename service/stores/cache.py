@@ -120,6 +120,9 @@ class CachedStore:
     async def page(self, kind: str, *, offset: int, count: int) -> Page:
         return await self._inner.page(kind, offset=offset, count=count)
 
+    async def complete_listing(self, kind: str) -> bool:
+        return await self._inner.complete_listing(kind)
+
     async def check(self, kind: str = "", id: str = "") -> None:
         await self._inner.check(kind, id)
 

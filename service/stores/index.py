@@ -101,6 +101,18 @@ class Index:
             with _refusals_ignored(kind):
                 await self._add_missing(kind, ids)
 
+    async def complete(self, kind: str) -> bool:
+        """Scan all keys, however long it takes. Return False if Redis refuses the scan or its writes.
+
+        Raises:
+            StoreUnavailable: the scan has failed.
+        """
+        state = self._repairs[kind]
+        # A scan that runs already may have passed keys that are new.
+        state.requested = True
+        await self._repair_within(kind, None)
+        return not state.refused
+
     async def page(self, kind: str, *, offset: int, count: int) -> tuple[int, list[str]]:
         """Return the number of ids, and at most ``count`` ids after the first ``offset``; -1 stands for all.
 
@@ -169,7 +181,7 @@ class Index:
         await self._repair_within(kind, BUILD_SECONDS)
         return True
 
-    async def _repair_within(self, kind: str, seconds: float) -> None:
+    async def _repair_within(self, kind: str, seconds: float | None) -> None:
         state = self._repairs[kind]
         if state.task is None or state.task.done():
             state.requested = True

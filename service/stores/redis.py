@@ -101,6 +101,9 @@ class RedisStore:
         total, ids = await self._index.page(kind, offset=offset, count=count)
         return Page(total, await self._read_listed(kind, ids))
 
+    async def complete_listing(self, kind: str) -> bool:
+        return await self._index.complete(kind)
+
     async def check(self, kind: str = "", id: str = "") -> None:
         await self.topology.check_available(self._key(kind, id) if id else None)
 

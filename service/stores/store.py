@@ -83,6 +83,12 @@ class Store(Protocol):
     async def page(self, kind: str, *, offset: int, count: int) -> Page:
         """Return at most ``count`` resources after the first ``offset``."""
 
+    async def complete_listing(self, kind: str) -> bool:
+        """Find all that other programs have stored or deleted, however long it takes, for the next listings.
+
+        Returns False if the server refuses this, so that listings may lack resources.
+        """
+
     async def check(self, kind: str = "", id: str = "") -> None:
         """Raise ``StoreUnavailable`` unless the resource can be read now; without an id, unless all resources can."""
 

@@ -21,6 +21,7 @@ from service.commands.arguments import EXIT_STATUSES, parser
 from service.errors import Invalid, InvalidRequest, MalformedBody, ResourceNotFound
 from service.settings import SettingsError, load
 from service.signing.presigned_url import parse
+from service.stores import index
 
 pytestmark = pytest.mark.heavy  # it starts many processes
 
@@ -409,6 +410,44 @@ def test_check_names_what_is_wrong_with_an_account(operator, url, redis_url):
     assert failing == {"AwsAccount/broken", "AwsAccount/lost", "AwsAccount/bare credentials"}
     assert report["accounts"] == {"checked": 4, "right": 1}
     assert all(it["advice"] for it in report["checks"] if it["status"] == "fail")
+
+
+@pytest.mark.parametrize("known", [(), ("my-account", "-complete")])
+def test_an_account_that_another_program_has_stored_is_found_by_a_scan_of_any_length(
+    operator, url, redis_url, monkeypatch, known
+):
+    for name in ("WAIT_SECONDS", "BUILD_SECONDS"):
+        monkeypatch.setattr(index, name, 0)
+    with Redis.from_url(redis_url) as client:
+        client.rename("AwsAccount:my-account", "AwsAccount:moved")
+
+        def forget():
+            client.delete("_index:AwsAccount")
+            if known:
+                client.zadd("_index:AwsAccount", dict.fromkeys(known, 0))
+
+        forget()
+        _, listed = operator.data("account", "list")
+        forget()
+        _, checked = operator.data("check")
+        forget()
+        _, verified = operator.data("verify", url)
+
+    assert [it["id"] for it in listed] == ["moved"]
+    assert checked["accounts"] == {"checked": 1, "right": 1}
+    assert verified["status"] == "valid"
+
+
+@pytest.mark.parametrize(("limit", "named"), [("-scan", "'scan'"), ("-zadd", "'zadd'")])
+def test_check_names_what_the_store_refuses_to_a_listing(capfd, own_redis, limit, named):
+    with Redis.from_url(own_redis.url) as client:
+        client.hset("AwsAccount:a", mapping=KEYS)
+        client.execute_command("ACL", "SETUSER", "limited", "on", ">hush", "~*", "+@all", limit)
+    operator = Operator(capfd, SIGNER_STORE_URL=own_redis.url.replace("//", "//limited:hush@"))
+    status, report = operator.data("check")
+
+    assert (status, report["status"]) == (0, "warn")
+    assert [named in it["output"] for it in report["checks"] if it["status"] == "warn"] == [True]
 
 
 def test_check_names_doubtful_settings_and_a_store_that_is_unavailable(capfd, monkeypatch):

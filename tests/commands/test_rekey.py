@@ -8,6 +8,11 @@ import pytest
 from processes import ServiceProcess, run_to_end
 from redis import Redis
 
+from service.commands import rekey
+from service.commands.arguments import parser
+from service.settings import load
+from service.stores import index
+
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 KEYS = {"access-key-id": "AKIAIOSFODNN7EXAMPLE", "secret-access-key": SECRET}
 
@@ -69,6 +74,31 @@ def test_an_unencrypted_secret_is_encrypted(redis_url, operator, key_file):
 
     assert status == 0
     assert stored(operator).startswith("sealed:v1:k1:")
+
+
+@pytest.mark.parametrize("known", [(), ("-complete",)])
+def test_a_secret_that_another_program_has_stored_is_found_by_a_scan_of_any_length(
+    redis_url, operator, key_file, monkeypatch, known
+):
+    for name in ("WAIT_SECONDS", "BUILD_SECONDS"):
+        monkeypatch.setattr(index, name, 0)
+    operator.hset("AwsAccount:a", mapping=KEYS)
+    for kind in ("AwsAccount", "Client") if known else ():
+        operator.zadd(f"_index:{kind}", dict.fromkeys(known, 0))
+    settings = {"SIGNER_STORE_URL": redis_url, "SIGNER_ENCRYPTION_KEYS_FILE": key_file("k1")}
+
+    assert rekey.run(load(settings), parser().parse_args(["rekey"])) == 0
+    assert stored(operator).startswith("sealed:v1:k1:")
+
+
+def test_a_refused_scan_is_a_failure(own_redis, key_file):
+    with Redis.from_url(own_redis.url) as client:
+        client.execute_command("ACL", "SETUSER", "limited", "on", ">hush", "~*", "+@all", "-scan")
+    url = own_redis.url.replace("//", "//limited:hush@")
+    status, lines = run_to_end("rekey", SIGNER_STORE_URL=url, SIGNER_ENCRYPTION_KEYS_FILE=key_file("k1"))
+
+    assert status == 1
+    assert any("Redis refuses to list every AwsAccount" in line for line in lines)
 
 
 def test_a_secret_without_its_key_is_reported_and_unchanged(redis_url, operator, key_file):

@@ -17,9 +17,10 @@ from service.resources.secrets.codec import SecretCodec
 from service.resources.secrets.encryption import Encryptor
 from service.resources.secrets.hashing import Hasher
 from service.resources.types import AWS_ACCOUNT
-from service.stores import pacing
+from service.stores import index, pacing
 from service.stores.memory import EmbeddedStore
 from service.stores.record import Resource, compose
+from service.stores.redis import RedisStore
 from service.stores.store import utc_now
 
 
@@ -146,6 +147,20 @@ async def test_keys_that_stored_secrets_need_are_not_removed(keys, fault):
 
     assert Encryptor.key_id(stored) == ("k1" if fault else next(iter(keys)))
     assert (await repository.find_valid(AWS_ACCOUNT, "a299")).secret_access_key == "s3cr3t"
+
+
+async def test_a_key_is_not_removed_while_a_secret_that_no_listing_has_shown_needs_it(redis_url, operator, monkeypatch):
+    store = RedisStore.at(redis_url)
+    await store.open()
+    repository = Repository(store, SecretCodec(Encryptor({"k1": FIRST}), Hasher()))
+    await repository.put(AWS_ACCOUNT, "a", body(**KEYS))
+    await store.complete_listing("AwsAccount")
+    await operator.zrem("_index:AwsAccount", "a")
+    monkeypatch.setattr(index, "WAIT_SECONDS", 0)
+
+    with pytest.raises(KeysInUse, match="k1"):
+        await repository.use_encryptor(Encryptor({"k2": SECOND}), [AWS_ACCOUNT])
+    await store.close()
 
 
 async def test_a_hundred_concurrent_read_modify_writes_lose_nothing(repository):

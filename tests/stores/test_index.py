@@ -45,6 +45,29 @@ async def test_a_hash_created_by_an_operator_is_listed(store, operator):
     assert await listed(store) == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize("command", ["HSET", "DEL"])
+async def test_a_completed_listing_contains_what_other_programs_did_before(store, operator, monkeypatch, command):
+    await fill(store, "a", "b")
+    await listed(store)
+    monkeypatch.setattr(index, "WAIT_SECONDS", 0)
+    await operator.execute_command(
+        *("HSET", "AwsAccount:c", "id", "c") if command == "HSET" else ("DEL", "AwsAccount:b")
+    )
+
+    assert await store.complete_listing("AwsAccount")
+    assert await listed(store) == (["a", "b", "c"] if command == "HSET" else ["a"])
+
+
+async def test_a_listing_is_completed_although_an_earlier_scan_runs(store, operator, monkeypatch):
+    monkeypatch.setattr(index, "WAIT_SECONDS", 0)
+    await fill(store, "a")
+    await store.page("AwsAccount", offset=0, count=1)
+    await operator.hset("AwsAccount:b", "id", "b")
+
+    assert await store.complete_listing("AwsAccount")
+    assert await listed(store) == ["a", "b"]
+
+
 async def test_a_hash_deleted_by_an_operator_is_not_listed(store, operator):
     await fill(store, "a", "b", "c")
     await operator.delete("AwsAccount:b")
