@@ -1,4 +1,4 @@
-"""Connection limits that aiohttp's runner lacks: connections, time and size of heads, half-closed clients.
+"""Connection limits that aiohttp's runner lacks: connections, time and size of heads, half-closed clients, many chunks.
 
 Other runners, such as gunicorn's, serve the application without these limits.
 """
@@ -54,17 +54,21 @@ _HEAD_TOO_LARGE = (
 class Connection(web.RequestHandler):
     """aiohttp's request handler, with limits on the time and size of heads, and responses to half-closed clients.
 
+    A body of many small chunks is parsed in turns with other requests.
+
     aiohttp's ``keepalive_timeout`` also applies between requests, and aiohttp cancels requests in progress when a
     client closes its sending side. docs/architecture.md lists the private attributes used here;
     tests/serving/test_connections.py fails when aiohttp changes one of them.
     """
 
-    __slots__ = ("_head_bytes", "_head_timer", "_incomplete_body", "_opening")
+    __slots__ = ("_head_bytes", "_head_timer", "_incomplete_body", "_is_parser_paused", "_opening", "_resumption")
 
     def __init__(self, *args: Any, opening: "set[Connection]", **kwargs: Any) -> None:
         """Leave ``opening`` when aiohttp begins to count this connection. Pass the rest to ``web.RequestHandler``."""
         super().__init__(*args, **kwargs)
         self._opening = opening
+        self._is_parser_paused = False
+        self._resumption: asyncio.Handle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._opening.discard(self)
@@ -92,6 +96,26 @@ class Connection(web.RequestHandler):
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._reject_head()
+
+    def pause_reading(self) -> None:
+        self._is_parser_paused = True
+        super().pause_reading()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002 - aiohttp's
+        """Parse the rest of a read in another turn of the event loop: aiohttp parses it while a task reads the body.
+
+        Such a task would never wait, and the 40,000 chunks of one byte in a read would hold the loop for 40 ms or more.
+        """
+        if not (resume_parser and self._is_parser_paused):
+            super().resume_reading(resume_parser)
+        elif self._resumption is None:
+            self._resumption = asyncio.get_running_loop().call_soon(self._resume_parser)
+
+    def _resume_parser(self) -> None:
+        self._resumption = None
+        self._is_parser_paused = False
+        if self.transport is not None:
+            super().resume_reading()
 
     def _reject_head(self) -> None:
         if self._is_idle() and isinstance(self.transport, asyncio.WriteTransport):

@@ -11,10 +11,11 @@ from contextlib import AsyncExitStack, ExitStack, suppress
 
 import pytest
 import uvloop
-from aiohttp import web
+from aiohttp import StreamReader, web
 from processes import ServiceProcess, read_to_end
 from support.waiting import eventually, until
 
+from service import app
 from service.serving import connections
 
 GET = b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -37,15 +38,15 @@ async def serve():
     async with asyncio.timeout(30):
         async with AsyncExitStack() as stack:
 
-            async def start(handler, *, limit=10, idle_seconds=60):
-                app = web.Application()
-                app.router.add_get("/{any:.*}", handler)
-                runner = web.AppRunner(app, shutdown_timeout=1)
+            async def start(handler, *, limit=10, idle_seconds=60, **handler_args):
+                application = web.Application()
+                application.router.add_get("/{any:.*}", handler)
+                runner = web.AppRunner(application, shutdown_timeout=1)
                 stack.push_async_callback(runner.cleanup)
                 await runner.setup()
                 bound = socket.create_server(("127.0.0.1", 0))
                 listener = connections.Listener(
-                    runner, bound, limit=limit, opening=set(), keepalive_timeout=idle_seconds
+                    runner, bound, limit=limit, opening=set(), keepalive_timeout=idle_seconds, **handler_args
                 )
                 stack.callback(listener.close)
                 await listener.start()
@@ -152,6 +153,40 @@ async def test_bytes_of_bodies_do_not_count_as_head(echo, chunked):
         writer.write(b"0\r\n\r\n" if chunked else b"")
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
         assert await reader.read(100) == b"400000"
+    writer.close()
+
+
+@pytest.mark.parametrize("reads", [True, False], ids=["a body that is read", "a body that nobody reads"])
+async def test_chunks_of_one_byte_are_parsed_in_turns_with_other_requests(serve, monkeypatch, reads):
+    in_one_turn, most, read_any = 0, 0, StreamReader.readany
+
+    async def count(stream):
+        nonlocal in_one_turn, most
+        piece = await read_any(stream)
+        in_one_turn += len(piece)
+        most = max(most, in_one_turn)
+        return piece
+
+    monkeypatch.setattr(StreamReader, "readany", count)
+
+    async def handler(request):
+        return web.Response(text=str(len(await request.read()) if reads else 0))
+
+    port = await serve(handler, read_bufsize=app.READ_BUFFER_BYTES, lingering_time=app.LINGER_SECONDS)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    head = b"GET /x HTTP/1.1\r\nHost: localhost\r\n"
+    # A half-closed client gets the answer to a request behind the chunks, too.
+    writer.write(head + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * 40_000 + b"0\r\n\r\n" + head + b"\r\n")
+    writer.write_eof()
+    answers = asyncio.ensure_future(reader.read())
+    while not answers.done():
+        in_one_turn = 0
+        await asyncio.sleep(0)
+
+    assert statuses(await answers) == [200, 200]
+    assert (b"40000" in await answers) == reads
+    # aiohttp stops parsing after 1024 chunks.
+    assert 0 < most < 4000
     writer.close()
 
 
