@@ -48,6 +48,10 @@ class AuditLog:
             self._writer.add_always(self._event("denied", fields))
         return await self._writer.close()
 
+    def is_available(self) -> bool:
+        """Return whether events are accepted, without a line in the log if they are not."""
+        return self._writer.accepts()
+
     def check(self) -> None:
         """Raise AuditUnavailable if a change could not be recorded. Call it before the change."""
         self._writer.check()

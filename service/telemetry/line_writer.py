@@ -76,9 +76,13 @@ class LineWriter:
             logger.error("The audit log ends without its last lines: %d could not be written", len(self._pending))
         return len(self._pending)
 
+    def accepts(self, *, share: float = 1) -> bool:
+        """Return whether less than ``share`` of the limit is pending, and events are accepted."""
+        return not self._stopped and len(self._pending) < self._limit * share
+
     def check(self, *, share: float = 1) -> None:
         """Raise AuditUnavailable if ``share`` of the limit is pending, or if no event is accepted."""
-        if self._stopped or len(self._pending) >= self._limit * share:
+        if not self.accepts(share=share):
             raise self._refusal()
 
     def add(self, event: Event) -> None:

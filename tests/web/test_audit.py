@@ -8,6 +8,7 @@ from aiohttp import encode_basic_auth
 from support.accounts import ACCOUNT, KEYS
 
 from service.app import create_app
+from service.errors import AuditUnavailable
 from service.settings import load
 from service.telemetry.audit import AuditLog
 
@@ -161,6 +162,21 @@ async def test_no_change_is_stored_while_the_audit_log_is_unavailable(make_deaf)
     assert [(entry["resource"]["id"], entry["resource"]["region"]) for entry in found["entry"]] == [
         ("my-account", "us-east-1")
     ]
+
+
+async def test_health_warns_while_the_audit_log_is_unavailable(make_deaf):
+    client, log = await make_deaf()
+    before = await (await client.get("/health")).json()
+    await log.close()
+    after = await (await client.get("/health")).json()
+
+    assert (before["status"], after["status"]) == ("pass", "warn")
+    assert after["checks"] == {
+        "store": {"status": "pass"},
+        "audit": {"status": "fail", "output": str(AuditUnavailable())},
+    }
+    # All replicas may write to the same full disk.
+    assert (await client.get("/ready")).status == 200
 
 
 async def test_no_token_is_issued_while_the_audit_log_is_unavailable(make_deaf):

@@ -6,7 +6,7 @@ from typing import Any
 from aiohttp import hdrs, web
 
 import service
-from service.errors import StoreUnavailable
+from service.errors import AuditUnavailable, StoreUnavailable
 from service.telemetry.metrics import IN_FLIGHT, exposition
 from service.web import target
 from service.web.context import CONTEXT
@@ -57,13 +57,15 @@ async def ready(request: web.Request) -> web.Response:
 @documented(
     "health",
     "Read the health",
-    description="Shows the state of the service, of its store and of the files of its settings.",
+    description="Shows the state of the service, of its store, of its audit log and of the files of its settings.",
     response="Health",
 )
 async def health(request: web.Request) -> web.Response:
     """Return the state in the format of Aidbox. Source: https://docs.aidbox.app/api/other/health-check."""
     target.reject_unknown_parameters(request[CONTEXT].query)
     checks = {"store": await _store(request)}
+    if not request[CONTEXT].app.audit.is_available():
+        checks["audit"] = {"status": "fail", "output": str(AuditUnavailable())}
     if warnings := request[CONTEXT].app.files.warnings():
         checks["files"] = {"status": "warn", "output": "; ".join(warnings)}
     return render(
