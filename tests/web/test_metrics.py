@@ -1,7 +1,9 @@
 """Metrics of requests, and the route that serves them."""
 
+import asyncio
 import random
 import string
+import threading
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -13,6 +15,7 @@ from service.settings import load
 from service.stores.redis import RedisStore
 from service.telemetry import metrics
 from service.web.context import APP
+from service.web.handlers import health
 
 
 def samples():
@@ -35,6 +38,26 @@ def counted():
         return {key[1:]: value for key, value in grown.items() if value}
 
     return since
+
+
+async def test_a_scrape_does_not_hold_the_event_loop(client, monkeypatch):
+    go_on = threading.Event()
+
+    def exposition(accept):
+        assert go_on.wait(5)
+        return metrics.exposition(accept)
+
+    monkeypatch.setattr(health, "exposition", exposition)
+    scrape = asyncio.ensure_future(client.get("/metrics"))
+    try:
+        assert (await client.get("/live")).status == 200
+        assert not scrape.done()
+    finally:
+        go_on.set()
+    response = await scrape
+
+    assert response.status == 200
+    assert "s3_signer_requests_in_flight" in await response.text()
 
 
 async def test_requests_are_counted_by_method_route_and_status(client, account, counted):
