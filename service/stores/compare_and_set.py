@@ -8,6 +8,7 @@ from typing import cast
 
 from redis.asyncio import Redis
 from redis.exceptions import AskError, BusyLoadingError, NoPermissionError, NoScriptError, OutOfMemoryError, RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.errors import StoreUnavailable
 from service.stores.connection import on_one_connection
@@ -24,38 +25,43 @@ from service.stores.store import NothingWritten
 # - the least new version, or "" to keep the version;
 # - the number of expected fields;
 # - "persist" to remove a time to live, or "" to keep it;
+# - the latest instant to create a record, in microseconds of Redis' clock, or "" for any;
 # - the expected fields, each with its text;
 # - the new fields, each with its text.
 COMPARE_AND_SET = """
 local expected = tonumber(ARGV[2])
+if ARGV[4] ~= '' then
+  local now = redis.call('TIME')
+  if now[1] * 1000000 + now[2] > tonumber(ARGV[4]) then return 'late' end
+end
 if redis.call('HLEN', KEYS[1]) ~= expected then return '' end
-for i = 4, 2 * expected + 2, 2 do
+for i = 5, 2 * expected + 3, 2 do
   if redis.call('HGET', KEYS[1], ARGV[i]) ~= ARGV[i + 1] then return '' end
 end
-if expected > 0 and #ARGV > 2 * expected + 3 then
-  redis.call('HSET', KEYS[1], ARGV[4], ARGV[5])
+if expected > 0 and #ARGV > 2 * expected + 4 then
+  redis.call('HSET', KEYS[1], ARGV[5], ARGV[6])
   redis.call('HDEL', KEYS[1], '')
 end
 local version, kept = ARGV[1], {}
 if version == '' then
   version, kept['_version'], kept['_versionCopy'] = '0', true, true
-elseif #ARGV > 2 * expected + 3 then
+elseif #ARGV > 2 * expected + 4 then
   local now = redis.call('TIME')
   version = string.format('%.0f', math.max(tonumber(version), now[1] * 1000000 + now[2]))
   redis.call('HSET', KEYS[1], '_version', version, '_versionCopy', version)
   kept['_version'], kept['_versionCopy'] = true, true
 end
-if #ARGV == 3 then
+if #ARGV == 4 then
   -- The key stays without a record. WAIT confirms this only behind a write.
   redis.call('HDEL', KEYS[1], '_version')
   redis.call('HSET', KEYS[1], '_version', version)
   redis.call('HDEL', KEYS[1], '_version')
 end
-for i = 2 * expected + 4, #ARGV, 2 do
+for i = 2 * expected + 5, #ARGV, 2 do
   redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
   kept[ARGV[i]] = true
 end
-for i = 4, 2 * expected + 2, 2 do
+for i = 5, 2 * expected + 3, 2 do
   if not kept[ARGV[i]] then redis.call('HDEL', KEYS[1], ARGV[i]) end
 end
 if ARGV[3] == 'persist' then
@@ -65,19 +71,26 @@ end
 return version
 """
 # If Redis refuses EXPIRE, the hash goes again, because it would stay for ever.
-# ARGV: the seconds until the hash expires; the fields, each with its text.
+# ARGV: the seconds until the hash expires; the latest instant, as above; the fields, each with its text.
 SET_WITH_TTL = """
-redis.call('HSET', KEYS[1], unpack(ARGV, 2))
+local now = redis.call('TIME')
+if now[1] * 1000000 + now[2] > tonumber(ARGV[2]) then return 'late' end
+redis.call('HSET', KEYS[1], unpack(ARGV, 3))
 local expires = redis.pcall('EXPIRE', KEYS[1], ARGV[1])
 if type(expires) == 'table' then
-  for i = 2, #ARGV, 2 do redis.call('HDEL', KEYS[1], ARGV[i]) end
+  for i = 3, #ARGV, 2 do redis.call('HDEL', KEYS[1], ARGV[i]) end
   return expires
 end
 return '1'
 """
 
+
+class TooLate(RedisTimeoutError):
+    """Redis has got an attempt after its end, and has not executed it."""
+
+
 # Redis raises these errors before the first write of a script.
-NOT_EXECUTED = (OutOfMemoryError, NoScriptError, BusyLoadingError, AskError)
+NOT_EXECUTED = (OutOfMemoryError, NoScriptError, BusyLoadingError, AskError, TooLate)
 
 
 class Unconfirmed(StoreUnavailable):
@@ -119,13 +132,8 @@ class Writer:
         """
         least_version = "" if same_version else new.get(VERSION, "0")
         fields = {name: text for name, text in new.items() if name not in (VERSION, VERSION_COPY)}
-        arguments = [
-            least_version,
-            str(len(old)),
-            "persist" if persist else "",
-            *chain(*old.items()),
-            *chain(*fields.items()),
-        ]
+        options = [least_version, str(len(old)), "persist" if persist else ""]
+        texts = [*chain(*old.items()), *chain(*fields.items())]
         in_doubt = 0
 
         async def compare_and_set(client: Redis) -> str:
@@ -133,9 +141,11 @@ class Writer:
             started = monotonic()
             # Connect first: an attempt that fails to connect has written nothing.
             async with on_one_connection(client) as connection:
+                # Only a missing hash can be expected again after another change: a deletion.
+                latest = "" if old else await _end_of_attempt(connection, started)
                 in_doubt += 1
                 try:
-                    version = await _run_script(connection, COMPARE_AND_SET, key, arguments)
+                    version = await _run_script(connection, COMPARE_AND_SET, key, [*options, latest, *texts])
                 except RedisError as error:
                     in_doubt -= isinstance(error, NOT_EXECUTED) or is_demotion(error)
                     raise
@@ -170,7 +180,8 @@ class Writer:
             nonlocal written
             started = monotonic()
             async with on_one_connection(client) as connection:
-                await _run_script(connection, SET_WITH_TTL, key, [str(seconds), *chain(*record.items())])
+                latest = await _end_of_attempt(connection, started)
+                await _run_script(connection, SET_WITH_TTL, key, [str(seconds), latest, *chain(*record.items())])
                 written = True
                 await self._confirm(connection, key, started)
 
@@ -199,10 +210,24 @@ class Writer:
         self._breaker.failures.end("wait", key)
 
 
+async def _end_of_attempt(connection: Redis, started: float) -> str:
+    """Return the time of Redis' clock at which the attempt ends.
+
+    The network may deliver an attempt long after its connection was given up. A repeated one may have created the
+    record by then, and somebody deleted it, so that the late one would create it again.
+    """
+    seconds, microseconds = await connection.time()
+    left = ATTEMPT_SECONDS - (monotonic() - started)
+    return str(1_000_000 * seconds + microseconds + int(1_000_000 * left))
+
+
 async def _run_script(client: Redis, script: str, key: str, arguments: Sequence[str]) -> str:
     # redis-py's Script would need the right to SCRIPT LOAD.
     sha = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
     try:
-        return cast("str", await client.evalsha(sha, 1, key, *arguments))
+        answer = await client.evalsha(sha, 1, key, *arguments)
     except NoScriptError:
-        return cast("str", await client.eval(script, 1, key, *arguments))
+        answer = await client.eval(script, 1, key, *arguments)
+    if answer == "late":
+        raise TooLate("the attempt has arrived after its end")
+    return cast("str", answer)

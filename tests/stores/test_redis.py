@@ -48,6 +48,7 @@ class LossyProxy:
         self._upstream = upstream
         self._tasks = set()
         self._word, self._loses_answer, self._meanwhile, self._answer = None, False, None, b""
+        self._is_late, self.late_answer = False, b""
 
     async def __aenter__(self):
         self._server = await asyncio.start_server(self._serve, "127.0.0.1")
@@ -66,6 +67,11 @@ class LossyProxy:
     def lose_answer(self, word, meanwhile=None):
         """Pass on the next request that contains ``word``, and drop the answer."""
         self._word, self._loses_answer, self._meanwhile = word, True, meanwhile
+
+    def delay_request(self, word, meanwhile):
+        """Pass on the next request that contains ``word`` after a call of ``meanwhile``, and keep its late answer."""
+        self.lose_request(word, meanwhile)
+        self._is_late = True
 
     def answer(self, word, text):
         """Answer the next request that contains ``word`` with ``text``, and do not pass it on."""
@@ -107,6 +113,11 @@ class LossyProxy:
             await from_redis.read(65536)
         if self._meanwhile:
             await self._meanwhile()
+        if self._is_late:
+            answers.cancel()
+            await asyncio.sleep(0)
+            to_redis.write(request)
+            self.late_answer = await from_redis.read(65536)
 
 
 async def test_a_record_is_a_hash_of_plain_text(redis_url, operator):
@@ -732,6 +743,24 @@ async def test_a_write_to_an_unavailable_redis_changes_nothing(own_redis):
     await store.close()
 
     assert outcomes == [NothingWritten, NothingWritten]
+
+
+@pytest.mark.parametrize("kind", ["AwsAccount", "Session"])
+async def test_a_late_attempt_does_not_bring_back_what_was_deleted(far_store, store, kind):
+    """The network may deliver an attempt after its connection was given up and a repeated one has succeeded."""
+    far, proxy = far_store
+    await far.put_with_ttl("Session", "warm", {}, seconds=60)
+    deleted = asyncio.Event()
+    proxy.delay_request(b"EVALSHA", meanwhile=deleted.wait)
+    if kind == "Session":
+        await far.put_with_ttl(kind, "a", {}, seconds=60)
+    else:
+        await far.replace(kind, "a", {}, expected=None)
+    assert await store.remove(await store.get(kind, "a"))
+    deleted.set()
+    await until(lambda: proxy.late_answer)
+
+    assert await store.get(kind, "a") is None
 
 
 async def test_a_write_without_an_answer_may_have_been_executed(own_redis):
