@@ -254,3 +254,5 @@ class HealthMonitor:
         if self.is_available:
             LOGGER.warning("The account store %s is unavailable: %s", self.name, why)
             self._unavailable_since = since
+            # The probe of a check may have failed, while the next one of the monitor is due in five seconds.
+            self.request_probe()

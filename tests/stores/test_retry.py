@@ -111,6 +111,17 @@ async def test_a_check_detects_an_outage_without_calls(store, own_redis):
     await fails(store.check())
 
 
+async def test_an_outage_that_a_check_detects_is_probed_until_its_end(store, own_redis):
+    own_redis.hang()
+    await asyncio.sleep(1.01)
+    await fails(store.check())
+    # Now calls fail at once, and request no probe.
+    await asyncio.sleep(OPEN_AFTER_SECONDS)
+    own_redis.resume()
+
+    assert await until(lambda: answers(store)) < 2
+
+
 async def test_calls_succeed_during_a_short_restart(store, own_redis, log):
     await asyncio.gather(*(store.get("AwsAccount", "a") for _ in range(60)))
     own_redis.kill()
