@@ -11,7 +11,7 @@ from service.access.jwt.jwk import parse_jwks
 from service.access.jwt.jwks import MAX_BYTES, JwksProvider
 from service.commands import output
 from service.commands.environment_warnings import environment_warnings
-from service.commands.local import Local, caller, opened
+from service.commands.local import Local, caller, opened, require_usable
 from service.errors import DecryptionFailed, Invalid, InvalidRequest, StoreUnavailable
 from service.mounted_files import UnusableFile, read_file
 from service.resources.types import AWS_ACCOUNT
@@ -25,6 +25,7 @@ from service.web.handlers.account_check import FAIL, PASS, WARN, Check, account_
 EXIT_WRONG = 3
 # Without a question to a server, the name does not matter.
 ANY_BUCKET = "any-bucket"
+_REPAIR = "change the server or the rights of its user"
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -51,6 +52,8 @@ async def _check(
         advice = "" if live else "compare it, or use --live, which compares it with the clock of each S3 server"
         checks.append(Check("clock", PASS, output_, advice))
         try:
+            if not ids and (problem := await local.find_accounts()):
+                checks.append(Check("accounts", FAIL, problem, _REPAIR))
             async for id_, resource in _resources(local, ids):
                 found = [it async for it in _account(local, id_, resource, bucket, live=live)]
                 checked += 1
@@ -59,8 +62,7 @@ async def _check(
         except StoreUnavailable as error:
             checks.append(Check("accounts", FAIL, str(error), "repair the store"))
         # Only now is known what the store refuses.
-        advice = "change the server or the rights of its user"
-        checks += [Check("store", WARN, warning, advice) for warning in local.store.warnings()]
+        checks += [Check("store", WARN, warning, _REPAIR) for warning in local.store.warnings()]
     return checks, {"checked": checked, "right": right}
 
 
@@ -111,7 +113,11 @@ async def _store(local: Local) -> AsyncIterator[Check]:
 
 async def _resources(local: Local, ids: Sequence[str]) -> AsyncIterator[tuple[str, Resource | None]]:
     for id_ in ids:
-        yield id_, await local.repository.find(AWS_ACCOUNT, id_) if AWS_ACCOUNT.is_id(id_) else None
+        if AWS_ACCOUNT.is_id(id_):
+            await require_usable(local.store, AWS_ACCOUNT.kind, id_)
+            yield id_, await local.repository.find(AWS_ACCOUNT, id_)
+        else:
+            yield id_, None
     if not ids:
         async for resource in local.accounts():
             yield resource.id, resource

@@ -12,6 +12,7 @@ from typing import Any
 from service.bundle.apply import EmbeddedTarget, InitBundle
 from service.bundle.document import BundleError
 from service.bundle.source import BundleFile
+from service.errors import StoreUnavailable
 from service.mounted_files import MountedFiles, UnusableFile
 from service.parts import make_repository, make_store
 from service.resources.repository import PAGE_SIZE, Repository
@@ -26,10 +27,12 @@ from service.stores.store import Store
 from service.telemetry.audit import AuditLog
 
 _STDERR = 2
+_RESTART_SECONDS = 1.0
 _OWN_MEMORY = (
     "SIGNER_STORE_URL is memory://, so the accounts are in the process that serves: use its HTTP API, or set"
     " SIGNER_STORE_URL to a Redis"
 )
+_INCOMPLETE = "Redis refuses to list every AwsAccount; those that other programs have stored may be missing"
 
 
 def caller() -> str:
@@ -48,12 +51,18 @@ class Local:
     borrowed_keys: BorrowedKeys
     audit: AuditLog
 
-    async def accounts(self) -> AsyncIterator[Resource]:
-        """Yield every account.
+    async def find_accounts(self) -> str:
+        """Find every account for ``accounts``. Return why some may be missing, or an empty text.
 
         A command ends before a scan in the background does, so it waits for the scan.
         """
-        await self.repository.complete_listing(AWS_ACCOUNT)
+        is_complete = await self.repository.complete_listing(AWS_ACCOUNT)
+        # The scan can have ended on a server that has become unusable since.
+        await require_usable(self.store)
+        return "" if is_complete else _INCOMPLETE
+
+    async def accounts(self) -> AsyncIterator[Resource]:
+        """Yield every account that is known after ``find_accounts``."""
         offset, total = 0, 1
         while offset < total:
             page = await self.repository.page(AWS_ACCOUNT, offset=offset, count=PAGE_SIZE)
@@ -102,6 +111,20 @@ def require_store(settings: Settings, *, bundle: bool = False) -> None:
     """Raise SettingsError if no other process shares the store. With ``bundle``, the accounts of a bundle suffice."""
     if settings.store_url == "memory://" and not (bundle and settings.init_bundle):
         raise SettingsError([_OWN_MEMORY])
+
+
+async def require_usable(store: Store, kind: str = "", id: str = "") -> None:
+    """Raise StoreUnavailable unless the server of a resource, without an id all servers, can be used.
+
+    Calls alone do not show this: a replica that was never in sync answers that there is no account. A service learns it
+    in its first second, which is longer than most commands take.
+    """
+    try:
+        await store.check(kind, id)
+    except StoreUnavailable:
+        # A restart of Redis is over by then.
+        await asyncio.sleep(_RESTART_SECONDS)
+        await store.check(kind, id)
 
 
 def _open_audit(audit: AuditLog) -> None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from service.access.types import RESOURCE_TYPES
 from service.commands import output
+from service.commands.local import require_usable
 from service.errors import ServiceError, StoreUnavailable
 from service.mounted_files import MountedFiles
 from service.parts import make_repository, make_store
@@ -54,7 +55,10 @@ async def _rekey(settings: Settings) -> Count:
     await store.open()
     try:
         repository = make_repository(settings, store)
+        await require_usable(store)
         counts = [await _rekey_type(repository, type_) for type_ in RESOURCE_TYPES if type_.secrets]
+        # What was found on a server that has become unusable since may not be all.
+        await require_usable(store)
     finally:
         await store.close()
     return Count(

@@ -8,7 +8,7 @@ from time import time
 from typing import Any
 
 from service.commands import output
-from service.commands.local import Local, caller, opened, require_store
+from service.commands.local import Local, caller, opened, require_store, require_usable
 from service.errors import Invalid, Issue
 from service.resources.signing_schemas.queries import SigningQuery
 from service.resources.types import AWS_ACCOUNT, AwsAccount
@@ -60,6 +60,7 @@ def _fields(operation: Operation, texts: list[str]) -> Mapping[str, Any]:
 
 async def _sign(settings: Settings, wanted: UrlRequest) -> str:
     async with opened(settings, audited=True) as local:
+        await require_usable(local.store, AWS_ACCOUNT.kind, wanted.account_id)
         account: AwsAccount = local.repository.model(
             AWS_ACCOUNT, await local.repository.read(AWS_ACCOUNT, wanted.account_id)
         )

@@ -124,9 +124,10 @@ async def _verify(
         *verification.header_findings(url, headers),
     ]
     async with opened(settings) as local:
+        incomplete = await local.find_accounts()
         owners, others, unusable = await _accounts(local, url)
         if not owners:
-            findings += unusable or [_unknown_account(settings, url)]
+            findings += unusable or [_unknown_account(settings, url, incomplete)]
             return _report(url, None, findings)
         signer, signed_for = _signer(url, owners, headers)
         account, own, others_own = await _best_fit(local, url, [it for it in owners if _share_keys(it, signer)])
@@ -142,7 +143,10 @@ async def _verify(
     return _report(url, account.id, findings)
 
 
-def _unknown_account(settings: Settings, url: PresignedUrl) -> Finding:
+def _unknown_account(settings: Settings, url: PresignedUrl, incomplete: str) -> Finding:
+    if incomplete:
+        reason = f"no listed account has the access key {url.access_key_id}, so the signature cannot be verified"
+        return Finding("account", "unknown", f"{reason}: {incomplete}", "s3-signer check")
     is_own_memory = settings.store_url == "memory://" and not settings.init_bundle
     return Finding(
         "account",

@@ -54,6 +54,8 @@ class RepairState:
     outdated: bool = False
     # Whether Redis refused the last repair, so that waiting for another one is useless.
     refused: bool = False
+    # Whether the last repair has scanned all keys, and the index has what it found.
+    complete: bool = False
     # Why the last repair failed, if it did.
     failure: StoreUnavailable | None = None
     task: "asyncio.Task[None] | None" = None
@@ -102,7 +104,7 @@ class Index:
                 await self._add_missing(kind, ids)
 
     async def complete(self, kind: str) -> bool:
-        """Scan all keys, however long it takes. Return False if Redis refuses the scan or its writes.
+        """Scan all keys, however long it takes. Return False if Redis refuses this, so that listings may lack ids.
 
         Raises:
             StoreUnavailable: the scan has failed.
@@ -111,7 +113,7 @@ class Index:
         # A scan that runs already may have passed keys that are new.
         state.requested = True
         await self._repair_within(kind, None)
-        return not state.refused
+        return state.complete
 
     async def page(self, kind: str, *, offset: int, count: int) -> tuple[int, list[str]]:
         """Return the number of ids, and at most ``count`` ids after the first ``offset``; -1 stands for all.
@@ -195,6 +197,7 @@ class Index:
         # A request during a repair may concern keys that the scan has already passed, so repair again.
         while state.requested:
             state.requested, state.due, state.outdated, state.failure = False, NOW, False, None
+            state.complete = False
             refused, started = True, monotonic()
             try:
                 with _refusals_ignored(kind):
@@ -222,6 +225,8 @@ class Index:
             if self._topology.shards is not shards:
                 # Keys of a primary that came during the scan may be missing.
                 raise unreachable()
+            # Without a missing id, a refusal of the writes below does no harm to listings.
+            self._repairs[kind].complete = True
             await self._zadd(kind, [COMPLETE])
             if await self._zcard(kind) > found + 1:
                 changed |= await self._remove_all_without_hash(kind)

@@ -1,5 +1,6 @@
 """The commands sign, verify, check and account, on a real Redis, as an operator runs them."""
 
+import base64
 import io
 import json
 import os
@@ -16,16 +17,24 @@ from redis import Redis
 from support.accounts import KEYS
 from support.service import running
 
-from service.commands import account, check, completion, sign, verify
+from service.commands import account, check, completion, rekey, sign, verify
 from service.commands.arguments import EXIT_STATUSES, parser
-from service.errors import Invalid, InvalidRequest, MalformedBody, ResourceNotFound
+from service.errors import Invalid, InvalidRequest, MalformedBody, ResourceNotFound, StoreUnavailable
+from service.serving.binding import StartError
 from service.settings import SettingsError, load
 from service.signing.presigned_url import parse
 from service.stores import index
 
 pytestmark = pytest.mark.heavy  # it starts many processes
 
-COMMANDS = {"account": account, "check": check, "completion": completion, "sign": sign, "verify": verify}
+COMMANDS = {
+    "account": account,
+    "check": check,
+    "completion": completion,
+    "rekey": rekey,
+    "sign": sign,
+    "verify": verify,
+}
 JWT = {
     "SIGNER_ROOT_CLIENT_ID": "root",
     "SIGNER_ROOT_CLIENT_SECRET": "correct-horse-battery-staple",
@@ -34,14 +43,21 @@ JWT = {
 }
 BODY = {**KEYS, "region": "us-east-1", "use-ssl": True}
 
+SIGNED_URL = (
+    f"https://my-bucket.s3.amazonaws.com/key?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={KEYS['access-key-id']}"
+    "%2F20260101%2Fus-east-1%2Fs3%2Faws4_request&X-Amz-Date=20260101T000000Z&X-Amz-Expires=60&X-Amz-SignedHeaders=host"
+    f"&X-Amz-Signature={'0' * 64}"
+)
+
 
 class Operator:
-    """Runs commands in this process. ``audit`` has the lines of the last one."""
+    """Runs commands in this process. ``err`` has the errors of the last one, and ``audit`` its audit lines."""
 
     def __init__(self, capfd, **environ):
         self._capfd = capfd
         self._environ = environ
         self.audit = []
+        self.err = ""
 
     def run(self, *arguments):
         """The exit status and the output."""
@@ -49,6 +65,7 @@ class Operator:
         self._capfd.readouterr()
         status = COMMANDS[parsed.command].run(load(self._environ), parsed)
         out, err = self._capfd.readouterr()
+        self.err = err
         self.audit = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
         return status, out
 
@@ -438,16 +455,62 @@ def test_an_account_that_another_program_has_stored_is_found_by_a_scan_of_any_le
     assert verified["status"] == "valid"
 
 
-@pytest.mark.parametrize(("limit", "named"), [("-scan", "'scan'"), ("-zadd", "'zadd'")])
-def test_check_names_what_the_store_refuses_to_a_listing(capfd, own_redis, limit, named):
+@pytest.mark.parametrize("limit", ["scan", "zadd"])
+@pytest.mark.parametrize("is_listed", [False, True])
+def test_an_incomplete_listing_is_no_success(capfd, own_redis, limit, is_listed):
     with Redis.from_url(own_redis.url) as client:
-        client.hset("AwsAccount:a", mapping=KEYS)
-        client.execute_command("ACL", "SETUSER", "limited", "on", ">hush", "~*", "+@all", limit)
-    operator = Operator(capfd, SIGNER_STORE_URL=own_redis.url.replace("//", "//limited:hush@"))
-    status, report = operator.data("check")
+        client.hset("AwsAccount:a", mapping={**KEYS, "use-ssl": "true"})
+        operator = Operator(capfd, SIGNER_STORE_URL=own_redis.url)
+        _, signed = operator.run("sign", "GET", "a", "my-bucket", "key")
+        operator.run("account", "list")
+        if not is_listed:
+            client.zrem("_index:AwsAccount", "a")
+        client.execute_command("ACL", "SETUSER", "limited", "on", ">hush", "~*", "+@all", f"-{limit}")
+        operator = Operator(capfd, SIGNER_STORE_URL=own_redis.url.replace("//", "//limited:hush@"))
+        listing, accounts = operator.data("account", "list")
+        problems = operator.err
+        checking, report = operator.data("check")
+        verifying, verified = operator.data("verify", signed.strip())
+    is_complete = is_listed and limit == "zadd"
+    problem = "Redis refuses to list every AwsAccount; those that other programs have stored may be missing"
 
-    assert (status, report["status"]) == (0, "warn")
-    assert [named in it["output"] for it in report["checks"] if it["status"] == "warn"] == [True]
+    assert (listing, checking, verifying) == (0 if is_complete else 1, 0 if is_complete else 3, 0 if is_listed else 3)
+    assert [it["id"] for it in accounts] == (["a"] if is_listed else [])
+    assert (problem in problems) is not is_complete
+    assert [it["output"] for it in report["checks"] if it["status"] == "fail"] == ([] if is_complete else [problem])
+    assert [f"'{limit}'" in it["output"] for it in report["checks"] if it["status"] == "warn"] == [True]
+    assert verified["status"] == ("valid" if is_listed else "unknown")
+    assert (problem in str(verified["findings"])) is not is_listed
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("account", "list"),
+        ("account", "get", "a"),
+        ("account", "delete", "a"),
+        ("sign", "GET", "a", "my-bucket", "key"),
+        ("verify", SIGNED_URL),
+        ("check",),
+        ("check", "a"),
+        ("rekey",),
+    ],
+    ids=" ".join,
+)
+def test_a_replica_that_was_never_in_sync_says_nothing_about_accounts(capfd, own_redis, command, tmp_path):
+    with Redis.from_url(own_redis.url) as client:
+        client.execute_command("REPLICAOF", "127.0.0.1", "1")
+    keys = tmp_path / "keys"
+    keys.write_text(f"k1: {base64.b64encode(bytes(32)).decode()}\n")
+    operator = Operator(capfd, SIGNER_STORE_URL=own_redis.url, SIGNER_ENCRYPTION_KEYS_FILE=str(keys))
+    if command[0] != "check":
+        with pytest.raises((StoreUnavailable, StartError), match="The account store cannot be reached"):
+            operator.run(*command)
+        return
+    status, report = operator.data(*command)
+
+    assert (status, report["accounts"]) == (3, {"checked": 0, "right": 0})
+    assert [it["name"] for it in report["checks"] if it["status"] == "fail"] == ["store", "accounts"]
 
 
 def test_check_names_doubtful_settings_and_a_store_that_is_unavailable(capfd, monkeypatch):
@@ -535,7 +598,7 @@ def test_the_accounts_of_a_bundle_can_be_used_and_not_changed(capfd, body_file, 
 def test_a_shell_gets_a_completion_script(capfd, shell):
     status, out = Operator(capfd).run("completion", shell)
 
-    assert (status, all(command in out for command in (*COMMANDS, "serve", "rekey", "put"))) == (0, True)
+    assert (status, all(command in out for command in (*COMMANDS, "serve", "put"))) == (0, True)
 
 
 def test_bash_completes_a_command(capfd, tmp_path):
