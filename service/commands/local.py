@@ -15,7 +15,7 @@ from service.bundle.source import BundleFile
 from service.errors import StoreUnavailable
 from service.mounted_files import MountedFiles, UnusableFile
 from service.parts import make_repository, make_store
-from service.resources.repository import PAGE_SIZE, Repository
+from service.resources.repository import Repository
 from service.resources.types import AWS_ACCOUNT
 from service.serving.binding import StartError
 from service.settings import Settings, SettingsError
@@ -61,14 +61,9 @@ class Local:
         await require_usable(self.store)
         return "" if is_complete else _INCOMPLETE
 
-    async def accounts(self) -> AsyncIterator[Resource]:
+    def accounts(self) -> AsyncIterator[Resource]:
         """Yield every account that is known after ``find_accounts``."""
-        offset, total = 0, 1
-        while offset < total:
-            page = await self.repository.page(AWS_ACCOUNT, offset=offset, count=PAGE_SIZE)
-            offset, total = offset + PAGE_SIZE, page.total
-            for resource in page.resources:
-                yield resource
+        return self.repository.each(AWS_ACCOUNT)
 
     def changed(self, operation: str, method: str, resource: str, **change: Any) -> None:
         """Record a change."""

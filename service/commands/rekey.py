@@ -16,8 +16,6 @@ from service.resources.types import ResourceType
 from service.serving.binding import StartError
 from service.settings import Settings, SettingsError
 
-PAGE_SIZE = 250
-
 logger = logging.getLogger(__name__)
 
 
@@ -74,7 +72,7 @@ async def _rekey_type(repository: Repository, type_: ResourceType) -> Count:
         logger.error(
             "Redis refuses to list every %s; those that other programs have stored may be unchanged", type_.kind
         )
-    # Concurrent deletions shift pages, so passes repeat until one finds nothing to re-encrypt.
+    # Processes with older keys may have stored secrets meanwhile, so passes repeat until one re-encrypts nothing.
     while (passed := await _rekey_once(repository, type_))[0]:
         reencrypted += passed[0]
     return Count(reencrypted, passed[1], complete)
@@ -82,15 +80,13 @@ async def _rekey_type(repository: Repository, type_: ResourceType) -> Count:
 
 async def _rekey_once(repository: Repository, type_: ResourceType) -> tuple[int, int]:
     """Return the numbers of resources that were re-encrypted and that failed."""
-    reencrypted = failed = offset = 0
-    while resources := (await repository.page(type_, offset=offset, count=PAGE_SIZE)).resources:
-        for resource in resources:
-            try:
-                reencrypted += await repository.reencrypt(type_, resource.id)
-            except StoreUnavailable:
-                raise
-            except ServiceError as error:
-                logger.error("%s/%s is unchanged: %s", type_.kind, resource.id, error)  # noqa: TRY400 - expected errors
-                failed += 1
-        offset += PAGE_SIZE
+    reencrypted = failed = 0
+    async for resource in repository.each(type_):
+        try:
+            reencrypted += await repository.reencrypt(type_, resource.id)
+        except StoreUnavailable:
+            raise
+        except ServiceError as error:
+            logger.error("%s/%s is unchanged: %s", type_.kind, resource.id, error)  # noqa: TRY400 - expected errors
+            failed += 1
     return reencrypted, failed

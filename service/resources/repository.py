@@ -17,11 +17,9 @@ from service.resources.schemas import ParsedBody
 from service.resources.secrets.codec import SecretCodec
 from service.resources.secrets.encryption import Encryptor
 from service.resources.types import Exists, ResourceType
-from service.stores.pacing import in_chunks, paced
+from service.stores.pacing import in_chunks
 from service.stores.record import Resource
 from service.stores.store import Page, Store
-
-PAGE_SIZE = 250
 
 Check = Callable[[Any], None]
 _NO_CHECKS: Mapping[str, Check] = MappingProxyType({})
@@ -278,12 +276,9 @@ class Repository:
     async def _key_ids_in_use(self, types: Sequence[ResourceType]) -> AsyncIterator[str]:
         for type_ in types:
             await self.complete_listing(type_)
-            offset = 0
-            while resources := (await self.page(type_, offset=offset, count=PAGE_SIZE)).resources:
-                offset += PAGE_SIZE
-                async for resource in paced(resources):
-                    for key_id in self._codec.key_ids(type_, resource):
-                        yield key_id
+            async for resource in self.each(type_):
+                for key_id in self._codec.key_ids(type_, resource):
+                    yield key_id
 
     async def delete(self, type_: ResourceType, id: str, precondition: Precondition = ALWAYS) -> Resource | None:
         """Delete a resource. Return the deleted resource, or None."""
@@ -304,6 +299,10 @@ class Repository:
         Returns False if the store refuses this, so that listings may lack resources.
         """
         return await self._store.complete_listing(type_.kind)
+
+    def each(self, type_: ResourceType) -> AsyncIterator[Resource]:
+        """See ``Store.each``."""
+        return self._store.each(type_.kind)
 
     async def page(self, type_: ResourceType, *, offset: int, count: int, descending: bool = False) -> Page:
         """Return ``count`` resources after the first ``offset``, sorted by id."""

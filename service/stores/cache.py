@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from time import monotonic
@@ -119,6 +119,9 @@ class CachedStore:
 
     async def page(self, kind: str, *, offset: int, count: int) -> Page:
         return await self._inner.page(kind, offset=offset, count=count)
+
+    def each(self, kind: str) -> AsyncIterator[Resource]:
+        return self._inner.each(kind)
 
     async def complete_listing(self, kind: str) -> bool:
         return await self._inner.complete_listing(kind)

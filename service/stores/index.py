@@ -115,8 +115,10 @@ class Index:
         await self._repair_within(kind, None)
         return state.complete
 
-    async def page(self, kind: str, *, offset: int, count: int) -> tuple[int, list[str]]:
+    async def page(self, kind: str, *, offset: int, count: int, after: str = COMPLETE) -> tuple[int, list[str]]:
         """Return the number of ids, and at most ``count`` ids after the first ``offset``; -1 stands for all.
+
+        With ``after``, only the ids behind this one are returned, and ``offset`` begins there.
 
         Raises:
             StoreUnavailable: no scan has completed the index yet, or another program has written something else into
@@ -127,7 +129,7 @@ class Index:
             async with client.pipeline(transaction=False) as pipe:
                 pipe.zmscore(self._key(kind), [COMPLETE])
                 pipe.zcard(self._key(kind))
-                pipe.zrangebylex(self._key(kind), f"({COMPLETE}", "+", offset, count)
+                pipe.zrangebylex(self._key(kind), f"({after}", "+", offset, count)
                 (score,), total, ids = await pipe.execute()
             complete = score is not None
             return complete, total - complete, ids

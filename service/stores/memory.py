@@ -2,10 +2,11 @@
 
 import secrets
 from bisect import bisect_left, insort
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 
+from service.stores.pacing import paced
 from service.stores.record import Resource, compose, rewrite
 from service.stores.store import Clock, Page, utc_now
 
@@ -93,6 +94,11 @@ class EmbeddedStore:
             self._ids[kind] = sorted(resources)
         ids = self._ids[kind]
         return Page(len(ids), [resources[id_] for id_ in ids[offset : offset + count]])
+
+    async def each(self, kind: str) -> AsyncIterator[Resource]:
+        async for id_ in paced(sorted(self._kinds.get(kind, {}))):
+            if resource := self._kinds[kind].get(id_):
+                yield resource
 
     async def complete_listing(self, kind: str) -> bool:
         del kind

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any, Self
 
 from redis.exceptions import RedisError
@@ -12,7 +12,7 @@ from service.stores.batching import BatchLoader
 from service.stores.compare_and_set import Writer
 from service.stores.credentials import StoreCredentials
 from service.stores.failures import Refused, WrongType
-from service.stores.index import Index
+from service.stores.index import COMPLETE, Index
 from service.stores.pacing import paced
 from service.stores.record import LARGEST_VERSION, VERSION, VERSION_COPY, Record, Resource, compose, rewrite
 from service.stores.retry import CircuitBreaker
@@ -21,6 +21,7 @@ from service.stores.topology import Topology
 
 # Reads of a listing in one pipeline.
 CHUNK = 50
+PAGE_SIZE = 250
 # Probes read keys of this kind, which the user may read.
 PROBE_KIND = "AwsAccount"
 
@@ -100,6 +101,13 @@ class RedisStore:
     async def page(self, kind: str, *, offset: int, count: int) -> Page:
         total, ids = await self._index.page(kind, offset=offset, count=count)
         return Page(total, await self._read_listed(kind, ids))
+
+    async def each(self, kind: str) -> AsyncIterator[Resource]:
+        after = COMPLETE
+        while ids := (await self._index.page(kind, offset=0, count=PAGE_SIZE, after=after))[1]:
+            for resource in await self._read_listed(kind, ids):
+                yield resource
+            after = ids[-1]
 
     async def complete_listing(self, kind: str) -> bool:
         return await self._index.complete(kind)

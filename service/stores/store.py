@@ -1,6 +1,6 @@
 """The Store protocol: reads, writes and listings of resources."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -82,6 +82,12 @@ class Store(Protocol):
 
     async def page(self, kind: str, *, offset: int, count: int) -> Page:
         """Return at most ``count`` resources after the first ``offset``."""
+
+    def each(self, kind: str) -> AsyncIterator[Resource]:
+        """Yield every resource once, ordered by id.
+
+        Those that are stored or deleted in the meantime may be missing, and no other one is.
+        """
 
     async def complete_listing(self, kind: str) -> bool:
         """Find all that other programs have stored or deleted, however long it takes, for the next listings.

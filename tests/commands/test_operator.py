@@ -20,6 +20,7 @@ from support.service import running
 from service.commands import account, check, completion, rekey, sign, verify
 from service.commands.arguments import EXIT_STATUSES, parser
 from service.errors import Invalid, InvalidRequest, MalformedBody, ResourceNotFound, StoreUnavailable
+from service.resources.types import AWS_ACCOUNT
 from service.serving.binding import StartError
 from service.settings import SettingsError, load
 from service.signing.presigned_url import parse
@@ -453,6 +454,29 @@ def test_an_account_that_another_program_has_stored_is_found_by_a_scan_of_any_le
     assert [it["id"] for it in listed] == ["moved"]
     assert checked["accounts"] == {"checked": 1, "right": 1}
     assert verified["status"] == "valid"
+
+
+@pytest.mark.parametrize("change", ["create", "delete"])
+def test_a_change_during_a_listing_moves_no_other_account(operator, redis_url, monkeypatch, change):
+    represent, stored = type(AWS_ACCOUNT).represent, {f"a{number:03}" for number in range(600)}
+    with Redis.from_url(redis_url) as client:
+        for id_ in stored:
+            client.hset(f"AwsAccount:{id_}", mapping=KEYS)
+        operator.run("account", "list")
+
+        def change_first(self, resource, **shown):
+            if change == "delete":
+                client.delete("AwsAccount:a000")
+                client.zrem("_index:AwsAccount", "a000")
+            else:
+                client.hset("AwsAccount:0", mapping=KEYS)
+                client.zadd("_index:AwsAccount", {"0": 0})
+            return represent(self, resource, **shown)
+
+        monkeypatch.setattr(type(AWS_ACCOUNT), "represent", change_first)
+        _, listed = operator.data("account", "list", "--format", "json")
+
+    assert [it["id"] for it in listed] == sorted(stored)
 
 
 @pytest.mark.parametrize("limit", ["scan", "zadd"])

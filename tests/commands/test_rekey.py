@@ -10,6 +10,7 @@ from redis import Redis
 
 from service.commands import rekey
 from service.commands.arguments import parser
+from service.resources.repository import Repository
 from service.settings import load
 from service.stores import index
 
@@ -89,6 +90,25 @@ def test_a_secret_that_another_program_has_stored_is_found_by_a_scan_of_any_leng
 
     assert rekey.run(load(settings), parser().parse_args(["rekey"])) == 0
     assert stored(operator).startswith("sealed:v1:k1:")
+
+
+def test_a_deletion_in_the_meantime_hides_no_secret(redis_url, operator, key_file, monkeypatch):
+    reencrypt = Repository.reencrypt
+    settings = {"SIGNER_STORE_URL": redis_url, "SIGNER_ENCRYPTION_KEYS_FILE": key_file("k1")}
+    for number in range(400):
+        operator.hset(f"AwsAccount:a{number:03}", mapping=KEYS)
+    rekey.run(load(settings), parser().parse_args(["rekey"]))
+    operator.hset("AwsAccount:a250", mapping=KEYS)
+
+    async def delete_first(self, type_, id_):
+        operator.delete("AwsAccount:a000")
+        operator.zrem("_index:AwsAccount", "a000")
+        return await reencrypt(self, type_, id_)
+
+    monkeypatch.setattr(Repository, "reencrypt", delete_first)
+
+    assert rekey.run(load(settings), parser().parse_args(["rekey"])) == 0
+    assert stored(operator, "a250").startswith("sealed:v1:k1:")
 
 
 def test_a_refused_scan_is_a_failure(own_redis, key_file):

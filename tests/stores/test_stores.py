@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
 
+from service.stores import redis
 from service.stores.cache import CachedStore
 from service.stores.connection import ServerIdentity
 from service.stores.health import HealthMonitor
@@ -57,6 +58,21 @@ async def store(request):
 
 async def fill(store, *ids, kind="AwsAccount"):
     return [await store.replace(kind, id_, {"id": id_, "region": "eu-west-1"}, expected=None) for id_ in ids]
+
+
+async def test_each_resource_is_yielded_once_although_others_are_stored_and_deleted(store, monkeypatch):
+    monkeypatch.setattr(redis, "PAGE_SIZE", 2)
+    first, *_ = await fill(store, *"acegi")
+    found = []
+    async for resource in store.each("AwsAccount"):
+        if not found:
+            await store.remove(first)
+            await fill(store, "0")
+        found.append(resource.id)
+
+    assert found == [*"acegi"]
+    assert [it.id async for it in store.each("AwsAccount")] == [*"0cegi"]
+    assert [it.id async for it in store.each("Session")] == []
 
 
 async def listed(store, **page):
