@@ -11,6 +11,8 @@ from live.certificates import make_certificates
 from processes import START_SECONDS, ServiceProcess, clean_environment
 from support.service import running
 
+pytestmark = pytest.mark.heavy  # it starts many processes
+
 READY = (0, "ready\n", "")
 
 

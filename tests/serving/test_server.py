@@ -19,6 +19,8 @@ from support.waiting import eventually
 
 import service
 
+pytestmark = pytest.mark.heavy  # it starts many processes
+
 CLOSE = b"Host: localhost\r\nConnection: close\r\n"
 
 
@@ -264,7 +266,7 @@ def test_a_socket_in_use_is_not_replaced(tmp_path):
             client.connect(str(path))
 
 
-@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.heavy)])
+@pytest.mark.parametrize("workers", ["1", "2"])
 def test_of_two_services_that_bind_a_unix_socket_at_once_the_first_ends(own_redis, tmp_path, workers):
     """Nobody listens on the first one's socket yet, so that it looks stale."""
     path = tmp_path / "s"
@@ -537,7 +539,6 @@ def test_a_secret_is_in_no_response_and_no_log_line(service):
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("socket_name", ["", "s"], ids=["port", "unix socket"])
-@pytest.mark.heavy
 def test_no_accepted_connection_is_lost_when_the_port_closes(own_redis, workers, tmp_path, socket_name):
     """Each of many connections gets a response, or is refused."""
     path = str(tmp_path / socket_name) if socket_name else ""
@@ -592,7 +593,7 @@ def test_a_collection_of_garbage_among_new_objects_looks_at_few():
     assert objects * (collections + 1) <= 8_000
 
 
-@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.heavy)])
+@pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("names", [["ENCRYPTION_KEYS_FILE"], ["TLS_CERT", "TLS_KEY"], ["INIT_BUNDLE"]])
 def test_a_missing_file_of_a_setting_is_a_wrong_setting(names, workers, tmp_path):
     settings = {f"SIGNER_{name}": str(tmp_path / "missing") for name in names}

@@ -25,6 +25,8 @@ from support.waiting import eventually
 from service.mounted_files import MountedFiles
 from service.serving import tls
 
+pytestmark = pytest.mark.heavy  # it starts many processes
+
 DOMAIN = "signer.test"
 
 
@@ -147,7 +149,6 @@ def test_plain_http_on_the_tls_port_gets_no_response_and_logs_no_traceback(mount
         assert not [entry for entry in process.log[before:] if "exc_info" in entry or "level" not in entry]
 
 
-@pytest.mark.heavy
 def test_an_invalid_pair_is_ignored_and_a_new_pair_is_loaded_with_connections_open(mounted, pairs):
     with over_tls(mounted) as process:
         old = connection_to(process, pairs[0])
@@ -187,7 +188,6 @@ def followed(directory):
     return certificate, files
 
 
-@pytest.mark.heavy
 def test_every_worker_reloads_the_pair(mounted, pairs, redis_url):
     with over_tls(
         mounted, measured=False, SIGNER_WORKERS="2", SIGNER_STORE_URL=redis_url, SIGNER_OPS_PORT="0"
