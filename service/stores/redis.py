@@ -105,7 +105,7 @@ class RedisStore:
     async def each(self, kind: str) -> AsyncIterator[Resource]:
         after = COMPLETE
         while ids := (await self._index.page(kind, offset=0, count=PAGE_SIZE, after=after))[1]:
-            for resource in await self._read_listed(kind, ids):
+            async for resource in paced(await self._read_listed(kind, ids)):
                 yield resource
             after = ids[-1]
 
