@@ -20,11 +20,10 @@ logger = logging.getLogger(__name__)
 
 
 class Count(NamedTuple):
-    """Numbers of resources, and whether all were found."""
+    """Numbers of resources."""
 
     reencrypted: int
     failed: int
-    complete: bool
 
 
 def run(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -41,45 +40,50 @@ def run(settings: Settings, arguments: argparse.Namespace) -> int:
     if settings.store_url == "memory://":
         raise SettingsError(["SIGNER_STORE_URL is memory://, which holds nothing to re-encrypt"])
     try:
-        count = asyncio.run(_rekey(settings))
+        count, is_complete = asyncio.run(_rekey(settings))
     except StoreUnavailable as error:
         raise StartError(f"{error}; some secrets may be re-encrypted already, and rekey may be run again") from None
     status = output.print_data({"re-encrypted": count.reencrypted, "failed": count.failed}, arguments.format)
-    return 1 if count.failed or not count.complete else status
+    return 1 if count.failed or not is_complete else status
 
 
-async def _rekey(settings: Settings) -> Count:
+async def _rekey(settings: Settings) -> tuple[Count, bool]:
+    """Return the counts, and whether all resources were found."""
     store = make_store(settings, MountedFiles())
     await store.open()
     try:
         repository = make_repository(settings, store)
         await require_usable(store)
-        counts = [await _rekey_type(repository, type_) for type_ in RESOURCE_TYPES if type_.secrets]
+        are_complete, counts = [], []
+        for type_ in RESOURCE_TYPES:
+            if type_.secrets:
+                are_complete.append(await _find_all(repository, type_))
+                counts.append(await _rekey_type(repository, type_))
         # What was found on a server that has become unusable since may not be all.
         await require_usable(store)
     finally:
         await store.close()
-    return Count(
-        sum(count.reencrypted for count in counts),
-        sum(count.failed for count in counts),
-        all(count.complete for count in counts),
-    )
+    total = Count(sum(count.reencrypted for count in counts), sum(count.failed for count in counts))
+    return total, all(are_complete)
+
+
+async def _find_all(repository: Repository, type_: ResourceType) -> bool:
+    if not (is_complete := await repository.complete_listing(type_)):
+        logger.error(
+            "Redis refuses to list every %s; those that other programs have stored may be unchanged", type_.kind
+        )
+    return is_complete
 
 
 async def _rekey_type(repository: Repository, type_: ResourceType) -> Count:
     reencrypted = 0
-    if not (complete := await repository.complete_listing(type_)):
-        logger.error(
-            "Redis refuses to list every %s; those that other programs have stored may be unchanged", type_.kind
-        )
     # Processes with older keys may have stored secrets meanwhile, so passes repeat until one re-encrypts nothing.
-    while (passed := await _rekey_once(repository, type_))[0]:
-        reencrypted += passed[0]
-    return Count(reencrypted, passed[1], complete)
+    while (count := await _rekey_once(repository, type_)).reencrypted:
+        reencrypted += count.reencrypted
+    return Count(reencrypted, count.failed)
 
 
-async def _rekey_once(repository: Repository, type_: ResourceType) -> tuple[int, int]:
-    """Return the numbers of resources that were re-encrypted and that failed."""
+async def _rekey_once(repository: Repository, type_: ResourceType) -> Count:
     reencrypted = failed = 0
     async for resource in repository.each(type_):
         try:
@@ -89,4 +93,4 @@ async def _rekey_once(repository: Repository, type_: ResourceType) -> tuple[int,
         except ServiceError as error:
             logger.error("%s/%s is unchanged: %s", type_.kind, resource.id, error)  # noqa: TRY400 - expected errors
             failed += 1
-    return reencrypted, failed
+    return Count(reencrypted, failed)
