@@ -24,8 +24,9 @@ from support.logins import basic
 from support.service import running
 from support.waiting import eventually
 
-from service.serving import worker_process
-from service.serving.worker import MAX_MISSED_AT_START, MAX_MISSED_HEARTBEATS, Worker
+from service.serving import supervisor, worker_process
+from service.serving.worker import MAX_MISSED_AT_START, MAX_MISSED_HEARTBEATS
+from service.settings import load
 
 CLOSE = b"Host: localhost\r\nConnection: close\r\n\r\n"
 LIVE = b"GET /live HTTP/1.1\r\n" + CLOSE
@@ -836,16 +837,22 @@ async def test_heartbeats_stop_when_the_parent_is_gone(monkeypatch, caplog):
 
 
 @pytest.mark.parametrize(("has_begun", "limit"), [(True, MAX_MISSED_HEARTBEATS), (False, MAX_MISSED_AT_START)])
-def test_a_worker_that_is_starting_may_miss_more_heartbeats(has_begun, limit):
+def test_a_worker_that_is_starting_may_miss_more_heartbeats(tmp_path, caplog, has_begun, limit):
+    parent = supervisor.Supervisor(load({}), None, tmp_path)
     ours, theirs = socket.socketpair()
-    with ours, theirs:
-        worker = Worker()
-        worker.begin(1, ours)
+    with ours, theirs, subprocess.Popen(["sleep", "600"]) as process:
+        (worker,) = parent._workers
+        worker.begin(process.pid, ours)
         if has_begun:
             theirs.send(worker_process.HEARTBEAT)
             assert worker.receive()
+        for _ in range(limit - 1):
+            parent._kill_unresponsive()
+        assert (process.poll(), caplog.messages) == (None, [])
+        for _ in range(5):
+            parent._kill_unresponsive()
 
-        silences = [worker.miss_heartbeat() for _ in range(limit + 5)]
-
-    assert (silences.index(limit), len(silences) - silences.count(None)) == (limit - 1, 1)
-    assert worker.is_unresponsive
+        assert process.wait() == -signal.SIGKILL
+        assert caplog.messages == [f"Worker process {process.pid} has not answered for {limit} seconds and is killed"]
+    parent._signal_reader.close()
+    parent._signal_writer.close()

@@ -4,21 +4,30 @@ import asyncio
 import sys
 import time
 from itertools import pairwise
+from typing import NamedTuple
 
 RUNS = 3
 
 
+class Hold(NamedTuple):
+    result: object
+    share: float
+    """The longest wait of the loop, as a share of the processor time of the whole."""
+
+    turns: int
+    """The turns of the loop meanwhile."""
+
+
 async def longest_hold(function):
-    """Run ``function`` in a thread. Return its result, and the longest wait of the loop as a share of the whole.
+    """Run ``function`` in a thread several times. Return the run in which the loop waited least.
 
-    The share is of processor time, so that it does not depend on the machine. It is the least of several runs, because
-    the system may let the loop wait too.
+    The share is of processor time, so that it does not depend on the machine. The system may let the loop wait too,
+    hence several runs.
     """
-    runs = [await _longest_hold(function) for _ in range(RUNS)]
-    return runs[0][0], min(share for _, share in runs)
+    return min([await _hold(function) for _ in range(RUNS)], key=lambda hold: hold.share)
 
 
-async def _longest_hold(function):
+async def _hold(function):
     interval = sys.getswitchinterval()
     sys.setswitchinterval(0.0005)
     try:
@@ -30,4 +39,4 @@ async def _longest_hold(function):
     finally:
         sys.setswitchinterval(interval)
     longest = max(later - earlier for earlier, later in pairwise(times))
-    return await running, longest / (times[-1] - times[0])
+    return Hold(await running, longest / (times[-1] - times[0]), len(times) - 1)
