@@ -1,7 +1,6 @@
 """Decode YAML into dicts and lists of text, within the limits of a body. Schemas convert text to types later."""
 
 import re
-import secrets
 from collections.abc import Callable
 from io import StringIO
 from typing import Any, Final
@@ -11,6 +10,7 @@ from yaml._yaml import CParser
 from yaml.reader import ReaderError
 
 from service.errors import MalformedBody
+from service.web.formats import surrogates
 from service.web.formats.limits import (
     EMPTY,
     LARGE_BODY,
@@ -36,10 +36,6 @@ _BYTE_ORDER_MARK = "\ufeff"
 # libyaml skips a byte order mark at the start of a line, which is an error in YAML 1.2 (section 5.2).
 _LINE_SEPARATORS = "\x85\u2028\u2029"
 _TAB = "\t"
-# The start of an escape of a surrogate, or a piece of text without one. A backslash may be escaped itself. Pieces are
-# short, because a search holds the interpreter lock.
-_SURROGATE_ESCAPE = re.compile(r"((?:[^\\]{1,4096}|\\(?!u[dD][89a-fA-F][0-9a-fA-F]{2}).?){1,64})|\\u", re.DOTALL)
-_PRIVATE_USE = [chr(code) for code in range(0xE000, 0xF900)]
 
 # Most bodies are one line of plain text, for which libyaml would create fourteen objects.
 _ONE_MEMBER = re.compile(r"([A-Za-z][A-Za-z-]{0,99}): ([A-Za-z0-9_./][A-Za-z0-9_./-]*)\n?")
@@ -56,7 +52,7 @@ def load_yaml(body: bytes) -> dict[str, Any]:
         key, value = member.groups()
         return {key: None if value in _NULLS else value}
     _reject_ambiguous_text(text)
-    text, marker = _mark_surrogates(_without_tabs_around_object(text))
+    text, marker = surrogates.mark(_without_tabs_around_object(text))
     builder = _Builder(text, marker)
     try:
         # CSafeLoader would take 40 % more time for its constructor and resolver.
@@ -110,46 +106,6 @@ def _ambiguity(char: str) -> str:
 
 def _position(text: str, index: int) -> tuple[int, int]:
     return position(text[:index].encode())
-
-
-def _mark_surrogates(text: str) -> tuple[str, str | None]:
-    """Replace the two characters that begin an escape of a surrogate by a marker.
-
-    libyaml refuses such escapes, and only libyaml knows which of them are in double quotes. A marker has two
-    characters, too, so that positions stay correct. It is returned beside the text; None if there is none.
-    """
-    if "\\ud" not in text and "\\uD" not in text:
-        return text, None
-    # The marker is random, so that no client can send it.
-    while (marker := secrets.choice(_PRIVATE_USE) + secrets.choice(_PRIVATE_USE)) in text:
-        pass
-    marked = StringIO()
-    for found in _SURROGATE_ESCAPE.finditer(text):
-        marked.write(found[1] or marker)
-    return marked.getvalue(), marker
-
-
-def _decode_surrogates(text: str, marker: str) -> str:
-    """Return the text of a scalar in double quotes.
-
-    Raises:
-        UnicodeDecodeError: for a lone surrogate.
-    """
-    # Runs have whole pairs, and are short because decoding holds the interpreter lock. A pattern that starts with a
-    # group would hold it for 80 ms in 4 MiB without markers.
-    unit = f"{marker}[0-9a-fA-F]{{4}}"
-    decoded, end = StringIO(), 0
-    for found in re.finditer(f"{unit}(?:{unit}){{0,255}}", text):
-        decoded.write(text[end : found.start()])
-        decoded.write(_decode_run(found[0], marker))
-        end = found.end()
-    decoded.write(text[end:])
-    return decoded.getvalue()
-
-
-def _decode_run(run: str, marker: str) -> str:
-    units = "".join(chr(int(digits, 16)) for digits in run.split(marker)[1:])
-    return units.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
 
 
 class _Stream:
@@ -215,7 +171,7 @@ class _Builder:
         if event.style != '"':
             return text.replace(self._marker, "\\u")
         try:
-            return _decode_surrogates(text, self._marker)
+            return surrogates.decode(text, self._marker)
         except UnicodeDecodeError:
             raise _malformed(LONE_SURROGATE, event.start_mark) from None
 

@@ -4,12 +4,11 @@ import json
 import math
 import re
 import tracemalloc
-from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.holding import longest_hold
+from support.steps import steps_of
 
 from service.errors import MalformedBody
 from service.web.formats import codec, yaml_reader
@@ -280,26 +279,17 @@ def test_reading_takes_a_small_multiple_of_the_body_in_memory(load, body):
 
 
 @pytest.mark.parametrize(
-    ("load", "body"),
+    "body",
     [
-        pytest.param(codec.load_yaml, b"a: |\n" + b"\n" * 4 * MIB, id="one event of 4 MiB"),
-        pytest.param(codec.load_yaml, b"a: [" + b"[]," * 19_990 + b"]", id="20,000 nodes"),
-        pytest.param(codec.load_yaml, b'{"a": "' + b"x" * 4 * MIB + rb'\ud83d\ude00"}', id="one pair in a long text"),
+        pytest.param(b"a: |\n" + b"\n" * 4 * MIB, id="one event of 4 MiB"),
+        pytest.param(b"a: [" + b"[]," * 19_990 + b"]", id="20,000 nodes"),
     ],
 )
-async def test_a_large_body_read_in_a_thread_lets_the_loop_run(load, body):
-    hold = await longest_hold(partial(load, body))
+def test_other_threads_run_while_a_large_yaml_body_is_read(body):
+    read, lines = steps_of(codec.load_yaml, body)
 
-    assert hold.result
-    assert hold.turns > 10
-    assert hold.share < 0.25
-
-
-async def test_the_position_of_a_fault_behind_many_lines_lets_the_loop_run():
-    hold = await longest_hold(partial(refusal, codec.load_yaml, b"\r\n" * 2 * MIB + b"a: ]"))
-
-    assert hold.result
-    assert hold.share < 0.25
+    assert read
+    assert lines > len(body) / (16 * KIB)
 
 
 @pytest.mark.parametrize("load", [codec.load_json, codec.load_yaml])
