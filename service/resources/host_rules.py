@@ -9,10 +9,9 @@ from service.resources.fields import Flag
 from service.resources.repository import Repository
 from service.resources.types import AWS_ACCOUNT, AwsAccount
 from service.settings.parsers import AWS
-from service.stores.pacing import paced
 
 # Reading so many takes some seconds of a background task at the start.
-MAX_CHECKED, PAGE_SIZE = 10_000, 100
+MAX_CHECKED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +108,12 @@ def is_ambiguous(account: AwsAccount) -> bool:
 async def accounts_that(repository: Repository, holds: Callable[[AwsAccount], bool]) -> list[str]:
     """Return the ids of the accounts for which ``holds``, among the first MAX_CHECKED. Raises StoreUnavailable."""
     ids: list[str] = []
-    for offset in range(0, MAX_CHECKED, PAGE_SIZE):
-        page = await repository.page(AWS_ACCOUNT, offset=offset, count=PAGE_SIZE)
-        async for resource in paced(page.resources):
-            account = repository.model_if_valid(AWS_ACCOUNT, resource)
-            if account and holds(account):
-                ids.append(account.id)
-        if offset + PAGE_SIZE >= page.total:
+    unchecked = MAX_CHECKED
+    async for resource in repository.each(AWS_ACCOUNT):
+        account = repository.model_if_valid(AWS_ACCOUNT, resource)
+        if account and holds(account):
+            ids.append(account.id)
+        unchecked -= 1
+        if not unchecked:
             break
     return ids

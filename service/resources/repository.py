@@ -31,13 +31,19 @@ _NewValues = Callable[[Resource | None], Awaitable[Mapping[str, Any]]]
 
 
 class KeysInUse(UnusableFile):
-    """Encryption keys without one that stored secrets need."""
+    """Encryption keys without one that stored secrets need, or may need."""
 
     depends_on_store = True
 
-    def __init__(self, key_ids: Sequence[str]) -> None:
+    def __init__(self, key_ids: Sequence[str], *, is_certain: bool = True) -> None:
+        """Without ``is_certain``, the store refuses to list every secret."""
+        reason = (
+            "that stored secrets are encrypted with"
+            if is_certain
+            else ("that stored secrets may be encrypted with, as Redis refuses to list them all")
+        )
         super().__init__(
-            f"it lacks a key, or has other bytes for it, that stored secrets are encrypted with: {', '.join(key_ids)}; "
+            f"it lacks a key, or has other bytes for it, {reason}: {', '.join(key_ids)}; "
             "add it below the new one, run python -m service rekey, and remove it then"
         )
 
@@ -265,17 +271,20 @@ class Repository:
         """Encrypt and decrypt with other keys from now on.
 
         Raises:
-            KeysInUse: a stored secret of ``types`` needs a key that ``encryptor`` does not have. Nothing changes.
+            KeysInUse: a stored secret of ``types`` needs a key that ``encryptor`` does not have, or may need it as the
+                store refuses to list every secret. Nothing changes.
         """
         if removed := self._codec.encryptor.without(encryptor):
+            are_complete = [await self.complete_listing(type_) for type_ in types]
             in_use = {key_id async for key_id in self._key_ids_in_use(types)}
             if missing := sorted(removed & in_use):
                 raise KeysInUse(missing)
+            if not all(are_complete):
+                raise KeysInUse(sorted(removed), is_certain=False)
         self._codec.encryptor = encryptor
 
     async def _key_ids_in_use(self, types: Sequence[ResourceType]) -> AsyncIterator[str]:
         for type_ in types:
-            await self.complete_listing(type_)
             async for resource in self.each(type_):
                 for key_id in self._codec.key_ids(type_, resource):
                     yield key_id

@@ -2,12 +2,13 @@ import asyncio
 import random
 
 import pytest
+from redis import Redis
 from support.waiting import turns_during
 
 from service.access.access_policy import ACCESS_POLICY, link_issues
 from service.access.client import CLIENT
 from service.errors import Duplicate, Invalid, ResourceNotFound, StoreUnavailable, VersionConflict
-from service.resources import races
+from service.resources import host_rules, races
 from service.resources.fields import MASKED
 from service.resources.host_rules import accounts_that, is_ambiguous
 from service.resources.precondition import ALWAYS, Precondition
@@ -160,6 +161,21 @@ async def test_a_key_is_not_removed_while_a_secret_that_no_listing_has_shown_nee
 
     with pytest.raises(KeysInUse, match="k1"):
         await repository.use_encryptor(Encryptor({"k2": SECOND}), [AWS_ACCOUNT])
+    await store.close()
+
+
+@pytest.mark.parametrize("keys", [{"k2": SECOND}, {"k2": SECOND, "k1": FIRST}])
+async def test_a_key_is_not_removed_if_redis_refuses_to_list_every_secret(own_redis, keys):
+    with Redis.from_url(own_redis.url) as client:
+        client.execute_command("ACL", "SETUSER", "limited", "on", ">hush", "~*", "&*", "+@all", "-scan")
+    store = RedisStore.at(own_redis.url.replace("//", "//limited:hush@"))
+    await store.open()
+    repository = Repository(store, SecretCodec(Encryptor({"k1": FIRST}), Hasher()))
+    if "k1" in keys:
+        await repository.use_encryptor(Encryptor(keys), [AWS_ACCOUNT])
+    else:
+        with pytest.raises(KeysInUse, match="may be encrypted with, as Redis refuses to list them all: k1; add it"):
+            await repository.use_encryptor(Encryptor(keys), [AWS_ACCOUNT])
     await store.close()
 
 
@@ -393,6 +409,15 @@ async def test_a_selection_is_paged_in_the_order_of_ids(repository):
     page = await repository.select(AWS_ACCOUNT, ["c", "nope", "a", "b", "a"], offset=1, count=1)
 
     assert (page.total, [resource.id for resource in page.resources]) == (3, ["b"])
+
+
+@pytest.mark.parametrize("limit", [2, 10])
+async def test_the_check_of_all_accounts_ends_at_a_limit(repository, monkeypatch, limit):
+    for id_ in "abc":
+        await repository.put(AWS_ACCOUNT, id_, body(host="s3.example.com", **KEYS))
+    monkeypatch.setattr(host_rules, "MAX_CHECKED", limit)
+
+    assert await accounts_that(repository, is_ambiguous) == [*"abc"][:limit]
 
 
 async def test_a_check_of_many_accounts_lets_others_run(repository, monkeypatch):
