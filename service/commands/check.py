@@ -111,11 +111,11 @@ async def _store(local: Local) -> AsyncIterator[Check]:
     yield Check("store", PASS, f"{local.store.description} can be read")
 
 
-async def _resources(local: Local, ids: Sequence[str]) -> AsyncIterator[tuple[str, Resource | None]]:
+async def _resources(local: Local, ids: Sequence[str]) -> AsyncIterator[tuple[str, Resource | Invalid | None]]:
     for id_ in ids:
         if AWS_ACCOUNT.is_id(id_):
             await require_usable(local.store, AWS_ACCOUNT.kind, id_)
-            yield id_, await local.repository.find(AWS_ACCOUNT, id_)
+            yield id_, await _find(local, id_)
         else:
             yield id_, None
     if not ids:
@@ -123,13 +123,23 @@ async def _resources(local: Local, ids: Sequence[str]) -> AsyncIterator[tuple[st
             yield resource.id, resource
 
 
+async def _find(local: Local, id_: str) -> Resource | Invalid | None:
+    try:
+        return await local.repository.find(AWS_ACCOUNT, id_)
+    except Invalid as error:
+        return error
+
+
 async def _account(
-    local: Local, id_: str, resource: Resource | None, bucket: str, *, live: bool
+    local: Local, id_: str, resource: Resource | Invalid | None, bucket: str, *, live: bool
 ) -> AsyncIterator[Check]:
     """Yield what is wrong with an account."""
     name = f"{AWS_ACCOUNT.kind}/{id_}"
     if resource is None:
         yield Check(name, FAIL, "there is no such account", "store it, or correct the id")
+        return
+    if isinstance(resource, Invalid):
+        yield Check(name, FAIL, str(resource), "store it again")
         return
     try:
         account = local.repository.model(AWS_ACCOUNT, resource)
