@@ -78,7 +78,7 @@ def test_pip_installs_what_is_pinned_and_the_project_itself(commands, times):
             assert {"--no-build-isolation", "--no-index"} & set(words)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_wheel_has_every_file_of_the_package(tmp_path):
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "service", tmp_path / "service", ignore=ignored)

@@ -33,7 +33,7 @@ def run(directory, *options):
     return done.returncode, done.stdout
 
 
-@pytest.mark.parametrize("workers", ["0", "2"])
+@pytest.mark.parametrize("workers", ["0", pytest.param("2", marks=pytest.mark.heavy)])
 def test_a_secret_in_the_log_fails_the_run(tmp_path, workers):
     (tmp_path / "test_leak.py").write_text(LEAKS)
     (tmp_path / "test_other.py").write_text("def test_other():\n    pass\n")

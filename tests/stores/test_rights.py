@@ -9,7 +9,7 @@ from plugins.redis_topologies import SERVICE
 
 from service.errors import StoreUnavailable
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.heavy
 
 PAGE = Path("docs/redis.md").read_text(encoding="utf-8")
 USER = re.search("^ACL SETUSER (.+)$", PAGE, re.MULTILINE)[1].split()

@@ -173,6 +173,7 @@ async def region(store, id="a"):
     return found and found.fields["region"]
 
 
+@pytest.mark.heavy
 class TestMovedAddress:
     async def test_writes_follow_the_address_although_old_connections_are_open(self, store, switch, pair):
         one, two = pair

@@ -14,7 +14,7 @@ from service.stores import compare_and_set, retry
 from service.stores.compare_and_set import Unconfirmed
 from service.stores.shard import CONNECTIONS
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.heavy
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def hang_replicas(group):
             replica.hang()
 
 
-@pytest.fixture(params=["sentinel", pytest.param("cluster", marks=pytest.mark.heavy)])
+@pytest.fixture(params=["sentinel", "cluster"])
 def group(request):
     return request.getfixturevalue(f"own_{request.param}")
 

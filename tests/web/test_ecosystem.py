@@ -122,7 +122,7 @@ async def test_opentelemetry_names_spans_by_the_route(spans, audit_log, aiohttp_
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_gunicorn_serves_the_application_with_aiohttps_worker():
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
