@@ -2,8 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +20,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.credentials import CredentialProvider
 from redis.exceptions import ConnectionError, NoPermissionError, ResponseError  # noqa: A004 - as in failures
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.stores.url import StoreUrl
 
@@ -148,6 +149,19 @@ def connect(
     return Redis.from_pool(pool)
 
 
+async def close(*clients: Redis) -> None:
+    """Close all connections of clients. A cancellation does not stop this."""
+    # redis-py closes each connection in a task, which a cancellation would end before it begins.
+    await asyncio.shield(_close(clients))
+
+
+async def _close(clients: Iterable[Redis]) -> None:
+    for client in clients:
+        # redis-py drops a connection even if its graceful close times out.
+        with suppress(RedisTimeoutError):
+            await client.aclose()
+
+
 @asynccontextmanager
 async def on_one_connection(client: Redis) -> AsyncIterator[Redis]:
     """Return a client that sends everything over one connection of the pool of ``client``."""
@@ -156,7 +170,7 @@ async def on_one_connection(client: Redis) -> AsyncIterator[Redis]:
         yield await single.initialize()
     finally:
         # The context manager of redis-py pauses before this. If it is cancelled there, the pool loses the connection.
-        await asyncio.shield(single.aclose())
+        await close(single)
 
 
 async def reconnect(pool: ConnectionPool) -> None:

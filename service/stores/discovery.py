@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 from redis.exceptions import AuthenticationError, ConnectionError, ResponseError  # noqa: A004 - as in failures
 
+from service.stores.connection import close
 from service.stores.failures import LOST, reason
 from service.stores.server import UnusableServer, advice, read_mode, why_silent
 from service.stores.url import Address, StoreUrl
@@ -109,7 +110,7 @@ class SentinelDiscovery:
         raise NoPrimary(f"these Sentinels do not answer: {', '.join(silent)}")
 
     async def close(self) -> None:
-        await _close(self._sentinels.values())
+        await close(*self._sentinels.values())
 
     def _fault(self, address: Address, answer: _View | BaseException) -> str | None:
         """Return why a Sentinel cannot name the primary. None for one that does not answer, as it may come back."""
@@ -181,14 +182,14 @@ class ClusterDiscovery:
             self._found = True
             # The one that answered comes first, so that a hung one delays one check only.
             self._learn([address, *self._url.servers, *nodes])
-            await _close(self._forget({address, *self._url.servers, *nodes}))
+            await close(*self._forget({address, *self._url.servers, *nodes}))
             return Layout(ranges)
         if not failures:
             raise refusals[0]
         raise NoPrimary(f"no node of the Cluster is usable: {', '.join([*failures, *map(str, refusals)])}")
 
     async def close(self) -> None:
-        await _close(self._nodes.values())
+        await close(*self._nodes.values())
 
     def _learn(self, addresses: Iterable[Address]) -> None:
         known = self._nodes
@@ -228,8 +229,3 @@ def _parse_slots(
 
     ranges = sorted((int(start), int(end), address(node)) for start, end, node, *_ in answer if has_address(node))
     return tuple(ranges), [address(node) for _, _, *nodes in answer for node in nodes if has_address(node)]
-
-
-async def _close(clients: Iterable[Redis]) -> None:
-    for client in clients:
-        await client.aclose()

@@ -9,10 +9,9 @@ from time import monotonic
 
 from redis.asyncio import ConnectionPool, Redis
 from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.errors import StoreUnavailable
-from service.stores.connection import ServerIdentity, reconnect
+from service.stores.connection import ServerIdentity, close, reconnect
 from service.stores.failures import reason, unreachable
 from service.stores.server import Server, inspect, why_silent
 from service.stores.store import NothingWritten
@@ -152,8 +151,7 @@ class HealthMonitor:
         # A probe of another task would leave a connection.
         async with self._probe_lock:
             self._closed = True
-            with suppress(RedisTimeoutError):
-                await self._client.aclose()
+            await close(self._client)
 
     def _is_replica(self) -> bool:
         return self.is_available and self._server is not None and not self._server.is_primary

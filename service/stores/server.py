@@ -1,7 +1,6 @@
 """One Redis server: whether accounts can be read and written there, and what an operator should change."""
 
 import re
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from service.stores.connection import hello_fields
+from service.stores.connection import close, hello_fields
 from service.stores.failures import LOST, reason
 from service.stores.url import REDIS_PORT, Address
 
@@ -70,9 +69,12 @@ async def read_mode(client: Redis) -> str | None:
     for without in ((), login):
         options = {n: v for n, v in pool.connection_kwargs.items() if n not in (*without, "db", "redis_connect_func")}
         plain = Redis.from_pool(ConnectionPool(pool.connection_class, max_connections=1, **options))
-        async with plain:
-            with suppress(*LOST, ResponseError):
-                return hello_fields(await plain.execute_command("HELLO")).get("mode")  # type: ignore[no-untyped-call]
+        try:
+            return hello_fields(await plain.execute_command("HELLO")).get("mode")  # type: ignore[no-untyped-call]
+        except (*LOST, ResponseError):
+            pass
+        finally:
+            await close(plain)
     return None
 
 

@@ -2,16 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from math import inf
 from time import monotonic
 from typing import Self
 
 from redis.asyncio import Redis
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.stores.asking import AskingRedis
-from service.stores.connection import ServerIdentity, connect, offer_open_ones
+from service.stores.connection import ServerIdentity, close, connect, offer_open_ones
 from service.stores.credentials import StoreCredentials
 from service.stores.health import HealthMonitor
 from service.stores.url import Address, StoreUrl
@@ -72,6 +70,4 @@ class Shard:
 
     async def close(self) -> None:
         await self.monitor.close()
-        # redis-py drops a connection even if its graceful close times out.
-        with suppress(RedisTimeoutError):
-            await self.client.aclose()
+        await close(self.client)

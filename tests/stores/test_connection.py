@@ -1,0 +1,60 @@
+"""The connections to one server are closed, whatever ends their use."""
+
+import asyncio
+
+import pytest
+from redis.asyncio import ConnectionPool
+from support.waiting import until
+
+from service.stores.connection import close, connect
+from service.stores.server import read_mode
+
+
+@pytest.fixture
+def closing(monkeypatch):
+    """Call ``then`` as soon as a pool of redis-py begins to close. ``connections`` has those of the pools."""
+
+    class Closing:
+        connections = []
+
+        def then(self):
+            """Set by a test."""
+
+    state, aclose = Closing(), ConnectionPool.aclose
+
+    async def watched(pool):
+        idle, _ = (count for count, _ in pool.get_connection_count())
+        state.connections += [pool.get_available_connection() for _ in range(idle)]
+        state.then()
+        await aclose(pool)
+
+    monkeypatch.setattr(ConnectionPool, "aclose", watched)
+    return state
+
+
+async def test_a_close_closes_the_connections_of_all_clients_although_it_is_cancelled(redis_url, closing):
+    clients = [connect(redis_url, connections=1) for _ in range(3)]
+    for client in clients:
+        await client.ping()
+    task = asyncio.create_task(close(*clients))
+    closing.then = task.cancel
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    await until(lambda: [connection.is_connected for connection in closing.connections] == [False] * 3)
+
+
+async def test_a_question_for_the_mode_of_a_server_leaves_no_connection_although_it_is_cancelled(redis_url, closing):
+    client = connect(redis_url, connections=1)
+    task = asyncio.create_task(read_mode(client))
+    closing.then = task.cancel
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    await until(lambda: [connection.is_connected for connection in closing.connections] == [False])
+
+
+async def test_the_mode_of_a_server_is_read(redis_url):
+    client = connect(redis_url, connections=1)
+
+    assert await read_mode(client) == "standalone"
