@@ -4,25 +4,22 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from service.errors import DecryptionFailed, Duplicate, Invalid, Issue, ResourceNotFound
+from service.errors import Duplicate, Invalid, Issue
 from service.mounted_files import UnusableFile
 from service.resources import json_patch, merge_patch
 from service.resources.precondition import ALWAYS, Precondition
 from service.resources.races import LostRaceError, Races
+from service.resources.reader import NO_CHECKS, Check, Reader, existing
 from service.resources.schemas import ParsedBody
 from service.resources.secrets.codec import SecretCodec
 from service.resources.secrets.encryption import Encryptor
 from service.resources.types import Exists, ResourceType
-from service.stores.pacing import in_chunks
 from service.stores.record import Resource
-from service.stores.store import Page, Store
+from service.stores.store import Store
 
-Check = Callable[[Any], None]
-_NO_CHECKS: Mapping[str, Check] = MappingProxyType({})
 Limit = Callable[[Mapping[str, str], Mapping[str, str]], Sequence[Issue]]
 """Returns the faults of a limited caller's write, from the stored fields before and after it."""
 
@@ -40,7 +37,7 @@ class KeysInUse(UnusableFile):
         reason = (
             "that stored secrets are encrypted with"
             if is_certain
-            else ("that stored secrets may be encrypted with, as Redis refuses to list them all")
+            else "that stored secrets may be encrypted with, as Redis refuses to list them all"
         )
         super().__init__(
             f"it lacks a key, or has other bytes for it, {reason}: {', '.join(key_ids)}; "
@@ -48,7 +45,7 @@ class KeysInUse(UnusableFile):
         )
 
 
-class Repository:
+class Repository(Reader):
     """Create, read, update, delete for every resource type, on one store.
 
     Every method can raise ``StoreUnavailable``. A write can also raise ``Invalid`` with every fault, and
@@ -60,58 +57,20 @@ class Repository:
         store: Store,
         codec: SecretCodec,
         *,
-        checks: Mapping[str, Check] = _NO_CHECKS,
+        checks: Mapping[str, Check] = NO_CHECKS,
         limits: Mapping[str, Limit] = _NO_LIMITS,
     ) -> None:
         """``checks`` validate models, by kind, when they are written and when they are used. They raise ``Invalid``.
 
         ``limits``, by kind, are for writes whose caller may not move secrets.
         """
-        self._store = store
+        super().__init__(store, codec, checks=checks)
         self._races = Races(store)
-        self._codec = codec
-        self._checks = checks
         self._limits = limits
 
     def on(self, store: Store) -> "Repository":
         """Return a repository with the same rules and keys on another store."""
         return Repository(store, self._codec, checks=self._checks, limits=self._limits)
-
-    async def find(self, type_: ResourceType, id: str) -> Resource | None:
-        return await self._store.get(type_.kind, id)
-
-    async def read(self, type_: ResourceType, id: str) -> Resource:
-        """Return the resource. Raises ``ResourceNotFound``."""
-        return _existing(type_, id, await self._store.get(type_.kind, id))
-
-    async def all(self, type_: ResourceType) -> Sequence[Resource]:
-        """See ``Store.all``."""
-        return await self._store.all(type_.kind)
-
-    async def exists(self, kind: str, id: str) -> bool:
-        """Return whether a resource is stored, without the cache."""
-        return await self._store.get(kind, id, bypass_cache=True) is not None
-
-    def model(self, type_: ResourceType, resource: Resource) -> Any:
-        """Return the model of a resource, which is memoized with the resource.
-
-        Raises ``Invalid`` for an invalid stored resource, and ``DecryptionFailed``.
-        """
-        return resource.model or resource.memoize(lambda stored: self._decode(type_, stored))
-
-    def model_if_valid(self, type_: ResourceType, resource: Resource | None) -> Any:
-        """Return the model, or None without a resource or for an invalid one."""
-        try:
-            return self.model(type_, resource) if resource else None
-        except (Invalid, DecryptionFailed):
-            return None
-
-    async def find_valid(self, type_: ResourceType, id: str) -> Any:
-        """Return the model, or None for a missing or invalid resource, or for a key that is not a resource."""
-        try:
-            return self.model_if_valid(type_, await self.find(type_, id))
-        except Invalid:
-            return None
 
     async def put(
         self,
@@ -205,7 +164,7 @@ class Repository:
         patched = merge_patch.patch_resource if body.operations is None else json_patch.patch_resource
 
         async def new_values(stored: Resource | None) -> Mapping[str, Any]:
-            result = patched(type_, _existing(type_, id, stored), body).with_id(id)
+            result = patched(type_, existing(type_, id, stored), body).with_id(id)
             await asyncio.sleep(0)
             return type_.read(result)
 
@@ -230,7 +189,7 @@ class Repository:
 
         async def attempt(stored: Resource | None) -> Resource:
             precondition.check(type_.kind, id, stored)
-            expected = _existing(type_, id, stored)
+            expected = existing(type_, id, stored)
             # A new secret of an invalid resource would be of no use.
             self.model(type_, expected)
             text = await self._codec.rotate(
@@ -302,44 +261,6 @@ class Repository:
 
         return await self._races.win(type_.kind, id, attempt)
 
-    async def complete_listing(self, type_: ResourceType) -> bool:
-        """Find all that other programs have stored or deleted, however long it takes, for the next listings.
-
-        Returns False if the store refuses this, so that listings may lack resources.
-        """
-        return await self._store.complete_listing(type_.kind)
-
-    def each(self, type_: ResourceType) -> AsyncIterator[Resource]:
-        """See ``Store.each``."""
-        return self._store.each(type_.kind)
-
-    async def page(self, type_: ResourceType, *, offset: int, count: int, descending: bool = False) -> Page:
-        """Return ``count`` resources after the first ``offset``, sorted by id."""
-        if not descending:
-            return await self._store.page(type_.kind, offset=offset, count=count)
-        total = (await self._store.page(type_.kind, offset=0, count=0)).total
-        end = max(0, total - offset)
-        start = max(0, end - count)
-        page = await self._store.page(type_.kind, offset=start, count=end - start)
-        return Page(page.total, page.resources[::-1])
-
-    async def select(
-        self, type_: ResourceType, ids: Sequence[str], *, offset: int, count: int, descending: bool = False
-    ) -> Page:
-        """Return a page of those of ``ids`` that exist."""
-        ordered = sorted(set(ids), reverse=descending)
-        found = [resource for resource in await in_chunks(partial(self.find, type_), ordered) if resource]
-        return Page(len(found), found[offset : offset + count])
-
-    def _decode(self, type_: ResourceType, stored: Resource) -> Any:
-        model = type_.decode(stored, self._codec.decrypt(type_, stored))
-        self._check(type_, model)
-        return model
-
-    def _check(self, type_: ResourceType, model: Any) -> None:
-        if check := self._checks.get(type_.kind):
-            check(model)
-
     async def _write(
         self,
         type_: ResourceType,
@@ -383,12 +304,6 @@ class Repository:
         stored = await self._races.replace(type_.kind, id, fields, expected, validated=True)
         stored.changed = _changed_fields(expected, stored)
         return stored, expected is None
-
-
-def _existing(type_: ResourceType, id: str, stored: Resource | None) -> Resource:
-    if stored is None:
-        raise ResourceNotFound(type_.kind, id)
-    return stored
 
 
 def _changed_fields(expected: Resource | None, stored: Resource) -> tuple[str, ...]:
