@@ -49,7 +49,7 @@ _REFUSED_SOURCE_COST = 600
 _T = TypeVar("_T")
 _Compile = Callable[[object, str], _T]
 
-_OPERATORS = ("$enum", "$one-of", "$not", "$contains", "$every")
+OPERATORS = ("$enum", "$one-of", "$not", "$contains", "$every")
 _SCALAR_RULE = "must be Unicode text, a number, true or false"
 _INSTRUCTIONS_RULE = (
     f"must be a smaller regular expression: those of a pattern have at most {MAX_INSTRUCTIONS} instructions together, "
@@ -216,10 +216,8 @@ class _Compiler:
     ) -> Matcher:
         """``compile_operand`` compiles a pattern for the value that the operator is applied to."""
         for name in operators:
-            if name not in _OPERATORS:
-                return self._reject(
-                    path, f"must not have {truncate(name)!a}: the operators are {', '.join(_OPERATORS)}"
-                )
+            if name not in OPERATORS:
+                return self._reject(path, f"must not have {truncate(name)!a}: the operators are {', '.join(OPERATORS)}")
         name = operators[0]
         if len(pattern) > 1:
             return self._reject(path, f"must have nothing beside {name}")

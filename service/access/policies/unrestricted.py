@@ -9,10 +9,11 @@ from functools import partial
 from itertools import islice
 
 from service.access.policies.matchers import join_path, scalar_text
-from service.access.policies.matcho import PatternFault
+from service.access.policies.matcho import OPERATORS, PatternFault
 from service.access.policies.values import value_problem
 from service.invisible import pasted_hint, seen_ends
 from service.resources.schemas import MAX_ISSUES
+from service.resources.suggestions import suggestion
 
 # Every request has these parts.
 _TEXTS = frozenset({"request-method", "uri"})
@@ -24,21 +25,29 @@ _ANY_TEXT = frozenset({"key", "key-prefix", "prefix", "delimiter", "start-after"
 # These have spaces inside, where a regular expression may end: '#^attachment; '.
 _WITH_SPACES = re.compile("response-.*|content-(type|encoding|disposition)|cache-control|metadata")
 
+# The other parts of a request are texts, and so are the values of `params`, `client` and `headers`, but for these.
+_MAPPINGS = frozenset({"params", "client", "jwt", "headers", "body"})
+_PARAM_MAPPINGS = frozenset({"metadata", "tagging"})
+_PRESENCE = frozenset({"present?", "nil?", "not-blank?"})
+
 _EMPTY = "must not be empty: every mapping matches it; name what must be in it"
 _DISGUISED = (
     "must begin with its # or . and end with its ?, in ASCII: an invisible character there or a full-width sign makes a"
     " plain text of it; $enum takes such a text"
 )
 _DISGUISED_OPERATOR = "must not have a name with an invisible character in front of its $, or with a full-width one"
+_NO_MAPPING = "must be a text or have an operator, because no request has a mapping here"
+_NO_TEXT = "must be a mapping, because no request has a text here"
 _UNRESTRICTED = "matches every request; name what a request must have, or use the engine allow with a link"
 
 
 def unrestricted_faults(pattern: object) -> Sequence[PatternFault]:
     """Return the faults of a valid pattern that may match too much, at most MAX_ISSUES.
 
-    These are empty mappings, texts that no request has, or a match of every request. A text never matches if it was
-    pasted with an invisible character, or is none of the words, ids or numbers that the value can be. A pattern matches
-    every request if it only asks for the presence of parts that every request has.
+    These are empty mappings, values that no request has, or a match of every request. A text never matches if it was
+    pasted with an invisible character, is none of the words, ids or numbers that the value can be, or stands for a
+    mapping. A mapping never matches a text. A pattern matches every request if it only asks for the presence of parts
+    that every request has.
     """
     found = (
         PatternFault(path, problem)
@@ -69,14 +78,40 @@ def _parts(
 def _problem(part: object, names: tuple[str, ...], *, is_text: bool) -> str:
     """Return why a part by itself is a fault, or ""."""
     if isinstance(part, Mapping):
-        return _DISGUISED_OPERATOR if any(map(_is_disguised_operator, part)) else "" if part else _EMPTY
+        return _mapping_problem(part, names)
     if isinstance(part, str):
         return _text_problem(part, names, is_text=is_text)
     text = scalar_text(part)
-    return value_problem(text, names, is_text=True) if text else ""
+    return _text_problem(text, names, is_text=True) if text else ""
+
+
+def _mapping_problem(part: Mapping[str, object], names: tuple[str, ...]) -> str:
+    if any(map(_is_disguised_operator, part)):
+        return _DISGUISED_OPERATOR
+    if not part:
+        return _EMPTY
+    if not _is_always_text(names) or any(name.startswith("$") for name in part):
+        return ""
+    # An operator has nothing beside it.
+    similar = suggestion(next(iter(part)), OPERATORS) if len(part) == 1 else None
+    return f"{_NO_MAPPING}{f'; did you mean {similar}?' if similar else ''}"
+
+
+def _is_always_text(names: tuple[str, ...]) -> bool:
+    """Return whether the value at ``names`` is a text, a number or nil in each request."""
+    match names:
+        case ("params", name):
+            return name not in _PARAM_MAPPINGS
+        case ("client" | "headers", _):
+            return True
+        case (name,):
+            return name in _TEXTS
+    return False
 
 
 def _text_problem(text: str, names: tuple[str, ...], *, is_text: bool) -> str:
+    if len(names) == 1 and names[0] in _MAPPINGS and (is_text or text not in _PRESENCE):
+        return _NO_TEXT
     if _is_visible(text, names) and (hint := pasted_hint(text)):
         return f"must have no invisible character, and no space at an end{hint}"
     if not is_text and _is_disguised(text):

@@ -10,7 +10,7 @@ UNRESTRICTED = [
     {"uri": {"$not": "nil?"}},
     {"uri": {"$not": None}, "headers": "present?", "params": "present?", "body": "present?"},
     {"uri": {"$not": {"$not": "present?"}}},
-    {"params": {"$one-of": ["present?", "x"]}},
+    {"params": {"$one-of": ["present?", {"key": "x"}]}},
     {"$one-of": [{"uri": "present?"}, {"params": {"account": "a"}}]},
     {"$one-of": [{"uri": "/x"}, {"$not": {"uri": "nil?"}}]},
     {"$not": {"uri": "nil?"}},
@@ -28,7 +28,7 @@ RESTRICTED = [
     {"jwt": {"$not": "nil?"}},
     {"params": {"key": "present?"}},
     {"params": "not-blank?"},
-    {"params": {"$one-of": ["x", {"key": "y"}]}},
+    {"params": {"$one-of": [{"key": "x"}, {"key": "y"}]}},
     {"$one-of": [{"uri": "/x"}, {"jwt": "present?"}]},
     {"$not": {"uri": "present?"}},
     {"$not": {"uri": "/x"}},
@@ -202,6 +202,43 @@ def test_a_value_that_no_request_has_is_a_fault(pattern, path, problem):
 
 
 @pytest.mark.parametrize(
+    ("pattern", "path", "hint"),
+    [
+        ({"params": {"bucket": {"$not": {"enum": ["secret"]}}}}, "params.bucket.$not", "; did you mean $enum?"),
+        ({"params": {"key": {"$not": {"oneOf": ["#^secret/"]}}}}, "params.key.$not", "; did you mean $one-of?"),
+        ({"params": {"key": {"$one-of": ["a", {"regex": "^b/"}]}}}, "params.key.$one-of[1]", " here"),
+        ({"headers": {"x-role": {"$not": {"Enum": ["a"]}}}}, "headers.x-role.$not", "; did you mean $enum?"),
+        ({"client": {"id": {"$not": {"enum": ["a"]}}}}, "client.id.$not", "; did you mean $enum?"),
+        ({"uri": {"$not": {"enum": ["/a"], "x": "b"}}}, "uri.$not", " here"),
+        ({"$not": {"request-method": {"enum": ["delete"]}}}, "$not.request-method", "; did you mean $enum?"),
+    ],
+)
+def test_a_mapping_where_requests_have_a_text_is_a_fault(pattern, path, hint):
+    compile_pattern(pattern)
+
+    fault, *_ = unrestricted_faults(pattern)
+
+    assert fault.path == path
+    assert fault.problem.startswith("must be a text or have an operator, because no request has a mapping")
+    assert fault.problem.endswith(hint)
+
+
+@pytest.mark.parametrize("value", ["eve", "#^eve$", ".params.account", 5, True])
+@pytest.mark.parametrize("part", ["client", "params", "jwt", "headers", "body"])
+def test_a_text_where_requests_have_a_mapping_is_a_fault(part, value):
+    (fault,) = unrestricted_faults({part: {"$not": value}})
+
+    assert fault.path == f"{part}.$not"
+    assert fault.problem.startswith("must be a mapping, because no request has a text")
+
+
+def test_an_enumeration_where_requests_have_a_mapping_is_a_fault():
+    faults = unrestricted_faults({"client": {"$not": {"$enum": ["eve", "nil?"]}}})
+
+    assert [fault.path for fault in faults] == ["client.$not.$enum[0]", "client.$not.$enum[1]"]
+
+
+@pytest.mark.parametrize(
     "pattern",
     [
         {"request-method": "#(?i)^DELETE$", "uri": "#^/aws/"},
@@ -211,6 +248,8 @@ def test_a_value_that_no_request_has_is_a_fault(pattern, path, problem):
         {"params": {"expiration": {"$enum": [60, "300", 5.0]}, "content-length": "#^[0-9]{1,6}$"}},
         {"params": {"metadata": {"owner": "x y"}, "tagging": {"a b": "c d"}, "key": " ", "prefix": ""}},
         {"params": {"response-content-disposition": "a" * 2000, "version-id": "null", "bucket": "#[.]logs$"}},
+        {"client": {"$one-of": ["nil?", {"id": "a"}]}, "jwt": {"$not": {"sub": {"enum": "a"}}}, "body": "present?"},
+        {"params": {"metadata": {"$not": {"enum": "a"}}, "key": {"$not": "nil?"}}, "headers": "not-blank?"},
         {"body": {"acl": {"$not": "PUBLIC"}}, "jwt": {"account": "a/b"}, "headers": {"content-length": "x"}},
     ],
 )
