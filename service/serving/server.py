@@ -13,9 +13,10 @@ import aiohttp.http_parser
 from aiohttp import web
 
 from service.app import HANDLER_ARGS, create_app, create_operations_app
-from service.serving import connections, listening, systemd
+from service.serving import listening, systemd
 from service.serving.binding import StartError, bind_error, place_of
-from service.serving.connections import Connection, Listener
+from service.serving.connections import Connection
+from service.serving.listener import Listener, connection_limit
 from service.serving.listening import BoundSockets
 from service.settings import Settings
 from service.stores.store import Store
@@ -209,7 +210,7 @@ async def _listen(
     inherited: bool = False,
 ) -> list[Listener]:
     """Accept connections. Raises ``StartError`` if another process listens on the address by now."""
-    limit = connections.connection_limit(settings.max_connections)
+    limit = connection_limit(settings.max_connections)
     listeners: list[Listener] = []
     opening: set[Connection] = set()
     for bound in sockets:

@@ -17,6 +17,7 @@ from support.waiting import eventually, until
 
 from service import app
 from service.serving import connections
+from service.serving import listener as listener_module
 
 GET = b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LAST = b"GET /nope HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -45,7 +46,7 @@ async def serve():
                 stack.push_async_callback(runner.cleanup)
                 await runner.setup()
                 bound = socket.create_server(("127.0.0.1", 0))
-                listener = connections.Listener(
+                listener = listener_module.Listener(
                     runner, bound, limit=limit, opening=set(), keepalive_timeout=idle_seconds, **handler_args
                 )
                 stack.callback(listener.close)
@@ -344,14 +345,14 @@ async def test_the_head_timer_is_cancelled_when_the_connection_closes(serve, mon
 def test_the_connection_limit_leaves_file_descriptors_for_the_store(monkeypatch, files, most):
     monkeypatch.setattr(resource, "getrlimit", lambda _: (files, resource.RLIM_INFINITY))
 
-    assert connections.connection_limit(1000) == most
+    assert listener_module.connection_limit(1000) == most
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the system has no such option")
 def test_the_kernel_drops_a_client_that_does_not_read(monkeypatch):
-    monkeypatch.setattr(connections, "UNREAD_SECONDS", 1.0)
+    monkeypatch.setattr(listener_module, "UNREAD_SECONDS", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        connections.drop_stalled_clients(listener)
+        listener_module.drop_stalled_clients(listener)
         with socket.create_connection(listener.getsockname()) as client:
             accepted, _ = listener.accept()
             with accepted:
@@ -374,14 +375,14 @@ def test_a_process_that_gets_no_cpu_while_it_drains_accepts_the_connections_in_i
         runner = web.AppRunner(app)
         await runner.setup()
         bound = socket.create_server(("127.0.0.1", 0))
-        listener = connections.Listener(runner, bound, limit=10, opening=set())
+        listener = listener_module.Listener(runner, bound, limit=10, opening=set())
         await listener.start()
         with ExitStack() as stack:
             clients = [stack.enter_context(socket.create_connection(bound.getsockname())) for _ in range(3)]
             draining = asyncio.create_task(listener.drain())
             await asyncio.sleep(0)
             # The process stands still until the time to drain is over.
-            time.sleep(2 * connections.TCP_HANDSHAKE_DRAIN_SECONDS)  # noqa: ASYNC251
+            time.sleep(2 * listener_module.TCP_HANDSHAKE_DRAIN_SECONDS)  # noqa: ASYNC251
             await draining
             for client in clients:
                 client.sendall(GET)

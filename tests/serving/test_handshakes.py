@@ -15,7 +15,8 @@ from live.certificates import make_certificates
 from support.service import running
 from support.waiting import eventually, until
 
-from service.serving import connections, tls
+from service.serving import listener as listener_module
+from service.serving import tls
 
 GET = b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LIMIT = 3
@@ -41,7 +42,7 @@ def serve(request, pair):
         await runner.setup()
         bound = socket.create_server(("127.0.0.1", 0))
         context = tls.ServerCertificate(pair.certificate, pair.key).context
-        listener = connections.Listener(runner, bound, limit=LIMIT, opening=set(), ssl_context=context)
+        listener = listener_module.Listener(runner, bound, limit=LIMIT, opening=set(), ssl_context=context)
         await listener.start()
         try:
             async with asyncio.timeout(30):
@@ -83,7 +84,7 @@ async def status(address, pair):
 
 
 def test_silent_clients_above_the_limit_are_closed_at_once(serve, pair, monkeypatch, caplog):
-    monkeypatch.setattr(connections, "TLS_HANDSHAKE_SECONDS", 3600.0)
+    monkeypatch.setattr(listener_module, "TLS_HANDSHAKE_SECONDS", 3600.0)
 
     async def use(address, listener):
         before = sockets_of("self")
@@ -103,7 +104,7 @@ def test_silent_clients_above_the_limit_are_closed_at_once(serve, pair, monkeypa
 
 
 def test_handshakes_that_take_too_long_make_room(serve, pair, monkeypatch):
-    monkeypatch.setattr(connections, "TLS_HANDSHAKE_SECONDS", 0.2)
+    monkeypatch.setattr(listener_module, "TLS_HANDSHAKE_SECONDS", 0.2)
 
     async def use(address, listener):
         before = sockets_of("self")
@@ -112,7 +113,7 @@ def test_handshakes_that_take_too_long_make_room(serve, pair, monkeypatch):
             await until(lambda: all(map(is_closed, silent)))
             await until(lambda: not listener.is_opening)
             await until(lambda: sockets_of("self") == before + LIMIT)
-            monkeypatch.setattr(connections, "TLS_HANDSHAKE_SECONDS", 20.0)
+            monkeypatch.setattr(listener_module, "TLS_HANDSHAKE_SECONDS", 20.0)
             assert await status(address, pair) == b"HTTP/1.1 200"
 
     serve(use)
@@ -120,7 +121,7 @@ def test_handshakes_that_take_too_long_make_room(serve, pair, monkeypatch):
 
 @pytest.mark.parametrize("sent", [b"", GET, b"\x16\x03\x01" + b"\xff" * 400], ids=["nothing", "HTTP", "no TLS"])
 def test_failed_handshakes_make_room_before_they_are_collected(serve, pair, monkeypatch, caplog, sent):
-    monkeypatch.setattr(connections, "TLS_HANDSHAKE_SECONDS", 3600.0)
+    monkeypatch.setattr(listener_module, "TLS_HANDSHAKE_SECONDS", 3600.0)
 
     async def use(address, listener):
         before = sockets_of("self")
