@@ -60,6 +60,30 @@ async def test_the_page_is_the_same_as_in_one_piece(client, monkeypatch, query):
     assert bundle["entry"][0]["resource"]["matcho"] == PATTERN
 
 
+@pytest.mark.parametrize("query", ["", "?_format=yaml", f"?_id={','.join(f'a{number}' for number in range(25))}"])
+async def test_a_page_of_ordinary_accounts_is_encoded_in_the_thread(client, encoded, query):
+    for number in range(25):
+        assert (await client.put(f"/AwsAccount/a{number}", json={"region": "eu-west-1"})).status == 201
+    encoded.clear()
+    answer = await client.get(f"/AwsAccount{query}")
+
+    assert answer.status == 200
+    assert {name.split("_")[0] for name, _ in encoded} == {"background"}
+
+
+async def test_a_page_of_ordinary_policies_is_encoded_in_the_thread(client, encoded):
+    await client.put(f"/{LINKS[0]['reference']}", json={"secret": "hush-of-the-linked-client"})
+    pattern = {"params": {"bucket": {"$enum": [f"bucket-{number}" for number in range(100)]}}}
+    for number in range(15):
+        body = {"engine": "matcho", "matcho": pattern, "link": LINKS}
+        assert (await client.put(f"/AccessPolicy/p{number}", json=body)).status == 201
+    encoded.clear()
+    answer = await client.get("/AccessPolicy?_format=yaml")
+
+    assert answer.status == 200
+    assert {name.split("_")[0] for name, _ in encoded} == {"background"}
+
+
 async def test_small_pages_are_encoded_on_the_loop(client, encoded):
     await client.put("/AwsAccount/a", json={})
     encoded.clear()
