@@ -1,6 +1,6 @@
 """Render plain data as a response in the negotiated format."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from aiohttp import hdrs, web
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from service.web.background import in_background
 from service.web.context import CONTEXT, RequestContext
 from service.web.formats import codec
 from service.web.target import NOTHING
@@ -69,6 +70,24 @@ class ItemsRenderer:
     def response(self, *, headers: Mapping[str, str] = NOTHING) -> web.Response:
         body = self._head + self._separator.join(self._items) + self._tail
         return web.Response(body=body, headers={hdrs.CONTENT_TYPE: self._content_type, **headers})
+
+
+async def render_long_list(
+    request: web.Request, before: Mapping[str, Any], name: str, items: Iterable[Mapping[str, Any]]
+) -> web.Response:
+    """Return the same response as ``render`` for ``before`` and a list of at least one item, encoded in a thread.
+
+    ``items`` may make them there, too.
+    """
+
+    def response() -> web.Response:
+        # One call of an encoder for all would hold the interpreter lock throughout.
+        renderer = ItemsRenderer(request, before=before, name=name)
+        for item in items:
+            renderer.add(item)
+        return renderer.response()
+
+    return await in_background(response)
 
 
 # Copying a header dict takes a third of the time of building one.

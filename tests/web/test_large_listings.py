@@ -5,7 +5,11 @@ import threading
 
 import pytest
 import yaml
+from aiohttp import encode_basic_auth, hdrs
 
+from service.app import create_app
+from service.settings import load
+from service.stores.memory import EmbeddedStore
 from service.stores.record import Resource
 from service.web.formats import codec
 
@@ -103,3 +107,20 @@ async def test_the_accounts_of_a_long_page_are_read_in_the_thread_alone(client, 
 
     assert (await answer.json())["total"] == 101
     assert threading.main_thread() not in threads
+
+
+async def test_an_explanation_by_many_policies_is_encoded_in_the_thread(aiohttp_client, audit_log, encoded):
+    root = {"SIGNER_ROOT_CLIENT_ID": "root", "SIGNER_ROOT_CLIENT_SECRET": "a root secret, long enough"}
+    headers = {hdrs.AUTHORIZATION: encode_basic_auth("root", root["SIGNER_ROOT_CLIENT_SECRET"])}
+    store = EmbeddedStore()
+    for number in range(101):
+        fields = {"id": f"p{number}", "engine": "matcho", "matcho": '{"params": {"account": "acme"}}'}
+        await store.replace("AccessPolicy", f"p{number}", fields, expected=None)
+    client = await aiohttp_client(create_app(load(root), store=store, audit=audit_log))
+    encoded.clear()
+    answer = await client.post("/AccessPolicy/$explain", headers=headers, json={"params": {"account": "other"}})
+    explanation = await answer.json()
+
+    assert (explanation["allowed"], len(explanation["policies"])) == (False, 101)
+    assert {name.split("_")[0] for name, _ in encoded} == {"background"}
+    assert explanation["policies"] == sorted(explanation["policies"], key=lambda it: it["policy"])

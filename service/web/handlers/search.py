@@ -11,10 +11,9 @@ from service.resources.queries import SearchQuery
 from service.resources.types import ResourceType
 from service.stores.record import Resource
 from service.web import target
-from service.web.background import in_background
 from service.web.context import CONTEXT
 from service.web.links import base_path, own_path
-from service.web.rendering import ItemsRenderer, render
+from service.web.rendering import render, render_long_list
 
 _QUERY = SearchQuery(text=True)
 
@@ -45,17 +44,10 @@ async def search_response(request: web.Request, type_: ResourceType) -> web.Resp
     # A count of 0 asks for the total only. Source: https://hl7.org/fhir/search.html#count
     if not count:
         return render(request, bundle)
-    if not _is_large(found.resources):
-        return render(request, {**bundle, "entry": [_entry(request, type_, resource) for resource in found.resources]})
-
-    def response() -> web.Response:
-        # One call of an encoder for all would hold the interpreter lock throughout.
-        entries = ItemsRenderer(request, before=bundle, name="entry")
-        for resource in found.resources:
-            entries.add(_entry(request, type_, resource))
-        return entries.response()
-
-    return await in_background(response)
+    entries = (_entry(request, type_, resource) for resource in found.resources)
+    if _is_large(found.resources):
+        return await render_long_list(request, bundle, "entry", entries)
+    return render(request, {**bundle, "entry": [*entries]})
 
 
 def resource_path(request: web.Request, resource: Resource) -> str:
