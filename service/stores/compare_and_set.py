@@ -16,6 +16,7 @@ from service.stores.failures import WrongType, is_demotion
 from service.stores.record import VERSION, VERSION_COPY
 from service.stores.retry import ATTEMPT_SECONDS, CircuitBreaker
 from service.stores.store import NothingWritten
+from service.stores.time_limit import TimeLimit
 
 # Redis undoes nothing if it refuses a command halfway, because of an ACL for example. So before its first change, the
 # script calls HSET and HDEL without an effect. HSET is first, because full memory refuses only the first write of all.
@@ -138,11 +139,10 @@ class Writer:
 
         async def compare_and_set(client: Redis) -> str:
             nonlocal in_doubt
-            started = monotonic()
             # Connect first: an attempt that fails to connect has written nothing.
-            async with on_one_connection(client) as connection:
+            async with TimeLimit(ATTEMPT_SECONDS) as limit, on_one_connection(client) as connection:
                 # Only a missing hash can be expected again after another change: a deletion.
-                latest = "" if old else await _end_of_attempt(connection, started)
+                latest = "" if old else await _end_of_attempt(connection, limit)
                 in_doubt += 1
                 try:
                     version = await _run_script(connection, COMPARE_AND_SET, key, [*options, latest, *texts])
@@ -150,7 +150,7 @@ class Writer:
                     in_doubt -= isinstance(error, NOT_EXECUTED) or is_demotion(error)
                     raise
                 if version:
-                    await self._confirm(connection, key, started)
+                    await self._confirm(connection, key, limit)
                 in_doubt -= 1
                 version, _, refusal = version.partition(" ")
                 if persist and version:
@@ -178,12 +178,11 @@ class Writer:
 
         async def keep(client: Redis) -> None:
             nonlocal written
-            started = monotonic()
-            async with on_one_connection(client) as connection:
-                latest = await _end_of_attempt(connection, started)
+            async with TimeLimit(ATTEMPT_SECONDS) as limit, on_one_connection(client) as connection:
+                latest = await _end_of_attempt(connection, limit)
                 await _run_script(connection, SET_WITH_TTL, key, [str(seconds), latest, *chain(*record.items())])
                 written = True
-                await self._confirm(connection, key, started)
+                await self._confirm(connection, key, limit)
 
         try:
             await self._breaker.call("keep", key, keep, is_write=True)
@@ -198,27 +197,28 @@ class Writer:
         else:
             self._breaker.failures.end("persist", key)
 
-    async def _confirm(self, connection: Redis, key: str, started: float) -> None:
+    async def _confirm(self, connection: Redis, key: str, limit: TimeLimit) -> None:
         """Wait until enough replicas have what this connection has written, within the time of the attempt."""
         if not self._wait_replicas:
             return
         # A fifth is left for the answer.
-        seconds = 0.8 * (ATTEMPT_SECONDS - (monotonic() - started))
-        if await connection.wait(self._wait_replicas, max(1, int(1000 * seconds))) < self._wait_replicas:
+        if await connection.wait(self._wait_replicas, max(1, int(800 * limit.left))) < self._wait_replicas:
             self._breaker.failures.incomplete("wait", "too few replicas have confirmed a change in time", key)
             raise Unconfirmed
         self._breaker.failures.end("wait", key)
 
 
-async def _end_of_attempt(connection: Redis, started: float) -> str:
+async def _end_of_attempt(connection: Redis, limit: TimeLimit) -> str:
     """Return the time of Redis' clock at which the attempt ends.
 
     The network may deliver an attempt long after its connection was given up. A repeated one may have created the
     record by then, and somebody deleted it, so that the late one would create it again.
     """
+    asked_at, left = monotonic(), limit.left
     seconds, microseconds = await connection.time()
-    left = ATTEMPT_SECONDS - (monotonic() - started)
-    return str(1_000_000 * seconds + microseconds + int(1_000_000 * left))
+    # Redis' clock goes on while the event loop is blocked, but the limit does not.
+    blocked = max(0, monotonic() - asked_at - (left - limit.left))
+    return str(1_000_000 * seconds + microseconds + int(1_000_000 * (limit.left + blocked)))
 
 
 async def _run_script(client: Redis, script: str, key: str, arguments: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 from types import TracebackType
+from typing import Self
 
 TICKS = 10
 
@@ -19,10 +20,17 @@ class TimeLimit:
         self._ticks_left = TICKS
         self._timeout = asyncio.timeout(None)
 
-    async def __aenter__(self) -> None:
+    async def __aenter__(self) -> Self:
         await self._timeout.__aenter__()
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(self._tick_seconds, self._tick)
+        return self
+
+    @property
+    def left(self) -> float:
+        """The seconds until the end, without time in which the loop is blocked."""
+        tick = min(max(self._timer.when() - self._loop.time(), 0), self._tick_seconds)
+        return (self._ticks_left - 1) * self._tick_seconds + tick
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

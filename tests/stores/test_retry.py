@@ -337,6 +337,25 @@ async def test_a_blocked_event_loop_is_no_outage(store, log, monkeypatch, rounds
     assert messages(log) == []
 
 
+@pytest.mark.parametrize("blocks", ["before", "after"])
+async def test_a_creation_succeeds_although_the_event_loop_is_blocked(store, monkeypatch, blocks):
+    """The creation is limited by the time of Redis, which does not stop while this process does."""
+    ask = Redis.time
+
+    async def ask_and_block(client):
+        if blocks == "before":
+            time.sleep(DEADLINE_SECONDS + 0.2)  # noqa: ASYNC251 - blocks the loop
+        answer = await ask(client)
+        if blocks == "after":
+            time.sleep(DEADLINE_SECONDS + 0.2)  # noqa: ASYNC251 - blocks the loop
+        return answer
+
+    monkeypatch.setattr(Redis, "time", ask_and_block)
+
+    assert await store.replace("AwsAccount", "a", {"n": "1"}, expected=None)
+    await store.put_with_ttl("Session", "a", {"n": "1"}, seconds=60)
+
+
 async def test_a_refused_command_is_no_outage_and_is_logged_once(store, own_redis, log):
     async with Redis.from_url(own_redis.url) as admin:
         await admin.config_set("maxmemory", "1")

@@ -52,6 +52,19 @@ async def test_an_error_is_passed_on():
             raise KeyError
 
 
+async def test_the_time_left_does_not_count_a_blocked_loop():
+    async with TimeLimit(1) as limit:
+        before = limit.left
+        time.sleep(1.5)  # noqa: ASYNC251 - blocks the loop
+        blocked = limit.left
+        await asyncio.sleep(0)
+        after = limit.left
+
+    assert 0.9 <= before <= 1
+    assert blocked == pytest.approx(0.9)
+    assert 0.79 < after < 0.91
+
+
 @pytest.mark.parametrize("rounds", [1, 3])
 async def test_an_answer_that_arrives_while_the_loop_is_blocked_is_in_time(rounds):
     near, far = socket.socketpair()
