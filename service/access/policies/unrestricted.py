@@ -4,8 +4,7 @@ A policy without conditions must use the engine ``allow`` instead.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from service.access.policies.matchers import join_path, scalar_text
@@ -25,10 +24,13 @@ _ANY_TEXT = frozenset({"key", "key-prefix", "prefix", "delimiter", "start-after"
 # These have spaces inside, where a regular expression may end: '#^attachment; '.
 _WITH_SPACES = re.compile("response-.*|content-(type|encoding|disposition)|cache-control|metadata")
 
-# The other parts of a request are texts, and so are the values of `params`, `client` and `headers`, but for these.
-_MAPPINGS = frozenset({"params", "client", "jwt", "headers", "body"})
-_PARAM_MAPPINGS = frozenset({"metadata", "tagging"})
-_PRESENCE = frozenset({"present?", "nil?", "not-blank?"})
+# The other parts of a request are texts, and so are the values in these, except in `jwt` and `body`.
+_MAPPINGS = frozenset(
+    {("params",), ("params", "metadata"), ("params", "tagging"), ("client",), ("jwt",), ("headers",), ("body",)}
+)
+_PRESENCE = frozenset({"present?", "nil?"})
+# The name of what is in a list.
+_ITEM = "[]"
 
 _EMPTY = "must not be empty: every mapping matches it; name what must be in it"
 _DISGUISED = (
@@ -38,6 +40,9 @@ _DISGUISED = (
 _DISGUISED_OPERATOR = "must not have a name with an invisible character in front of its $, or with a full-width one"
 _NO_MAPPING = "must be a text or have an operator, because no request has a mapping here"
 _NO_TEXT = "must be a mapping, because no request has a text here"
+_NO_LIST = (
+    "must not be a list or have $contains or $every, because no request has a list here; $one-of takes several patterns"
+)
 _UNRESTRICTED = "matches every request; name what a request must have, or use the engine allow with a link"
 
 
@@ -46,8 +51,8 @@ def unrestricted_faults(pattern: object) -> Sequence[PatternFault]:
 
     These are empty mappings, values that no request has, or a match of every request. A text never matches if it was
     pasted with an invisible character, is none of the words, ids or numbers that the value can be, or stands for a
-    mapping. A mapping never matches a text. A pattern matches every request if it only asks for the presence of parts
-    that every request has.
+    mapping. A mapping never matches a text, and a list neither. A pattern matches every request if it only asks for the
+    presence of parts that every request has.
     """
     found = (
         PatternFault(path, problem)
@@ -68,17 +73,30 @@ def _parts(
     yield path, names, pattern, is_text
     if isinstance(pattern, Mapping):
         for name, part in pattern.items():
-            inner = names if name.startswith("$") else (*names, name)
-            yield from _parts(part, join_path(path, name), inner, is_text=name == "$enum")
+            inner_path = join_path(path, name)
+            if name in {"$enum", "$one-of"}:
+                yield from _items(part, inner_path, names, is_text=name == "$enum")
+            elif name in {"$contains", "$every"}:
+                yield from _parts(part, inner_path, (_ITEM,))
+            else:
+                yield from _parts(part, inner_path, names if name == "$not" else (*names, name))
     elif isinstance(pattern, list):
-        for index, part in enumerate(pattern):
-            yield from _parts(part, join_path(path, index), names, is_text=is_text)
+        yield from _items(pattern, path, (_ITEM,))
+
+
+def _items(
+    items: Iterable[object], path: str, names: tuple[str, ...], *, is_text: bool = False
+) -> Iterator[tuple[str, tuple[str, ...], object, bool]]:
+    for index, item in enumerate(items):
+        yield from _parts(item, join_path(path, index), names, is_text=is_text)
 
 
 def _problem(part: object, names: tuple[str, ...], *, is_text: bool) -> str:
     """Return why a part by itself is a fault, or ""."""
     if isinstance(part, Mapping):
         return _mapping_problem(part, names)
+    if isinstance(part, list):
+        return _list_problem(names)
     if isinstance(part, str):
         return _text_problem(part, names, is_text=is_text)
     text = scalar_text(part)
@@ -90,6 +108,8 @@ def _mapping_problem(part: Mapping[str, object], names: tuple[str, ...]) -> str:
         return _DISGUISED_OPERATOR
     if not part:
         return _EMPTY
+    if "$contains" in part or "$every" in part:
+        return _list_problem(names)
     if not _is_always_text(names) or any(name.startswith("$") for name in part):
         return ""
     # An operator has nothing beside it.
@@ -97,20 +117,24 @@ def _mapping_problem(part: Mapping[str, object], names: tuple[str, ...]) -> str:
     return f"{_NO_MAPPING}{f'; did you mean {similar}?' if similar else ''}"
 
 
+def _list_problem(names: tuple[str, ...]) -> str:
+    return _NO_LIST if names in _MAPPINGS or _is_always_text(names) else ""
+
+
 def _is_always_text(names: tuple[str, ...]) -> bool:
     """Return whether the value at ``names`` is a text, a number or nil in each request."""
     match names:
-        case ("params", name):
-            return name not in _PARAM_MAPPINGS
-        case ("client" | "headers", _):
+        case ("client" | "headers", _) | ("params", "metadata" | "tagging", _):
             return True
+        case ("params", _):
+            return names not in _MAPPINGS
         case (name,):
             return name in _TEXTS
     return False
 
 
 def _text_problem(text: str, names: tuple[str, ...], *, is_text: bool) -> str:
-    if len(names) == 1 and names[0] in _MAPPINGS and (is_text or text not in _PRESENCE):
+    if names in _MAPPINGS and (is_text or text not in _PRESENCE):
         return _NO_TEXT
     if _is_visible(text, names) and (hint := pasted_hint(text)):
         return f"must have no invisible character, and no space at an end{hint}"
@@ -152,18 +176,14 @@ def _decide(pattern: object, decide_operand: Callable[[object], bool | None]) ->
 def _decide_request(pattern: object) -> bool | None:
     if not isinstance(pattern, Mapping):
         return None
-    decisions = [
-        _decide(part, partial(_decide_part, name)) if name in _PRESENT else None for name, part in pattern.items()
-    ]
+    decisions = [_decide(part, _decide_part) if name in _PRESENT else None for name, part in pattern.items()]
     return False if False in decisions else None if None in decisions else True
 
 
-def _decide_part(name: str, pattern: object) -> bool | None:
+def _decide_part(pattern: object) -> bool | None:
     match pattern:
-        case "present?":
+        case "present?" | "not-blank?":
             return True
         case "nil?" | None:
             return False
-        case "not-blank?":
-            return name in _TEXTS
     return None

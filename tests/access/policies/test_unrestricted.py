@@ -15,8 +15,8 @@ UNRESTRICTED = [
     {"$one-of": [{"uri": "/x"}, {"$not": {"uri": "nil?"}}]},
     {"$not": {"uri": "nil?"}},
     {"$not": {"uri": None, "jwt": {"sub": "x"}}},
-    {"$not": {"$one-of": [{"params": "nil?"}, {"headers": "not-blank?"}]}},
-    {"$not": {"params": "not-blank?"}},
+    {"$not": {"$one-of": [{"params": "nil?"}, {"headers": "nil?"}]}},
+    {"$not": {"params": "nil?"}},
 ]
 
 RESTRICTED = [
@@ -27,7 +27,6 @@ RESTRICTED = [
     {"jwt": "present?", "uri": "present?"},
     {"jwt": {"$not": "nil?"}},
     {"params": {"key": "present?"}},
-    {"params": "not-blank?"},
     {"params": {"$one-of": [{"key": "x"}, {"key": "y"}]}},
     {"$one-of": [{"uri": "/x"}, {"jwt": "present?"}]},
     {"$not": {"uri": "present?"}},
@@ -102,9 +101,11 @@ def test_a_header_has_spaces_only_inside_where_a_regular_expression_may_end(patt
     assert list(unrestricted_faults(pattern("#^a; "))) == []
 
 
-@pytest.mark.parametrize("name", ["key", "key-prefix", "prefix", "start-after", "tagging"])
+@pytest.mark.parametrize("name", ["key", "key-prefix", "prefix", "start-after"])
 def test_a_text_may_have_any_character_where_values_have_them(name):
-    assert list(unrestricted_faults({"params": {name: {"$not": "a\u200b "}}, "jwt": {"sub": "a "}})) == []
+    params = {name: {"$not": "a\u200b "}, "tagging": {"a": {"$not": "a\u200b "}}}
+
+    assert list(unrestricted_faults({"params": params, "jwt": {"sub": "a "}})) == []
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ def test_a_pattern_that_can_match_a_word_is_no_fault(text):
     [
         (lambda text: {"params": {"key": {"$not": text}}}, "params.key.$not"),
         (lambda text: {"jwt": {"aud": {"$contains": {"$one-of": ["a", text]}}}}, "jwt.aud.$contains.$one-of[1]"),
-        (lambda text: {"uri": [text]}, "uri[0]"),
+        (lambda text: {"jwt": {"aud": [text]}}, "jwt.aud[0]"),
     ],
 )
 def test_a_text_that_only_looks_like_an_operator_is_a_fault(pattern, path, text):
@@ -211,6 +212,7 @@ def test_a_value_that_no_request_has_is_a_fault(pattern, path, problem):
         ({"client": {"id": {"$not": {"enum": ["a"]}}}}, "client.id.$not", "; did you mean $enum?"),
         ({"uri": {"$not": {"enum": ["/a"], "x": "b"}}}, "uri.$not", " here"),
         ({"$not": {"request-method": {"enum": ["delete"]}}}, "$not.request-method", "; did you mean $enum?"),
+        ({"params": {"tagging": {"a": {"$not": {"enum": ["b"]}}}}}, "params.tagging.a.$not", "; did you mean $enum?"),
     ],
 )
 def test_a_mapping_where_requests_have_a_text_is_a_fault(pattern, path, hint):
@@ -223,13 +225,50 @@ def test_a_mapping_where_requests_have_a_text_is_a_fault(pattern, path, hint):
     assert fault.problem.endswith(hint)
 
 
-@pytest.mark.parametrize("value", ["eve", "#^eve$", ".params.account", 5, True])
-@pytest.mark.parametrize("part", ["client", "params", "jwt", "headers", "body"])
-def test_a_text_where_requests_have_a_mapping_is_a_fault(part, value):
-    (fault,) = unrestricted_faults({part: {"$not": value}})
+@pytest.mark.parametrize("value", ["eve", "#^eve$", ".params.account", "not-blank?", 5, True])
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        *[({part: ...}, part) for part in ("client", "params", "jwt", "headers", "body")],
+        ({"params": {"metadata": ...}}, "params.metadata"),
+        ({"params": {"tagging": ...}}, "params.tagging"),
+    ],
+)
+def test_a_text_where_requests_have_a_mapping_is_a_fault(pattern, path, value):
+    (fault,) = unrestricted_faults(replaced(pattern, {"$not": value}))
 
-    assert fault.path == f"{part}.$not"
+    assert fault.path == f"{path}.$not"
     assert fault.problem.startswith("must be a mapping, because no request has a text")
+
+
+def replaced(pattern, value):
+    """The pattern with ``value`` for ``...``."""
+    return {name: value if part is ... else replaced(part, value) for name, part in pattern.items()}
+
+
+@pytest.mark.parametrize("value", [["eve"], [{"id": "eve"}], [], {"$contains": "eve"}, {"$every": {"id": "eve"}}])
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        ({"uri": ...}, "uri"),
+        ({"request-method": ...}, "request-method"),
+        ({"params": {"bucket": ...}}, "params.bucket"),
+        ({"params": {"metadata": ...}}, "params.metadata"),
+        ({"params": {"metadata": {"owner": ...}}}, "params.metadata.owner"),
+        ({"client": ...}, "client"),
+        ({"client": {"id": ...}}, "client.id"),
+        ({"headers": {"x-role": ...}}, "headers.x-role"),
+        ({"body": ...}, "body"),
+    ],
+)
+def test_a_list_where_no_request_has_one_is_a_fault(pattern, path, value):
+    pattern = replaced(pattern, {"$not": {"$one-of": [value, "nil?"]}})
+    compile_pattern(pattern)
+
+    (fault,) = unrestricted_faults(pattern)
+
+    assert fault.path == f"{path}.$not.$one-of[0]"
+    assert fault.problem.startswith("must not be a list or have $contains or $every, because no request has a list")
 
 
 def test_an_enumeration_where_requests_have_a_mapping_is_a_fault():
@@ -249,7 +288,8 @@ def test_an_enumeration_where_requests_have_a_mapping_is_a_fault():
         {"params": {"metadata": {"owner": "x y"}, "tagging": {"a b": "c d"}, "key": " ", "prefix": ""}},
         {"params": {"response-content-disposition": "a" * 2000, "version-id": "null", "bucket": "#[.]logs$"}},
         {"client": {"$one-of": ["nil?", {"id": "a"}]}, "jwt": {"$not": {"sub": {"enum": "a"}}}, "body": "present?"},
-        {"params": {"metadata": {"$not": {"enum": "a"}}, "key": {"$not": "nil?"}}, "headers": "not-blank?"},
+        {"params": {"metadata": {"$not": {"enum": "a"}}, "key": {"$not": "nil?"}}, "headers": "present?"},
+        {"jwt": {"aud": ["a"], "roles": {"$every": {"uri": "a"}}}, "body": {"items": {"$contains": {"params": "a"}}}},
         {"body": {"acl": {"$not": "PUBLIC"}}, "jwt": {"account": "a/b"}, "headers": {"content-length": "x"}},
     ],
 )
