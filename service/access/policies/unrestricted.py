@@ -51,8 +51,8 @@ def unrestricted_faults(pattern: object) -> Sequence[PatternFault]:
 
     These are empty mappings, values that no request has, or a match of every request. A text never matches if it was
     pasted with an invisible character, is none of the words, ids or numbers that the value can be, or stands for a
-    mapping. A mapping never matches a text, and a list neither. A pattern matches every request if it only asks for the
-    presence of parts that every request has.
+    mapping. A mapping never matches a text, and a list matches neither. A pattern matches every request if it only asks
+    for the presence of parts that every request has.
     """
     found = (
         PatternFault(path, problem)
