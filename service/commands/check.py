@@ -139,7 +139,8 @@ async def _account(
         yield Check(name, FAIL, "there is no such account", "store it, or correct the id")
         return
     if isinstance(resource, Invalid):
-        yield Check(name, FAIL, str(resource), "store it again")
+        # A write of the account is refused, too.
+        yield Check(name, FAIL, str(resource), "delete the key in Redis, then store the account again")
         return
     try:
         account = local.repository.model(AWS_ACCOUNT, resource)

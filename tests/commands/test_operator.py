@@ -391,6 +391,21 @@ def test_check_names_what_is_wrong_with_an_account(operator, url, redis_url):
     assert all(it["advice"] for it in report["checks"] if it["status"] == "fail")
 
 
+def test_check_says_how_to_replace_a_key_that_holds_no_account(operator, redis_url, tmp_path):
+    body = tmp_path / "account.yaml"
+    body.write_text(yaml.safe_dump(BODY))
+    with Redis.from_url(redis_url) as client:
+        client.set("AwsAccount:text", "text")
+        _, report = operator.data("check", "text")
+        (failure,) = [it for it in report["checks"] if it["status"] == "fail"]
+        with pytest.raises(Invalid):
+            operator.run("account", "put", "text", str(body))
+        client.delete("AwsAccount:text")
+
+    assert operator.run("account", "put", "text", str(body))[0] == 0
+    assert failure["advice"] == "delete the key in Redis, then store the account again"
+
+
 @pytest.mark.parametrize("known", [(), ("my-account", "-complete")])
 def test_an_account_that_another_program_has_stored_is_found_by_a_scan_of_any_length(
     operator, url, redis_url, monkeypatch, known
