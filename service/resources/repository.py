@@ -34,14 +34,17 @@ class KeysInUse(UnusableFile):
 
     def __init__(self, key_ids: Sequence[str], *, is_certain: bool = True) -> None:
         """Without ``is_certain``, the store refuses to list every secret."""
-        reason = (
-            "that stored secrets are encrypted with"
+        reason, advice = (
+            ("are encrypted with", ", run python -m service rekey, and remove it then")
             if is_certain
-            else "that stored secrets may be encrypted with, as Redis refuses to list them all"
+            else (
+                "may be encrypted with, as Redis refuses to list them all",
+                ", or change the rights of the Redis user",
+            )
         )
         super().__init__(
-            f"it lacks a key, or has other bytes for it, {reason}: {', '.join(key_ids)}; "
-            "add it below the new one, run python -m service rekey, and remove it then"
+            f"it lacks a key, or has other bytes for it, that stored secrets {reason}: {', '.join(key_ids)}; "
+            f"add it below the new one{advice}"
         )
 
 
