@@ -16,7 +16,7 @@ Check = Callable[[Any], None]
 NO_CHECKS: Mapping[str, Check] = MappingProxyType({})
 
 
-class Reader:
+class ResourceReader:
     """Reads every resource type. Every coroutine can raise ``StoreUnavailable``."""
 
     def __init__(self, store: Store, codec: SecretCodec, *, checks: Mapping[str, Check] = NO_CHECKS) -> None:

@@ -12,7 +12,7 @@ from service.mounted_files import UnusableFile
 from service.resources import json_patch, merge_patch
 from service.resources.precondition import ALWAYS, Precondition
 from service.resources.races import LostRaceError, Races
-from service.resources.reader import NO_CHECKS, Check, Reader, existing
+from service.resources.reader import NO_CHECKS, Check, ResourceReader, existing
 from service.resources.schemas import ParsedBody
 from service.resources.secrets.codec import SecretCodec
 from service.resources.secrets.encryption import Encryptor
@@ -48,7 +48,7 @@ class KeysInUse(UnusableFile):
         )
 
 
-class Repository(Reader):
+class Repository(ResourceReader):
     """Create, read, update, delete for every resource type, on one store.
 
     Every method can raise ``StoreUnavailable``. A write can also raise ``Invalid`` with every fault, and
