@@ -45,7 +45,7 @@ test-heavy: $(STAMP) ## the tests that need tools or minutes: S3 servers, a brow
 test-versions: $(STAMP) ## the tests on the other supported versions of Python that are installed
 	@.ci/test-versions
 
-coverage: $(STAMP) ## branch coverage by all tests that need no other program, which takes a quarter of an hour
+coverage: $(STAMP) ## branch coverage by make test and the heavy tests of three packages, which takes a quarter of an hour
 	@$(PYTEST) -m "not heavy" --cov --cov-report= $(PYTEST_ARGS)
 	@$(PYTEST) -m "heavy and not long" --cov --cov-append --cov-report=term --cov-fail-under=95 $(PYTEST_ARGS) \
 		tests/commands tests/serving tests/stores
