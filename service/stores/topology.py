@@ -67,6 +67,9 @@ class Topology:
         self._check_requested = asyncio.Event()
         self._opened = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[None]] = set()
+        """The closes of former shards. Cancelled ones would leave connections open."""
+
         if discovery is None:
             self._follow(Layout.of(None))
 
@@ -180,12 +183,12 @@ class Topology:
         if opening := set(self._tasks):
             await asyncio.wait(opening)
         if self._discovery:
-            self._start(self._run())
+            self._start(self._run(), self._tasks)
 
     async def close(self) -> None:
         self._opened = False
         await end(self._tasks)
-        await asyncio.gather(*(shard.close() for shard in self.shards.values()))
+        await asyncio.gather(*(shard.close() for shard in self.shards.values()), *self._closing)
         if self._discovery:
             await self._discovery.close()
 
@@ -221,17 +224,17 @@ class Topology:
         if self._opened:
             for address in shards.keys() - before.keys():
                 LOGGER.info("The account store %s has the primary %s", self.name, address)
-                self._start(shards[address].monitor.open())
+                self._start(shards[address].monitor.open(), self._tasks)
         for address in before.keys() - shards.keys():
             self._reached_at = max(self._reached_at, before[address].monitor.available_at)
             # Calls to the old primary fail now, and are repeated with the new one.
-            self._start(before[address].close())
+            self._start(before[address].close(), self._closing)
         self.changed()
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
         task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
     def _set_problem(self, problem: str | None) -> None:
         if problem and problem != self._problem:

@@ -7,6 +7,7 @@ from redis.asyncio import ConnectionPool
 from support.waiting import until
 
 from service.stores.connection import close, connect
+from service.stores.redis import RedisStore
 from service.stores.server import read_mode
 
 
@@ -58,3 +59,18 @@ async def test_the_mode_of_a_server_is_read(redis_url):
     client = connect(redis_url, connections=1)
 
     assert await read_mode(client) == "standalone"
+
+
+async def test_a_close_of_the_store_closes_the_connections_to_a_primary_that_has_just_been_replaced(redis_url):
+    store = RedisStore.at(redis_url)
+    await store.open()
+    await store.get("AwsAccount", "a")
+    (shard,) = store.topology.shards.values()
+    pool = shard.client.connection_pool
+    connection = pool.get_available_connection()
+    await pool.release(connection)
+    store.topology._replace({})
+    was_connected = connection.is_connected
+    await store.close()
+
+    assert (was_connected, connection.is_connected) == (True, False)
