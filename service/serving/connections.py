@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 from aiohttp import StreamReader, web
+from aiohttp.http import RawRequestMessage
 
 # The head of a connection's first request must arrive within this time.
 HEAD_SECONDS = 20.0
@@ -27,12 +28,21 @@ class Connection(web.RequestHandler):
     tests/serving/test_connections.py fails when aiohttp changes one of them.
     """
 
-    __slots__ = ("_head_bytes", "_head_timer", "_incomplete_body", "_is_parser_paused", "_opening", "_resumption")
+    __slots__ = (
+        "_head_bytes",
+        "_head_timer",
+        "_incomplete_body",
+        "_is_malformed",
+        "_is_parser_paused",
+        "_opening",
+        "_resumption",
+    )
 
     def __init__(self, *args: Any, opening: "set[Connection]", **kwargs: Any) -> None:
         """Leave ``opening`` when aiohttp begins to count this connection. Pass the rest to ``web.RequestHandler``."""
         super().__init__(*args, **kwargs)
         self._opening = opening
+        self._is_malformed = False
         self._is_parser_paused = False
         self._resumption: asyncio.Handle | None = None
 
@@ -48,10 +58,17 @@ class Connection(web.RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Close the connection if a head exceeds MAX_HEAD_BYTES. Only bytes after the last complete request count."""
+        """Close the connection if a head exceeds MAX_HEAD_BYTES. Only bytes after the last complete request count.
+
+        Ignore what follows a malformed request: aiohttp parses it again, and each of up to 32 reads in one turn of the
+        event loop takes some milliseconds, as the error quotes it.
+        """
+        if self._is_malformed:
+            return
         count, had_body = self._request_count, self._incomplete_body is not None
         super().data_received(data)
         if self._request_count != count:
+            self._is_malformed = bool(self._messages) and not isinstance(self._messages[-1][0], RawRequestMessage)
             body = self._messages[-1][1] if self._messages else None
             self._incomplete_body = None if body is None or body.is_eof() else body
             self._head_bytes = 0

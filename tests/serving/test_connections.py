@@ -191,6 +191,43 @@ async def test_chunks_of_one_byte_are_parsed_in_turns_with_other_requests(serve,
     writer.close()
 
 
+@pytest.mark.parametrize(
+    "before",
+    [
+        b"\0",
+        b"GET /x",
+        GET + b"\0",
+        PUT + b"x" * 100,
+        PUT.replace(b"Content-Length: 100", b"Transfer-Encoding:chunked"),
+    ],
+    ids=["no request", "half a head", "a request", "a body longer than its length", "a chunk without a size"],
+)
+async def test_bytes_behind_a_malformed_request_are_not_parsed(echo, monkeypatch, before):
+    opened, parsed = [], 0
+    connection_made, data_received = connections.Connection.connection_made, web.RequestHandler.data_received
+
+    def capture(connection, transport):
+        opened.append(connection)
+        connection_made(connection, transport)
+
+    def count(connection, data):
+        nonlocal parsed
+        parsed += 1
+        data_received(connection, data)
+
+    monkeypatch.setattr(connections.Connection, "connection_made", capture)
+    monkeypatch.setattr(web.RequestHandler, "data_received", count)
+    reader, writer = await asyncio.open_connection("127.0.0.1", echo)
+    await until(lambda: opened)
+    # uvloop delivers up to 32 reads in one turn, in which the connection is not closed.
+    for data in [before + b"\0" * 10_000, *[b"\0" * 10_000] * 9]:
+        opened[0].data_received(data)
+
+    assert parsed == 1
+    assert b"HTTP/1.0 400 " in await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+
+
 async def test_pipelined_requests_do_not_count_as_one_head(echo):
     reader, writer = await asyncio.open_connection("127.0.0.1", echo)
     writer.write(GET * 5000 + LAST)
