@@ -68,8 +68,8 @@ class Connection(web.RequestHandler):
         count, had_body = self._request_count, self._incomplete_body is not None
         super().data_received(data)
         if self._request_count != count:
-            self._is_malformed = bool(self._messages) and not isinstance(self._messages[-1][0], RawRequestMessage)
-            body = self._messages[-1][1] if self._messages else None
+            message, body = self._messages[-1] if self._messages else (None, None)
+            self._is_malformed = message is not None and not isinstance(message, RawRequestMessage)
             self._incomplete_body = None if body is None or body.is_eof() else body
             self._head_bytes = 0
         elif had_body:
