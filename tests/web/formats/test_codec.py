@@ -292,6 +292,12 @@ def test_other_threads_run_while_a_large_yaml_body_is_read(body, pieces):
     assert lines > pieces
 
 
+def test_the_position_of_a_fault_behind_many_lines_is_right():
+    error = refusal(codec.load_yaml, b"\r\n" * 2 * MIB + b"a: ]")
+
+    assert "at line 2097153, column 4" in str(error)
+
+
 @pytest.mark.parametrize("load", [codec.load_json, codec.load_yaml])
 @pytest.mark.parametrize(
     "around",
