@@ -72,13 +72,15 @@ class ItemsRenderer:
         return web.Response(body=body, headers={hdrs.CONTENT_TYPE: self._content_type, **headers})
 
 
-async def render_long_list(
-    request: web.Request, before: Mapping[str, Any], name: str, items: Iterable[Mapping[str, Any]]
+async def render_list(
+    request: web.Request, before: Mapping[str, Any], name: str, items: Iterable[Mapping[str, Any]], *, is_long: bool
 ) -> web.Response:
-    """Return the same response as ``render`` for ``before`` and a list of at least one item, encoded in a thread.
+    """Return ``before`` and the list ``name`` as ``render`` does. A long one is encoded in a thread.
 
-    ``items`` may make them there, too.
+    ``items`` may make them there, too. A long list has at least one item.
     """
+    if not is_long:
+        return render(request, {**before, name: [*items]})
 
     def response() -> web.Response:
         # One call of an encoder for all would hold the interpreter lock throughout.

@@ -19,7 +19,7 @@ from service.web import target
 from service.web.access import policy_request_method, require_permission
 from service.web.context import CONTEXT
 from service.web.openapi.metadata import documented
-from service.web.rendering import render, render_long_list
+from service.web.rendering import render, render_list
 from service.web.routing import Guard, Route
 
 # The names and mismatches of so many take about 1 ms to encode.
@@ -101,9 +101,7 @@ async def explain(request: web.Request) -> web.Response:
         return render(request, {"allowed": True, "policy": policy})
     invalid = {id_: f"is invalid and grants nothing: {why}" for id_, why in access.policies.invalid.items()}
     policies = [{"policy": id_, "mismatch": text} for id_, text in sorted({**mismatches, **invalid}.items())]
-    if len(policies) > MANY_POLICIES:
-        return await render_long_list(request, {"allowed": False}, "policies", policies)
-    return render(request, {"allowed": False, "policies": policies})
+    return await render_list(request, {"allowed": False}, "policies", policies, is_long=len(policies) > MANY_POLICIES)
 
 
 def _caller(request: dict[str, Any]) -> Principal:

@@ -13,7 +13,7 @@ from service.stores.record import Resource
 from service.web import target
 from service.web.context import CONTEXT
 from service.web.links import base_path, own_path
-from service.web.rendering import render, render_long_list
+from service.web.rendering import render, render_list
 
 _QUERY = SearchQuery(text=True)
 
@@ -45,9 +45,7 @@ async def search_response(request: web.Request, type_: ResourceType) -> web.Resp
     if not count:
         return render(request, bundle)
     entries = (_entry(request, type_, resource) for resource in found.resources)
-    if _is_large(found.resources):
-        return await render_long_list(request, bundle, "entry", entries)
-    return render(request, {**bundle, "entry": [*entries]})
+    return await render_list(request, bundle, "entry", entries, is_long=_is_large(found.resources))
 
 
 def resource_path(request: web.Request, resource: Resource) -> str:
