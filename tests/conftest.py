@@ -122,5 +122,7 @@ def faults():
 def service():
     """The service in a process of its own, on the embedded store. Tests share it and give their accounts own ids."""
     process = ServiceProcess()
+    # The last line of the start, so that tests can compare the log before and after a request.
+    process.wait_for("No authentication")
     yield process
     assert process.stop() == 0
