@@ -14,7 +14,7 @@ from service.errors import StoreUnavailable
 from service.stores.connection import on_one_connection
 from service.stores.failures import WrongType, is_demotion
 from service.stores.record import VERSION, VERSION_COPY
-from service.stores.retry import ATTEMPT_SECONDS, CircuitBreaker
+from service.stores.retry import CircuitBreaker
 from service.stores.store import NothingWritten
 from service.stores.time_limit import TimeLimit
 
@@ -137,10 +137,10 @@ class Writer:
         texts = [*chain(*old.items()), *chain(*fields.items())]
         in_doubt = 0
 
-        async def compare_and_set(client: Redis) -> str:
+        async def compare_and_set(client: Redis, limit: TimeLimit) -> str:
             nonlocal in_doubt
             # Connect first: an attempt that fails to connect has written nothing.
-            async with TimeLimit(ATTEMPT_SECONDS) as limit, on_one_connection(client) as connection:
+            async with on_one_connection(client) as connection:
                 # Only a missing hash can be expected again after another change: a deletion.
                 latest = "" if old else await _end_of_attempt(connection, limit)
                 in_doubt += 1
@@ -158,7 +158,7 @@ class Writer:
                 return version
 
         try:
-            version = await self._breaker.call("compare_and_set", key, compare_and_set, is_write=True)
+            version = await self._breaker.write("compare_and_set", key, compare_and_set)
         except (WrongType, Unconfirmed):
             raise
         except StoreUnavailable as error:
@@ -176,16 +176,16 @@ class Writer:
         """Add the fields of ``record`` to a hash that Redis deletes after ``seconds``."""
         written = False
 
-        async def keep(client: Redis) -> None:
+        async def keep(client: Redis, limit: TimeLimit) -> None:
             nonlocal written
-            async with TimeLimit(ATTEMPT_SECONDS) as limit, on_one_connection(client) as connection:
+            async with on_one_connection(client) as connection:
                 latest = await _end_of_attempt(connection, limit)
                 await _run_script(connection, SET_WITH_TTL, key, [str(seconds), latest, *chain(*record.items())])
                 written = True
                 await self._confirm(connection, key, limit)
 
         try:
-            await self._breaker.call("keep", key, keep, is_write=True)
+            await self._breaker.write("keep", key, keep)
         except StoreUnavailable:
             if written and self._wait_replicas:
                 raise Unconfirmed from None

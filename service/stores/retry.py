@@ -42,20 +42,25 @@ class CircuitBreaker:
         self._topology = topology
         self.failures = CallFailures(topology)
 
-    async def call(self, name: str, key: str, command: Callable[[Redis], Awaitable[T]], *, is_write: bool = False) -> T:
+    async def call(self, name: str, key: str, command: Callable[[Redis], Awaitable[T]]) -> T:
         """Return the result of ``command`` with a client of the primary that has ``key``. It may run more than once.
-
-        Commands with ``is_write`` take at most half of the connections.
 
         Raises:
             StoreUnavailable: within ``DEADLINE_SECONDS``, plus time in which the event loop was blocked; immediately
                 while the circuit is open.
         """
-        return await self._call(name, lambda: self._topology.owner(key), command, key=key, is_write=is_write)
+        return await self._call(name, lambda: self._topology.owner(key), lambda client, _: command(client), key=key)
+
+    async def write(self, name: str, key: str, command: Callable[[Redis, TimeLimit], Awaitable[T]]) -> T:
+        """Return the result of ``command``, as ``call`` does. It also gets the limit of the attempt.
+
+        Writes take at most half of the connections.
+        """
+        return await self._call(name, lambda: self._topology.owner(key), command, key=key, is_write=True)
 
     async def call_shard(self, name: str, shard: Shard, command: Callable[[Redis], Awaitable[T]]) -> T:
         """Return the result of ``command`` on one primary, as ``call`` does."""
-        return await self._call(name, lambda: shard, command)
+        return await self._call(name, lambda: shard, lambda client, _: command(client))
 
     async def call_each(self, name: str, keys: Sequence[str], queue: Callable[[Pipeline, str], object]) -> list[Any]:
         """Return the reply to one command for each key, which ``queue`` adds to a pipeline.
@@ -74,7 +79,7 @@ class CircuitBreaker:
             try:
                 # Without a key, because each reply can be a refusal.
                 found = await self._call(
-                    name, lambda: self._topology.owner(some[0]), lambda client: _pipeline(client, some, queue)
+                    name, lambda: self._topology.owner(some[0]), lambda client, _: _pipeline(client, some, queue)
                 )
             except StoreUnavailable as error:
                 found = [error] * len(some)
@@ -90,7 +95,7 @@ class CircuitBreaker:
         self,
         name: str,
         find: Callable[[], Shard | None],
-        command: Callable[[Redis], Awaitable[T]],
+        command: Callable[[Redis, TimeLimit], Awaitable[T]],
         *,
         key: str = "",
         is_write: bool = False,
@@ -119,7 +124,11 @@ class CircuitBreaker:
             STORE_CALLS[name,].observe(perf_counter() - started)
 
     async def _retry(
-        self, find: Callable[[], Shard | None], command: Callable[[Redis], Awaitable[T]], *, is_write: bool
+        self,
+        find: Callable[[], Shard | None],
+        command: Callable[[Redis, TimeLimit], Awaitable[T]],
+        *,
+        is_write: bool,
     ) -> T:
         deadline = monotonic() + DEADLINE_SECONDS
         failures, reconnected = 0, False
@@ -129,10 +138,11 @@ class CircuitBreaker:
             if shard is None:
                 raise ConnectionError("no primary has this key")
             client, importing = shard.asking if importing else shard.client, None
-            limit = shard.writes if is_write else nullcontext()
+            limit = TimeLimit(min(ATTEMPT_SECONDS, deadline - monotonic()))
+            writes = shard.writes if is_write else nullcontext()
             try:
-                async with TimeLimit(min(ATTEMPT_SECONDS, deadline - monotonic())), limit, shard.connections:
-                    return await command(client)
+                async with limit, writes, shard.connections:
+                    return await command(client, limit)
             except (*LOST, AskError) as error:
                 if not isinstance(error, AskError):
                     shard.monitor.request_probe()

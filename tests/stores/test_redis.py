@@ -13,7 +13,7 @@ from support.shards import client_of
 from support.waiting import until
 
 from service.errors import Invalid, StoreUnavailable
-from service.stores import connection
+from service.stores import connection, retry
 from service.stores.cache import CachedStore
 from service.stores.connection import connect
 from service.stores.failures import Refused
@@ -758,6 +758,25 @@ async def test_a_late_attempt_does_not_bring_back_what_was_deleted(far_store, st
         await far.replace(kind, "a", {}, expected=None)
     assert await store.remove(await store.get(kind, "a"))
     deleted.set()
+    await until(lambda: proxy.late_answer)
+
+    assert await store.get(kind, "a") is None
+
+
+@pytest.mark.parametrize("kind", ["AwsAccount", "Session"])
+async def test_an_attempt_that_arrives_behind_the_deadline_creates_nothing(far_store, store, monkeypatch, kind):
+    """The last attempt of a call has less time than the others."""
+    far, proxy = far_store
+    await far.put_with_ttl("Session", "warm", {}, seconds=60)
+    monkeypatch.setattr(retry, "DEADLINE_SECONDS", 0.2)
+    ended = asyncio.Event()
+    proxy.delay_request(b"EVALSHA", meanwhile=ended.wait)
+    if kind == "Session":
+        creation = far.put_with_ttl(kind, "a", {}, seconds=60)
+    else:
+        creation = far.replace(kind, "a", {}, expected=None)
+    assert await refusal(creation) is StoreUnavailable
+    ended.set()
     await until(lambda: proxy.late_answer)
 
     assert await store.get(kind, "a") is None
