@@ -7,12 +7,12 @@ from time import monotonic
 from typing import cast
 
 from redis.asyncio import Redis
-from redis.exceptions import AskError, BusyLoadingError, NoPermissionError, NoScriptError, OutOfMemoryError, RedisError
+from redis.exceptions import AskError, BusyLoadingError, NoPermissionError, NoScriptError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.errors import StoreUnavailable
 from service.stores.connection import on_one_connection
-from service.stores.failures import WrongType, is_demotion
+from service.stores.failures import WrongType, is_refused
 from service.stores.record import VERSION, VERSION_COPY
 from service.stores.retry import CircuitBreaker
 from service.stores.store import NothingWritten
@@ -91,7 +91,7 @@ class TooLate(RedisTimeoutError):
 
 
 # Redis raises these errors before the first write of a script.
-NOT_EXECUTED = (OutOfMemoryError, NoScriptError, BusyLoadingError, AskError, TooLate)
+NOT_EXECUTED = (NoScriptError, BusyLoadingError, AskError, TooLate)
 
 
 class Unconfirmed(StoreUnavailable):
@@ -147,7 +147,7 @@ class Writer:
                 try:
                     version = await _run_script(connection, COMPARE_AND_SET, key, [*options, latest, *texts])
                 except RedisError as error:
-                    in_doubt -= isinstance(error, NOT_EXECUTED) or is_demotion(error)
+                    in_doubt -= isinstance(error, NOT_EXECUTED) or is_refused(error)
                     raise
                 if version:
                     await self._confirm(connection, key, limit)

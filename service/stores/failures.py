@@ -5,6 +5,7 @@ import re
 from redis.exceptions import (
     ClusterDownError,
     ConnectionError,  # noqa: A004 - it is no OSError, and both mean a lost connection
+    NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
     ResponseError,
@@ -16,6 +17,7 @@ from service.errors import StoreUnavailable
 # uvloop raises a bare RuntimeError for a write to a transport that has just closed (MagicStack/uvloop#506).
 LOST = (ConnectionError, RedisTimeoutError, OSError, RuntimeError)
 
+_REFUSED = re.compile(r"(^|-)(OOM|MISCONF|BUSY) ")
 _DEMOTED = re.compile(r"\b(READONLY|UNBLOCKED|NOREPLICAS)\b")
 
 
@@ -33,7 +35,8 @@ def unreachable() -> StoreUnavailable:
 
 def refusal(error: Exception) -> Refused:
     """Return the exception for an error reply, which says why if an operator must act before changes are possible."""
-    if isinstance(error, OutOfMemoryError):
+    # In errors of scripts, older servers put the code behind "Error running script".
+    if isinstance(error, OutOfMemoryError) or "-OOM " in str(error):
         return Refused("The account store refuses the change, because its memory is full")
     if "NOREPLICAS" in str(error):
         return Refused("The account store refuses the change, because too few of its replicas are connected")
@@ -44,9 +47,20 @@ def refusal(error: Exception) -> Refused:
 
 def is_demotion(error: Exception) -> bool:
     """Return whether the error means that this server is no working primary, so that another may be."""
-    # In errors of scripts, older servers put the code behind "Error running script".
     return isinstance(error, ReadOnlyError | ClusterDownError) or (
         isinstance(error, ResponseError) and _DEMOTED.search(str(error)) is not None
+    )
+
+
+def is_refused(error: Exception) -> bool:
+    """Return whether Redis refuses a command, or a script at its first write, for the state or the rights that it has.
+
+    Other error replies may come from a proxy that has passed on the command.
+    """
+    return (
+        is_demotion(error)
+        or isinstance(error, NoPermissionError | OutOfMemoryError)
+        or (isinstance(error, ResponseError) and _REFUSED.search(str(error)) is not None)
     )
 
 

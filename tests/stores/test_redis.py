@@ -399,7 +399,7 @@ async def test_a_kind_that_the_user_may_not_read_is_refused_and_warned_of(own_re
 async def test_a_kind_that_the_user_may_not_write_is_warned_of_although_others_are_written(own_redis, limited):
     store = await limited(but="~AwsAccount:*", also=["%R~AwsAccount:*"])
 
-    with pytest.raises(Refused):
+    with pytest.raises(NothingWritten):
         await store.replace("AwsAccount", "a", {"region": "x"}, expected=None)
     await store.replace("Client", "a", {"secret": "x"}, expected=None)
 
@@ -695,6 +695,22 @@ async def test_a_refusal_says_what_an_operator_must_change(own_redis, option, wh
     await store.close()
 
 
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (b"ERR Error running script (call to f_1): @user_script:33: -OOM command not allowed", "its memory is full"),
+        (b"ERR Error running script (call to f_1): @user_script:33: -MISCONF Redis is configured", "to its disk"),
+        (b"NOPERM User default has no permissions to run the 'evalsha' command", "refuses the command"),
+        (b"BUSY Redis is busy running a script.", "refuses the command"),
+    ],
+)
+async def test_a_refused_script_has_written_nothing(far_store, error, message):
+    store, proxy = far_store
+    proxy.answer(b"EVALSHA", b"-%b\r\n" % error)
+    with pytest.raises(NothingWritten, match=message):
+        await store.replace("AwsAccount", "a", {"n": "1"}, expected=None)
+
+
 async def let_snapshots_fail(server):
     async with Redis.from_url(server.url) as admin:
         await admin.config_set("save", "3600 1")
@@ -710,7 +726,7 @@ async def let_snapshots_fail(server):
 async def test_a_refusal_says_that_snapshots_fail(own_redis):
     store = RedisStore.at(own_redis.url)
     await let_snapshots_fail(own_redis)
-    with pytest.raises(StoreUnavailable, match="cannot write to its disk"):
+    with pytest.raises(NothingWritten, match="cannot write to its disk"):
         await store.replace("AwsAccount", "a", {"n": "1"}, expected=None)
     await store.close()
 
