@@ -17,7 +17,7 @@ from service.errors import StoreUnavailable
 # uvloop raises a bare RuntimeError for a write to a transport that has just closed (MagicStack/uvloop#506).
 LOST = (ConnectionError, RedisTimeoutError, OSError, RuntimeError)
 
-_REFUSED = re.compile(r"(^|-)(OOM|MISCONF|BUSY) ")
+_REFUSED = re.compile(r"(^|-)(OOM|MISCONF|BUSY) |ACL failure in script|The user executing the script can't ")
 _DEMOTED = re.compile(r"\b(READONLY|UNBLOCKED|NOREPLICAS)\b")
 
 

@@ -411,7 +411,7 @@ async def test_a_refused_change_is_warned_of_although_another_key_of_its_kind_is
     store = await limited(but="+hget")
     seen = await store.replace("AwsAccount", "a", {"region": "x"}, expected=None)
 
-    with pytest.raises(Refused):
+    with pytest.raises(NothingWritten):
         await store.replace("AwsAccount", "a", {"region": "y"}, expected=seen)
     await store.replace("AwsAccount", "b", {"region": "x"}, expected=None)
 
@@ -701,6 +701,7 @@ async def test_a_refusal_says_what_an_operator_must_change(own_redis, option, wh
         (b"ERR Error running script (call to f_1): @user_script:33: -OOM command not allowed", "its memory is full"),
         (b"ERR Error running script (call to f_1): @user_script:33: -MISCONF Redis is configured", "to its disk"),
         (b"NOPERM User default has no permissions to run the 'evalsha' command", "refuses the command"),
+        (b"ERR The user executing the script can't run this command or subcommand script: 1", "refuses the command"),
         (b"BUSY Redis is busy running a script.", "refuses the command"),
     ],
 )
