@@ -130,7 +130,7 @@ class CircuitBreaker:
         *,
         is_write: bool,
     ) -> T:
-        deadline = monotonic() + DEADLINE_SECONDS
+        left = DEADLINE_SECONDS
         failures, reconnected = 0, False
         importing: Address | None = None
         while True:
@@ -138,7 +138,7 @@ class CircuitBreaker:
             if shard is None:
                 raise ConnectionError("no primary has this key")
             client, importing = shard.asking if importing else shard.client, None
-            limit = TimeLimit(min(ATTEMPT_SECONDS, deadline - monotonic()))
+            limit = TimeLimit(min(ATTEMPT_SECONDS, left))
             writes = shard.writes if is_write else nullcontext()
             try:
                 async with limit, writes, shard.connections:
@@ -150,19 +150,25 @@ class CircuitBreaker:
                     await shard.offer_open_connections()
                 failures += 1
                 pause = BACKOFF.compute(failures)
-                if monotonic() + pause > deadline:
+                left -= limit.used
+                if pause > left:
                     raise
-                await asyncio.sleep(pause)
-                # MovedError is a subclass of AskError.
-                if isinstance(error, MovedError):
-                    await self._topology.check()
-                elif isinstance(error, AskError):
-                    importing = self._topology.redirection(error.host, error.port, asked=shard)
+                async with TimeLimit(left) as recovery:
+                    await asyncio.sleep(pause)
+                    # MovedError is a subclass of AskError.
+                    if isinstance(error, MovedError):
+                        await self._topology.check()
+                    elif isinstance(error, AskError):
+                        importing = self._topology.redirection(error.host, error.port, asked=shard)
+                left -= recovery.used
             except RedisError as error:
                 if reconnected or not is_demotion(error):
                     raise
                 reconnected = True
-                await asyncio.gather(shard.monitor.reconnect(), self._topology.check())
+                left -= limit.used
+                async with TimeLimit(left) as recovery:
+                    await asyncio.gather(shard.monitor.reconnect(), self._topology.check())
+                left -= recovery.used
 
 
 async def _pipeline(client: Redis, keys: Sequence[str], queue: Callable[[Pipeline, str], object]) -> list[Any]:

@@ -32,6 +32,11 @@ class TimeLimit:
         tick = min(max(self._timer.when() - self._loop.time(), 0), self._tick_seconds)
         return (self._ticks_left - 1) * self._tick_seconds + tick
 
+    @property
+    def used(self) -> float:
+        """The seconds since the begin, without time in which the loop was blocked; at most those of the limit."""
+        return TICKS * self._tick_seconds - max(self.left, 0)
+
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:

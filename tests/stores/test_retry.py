@@ -7,11 +7,13 @@ from contextlib import suppress
 
 import pytest
 from redis.asyncio import Redis
+from redis.backoff import ConstantBackoff
+from redis.exceptions import MovedError, ReadOnlyError
 from support.shards import client_of, monitor_of
 from support.waiting import until
 
 from service.errors import StoreUnavailable
-from service.stores import call_failures, compare_and_set, health
+from service.stores import call_failures, compare_and_set, health, retry
 from service.stores.connection import reconnect
 from service.stores.failures import reason
 from service.stores.redis import RedisStore
@@ -354,6 +356,46 @@ async def test_a_creation_succeeds_although_the_event_loop_is_blocked(store, mon
 
     assert await store.replace("AwsAccount", "a", {"n": "1"}, expected=None)
     await store.put_with_ttl("Session", "a", {"n": "1"}, seconds=60)
+
+
+async def test_a_creation_succeeds_although_the_event_loop_is_blocked_before_redis_gets_its_script(store, monkeypatch):
+    """Redis refuses the attempt as too late, which must leave time for another one."""
+    evaluate, blocked = Redis.eval, []
+
+    async def block_and_evaluate(client, script, *arguments):
+        if script not in blocked:
+            blocked.append(script)
+            time.sleep(DEADLINE_SECONDS + 0.2)  # noqa: ASYNC251 - blocks the loop
+        return await evaluate(client, script, *arguments)
+
+    monkeypatch.setattr(Redis, "eval", block_and_evaluate)
+
+    assert await store.replace("AwsAccount", "a", {"n": "1"}, expected=None)
+    await store.put_with_ttl("Session", "a", {"n": "1"}, seconds=60)
+    assert len(blocked) == 2
+
+
+@pytest.mark.parametrize("error", [ConnectionError, ReadOnlyError("READONLY"), MovedError("0 127.0.0.1:1")])
+@pytest.mark.parametrize("seconds", [0, 0.005], ids=["attempt", "pause"])
+async def test_a_call_is_repeated_although_the_event_loop_is_blocked(store, monkeypatch, error, seconds):
+    """The loop is blocked at the end of an attempt, or in the pause behind it."""
+    monkeypatch.setattr(retry, "BACKOFF", ConstantBackoff(0.02))
+    errors = [error]
+
+    def block():
+        time.sleep(DEADLINE_SECONDS + 0.2)
+
+    async def command(_):
+        if errors:
+            if seconds:
+                asyncio.get_running_loop().call_later(seconds, block)
+            else:
+                block()
+            raise errors.pop()
+        await asyncio.sleep(0.01)
+        return "done"
+
+    assert await store._breaker.call("get", "AwsAccount:a", command) == "done"
 
 
 async def test_a_refused_command_is_no_outage_and_is_logged_once(store, own_redis, log):

@@ -63,6 +63,16 @@ async def test_the_time_left_does_not_count_a_blocked_loop():
     assert 0.9 <= before <= 1
     assert blocked == pytest.approx(0.9)
     assert 0.79 < after < 0.91
+    assert limit.used == pytest.approx(1 - after, abs=0.05)
+
+
+async def test_a_limit_that_is_exceeded_is_used():
+    limit = TimeLimit(0.05)
+    with pytest.raises(TimeoutError):
+        async with limit:
+            await asyncio.sleep(10)
+
+    assert limit.used == 0.05
 
 
 @pytest.mark.parametrize("rounds", [1, 3])
