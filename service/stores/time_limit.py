@@ -34,7 +34,7 @@ class TimeLimit:
 
     @property
     def used(self) -> float:
-        """The seconds since the begin, without time in which the loop was blocked; at most those of the limit."""
+        """The seconds since the start, without time in which the loop was blocked; at most those of the limit."""
         return TICKS * self._tick_seconds - max(self.left, 0)
 
     async def __aexit__(
