@@ -23,13 +23,13 @@ class TimeLimit:
     async def __aenter__(self) -> Self:
         await self._timeout.__aenter__()
         self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(self._tick_seconds, self._tick)
+        self._start_tick()
         return self
 
     @property
     def left(self) -> float:
         """The seconds until the end, without time in which the loop is blocked."""
-        tick = min(max(self._timer.when() - self._loop.time(), 0), self._tick_seconds)
+        tick = min(max(self._tick_ends_at - self._loop.time(), 0), self._tick_seconds)
         return (self._ticks_left - 1) * self._tick_seconds + tick
 
     @property
@@ -43,9 +43,14 @@ class TimeLimit:
         self._timer.cancel()
         await self._timeout.__aexit__(kind, error, traceback)
 
+    def _start_tick(self) -> None:
+        # The handle cannot tell: uvloop's has no when() for a delay that rounds to 0 ms.
+        self._tick_ends_at = self._loop.time() + self._tick_seconds
+        self._timer = self._loop.call_later(self._tick_seconds, self._tick)
+
     def _tick(self) -> None:
         self._ticks_left -= 1
         if self._ticks_left:
-            self._timer = self._loop.call_later(self._tick_seconds, self._tick)
+            self._start_tick()
         else:
             self._timeout.reschedule(self._loop.time())

@@ -88,3 +88,17 @@ async def test_an_answer_that_arrives_while_the_loop_is_blocked_is_in_time(round
                 await reader.readexactly(1)
         writer.close()
         await writer.wait_closed()
+
+
+def test_a_short_limit_is_used_under_uvloop():
+    """Its timers of less than a millisecond are of another class."""
+
+    async def main():
+        limit = TimeLimit(0.001)
+        with pytest.raises(TimeoutError):
+            async with limit:
+                await asyncio.sleep(10)
+        return limit.used
+
+    with asyncio.Runner(loop_factory=pytest.importorskip("uvloop").new_event_loop) as runner:
+        assert runner.run(main()) == 0.001
