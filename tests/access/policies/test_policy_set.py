@@ -1,5 +1,7 @@
 import asyncio
+import gc
 import json
+import weakref
 
 import pytest
 from hypothesis import given
@@ -10,7 +12,7 @@ from service.access.access_policy import AccessPolicy
 from service.access.callers.principals import Principal
 from service.access.policies.evaluation import Evaluation
 from service.access.policies.matcho import compile_pattern
-from service.access.policies.policy_set import Policies, PolicySet, warn_of_links_to
+from service.access.policies.policy_set import NODES_PER_COLLECTION, Policies, PolicySet, warn_of_links_to
 from service.errors import StoreUnavailable
 from service.resources.repository import Repository
 from service.resources.secrets.codec import SecretCodec
@@ -317,6 +319,47 @@ async def test_many_policies_are_compared_without_holding_the_event_loop(policie
 
     assert await turns_during(policies.for_principal(TEAM)) >= 50
     assert await policies.for_principal(TEAM) is before
+
+
+async def test_many_old_policies_are_freed_without_holding_the_event_loop(policies, write, monkeypatch):
+    for number in range(50):
+        await write(f"p{number}", {"params": {"key": "x"}}, link=["team"])
+    freed_in_turn = freed = 0
+
+    def count():
+        nonlocal freed_in_turn
+        freed_in_turn += 1
+
+    async def watch():
+        nonlocal freed, freed_in_turn, most
+        while True:
+            most, freed, freed_in_turn = max(most, freed_in_turn), freed + freed_in_turn, 0
+            await asyncio.sleep(0)
+
+    most = 0
+    for policy in (await policies.for_principal(TEAM)).policies:
+        weakref.finalize(policy.link, count)
+    del policy
+    for number in range(50):
+        await write(f"p{number}", {"params": {"key": "y"}}, link=["team"])
+    monkeypatch.setattr(pacing, "MAX_BLOCK_SECONDS", 0)
+    watcher = asyncio.create_task(watch())
+    await policies.for_principal(TEAM)
+    await asyncio.sleep(0)
+    watcher.cancel()
+
+    assert freed == 50
+    assert most <= 2
+
+
+async def test_full_collections_do_not_look_at_many_policies(policies, write):
+    # Each has three nodes.
+    for number in range(NODES_PER_COLLECTION // 2):
+        await write(f"p{number}", {"params": {"key": "x"}})
+    policy_set = await policies.for_principal(TEAM)
+    seen = {id(each) for each in gc.get_objects()}
+
+    assert sum(policy.pattern.nodes for policy in policy_set.policies if id(policy) in seen) < NODES_PER_COLLECTION
 
 
 async def test_many_outdated_policies_are_found_without_holding_the_event_loop(policies, write, monkeypatch):
