@@ -33,6 +33,18 @@ class ServiceError(Exception):
         super().__init__("; ".join(issue.diagnostics for issue in self.issues))
 
 
+def drop_tracebacks(error: BaseException) -> None:
+    """Let the frames that a handled error has passed be freed at once.
+
+    Some of them refer to the error. With its traceback they would be garbage in a cycle, which waits for a collection,
+    and a collection of much garbage blocks all requests.
+    """
+    link: BaseException | None = error
+    while link:
+        link.__traceback__ = None
+        link = link.__context__
+
+
 class Internal(ServiceError):
     """An unexpected error. Callers see only the request id."""
 

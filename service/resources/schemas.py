@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from marshmallow import RAISE, Schema, ValidationError, fields, pre_load, validates_schema
 
-from service.errors import Invalid, Issue
+from service.errors import Invalid, Issue, drop_tracebacks
 from service.invisible import invisible_hint
 from service.resources.fields import Text
 from service.resources.suggestions import suggestion
@@ -72,6 +72,7 @@ class WireSchema(Schema):
             return dict(self.load(data))
         except ValidationError as error:
             messages: Mapping[str, list[str]] = error.normalized_messages()  # type: ignore[no-untyped-call]
+            drop_tracebacks(error)
             raise self._invalid(messages, within) from None
 
     def check_patch(self, data: Mapping[str, Any], *, within: str = "") -> None:

@@ -6,6 +6,8 @@ from typing import Any
 from aiohttp import StreamReader, web
 from aiohttp.http import RawRequestMessage
 
+from service.errors import drop_tracebacks
+
 # The head of a connection's first request must arrive within this time.
 HEAD_SECONDS = 20.0
 # aiohttp limits each header field and their number, which together allow a head of one megabyte.
@@ -130,6 +132,8 @@ class Connection(web.RequestHandler):
         """Respond to a request that the parser rejected, without the parser's message: it may quote a password."""
         response = super().handle_error(request, status, exc, message and "The request is malformed")
         response.headers["X-Content-Type-Options"] = "nosniff"
+        if exc:
+            drop_tracebacks(exc)
         return response
 
     def is_new(self) -> bool:

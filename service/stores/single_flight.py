@@ -49,6 +49,8 @@ class SingleFlight:
             is_valid = reads.pop(future, None) is not None
             if is_valid and not reads:
                 del self._valid[key]
+            # The future keeps the traceback of an error, and with it this frame: a cycle that waits for a collection.
+            del future
         return value, is_valid
 
     def invalidate(self, key: str) -> None:

@@ -12,7 +12,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 from multidict import istr
 
-from service.errors import Invalid, Issue, NotAcceptable, Overloaded
+from service.errors import Invalid, Issue, NotAcceptable, Overloaded, drop_tracebacks
 from service.telemetry.metrics import METHODS, OTHER_METHOD, REQUESTS
 from service.web import body, origin, target
 from service.web.access import identify, require_permission
@@ -44,6 +44,7 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = await handler(request)
     except Exception as error:  # noqa: BLE001 - every error becomes an OperationOutcome
         response = error_response(request, error)
+        drop_tracebacks(error)
     finally:
         app.state.in_flight -= 1
     _finish(request, response, context, perf_counter() - started)

@@ -13,6 +13,7 @@ import pytest
 import uvloop
 from aiohttp import StreamReader, web
 from processes import ServiceProcess, read_to_end
+from support.garbage import no_tracebacks_in_cycles
 from support.waiting import eventually, until
 
 from service import app
@@ -226,6 +227,18 @@ async def test_bytes_behind_a_malformed_request_are_not_parsed(echo, monkeypatch
     assert parsed == 1
     assert b"HTTP/1.0 400 " in await asyncio.wait_for(reader.read(), 5)
     writer.close()
+
+
+async def test_a_malformed_request_leaves_nothing_to_the_garbage_collection(echo):
+    async def refuse():
+        reader, writer = await asyncio.open_connection("127.0.0.1", echo)
+        writer.write(b"NONSENSE\r\n\r\n")
+        assert b"HTTP/1.0 400 " in await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+
+    await refuse()
+    with no_tracebacks_in_cycles():
+        await refuse()
 
 
 async def test_pipelined_requests_do_not_count_as_one_head(echo):

@@ -9,17 +9,20 @@ import pytest
 from redis.asyncio import Redis
 from redis.backoff import ConstantBackoff
 from redis.exceptions import MovedError, ReadOnlyError
+from support.garbage import no_tracebacks_in_cycles
 from support.shards import client_of, monitor_of
 from support.waiting import until
 
 from service.errors import StoreUnavailable
 from service.stores import call_failures, compare_and_set, health, retry
+from service.stores.cache import CachedStore
 from service.stores.connection import reconnect
 from service.stores.failures import reason
 from service.stores.redis import RedisStore
 from service.stores.retry import DEADLINE_SECONDS, OPEN_AFTER_SECONDS
 from service.stores.shard import CONNECTIONS
 from service.stores.store import NothingWritten
+from service.stores.tracking import Tracker
 
 pytestmark = pytest.mark.slow
 
@@ -74,6 +77,18 @@ async def fails_without_a_call(store, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(client_of(store), "pipeline", pipeline)
         await fails(store.get("AwsAccount", "a"))
+
+
+async def test_a_failed_read_leaves_nothing_to_the_garbage_collection(own_redis):
+    store = RedisStore.at(own_redis.url)
+    cached = CachedStore(store, Tracker(store.topology, kinds=["AwsAccount"]), size=10, ttl=60, stale=0)
+    await cached.open()
+    own_redis.kill()
+    with no_tracebacks_in_cycles():
+        for _ in range(3):
+            with suppress(StoreUnavailable):
+                await cached.get("AwsAccount", "a")
+    await cached.close()
 
 
 async def test_a_server_that_is_unavailable_at_the_start_is_logged_once(own_redis, log, monkeypatch):

@@ -8,6 +8,7 @@ import time
 import pytest
 import yaml
 from support.accounts import KEYS
+from support.garbage import no_tracebacks_in_cycles
 from support.service import running
 
 from service.errors import StoreUnavailable
@@ -607,3 +608,27 @@ def test_a_chunked_body_in_one_packet_with_its_head_has_the_same_limit():
         answer = process.exchange(head + b"401\r\n{" + b" " * 1024 + b"\r\n0\r\n\r\n")
 
     assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        pytest.param("GET", "/nope", None, id="unknown path"),
+        pytest.param("PUT", "/live", None, id="method not allowed"),
+        pytest.param("OPTIONS", "/AwsAccount", None, id="OPTIONS"),
+        pytest.param("GET", "/AwsAccount/none", None, id="no such account"),
+        pytest.param("PUT", "/AwsAccount/a", {"host": 5}, id="invalid resource"),
+        pytest.param("GET", "/AwsAccount?_sort=x", None, id="invalid query"),
+        pytest.param("POST", "/aws/storage/a/bucket/$sign", {"items": [{"filename": ""}]}, id="invalid item"),
+        pytest.param("POST", "/AwsAccount/a/$check", {}, id="invalid check"),
+    ],
+)
+async def test_a_refused_request_leaves_nothing_to_the_garbage_collection(client, method, path, body):
+    async def refuse():
+        async with client.request(method, path, json=body) as response:
+            assert (await response.read()) or method == "OPTIONS"
+
+    # The first request may load modules.
+    await refuse()
+    with no_tracebacks_in_cycles():
+        await refuse()

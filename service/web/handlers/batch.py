@@ -127,10 +127,14 @@ async def _answer(request: web.Request, item: ParsedBody) -> SignedUrl | Mapping
     except Unavailable:
         raise
     except ServiceError as error:
-        reported = audit_denial(request, error) if isinstance(error, Forbidden) else error
-        if isinstance(reported, AuditUnavailable):
-            raise reported from None
-        return {"outcome": outcome(reported)}
+        return {"outcome": _outcome(request, error)}
+
+
+def _outcome(request: web.Request, error: ServiceError) -> Mapping[str, Any]:
+    reported = audit_denial(request, error) if isinstance(error, Forbidden) else error
+    if isinstance(reported, AuditUnavailable):
+        raise reported from None
+    return outcome(reported)
 
 
 async def _sign(request: web.Request, item: ParsedBody) -> SignedUrl:
