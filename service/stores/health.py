@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from service.errors import StoreUnavailable
 from service.stores.connection import ServerIdentity, close, reconnect
 from service.stores.failures import reason, unreachable
-from service.stores.server import Server, inspect, why_silent
+from service.stores.server import Server, UnusableReplica, inspect, why_silent
 from service.stores.store import NothingWritten
 from service.stores.tasks import end
 from service.stores.time_limit import TimeLimit
@@ -63,6 +63,9 @@ class HealthMonitor:
         """The server that all connections lead to."""
 
         self._server: Server | None = None
+        self._is_replica = False
+        """Whether the last server that answered a probe is a replica, also if it is not in sync."""
+
         self._unavailable_since = inf
         self._probed_at = self._reconnected_at = -inf
         self.available_at = -inf
@@ -99,10 +102,17 @@ class HealthMonitor:
             raise unreachable()
 
     async def check_primary(self) -> None:
-        """Raise ``NothingWritten`` if a probe of the last second found a replica, which loses what is written to it."""
-        if self._is_replica():
+        """Raise ``NothingWritten`` if the last probe found a replica, which loses what is written to it.
+
+        The last probe is of the last second, or of an outage.
+        """
+        if not self._is_replica:
+            return
+        try:
             await self.check()
-        if self._is_replica():
+        except StoreUnavailable as error:
+            raise NothingWritten(*error.issues) from None
+        if self._is_replica:
             raise NothingWritten("The account store is a replica, and its next sync would lose the change")
 
     async def reached_within(self, seconds: float) -> bool:
@@ -153,9 +163,6 @@ class HealthMonitor:
             self._closed = True
             await close(self._client)
 
-    def _is_replica(self) -> bool:
-        return self.is_available and self._server is not None and not self._server.is_primary
-
     async def _run(self) -> None:
         looked_at = monotonic()
         while True:
@@ -170,7 +177,7 @@ class HealthMonitor:
                 looked_at = monotonic()
             self._probe_requested.clear()
             await self._probe()
-            if self._server and not self._server.is_primary:
+            if self.is_available and self._is_replica:
                 # Writes that a replica refuses must not cause probes without a pause either.
                 await asyncio.sleep(OUTAGE_PROBE_INTERVAL_SECONDS)
 
@@ -201,6 +208,7 @@ class HealthMonitor:
                 async with TimeLimit(PROBE_SECONDS):
                     server = await self._find_server()
             except Exception as error:  # noqa: BLE001 - any error ends the probe, and none may end the monitor
+                self._is_replica |= isinstance(error, UnusableReplica)
                 why = why_silent(self._client, error, answered=self.available_at > -inf)
                 self._set_unavailable(why, since=started)
             else:
@@ -238,7 +246,7 @@ class HealthMonitor:
             self.server_changed("")
 
     def _set_available(self, server: Server) -> None:
-        self._server = server
+        self._server, self._is_replica = server, not server.is_primary
         known, self._logged = self._logged, self.warnings()
         for warning in self._logged:
             if warning not in known:

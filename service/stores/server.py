@@ -31,6 +31,10 @@ class UnusableServer(RedisError):
     """The server answers, but the service cannot work with it."""
 
 
+class UnusableReplica(UnusableServer):
+    """The same of a replica, which may be out of date."""
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """A server with readable accounts. ``run_id``, ``eviction`` and ``replicas`` are None if INFO is refused."""
@@ -163,9 +167,9 @@ def _check_reads(key: str, reads: list[Any]) -> None:
 def _check_sync(replication: Any) -> None:
     link = _info_value(replication, "master_link_status")
     if link is None:
-        raise UnusableServer("this is a replica, and only INFO shows whether it is in sync; allow it with +info")
+        raise UnusableReplica("this is a replica, and only INFO shows whether it is in sync; allow it with +info")
     if link != "up":
-        raise UnusableServer(f"this is a replica that is not in sync with its primary (link {link})")
+        raise UnusableReplica(f"this is a replica that is not in sync with its primary (link {link})")
 
 
 def _location(client: Redis) -> tuple[str, str]:

@@ -152,6 +152,14 @@ async def promote(server, demoted):
     await follow(demoted, server)
 
 
+async def lost_primary(client):
+    return (await client.info("replication"))["master_link_status"] == "down"
+
+
+async def is_unavailable(store):
+    return not monitor_of(store).is_available
+
+
 async def until(condition):
     async with asyncio.timeout(HANG_SECONDS):
         while not await condition():  # noqa: ASYNC110 - the server sets no event
@@ -340,6 +348,40 @@ class TestMovedAddress:
         async with admin(two) as client:
             await client.replicaof("NO", "ONE")
         await until(lambda: takes_changes(store))
+        await store.close()
+
+    async def test_a_writable_replica_without_its_primary_takes_no_change(self, pair):
+        one, two = pair
+        async with admin(two) as client:
+            await client.config_set("replica-read-only", "no")
+        store = RedisStore.at(two.url)
+        await store.open()
+        one.kill()
+        async with admin(two) as client:
+            await until(lambda: lost_primary(client))
+            with pytest.raises(NothingWritten):
+                await put(store, "a probe may have seen it or not")
+            monitor_of(store).request_probe()
+            await until(lambda: is_unavailable(store))
+            with pytest.raises(NothingWritten, match="cannot be reached"):
+                await put(store, "a probe has seen it")
+            assert await client.keys() == []
+            await client.replicaof("NO", "ONE")
+        await until(lambda: takes_changes(store))
+        await store.close()
+
+    async def test_a_primary_that_became_a_replica_out_of_sync_takes_no_change(self, pair):
+        one, _ = pair
+        store = RedisStore.at(one.url)
+        await store.open()
+        async with admin(one) as client:
+            await client.config_set("replica-read-only", "no")
+            await client.replicaof("127.0.0.1", 1)
+            monitor_of(store).request_probe()
+            await until(lambda: is_unavailable(store))
+            with pytest.raises(NothingWritten):
+                await put(store, "new")
+            assert await client.keys() == []
         await store.close()
 
     async def test_a_listener_is_notified_when_the_move_starts_and_ends(self, store, switch, pair):
