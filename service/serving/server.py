@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import logging
 import signal
 import socket
@@ -13,7 +12,7 @@ import aiohttp.http_parser
 from aiohttp import web
 
 from service.app import HANDLER_ARGS, create_app, create_operations_app
-from service.serving import listening, systemd
+from service.serving import garbage, listening, systemd
 from service.serving.binding import StartError, bind_error, place_of
 from service.serving.connections import Connection
 from service.serving.listener import Listener, connection_limit
@@ -158,7 +157,7 @@ async def _serve(
             # No TLS: kubelets connect to the pod's address, which no certificate names.
             ops_runner = await _runner(ops_stack, create_operations_app(app))
             await _listen(ops_stack, ops_runner, sockets.ops, settings, None, variable="SIGNER_OPS_PORT")
-        _tune_garbage_collector()
+        garbage.keep_short()
         on_ready(app[APP].store)
         logger.info("Stopping on %s", await signals.reason)
         systemd.notify(systemd.STOPPING)
@@ -167,15 +166,6 @@ async def _serve(
         sockets.remove_file()
         await _close(app, runner, listeners)
     logger.info("Stopped")
-
-
-def _tune_garbage_collector() -> None:
-    # A full collection of all loaded modules would block requests for 50 ms.
-    gc.collect()
-    gc.freeze()
-    # The default of 700 new objects is reached every few requests. A collection of the second generation looks at the
-    # new objects of several collections. With 5,000 objects in each of three, it held a loaded machine for 14 ms.
-    gc.set_threshold(2_000, 2, 125)
 
 
 def _server_certificate(settings: Settings) -> "ServerCertificate | None":

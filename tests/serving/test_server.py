@@ -584,15 +584,6 @@ def test_a_connection_accepted_before_shutdown_may_send_its_first_request():
         assert read_to_end(connection).startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_collection_of_garbage_among_new_objects_looks_at_few():
-    tune = "import gc; from service.serving import server; server._tune_garbage_collector()"
-    code = f"{tune}; print(*gc.get_threshold()[:2])"
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=20).stdout
-    objects, collections = map(int, shown.split())
-
-    assert objects * (collections + 1) <= 8_000
-
-
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("names", [["ENCRYPTION_KEYS_FILE"], ["TLS_CERT", "TLS_KEY"], ["INIT_BUNDLE"]])
 def test_a_missing_file_of_a_setting_is_a_wrong_setting(names, workers, tmp_path):
