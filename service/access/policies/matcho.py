@@ -86,13 +86,11 @@ class Pattern:
 
     ``names`` are the parts of a request that it reads; the others may be missing. ``members`` are the names that it
     reads directly in a part, such as ``("params", "key")``.
-    The ``conditions`` are necessary for a match, but may not be sufficient. ``nodes`` are all its mappings, lists and
-    scalars.
+    The ``conditions`` are necessary for a match, but may not be sufficient.
     """
 
     names: frozenset[str]
     members: frozenset[tuple[str, str]]
-    nodes: int
     conditions: tuple[Condition, ...] = field(repr=False)
     _root: Matcher = field(repr=False)
 
@@ -122,22 +120,18 @@ def compile_pattern(pattern: object, *, stored: bool = False) -> Pattern:
     Raises:
         MalformedPattern: if it is invalid or too large.
     """
-    nodes = _count_nodes(pattern, inf if stored else MAX_TEXT)
+    _check_size(pattern, inf if stored else MAX_TEXT)
     compiler = _Compiler(inf if stored else MAX_INSTRUCTIONS)
     root = compiler.compile_request(pattern, "")
     if compiler.faults:
         raise MalformedPattern(*compiler.faults)
     return Pattern(
-        frozenset(compiler.names), frozenset(compiler.members), nodes, tuple(matchers.necessary_conditions(root)), root
+        frozenset(compiler.names), frozenset(compiler.members), tuple(matchers.necessary_conditions(root)), root
     )
 
 
-def _count_nodes(pattern: object, max_text: float) -> int:
-    """Return the number of nodes. It does not recurse, as the compiler does.
-
-    Raises:
-        MalformedPattern: if the pattern is too large.
-    """
+def _check_size(pattern: object, max_text: float) -> None:
+    """Limit the size without recursion, before the compiler recurses."""
     nodes, text, level = 1, _text_length(pattern), [pattern]
     for _ in range(MAX_DEPTH):
         level = [child for node in level for child in _children(node)]
@@ -149,7 +143,6 @@ def _count_nodes(pattern: object, max_text: float) -> int:
             raise MalformedPattern(PatternFault("", f"must have at most {max_text} characters in names and texts"))
     if any(isinstance(node, (Mapping, list)) for node in level):
         raise MalformedPattern(PatternFault("", f"must be nested at most {MAX_DEPTH} deep"))
-    return nodes
 
 
 def _text_length(node: object) -> int:

@@ -1,7 +1,6 @@
 """The access policies that apply to a principal, and their decision on a request."""
 
 import asyncio
-import gc
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,8 +21,6 @@ from service.stores.record import Resource
 LOGGER = logging.getLogger(__name__)
 
 MAX_IDS_IN_WARNING = 100
-# A collection of the garbage looks at the objects of so many nodes of patterns, 10 for each, in 4 ms.
-NODES_PER_COLLECTION = 1000
 
 _ALWAYS = Condition((), PRESENT, "")
 
@@ -201,31 +198,13 @@ async def _compile(listing: Sequence[Resource], repository: Repository) -> tuple
     Each resource keeps its policy; an invalid one is read again each time. A large one takes 5 ms, and other requests
     go on.
     """
-    policies: list[AccessPolicy] = []
-    invalid = {}
-    nodes = 0
+    policies, invalid = [], {}
     async for stored in paced(listing):
-        is_new = stored.model is None
         try:
-            policy = repository.model(ACCESS_POLICY, stored)
+            policies.append(repository.model(ACCESS_POLICY, stored))
         except Invalid as error:
             invalid[stored.id] = str(error)
-            continue
-        policies.append(policy)
-        nodes += policy.pattern.nodes if is_new and policy.pattern else 0
-        if nodes >= NODES_PER_COLLECTION:
-            nodes = 0
-            _exempt_from_collections()
     return policies, invalid
-
-
-def _exempt_from_collections() -> None:
-    """Exempt all objects in memory from full collections, which block requests for 30 ms per 1,000 policies.
-
-    Policies need no collection, because their objects do not refer to each other in cycles.
-    """
-    gc.collect(1)
-    gc.freeze()
 
 
 async def _warn_of_outdated(policies: Sequence[AccessPolicy], listing: Sequence[Resource]) -> None:

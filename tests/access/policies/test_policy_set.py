@@ -1,5 +1,4 @@
 import asyncio
-import gc
 import json
 import weakref
 
@@ -12,7 +11,7 @@ from service.access.access_policy import AccessPolicy
 from service.access.callers.principals import Principal
 from service.access.policies.evaluation import Evaluation
 from service.access.policies.matcho import compile_pattern
-from service.access.policies.policy_set import NODES_PER_COLLECTION, Policies, PolicySet, warn_of_links_to
+from service.access.policies.policy_set import Policies, PolicySet, warn_of_links_to
 from service.errors import StoreUnavailable
 from service.resources.repository import Repository
 from service.resources.secrets.codec import SecretCodec
@@ -350,16 +349,6 @@ async def test_many_old_policies_are_freed_without_holding_the_event_loop(polici
 
     assert freed == 50
     assert most <= 2
-
-
-async def test_full_collections_do_not_look_at_many_policies(policies, write):
-    # Each has three nodes.
-    for number in range(NODES_PER_COLLECTION // 2):
-        await write(f"p{number}", {"params": {"key": "x"}})
-    policy_set = await policies.for_principal(TEAM)
-    seen = {id(each) for each in gc.get_objects()}
-
-    assert sum(policy.pattern.nodes for policy in policy_set.policies if id(policy) in seen) < NODES_PER_COLLECTION
 
 
 async def test_many_outdated_policies_are_found_without_holding_the_event_loop(policies, write, monkeypatch):
