@@ -23,6 +23,12 @@ async def paced(items: Iterable[T]) -> AsyncIterator[T]:
             started = perf_counter()
 
 
+async def repeat(action: Callable[[], object], times: int) -> None:
+    """Call ``action`` so many times, and run the event loop in between as ``paced`` does."""
+    async for _ in paced(range(times)):
+        action()
+
+
 async def in_chunks(read: Callable[[T], Awaitable[R]], items: Sequence[T]) -> list[R]:
     """Return the result of ``read`` for each item. ``CHUNK`` reads run at the same time."""
     results: list[R] = []

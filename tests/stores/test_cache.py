@@ -4,9 +4,12 @@ import asyncio
 import gc
 
 import pytest
+from support.garbage import Frees
 from support.metrics import value_of
+from support.waiting import until
 
 from service.errors import StoreUnavailable
+from service.stores import pacing
 from service.stores.cache import ALL, STALE_WAIT_SECONDS, CachedStore
 from service.stores.memory import EmbeddedStore
 from service.stores.store import NothingWritten
@@ -250,6 +253,25 @@ async def test_a_flush_invalidates_all_entries(cache, inner, write):
     cache.flushed()
 
     assert [await region(cache, id_) for id_ in "ab"] == ["one", "one"]
+
+
+async def test_a_flush_frees_many_entries_without_holding_the_event_loop(inner, tracker, monkeypatch):
+    cache = CachedStore(inner, tracker, size=50, ttl=TTL, stale=STALE, clock=now)
+    await cache.open()
+    frees = Frees()
+    for number in range(50):
+        await inner.replace(KIND, f"a{number}", {"region": "x"}, expected=None)
+        model = (await cache.get(KIND, f"a{number}")).memoize(lambda _: Clock())
+        frees.watch([model])
+    del model
+    for number in range(50):
+        await inner.remove(await inner.get(KIND, f"a{number}"))
+    monkeypatch.setattr(pacing, "MAX_BLOCK_SECONDS", 0)
+    cache.flushed()
+    await frees.during(until(lambda: frees.total == 50))
+    await cache.close()
+
+    assert frees.most <= 2
 
 
 async def test_concurrent_misses_share_one_read(cache, inner, write):

@@ -1,6 +1,8 @@
 """What stays in memory until a collection."""
 
+import asyncio
 import gc
+import weakref
 from contextlib import contextmanager
 from types import TracebackType
 
@@ -18,3 +20,31 @@ def no_tracebacks_in_cycles():
         gc.set_debug(0)
         gc.garbage.clear()
     assert not found
+
+
+class Frees:
+    """Counts objects that are freed, in all and at most in one turn of the event loop."""
+
+    def __init__(self):
+        self.total = self.most = self._in_turn = 0
+
+    def watch(self, objects):
+        for each in objects:
+            weakref.finalize(each, self._count)
+
+    async def during(self, awaitable):
+        watcher = asyncio.create_task(self._watch())
+        await awaitable
+        # What is freed at the very end counts, too.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        watcher.cancel()
+
+    def _count(self):
+        self._in_turn += 1
+        self.total += 1
+
+    async def _watch(self):
+        while True:
+            self.most, self._in_turn = max(self.most, self._in_turn), 0
+            await asyncio.sleep(0)

@@ -1,10 +1,10 @@
 import asyncio
 import json
-import weakref
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.garbage import Frees
 from support.waiting import turns_during
 
 from service.access.access_policy import AccessPolicy
@@ -323,32 +323,15 @@ async def test_many_policies_are_compared_without_holding_the_event_loop(policie
 async def test_many_old_policies_are_freed_without_holding_the_event_loop(policies, write, monkeypatch):
     for number in range(50):
         await write(f"p{number}", {"params": {"key": "x"}}, link=["team"])
-    freed_in_turn = freed = 0
-
-    def count():
-        nonlocal freed_in_turn
-        freed_in_turn += 1
-
-    async def watch():
-        nonlocal freed, freed_in_turn, most
-        while True:
-            most, freed, freed_in_turn = max(most, freed_in_turn), freed + freed_in_turn, 0
-            await asyncio.sleep(0)
-
-    most = 0
-    for policy in (await policies.for_principal(TEAM)).policies:
-        weakref.finalize(policy.link, count)
-    del policy
+    frees = Frees()
+    frees.watch(policy.link for policy in (await policies.for_principal(TEAM)).policies)
     for number in range(50):
         await write(f"p{number}", {"params": {"key": "y"}}, link=["team"])
     monkeypatch.setattr(pacing, "MAX_BLOCK_SECONDS", 0)
-    watcher = asyncio.create_task(watch())
-    await policies.for_principal(TEAM)
-    await asyncio.sleep(0)
-    watcher.cancel()
+    await frees.during(policies.for_principal(TEAM))
 
-    assert freed == 50
-    assert most <= 2
+    assert frees.total == 50
+    assert frees.most <= 2
 
 
 async def test_many_outdated_policies_are_found_without_holding_the_event_loop(policies, write, monkeypatch):
