@@ -70,12 +70,17 @@ class Host(NamedTuple):
     is_ip: bool
 
     @property
+    def is_name_of_aws(self) -> bool:
+        """Whether this is one of S3's own names."""
+        return AWS_NAME.fullmatch(self.name) is not None
+
+    @property
     def is_accelerated(self) -> bool:
         """Whether this is S3 Transfer Acceleration, which takes the bucket as one label in front of the host name.
 
         Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/transfer-acceleration.html
         """
-        return self.name.startswith("s3-accelerate.") and AWS_NAME.fullmatch(self.name) is not None
+        return self.name.startswith("s3-accelerate.") and self.is_name_of_aws
 
     def use_ssl(self, *, stated: bool | None) -> bool | None:
         """Return whether the scheme is https, or ``stated`` without a scheme. ValueError if the two contradict."""
@@ -94,8 +99,12 @@ class Host(NamedTuple):
         A Host header with a default port is ambiguous: most clients leave the port out, and some send it.
         """
         scheme = "https" if use_ssl else "http"
-        port = "" if self.port in {None, DEFAULT_PORTS[scheme]} else f":{self.port}"
-        return f"{scheme}://{self.name}{port}{self.prefix}"
+        return f"{scheme}://{self.netloc(use_ssl=use_ssl)}{self.prefix}"
+
+    def netloc(self, *, use_ssl: bool) -> str:
+        """Return the name, with the port if it is not the default one."""
+        default = DEFAULT_PORTS["https" if use_ssl else "http"]
+        return self.name if self.port in {None, default} else f"{self.name}:{self.port}"
 
 
 def check_region(text: str) -> None:
@@ -152,21 +161,21 @@ def parse_account_host(text: str) -> Host:
             see that of the request.
     """
     host = parse_host(text)
-    is_endpoint = AWS_NAME.fullmatch(host.name) or _SERVER_AT_AWS.fullmatch(host.name)
+    is_endpoint = host.is_name_of_aws or _SERVER_AT_AWS.fullmatch(host.name)
     # In front of amazonaws.com itself, the bucket s3.eu-west-1 would name an endpoint.
     if _OF_AWS.fullmatch(f".{host.name}") and not is_endpoint:
         raise ValueError(
             "must not name a bucket, an access point or another service of AWS: write S3's own name, such as"
             " s3.eu-west-1.amazonaws.com"
         )
-    if host.prefix.removesuffix("/") and AWS_NAME.fullmatch(host.name):
+    if host.prefix.removesuffix("/") and host.is_name_of_aws:
         raise ValueError("must have no path after S3's own name, because S3 reads it as a bucket")
     return host
 
 
 def aws_region(host: Host) -> str | None:
     """Return the region in a name of S3 itself, None without one and for any other host."""
-    found = _REGION_IN_NAME.search(host.name) if AWS_NAME.fullmatch(host.name) else None
+    found = _REGION_IN_NAME.search(host.name) if host.is_name_of_aws else None
     return found[1] if found else None
 
 

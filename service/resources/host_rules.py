@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from service.endpoints import AWS_NAME, DEFAULT_PORTS, Host, parse_host
+from service.endpoints import DEFAULT_PORTS, Host, parse_host
 from service.errors import Invalid, Issue
 from service.resources.fields import Flag
 from service.resources.repository import Repository
@@ -91,7 +91,7 @@ class HostRules:
 
 def is_aws(host: Host) -> bool:
     """Return whether a host is an endpoint of S3 itself, which reads the bucket from the host name."""
-    return AWS_NAME.fullmatch(host.name) is not None and not host.prefix.removesuffix("/")
+    return host.is_name_of_aws and not host.prefix.removesuffix("/")
 
 
 def is_ambiguous(account: AwsAccount) -> bool:

@@ -1,5 +1,6 @@
 """The endpoint of a bucket: resolved by aiobotocore, cached by account settings and bucket."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,8 @@ PROBE_KEY = "k"
 PATH, VIRTUAL_HOSTED = "path", "virtual-hosted"
 # A custom host has one endpoint for every region, and botocore refuses many region names.
 ANY_REGION = "us-east-1"
+# Stands for all custom hosts but AWS' own, because a client for each takes 5 ms and 330 KB.
+ANY_HOST = "host.invalid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,32 +53,37 @@ class Endpoints:
     def __init__(self, *, default_use_ssl: bool) -> None:
         self._default_use_ssl = default_use_ssl
         self._clients = Clients()
+        self._lock = asyncio.Lock()
         # First in, first out: a lookup costs 0.2 µs, and 0.5 µs in least-recently-used order.
         self._cache: FIFOCache[tuple[object, ...], Endpoint] = FIFOCache(MAX_ENDPOINTS)
 
     async def get(self, account: AwsAccount, bucket: str) -> Endpoint:
         """Return the endpoint of a bucket. Raises Invalid if aiobotocore refuses the account or the bucket."""
         key = (account.region, account.url_host, account.url_use_ssl, account.path_style, bucket)
-        endpoint = self._cache.get(key)
-        if endpoint is None:
-            endpoint = self._cache[key] = await self._resolve(account, bucket)
-        return endpoint
+        return self._cache.get(key) or await self._resolve_in_turn(key, account, bucket)
 
     async def close(self) -> None:
-        await self._clients.close()
+        async with self._lock:
+            await self._clients.close()
+
+    async def _resolve_in_turn(self, key: tuple[object, ...], account: AwsAccount, bucket: str) -> Endpoint:
+        """Resolve one endpoint in each turn of the event loop: that takes 0.6 ms, and 5 ms for a client."""
+        async with self._lock:
+            endpoint = self._cache.get(key)
+            if endpoint is None:
+                try:
+                    endpoint = self._cache[key] = await self._resolve(account, bucket)
+                finally:
+                    await asyncio.sleep(0)
+            return endpoint
 
     async def _resolve(self, account: AwsAccount, bucket: str) -> Endpoint:
-        options = self._options(account)
-        try:
-            client = await self._clients.get(options)
-        except (BotoCoreError, ValueError) as error:
-            field = f"AwsAccount.{'region' if options.url is None else account.url_host_field}"
-            raise Invalid(Issue(f"{field} cannot be signed for: {error}", field)) from error
-        probed = await _probe(client, bucket)
+        host = self._host(account)
+        options = self._options(account, host)
+        probed = await self._probe(account, host, options, bucket)
         if options.style == "virtual" and not _is_host(probed.host):
             # Clients cannot send to a name such as xn--a.minio, or to one of more than 253 characters.
-            probed = await _probe(await self._clients.get(options._replace(style="path")), bucket)
-        host = parse_host(account.url_host) if account.url_host else None
+            probed = await self._probe(account, host, options._replace(style="path"), bucket)
         if host is None and probed.region != account.region:
             problem = f"must be a region of its own: AWS signs for {probed.region} instead"
             raise Invalid(Issue(f"AwsAccount.region {problem}", "AwsAccount.region"))
@@ -90,18 +98,39 @@ class Endpoints:
             is_exposed=not (options.use_ssl or (host and is_private(host))),
         )
 
-    def _options(self, account: AwsAccount) -> ClientOptions:
-        style = "path" if account.path_style else "virtual"
+    async def _probe(self, account: AwsAccount, host: Host | None, options: ClientOptions, bucket: str) -> Endpoint:
+        try:
+            client = await self._clients.get(options)
+        except (BotoCoreError, ValueError) as error:
+            field = f"AwsAccount.{'region' if host is None else account.url_host_field}"
+            raise Invalid(Issue(f"{field} cannot be signed for: {error}", field)) from error
+        probed = await _probe(client, bucket)
+        if host is None or host.is_name_of_aws:
+            return probed
+        netloc = host.netloc(use_ssl=options.use_ssl)
+        return replace(
+            probed,
+            origin=probed.origin.removesuffix(ANY_HOST) + netloc,
+            host=probed.host.removesuffix(ANY_HOST) + netloc,
+        )
+
+    def _host(self, account: AwsAccount) -> Host | None:
         with _invalid("region"):
             (check_region if account.url_host is not None else check_aws_region)(account.region)
         if account.url_host is None:
-            return ClientOptions(account.region, None, self._use_ssl(account.url_use_ssl), style)
+            return None
         with _invalid(account.url_host_field):
-            host = parse_account_host(account.url_host)
+            return parse_account_host(account.url_host)
+
+    def _options(self, account: AwsAccount, host: Host | None) -> ClientOptions:
+        style = "path" if account.path_style else "virtual"
+        if host is None:
+            return ClientOptions(account.region, None, self._use_ssl(account.url_use_ssl), style)
         with _invalid(account.url_host_field.replace("host", "use-ssl")):
             use_ssl = self._use_ssl(host.use_ssl(stated=account.url_use_ssl))
+        asked = host if host.is_name_of_aws else host._replace(name=ANY_HOST, port=None)
         # By default, botocore puts a dotted bucket in front of an address: a.b.127.0.0.1.
-        return ClientOptions(ANY_REGION, host.base_url(use_ssl=use_ssl), use_ssl, "path" if host.is_ip else style)
+        return ClientOptions(ANY_REGION, asked.base_url(use_ssl=use_ssl), use_ssl, "path" if host.is_ip else style)
 
     def _use_ssl(self, stated: bool | None) -> bool:  # noqa: FBT001 - the account's own value
         return self._default_use_ssl if stated is None else stated

@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import os
 import socket
 
@@ -271,14 +272,67 @@ async def test_the_cache_of_endpoints_is_bounded_and_evicts_the_oldest(make_endp
 async def test_clients_are_bounded_and_closed(monkeypatch, opened, closed):
     monkeypatch.setattr(clients_module, "MAX_CLIENTS", 3)
     endpoints = Endpoints(default_use_ssl=False)
-    for host in ("used", "a", "b", "used", "c", "d", "used"):
-        await endpoints.get(account(host=host), "bucket")
+    for region in ("used", "a", "b", "used", "c", "d", "used"):
+        await endpoints.get(account(region=region), "bucket")
     open_at_the_end = len(opened) - len(closed)
     await endpoints.close()
 
-    assert [options.url for options in opened] == ["http://used", "http://a", "http://b", "http://c", "http://d"]
+    assert [options.region for options in opened] == ["used", "a", "b", "c", "d"]
     assert open_at_the_end == 3
     assert len(closed) == len(set(map(id, closed))) == 5
+
+
+async def test_closed_clients_do_not_stay_in_memory(monkeypatch):
+    monkeypatch.setattr(clients_module, "MAX_CLIENTS", 1)
+    monkeypatch.setattr(clients_module, "CLOSED_PER_COLLECTION", 4)
+    endpoints = Endpoints(default_use_ssl=False)
+    gc.collect()
+    gc.disable()
+    for number in range(5):
+        await endpoints.get(account(region=f"r{number}"), "bucket")
+    uncollected = gc.collect()
+    gc.enable()
+    await endpoints.close()
+
+    # Each of the four closed clients leaves about 1,300 objects.
+    assert uncollected < 2 * 1_300
+
+
+async def test_custom_hosts_share_clients(endpoints, opened):
+    hosts = {"a": "bucket.a", "https://b:444": "bucket.b:444", "http://c:81/p": "bucket.c:81", "1.2.3.4:5": "1.2.3.4:5"}
+    found = [(await endpoints.get(account(host=host), "bucket")).host for host in [*hosts] * 2]
+
+    assert found == [*hosts.values()] * 2
+    assert [options.url for options in opened] == [
+        *("http://host.invalid", "https://host.invalid", "http://host.invalid/p", "http://host.invalid")
+    ]
+
+
+@pytest.mark.parametrize("many", ["regions", "buckets"])
+async def test_many_endpoints_are_resolved_without_holding_the_event_loop(endpoints, monkeypatch, many):
+    in_turn = most = 0
+    probe = endpoint_module._probe
+
+    async def counted(client, bucket):
+        nonlocal in_turn
+        in_turn += 1
+        return await probe(client, bucket)
+
+    async def watch():
+        nonlocal in_turn, most
+        while True:
+            most, in_turn = max(most, in_turn), 0
+            await asyncio.sleep(0)
+
+    await endpoints.get(account(), "first")
+    monkeypatch.setattr(endpoint_module, "_probe", counted)
+    watcher = asyncio.create_task(watch())
+    texts = [f"r{number}" for number in range(5)]
+    wanted = [(account(region=text), "bucket") if many == "regions" else (account(), text * 2) for text in texts]
+    await asyncio.gather(*(endpoints.get(*each) for each in wanted))
+    watcher.cancel()
+
+    assert most == 1
 
 
 async def test_a_hundred_concurrent_misses_open_one_client(endpoints, opened):
