@@ -90,6 +90,31 @@ async def test_waiters_share_one_request(keys, sts):
     assert len(sts.requests) == 1
 
 
+async def test_clients_of_many_callers_are_made_without_holding_the_event_loop(keys, sts, monkeypatch):
+    made_in_turn = most = 0
+    connections_of_client = credentials._Connections.__call__
+
+    def counted(connections, **options):
+        nonlocal made_in_turn
+        made_in_turn += 1
+        return connections_of_client(connections, **options)
+
+    async def watch():
+        nonlocal made_in_turn, most
+        while True:
+            most, made_in_turn = max(most, made_in_turn), 0
+            await asyncio.sleep(0)
+
+    await keys.lend(ACCOUNT, "first")
+    monkeypatch.setattr(credentials._Connections, "__call__", counted)
+    watcher = asyncio.create_task(watch())
+    await asyncio.gather(*(keys.lend(ACCOUNT, f"caller{number}") for number in range(5)))
+    watcher.cancel()
+
+    assert len(sts.requests) == 6
+    assert most == 1
+
+
 async def test_valid_keys_need_no_request_and_no_switch_of_tasks(keys, sts):
     await keys.lend(ACCOUNT, CALLER)
     lending = keys.lend(ACCOUNT, CALLER)
