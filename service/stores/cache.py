@@ -80,6 +80,9 @@ class CachedStore:
         # No cachetools.LRUCache: a lookup among 10,000 entries takes 0.4 µs there and 0.1 here; see ADR 12.
         self._entries: OrderedDict[str, Entry] = OrderedDict()
         self._negative_entries = self._new_negative_entries()
+        self._withheld: dict[str, set[str]] = {}
+        """By the key of a listing, the ids that have changed since, and that a stale listing must not contain."""
+
         self._reads = SingleFlight()
         self._listings = ListingReader(inner)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -160,6 +163,7 @@ class CachedStore:
     def flushed(self) -> None:
         dropped = (self._entries, self._negative_entries)
         self._entries, self._negative_entries = OrderedDict(), self._new_negative_entries()
+        self._withheld.clear()
         for entries in dropped:
             CACHE_INVALIDATIONS.inc(len(entries))
             # Freeing 60,000 entries at once would block requests for 80 ms.
@@ -198,6 +202,8 @@ class CachedStore:
         entry = self._known_entry(key)
         if entry is None or not self._stale or self._clock() - entry.confirmed_at > self._stale:
             return None
+        if withheld := self._withheld.pop(key, None):
+            entry.value = [resource for resource in entry.value if resource.id not in withheld]
         return entry
 
     async def _load(self, key: str) -> Any:
@@ -263,6 +269,7 @@ class CachedStore:
             self._negative_entries[key] = entry
             return
         self._negative_entries.pop(key, None)
+        self._withheld.pop(key, None)
         self._entries[key] = entry
         self._entries.move_to_end(key)
         if len(self._entries) > self._size:
@@ -282,14 +289,17 @@ class CachedStore:
         self._invalidate(kind, id)
 
     def _invalidate(self, kind: str, id: str) -> None:
-        """Drop the resource and the listing of its kind, and keep current reads of both from being cached."""
-        self._drop(_key(kind, id))
-        self._drop(_key(kind, ALL))
+        """Drop the resource, have the listing of its kind read again, and keep current reads of both from being cached.
 
-    def _drop(self, key: str) -> None:
+        In an outage, the listing may still be used without the resource: other policies must still grant.
+        """
+        key, listing = _key(kind, id), _key(kind, ALL)
         self._reads.invalidate(key)
         if self._entries.pop(key, None) or self._negative_entries.pop(key, None):
             CACHE_INVALIDATIONS.inc()
+        if listing in self._entries:
+            self._withheld.setdefault(listing, set()).add(id)
+        self.listing_changed(kind)
 
 
 def _key(kind: str, id: str) -> str:
