@@ -80,10 +80,10 @@ class Endpoints:
     async def _resolve(self, account: AwsAccount, bucket: str) -> Endpoint:
         host = self._host(account)
         options = self._options(account, host)
-        probed = await self._probe(account, host, options, bucket)
+        probed = await self._resolve_with(account, host, options, bucket)
         if options.style == "virtual" and not _is_host(probed.host):
             # Clients cannot send to a name such as xn--a.minio, or to one of more than 253 characters.
-            probed = await self._probe(account, host, options._replace(style="path"), bucket)
+            probed = await self._resolve_with(account, host, options._replace(style="path"), bucket)
         if host is None and probed.region != account.region:
             problem = f"must be a region of its own: AWS signs for {probed.region} instead"
             raise Invalid(Issue(f"AwsAccount.region {problem}", "AwsAccount.region"))
@@ -98,7 +98,9 @@ class Endpoints:
             is_exposed=not (options.use_ssl or (host and is_private(host))),
         )
 
-    async def _probe(self, account: AwsAccount, host: Host | None, options: ClientOptions, bucket: str) -> Endpoint:
+    async def _resolve_with(
+        self, account: AwsAccount, host: Host | None, options: ClientOptions, bucket: str
+    ) -> Endpoint:
         try:
             client = await self._clients.get(options)
         except (BotoCoreError, ValueError) as error:
