@@ -76,16 +76,26 @@ async def _defer_continue(request: web.Request) -> None:
     """Send no ``100 Continue``: ``service.web.body`` sends it once the headers are accepted."""
 
 
-async def _not_found(_: web.Request) -> web.StreamResponse:
+async def _raise_unmatched(request: web.Request) -> web.StreamResponse:
+    """Raise what aiohttp raises for an unknown path or method."""
+    allowed = set[str]()
+    for resource in request.app.router.resources():
+        if resource is not request.match_info.route.resource:
+            allowed |= (await resource.resolve(request))[1]
+    if allowed:
+        raise web.HTTPMethodNotAllowed(request.method, allowed)
     raise web.HTTPNotFound
 
 
-UNMATCHED_ROUTE = Route(hdrs.METH_ANY, UNMATCHED, _not_found, guard=Guard.HANDLER)
+UNMATCHED_ROUTE = Route(hdrs.METH_ANY, UNMATCHED, _raise_unmatched, guard=Guard.HANDLER)
 
 
 def add_routes(app: web.Application, routes: Iterable[Route]) -> Mapping[web.AbstractRoute, Route]:
     """Add routes to an application and return them by aiohttp's route object."""
-    return {registered: route for route in routes for registered in app.router.add_routes([route])}
+    added = {registered: route for route in routes for registered in app.router.add_routes([route])}
+    # For a request without a route, aiohttp makes a route that is garbage in a cycle afterwards.
+    app.router.add_route(hdrs.METH_ANY, "/{path:.*}", _raise_unmatched, expect_handler=_defer_continue)
+    return added
 
 
 def mount_prefix(request: web.Request, route: Route) -> str:
@@ -94,4 +104,5 @@ def mount_prefix(request: web.Request, route: Route) -> str:
     Source: https://docs.aiohttp.org/en/stable/web_advanced.html#nested-applications
     """
     resource = request.match_info.route.resource
-    return resource.canonical.removesuffix(route.pattern) if resource else ""
+    pattern = "/{path}" if route is UNMATCHED_ROUTE else route.pattern
+    return resource.canonical.removesuffix(pattern) if resource else ""

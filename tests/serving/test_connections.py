@@ -13,7 +13,7 @@ import pytest
 import uvloop
 from aiohttp import StreamReader, web
 from processes import ServiceProcess, read_to_end
-from support.garbage import no_tracebacks_in_cycles
+from support.garbage import no_errors_in_cycles
 from support.waiting import eventually, until
 
 from service import app
@@ -237,7 +237,7 @@ async def test_a_malformed_request_leaves_nothing_to_the_garbage_collection(echo
         writer.close()
 
     await refuse()
-    with no_tracebacks_in_cycles():
+    with no_errors_in_cycles():
         await refuse()
 
 

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 
 import pytest
-from support.garbage import no_tracebacks_in_cycles
+from support.garbage import no_errors_in_cycles
 
 from service.stores.batching import MAX_BATCH, BatchLoader
 
@@ -83,7 +83,7 @@ async def test_a_batch_has_a_maximum_size(loader, loaded):
 
 
 async def test_a_failed_batch_leaves_nothing_to_the_garbage_collection(loader):
-    with no_tracebacks_in_cycles():
+    with no_errors_in_cycles():
         with suppress(ValueError):
             await loader.load("all fail")
         # The task of the batch ends in the next turn.

@@ -8,7 +8,7 @@ import time
 import pytest
 import yaml
 from support.accounts import KEYS
-from support.garbage import no_tracebacks_in_cycles
+from support.garbage import no_errors_in_cycles
 from support.service import running
 
 from service.errors import StoreUnavailable
@@ -630,5 +630,5 @@ async def test_a_refused_request_leaves_nothing_to_the_garbage_collection(client
 
     # The first request may load modules.
     await refuse()
-    with no_tracebacks_in_cycles():
+    with no_errors_in_cycles():
         await refuse()
