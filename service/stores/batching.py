@@ -55,8 +55,7 @@ class BatchLoader(Generic[K, V]):
         try:
             values = await self._load_all([key for key, _ in batch])
         except Exception as error:  # noqa: BLE001 - raised in every caller
-            # Its traceback keeps this frame, and this frame the error: a cycle that waits for a collection.
-            values = [error.with_traceback(None)] * len(batch)
+            values = [error] * len(batch)
         for (_, future), value in zip(batch, values, strict=True):
             if future.done():
                 # The caller was cancelled.

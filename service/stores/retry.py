@@ -82,8 +82,7 @@ class CircuitBreaker:
                     name, lambda: self._topology.owner(some[0]), lambda client, _: _pipeline(client, some, queue)
                 )
             except StoreUnavailable as error:
-                # Its traceback keeps this frame, and this frame the error: a cycle that waits for a collection.
-                found = [error.with_traceback(None)] * len(some)
+                found = [error] * len(some)
             for number, reply in zip(numbers, found, strict=True):
                 replies[number] = reply
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from service.errors import Invalid, Issue, StoreUnavailable
+from service.errors import Invalid, Issue, StoreUnavailable, drop_tracebacks
 from service.resources.host_rules import is_ambiguous
 from service.resources.queries import DEFAULT_EXPIRATION_SECONDS
 from service.resources.types import AWS_ACCOUNT, AwsAccount
@@ -88,7 +88,8 @@ async def authorize(
         account: AwsAccount | None = app.repository.model_if_valid(
             AWS_ACCOUNT, await app.repository.find(AWS_ACCOUNT, account_id)
         )
-    except StoreUnavailable:
+    except StoreUnavailable as error:
+        drop_tracebacks(error)
         account = None
     expires_in = wanted.expiration or (account.url_expiration if account else DEFAULT_EXPIRATION_SECONDS)
     if wanted.operation is UPLOAD_FORM and account and account.max_size:

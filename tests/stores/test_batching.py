@@ -1,10 +1,8 @@
 """Batches of concurrent reads."""
 
 import asyncio
-from contextlib import suppress
 
 import pytest
-from support.garbage import no_errors_in_cycles
 
 from service.stores.batching import MAX_BATCH, BatchLoader
 
@@ -80,11 +78,3 @@ async def test_a_batch_has_a_maximum_size(loader, loaded):
     await asyncio.gather(*(loader.load(str(number)) for number in range(MAX_BATCH + 1)))
 
     assert [len(keys) for keys in loaded] == [MAX_BATCH, 1]
-
-
-async def test_a_failed_batch_leaves_nothing_to_the_garbage_collection(loader):
-    with no_errors_in_cycles():
-        with suppress(ValueError):
-            await loader.load("all fail")
-        # The task of the batch ends in the next turn.
-        await asyncio.sleep(0)
