@@ -4,14 +4,14 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any, TypeVar
 
 from cachetools import FIFOCache
 
 from service.errors import StoreUnavailable
-from service.stores.listing import ListingReader
+from service.stores.listing import IncompleteListing, ListingReader
 from service.stores.pacing import repeat
 from service.stores.record import Resource
 from service.stores.single_flight import SingleFlight
@@ -179,7 +179,8 @@ class CachedStore:
         self._reads.invalidate(key)
         entry = self._entries.get(key)
         if entry and entry.session.live:
-            entry.session = replace(entry.session, live=False)
+            # Its time as a stale entry begins now.
+            entry.read_at, entry.session = entry.confirmed_at, NO_SESSION
             CACHE_INVALIDATIONS.inc()
 
     def _new_negative_entries(self) -> FIFOCache[str, Entry]:
@@ -203,7 +204,7 @@ class CachedStore:
         if entry is None or not self._stale or self._clock() - entry.confirmed_at > self._stale:
             return None
         if withheld := self._withheld.pop(key, None):
-            entry.value = [resource for resource in entry.value if resource.id not in withheld]
+            entry.value = IncompleteListing(resource for resource in entry.value if resource.id not in withheld)
         return entry
 
     async def _load(self, key: str) -> Any:

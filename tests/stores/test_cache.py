@@ -11,6 +11,7 @@ from support.waiting import until
 from service.errors import StoreUnavailable
 from service.stores import pacing
 from service.stores.cache import ALL, STALE_WAIT_SECONDS, CachedStore
+from service.stores.listing import IncompleteListing
 from service.stores.memory import EmbeddedStore
 from service.stores.store import NothingWritten
 from service.stores.tracking import NO_SESSION, Confirmed, TrackingSession
@@ -852,6 +853,20 @@ async def test_a_listing_overlapping_a_change_is_not_cached(cache, inner, write,
     assert [await early, await late, await ids_of_all(cache)] == ["a", "ab", "ab"]
 
 
+async def test_the_stale_time_of_a_listing_starts_with_its_first_change(cache, inner, write, monkeypatch):
+    for id_ in "ab":
+        await write("one", id_)
+    await ids_of_all(cache)
+    await write("two", "b")
+    inner.unavailable = True
+    monkeypatch.setattr(now, "seconds", now.seconds + STALE)
+    assert await ids_of_all(cache) == "a"
+    monkeypatch.setattr(now, "seconds", now.seconds + 1)
+
+    with pytest.raises(StoreUnavailable):
+        await cache.all(KIND)
+
+
 @pytest.mark.parametrize("change", ["in doubt", "own", "reported", "deleted"])
 async def test_an_outage_serves_a_stale_listing_without_what_has_changed(cache, inner, tracker, write, change):
     for id_ in "abc":
@@ -873,6 +888,7 @@ async def test_an_outage_serves_a_stale_listing_without_what_has_changed(cache, 
     assert ["".join(resource.id for resource in listing) for listing in served] == ["ac"] * 2
     # Policies are compiled again for another list.
     assert served[0] is served[1]
+    assert isinstance(served[0], IncompleteListing)
     inner.unavailable = False
 
     assert await ids_of_all(cache) == ("ac" if change == "deleted" else "abc")

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from service.access.policies.evaluation import TooMuchTime, TooMuchWork
 from service.access.policies.policy_set import PolicySet
 from service.errors import Overloaded
+from service.stores.failures import unreachable
 
 LOGGER = logging.getLogger(__name__)
 
@@ -36,15 +37,18 @@ class PolicyEvaluator:
 
         Raises:
             Overloaded: if the evaluation is long, and too many others are waiting.
+            StoreUnavailable: if no policy allows it, but one that is missing in an outage may.
         """
         try:
             try:
-                return policies.first_match(request, seconds=LOOP_SECONDS)
+                found = policies.first_match(request, seconds=LOOP_SECONDS)
             except TooMuchTime:
-                return await self._run_in_thread(lambda: policies.first_match(request))
+                found = await self._run_in_thread(lambda: policies.first_match(request))
         except TooMuchWork as error:
             LOGGER.warning("A request is denied, as %s", error)
             return None
+        _require_complete(policies, found)
+        return found
 
     async def explain(self, policies: PolicySet, request: Mapping[str, Any]) -> tuple[str | None, Mapping[str, str]]:
         """Return the id of the first policy that allows ``request``, or None and the mismatch of each policy.
@@ -52,13 +56,16 @@ class PolicyEvaluator:
         Raises:
             TooMuchWork: the reason why the request is denied.
             Overloaded: see ``first_match``.
+            StoreUnavailable: likewise.
         """
 
         def explain() -> tuple[str | None, Mapping[str, str]]:
             policy = policies.first_match(request)
             return policy, {} if policy is not None else policies.mismatches(request)
 
-        return await self._run_in_thread(explain)
+        policy, mismatches = await self._run_in_thread(explain)
+        _require_complete(policies, policy)
+        return policy, mismatches
 
     async def _run_in_thread(self, evaluate: Callable[[], _T]) -> _T:
         if self._waiting >= MAX_WAITING:
@@ -68,3 +75,8 @@ class PolicyEvaluator:
             return await asyncio.get_running_loop().run_in_executor(self._threads, evaluate)
         finally:
             self._waiting -= 1
+
+
+def _require_complete(policies: PolicySet, found: str | None) -> None:
+    if found is None and not policies.is_complete:
+        raise unreachable()

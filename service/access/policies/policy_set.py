@@ -15,6 +15,7 @@ from service.access.policies.matchers import PRESENT, Condition, Predicate
 from service.access.policies.unrestricted import unrestricted_faults
 from service.errors import Invalid, StoreUnavailable
 from service.resources.repository import Repository
+from service.stores.listing import IncompleteListing
 from service.stores.pacing import paced, repeat
 from service.stores.record import Resource
 
@@ -34,23 +35,30 @@ class _PrefilteredPolicy(NamedTuple):
 
 
 class PolicySet:
-    """The policies of one principal. ``names`` are the parts of a request that they read."""
+    """The policies of one principal. ``names`` are the parts of a request that they read.
 
-    def __init__(self, prefiltered: Sequence[_PrefilteredPolicy], names: frozenset[str]) -> None:
+    Without ``is_complete``, a policy that has changed is missing in an outage, so that a request may be denied wrongly.
+    """
+
+    def __init__(
+        self, prefiltered: Sequence[_PrefilteredPolicy], names: frozenset[str], *, is_complete: bool = True
+    ) -> None:
         self.policies = [each.policy for each in prefiltered]
         self.names = names
+        self.is_complete = is_complete
         self._prefiltered = prefiltered
         self._paths = {each.path for each in prefiltered}
 
     @classmethod
-    async def of(cls, policies: Sequence[AccessPolicy]) -> Self:
+    async def of(cls, policies: Sequence[AccessPolicy], *, is_complete: bool = True) -> Self:
         names = set[str]()
         uses = Counter[str]()
         async for policy in paced(policies):
             if policy.pattern:
                 names |= policy.pattern.names
                 uses.update(condition.key for condition in policy.pattern.conditions)
-        return cls([_prefilter(policy, uses) async for policy in paced(policies)], frozenset(names))
+        prefiltered = [_prefilter(policy, uses) async for policy in paced(policies)]
+        return cls(prefiltered, frozenset(names), is_complete=is_complete)
 
     def first_match(self, request: Mapping[str, Any], *, seconds: float = inf) -> str | None:
         """Return the id of the first policy that allows ``request``, which has at least ``names``, or None.
@@ -89,6 +97,7 @@ class Policies:
         """Of the request that compiles and selects policies, so that the others do not do the same."""
 
         self._listing: Sequence[Resource] | None = None
+        self._is_complete = True
         self._policies: list[AccessPolicy] = []
         self._invalid: Mapping[str, str] = {}
         self._linked_clients = frozenset[str]()
@@ -121,7 +130,7 @@ class Policies:
             client = self._linked_client(principal)
             if client not in self._sets:
                 policies = [policy for policy in self._policies if not policy.link or client in policy.link]
-                self._sets[client] = await PolicySet.of(policies)
+                self._sets[client] = await PolicySet.of(policies, is_complete=self._is_complete)
             return self._sets[client]
 
     def _linked_client(self, principal: Principal) -> str | None:
@@ -132,13 +141,14 @@ class Policies:
         return principal.client if principal.client in self._linked_clients else None
 
     async def _update(self, listing: Sequence[Resource]) -> None:
-        if self._listing is None or await _differ(self._listing, listing):
+        is_complete = not isinstance(listing, IncompleteListing)
+        if self._listing is None or await _differ(self._listing, listing) or is_complete is not self._is_complete:
             policies, invalid = await _compile(listing, self._repository)
             if self._listing is None:
                 await _warn_of_outdated(policies, listing)
             old_sets, old_policies = self._sets, self._policies
             # From here on, no other request runs.
-            self._policies = policies
+            self._policies, self._is_complete = policies, is_complete
             self._set_invalid(invalid)
             self._linked_clients = frozenset[str]().union(*(policy.link for policy in policies))
             self._sets = {}

@@ -11,7 +11,7 @@ from service.access.policies.evaluation import MAX_SEARCHED_BYTES, TooMuchWork
 from service.access.policies.evaluator import MAX_WAITING, PolicyEvaluator
 from service.access.policies.matcho import compile_pattern
 from service.access.policies.policy_set import PolicySet
-from service.errors import Overloaded
+from service.errors import Overloaded, StoreUnavailable
 
 COSTLY = "#[^/]{1,255}$"
 LONG = "a" * 1000
@@ -21,8 +21,8 @@ LOOP = threading.current_thread()
 class RecordedSet(PolicySet):
     """Policies that record the threads of their evaluations, and wait for ``go_on`` in any but the loop's."""
 
-    def __init__(self, *args):
-        super().__init__(*args)
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
         self.threads = []
         self.go_on = threading.Event()
         self.go_on.set()
@@ -140,3 +140,15 @@ async def test_the_thread_has_the_same_limits_as_the_loop(evaluator, caplog):
         await evaluator.explain(policies, request(**params))
     params.pop("a1")
     assert await evaluator.first_match(policies, request(**params)) == f"policy-{len(costly)}"
+
+
+async def test_a_denial_is_an_outage_if_a_policy_may_be_missing(evaluator):
+    policy = AccessPolicy(id="a", engine="matcho", pattern=compile_pattern({"params": {"key": "x"}}))
+    policies = await PolicySet.of([policy], is_complete=False)
+    granted, denied = {"params": {"key": "x"}}, {"params": {"key": "y"}}
+
+    assert await evaluator.first_match(policies, granted) == "a"
+    assert await evaluator.explain(policies, granted) == ("a", {})
+    for evaluate in (evaluator.first_match, evaluator.explain):
+        with pytest.raises(StoreUnavailable):
+            await evaluate(policies, denied)

@@ -18,6 +18,7 @@ from service.resources.secrets.codec import SecretCodec
 from service.resources.secrets.encryption import Encryptor
 from service.resources.secrets.hashing import Hasher
 from service.stores import pacing
+from service.stores.listing import IncompleteListing
 from service.stores.memory import EmbeddedStore
 from service.stores.record import Resource
 
@@ -385,3 +386,21 @@ async def test_a_policy_that_is_deleted_during_the_compilation_grants_nothing_la
 
     for policy_set in (await late, await policies.for_principal(TEAM)):
         assert [policy.id for policy in policy_set.policies] == ["p1", "p2", "p3", "p4"]
+
+
+async def test_policies_are_complete_again_after_an_outage(policies, write, store, monkeypatch):
+    for id_ in "ab":
+        await write(id_, {"params": {"key": id_}})
+    listing = await store.all("AccessPolicy")
+    shown = []
+    # The second one lacks a policy that has changed, the third one a policy that was created.
+    for each in (listing, IncompleteListing(listing[:1]), IncompleteListing(listing), listing):
+
+        async def listed(_, each=each):
+            return each
+
+        monkeypatch.setattr(store, "all", listed)
+        found = await policies.for_principal(TEAM)
+        shown.append((len(found.policies), found.is_complete))
+
+    assert shown == [(2, True), (1, False), (2, False), (2, True)]
