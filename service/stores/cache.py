@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 from cachetools import FIFOCache
 
 from service.errors import StoreUnavailable
-from service.stores.listing import IncompleteListing, ListingReader
+from service.stores.listing import ListingReader
 from service.stores.pacing import repeat
-from service.stores.record import Resource
+from service.stores.record import IncompleteListing, Resource
 from service.stores.single_flight import SingleFlight
 from service.stores.store import NothingWritten, Page, RemoteStore
 from service.stores.tracking import NO_SESSION, Tracker, TrackingSession

@@ -20,10 +20,6 @@ class DirtyIds:
     complete: bool = False
 
 
-class IncompleteListing(list[Resource]):
-    """A listing of a time before an outage, without the resources that have changed since."""
-
-
 class ListingReader:
     """Reads all resources of a kind, and has the store check the ids that changed since the last listing."""
 

@@ -135,6 +135,10 @@ class Resource:
         return True
 
 
+class IncompleteListing(list[Resource]):
+    """A listing of a time before an outage, without the resources that have changed since."""
+
+
 def compose(
     fields: Mapping[str, str],
     *,

@@ -11,8 +11,8 @@ from support.waiting import until
 from service.errors import StoreUnavailable
 from service.stores import pacing
 from service.stores.cache import ALL, STALE_WAIT_SECONDS, CachedStore
-from service.stores.listing import IncompleteListing
 from service.stores.memory import EmbeddedStore
+from service.stores.record import IncompleteListing
 from service.stores.store import NothingWritten
 from service.stores.tracking import NO_SESSION, Confirmed, TrackingSession
 from service.telemetry.metrics import CACHE_HITS, CACHE_INVALIDATIONS, CACHE_MISSES, CACHE_STALE_HITS

@@ -456,6 +456,35 @@ async def test_no_event_is_accepted_while_a_line_is_older_than_a_second(reader, 
     log._writer._cancel_timer()
 
 
+async def test_many_lines_are_written_without_holding_the_event_loop(reader, monkeypatch):
+    monkeypatch.setattr(line_writer, "WRITE_SECONDS", -1)
+    log = opened(reader.descriptor)
+    reader.start()
+    formatted_in_turn = most = 0
+    line = log._writer._line
+
+    def counted(event):
+        nonlocal formatted_in_turn
+        formatted_in_turn += 1
+        return line(event)
+
+    async def watch():
+        nonlocal formatted_in_turn, most
+        while True:
+            most, formatted_in_turn = max(most, formatted_in_turn), 0
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(log._writer, "_line", counted)
+    watcher = asyncio.create_task(watch())
+    for _ in range(500):
+        log.signed(**SIGNED)
+    await log.close()
+    watcher.cancel()
+
+    assert most == line_writer.BATCH_LINES
+    assert len(reader.lines()) == 500
+
+
 async def test_a_late_line_is_not_as_old_as_the_lines_before_it(reader, monkeypatch):
     clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
     monkeypatch.setattr(line_writer, "time", clock)

@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 
 from service.access.policies.evaluation import TooMuchTime, TooMuchWork
 from service.access.policies.policy_set import PolicySet
-from service.errors import Overloaded
-from service.stores.failures import unreachable
+from service.errors import Overloaded, StoreUnavailable
 
 LOGGER = logging.getLogger(__name__)
 
@@ -79,4 +78,4 @@ class PolicyEvaluator:
 
 def _require_complete(policies: PolicySet, found: str | None) -> None:
     if found is None and not policies.is_complete:
-        raise unreachable()
+        raise StoreUnavailable("The account store cannot be reached, and a changed policy may allow the request")

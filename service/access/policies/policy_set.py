@@ -15,9 +15,8 @@ from service.access.policies.matchers import PRESENT, Condition, Predicate
 from service.access.policies.unrestricted import unrestricted_faults
 from service.errors import Invalid, StoreUnavailable
 from service.resources.repository import Repository
-from service.stores.listing import IncompleteListing
 from service.stores.pacing import paced, repeat
-from service.stores.record import Resource
+from service.stores.record import IncompleteListing, Resource
 
 LOGGER = logging.getLogger(__name__)
 

@@ -18,9 +18,8 @@ from service.resources.secrets.codec import SecretCodec
 from service.resources.secrets.encryption import Encryptor
 from service.resources.secrets.hashing import Hasher
 from service.stores import pacing
-from service.stores.listing import IncompleteListing
 from service.stores.memory import EmbeddedStore
-from service.stores.record import Resource
+from service.stores.record import IncompleteListing, Resource
 
 TEAM, JWT = Principal("Client/team", "team"), Principal("jwt:x", jwt={"sub": "x"})
 
