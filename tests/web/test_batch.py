@@ -12,6 +12,7 @@ from support.accounts import KEYS
 from support.waiting import turns_during
 
 from service.signing.operations import OPERATIONS
+from service.web import rendering
 from service.web.formats import codec
 from service.web.handlers import batch
 
@@ -383,3 +384,27 @@ async def test_a_fault_of_a_widgets_request_has_the_widgets_names(client, accoun
     assert await faults(response, 422) == ("invalid", names)
     assert "part-number" not in text
     assert "upload-id" not in text
+
+
+@pytest.mark.parametrize("query", ["", "?_format=yaml", "?_pretty=true"])
+@pytest.mark.parametrize("count", [1, 2, 5, 6])
+async def test_a_long_answer_is_sent_in_pieces(client, account, monkeypatch, query, count):
+    items = {"items": [{"filename": f"k{number}"} for number in range(count)]}
+    whole = await client.post(f"{STORAGE}/$sign{query}", json=items)
+    # An item has about 300 bytes.
+    monkeypatch.setattr(rendering, "MAX_PIECE", 500)
+    pieces = []
+    join = rendering.ItemsRenderer._pieces
+
+    def counted(renderer):
+        for piece in join(renderer):
+            pieces.append(piece)
+            yield piece
+
+    monkeypatch.setattr(rendering.ItemsRenderer, "_pieces", counted)
+    in_pieces = await client.post(f"{STORAGE}/$sign{query}", json=items)
+
+    assert await in_pieces.read() == await whole.read()
+    assert in_pieces.headers["Content-Length"] == whole.headers["Content-Length"]
+    assert in_pieces.content_type == whole.content_type
+    assert len(pieces) == (count + 1) // 2
