@@ -85,7 +85,6 @@ def store_policy(number: int) -> Request:
 
 LISTING = Request("/AwsAccount?_count=1000")
 LISTED = 1000
-POLICIES = 1000
 DENIED = Request(f"/aws/storage/{AMAZON.id}/{BUCKET}/another.txt")
 MIB = 1024 * 1024
 # Nearly as many values as a body may have, and as long as it may then be.

@@ -52,13 +52,17 @@ def closed(**settings: str) -> Iterator[Server]:
         yield replace(server, authorization=f"Bearer {token}")
 
 
-@contextmanager
-def with_policies() -> Iterator[Server]:
-    """A service that asks for credentials, with many policies for all callers, none of which allows what is asked."""
-    with closed() as server:
-        for number in range(example.POLICIES):
-            load.ask(server.address, example.store_policy(number))
-        yield server
+def with_policies(count: int) -> Serve:
+    """A service that asks for credentials, with policies for all callers, none of which allows what is asked."""
+
+    @contextmanager
+    def serve() -> Iterator[Server]:
+        with closed() as server:
+            for number in range(count):
+                load.ask(server.address, example.store_policy(number))
+            yield server
+
+    return serve
 
 
 @contextmanager
