@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 from support.sts import ROLE, metadata_application
-from support.waiting import until
+from support.waiting import PerTurn, until
 
 from service.errors import KeysUnavailable
 from service.resources.types import AwsAccount
@@ -91,28 +91,19 @@ async def test_waiters_share_one_request(keys, sts):
 
 
 async def test_clients_of_many_callers_are_made_without_holding_the_event_loop(keys, sts, monkeypatch):
-    made_in_turn = most = 0
+    made = PerTurn()
     connections_of_client = credentials._Connections.__call__
 
     def counted(connections, **options):
-        nonlocal made_in_turn
-        made_in_turn += 1
+        made.count()
         return connections_of_client(connections, **options)
-
-    async def watch():
-        nonlocal made_in_turn, most
-        while True:
-            most, made_in_turn = max(most, made_in_turn), 0
-            await asyncio.sleep(0)
 
     await keys.lend(ACCOUNT, "first")
     monkeypatch.setattr(credentials._Connections, "__call__", counted)
-    watcher = asyncio.create_task(watch())
-    await asyncio.gather(*(keys.lend(ACCOUNT, f"caller{number}") for number in range(5)))
-    watcher.cancel()
+    await made.during(asyncio.gather(*(keys.lend(ACCOUNT, f"caller{number}") for number in range(5))))
 
     assert len(sts.requests) == 6
-    assert most == 1
+    assert made.most == 1
 
 
 async def test_valid_keys_need_no_request_and_no_switch_of_tasks(keys, sts):

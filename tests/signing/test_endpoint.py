@@ -6,6 +6,7 @@ import socket
 import pytest
 from aiobotocore.client import AioBaseClient
 from aiobotocore.session import AioSession
+from support.waiting import PerTurn
 
 from service.errors import Invalid
 from service.resources.types import AwsAccount
@@ -310,29 +311,21 @@ async def test_custom_hosts_share_clients(endpoints, opened):
 
 @pytest.mark.parametrize("many", ["regions", "buckets"])
 async def test_many_endpoints_are_resolved_without_holding_the_event_loop(endpoints, monkeypatch, many):
-    in_turn = most = 0
+    resolved = PerTurn()
     probe = endpoint_module._probe
 
     async def counted(client, bucket):
-        nonlocal in_turn
-        in_turn += 1
+        resolved.count()
         return await probe(client, bucket)
-
-    async def watch():
-        nonlocal in_turn, most
-        while True:
-            most, in_turn = max(most, in_turn), 0
-            await asyncio.sleep(0)
 
     await endpoints.get(account(), "first")
     monkeypatch.setattr(endpoint_module, "_probe", counted)
-    watcher = asyncio.create_task(watch())
     texts = [f"r{number}" for number in range(5)]
     wanted = [(account(region=text), "bucket") if many == "regions" else (account(), text * 2) for text in texts]
-    await asyncio.gather(*(endpoints.get(*each) for each in wanted))
-    watcher.cancel()
+    await resolved.during(asyncio.gather(*(endpoints.get(*each) for each in wanted)))
 
-    assert most == 1
+    assert resolved.total == 5
+    assert resolved.most == 1
 
 
 async def test_a_hundred_concurrent_misses_open_one_client(endpoints, opened):

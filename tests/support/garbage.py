@@ -1,6 +1,5 @@
 """What stays in memory until a collection."""
 
-import asyncio
 import gc
 import weakref
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from aiohttp import web
 
 import service
 from service.errors import ServiceError
+from support.waiting import PerTurn
 
 SERVICE = Path(service.__file__).parent
 
@@ -35,29 +35,9 @@ def _is_ours(each):
     return isinstance(each, TracebackType) and Path(each.tb_frame.f_code.co_filename).is_relative_to(SERVICE)
 
 
-class Frees:
-    """Counts objects that are freed, in all and at most in one turn of the event loop."""
-
-    def __init__(self):
-        self.total = self.most = self._in_turn = 0
+class Frees(PerTurn):
+    """Counts objects that are freed."""
 
     def watch(self, objects):
         for each in objects:
-            weakref.finalize(each, self._count)
-
-    async def during(self, awaitable):
-        watcher = asyncio.create_task(self._watch())
-        await awaitable
-        # What is freed at the very end counts, too.
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        watcher.cancel()
-
-    def _count(self):
-        self._in_turn += 1
-        self.total += 1
-
-    async def _watch(self):
-        while True:
-            self.most, self._in_turn = max(self.most, self._in_turn), 0
-            await asyncio.sleep(0)
+            weakref.finalize(each, self.count)

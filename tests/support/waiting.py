@@ -50,3 +50,27 @@ async def turns_during(awaitable):
     await awaitable
     counter.cancel()
     return turns
+
+
+class PerTurn:
+    """Counts events, in all and at most in one turn of the event loop."""
+
+    def __init__(self):
+        self.total = self.most = self._in_turn = 0
+
+    def count(self):
+        self._in_turn += 1
+        self.total += 1
+
+    async def during(self, awaitable):
+        watcher = asyncio.create_task(self._watch())
+        await awaitable
+        # What happens at the very end counts, too.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        watcher.cancel()
+
+    async def _watch(self):
+        while True:
+            self.most, self._in_turn = max(self.most, self._in_turn), 0
+            await asyncio.sleep(0)

@@ -21,7 +21,7 @@ from documents import blocks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.metrics import value_of
-from support.waiting import until
+from support.waiting import PerTurn, until
 
 from service.errors import AuditUnavailable
 from service.telemetry import audit, denials, events, line_writer
@@ -460,28 +460,19 @@ async def test_many_lines_are_written_without_holding_the_event_loop(reader, mon
     monkeypatch.setattr(line_writer, "WRITE_SECONDS", -1)
     log = opened(reader.descriptor)
     reader.start()
-    formatted_in_turn = most = 0
+    formatted = PerTurn()
     line = log._writer._line
 
     def counted(event):
-        nonlocal formatted_in_turn
-        formatted_in_turn += 1
+        formatted.count()
         return line(event)
 
-    async def watch():
-        nonlocal formatted_in_turn, most
-        while True:
-            most, formatted_in_turn = max(most, formatted_in_turn), 0
-            await asyncio.sleep(0)
-
     monkeypatch.setattr(log._writer, "_line", counted)
-    watcher = asyncio.create_task(watch())
     for _ in range(500):
         log.signed(**SIGNED)
-    await log.close()
-    watcher.cancel()
+    await formatted.during(log.close())
 
-    assert most == line_writer.BATCH_LINES
+    assert formatted.most == line_writer.BATCH_LINES
     assert len(reader.lines()) == 500
 
 
