@@ -48,5 +48,5 @@ def decode(text: str, marker: str) -> str:
 
 
 def _decode_run(run: str, marker: str) -> str:
-    units = "".join(chr(int(digits, 16)) for digits in run.split(marker)[1:])
+    units = run.replace(marker, r"\u").encode("ascii").decode("unicode_escape")
     return units.encode("utf-16-le", "surrogatepass").decode("utf-16-le")

@@ -53,6 +53,13 @@ def test_other_threads_run_while_escapes_are_searched(text):
     assert lines - steps_of(surrogates.mark, PAIR).lines > len(text) / surrogates.MAX_PIECE
 
 
+def test_other_threads_run_while_many_pairs_are_decoded():
+    decoded, lines = steps_of(surrogates.decode, *surrogates.mark(PAIR * 100_000))
+
+    assert decoded == "\U0001f600" * 100_000
+    assert lines > 1000
+
+
 @given(st.lists(st.sampled_from(["a", "\U0001f600", "\U0010ffff", "\ud7ff"]), max_size=2000))
 @example(["\U0001f600"] * 1000)
 def test_pairs_are_decoded_and_other_text_is_kept(characters):
