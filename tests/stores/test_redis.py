@@ -494,6 +494,17 @@ async def test_a_write_ends_a_time_to_live_and_the_adoption_of_an_edit_keeps_it(
     assert await operator.ttl("AwsAccount:a") == -1
 
 
+@pytest.mark.parametrize("right", ["+time", "+hset"])
+async def test_a_user_without_a_right_of_a_creation_can_delete(limited, own_redis, right):
+    store = await limited()
+    seen = await store.replace("AwsAccount", "a", {"region": "x"}, expected=None)
+    async with Redis.from_url(own_redis.url) as admin:
+        await admin.execute_command("ACL", "SETUSER", "s3-signer", right.replace("+", "-"))
+
+    assert await store.remove(seen)
+    assert await store.get("AwsAccount", "a") is None
+
+
 async def test_a_user_without_persist_writes_with_a_warning(limited, own_redis):
     store = await limited(but="+persist")
     seen = await store.replace("AwsAccount", "a", {"region": "eu-west-1"}, expected=None)
