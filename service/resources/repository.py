@@ -1,6 +1,5 @@
 """Create, read, update and delete resources, with compare-and-set on the stored resource."""
 
-import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -17,6 +16,7 @@ from service.resources.schemas import ParsedBody
 from service.resources.secrets.codec import SecretCodec
 from service.resources.secrets.encryption import Encryptor
 from service.resources.types import Exists, ResourceType
+from service.stores.pacing import take_turn
 from service.stores.record import Resource
 from service.stores.store import Store
 
@@ -167,8 +167,9 @@ class Repository(ResourceReader):
         patched = merge_patch.patch_resource if body.operations is None else json_patch.patch_resource
 
         async def new_values(stored: Resource | None) -> Mapping[str, Any]:
+            await take_turn()
             result = patched(type_, existing(type_, id, stored), body).with_id(id)
-            await asyncio.sleep(0)
+            await take_turn()
             return type_.read(result)
 
         resource, _ = await self._write(type_, id, new_values, precondition, may_move_secret=may_move_secret)
@@ -290,10 +291,10 @@ class Repository(ResourceReader):
         may_move_secret: bool = True,
     ) -> tuple[Resource, bool]:
         # Each step takes up to 15 ms for the largest policy, so others run in between.
-        await asyncio.sleep(0)
+        await take_turn()
         if issues := await type_.write_issues(values, expected, self.exists):
             raise Invalid(*issues)
-        await asyncio.sleep(0)
+        await take_turn()
         limit = None if may_move_secret else self._limits.get(type_.kind)
         if limit and (issues := limit(expected.fields if expected else {}, type_.fields(values))):
             raise Invalid(*issues)

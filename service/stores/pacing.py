@@ -1,9 +1,10 @@
-"""Work on many items that yields to the event loop in between."""
+"""Long work in turns of the event loop, so that requests go on in between."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from time import perf_counter
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -13,13 +14,61 @@ MAX_BLOCK_SECONDS = 0.002
 CHUNK = 20
 
 
+class _Turns:
+    """The turns of one event loop. Those who wait for one get it in the order of their calls."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._ended = asyncio.Event()
+        self._started: float | None = None
+        """When long work began in this turn."""
+
+    async def take(self) -> None:
+        if self._lock.locked() or self._is_used_up():
+            async with self._lock:
+                if self._is_used_up():
+                    await self._ended.wait()
+                self._start()
+        else:
+            self._start()
+
+    def _is_used_up(self) -> bool:
+        return self._started is not None and perf_counter() - self._started > MAX_BLOCK_SECONDS
+
+    def _start(self) -> None:
+        if self._started is None:
+            self._started = perf_counter()
+            self._ended.clear()
+            asyncio.get_running_loop().call_soon(self._end)
+
+    def _end(self) -> None:
+        self._started = None
+        self._ended.set()
+
+
+_turns = WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns]()
+
+
+async def take_turn() -> None:
+    """Wait until long work may go on: all of it together gets about ``MAX_BLOCK_SECONDS`` in a turn of the event loop.
+
+    Without that, each of ten requests would work for some milliseconds in the same turn, and all others would wait.
+    """
+    loop = asyncio.get_running_loop()
+    if (turns := _turns.get(loop)) is None:
+        turns = _turns[loop] = _Turns()
+    await turns.take()
+
+
 async def paced(items: Iterable[T]) -> AsyncIterator[T]:
     """Yield the items, and run the event loop whenever the caller has worked for ``MAX_BLOCK_SECONDS``."""
+    await take_turn()
     started = perf_counter()
     for item in items:
         yield item
         if perf_counter() - started > MAX_BLOCK_SECONDS:
             await asyncio.sleep(0)
+            await take_turn()
             started = perf_counter()
 
 

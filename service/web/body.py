@@ -12,6 +12,7 @@ from aiohttp import HttpVersion11, hdrs, web
 
 from service.errors import BodyTooLarge, InvalidRequest, MalformedBody, Overloaded, UnsupportedMediaType
 from service.resources.schemas import ParsedBody
+from service.stores.pacing import take_turn
 from service.web import target
 from service.web.background import in_background
 from service.web.context import CONTEXT, ServerState
@@ -109,7 +110,10 @@ async def _parse_body(request: web.Request, body: bytes, body_format: BodyFormat
         body_format = codec.detect_format(body)
         request[CONTEXT].response_type = negotiated_type(request, body_type=media.DEFAULT_TYPES[body_format])
     if len(body) > codec.LARGE_BODY:
-        return await in_background(partial(_parse, body, body_format))
+        parsed = await in_background(partial(_parse, body, body_format))
+        # The work on it is long, too.
+        await take_turn()
+        return parsed
     return _parse(body, body_format)
 
 

@@ -431,7 +431,8 @@ async def test_a_check_of_many_accounts_lets_others_run(repository, monkeypatch)
     assert await turns_during(accounts_that(repository, is_ambiguous)) >= 50
 
 
-async def test_others_run_between_the_steps_of_a_write(hasher):
+async def test_others_run_between_the_steps_of_a_write(hasher, monkeypatch):
+    monkeypatch.setattr(pacing, "MAX_BLOCK_SECONDS", 0)
     repository = Repository(EmbeddedStore(), SecretCodec(Encryptor(), hasher))
     await repository.put(AWS_ACCOUNT, "a", body(**KEYS))
 

@@ -4,9 +4,10 @@ import asyncio
 from collections import Counter
 
 import pytest
+from support.waiting import PerTurn
 
 from service.stores import pacing
-from service.stores.pacing import CHUNK, in_chunks, paced
+from service.stores.pacing import CHUNK, in_chunks, paced, take_turn
 from service.stores.record import Resource
 from service.stores.redis import RedisStore
 
@@ -53,6 +54,56 @@ async def test_the_loop_does_not_run_between_short_items(monkeypatch):
         seen = {turns.count async for _ in paced(range(100))}
 
     assert seen == {0}
+
+
+@pytest.mark.usefixtures("yields_always")
+async def test_long_work_of_several_callers_takes_turns_in_order():
+    steps, done = PerTurn(), []
+
+    async def work(name):
+        for _ in range(10):
+            await take_turn()
+            steps.count()
+            done.append(name)
+            await asyncio.sleep(0)
+
+    await steps.during(asyncio.gather(*map(work, "abc")))
+
+    assert "".join(done) == "abc" * 10
+    assert steps.most == 1
+
+
+@pytest.mark.usefixtures("yields_always")
+async def test_iterations_at_the_same_time_take_turns():
+    steps = PerTurn()
+
+    async def work():
+        async for _ in paced(range(10)):
+            steps.count()
+
+    await steps.during(asyncio.gather(*(work() for _ in range(5))))
+
+    assert (steps.total, steps.most) == (50, 1)
+
+
+async def test_short_work_does_not_wait_for_a_turn(monkeypatch):
+    monkeypatch.setattr(pacing, "MAX_BLOCK_SECONDS", 3600)
+    async with Turns() as turns:
+        for _ in range(100):
+            await take_turn()
+
+    assert turns.count == 0
+
+
+@pytest.mark.usefixtures("yields_always")
+async def test_a_cancelled_caller_keeps_nobody_waiting():
+    await take_turn()
+    waiting = [asyncio.create_task(take_turn()) for _ in range(3)]
+    await asyncio.sleep(0)
+    for task in waiting[:2]:
+        task.cancel()
+
+    await asyncio.wait_for(waiting[2], 20)
 
 
 async def test_a_chunk_of_items_is_read_at_the_same_time():

@@ -12,9 +12,9 @@ from support.accounts import KEYS
 from support.waiting import turns_during
 
 from service.signing.operations import OPERATIONS
+from service.stores import pacing
 from service.web import rendering
 from service.web.formats import codec
-from service.web.handlers import batch
 
 STORAGE = "/aws/storage/my-account/my-bucket"
 ROOT = {"SIGNER_ROOT_CLIENT_ID": "root", "SIGNER_ROOT_CLIENT_SECRET": "root-secret-0123456789"}
@@ -324,7 +324,7 @@ async def test_an_account_with_a_largest_size_signs_no_parts(client, account):
 
 
 async def test_a_batch_yields_to_other_requests(client, account, monkeypatch):
-    monkeypatch.setattr(batch, "LOOP_SECONDS", 0)
+    monkeypatch.setattr(pacing, "MAX_BLOCK_SECONDS", 0)
 
     others = await turns_during(sign(client, *[{"filename": f"{number}"} for number in range(200)]))
 

@@ -1,14 +1,18 @@
 """A page of large resources must not block the event loop."""
 
+import asyncio
 import json
 import threading
 
 import pytest
 import yaml
 from aiohttp import encode_basic_auth, hdrs
+from support.waiting import PerTurn
 
 from service.app import create_app
+from service.resources.types import ResourceType
 from service.settings import load
+from service.stores import pacing
 from service.stores.memory import EmbeddedStore
 from service.stores.record import Resource
 from service.web.formats import codec
@@ -62,6 +66,43 @@ async def test_the_page_is_the_same_as_in_one_piece(client, monkeypatch, query):
     bundle = yaml.safe_load(whole) if "yaml" in query else json.loads(whole)
     assert bundle["total"] == 5
     assert bundle["entry"][0]["resource"]["matcho"] == PATTERN
+
+
+@pytest.mark.usefixtures("policies")
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/AccessPolicy/p{}", None),
+        ("GET", "/AccessPolicy/p{}?_format=yaml", None),
+        ("PUT", "/AccessPolicy/p{}", {"engine": "matcho", "matcho": PATTERN, "link": LINKS}),
+        ("PUT", "/AccessPolicy/new{}", {"engine": "matcho", "matcho": PATTERN, "link": LINKS}),
+        ("PATCH", "/AccessPolicy/p{}", {"description": "x"}),
+        ("DELETE", "/AccessPolicy/p{}", None),
+    ],
+)
+async def test_requests_with_large_resources_at_the_same_time_take_turns(client, monkeypatch, method, path, body):
+    steps = {name: PerTurn() for name in ("read", "model", "represent")}
+    for name, step in steps.items():
+        work = getattr(ResourceType, name)
+
+        def spy(*args, work=work, step=step, **options):
+            step.count()
+            return work(*args, **options)
+
+        monkeypatch.setattr(ResourceType, name, spy)
+    monkeypatch.setattr(pacing, "MAX_BLOCK_SECONDS", 0)
+
+    async def send():
+        answers = await asyncio.gather(*(client.request(method, path.format(n), json=body) for n in range(5)))
+        assert {answer.status for answer in answers} <= {200, 201}
+
+    requests = send()
+    for step in steps.values():
+        requests = step.during(requests)
+    await requests
+
+    assert steps["represent"].total >= 5
+    assert max(step.most for step in steps.values()) <= 1
 
 
 @pytest.mark.parametrize("query", ["", "?_format=yaml", f"?_id={','.join(f'a{number}' for number in range(25))}"])

@@ -99,7 +99,7 @@ class Policies:
         self._is_complete = True
         self._policies: list[AccessPolicy] = []
         self._invalid: Mapping[str, str] = {}
-        self._linked_clients = frozenset[str]()
+        self._linked_clients = set[str]()
         self._sets: dict[str | None, PolicySet] = {}
 
     async def open(self) -> None:
@@ -145,11 +145,14 @@ class Policies:
             policies, invalid = await _compile(listing, self._repository)
             if self._listing is None:
                 await _warn_of_outdated(policies, listing)
+            linked_clients = set[str]()
+            async for policy in paced(policies):
+                linked_clients |= policy.link
             old_sets, old_policies = self._sets, self._policies
             # From here on, no other request runs.
             self._policies, self._is_complete = policies, is_complete
             self._set_invalid(invalid)
-            self._linked_clients = frozenset[str]().union(*(policy.link for policy in policies))
+            self._linked_clients = linked_clients
             self._sets = {}
             self._listing = listing
             # Policies that are freed all at once block requests for 10 ms per 1,000.

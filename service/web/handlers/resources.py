@@ -13,6 +13,7 @@ from service.access.policies.policy_set import warn_of_links_to
 from service.errors import Duplicate, Invalid, Issue, ResourceNotFound, StoreUnavailable, VersionConflict
 from service.resources.queries import DeleteQuery, IdQuery, SearchQuery
 from service.resources.types import NO_TEXTS, ResourceType
+from service.stores.pacing import take_turn
 from service.stores.record import Resource
 from service.web import target
 from service.web.access import require_permission
@@ -92,7 +93,7 @@ class ResourceHandlers:
         precondition(request).check(self._type.kind, id_, resource)
         if is_known(request, resource):
             return versioned(web.Response(status=HTTPStatus.NOT_MODIFIED), resource)
-        return self._response(request, resource)
+        return await self._response(request, resource)
 
     @_document(
         "put{kind}ByBody",
@@ -151,7 +152,7 @@ class ResourceHandlers:
             resource, created = await repository.find_or_create(self._type, id_, body, may_move_secret=unlimited)
         if created:
             self._audit(request, "create", resource)
-        return self._response(request, resource, created=created, generated=generated if created else NO_TEXTS)
+        return await self._response(request, resource, created=created, generated=generated if created else NO_TEXTS)
 
     @_document(
         "patch{kind}",
@@ -171,7 +172,7 @@ class ResourceHandlers:
             self._type, id_, context.body, precondition(request), may_move_secret=context.caller.unlimited
         )
         self._audit(request, "update", resource)
-        return self._response(request, resource)
+        return await self._response(request, resource)
 
     @_document(
         "delete{kind}",
@@ -195,7 +196,7 @@ class ResourceHandlers:
                 await warn_of_links_to(id_, context.app.repository)
         if resource is None or query["_no-content"]:
             return web.Response(status=HTTPStatus.NO_CONTENT)
-        return self._response(request, resource)
+        return await self._response(request, resource)
 
     async def _put(self, request: web.Request, id_: str) -> web.Response:
         context = request[CONTEXT]
@@ -204,7 +205,7 @@ class ResourceHandlers:
             self._type, id_, context.body, precondition(request), may_move_secret=context.caller.unlimited
         )
         self._audit(request, "create" if created else "update", resource)
-        return self._response(request, resource, created=created)
+        return await self._response(request, resource, created=created)
 
     async def _authorize(self, request: web.Request, id_: Any) -> None:
         if request.method not in {hdrs.METH_GET, hdrs.METH_HEAD}:
@@ -243,7 +244,7 @@ class ResourceHandlers:
         if faults := self._type.id_faults(id_, field):
             raise Invalid(*faults)
 
-    def _response(
+    async def _response(
         self,
         request: web.Request,
         resource: Resource,
@@ -252,6 +253,7 @@ class ResourceHandlers:
         generated: Mapping[str, str] = NO_TEXTS,
     ) -> web.Response:
         """Return the resource with its ``generated`` secrets, which no other response shows."""
+        await take_turn()
         data = self._type.represent(resource, shown=generated)
         response = render(
             request, data, status=201 if created else 200, headers=NO_STORE if generated else target.NOTHING

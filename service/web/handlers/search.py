@@ -9,6 +9,7 @@ from aiohttp import web
 from service.errors import Invalid, Issue
 from service.resources.queries import SearchQuery
 from service.resources.types import ResourceType
+from service.stores.pacing import take_turn
 from service.stores.record import Resource
 from service.web import target
 from service.web.context import CONTEXT
@@ -44,6 +45,7 @@ async def search_response(request: web.Request, type_: ResourceType) -> web.Resp
     # A count of 0 asks for the total only. Source: https://hl7.org/fhir/search.html#count
     if not count:
         return render(request, bundle)
+    await take_turn()
     entries = (_entry(request, type_, resource) for resource in found.resources)
     return await render_list(request, bundle, "entry", entries, is_long=_is_large(found.resources))
 

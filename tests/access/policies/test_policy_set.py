@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.garbage import Frees
-from support.waiting import turns_during
+from support.waiting import PerTurn, turns_during
 
 from service.access.access_policy import AccessPolicy
 from service.access.callers.principals import Principal
@@ -318,6 +318,29 @@ async def test_many_policies_are_compared_without_holding_the_event_loop(policie
 
     assert await turns_during(policies.for_principal(TEAM)) >= 50
     assert await policies.for_principal(TEAM) is before
+
+
+async def test_the_links_of_many_policies_are_joined_without_holding_the_event_loop(policies, write, monkeypatch):
+    await policies.open()
+    await write("p0")
+    joined = PerTurn()
+
+    class Links:
+        def __ror__(self, clients):
+            joined.count()
+            return clients | {"team"}
+
+        def __contains__(self, client):
+            return client == "team"
+
+    async def compile_(*_):
+        return [AccessPolicy(id=f"p{number}", engine="allow", pattern=None, link=Links()) for number in range(50)], {}
+
+    monkeypatch.setattr("service.access.policies.policy_set._compile", compile_)
+    monkeypatch.setattr(pacing, "MAX_BLOCK_SECONDS", 0)
+    await joined.during(policies.for_principal(TEAM))
+
+    assert (joined.total, joined.most) == (50, 1)
 
 
 async def test_many_old_policies_are_freed_without_holding_the_event_loop(policies, write, monkeypatch):
