@@ -179,8 +179,8 @@ class CachedStore:
         self._reads.invalidate(key)
         entry = self._entries.get(key)
         if entry and entry.session.live:
-            # Its time as a stale entry begins now.
-            entry.read_at, entry.session = entry.confirmed_at, NO_SESSION
+            # The connections go on to report changes, so all that does not change is confirmed until an outage.
+            entry.session = TrackingSession(live=False, connections=entry.session.connections)
             CACHE_INVALIDATIONS.inc()
 
     def _new_negative_entries(self) -> FIFOCache[str, Entry]:
@@ -194,9 +194,12 @@ class CachedStore:
         if entry is None or not entry.session.live or self._clock() - entry.read_at > self._ttl:
             return None
         CACHE_HITS.inc()
+        self._on_use(key, entry)
+        return entry
+
+    def _on_use(self, key: str, entry: Entry) -> None:
         if entry.value is not None:
             self._entries.move_to_end(key)
-        return entry
 
     def _stale_entry(self, key: str) -> Entry | None:
         """Return the entry that may be used while the store is unavailable."""
@@ -216,6 +219,7 @@ class CachedStore:
             # Look again, because the entry may have changed during the read.
             if entry := self._stale_entry(key):
                 CACHE_STALE_HITS.inc()
+                self._on_use(key, entry)
                 return entry.value
             raise
 

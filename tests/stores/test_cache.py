@@ -853,12 +853,22 @@ async def test_a_listing_overlapping_a_change_is_not_cached(cache, inner, write,
     assert [await early, await late, await ids_of_all(cache)] == ["a", "ab", "ab"]
 
 
-async def test_the_stale_time_of_a_listing_starts_with_its_first_change(cache, inner, write, monkeypatch):
+@pytest.mark.parametrize("change", ["reported", "repaired"])
+async def test_the_stale_time_of_a_changed_listing_starts_with_the_outage(
+    cache, inner, tracker, write, monkeypatch, change
+):
     for id_ in "ab":
         await write("one", id_)
     await ids_of_all(cache)
     await write("two", "b")
+    if change == "repaired":
+        inner.listener.listing_changed(KIND)
+    # No request reads policies for a long time, in which changes are reported.
+    monkeypatch.setattr(now, "seconds", now.seconds + 10 * STALE)
+    await write("three", "b")
+    tracker.session.connections[0].confirmed_at = now()
     inner.unavailable = True
+    tracker.end_session()
     monkeypatch.setattr(now, "seconds", now.seconds + STALE)
     assert await ids_of_all(cache) == "a"
     monkeypatch.setattr(now, "seconds", now.seconds + 1)
@@ -917,6 +927,24 @@ async def test_an_outage_serves_a_stale_listing_for_a_while(cache, inner, tracke
     assert within == "a"
     with pytest.raises(StoreUnavailable):
         await ids_of_all(cache)
+
+
+async def test_a_stale_listing_in_use_stays_while_other_resources_are_read(cache, inner, tracker, write):
+    """One primary of a Cluster is unavailable, and with it the listing of all."""
+    await write("one")
+    await ids_of_all(cache)
+    for number in range(3 * SIZE):
+        inner.unavailable = True
+        assert await ids_of_all(cache) == "a"
+        inner.unavailable = False
+        await cache.get(KIND, "a")
+        await write("one", f"b{number}")
+        await cache.get(KIND, f"b{number}")
+    inner.unavailable = True
+
+    with pytest.raises(StoreUnavailable):
+        await cache.get(KIND, "b0")
+    assert await ids_of_all(cache) == "a"
 
 
 async def test_put_with_ttl_invalidates_the_negative_entry(cache):
