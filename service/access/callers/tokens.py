@@ -8,6 +8,7 @@ its Client is deleted or loses the grant type.
 import hashlib
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from math import inf
 from time import time
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 from cachetools import TTLCache
 
 from service.access.client import CLIENT, CLIENT_CREDENTIALS, Client
-from service.errors import Invalid, TokenOfAnotherClient, Unauthenticated
+from service.errors import Invalid, StoreUnavailable, TokenOfAnotherClient, Unauthenticated
 from service.resources.repository import Repository
 from service.stores.record import Resource
 from service.stores.store import Store
@@ -58,12 +59,17 @@ class AccessTokens:
         """
         token = secrets.token_urlsafe(TOKEN_BYTES)
         id_ = _hash(token)
-        for oldest in self._count(client, id_):
-            if stored := await self._store.get(KIND, oldest, bypass_cache=True):
-                await self._store.remove(stored)
         fields = {"client": client, "proof": fingerprint, "ends": str(self._clock() + self._seconds)}
         await self._store.put_with_ttl(KIND, id_, fields, seconds=self._seconds)
+        # Only now, because a refused token must end no other one.
+        for oldest in self._count(client, id_):
+            with suppress(StoreUnavailable):
+                await self._remove(oldest)
         return token, self._seconds
+
+    async def _remove(self, id_: str) -> None:
+        if stored := await self._store.get(KIND, id_, bypass_cache=True):
+            await self._store.remove(stored)
 
     def _count(self, client: str, id_: str) -> list[str]:
         """Count a new token of the client. Return the hashes of its tokens above the limit."""

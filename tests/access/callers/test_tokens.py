@@ -6,7 +6,7 @@ from support.logins import SECRET
 
 from service.access.callers.tokens import TOKEN_LENGTH, AccessTokens
 from service.access.client import CLIENT
-from service.errors import Invalid, TokenOfAnotherClient, Unauthenticated
+from service.errors import Invalid, StoreUnavailable, TokenOfAnotherClient, Unauthenticated
 from service.resources.schemas import ParsedBody
 
 GRANTS = ["client_credentials"]
@@ -170,6 +170,36 @@ async def test_the_oldest_token_above_the_limit_ends(tokens, store, repository, 
     assert [bool(await client_of(tokens, token)) for token in issued] == [False, False, True, True, True]
     assert await client_of(tokens, other) == "other"
     assert (await store.page("Session", offset=0, count=0)).total == 4
+
+
+async def test_a_token_that_cannot_be_stored_ends_no_other_token(tokens, store, repository, issue, monkeypatch):
+    monkeypatch.setattr("service.access.callers.tokens.MAX_TOKENS_OF_CLIENT", 3)
+    await issue()
+    proof = await fingerprint(repository)
+    issued = [(await tokens.issue("team", proof))[0] for _ in range(3)]
+    with monkeypatch.context() as outage:
+        outage.setattr(store, "put_with_ttl", refuse)
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable):
+                await tokens.issue("team", proof)
+
+    assert [bool(await client_of(tokens, token)) for token in issued] == [True] * 3
+    assert await client_of(tokens, (await tokens.issue("team", proof))[0])
+    assert [bool(await client_of(tokens, token)) for token in issued] == [False, True, True]
+
+
+async def test_a_token_is_issued_although_the_oldest_one_cannot_be_removed(
+    tokens, store, repository, issue, monkeypatch
+):
+    monkeypatch.setattr("service.access.callers.tokens.MAX_TOKENS_OF_CLIENT", 1)
+    await issue()
+    monkeypatch.setattr(store, "remove", refuse)
+
+    assert await client_of(tokens, (await tokens.issue("team", await fingerprint(repository)))[0]) == "team"
+
+
+async def refuse(*_, **__):
+    raise StoreUnavailable("refused")
 
 
 @pytest.mark.parametrize("clients", [1, 100])
