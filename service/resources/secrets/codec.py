@@ -7,7 +7,7 @@ from typing import Any
 from service.errors import DecryptionFailed, Invalid, Issue
 from service.resources.secrets.encryption import Encryptor
 from service.resources.secrets.hashing import Hasher, is_hash
-from service.resources.secrets.stored_secret import HashedSecret, StoredSecret
+from service.resources.secrets.stored_secret import HashedSecret, PreviousSecret, StoredSecret
 from service.resources.types import ResourceType, Secret
 from service.stores.record import Resource
 
@@ -110,14 +110,25 @@ class SecretCodec:
     async def rotate(self, stored: str, secret: str, *, previous_expires: int, now: float) -> str:
         """Return the text to store for a new ``secret``. The one in ``stored`` is valid until ``previous_expires``.
 
+        The oldest secret keeps its own end, and ``previous_expires`` in the past ends all. If ``stored`` has ``secret``
+        already, a rotation is repeated.
+
         Raises:
             Throttled: too many secrets are being hashed.
         """
         before = StoredSecret.parse(stored)
-        current = HashedSecret.new(await self._hasher.hash(secret, beside=before))
-        if previous_expires <= now or not is_hash(before.current.hash):
-            return str(StoredSecret(current))
-        return str(StoredSecret(current, before.current, previous_expires))
+        hashed = await self._hasher.hash(secret, beside=before)
+        previous = [*before.previous_at(now)]
+        if hashed == before.current.hash:
+            current = before.current
+            previous[:1] = [PreviousSecret(previous_expires, each.secret) for each in previous[:1]]
+        else:
+            current = HashedSecret.new(hashed)
+            if is_hash(before.current.hash):
+                previous.insert(0, PreviousSecret(previous_expires, before.current))
+        # If the answers to some rotations were lost, nobody knows the secrets in between, but all use the oldest.
+        previous[1:-1] = []
+        return str(StoredSecret(current, (*previous,) if now < previous_expires else ()))
 
     async def _encode_secret(self, type_: ResourceType, id: str, name: str, text: str) -> str:
         if name in type_.encrypted:

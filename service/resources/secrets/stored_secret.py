@@ -1,14 +1,14 @@
-"""The stored text of a Client's secret: its hash, and the hash of the previous secret while that is valid. Pure.
+"""The stored text of a Client's secret: its hash, and the hashes of previous secrets while those are valid. Pure.
 
-The text is ``v2 FINGERPRINT HASH``, followed by ``EXPIRES FINGERPRINT HASH`` for a previous secret.
+The text is ``v2 FINGERPRINT HASH``, followed by ``EXPIRES FINGERPRINT HASH`` for each previous secret.
 """
 
 import hashlib
 import re
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Self
+from dataclasses import dataclass, field
+from typing import NamedTuple, Self
 
 SECRET_BYTES = 32
 FINGERPRINT_BYTES = 16
@@ -31,42 +31,58 @@ class HashedSecret:
         return cls(secrets.token_urlsafe(FINGERPRINT_BYTES), hash)
 
 
+class PreviousSecret(NamedTuple):
+    """A secret that is valid until ``expires``, a Unix time."""
+
+    expires: int
+    secret: HashedSecret
+
+
 @dataclass(frozen=True, slots=True)
 class StoredSecret:
-    """The current secret, and the ``previous`` one until ``previous_expires``, a Unix time."""
+    """The current secret, and the ``previous`` ones, newest first, each until it expires."""
 
     current: HashedSecret
-    previous: HashedSecret | None = None
-    previous_expires: int = 0
+    previous: tuple[PreviousSecret, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Parse any text. Text that is not a hash gives a secret that matches nothing."""
         match text.split(" "):
-            case ["v2", fingerprint, hash_, expires, previous, previous_hash] if _UNIX_TIME.fullmatch(expires):
-                return cls(HashedSecret(fingerprint, hash_), HashedSecret(previous, previous_hash), int(expires))
-            case ["v2", fingerprint, hash_] | ["v2", fingerprint, hash_, _, _, _]:
-                return cls(HashedSecret(fingerprint, hash_))
+            case ["v2", fingerprint, hash_, *rest] if len(rest) % 3 == 0:
+                parts = zip(rest[::3], rest[1::3], rest[2::3], strict=True)
+                previous = (
+                    PreviousSecret(int(expires), HashedSecret(name, text))
+                    for expires, name, text in parts
+                    if _UNIX_TIME.fullmatch(expires)
+                )
+                return cls(HashedSecret(fingerprint, hash_), (*previous,))
         return cls(HashedSecret(hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest(), text))
 
     def __str__(self) -> str:
         parts = ["v2", self.current.fingerprint, self.current.hash]
-        if self.previous:
-            parts += [str(self.previous_expires), self.previous.fingerprint, self.previous.hash]
+        for expires, secret in self.previous:
+            parts += [str(expires), secret.fingerprint, secret.hash]
         return " ".join(parts)
+
+    def previous_at(self, instant: float) -> Sequence[PreviousSecret]:
+        """Return the previous secrets that are valid at ``instant``, newest first."""
+        return [previous for previous in self.previous if instant < previous.expires]
 
     def valid_at(self, instant: float) -> Sequence[HashedSecret]:
         """Return the secrets that are valid at ``instant``, the current one first."""
-        if self.previous and instant < self.previous_expires:
-            return self.current, self.previous
-        return (self.current,)
+        return self.current, *(previous.secret for previous in self.previous_at(instant))
 
     def with_hash(self, hashed: HashedSecret, hash: str) -> Self | None:
         """Return a copy with another hash of one of its secrets, or None if it no longer has ``hashed``."""
-        new = HashedSecret(hashed.fingerprint, hash)
-        if self.current == hashed:
-            return replace(self, current=new)
-        return replace(self, previous=new) if self.previous == hashed else None
+        if hashed not in (self.current, *(each.secret for each in self.previous)):
+            return None
+
+        def updated(secret: HashedSecret) -> HashedSecret:
+            return HashedSecret(hashed.fingerprint, hash) if secret == hashed else secret
+
+        previous = (PreviousSecret(expires, updated(secret)) for expires, secret in self.previous)
+        return type(self)(updated(self.current), (*previous,))
 
 
 def new_secret() -> str:

@@ -181,23 +181,56 @@ async def test_a_rotated_secret_stays_valid_until_it_expires(codec, hasher, sche
     valid = [[bool(await hasher.verify(text, rotated.valid_at(now))) for text in ("old", "new")] for now in (999, 1000)]
 
     assert valid == [[True, True], [False, True]]
-    assert rotated.previous == StoredSecret.parse(before).current
+    assert [each.secret for each in rotated.previous] == [StoredSecret.parse(before).current]
 
 
-async def test_a_second_rotation_ends_the_first_secret(codec, hasher):
+async def test_further_rotations_end_neither_the_oldest_secret_nor_the_last_one(codec, hasher):
     text = ""
-    for secret in ("first", "second", "third"):
-        text = await codec.rotate(text, secret, previous_expires=1000, now=0)
-    valid = StoredSecret.parse(text).valid_at(0)
+    secrets = "first", "second", "third", "fourth"
+    for number, secret in enumerate(secrets):
+        text = await codec.rotate(text, secret, previous_expires=1000 + number, now=0)
+    valid = [
+        [bool(await hasher.verify(secret, StoredSecret.parse(text).valid_at(instant))) for secret in secrets]
+        for instant in (0, 1001, 1003)
+    ]
 
-    assert [bool(await hasher.verify(secret, valid)) for secret in ("first", "second", "third")] == [False, True, True]
+    assert valid == [[True, False, True, True], [False, False, True, True], [False, False, False, True]]
+
+
+async def test_a_rotation_can_end_all_earlier_secrets_immediately(codec):
+    text = ""
+    for secret, expires in ("first", 1000), ("second", 1000), ("third", 0):
+        text = await codec.rotate(text, secret, previous_expires=expires, now=0)
+
+    assert StoredSecret.parse(text).previous == ()
+
+
+@pytest.mark.parametrize("seconds", [0, 100])
+async def test_a_repeated_rotation_keeps_the_previous_secret_and_its_tokens(codec, hasher, seconds):
+    old = await codec.rotate("", "old", previous_expires=0, now=0)
+    first = await codec.rotate(old, "new", previous_expires=9, now=0)
+    text = await codec.rotate(first, "new", previous_expires=8 + seconds, now=8)
+    valid = [
+        [bool(await hasher.verify(secret, StoredSecret.parse(text).valid_at(at))) for secret in ("old", "new")]
+        for at in (8 + seconds / 2, 8 + seconds)
+    ]
+
+    assert valid == [[seconds > 0, True], [False, True]]
+    assert StoredSecret.parse(text).current == StoredSecret.parse(first).current
+
+
+async def test_a_repeated_rotation_does_not_revive_an_expired_secret(codec):
+    old = await codec.rotate("", "old", previous_expires=0, now=0)
+    first = await codec.rotate(old, "new", previous_expires=9, now=0)
+
+    assert StoredSecret.parse(await codec.rotate(first, "new", previous_expires=20, now=9)).previous == ()
 
 
 @pytest.mark.parametrize("before", ["", "what an operator wrote", "v2 x y"])
 async def test_a_rotation_keeps_nothing_that_is_not_a_hash(codec, before):
     rotated = await codec.rotate(before, "new", previous_expires=1000, now=0)
 
-    assert StoredSecret.parse(rotated).previous is None
+    assert StoredSecret.parse(rotated).previous == ()
     assert before not in rotated or not before
 
 
@@ -205,4 +238,4 @@ async def test_a_rotation_can_end_the_previous_secret_immediately(codec):
     before = (await codec.encode(CLIENT, "a", {"secret": "old"}, None))["secret"]
     rotated = await codec.rotate(before, "new", previous_expires=1000, now=1000)
 
-    assert StoredSecret.parse(rotated).previous is None
+    assert StoredSecret.parse(rotated).previous == ()
