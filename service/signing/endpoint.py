@@ -36,7 +36,7 @@ class Endpoint:
     A URL is ``origin``, ``prefix``, a slash and the key. ``prefix`` is empty, or a path that begins with a slash; in
     path style it ends with the bucket. ``host`` is the Host header, exactly as in ``origin``. ``region`` is that of the
     credential scope. ``is_exposed``: URLs are http, for a host that is neither loopback nor private. ``style`` is PATH
-    or VIRTUAL_HOSTED.
+    or VIRTUAL_HOSTED. ``bucket_path`` is the path of URLs without a key.
     """
 
     origin: str
@@ -45,6 +45,7 @@ class Endpoint:
     region: str
     is_exposed: bool = field(default=False, compare=False)
     style: str = field(default=VIRTUAL_HOSTED, compare=False)
+    bucket_path: str = field(default="/", compare=False)
 
 
 class Endpoints:
@@ -95,6 +96,8 @@ class Endpoints:
             probed,
             region=account.region,
             style=style,
+            # Virtual-hosted, botocore keeps a slash at the end of the account's own prefix.
+            bucket_path=probed.prefix if style == PATH else (host.prefix if host else "") or "/",
             is_exposed=not (options.use_ssl or (host and is_private(host))),
         )
 

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 from service.errors import Invalid, Issue
 from service.resources.schemas import MAX_EXPIRATION_SECONDS
 from service.resources.types import AwsAccount
-from service.signing.endpoint import VIRTUAL_HOSTED, Endpoint, Endpoints
+from service.signing.endpoint import Endpoint, Endpoints
 from service.signing.exposure import ExposureLog
 from service.signing.operations import NOTHING_BOUND, Bound, Operation
 from service.signing.sigv4 import Credentials, sign_policy, sign_query
@@ -85,7 +85,7 @@ class Presigner:
         """
         credentials = self._credentials.get(account) or self._load_credentials(account, endpoint)
         if key is None:
-            path = _bucket_path(endpoint)
+            path = endpoint.bucket_path
         else:
             path = f"{endpoint.prefix}/{key if _is_plain(key) else quote(key, safe='/~')}"
         query = sign_query(
@@ -123,7 +123,7 @@ class Presigner:
             session_token=account.session_token,
             at=at,
         )
-        return f"{endpoint.origin}{_bucket_path(endpoint)}", {**form.fields, **signed}
+        return f"{endpoint.origin}{endpoint.bucket_path}", {**form.fields, **signed}
 
     async def prepare(self) -> None:
         """Load aiobotocore's models, which takes 0.1 s, before the first request."""
@@ -154,7 +154,3 @@ class Presigner:
 def _bound_always(operation: Operation) -> Bound:
     """Return what every URL of an operation carries. Raises Invalid if S3 needs more than that."""
     return operation.bind(operation.schema().read({}))
-
-
-def _bucket_path(endpoint: Endpoint) -> str:
-    return f"{endpoint.prefix}/" if endpoint.style == VIRTUAL_HOSTED else endpoint.prefix

@@ -124,7 +124,14 @@ CARRIED = {
 ACCOUNTS = [
     AwsAccount(id="x", access_key_id="AKIA", secret_access_key="s", session_token=token, host=host, path_style=style)
     for token in (None, "to/ken+==")
-    for host, style in ((None, False), (None, True), ("http://gateway.example/s3/", False), ("10.0.0.1:9000", True))
+    for host, style in (
+        (None, False),
+        (None, True),
+        ("http://gateway.example/s3/", False),
+        ("http://gateway.example/s3", False),
+        ("http://gateway.example/s3", True),
+        ("10.0.0.1:9000", True),
+    )
 ]
 
 

@@ -45,6 +45,7 @@ ENDPOINTS = [
     ("[FE80::ABCD]", True, "us-east-1", False),
     ("[::80]", False, "us-east-1", True),
     ("https://gateway.example/s3/", None, "eu-north-1", False),
+    ("https://gateway.example:8443/s3", None, "eu-north-1", False),
     ("http://gateway.example:80/a//b~/", None, "eu-north-1", False),
     ("HTTP://gateway.example/a//b~/", None, "eu-north-1", True),
     ("http://10.0.0.1/s3", None, "eu-north-1", False),
