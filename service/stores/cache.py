@@ -33,11 +33,16 @@ ALL = ""
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """The result of a read that started at ``read_at`` during ``session``: a resource, None, or a listing."""
+    """The result of a read that started at ``read_at`` during ``session``: a resource, None, or a listing.
+
+    A listing without ``is_current`` has to be read again, because some of its resources have changed. The session goes
+    on to confirm the others.
+    """
 
     value: Any
     read_at: float
     session: TrackingSession
+    is_current: bool = True
 
     @property
     def confirmed_at(self) -> float:
@@ -178,9 +183,8 @@ class CachedStore:
         key = _key(kind, ALL)
         self._reads.invalidate(key)
         entry = self._entries.get(key)
-        if entry and entry.session.live:
-            # The connections go on to report changes, so all that does not change is confirmed until an outage.
-            entry.session = TrackingSession(live=False, connections=entry.session.connections)
+        if entry and entry.is_current and entry.session.live:
+            entry.is_current = False
             CACHE_INVALIDATIONS.inc()
 
     def _new_negative_entries(self) -> FIFOCache[str, Entry]:
@@ -191,7 +195,7 @@ class CachedStore:
 
     def _live_entry(self, key: str) -> Entry | None:
         entry = self._known_entry(key)
-        if entry is None or not entry.session.live or self._clock() - entry.read_at > self._ttl:
+        if entry is None or not (entry.is_current and entry.session.live) or self._clock() - entry.read_at > self._ttl:
             return None
         CACHE_HITS.inc()
         self._on_use(key, entry)

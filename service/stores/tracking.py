@@ -45,8 +45,13 @@ class TrackingSession:
 
     @property
     def confirmed_at(self) -> float:
-        """The time, in monotonic seconds, since when a primary may have sent no message."""
+        """The time, in monotonic seconds, since when a primary may have sent no message, or a change is unreported."""
         return min((connection.confirmed_at for connection in self.connections), default=-inf)
+
+    def end(self) -> None:
+        if self.live:
+            # Its connections may go on in the next session, but changes in between are not reported.
+            self.live, self.connections = False, [Confirmed(self.confirmed_at)]
 
 
 @dataclass(slots=True, eq=False)
@@ -133,7 +138,7 @@ class Tracker:
             CACHE_LIVE.set(1)
 
     def _end_session(self) -> None:
-        self.session.live = False
+        self.session.end()
         CACHE_LIVE.set(0)
 
 

@@ -91,7 +91,7 @@ class FakeTracker:
         self.session = TrackingSession(live=True, connections=[Confirmed(now())])
 
     def end_session(self):
-        self.session.live = False
+        self.session.end()
 
 
 class Clock:
@@ -605,6 +605,26 @@ async def test_an_outage_serves_stale_entries_for_a_while(cache, inner, tracker,
         with pytest.raises(StoreUnavailable):
             await region(cache, id_)
     assert value_of(CACHE_STALE_HITS) == counted + 2
+
+
+async def test_the_stale_time_starts_with_the_end_of_the_session_if_its_connections_go_on(
+    cache, inner, tracker, write, monkeypatch
+):
+    """A primary is added to a Cluster, and changes there are not yet reported."""
+    for id_ in "ab":
+        await write("one", id_)
+    connection = tracker.session.connections[0]
+    await cache.get(KIND, "a")
+    tracker.end_session()
+    await cache.get(KIND, "b")
+    for _ in range(2):
+        monkeypatch.setattr(now, "seconds", now.seconds + STALE / 2 + 1)
+        connection.confirmed_at = now()
+    inner.unavailable = True
+
+    for id_ in "ab":
+        with pytest.raises(StoreUnavailable):
+            await cache.get(KIND, id_)
 
 
 async def test_the_stale_time_starts_with_the_last_message_of_the_server(cache, inner, tracker, write, monkeypatch):
