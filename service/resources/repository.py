@@ -88,6 +88,7 @@ class Repository(ResourceReader):
 
         ``may_move_secret``: see ``SecretCodec``. Without it, ``limits`` apply too.
         """
+        await take_turn()
         values = type_.read(body.with_id(id))
 
         async def new_values(_: Resource | None) -> Mapping[str, Any]:
@@ -125,6 +126,7 @@ class Repository(ResourceReader):
 
         ``may_move_secret``: see ``put``.
         """
+        await take_turn()
         values = type_.read(body.with_id(str(uuid.uuid4())) if body.values.get("id") is None else body)
         new_id: str = values["id"]
 
@@ -144,6 +146,7 @@ class Repository(ResourceReader):
         ``may_move_secret``: see ``put``.
         """
         named = body.with_id(id)
+        await take_turn()
         # An invalid body is an error even if the resource exists.
         type_.read(named)
         while True:

@@ -7,6 +7,7 @@ from aiohttp import hdrs, web
 
 from service.access.callers.principals import Principal
 from service.errors import Forbidden, Unauthenticated
+from service.stores.pacing import take_turn
 from service.web import target
 from service.web.context import CONTEXT, Access
 from service.web.forwarded import UNIX_SOCKET
@@ -84,6 +85,7 @@ async def require_permission(
     # Policies must not see an invalid body. Validation takes time, so it is left out if no policy reads the body.
     if validate_body and "body" in rules.names:
         validate_body()
+        await take_turn()
     context.params = params
     visible = _policy_request(request, params, rules.names)
     if instead:

@@ -40,7 +40,7 @@ class TooMuchTime(Exception):
 class Evaluation:
     """One request and the state of its evaluation. ``seconds`` is the time limit.
 
-    Results of searches are shared: each regular expression searches a text once.
+    Results are shared: each regular expression searches a text once, and a long text is read once for each question.
     """
 
     request: Mapping[str, Any]
@@ -50,6 +50,10 @@ class Evaluation:
     _elements: int = field(default=0, init=False)
     _found: dict[tuple[str, str], bool] = field(default_factory=dict, init=False)
     _folded: dict[str, str] = field(default_factory=dict, init=False)
+    _blank: dict[str, bool] = field(default_factory=dict, init=False)
+    _problems: dict[str, str] = field(default_factory=dict, init=False)
+    """Why no regular expression can be applied to a text; "" if one can."""
+
     list_texts: dict[int, frozenset[str]] = field(default_factory=dict, init=False)
     """The texts of the scalars in lists of the request, by the ``id()`` of the list."""
 
@@ -78,6 +82,21 @@ class Evaluation:
             folded = self._folded[text] = text.casefold()
         return folded
 
+    def is_blank(self, text: str) -> bool:
+        """Return whether a text is empty or has only white space."""
+        blank = self._blank.get(text)
+        if blank is None:
+            blank = self._blank[text] = not text.strip()
+        return blank
+
+    def check_text(self, text: str, path: str) -> None:
+        """Raise UndecidableValue unless a regular expression can be applied to ``text``."""
+        problem = self._problems.get(text)
+        if problem is None:
+            problem = self._problems[text] = _problem(text)
+        if problem:
+            raise UndecidableValue(path, problem)
+
     def search(self, source: str, program: Program, text: str) -> bool:
         """Return whether ``program``, compiled from ``source``, matches ``text``. See ``check_text``.
 
@@ -97,14 +116,12 @@ class Evaluation:
         return found
 
 
-def check_text(text: str, path: str) -> None:
-    """Raise UndecidableValue unless a regular expression can be applied to ``text``."""
+def _problem(text: str) -> str:
     if len(text) > MAX_VALUE_BYTES:
-        raise UndecidableValue(path, f"is longer than {MAX_VALUE_BYTES} bytes")
+        return f"is longer than {MAX_VALUE_BYTES} bytes"
     try:
         encoded = text.encode()
     except UnicodeEncodeError:
         # Header bytes that are not UTF-8 are surrogates.
-        raise UndecidableValue(path, "is not UTF-8") from None
-    if len(encoded) > MAX_VALUE_BYTES:
-        raise UndecidableValue(path, f"is longer than {MAX_VALUE_BYTES} bytes")
+        return "is not UTF-8"
+    return f"is longer than {MAX_VALUE_BYTES} bytes" if len(encoded) > MAX_VALUE_BYTES else ""

@@ -12,8 +12,8 @@ from service.errors import Overloaded, StoreUnavailable
 
 LOGGER = logging.getLogger(__name__)
 
-# A request may be evaluated twice in a row, and may hold the event loop for 20 ms.
-LOOP_SECONDS = 0.005
+# Ten requests at the same time may hold the event loop for 20 ms.
+LOOP_SECONDS = 0.002
 # More threads would take the processor from the event loop.
 THREADS = 1
 MAX_WAITING = 32

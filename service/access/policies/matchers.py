@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from service import json_text
-from service.access.policies.evaluation import MAX_VALUE_BYTES, Evaluation, check_text
+from service.access.policies.evaluation import MAX_VALUE_BYTES, Evaluation
 from service.access.policies.regex import Regex
 
 _MAX_SHOWN = 64
 _MIN_LONG_INT = 10**json_text.MAX_NUMBER
 _LITERAL = "literal"
 _PREFIX_COST, _REGEX_COST = 2, 16
+# Many patterns may look for plain text in a longer one.
+_MAX_SHORT = 512
 
 Predicate = Callable[[Any, Evaluation], bool]
 
@@ -112,11 +114,13 @@ def regex(regex: Regex, path: str) -> Matcher:
         if text is None:
             return False
         if len(text) > MAX_VALUE_BYTES or not text.isascii():
-            check_text(text, path)
+            evaluation.check_text(text, path)
         # The engine takes ten times as long to find that plain text is missing.
         comparable = evaluation.casefold(text) if ignores_case else text
         if not comparable.startswith(prefix):
             return False
+        if len(comparable) > _MAX_SHORT:
+            evaluation.check_time()
         for alternatives in required:
             for plain in alternatives:
                 if plain in comparable:
@@ -230,7 +234,9 @@ def every(part: Matcher) -> Matcher:
 
 NIL = Matcher(lambda value, _: value is None, "is not nil")
 PRESENT = Matcher(lambda value, _: value is not None, "is nil")
-NOT_BLANK = Matcher(lambda value, _: isinstance(value, str) and bool(value.strip()), "is blank, or no text")
+NOT_BLANK = Matcher(
+    lambda value, evaluation: isinstance(value, str) and not evaluation.is_blank(value), "is blank, or no text"
+)
 
 
 def truncate(text: str) -> str:

@@ -1,8 +1,10 @@
+from contextlib import suppress
+
 import pytest
 
 from service.access.access_policy import AccessPolicy
 from service.access.policies import evaluation as evaluation_module
-from service.access.policies.evaluation import Evaluation, TooMuchTime, TooMuchWork
+from service.access.policies.evaluation import Evaluation, TooMuchTime, TooMuchWork, UndecidableValue
 from service.access.policies.matcho import compile_pattern
 from service.access.policies.policy_set import PolicySet
 from service.access.policies.regex import Program
@@ -54,6 +56,43 @@ def test_the_time_limit_is_checked_for_each_element(operator):
     with pytest.raises(TooMuchTime):
         pattern.matches(Evaluation(request, seconds=0))
     assert pattern.matches(Evaluation(request))
+
+
+def test_the_time_limit_is_checked_for_each_search_of_plain_text_in_a_long_text():
+    pattern = compile_pattern({"params": {"key": {"$one-of": ["#a.+b", "present?"]}}})
+    short, long = {"params": {"key": "x" * 500}}, {"params": {"key": "x" * 8000}}
+
+    assert pattern.matches(Evaluation(short, seconds=0))
+    with pytest.raises(TooMuchTime):
+        pattern.matches(Evaluation(long, seconds=0))
+    assert pattern.matches(Evaluation(long))
+
+
+@pytest.mark.parametrize(
+    ("word", "text", "reads"),
+    [
+        pytest.param("not-blank?", "\xa0" * 4000, "strip", id="blank"),
+        pytest.param("not-blank?", " x ", "strip", id="not blank"),
+        pytest.param("#a.+b", "\xa0" * 4000, "encode", id="not ASCII"),
+        pytest.param("#a.+b", "\xa0" * 5000, "encode", id="too many bytes"),
+    ],
+)
+def test_a_text_is_read_once_for_all_conditions(word, text, reads):
+    calls = []
+
+    class Text(str):
+        __slots__ = ()
+
+        def __getattribute__(self, name):
+            calls.append(name)
+            return super().__getattribute__(name)
+
+    evaluation = Evaluation({"headers": {"x": Text(text)}})
+    for _ in range(30):
+        with suppress(UndecidableValue):
+            compile_pattern({"headers": {"x": word}}).matches(evaluation)
+
+    assert calls.count(reads) == 1
 
 
 async def test_the_time_limit_is_checked_for_each_policy():
