@@ -25,6 +25,8 @@ from service.web.routing import Guard
 BODY_SECONDS = 30
 MAX_ANONYMOUS_BODY = 8 * 1024
 SMALL_BODY = 8 * 1024
+# A longer one can take some milliseconds.
+SHORT_BODY = 1024
 # The limit for the sum of all large bodies of one process that arrive or wait to be parsed.
 MAX_ARRIVING_BYTES = 32 * 1024 * 1024
 RETURNED_BYTES = MAX_ARRIVING_BYTES // 2
@@ -114,6 +116,8 @@ async def _parse_body(request: web.Request, body: bytes, body_format: BodyFormat
         # The work on it is long, too.
         await take_turn()
         return parsed
+    if len(body) > SHORT_BODY:
+        await take_turn()
     return _parse(body, body_format)
 
 

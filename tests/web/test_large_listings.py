@@ -15,7 +15,8 @@ from service.settings import load
 from service.stores import pacing
 from service.stores.memory import EmbeddedStore
 from service.stores.record import Resource
-from service.web.formats import codec
+from service.web import body
+from service.web.formats import codec, limits
 
 LINKS = [{"reference": f"Client/c{'x' * 60}"}]
 PATTERN = {"params": {"key": {"$enum": [f"{number:03}{'é' * 600}" for number in range(60)]}}}
@@ -103,6 +104,20 @@ async def test_requests_with_large_resources_at_the_same_time_take_turns(client,
 
     assert steps["represent"].total >= 5
     assert max(step.most for step in steps.values()) <= 1
+
+
+@pytest.mark.parametrize("size", [body.SHORT_BODY + 1, limits.LARGE_BODY])
+async def test_bodies_at_the_same_time_are_parsed_in_turns(client, monkeypatch, size):
+    parsed, load = PerTurn(), codec.load_json
+    monkeypatch.setattr(codec, "load_json", lambda *args: parsed.count() or load(*args))
+    monkeypatch.setattr(pacing, "MAX_BLOCK_SECONDS", 0)
+    text = json.dumps({"description": ""})
+    text = text.replace('""', f'"{"x" * (size - len(text))}"')
+    headers = {hdrs.CONTENT_TYPE: "application/json"}
+    puts = (client.put(f"/Client/c{number}", data=text, headers=headers) for number in range(5))
+    await parsed.during(asyncio.gather(*puts))
+
+    assert (parsed.total, parsed.most) == (5, 1)
 
 
 @pytest.mark.parametrize("query", ["", "?_format=yaml", f"?_id={','.join(f'a{number}' for number in range(25))}"])
