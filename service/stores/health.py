@@ -94,10 +94,13 @@ class HealthMonitor:
     async def check(self) -> None:
         """Raise ``StoreUnavailable`` unless a probe succeeded within the last second, or succeeds now.
 
-        Fails immediately during an outage, in which Redis is probed twice a second.
+        Callers share a probe. Fails immediately during an outage, in which Redis is probed twice a second.
         """
-        if self.is_available and monotonic() - self._probed_at > FRESH_SECONDS:
-            await self._probe()
+        if self._needs_probe():
+            async with self._probe_lock:
+                # The probe of another caller may have ended meanwhile.
+                if self._needs_probe():
+                    await self._probe_locked()
         if not self.is_available:
             raise unreachable()
 
@@ -199,21 +202,27 @@ class HealthMonitor:
         finally:
             await connection.disconnect(nowait=True)
 
+    def _needs_probe(self) -> bool:
+        return self.is_available and monotonic() - self._probed_at > FRESH_SECONDS
+
     async def _probe(self) -> None:
         async with self._probe_lock:
-            if self._closed:
-                return
-            started = monotonic()
-            try:
-                async with TimeLimit(PROBE_SECONDS):
-                    server = await self._find_server()
-            except Exception as error:  # noqa: BLE001 - any error ends the probe, and none may end the monitor
-                self._is_replica |= isinstance(error, UnusableReplica)
-                why = why_silent(self._client, error, answered=self.available_at > -inf)
-                self._set_unavailable(why, since=started)
-            else:
-                self._set_available(server)
-            self._probed_at = monotonic()
+            await self._probe_locked()
+
+    async def _probe_locked(self) -> None:
+        if self._closed:
+            return
+        started = monotonic()
+        try:
+            async with TimeLimit(PROBE_SECONDS):
+                server = await self._find_server()
+        except Exception as error:  # noqa: BLE001 - any error ends the probe, and none may end the monitor
+            self._is_replica |= isinstance(error, UnusableReplica)
+            why = why_silent(self._client, error, answered=self.available_at > -inf)
+            self._set_unavailable(why, since=started)
+        else:
+            self._set_available(server)
+        self._probed_at = monotonic()
 
     async def _find_server(self) -> Server:
         """Return the server that the address leads to, after all connections lead to it."""

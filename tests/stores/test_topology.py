@@ -384,6 +384,23 @@ class TestMovedAddress:
             assert await client.keys() == []
         await store.close()
 
+    @pytest.mark.parametrize("hangs", [False, True])
+    async def test_checks_at_the_same_time_share_a_probe(self, store, monkeypatch, hangs):
+        await put(store, "old")
+        probes, inspect = 0, health.inspect
+
+        async def counted(*args, **options):
+            nonlocal probes
+            probes += 1
+            return await (asyncio.Event().wait() if hangs else inspect(*args, **options))
+
+        monkeypatch.setattr(health, "inspect", counted)
+        monkeypatch.setattr(monitor_of(store), "_probed_at", float("-inf"))
+        outcomes = await asyncio.gather(*(store.check() for _ in range(20)), return_exceptions=True)
+
+        assert [isinstance(outcome, StoreUnavailable) for outcome in outcomes] == [hangs] * 20
+        assert probes <= 2
+
     async def test_a_listener_is_notified_when_the_move_starts_and_ends(self, store, switch, pair):
         _, two = pair
         run_ids = []
