@@ -52,6 +52,9 @@ class AccessTokens:
         self._issued: TTLCache[str, TTLCache[str, None]] = self._table()
         """The hashes of the tokens of each client, oldest first."""
 
+        self._lost: TTLCache[str, TTLCache[str, None]] = self._table()
+        """The same for tokens that may be stored, although the client got an error in their place."""
+
     async def issue(self, client: str, fingerprint: str) -> tuple[str, int]:
         """Return a new token and its lifetime in seconds. The client's oldest token ends if there are too many.
 
@@ -60,25 +63,27 @@ class AccessTokens:
         token = secrets.token_urlsafe(TOKEN_BYTES)
         id_ = _hash(token)
         fields = {"client": client, "proof": fingerprint, "ends": str(self._clock() + self._seconds)}
-        await self._store.put_with_ttl(KIND, id_, fields, seconds=self._seconds)
-        # Only now, because a refused token must end no other one.
-        for oldest in self._count(client, id_):
-            with suppress(StoreUnavailable):
-                await self._remove(oldest)
+        try:
+            await self._store.put_with_ttl(KIND, id_, fields, seconds=self._seconds)
+        except StoreUnavailable:
+            await self._add(self._lost, client, id_)
+            raise
+        await self._add(self._issued, client, id_)
         return token, self._seconds
 
-    async def _remove(self, id_: str) -> None:
-        if stored := await self._store.get(KIND, id_, bypass_cache=True):
-            await self._store.remove(stored)
-
-    def _count(self, client: str, id_: str) -> list[str]:
-        """Count a new token of the client. Return the hashes of its tokens above the limit."""
-        issued = self._issued.get(client) or self._table()
+    async def _add(self, tables: "TTLCache[str, TTLCache[str, None]]", client: str, id_: str) -> None:
+        """Count a new token of the client, and remove one above the limit: a lost one, or the oldest."""
+        tokens = tables.get(client) or self._table()
         # The entry expires with the client's last token.
-        self._issued[client] = issued
-        oldest = [issued.popitem()[0] for _ in range(len(issued) - MAX_TOKENS_OF_CLIENT + 1)]
-        issued[id_] = None
-        return oldest
+        tables[client] = tokens
+        tokens[id_] = None
+        issued, lost = (table.get(client) or self._table() for table in (self._issued, self._lost))
+        if len(issued) + len(lost) <= MAX_TOKENS_OF_CLIENT:
+            return
+        surplus, _ = (lost or issued).popitem()
+        with suppress(StoreUnavailable):
+            if stored := await self._store.get(KIND, surplus, bypass_cache=True):
+                await self._store.remove(stored)
 
     def _table(self) -> "TTLCache[str, Any]":
         return TTLCache(inf, self._seconds, timer=self._clock)

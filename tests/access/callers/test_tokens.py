@@ -188,6 +188,30 @@ async def test_a_token_that_cannot_be_stored_ends_no_other_token(tokens, store, 
     assert [bool(await client_of(tokens, token)) for token in issued] == [False, True, True]
 
 
+async def test_tokens_that_were_stored_in_vain_are_the_first_to_end(tokens, store, repository, issue, monkeypatch):
+    """The write is executed, but its answer is lost or too few replicas confirm it."""
+    monkeypatch.setattr("service.access.callers.tokens.MAX_TOKENS_OF_CLIENT", 3)
+    await issue("team")
+    proof = await fingerprint(repository)
+    issued = [(await tokens.issue("team", proof))[0]]
+    put = store.put_with_ttl
+
+    async def put_in_vain(*args, **options):
+        await put(*args, **options)
+        raise StoreUnavailable("in doubt")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(store, "put_with_ttl", put_in_vain)
+        for _ in range(10):
+            with pytest.raises(StoreUnavailable):
+                await tokens.issue("team", proof)
+            assert (await store.page("Session", offset=0, count=0)).total <= 3
+    issued.append((await tokens.issue("team", proof))[0])
+
+    assert [await client_of(tokens, token) for token in issued] == ["team"] * 2
+    assert (await store.page("Session", offset=0, count=0)).total == 3
+
+
 async def test_a_token_is_issued_although_the_oldest_one_cannot_be_removed(
     tokens, store, repository, issue, monkeypatch
 ):
