@@ -119,24 +119,29 @@ def _validate_links(value: Any) -> None:
         )
 
 
-def _pattern_field(*, stored: bool) -> fields.Raw:
-    """Return a field that validates a pattern by compiling it."""
+def _compile(value: Any, *, stored: bool = False) -> Pattern:
+    try:
+        pattern = compile_pattern(value, stored=stored)
+    except MalformedPattern as error:
+        raise ValidationError(_messages(error.faults)) from None
+    if unknown := sorted(pattern.names - REQUEST_NAMES):
+        raise ValidationError(
+            f"has the unknown names {', '.join(unknown)}; a request has {', '.join(sorted(REQUEST_NAMES))}"
+        )
+    return pattern
 
-    def validate(value: Any) -> None:
-        try:
-            pattern = compile_pattern(value, stored=stored)
-        except MalformedPattern as error:
-            raise ValidationError(_messages(error.faults)) from None
-        if unknown := sorted(pattern.names - REQUEST_NAMES):
-            raise ValidationError(
-                f"has the unknown names {', '.join(unknown)}; a request has {', '.join(sorted(REQUEST_NAMES))}"
-            )
-        if not stored and (messages := [*islice(unknown_members(pattern), MAX_SUGGESTIONS)]):
-            raise ValidationError(messages)
 
-    examples = [{"params": {"key": "#^team-a/"}}]
-    description = "The pattern that a request must match, for the engine matcho."
-    return fields.Raw(validate=validate, metadata={"type": "object", "description": description, "examples": examples})
+def _validate_pattern(value: Any) -> None:
+    if messages := [*islice(unknown_members(_compile(value)), MAX_SUGGESTIONS)]:
+        raise ValidationError(messages)
+
+
+class StoredPattern(fields.Field[Pattern]):
+    """The pattern of a stored policy, compiled."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Pattern:
+        del attr, data, kwargs
+        return _compile(value, stored=True)
 
 
 def unknown_members(pattern: Pattern) -> Iterator[str]:
@@ -190,7 +195,7 @@ class StoredAccessPolicySchema(ResourceSchema):
             "examples": [MATCHO],
         },
     )
-    matcho = _pattern_field(stored=True)
+    matcho: fields.Field[Any] = StoredPattern()
     link = fields.Raw(
         validate=_validate_links,
         metadata={
@@ -222,7 +227,14 @@ class StoredAccessPolicySchema(ResourceSchema):
 class AccessPolicySchema(StoredAccessPolicySchema):
     """A rule that allows requests. A request that no policy allows is denied."""
 
-    matcho = _pattern_field(stored=False)
+    matcho = fields.Raw(
+        validate=_validate_pattern,
+        metadata={
+            "type": "object",
+            "description": "The pattern that a request must match, for the engine matcho.",
+            "examples": [{"params": {"key": "#^team-a/"}}],
+        },
+    )
     conditions = (
         {
             "anyOf": [
@@ -275,14 +287,13 @@ def _policy(
     *,
     id: str,
     engine: str,
-    matcho: Any = None,
+    matcho: Pattern | None = None,
     link: Sequence[Any] = (),
     max_expiration: int | None = None,
     **_: Any,
 ) -> AccessPolicy:
-    pattern = compile_pattern(matcho, stored=True) if engine == MATCHO else None
     clients = frozenset(id_ for id_ in map(linked_client, link) if id_)
-    return AccessPolicy(id=id, engine=engine, pattern=pattern, link=clients, max_expiration=max_expiration)
+    return AccessPolicy(id=id, engine=engine, pattern=matcho, link=clients, max_expiration=max_expiration)
 
 
 ACCESS_POLICY = ResourceType(
