@@ -81,7 +81,7 @@ class AccessTokens:
         if len(issued) + len(lost) <= MAX_TOKENS_OF_CLIENT:
             return
         surplus, _ = (lost or issued).popitem()
-        # The store has no such token, or cannot say so.
+        # The new token is valid, although an old one may stay until it expires.
         with suppress(StoreUnavailable, Invalid):
             if stored := await self._store.get(KIND, surplus, bypass_cache=True):
                 await self._store.remove(stored)
