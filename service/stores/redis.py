@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any, Self
 
@@ -21,6 +22,8 @@ from service.stores.topology import Topology
 
 # Reads of a listing in one pipeline.
 CHUNK = 50
+# Listings of one kind that read at the same time; the replies to one chunk take 2 ms to parse.
+LISTINGS_AT_ONCE = 4
 PAGE_SIZE = 250
 # Probes read keys of this kind, which the user may read.
 PROBE_KIND = "AwsAccount"
@@ -43,7 +46,8 @@ class RedisStore:
         self._writer = Writer(self._breaker, wait_replicas=wait_replicas)
         self._index = Index(topology, self._breaker, prefix)
         self._reads = BatchLoader(self._read_each)
-        self._listing_lock = asyncio.Lock()
+        self._listings = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(LISTINGS_AT_ONCE))
+        """By kind, because requests wait for the listing of policies."""
 
     @classmethod
     def at(
@@ -195,8 +199,8 @@ class RedisStore:
         resources: list[Resource] = []
         for start in range(0, len(ids), CHUNK):
             chunk = ids[start : start + CHUNK]
-            # Concurrent listings take turns. Otherwise their chunks together would block the event loop.
-            async with self._listing_lock:
+            # Otherwise the chunks of many listings together would block the event loop.
+            async with self._listings[kind]:
                 replies = await self._read_replies([(kind, id_) for id_ in chunk])
                 async for id_, reply in paced(zip(chunk, replies, strict=True)):
                     record = self._read_error(kind, id_, reply) if isinstance(reply, RedisError) else reply

@@ -17,7 +17,7 @@ from service.stores import connection, retry
 from service.stores.cache import CachedStore
 from service.stores.connection import connect
 from service.stores.failures import Refused
-from service.stores.redis import RedisStore
+from service.stores.redis import LISTINGS_AT_ONCE, RedisStore
 from service.stores.store import NothingWritten
 from service.stores.tracking import Tracker
 
@@ -187,6 +187,30 @@ async def test_an_external_edit_is_not_validated(store, operator):
     reads = [await store.get("AwsAccount", "a") for _ in range(2)]
 
     assert [read.validated for read in reads] == [False, False]
+
+
+async def test_listings_of_accounts_do_not_delay_the_listing_of_policies(store, monkeypatch):
+    for kind in ("AwsAccount", "AccessPolicy"):
+        await store.replace(kind, "a", {"n": "1"}, expected=None)
+    read, reading, ended = store._read_replies, 0, asyncio.Event()
+
+    async def slow(keys):
+        nonlocal reading
+        if keys[0][0] == "AwsAccount":
+            reading += 1
+            await ended.wait()
+        return await read(keys)
+
+    monkeypatch.setattr(store, "_read_replies", slow)
+    pages = [asyncio.create_task(store.page("AwsAccount", offset=0, count=1)) for _ in range(10)]
+    await until(lambda: reading == LISTINGS_AT_ONCE)
+    policies = await asyncio.wait_for(store.all("AccessPolicy"), 20)
+    at_once = reading
+    ended.set()
+
+    assert [policy.id for policy in policies] == ["a"]
+    assert at_once == LISTINGS_AT_ONCE
+    assert [page.total for page in await asyncio.gather(*pages)] == [1] * 10
 
 
 async def test_a_listing_adopts_external_edits(store, operator):
