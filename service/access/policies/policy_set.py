@@ -45,6 +45,9 @@ class PolicySet:
         self.policies = [each.policy for each in prefiltered]
         self.names = names
         self.is_complete = is_complete
+        self.seconds = 0.0
+        """The time that the last evaluation took on the event loop."""
+
         self._prefiltered = prefiltered
         self._paths = {each.path for each in prefiltered}
 

@@ -5,13 +5,16 @@ import threading
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.waiting import PerTurn
 
 from service.access.access_policy import AccessPolicy
+from service.access.policies import evaluator as evaluator_module
 from service.access.policies.evaluation import MAX_SEARCHED_BYTES, TooMuchWork
 from service.access.policies.evaluator import MAX_WAITING, PolicyEvaluator
 from service.access.policies.matcho import compile_pattern
 from service.access.policies.policy_set import PolicySet
 from service.errors import Overloaded, StoreUnavailable
+from service.stores import pacing
 
 COSTLY = "#[^/]{1,255}$"
 LONG = "a" * 1000
@@ -70,6 +73,18 @@ async def test_a_long_evaluation_runs_in_a_thread(evaluator, key):
 
     assert policy == (await PolicySet.of(policies.policies)).first_match(request(key=key))
     assert [thread is LOOP for thread in policies.threads] == [True, False]
+
+
+async def test_long_evaluations_on_the_loop_at_the_same_time_take_turns(evaluator, monkeypatch):
+    monkeypatch.setattr(evaluator_module, "SHORT_SECONDS", 0)
+    monkeypatch.setattr(pacing, "MAX_BLOCK_SECONDS", 0)
+    policies, evaluated = await recorded_set({"params": {"key": "x"}}), PerTurn()
+    monkeypatch.setattr(policies, "first_match", lambda *_, **__: evaluated.count())
+    await evaluated.during(asyncio.gather(*(evaluator.first_match(policies, request(key="a")) for _ in range(20))))
+
+    assert evaluated.total == 20
+    # Only the first one shows that they are long.
+    assert evaluated.most <= 2
 
 
 @given(st.text("a/", max_size=3), st.sampled_from([1, 500]))
