@@ -7,11 +7,14 @@ from enum import Enum
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
+from aiohttp.web_urldispatcher import Domain, MatchedSubAppResource
 from multidict import istr
 
 from service.telemetry.metrics import UNMATCHED
 from service.web.openapi.metadata import CONDITIONS, supported_conditions
 
+# A key has at most 1024 bytes.
+MAX_SEGMENTS = 1100
 _EXPRESSION = re.compile(r"\{(\w+):.+?\}(?=/|$)")
 # A cache sends it to validate its copy, and a server may always answer in full.
 # Source: https://www.rfc-editor.org/rfc/rfc9110#section-13.1.2
@@ -82,7 +85,8 @@ async def _raise_unmatched(request: web.Request) -> web.StreamResponse:
     for resource in request.app.router.resources():
         if resource is not request.match_info.route.resource:
             allowed |= (await resource.resolve(request))[1]
-    if allowed:
+    # A path of too many segments may match a route.
+    if allowed and request.method not in allowed:
         raise web.HTTPMethodNotAllowed(request.method, allowed)
     raise web.HTTPNotFound
 
@@ -94,8 +98,28 @@ def add_routes(app: web.Application, routes: Iterable[Route]) -> Mapping[web.Abs
     """Add routes to an application and return them by aiohttp's route object."""
     added = {registered: route for route in routes for registered in app.router.add_routes([route])}
     # For a request without a route, aiohttp makes a route that is garbage in a cycle afterwards.
-    app.router.add_route(hdrs.METH_ANY, "/{path:.*}", _raise_unmatched, expect_handler=_defer_continue)
+    unmatched = app.router.add_route(hdrs.METH_ANY, "/{path:.*}", _raise_unmatched, expect_handler=_defer_continue)
+    too_many_segments = _TooManySegments(unmatched)
+    app.router.register_resource(too_many_segments)
+    # Without it, ``add_subapp`` of this application fails.
+    app.router.index_resource(too_many_segments)
     return added
+
+
+class _TooManySegments(MatchedSubAppResource):
+    """Leads paths with more segments than any route or key has to the route for unknown paths.
+
+    aiohttp asks such a resource first. Otherwise it looks for each beginning of a path: 8 ms for 8,000 slashes.
+    """
+
+    def __init__(self, route: web.AbstractRoute) -> None:
+        super().__init__(Domain("unused"), web.Application())
+        self._route = route
+
+    async def resolve(self, request: web.Request) -> tuple[web.UrlMappingMatchInfo | None, set[str]]:
+        if request.rel_url.raw_path.count("/") <= MAX_SEGMENTS:
+            return None, set()
+        return web.UrlMappingMatchInfo({}, self._route), set()
 
 
 def mount_prefix(request: web.Request, route: Route) -> str:

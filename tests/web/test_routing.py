@@ -1,9 +1,11 @@
 """Routing, and requests that match no route."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from service.app import create_operations_app
-from service.web.routing import Route
+from service.web.routing import MAX_SEGMENTS, Route
 
 
 async def handler(request):
@@ -25,6 +27,24 @@ def test_the_pattern_of_a_route_has_no_expressions(path, pattern):
 @pytest.mark.parametrize("target", ["/$version/", "/x$version", "/AwsAccount//", "/aws/storage/a//k/"])
 async def test_the_whole_path_must_match(raw, target, faults):
     assert (await faults(await raw("GET", target), 404))[0] == "not-found"
+
+
+async def test_a_path_of_too_many_segments_is_unknown_without_a_search(client, raw, faults):
+    # aiohttp would search for each beginning of `path_safe`, which this URL does not have.
+    request = SimpleNamespace(rel_url=SimpleNamespace(raw_path="/" * (MAX_SEGMENTS + 1)))
+    match = await client.app.router.resolve(request)
+
+    assert match.route.resource.canonical == "/{path}"
+    for target in ("/" * 7900, f"/AwsAccount{'/a' * MAX_SEGMENTS}", f"/aws/storage/a/bucket/{'/' * MAX_SEGMENTS}"):
+        assert (await faults(await raw("GET", target), 404))[0] == "not-found"
+
+
+@pytest.mark.usefixtures("account")
+async def test_the_longest_key_may_have_only_slashes(raw):
+    answer = await raw("GET", f"/fhir/aws/storage/my-account/my-bucket/{'/' * 1024}")
+
+    assert answer.status == 200
+    assert f"/{'/' * 1024}?" in await answer.text()
 
 
 @pytest.mark.slow
