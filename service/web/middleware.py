@@ -12,7 +12,8 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 from multidict import istr
 
-from service.errors import Invalid, Issue, NotAcceptable, Overloaded, drop_tracebacks
+from service.errors import Invalid, Issue, NotAcceptable, Overloaded, ServiceError, drop_tracebacks
+from service.stores.pacing import take_turn
 from service.telemetry.metrics import METHODS, OTHER_METHOD, REQUESTS
 from service.web import body, origin, target
 from service.web.access import identify, require_permission
@@ -26,6 +27,8 @@ from service.web.routing import UNMATCHED_ROUTE, Guard, Route
 _X_REQUEST_ID, _X_DURATION, _SERVER = istr("X-Request-Id"), istr("X-Duration"), istr("Server")
 _NOSNIFF = istr("X-Content-Type-Options")
 _REQUEST_ID = re.compile("[A-Za-z0-9._-]{1,128}")
+# A hundred take two milliseconds to encode.
+FEW_ISSUES = 10
 _PROCESS_ID = secrets.token_hex(4)
 _numbers = count()
 _METHODS_WITH_BODY = frozenset({hdrs.METH_POST, hdrs.METH_PUT, hdrs.METH_PATCH})
@@ -43,6 +46,8 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
         _check_load(app, route)
         response = await handler(request)
     except Exception as error:  # noqa: BLE001 - every error becomes an OperationOutcome
+        if isinstance(error, ServiceError) and len(error.issues) > FEW_ISSUES:
+            await take_turn()
         response = error_response(request, error)
         drop_tracebacks(error)
     finally:

@@ -15,7 +15,7 @@ from service.settings import load
 from service.stores import pacing
 from service.stores.memory import EmbeddedStore
 from service.stores.record import Resource
-from service.web import body
+from service.web import body, middleware
 from service.web.formats import codec, limits
 
 LINKS = [{"reference": f"Client/c{'x' * 60}"}]
@@ -118,6 +118,16 @@ async def test_bodies_at_the_same_time_are_parsed_in_turns(client, monkeypatch, 
     await parsed.during(asyncio.gather(*puts))
 
     assert (parsed.total, parsed.most) == (5, 1)
+
+
+async def test_answers_with_many_issues_are_encoded_in_turns(client, monkeypatch):
+    encoded, respond = PerTurn(), middleware.error_response
+    monkeypatch.setattr(middleware, "error_response", lambda *args: encoded.count() or respond(*args))
+    monkeypatch.setattr(pacing, "MAX_BLOCK_SECONDS", 0)
+    query = "&".join(f"x{number}=1" for number in range(middleware.FEW_ISSUES + 1))
+    await encoded.during(asyncio.gather(*(client.get(f"/live?{query}") for _ in range(5))))
+
+    assert (encoded.total, encoded.most) == (5, 1)
 
 
 @pytest.mark.parametrize("query", ["", "?_format=yaml", f"?_id={','.join(f'a{number}' for number in range(25))}"])
