@@ -2,11 +2,14 @@
 
 import asyncio
 import random
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
+from support.waiting import until
 
+from service.errors import StoreUnavailable
 from service.stores import redis
 from service.stores.cache import CachedStore
 from service.stores.connection import ServerIdentity
@@ -52,8 +55,17 @@ async def store(request):
     if cached:
         store = cached_store(store)
     await store.open()
+    # The machine may have stood still while the store connected.
+    await until(lambda: is_available(store))
     yield store
     await store.close()
+
+
+async def is_available(store):
+    with suppress(StoreUnavailable):
+        await store.check()
+        return True
+    return False
 
 
 async def fill(store, *ids, kind="AwsAccount"):
