@@ -26,7 +26,7 @@ BODY_SECONDS = 30
 MAX_ANONYMOUS_BODY = 8 * 1024
 SMALL_BODY = 8 * 1024
 # A longer one can take some milliseconds.
-SHORT_BODY = 1024
+SHORT_BODY = 256
 # The limit for the sum of all large bodies of one process that arrive or wait to be parsed.
 MAX_ARRIVING_BYTES = 32 * 1024 * 1024
 RETURNED_BYTES = MAX_ARRIVING_BYTES // 2

@@ -11,11 +11,13 @@ from aiohttp import web
 
 from service.errors import InvalidRequest, Issue
 from service.invisible import invisible_hint
-from service.resources.schemas import MAX_ISSUES, MAX_SUGGESTIONS, shortened
+from service.resources.schemas import MAX_ISSUES, shortened
 from service.resources.suggestions import suggestion
 
 _MAX_CACHED_LENGTH = 256
 MAX_PAIRS = 100
+# The search for a name like this one takes up to 0.25 ms.
+MAX_ADVICE = 5
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 _COMMON_PARAMETERS = frozenset({"_format", "_pretty"})
 _PLAIN = re.compile(r"/[A-Za-z0-9._~/-]*").fullmatch
@@ -111,11 +113,10 @@ def reject_unknown_parameters(
     """
     own = {name: value for name, value in parameters.items() if name not in _COMMON_PARAMETERS}
     if unknown := [name for name in own if name not in known]:
-        # A search for a similar name takes 50 µs.
         issues = [
             Issue(
                 f"Query parameter {shortened(name)} is not known here{invisible_hint(shortened(name))}"
-                f"{_advice(name, known, fields) if position < MAX_SUGGESTIONS else ''}",
+                f"{_advice(name, known, fields) if position < MAX_ADVICE else ''}",
                 shortened(name),
             )
             for position, name in enumerate(unknown[:MAX_ISSUES])

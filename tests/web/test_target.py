@@ -4,7 +4,7 @@ import pytest
 from yarl import URL
 
 from service.errors import InvalidRequest
-from service.resources.schemas import MAX_ISSUES, MAX_SUGGESTIONS
+from service.resources.schemas import MAX_ISSUES
 from service.web import target
 
 
@@ -139,7 +139,7 @@ def test_issues_and_advice_for_unknown_parameters_are_limited(monkeypatch):
 
     assert len(refusal.value.issues) == MAX_ISSUES + 1
     assert refusal.value.issues[-1].diagnostics == "And 1400 more are not known"
-    assert asked == names[:MAX_SUGGESTIONS]
+    assert asked == names[: target.MAX_ADVICE]
 
 
 def test_only_short_queries_are_cached():
