@@ -19,7 +19,7 @@ from service.resources.suggestions import suggestion
 # An error that lists 20,000 misspelt fields helps nobody and blocks other requests.
 MAX_ISSUES = 100
 MAX_NAME_IN_MESSAGE = 64
-# A hundred suggestions take 20 ms.
+# Each suggestion takes up to 0.25 ms.
 MAX_SUGGESTIONS = 20
 MAX_EXPIRATION_SECONDS = 604_800
 # The largest object of one PUT. Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html

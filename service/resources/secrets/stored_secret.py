@@ -52,8 +52,8 @@ class StoredSecret:
             case ["v2", fingerprint, hash_, *rest] if len(rest) % 3 == 0:
                 parts = zip(rest[::3], rest[1::3], rest[2::3], strict=True)
                 previous = (
-                    PreviousSecret(int(expires), HashedSecret(name, text))
-                    for expires, name, text in parts
+                    PreviousSecret(int(expires), HashedSecret(previous_fingerprint, previous_hash))
+                    for expires, previous_fingerprint, previous_hash in parts
                     if _UNIX_TIME.fullmatch(expires)
                 )
                 return cls(HashedSecret(fingerprint, hash_), (*previous,))
