@@ -24,6 +24,7 @@ from service.resources.types import AwsAccount
 from service.settings.environment import empty_blank_proxies, unset_blank_variables
 from service.signing.renewal import RETRY_SECONDS, TIMEOUT_SECONDS, NoKeysError, Renewal, TemporaryKeys
 from service.stores import tasks
+from service.stores.pacing import take_turn
 
 # One for each account with a role and each of its callers, 3 KB with the keys.
 MAX_ROLE_SESSIONS = 1000
@@ -51,7 +52,6 @@ class BorrowedKeys:
         self._session: AioSession | None = None
         self._connections = _Connections()
         self._loading = asyncio.Lock()
-        self._making_client = asyncio.Lock()
 
     async def lend(self, account: AwsAccount, caller: str) -> AwsAccount:
         """Return a copy of an account that ``borrows_keys`` with valid keys, or the account if there are none for it.
@@ -118,10 +118,9 @@ class BorrowedKeys:
             ),
         )
         async with AsyncExitStack() as stack:
-            # A client takes 4 ms to make, so each is made in a turn of the event loop of its own.
-            async with self._making_client:
-                sts = await stack.enter_async_context(client)
-                await asyncio.sleep(0)
+            # A client takes 4 ms to make.
+            await take_turn()
+            sts = await stack.enter_async_context(client)
             answer = await sts.assume_role(RoleArn=role_arn, RoleSessionName=name, **external)
         given = answer["Credentials"]
         return TemporaryKeys(

@@ -16,6 +16,7 @@ from service.resources.types import AwsAccount
 from service.signing.clients import ClientOptions, Clients
 from service.signing.exposure import is_private
 from service.signing.sigv4 import SERVICE
+from service.stores.pacing import take_turn
 
 # About 600 bytes each.
 MAX_ENDPOINTS = 10_000
@@ -61,21 +62,19 @@ class Endpoints:
     async def get(self, account: AwsAccount, bucket: str) -> Endpoint:
         """Return the endpoint of a bucket. Raises Invalid if aiobotocore refuses the account or the bucket."""
         key = (account.region, account.url_host, account.url_use_ssl, account.path_style, bucket)
-        return self._cache.get(key) or await self._resolve_in_turn(key, account, bucket)
+        return self._cache.get(key) or await self._resolve_once(key, account, bucket)
 
     async def close(self) -> None:
         async with self._lock:
             await self._clients.close()
 
-    async def _resolve_in_turn(self, key: tuple[object, ...], account: AwsAccount, bucket: str) -> Endpoint:
-        """Resolve one endpoint in each turn of the event loop: that takes 0.6 ms, and 5 ms for a client."""
+    async def _resolve_once(self, key: tuple[object, ...], account: AwsAccount, bucket: str) -> Endpoint:
         async with self._lock:
             endpoint = self._cache.get(key)
             if endpoint is None:
-                try:
-                    endpoint = self._cache[key] = await self._resolve(account, bucket)
-                finally:
-                    await asyncio.sleep(0)
+                # That takes 0.6 ms, and 5 ms for a client.
+                await take_turn()
+                endpoint = self._cache[key] = await self._resolve(account, bucket)
             return endpoint
 
     async def _resolve(self, account: AwsAccount, bucket: str) -> Endpoint:

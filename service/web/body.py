@@ -58,7 +58,7 @@ async def read(request: web.Request) -> ParsedBody:
     try:
         body = await _receive(request, reservation)
         # A body that waits to be parsed takes as much memory as one that arrives.
-        return await _take_turn(request, body, body_format)
+        return await _parse_throttled(request, body, body_format)
     finally:
         if reservation.size:
             reservation.release()
@@ -90,7 +90,7 @@ class _Reservation:
             asyncio.get_running_loop().call_soon(_return_memory)
 
 
-async def _take_turn(request: web.Request, body: bytes, body_format: BodyFormat | None) -> ParsedBody:
+async def _parse_throttled(request: web.Request, body: bytes, body_format: BodyFormat | None) -> ParsedBody:
     context = request[CONTEXT]
     if context.route.guard is not Guard.PUBLIC or len(body) <= ORDINARY_ANONYMOUS_BODY:
         return await _parse_body(request, body, body_format)

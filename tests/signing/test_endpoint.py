@@ -13,6 +13,7 @@ from service.resources.types import AwsAccount
 from service.signing import clients as clients_module
 from service.signing import endpoint as endpoint_module
 from service.signing.endpoint import Endpoint, Endpoints
+from service.stores import pacing
 
 
 @pytest.fixture
@@ -320,6 +321,7 @@ async def test_many_endpoints_are_resolved_without_holding_the_event_loop(endpoi
 
     await endpoints.get(account(), "first")
     monkeypatch.setattr(endpoint_module, "_probe", counted)
+    monkeypatch.setattr(pacing, "MAX_BLOCK_SECONDS", 0)
     texts = [f"r{number}" for number in range(5)]
     wanted = [(account(region=text), "bucket") if many == "regions" else (account(), text * 2) for text in texts]
     await resolved.during(asyncio.gather(*(endpoints.get(*each) for each in wanted)))
