@@ -14,13 +14,11 @@ from marshmallow import RAISE, Schema, ValidationError, fields, pre_load, valida
 from service.errors import Invalid, Issue, drop_tracebacks
 from service.invisible import invisible_hint
 from service.resources.fields import Text
-from service.resources.suggestions import suggestion
+from service.resources.suggestions import MAX_SUGGESTIONS, suggestion
 
 # An error that lists 20,000 misspelt fields helps nobody and blocks other requests.
 MAX_ISSUES = 100
 MAX_NAME_IN_MESSAGE = 64
-# Each suggestion takes up to 0.25 ms.
-MAX_SUGGESTIONS = 20
 MAX_EXPIRATION_SECONDS = 604_800
 # The largest object of one PUT. Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 MAX_UPLOAD_BYTES = 5 * 1024**3

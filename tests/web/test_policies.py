@@ -132,7 +132,7 @@ async def test_an_explanation_limits_the_list_of_unknown_names(service):
     issues = (await answer.json())["issue"]
 
     assert answer.status == 422
-    assert (len(issues), sum("did you mean" in issue["diagnostics"] for issue in issues)) == (101, 20)
+    assert (len(issues), sum("did you mean" in issue["diagnostics"] for issue in issues)) == (101, 5)
 
 
 async def test_the_text_that_policies_search_for_a_request_is_limited(service, caplog):

@@ -139,7 +139,7 @@ def test_issues_and_advice_for_unknown_parameters_are_limited(monkeypatch):
 
     assert len(refusal.value.issues) == MAX_ISSUES + 1
     assert refusal.value.issues[-1].diagnostics == "And 1400 more are not known"
-    assert asked == names[: target.MAX_ADVICE]
+    assert asked == names[: target.MAX_SUGGESTIONS]
 
 
 def test_only_short_queries_are_cached():

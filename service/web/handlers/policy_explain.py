@@ -7,14 +7,21 @@ from typing import Any
 from aiohttp import hdrs, web
 from marshmallow import ValidationError, fields
 
-from service.access.access_policy import ACCESS_POLICY, linked_client, param_names, unknown_headers, unknown_names
+from service.access.access_policy import (
+    ACCESS_POLICY,
+    MAX_UNKNOWN_NAMES,
+    linked_client,
+    param_names,
+    unknown_headers,
+    unknown_names,
+)
 from service.access.callers.principals import Principal
 from service.access.policies.evaluation import TooMuchWork
 from service.access.policies.matchers import scalar_text
 from service.access.policies.values import value_problem
 from service.errors import Invalid, Issue, StoreUnavailable
 from service.resources.fields import Text
-from service.resources.schemas import MAX_SUGGESTIONS, Reader, WireSchema
+from service.resources.schemas import Reader, WireSchema
 from service.web import target
 from service.web.access import policy_request_method, require_permission
 from service.web.context import CONTEXT
@@ -38,13 +45,13 @@ def _check_params(params: Mapping[str, Any]) -> None:
         for name, value in params.items()
         if (text := scalar_text(value)) is not None and (problem := value_problem(text, ("params", name), is_text=True))
     )
-    if messages := [*islice(chain(unknown, wrong), MAX_SUGGESTIONS)]:
+    if messages := [*islice(chain(unknown, wrong), MAX_UNKNOWN_NAMES)]:
         raise ValidationError(messages)
 
 
 def _check_headers(headers: Mapping[str, Any]) -> None:
     """Raise ValidationError for names that no request has, such as ``X-Role``: no pattern would see their values."""
-    if messages := [*islice(unknown_headers(headers), MAX_SUGGESTIONS)]:
+    if messages := [*islice(unknown_headers(headers), MAX_UNKNOWN_NAMES)]:
         raise ValidationError(messages)
 
 
