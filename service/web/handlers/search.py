@@ -36,6 +36,8 @@ async def search_response(request: web.Request, type_: ResourceType) -> web.Resp
     else:
         found = await repository.page(type_, **part)
 
+    # The links repeat all that the query has.
+    await take_turn()
     bundle = {
         "resourceType": "Bundle",
         "type": "searchset",
@@ -45,7 +47,6 @@ async def search_response(request: web.Request, type_: ResourceType) -> web.Resp
     # A count of 0 asks for the total only. Source: https://hl7.org/fhir/search.html#count
     if not count:
         return render(request, bundle)
-    await take_turn()
     entries = (_entry(request, type_, resource) for resource in found.resources)
     return await render_list(request, bundle, "entry", entries, is_long=_is_large(found.resources))
 
@@ -83,8 +84,5 @@ def _links(request: web.Request, total: int, *, count: int, number: int) -> list
         "last": last,
     }
     query = {name: value for name, value in request[CONTEXT].query.items() if name != "_page"}
-    path = own_path(request)
-    return [
-        {"relation": relation, "url": f"{path}?{urlencode({**query, '_page': page})}"}
-        for relation, page in pages.items()
-    ]
+    url = f"{own_path(request)}?{urlencode({**query, '_page': ''})}"
+    return [{"relation": relation, "url": f"{url}{page}"} for relation, page in pages.items()]
