@@ -26,9 +26,15 @@ _PORT = r"(?::(?:[0-9]{1,5}|_[A-Za-z0-9._-]+))?"
 _NODE = re.compile(rf"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)){_PORT}|([0-9A-Fa-f:.]+)")
 MAX_NODE_CHARACTERS: Final = 64
 
-# The quantifiers are possessive, because a client could make the time quadratic otherwise.
+# The quantifiers are possessive, because a client could make the time quadratic otherwise. Those around optional groups
+# are not, because Python 3.11.2 accepts malformed lines then. A line can have thousands of elements, so none is read in
+# Python but the last ones.
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
-_PAIR = re.compile(rf'[ \t]*+(?:({_WORD})=({_WORD}|"(?:[^"\\]|\\.)*+"))?[ \t]*+([;,]|\Z)')
+_QUOTED = r'"(?:[^"\\]++|\\.)*+"'
+_PAIR = rf"{_WORD}=(?:{_WORD}|{_QUOTED})"
+_LINE = re.compile(rf"(?:[ \t]*+(?:{_PAIR})?[ \t]*+[;,])*[ \t]*+(?:{_PAIR})?[ \t]*+")
+_ELEMENT = re.compile(rf'((?:[^",]++|{_QUOTED})*+)(?:,|\Z)')
+_NAME_AND_VALUE = re.compile(rf"({_WORD})=({_WORD}|{_QUOTED})")
 _ESCAPE = re.compile(r"\\(.)")
 
 
@@ -108,22 +114,22 @@ def _forwarded_hops(lines: Sequence[str]) -> Iterator[str]:
 
 
 def _elements(line: str) -> list[str]:
-    """Return the ``for`` of each element of a Forwarded line; empty for an element with none or with several.
+    """Return the ``for`` of the last MAX_HOPS elements of a Forwarded line; empty for one with none or with several.
 
     A malformed line counts as one element without ``for``. Otherwise, an open quote of a client would hide the element
     that a proxy appends.
     """
-    elements: list[list[str]] = [[]]
-    position = 0
-    while True:
-        match = _PAIR.match(line, position)
-        if match is None:
-            return [""]
-        name, value, end = match.groups()
-        if name and name.lower() == "for":
-            elements[-1].append(_ESCAPE.sub(r"\1", value[1:-1]) if value[0] == '"' else value)
-        if not end:
-            return [nodes[0] if len(nodes) == 1 else "" for nodes in elements]
-        if end == ",":
-            elements.append([])
-        position = match.end()
+    if not _LINE.fullmatch(line):
+        return [""]
+    elements = _ELEMENT.findall(line)
+    if line and line[-1] != ",":
+        # It found an empty one behind the last.
+        elements.pop()
+    return [_for(element) for element in elements[-MAX_HOPS:]]
+
+
+def _for(element: str) -> str:
+    nodes = [value for name, value in _NAME_AND_VALUE.findall(element) if name.lower() == "for"]
+    if len(nodes) != 1:
+        return ""
+    return _ESCAPE.sub(r"\1", nodes[0][1:-1]) if nodes[0][0] == '"' else nodes[0]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from support.steps import steps_of
 
 from service.web.forwarded import MAX_HOPS, TrustedProxies, parse_node
 
@@ -96,6 +97,25 @@ def test_a_node_is_parsed_as_an_address_or_none(text):
 def test_a_long_chain_is_read_to_a_limit():
     assert FOR.client(PROXY, [INVENTED + ",10.0.0.7" * MAX_HOPS]) == "10.0.0.7"
     assert FOR.client(PROXY, [CLIENT + ",10.0.0.7" * (MAX_HOPS - 1)]) == CLIENT
+
+
+@pytest.mark.parametrize("pair", ["", "for=6.6.6.6", "a=b", 'a=","', " "])
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_of_a_line_with_thousands_of_elements_few_are_read_one_by_one(pair, separator):
+    line = f"{pair}{separator}" * (7800 // (len(pair) + 1)) + f"proto=http,for={CLIENT}"
+    found = steps_of(FORWARDED.client, PROXY, [line])
+
+    assert found.result == CLIENT
+    assert found.lines < 2500
+
+
+@example("for=1,", '"')
+@example(",", "")
+@given(st.text('for="a";,\\ 1.\t', max_size=30), st.text('for="a";,\\ 1.\t', max_size=30))
+def test_an_element_means_the_same_behind_any_others(before, element):
+    alone = FORWARDED.client(PROXY, [element])
+
+    assert FORWARDED.client(PROXY, [f"{before},{element}"]) in {alone, PROXY}
 
 
 def test_the_documented_examples_hold():

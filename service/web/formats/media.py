@@ -42,6 +42,8 @@ _CHARSETS = frozenset(
 )
 _CHARSET = re.compile(r';\s*charset\s*=\s*(?:"([^"]*)"|([^\s;]*))', re.IGNORECASE)
 _RANGE = re.compile(r"[^\s/;,]+/[^\s/;,]+")
+# The first parameter q of a range. A header can have tens of thousands of parameters, so nothing loops over them.
+_Q = re.compile(r";\s*+q\s*+(?:=([^;]*+))?(?:;|\Z)", re.IGNORECASE)
 _QUALITY = re.compile(r"0(\.\d*)?|\.\d+|1(\.0*)?")  # Java's own client sends `q=.2`.
 _ADVICE = "send it with Content-Type: application/json or Content-Type: text/yaml"
 _FORM_ADVICE = f"send it with Content-Type: {FORM}, application/json or text/yaml"
@@ -138,11 +140,11 @@ def _ranges(accept: str) -> dict[str, _Range]:
 
 
 def _quality(piece: str) -> float | None:
-    for parameter in piece.split(";")[1:]:
-        name, _, value = parameter.partition("=")
-        if name.strip().lower() == "q":
-            return float(value) if _QUALITY.fullmatch(value.strip()) else None
-    return 1.0
+    """Return the quality of a range, or None if it is malformed."""
+    if not (parameter := _Q.search(piece)):
+        return 1.0
+    value = (parameter[1] or "").strip()
+    return float(value) if _QUALITY.fullmatch(value) else None
 
 
 def _essence(header: str) -> str:

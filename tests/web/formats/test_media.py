@@ -1,6 +1,7 @@
 """Media types: the format of a body by its Content-Type, and the type of a response by negotiation."""
 
 import pytest
+from support.steps import steps_of
 
 from service.errors import NotAcceptable, UnsupportedMediaType
 from service.web.formats import media
@@ -226,6 +227,14 @@ def test_ranges_after_the_64th_are_ignored():
     assert response_type(None, "a/b," * 63 + YAML, None).format == "yaml"
     with pytest.raises(NotAcceptable):
         response_type(None, "a/b," * 64 + YAML, None)
+
+
+@pytest.mark.parametrize("parameter", [";", ";a=b", "; ", " ;", ";q", ";q "])
+def test_a_range_may_have_thousands_of_parameters(parameter):
+    answer = steps_of(response_type.__wrapped__, None, f"{YAML}{parameter * (30_000 // len(parameter))}", None)
+
+    assert answer.result.format == ("json" if "q" in parameter else "yaml")
+    assert answer.lines < 300
 
 
 def test_text_after_the_64th_range_is_not_part_of_it():
