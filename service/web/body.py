@@ -110,7 +110,8 @@ async def _parse_body(request: web.Request, body: bytes, body_format: BodyFormat
         if request[CONTEXT].route.form and _starts_like_form(body):
             raise UnsupportedMediaType(f"This body looks like a form; send it with Content-Type: {media.FORM}")
         body_format = codec.detect_format(body)
-        request[CONTEXT].response_type = negotiated_type(request, body_type=media.DEFAULT_TYPES[body_format])
+        if body.strip():
+            request[CONTEXT].response_type = negotiated_type(request, body_type=media.DEFAULT_TYPES[body_format])
     if len(body) > codec.LARGE_BODY:
         parsed = await in_background(partial(_parse, body, body_format))
         # The work on it is long, too.
@@ -134,8 +135,9 @@ def _codings(request: web.Request, header: str) -> set[str]:
 
     Source: https://www.rfc-editor.org/rfc/rfc9110#section-5.6.1
     """
-    given = request.headers.getall(header, ())
-    return {coding.strip().lower() for line in given for coding in line.split(",")} - {""}
+    given = ",".join(request.headers.getall(header, ())).lower()
+    # A header can have tens of thousands of commas.
+    return {coding.strip() for coding in set(given.split(","))} - {""}
 
 
 def _body_format(request: web.Request) -> BodyFormat | None:

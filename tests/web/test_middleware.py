@@ -242,6 +242,7 @@ async def test_a_missing_body_is_refused(client, account, faults, type_, data):
     for method, path in [("POST", "/AwsAccount"), ("PUT", "/AwsAccount"), ("PATCH", "/AwsAccount/my-account")]:
         response = await client.request(method, path, data=data, headers=headers, skip_auto_headers=["Content-Type"])
 
+        assert response.content_type == (type_ or "application/json")
         assert (await faults(response, 400))[0] == "structure"
 
 
