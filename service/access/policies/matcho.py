@@ -44,7 +44,7 @@ MAX_REGEXES = 32
 # The sum of all programs. 1,000 instructions take up to 1.5 ms to compile; `[^/]{1,255}` has 2,300.
 MAX_INSTRUCTIONS = 6000
 # The cost of a source that RE2 refuses, in instructions: RE2 takes as long to find that a program is too large.
-_REFUSED_SOURCE_COST = 600
+_REFUSED_SOURCE_COST = 3000
 
 _T = TypeVar("_T")
 _Compile = Callable[[object, str], _T]
@@ -286,7 +286,7 @@ class _Compiler:
             self._instructions_left -= _REFUSED_SOURCE_COST
             return self._reject(path, str(error))
         if regex.program:
-            self._instructions_left -= regex.program.instructions
+            self._instructions_left -= regex.program.cost
             if self._instructions_left < 0:
                 return self._reject(path, _INSTRUCTIONS_RULE)
         return matchers.regex(regex, path)

@@ -27,7 +27,7 @@ def engine():
 
 
 def test_a_search_that_may_take_too_long_is_not_started(engine):
-    small, large = Program(engine.find, 1), Program(engine.find, 1_000_000_000)
+    small, large = Program(engine.find, 1, 1), Program(engine.find, 1_000_000_000, 1)
     evaluation = Evaluation({}, seconds=60)
 
     assert evaluation.search("small", small, "a" * 1000)
@@ -38,14 +38,14 @@ def test_a_search_that_may_take_too_long_is_not_started(engine):
 
 def test_the_result_of_a_search_is_reused(engine):
     evaluation = Evaluation({}, seconds=60)
-    found = [evaluation.search("x", Program(engine.find, instructions), "a" * 1000) for instructions in (1, 10**9)]
+    found = [evaluation.search("x", Program(engine.find, instructions, 1), "a" * 1000) for instructions in (1, 10**9)]
 
     assert found == [True, True]
     assert engine.searches == 1
 
 
 def test_without_a_time_limit_every_search_is_made(engine):
-    assert Evaluation({}).search("large", Program(engine.find, 1_000_000_000), "a" * 8000)
+    assert Evaluation({}).search("large", Program(engine.find, 1_000_000_000, 1), "a" * 8000)
 
 
 @pytest.mark.parametrize("operator", ["$every", "$contains"])

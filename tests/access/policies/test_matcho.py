@@ -16,6 +16,7 @@ from service.access.policies.matcho import (
     Pattern,
     compile_pattern,
 )
+from service.access.policies.regex import compile_program
 
 REQUEST = {
     "request-method": "get",
@@ -373,7 +374,16 @@ def test_only_some_oversized_programs_are_compiled():
     problems = [fault.problem for fault in caught.value.faults]
 
     assert len(problems) == MAX_REGEXES
-    assert ["pattern too large" in problem for problem in problems] == [True] * 11 + [False] * (MAX_REGEXES - 11)
+    assert ["pattern too large" in problem for problem in problems] == [True] * 3 + [False] * (MAX_REGEXES - 3)
+
+
+def test_merged_classes_of_a_regular_expression_count():
+    source = r"\pL|" * 20
+    pattern = {f"a{number}": f"#{source}{number}" for number in range(4)}
+
+    assert compile_program(f"{source}1").instructions < 1500
+    with pytest.raises(MalformedPattern, match=r"^a2 must be a smaller regular expression"):
+        compile_pattern(pattern)
 
 
 @pytest.mark.parametrize(
