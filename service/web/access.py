@@ -52,9 +52,11 @@ def challenge(request: web.Request) -> dict[str, str]:
 
 def client_address(request: web.Request) -> str:
     """Return the client's IP address as the trusted proxies report it, or ``unix`` for a unix socket."""
-    peer = request.remote or UNIX_SOCKET
-    proxies = request[CONTEXT].app.proxies
-    return proxies.client(peer, request.headers.getall(proxies.header, ())) if proxies else peer
+    context = request[CONTEXT]
+    if context.address is None:
+        peer, proxies = request.remote or UNIX_SOCKET, context.app.proxies
+        context.address = proxies.client(peer, request.headers.getall(proxies.header, ())) if proxies else peer
+    return context.address
 
 
 async def require_permission(

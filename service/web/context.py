@@ -110,6 +110,9 @@ class RequestContext:
     params: Mapping[str, Any] = NOTHING
     """The ``params`` that policies see."""
 
+    address: str | None = None
+    """The client's address; None until it is needed."""
+
     operation: str | None = None
     """The operation's name in the audit log, if it is not the one of the route."""
 

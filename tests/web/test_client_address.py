@@ -9,6 +9,7 @@ from support.accounts import ACCOUNT
 
 from service.app import create_app
 from service.settings import load
+from service.web.forwarded import TrustedProxies
 
 ROOT = {"SIGNER_ROOT_CLIENT_ID": "root", "SIGNER_ROOT_CLIENT_SECRET": "a root secret, long enough"}
 SIGN = "/aws/storage/my-account/bucket/key"
@@ -30,6 +31,17 @@ async def test_without_trusted_proxies_headers_are_ignored(client, account, addr
         assert (await client.get(SIGN, headers={header: "for=6.6.6.6"})).status == 200
 
     assert await addresses(client) == ["127.0.0.1"] * 4
+
+
+async def test_the_header_is_read_once_for_each_request(make_client, monkeypatch):
+    client = await make_client(SIGNER_TRUSTED_PROXIES="127.0.0.0/8", SIGNER_ACCESS_LOG="true", **ROOT)
+    read = []
+    client_of = TrustedProxies.client
+    monkeypatch.setattr(TrustedProxies, "client", lambda *args: read.append(args) or client_of(*args))
+    response = await client.get("/AwsAccount", headers={"Authorization": encode_basic_auth("root", "wrong")})
+
+    assert response.status == 401
+    assert len(read) == 1
 
 
 @pytest.mark.parametrize(
