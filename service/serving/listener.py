@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 # The kernel drops a connection whose client has read nothing for this time.
 UNREAD_SECONDS = 30.0
 BACKLOG = 128
+# Of a TLS connection, in one turn of the event loop. Linux doubles it.
+TLS_RECEIVED_BYTES = 4096
 # asyncio's defaults are 60 and 30 seconds.
 TLS_HANDSHAKE_SECONDS, TLS_SHUTDOWN_SECONDS = 10.0, 2.0
 # Longer than a round trip within a data centre.
@@ -84,6 +86,9 @@ class Listener:
     async def start(self) -> None:
         """Listen. Raises OSError if another process listens on the address."""
         drop_stalled_clients(self._socket)
+        if self._ssl_context is not None:
+            # Accepted sockets inherit it. 200 KB of tiny TLS records, read at once, hold the event loop for 100 ms.
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, TLS_RECEIVED_BYTES)
         self._socket.setblocking(False)  # noqa: FBT003 - the standard library's
         self._socket.listen(BACKLOG)
         self._resume()

@@ -103,6 +103,22 @@ def test_silent_clients_above_the_limit_are_closed_at_once(serve, pair, monkeypa
     assert [record.message for record in caplog.records] == [FULL]
 
 
+def test_a_client_can_send_only_some_kilobytes_in_one_turn(serve):
+    async def use(address, _):
+        with ExitStack() as stack:
+            client = connect(stack, address)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            sent = 0
+            # The service accepts nothing meanwhile, because its event loop does not run.
+            with suppress(BlockingIOError):
+                while sent < 1_000_000:
+                    sent += client.send(bytes(1000))
+
+        assert sent < 50_000
+
+    serve(use)
+
+
 def test_handshakes_that_take_too_long_make_room(serve, pair, monkeypatch):
     monkeypatch.setattr(listener_module, "TLS_HANDSHAKE_SECONDS", 0.2)
 

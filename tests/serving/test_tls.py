@@ -137,6 +137,21 @@ def test_tls_1_1_and_older_are_refused(mounted, pairs):
             )
 
 
+def test_only_a_fast_key_exchange_is_accepted(mounted, pairs):
+    context = ssl.create_default_context(cafile=pairs[0].ca)
+    with over_tls(mounted, measured=False) as process:
+
+        def connect(curve):
+            context.set_ecdh_curve(curve)
+            port = urlsplit(process.url).port
+            with closing(http.client.HTTPSConnection("localhost", port, timeout=5, context=context)) as connection:
+                connection.connect()
+
+        connect("prime256v1")
+        with pytest.raises(ssl.SSLError):
+            connect("secp521r1")
+
+
 def test_plain_http_on_the_tls_port_gets_no_response_and_logs_no_traceback(mounted):
     with over_tls(mounted, measured=False) as process:
         before = len(process.log)
