@@ -15,10 +15,10 @@ from aiohttp import hdrs
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from service.http_client import http_session
+
 TIMEOUT_SECONDS = 5
 MAX_ANSWER_BYTES = 64 * 1024
-# The buffer of a connection; Linux doubles it.
-RECEIVED_BYTES = 4096
 _ERROR_CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,64})</Code>")
 # Errors about another region than the server expects, which is in the same error.
 _WRONG_REGION = frozenset({"AuthorizationHeaderMalformed", "AuthorizationQueryParametersError"})
@@ -98,11 +98,7 @@ async def probe(url: str) -> Probe:
     try:
         _check_literal(target.host or "")
         async with (
-            aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(resolver=_Resolver(), socket_factory=_socket),
-                timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS),
-                auto_decompress=False,
-            ) as session,
+            http_session(TIMEOUT_SECONDS, resolver=_Resolver()) as session,
             session.get(target, allow_redirects=False) as answer,
         ):
             body = await _read(answer.content)
@@ -117,14 +113,6 @@ async def probe(url: str) -> Probe:
         clock_offset=_clock_offset(answer.headers.get(hdrs.DATE)),
         region=region[1].decode() if region else answer.headers.get("x-amz-bucket-region"),
     )
-
-
-def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
-    family, type_, protocol, _, _ = address
-    made = socket.socket(family, type_, protocol)
-    # A whole answer in chunks of one byte, read at once, would hold the event loop for 20 ms.
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVED_BYTES)
-    return made
 
 
 async def _read(content: aiohttp.StreamReader) -> bytes:

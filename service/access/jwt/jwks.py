@@ -11,10 +11,10 @@ from pathlib import Path
 from time import monotonic
 from typing import Protocol, Self
 
-from aiohttp import ClientSession, ClientTimeout
 from yarl import URL
 
 from service.access.jwt.jwk import JwksError, ParsedJwks, PublicKey, parse_jwks
+from service.http_client import http_session
 from service.mounted_files import read_file
 from service.telemetry.metrics import JWKS_READ
 
@@ -24,7 +24,6 @@ MAX_BYTES = 1024 * 1024
 FETCH_SECONDS = 5.0
 RETRY_SECONDS = 10.0
 
-# A small compressed body could take much memory.
 HEADERS = {"Accept": "application/jwk-set+json, application/json", "Accept-Encoding": "identity"}
 
 
@@ -68,9 +67,8 @@ class UrlSource:
         self._url = url
 
     async def read(self) -> bytes:
-        timeout = ClientTimeout(total=FETCH_SECONDS)
         async with (
-            ClientSession(timeout=timeout, headers=HEADERS, auto_decompress=False) as session,
+            http_session(FETCH_SECONDS, headers=HEADERS) as session,
             session.get(self._url, allow_redirects=False) as response,
         ):
             if response.status != HTTPStatus.OK:
