@@ -142,6 +142,18 @@ async def test_a_flush_is_reported(tracker, listener, operator, command):
     await until(lambda: listener.received == ["flush"])
 
 
+async def test_very_many_changes_at_once_are_reported_as_a_flush(tracker, listener, operator, monkeypatch):
+    monkeypatch.setattr(tracking, "MAX_KEYS", 3)
+    for numbers in (range(3), range(4)):
+        async with operator.pipeline(transaction=True) as pipe:
+            for number in numbers:
+                pipe.hset(f"{PREFIX}{KIND}:{number}", "n", "1")
+            await pipe.execute()
+
+    await until(lambda: len(listener.received) == 4)
+    assert (set(listener.received[:3]), listener.received[3]) == ({(KIND, str(number)) for number in range(3)}, "flush")
+
+
 async def test_keys_outside_the_tracked_prefixes_are_not_reported(tracker, listener, operator):
     for key in (f"{KIND}:a", f"{PREFIX}{KIND}", f"{PREFIX}_index:{KIND}", f"{PREFIX}_sequence:{KIND}", "x", b"\xff"):
         await operator.set(key, "1")
