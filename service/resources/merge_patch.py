@@ -51,21 +51,23 @@ def _check_nulls(type_: ResourceType, base: Mapping[str, Any], patch: Mapping[st
         raise Invalid(*faults)
 
 
-def _unused_nulls(target: Any, patch: Any) -> Iterator[str]:
-    """Yield the paths of the nulls inside a patch that remove nothing."""
+def _unused_nulls(target: Any, patch: Any, path: str = "") -> Iterator[str]:
+    """Yield the paths, as messages show them, of the nulls inside a patch that remove nothing."""
     if not isinstance(patch, dict):
         return
     members = target if isinstance(target, dict) else {}
     for name, value in patch.items():
+        # A body can have megabytes of names, and each null would have all of them in its path.
+        inner = shortened(f"{path}.{shortened(name)}" if path else name)
         if value is None and members.get(name) is None:
-            yield name
-        yield from (f"{name}.{path}" for path in _unused_nulls(members.get(name), value))
+            yield inner
+        yield from _unused_nulls(members.get(name), value, inner)
 
 
 def _null_issue(type_: ResourceType, name: str, path: str) -> Issue:
     field_name = f"{type_.kind}.{name}"
     return Issue(
-        f"{field_name} has a null at {shortened(path)}, which would remove what is not there;"
+        f"{field_name} has a null at {path}, which would remove what is not there;"
         f" to store a null, send the whole {type_.kind} with PUT",
         field_name,
     )

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.resources.merge_patch import merge_patch
+from service.resources.merge_patch import _unused_nulls, merge_patch
 
 # https://www.rfc-editor.org/rfc/rfc7396#appendix-A
 APPENDIX = [
@@ -63,3 +63,9 @@ def test_a_merge_patch_agrees_with_the_rfcs_pseudocode_and_changes_no_argument(t
 
     assert result == reference(copy.deepcopy(target), patch)
     assert (target, patch) == before
+
+
+def test_the_path_of_a_null_is_built_only_as_far_as_it_is_shown():
+    patch = {"a": {"n" * 70: {"k": {"l": None}}}, "b": {"c": None, "d": None}}
+
+    assert [*_unused_nulls({"b": {"d": 1}}, patch)] == [f"a.{'n' * 62}…", "b.c"]
