@@ -38,6 +38,7 @@ _MAX_AROUND = 64
 
 _NONCHARACTER = re.compile(f"[{_NONCHARACTERS}]")
 _INVISIBLE = re.compile(f"[{INVISIBLE}]")
+_VISIBLE = re.compile(f"[^{INVISIBLE}]")
 _NOT_A_VALUE = re.compile(NOT_A_VALUE, re.DOTALL)
 # Unicode gives control characters no name.
 _CONTROLS = {
@@ -72,10 +73,16 @@ def seen_ends(text: str) -> tuple[str, str]:
     first, last = text[:1], text[-1:]
     # Most texts need no search.
     if not "!" <= first <= "~":
-        first = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text[:_MAX_AROUND])[:1])[:1]
+        first = _seen(text[:_MAX_AROUND])[:1]
     if not "!" <= last <= "~":
-        last = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text[-_MAX_AROUND:])[-1:])[-1:]
+        last = _seen(text[: -_MAX_AROUND - 1 : -1])[-1:]
     return first, last
+
+
+def _seen(text: str) -> str:
+    """Return the first visible character of a text in the form NFKC, "" for none."""
+    found = _VISIBLE.search(text)
+    return unicodedata.normalize("NFKC", found[0]) if found else ""
 
 
 def no_value_reason(text: str) -> str:

@@ -4,7 +4,6 @@ Values are plain data: mappings of any class, lists, str, int, float, bool and N
 present, and equals no scalar, mapping or list.
 """
 
-import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -52,11 +51,15 @@ class Matcher:
 
 
 class Condition(NamedTuple):
-    """A necessary condition of a pattern: the value at ``path`` matches. Equal conditions have one ``key``."""
+    """A necessary condition of a pattern: the value at ``path`` matches."""
 
     path: tuple[str, ...]
     matcher: Matcher
-    key: str
+
+    @property
+    def key(self) -> object:
+        """Equal for equal conditions."""
+        return self.path, self.matcher.identity
 
 
 def necessary_conditions(matcher: Matcher, path: tuple[str, ...] = ()) -> Iterator[Condition]:
@@ -65,7 +68,7 @@ def necessary_conditions(matcher: Matcher, path: tuple[str, ...] = ()) -> Iterat
         if isinstance(name, str):
             inner = (*path, name)
             if part.identity:
-                yield Condition(inner, part, json.dumps([inner, part.identity]))
+                yield Condition(inner, part)
             else:
                 yield from necessary_conditions(part, inner)
 

@@ -39,6 +39,9 @@ MAX_DEPTH = 16
 MAX_NODES = 1000
 # Each write of a policy encodes it several times, which blocks other requests for 5 ms per 100,000 characters.
 MAX_TEXT = 100_000
+# Each fault and each matcher has a path of up to 15 names.
+MAX_NAME = 256
+MAX_FAULTS = 100
 # Regular expressions that need the engine, each with the memory and time of `regex`.
 MAX_REGEXES = 32
 # The sum of all programs. 1,000 instructions take up to 1.5 ms to compile; `[^/]{1,255}` has 2,300.
@@ -133,11 +136,13 @@ def compile_pattern(pattern: object, *, stored: bool = False) -> Pattern:
 def _check_size(pattern: object, max_text: float) -> None:
     """Limit the size without recursion, before the compiler recurses."""
     nodes, text, level = 1, _text_length(pattern), [pattern]
+    _check_names(level)
     for _ in range(MAX_DEPTH):
         level = [child for node in level for child in _children(node)]
         nodes += len(level)
         if nodes > MAX_NODES:
             raise MalformedPattern(PatternFault("", f"must have at most {MAX_NODES} nodes"))
+        _check_names(level)
         text += sum(map(_text_length, level))
         if text > max_text:
             raise MalformedPattern(PatternFault("", f"must have at most {max_text} characters in names and texts"))
@@ -145,11 +150,18 @@ def _check_size(pattern: object, max_text: float) -> None:
         raise MalformedPattern(PatternFault("", f"must be nested at most {MAX_DEPTH} deep"))
 
 
+def _check_names(level: list[object]) -> None:
+    if any(len(name) > MAX_NAME for node in level for name in _names(node)):
+        raise MalformedPattern(PatternFault("", f"must have at most {MAX_NAME} characters in each name"))
+
+
 def _text_length(node: object) -> int:
     """Return the characters of a text, or of the names of a mapping."""
-    if isinstance(node, Mapping):
-        return sum(len(name) for name in node if isinstance(name, str))
-    return len(node) if isinstance(node, str) else 0
+    return len(node) if isinstance(node, str) else sum(map(len, _names(node)))
+
+
+def _names(node: object) -> list[str]:
+    return [name for name in node if isinstance(name, str)] if isinstance(node, Mapping) else []
 
 
 def _children(node: object) -> list[object]:
@@ -292,7 +304,8 @@ class _Compiler:
         return matchers.regex(regex, path)
 
     def _reject(self, path: str, problem: str) -> Matcher:
-        self.faults.append(PatternFault(path, problem))
+        if len(self.faults) < MAX_FAULTS:
+            self.faults.append(PatternFault(path, problem))
         return matchers.NIL
 
 

@@ -22,7 +22,7 @@ LOGGER = logging.getLogger(__name__)
 
 MAX_IDS_IN_WARNING = 100
 
-_ALWAYS = Condition((), PRESENT, "")
+_ALWAYS = Condition((), PRESENT)
 
 
 class _PrefilteredPolicy(NamedTuple):
@@ -54,7 +54,7 @@ class PolicySet:
     @classmethod
     async def of(cls, policies: Sequence[AccessPolicy], *, is_complete: bool = True) -> Self:
         names = set[str]()
-        uses = Counter[str]()
+        uses = Counter[object]()
         async for policy in paced(policies):
             if policy.pattern:
                 names |= policy.pattern.names
@@ -240,7 +240,7 @@ def _join(ids: Sequence[str]) -> str:
     return ", ".join(ids[:MAX_IDS_IN_WARNING]) + (f" and {more} more" if more > 0 else "")
 
 
-def _prefilter(policy: AccessPolicy, uses: Mapping[str, int]) -> _PrefilteredPolicy:
+def _prefilter(policy: AccessPolicy, uses: Mapping[object, int]) -> _PrefilteredPolicy:
     conditions = policy.pattern.conditions if policy.pattern else ()
     # A condition that many policies share excludes few of them.
     best = min(conditions, key=lambda it: uses[it.key] * it.matcher.cost, default=_ALWAYS)

@@ -17,7 +17,7 @@ MAX_MEMORY_BYTES = 128 * 1024
 MAX_CLASSES = 20
 MAX_REPETITIONS = 5000
 _CLASS = re.compile(r"\\[pP]")
-_REPETITION = re.compile(r"\{(?:[0-9]{1,4},)?([0-9]{1,4})\}")
+_REPETITION = re.compile(r"\{([0-9]{1,4})(?:,([0-9]{0,4}))?\}")
 
 # With these limits, extracting plain text and searching for it takes less time than the engine.
 MAX_TOKENS = 100
@@ -143,7 +143,7 @@ def compile_program(source: str) -> Program:
         raise ValueError(f"must have a regular expression of 1 to {MAX_LENGTH} characters after its #")
     if (classes := len(_CLASS.findall(source))) > MAX_CLASSES:
         raise ValueError(f"must have a regular expression with at most {MAX_CLASSES} classes such as \\pL")
-    if sum(map(int, _REPETITION.findall(source))) > MAX_REPETITIONS:
+    if sum(max(int(least), int(most or 0)) for least, most in _REPETITION.findall(source)) > MAX_REPETITIONS:
         raise ValueError(f"must have a regular expression with at most {MAX_REPETITIONS} repetitions in all")
     options = re2.Options()
     options.log_errors = False

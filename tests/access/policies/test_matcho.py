@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from service.access.policies.evaluation import Evaluation, UndecidableValue
 from service.access.policies.matcho import (
     MAX_DEPTH,
+    MAX_NAME,
     MAX_NODES,
     MAX_REGEXES,
     MAX_TEXT,
@@ -343,15 +344,32 @@ def test_the_regular_expressions_of_a_pattern_are_limited():
     "pattern",
     [
         {"uri": "x" * MAX_TEXT},
-        {"x" * MAX_TEXT: "y"},
+        {"body": {"x" * 250 + str(number): "y" for number in range(400)}},
         {"params": {"key": {"$enum": [f"{number:03}{'é' * 117}" for number in range(900)]}}},
     ],
-    ids=["a text", "a name", "many texts"],
+    ids=["a text", "many names", "many texts"],
 )
 def test_the_text_of_a_pattern_is_limited(pattern):
     with pytest.raises(MalformedPattern, match="must have at most 100000 characters in names and texts"):
         compile_pattern(pattern)
     assert isinstance(compile_pattern(pattern, stored=True), Pattern)
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_name_is_limited(stored):
+    name = "x" * MAX_NAME
+
+    assert isinstance(compile_pattern({"body": {name: {name: "y"}}}, stored=stored), Pattern)
+    for pattern in ({f"{name}x": "y"}, {"body": {name: {f"{name}x": "y"}}}):
+        with pytest.raises(MalformedPattern, match="must have at most 256 characters in each name"):
+            compile_pattern(pattern, stored=stored)
+
+
+def test_the_faults_of_a_pattern_are_limited():
+    with pytest.raises(MalformedPattern) as caught:
+        compile_pattern({"body": {f"a{number}": "b?" for number in range(900)}})
+
+    assert [fault.path for fault in caught.value.faults] == [f"body.a{number}" for number in range(100)]
 
 
 def test_a_pattern_can_have_text_up_to_the_limit():
@@ -617,7 +635,7 @@ def test_requests_are_evaluated_by_the_documented_rules(pattern, request):
 def test_conditions_are_necessary(pattern, request):
     compiled, evaluation = compile_pattern(pattern), Evaluation(request)
 
-    for path, matcher, _ in compiled.conditions:
+    for path, matcher in compiled.conditions:
         with contextlib.suppress(UndecidableValue):
             if matcher.test(at(path, request), evaluation):
                 continue

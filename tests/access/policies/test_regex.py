@@ -48,6 +48,7 @@ def test_a_regex_is_searched(source, text, there):
         (r"\pL{1000}", "too large"),
         (r"\pL|" * 10 + r"\PN|" * 11, "at most 20 classes"),
         ("x{0,1000}y{1000}" * 3, "at most 5000 repetitions"),
+        ("x{1000,}" * 6, "at most 5000 repetitions"),
         (".{1000}", "too large"),
         ("(" * 500, r"missing \): .{1,70}$"),
         ("\ud800", "surrogates"),
