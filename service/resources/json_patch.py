@@ -24,21 +24,22 @@ MAX_OPERATIONS = 100
 # The items of all objects and lists of a patch. No resource has as many.
 MAX_VALUES = 4000
 MAX_PATH_LENGTH = 1024
+# The sum of all paths of a patch. The library splits each path several times.
+MAX_PATHS_LENGTH = 20_000
 # Copies of a longer text, such as one of nearly 1 MiB, would take the memory of the process.
 MAX_COPIED_TEXT = 2000
 # They would show what a secret is, or put it where it can be read.
 _NOT_FOR_SECRETS = frozenset({"test", "copy", "move"})
 # Stands for a stored secret, so that the patch can replace or remove it.
 _KEPT = object()
+_NOTHING = object()
+_NO_PLACE = "does not apply: its path or from is no JSON Pointer to a place in the resource"
 
 
 def patch_resource(type_: ResourceType, stored: Resource, patch: ParsedBody) -> ParsedBody:
     """Return the body that replaces ``stored``. Raises Invalid for an operation that does not apply."""
     operations = patch.operations or ()
-    if len(operations) > MAX_OPERATIONS:
-        raise Invalid(f"A JSON Patch must have at most {MAX_OPERATIONS} operations")
-    if _is_large(operations):
-        raise Invalid(f"A JSON Patch must have at most {MAX_VALUES} values")
+    _check_size(operations)
     document = copy.deepcopy({**type_.unknown_fields(stored), **type_.represent(stored)})
     masked = [name for name in type_.secrets if f"_{name}" in document]
     document |= dict.fromkeys(masked, _KEPT)
@@ -58,6 +59,16 @@ def patch_resource(type_: ResourceType, stored: Resource, patch: ParsedBody) -> 
     if _depth(document) > json_text.MAX_DEPTH:
         raise Invalid(Issue(f"The patched {type_.kind} is nested deeper than {json_text.MAX_DEPTH}"))
     return ParsedBody(document, text=False)
+
+
+def _check_size(operations: Sequence[Any]) -> None:
+    if len(operations) > MAX_OPERATIONS:
+        raise Invalid(f"A JSON Patch must have at most {MAX_OPERATIONS} operations")
+    if _is_large(operations):
+        raise Invalid(f"A JSON Patch must have at most {MAX_VALUES} values")
+    paths = (it.get(name) for it in operations if isinstance(it, dict) for name in ("path", "from"))
+    if sum(len(path) for path in paths if isinstance(path, str)) > MAX_PATHS_LENGTH:
+        raise Invalid(f"A JSON Patch must have at most {MAX_PATHS_LENGTH} characters in all its paths")
 
 
 def _is_large(operations: Sequence[Any]) -> bool:
@@ -94,7 +105,7 @@ def _apply(type_: ResourceType, document: dict[str, Any], operation: Any) -> Non
         raise _Unfit("is malformed; it must have op, path, and value or from, as RFC 6902 says") from None
     except (jsonpatch.JsonPatchConflict, JsonPointerException):
         # The library's text can contain the document.
-        raise _Unfit("does not apply: its path or from is no JSON Pointer to a place in the resource") from None
+        raise _Unfit(_NO_PLACE) from None
 
 
 def _check_length(operation: Mapping[str, Any]) -> None:
@@ -116,7 +127,10 @@ def _check(type_: ResourceType, document: dict[str, Any], operation: Mapping[str
             raise _Unfit(f"is a {operation['op']} of {pointer.parts[0]}, which takes only add, replace and remove")
     # Copies of copies would double the resource each time.
     if operation["op"] in {"copy", "move"}:
-        value = pointers[-1].resolve(document, None)
+        value = pointers[-1].resolve(document, _NOTHING)
+        if value is _NOTHING and "from" in operation:
+            # The library would write the whole document into an error once more.
+            raise _Unfit(_NO_PLACE)
         if isinstance(value, dict | list):
             raise _Unfit(f"is a {operation['op']} of an object or a list; add the value instead")
         if operation["op"] == "copy" and isinstance(value, str) and len(value) > MAX_COPIED_TEXT:

@@ -152,6 +152,10 @@ def test_a_patch_cannot_grow_without_limit(name):
         patched(op(name, "/matcho/x", **{"from": "/matcho/params"}), stored=POLICY, type_=ACCESS_POLICY)
     with pytest.raises(Invalid, match="at most 100 operations"):
         patched(*[op("test", "/region", "us-east-1")] * (MAX_OPERATIONS + 1))
+    there, back = (f"/{name * 500}" for name in "xy")
+    moves = [op("move", back, **{"from": there}), op("move", there, **{"from": back})] * 10
+    with pytest.raises(Invalid, match="at most 20000 characters in all its paths"):
+        patched(op("add", there, 1), *moves)
 
 
 @pytest.mark.parametrize("item", ["x", [], {}, [[]], {"a": {}}], ids=str)
