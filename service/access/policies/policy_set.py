@@ -21,6 +21,8 @@ from service.stores.record import IncompleteListing, Resource
 LOGGER = logging.getLogger(__name__)
 
 MAX_IDS_IN_WARNING = 100
+# A hundred faults with long paths have 400 KB.
+MAX_REASON = 500
 
 _ALWAYS = Condition((), PRESENT)
 
@@ -212,7 +214,7 @@ async def _compile(listing: Sequence[Resource], repository: Repository) -> tuple
         try:
             policies.append(repository.model(ACCESS_POLICY, stored))
         except Invalid as error:
-            invalid[stored.id] = str(error)
+            invalid[stored.id] = str(error)[:MAX_REASON]
     return policies, invalid
 
 

@@ -267,6 +267,14 @@ async def test_an_invalid_stored_policy_is_ignored(policies, write, fields):
     assert [policy.id for policy in policy_set.policies] == ["whole"]
 
 
+async def test_the_reason_why_a_stored_policy_is_invalid_is_short(policies, write):
+    await write("a", {"body": {"x" * 200: {f"a{number}": "b?" for number in range(100)}}})
+    await policies.for_principal(TEAM)
+
+    assert policies.invalid["a"].startswith("AccessPolicy.matcho must be one of")
+    assert len(policies.invalid["a"]) == 500
+
+
 async def test_an_invalid_stored_policy_is_logged_once_until_it_is_valid(policies, write, caplog):
     logged = []
     for id_, engine in [("a", "sql"), ("b", "sql"), ("c", "allow"), ("a", "allow"), ("a", "sql")]:
