@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 T = TypeVar("T")
 R = TypeVar("R")
 
-MAX_BLOCK_SECONDS = 0.002
+MAX_BLOCK_SECONDS = 0.001
 # Redis gets these reads in one pipeline, and parsing its answers takes about a millisecond.
 CHUNK = 20
 
