@@ -34,6 +34,7 @@ from service.access.policies import matchers
 from service.access.policies.evaluation import Evaluation, UndecidableValue
 from service.access.policies.matchers import Condition, Matcher, join_path, scalar_text, truncate
 from service.access.policies.regex import compile_regex, is_plain_prefix
+from service.resources.schemas import MAX_ISSUES
 
 MAX_DEPTH = 16
 MAX_NODES = 1000
@@ -41,7 +42,6 @@ MAX_NODES = 1000
 MAX_TEXT = 100_000
 # Each fault and each matcher has a path of up to 15 names.
 MAX_NAME = 256
-MAX_FAULTS = 100
 # Regular expressions that need the engine, each with the memory and time of `regex`.
 MAX_REGEXES = 32
 # The sum of all programs. 1,000 instructions take up to 1.5 ms to compile; `[^/]{1,255}` has 2,300.
@@ -304,7 +304,7 @@ class _Compiler:
         return matchers.regex(regex, path)
 
     def _reject(self, path: str, problem: str) -> Matcher:
-        if len(self.faults) < MAX_FAULTS:
+        if len(self.faults) < MAX_ISSUES:
             self.faults.append(PatternFault(path, problem))
         return matchers.NIL
 
