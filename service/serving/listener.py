@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from service.serving.client_hello import wait_for_client_hello
 from service.serving.connections import POLL_SECONDS, Connection
 
 if TYPE_CHECKING:
@@ -158,17 +159,20 @@ class Listener:
                 client.send(_TOO_MANY_CONNECTIONS)
 
     async def _open(self, connection: Connection, client: socket.socket) -> None:
-        tls = self._ssl_context is not None
+        loop, limits = asyncio.get_running_loop(), {}
         try:
             # The client has gone, or its handshake has failed or taken too long.
             with suppress(OSError):
-                await asyncio.get_running_loop().connect_accepted_socket(
-                    lambda: connection,
-                    client,
-                    ssl=self._ssl_context,
-                    ssl_handshake_timeout=TLS_HANDSHAKE_SECONDS if tls else None,
-                    ssl_shutdown_timeout=TLS_SHUTDOWN_SECONDS if tls else None,
-                )
+                if self._ssl_context is not None:
+                    begun = loop.time()
+                    async with asyncio.timeout(TLS_HANDSHAKE_SECONDS):
+                        await wait_for_client_hello(client)
+                    left = TLS_HANDSHAKE_SECONDS - (loop.time() - begun)
+                    limits = {
+                        "ssl_handshake_timeout": max(left, POLL_SECONDS),
+                        "ssl_shutdown_timeout": TLS_SHUTDOWN_SECONDS,
+                    }
+                await loop.connect_accepted_socket(lambda: connection, client, ssl=self._ssl_context, **limits)
         finally:
             self._opening.discard(connection)
 

@@ -17,6 +17,7 @@ from support.waiting import eventually, until
 
 from service.serving import listener as listener_module
 from service.serving import tls
+from service.serving.client_hello import is_short_hello
 
 GET = b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LIMIT = 3
@@ -74,9 +75,10 @@ def is_closed(connection):
         return True
 
 
-async def status(address, pair):
+async def status(address, pair, protocols=()):
     """Return the start of the response to a client that completes its handshake."""
     context = ssl.create_default_context(cafile=pair.ca)
+    context.set_alpn_protocols([*protocols, "http/1.1"])
     reader, writer = await asyncio.open_connection(*address[:2], ssl=context)
     with closing(writer):
         writer.write(GET)
@@ -117,6 +119,92 @@ def test_a_client_can_send_only_some_kilobytes_in_one_turn(serve):
         assert sent < 50_000
 
     serve(use)
+
+
+def test_a_client_hello_of_more_than_8_kib_is_refused(serve, pair, caplog):
+    async def use(address, listener):
+        before = sockets_of("self")
+        assert await status(address, pair, ["x" * 250] * 30) == b"HTTP/1.1 200"
+        with pytest.raises(OSError):  # noqa: PT011 - an end before the handshake
+            await status(address, pair, ["x" * 250] * 33)
+        await until(lambda: not listener.is_opening)
+        await until(lambda: sockets_of("self") == before)
+
+    serve(use)
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("guesses_curve", [True, False], ids=["one hello", "two hellos"])
+def test_a_client_hello_may_arrive_byte_by_byte(serve, pair, guesses_curve):
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = ssl.create_default_context(cafile=pair.ca)
+    if guesses_curve:
+        context.set_ecdh_curve("prime256v1")
+    tls_client = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+
+    async def use(address, _):
+        reader, writer = await asyncio.open_connection(*address)
+        with closing(writer):
+            while True:
+                with suppress(ssl.SSLWantReadError):
+                    tls_client.do_handshake()
+                    break
+                for byte in outgoing.read():
+                    writer.write(bytes([byte]))
+                    await asyncio.sleep(0)
+                incoming.write(await reader.read(65536))
+        assert tls_client.version() == "TLSv1.3"
+
+    serve(use)
+
+
+def long_hello():
+    """Return a message of 9 KB without its record's header."""
+    outgoing, context = ssl.MemoryBIO(), ssl.create_default_context()
+    context.set_alpn_protocols(["x" * 250] * 33)
+    with suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost").do_handshake()
+    return outgoing.read()[5:]
+
+
+def in_record(message):
+    return b"\x16\x03\x01" + len(message).to_bytes(2) + message
+
+
+HIDDEN_HELLOS = {
+    "behind an alert": b"\x15\x03\x01\x00\x02\x01\x00" + in_record(long_hello()),
+    "with a divided header": in_record(long_hello()[:2]) + in_record(long_hello()[2:]),
+}
+
+
+@pytest.mark.parametrize("sent", HIDDEN_HELLOS.values(), ids=HIDDEN_HELLOS)
+def test_a_long_client_hello_cannot_be_hidden(serve, sent):
+    async def use(address, _):
+        reader, writer = await asyncio.open_connection(*address)
+        with closing(writer):
+            writer.write(sent)
+            # The end may overtake bytes that are on their way, which makes it a reset.
+            with suppress(ConnectionResetError):
+                assert await reader.read() == b""
+
+    serve(use)
+
+
+@pytest.mark.parametrize(
+    ("start", "is_accepted"),
+    [
+        (b"\x16\x03\x01\x20\x04\x01\x00\x20\x00", True),
+        (b"\x16\x03\x01\x20\x05\x01\x00\x20\x01", False),
+        (b"\x16\x03\x01\x00\x04\x01\x00\x01\x00", True),  # a record that ends behind the message's header
+        (b"\x16\x03\x01\x00\x03\x01\x00\x01\x16", False),
+        (b"\x16\x03\x01\x00\x04\x02\x00\x01\x00", False),  # a ServerHello
+        (b"\x80\x2e\x01\x03\x03\x01\x00\x00\x00", False),  # SSL 2
+        (b"\x16\x03\x01\x00\x04\x01", False),
+        (b"", False),
+    ],
+)
+def test_a_connection_must_begin_with_a_short_client_hello(start, is_accepted):
+    assert is_short_hello(start) is is_accepted
 
 
 def test_handshakes_that_take_too_long_make_room(serve, pair, monkeypatch):
