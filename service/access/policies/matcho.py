@@ -33,7 +33,7 @@ from typing import Any, NamedTuple, TypeVar
 from service.access.policies import matchers
 from service.access.policies.evaluation import Evaluation, UndecidableValue
 from service.access.policies.matchers import Condition, Matcher, join_path, scalar_text, truncate
-from service.access.policies.regex import compile_regex, is_plain_prefix
+from service.access.policies.regex import compile_regex, is_plain_prefix, least_cost
 from service.resources.schemas import MAX_ISSUES
 
 MAX_DEPTH = 16
@@ -290,7 +290,7 @@ class _Compiler:
             self._regexes += 1
             if self._regexes > MAX_REGEXES:
                 return self._reject(path, f"must not be a regular expression: a pattern has at most {MAX_REGEXES}")
-            if self._instructions_left < 0:
+            if self._instructions_left < least_cost(source):
                 return self._reject(path, _INSTRUCTIONS_RULE)
         try:
             regex = compile_regex(source)

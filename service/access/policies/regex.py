@@ -17,6 +17,8 @@ MAX_MEMORY_BYTES = 128 * 1024
 MAX_CLASSES = 20
 MAX_REPETITIONS = 5000
 _CLASS = re.compile(r"\\[pP]")
+# With (?i), RE2 takes 0.23 ms, the time of 150 instructions.
+_CLASS_COST = 150
 _REPETITION = re.compile(r"\{([0-9]{1,4})(?:,([0-9]{0,4}))?\}")
 
 # With these limits, extracting plain text and searching for it takes less time than the engine.
@@ -130,6 +132,16 @@ def _shortest(alternatives: Alternatives) -> int:
     return min(map(len, alternatives))
 
 
+def least_cost(source: str) -> int:
+    """Return the least cost of a source, whether or not RE2 accepts it; see ``Program``."""
+    # RE2 can merge what it has read: 500 alternatives may be one instruction.
+    return min(len(source), MAX_LENGTH) // 3 + _CLASS_COST * min(_classes(source), MAX_CLASSES)
+
+
+def _classes(source: str) -> int:
+    return len(_CLASS.findall(source))
+
+
 def compile_program(source: str) -> Program:
     """Return the program that searches ``source``.
 
@@ -141,7 +153,7 @@ def compile_program(source: str) -> Program:
 
     if not 0 < len(source) <= MAX_LENGTH:
         raise ValueError(f"must have a regular expression of 1 to {MAX_LENGTH} characters after its #")
-    if (classes := len(_CLASS.findall(source))) > MAX_CLASSES:
+    if _classes(source) > MAX_CLASSES:
         raise ValueError(f"must have a regular expression with at most {MAX_CLASSES} classes such as \\pL")
     if sum(max(int(least), int(most or 0)) for least, most in _REPETITION.findall(source)) > MAX_REPETITIONS:
         raise ValueError(f"must have a regular expression with at most {MAX_REPETITIONS} repetitions in all")
@@ -155,6 +167,4 @@ def compile_program(source: str) -> Program:
     except re2.error as error:
         reason = error.args[0].decode(errors="replace")[:_MAX_REASON_LENGTH]
         raise ValueError(f"must be a regular expression that RE2 takes; it says: {reason}") from None
-    # RE2 can merge what it has read: 500 alternatives may be one instruction.
-    cost = max(compiled.programsize, len(source) // 3 + 100 * classes)
-    return Program(compiled.search, compiled.programsize, cost)
+    return Program(compiled.search, compiled.programsize, max(compiled.programsize, least_cost(source)))
