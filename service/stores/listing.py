@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from service.stores.record import Resource
 from service.stores.store import Store
-from service.stores.tracking import TrackingSession
+from service.stores.tracking import MAX_KEYS, TrackingSession
 
 
 @dataclass(slots=True, eq=False)
@@ -28,8 +28,11 @@ class ListingReader:
         self._dirty: dict[str, DirtyIds] = {}
 
     def changed(self, kind: str, id: str) -> None:
-        if kind in self._dirty:
-            self._dirty[kind].tokens[id] = object()
+        if dirty := self._dirty.get(kind):
+            dirty.tokens[id] = object()
+            if len(dirty.tokens) > MAX_KEYS:
+                # The next listing has the store scan all keys, as the first one does.
+                del self._dirty[kind]
 
     def flushed(self) -> None:
         self._dirty.clear()

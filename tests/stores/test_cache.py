@@ -9,7 +9,7 @@ from support.metrics import value_of
 from support.waiting import until
 
 from service.errors import StoreUnavailable
-from service.stores import pacing
+from service.stores import listing, pacing
 from service.stores.cache import ALL, STALE_WAIT_SECONDS, CachedStore
 from service.stores.memory import EmbeddedStore
 from service.stores.record import IncompleteListing
@@ -1009,6 +1009,17 @@ class TestLaggingIndex:
         served.append(await ids_of_all(cache))
 
         assert served == ["", "ab"]
+
+    async def test_a_listing_checks_all_ids_after_more_changes_than_are_remembered(self, cache, write, monkeypatch):
+        await ids_of_all(cache)
+        monkeypatch.setattr(listing, "MAX_KEYS", 3)
+        await write("one", "unreported", reported=False)
+        for id_ in "abcd":
+            await write("one", id_)
+        checked = await ids_of_all(cache)
+        await write("one", "e")
+
+        assert (checked, await ids_of_all(cache)) == ("abcdunreported", "abcdeunreported")
 
     async def test_a_listing_contains_changes_between_sessions(self, cache, tracker, write):
         served = [await ids_of_all(cache)]

@@ -318,6 +318,17 @@ class TestBetweenRepairs:
         assert (unreported, await self.ids(store, changed)) == ([], ["b"])
         assert await self.ids(store, ()) == ["b"]
 
+    async def test_many_changed_ids_are_checked_in_chunks(self, store, operator, monkeypatch):
+        monkeypatch.setattr(index, "INCLUDED", 3)
+        ids = [f"b{number}" for number in range(8)]
+        for id_ in ids:
+            await operator.hset(f"AwsAccount:{id_}", "id", id_)
+        await operator.config_resetstat()
+
+        assert await self.ids(store, [*ids, "gone"]) == ["a", *ids]
+        # With a read of the index by the listing.
+        assert (await operator.info("commandstats"))["cmdstat_zmscore"]["calls"] == 3 + 1
+
     async def test_a_changed_key_that_is_no_hash_is_not_listed(self, store, operator):
         await operator.set("AwsAccount:b", "surprise")
 
