@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any, NoReturn
 
+import msgspec
+
 from service import json_text
 from service.errors import MalformedBody
 from service.web.formats.limits import (
@@ -61,7 +63,8 @@ def _load(body: bytes) -> Any:
 
 def dump_json(data: object, *, pretty: bool = False) -> bytes:
     """Encode as JSON, compact or indented by 2, without escapes. Raises ValueError for NaN and infinities."""
-    return (_pretty if pretty else _compact).encode(data).encode()
+    compact = _encoder.encode(data).encode()
+    return msgspec.json.format(compact, indent=2) if pretty else compact
 
 
 def _check_limits(body: bytes) -> None:
@@ -135,5 +138,4 @@ def _texts(data: object) -> Iterator[str]:
 
 
 _decoder = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant)
-_compact = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"))
-_pretty = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, indent=2)
+_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"))

@@ -1,5 +1,8 @@
 """JSON: types, positions, numbers, encoded bytes."""
 
+import gc
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,3 +82,18 @@ def test_json_is_compact_and_unescaped():
 
 def test_pretty_json_is_indented_by_two():
     assert dump_json({"a": [1]}, pretty=True) == b'{\n  "a": [\n    1\n  ]\n}'
+
+
+@given(trees)
+def test_pretty_json_equals_that_of_the_standard_library(data):
+    assert dump_json(data, pretty=True) == json.dumps(data, ensure_ascii=False, indent=2).encode()
+
+
+def test_pretty_json_leaves_nothing_to_the_garbage_collection():
+    gc.collect()
+    gc.disable()
+    try:
+        dump_json({"a": [1]}, pretty=True)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
