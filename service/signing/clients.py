@@ -1,22 +1,21 @@
 """aiobotocore's S3 clients, isolated from the AWS environment of the process."""
 
-import gc
 from typing import Any, NamedTuple
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES, ConfigValueStore, ConstantProvider
 from botocore.loaders import Loader
-from cachetools import LRUCache
+from botocore.regions import EndpointResolverBuiltins
+from botocore.utils import is_s3_accelerate_url
 
-# A client takes 5 ms to make and 330 KB to keep. AWS has 40 regions, in two styles, with and without TLS.
-MAX_CLIENTS = 160
-# A closed client is garbage in cycles.
-CLOSED_PER_COLLECTION = 16
+# The region of all clients. The endpoint of a URL is a parameter of the call.
+ANY_REGION = "us-east-1"
+_ANY_URL = "https://host.invalid"
 
 
-class ClientOptions(NamedTuple):
-    """The options of a client. ``url`` is None for AWS' own endpoint of the region, ``style`` virtual or path."""
+class EndpointOptions(NamedTuple):
+    """The options of an endpoint. ``url`` is None for AWS' own endpoint of the region, ``style`` virtual or path."""
 
     region: str
     url: str | None
@@ -25,38 +24,38 @@ class ClientOptions(NamedTuple):
 
 
 class Clients:
-    """At most ``MAX_CLIENTS`` clients; the least recently used one is closed first. Calls must not overlap."""
+    """A few clients that presign for every endpoint. Calls must not overlap.
+
+    A client takes 5 ms to make and 330 KB to keep, and is garbage in cycles when it is closed. So accounts share those
+    of the same scheme and style, and each call sets the region or the URL, as botocore allows for each operation.
+    """
 
     def __init__(self) -> None:
         self._session = _isolated_session()
-        self._clients: LRUCache[ClientOptions, Any] = LRUCache(MAX_CLIENTS)
-        self._closed = 0
+        self._clients: dict[EndpointOptions, Any] = {}
+        self._endpoint: dict[str, Any] = {}
 
-    async def get(self, options: ClientOptions) -> Any:
-        """Return a client that can presign, of a class that aiobotocore makes at run time.
+    async def presigned_url(self, options: EndpointOptions, bucket: str, key: str) -> str:
+        """Return a URL to get an object, signed with unused credentials for ``ANY_REGION``.
 
         Raises:
-            BotoCoreError: aiobotocore refuses the options.
+            BotoCoreError: aiobotocore refuses the bucket.
             ValueError: likewise.
         """
-        if options not in self._clients:
-            client = await self._open(options)
-            is_full = len(self._clients) == self._clients.maxsize
-            evicted = self._clients.popitem()[1] if is_full else None
-            self._clients[options] = client
-            if evicted:
-                await evicted.close()
-                self._closed += 1
-                if self._closed % CLOSED_PER_COLLECTION == 0:
-                    gc.collect()
-        return self._clients[options]
+        shared, self._endpoint = _divided(options)
+        if shared not in self._clients:
+            self._clients[shared] = await self._open(shared)
+        url: str = await self._clients[shared].generate_presigned_url(
+            "get_object", Params={"Bucket": bucket, "Key": key}
+        )
+        return url
 
     async def close(self) -> None:
         while self._clients:
             _, client = self._clients.popitem()
             await client.close()
 
-    async def _open(self, options: ClientOptions) -> Any:
+    async def _open(self, options: EndpointOptions) -> Any:
         # botocore looks up in the environment each option that is not given.
         config = AioConfig(
             signature_version="s3v4",
@@ -74,7 +73,21 @@ class Clients:
             aws_secret_access_key="unused",  # noqa: S106  not a secret
             config=config,
         )
-        return await context.__aenter__()
+        client = await context.__aenter__()
+        client.meta.events.register("before-endpoint-resolution.s3", self._set_endpoint)
+        return client
+
+    def _set_endpoint(self, builtins: dict[str, Any], **_: Any) -> None:
+        builtins.update(self._endpoint)
+
+
+def _divided(options: EndpointOptions) -> tuple[EndpointOptions, dict[str, Any]]:
+    """Return the options of a client, and what differs for one call."""
+    if options.url is None:
+        return options._replace(region=ANY_REGION), {EndpointResolverBuiltins.AWS_REGION: options.region}
+    if is_s3_accelerate_url(options.url):
+        return options, {}
+    return options._replace(url=_ANY_URL), {EndpointResolverBuiltins.SDK_ENDPOINT: options.url}
 
 
 def _isolated_session() -> AioSession:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from botocore.exceptions import BotoCoreError
@@ -13,7 +12,7 @@ from cachetools import FIFOCache
 from service.endpoints import Host, check_aws_region, check_region, parse_account_host, parse_host
 from service.errors import Invalid, Issue
 from service.resources.types import AwsAccount
-from service.signing.clients import ClientOptions, Clients
+from service.signing.clients import ANY_REGION, Clients, EndpointOptions
 from service.signing.exposure import is_private
 from service.signing.sigv4 import SERVICE
 from service.stores.pacing import take_turn
@@ -24,10 +23,6 @@ MAX_ENDPOINTS = 10_000
 PROBE_KEY = "k"
 # Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html
 PATH, VIRTUAL_HOSTED = "path", "virtual-hosted"
-# A custom host has one endpoint for every region, and botocore refuses many region names.
-ANY_REGION = "us-east-1"
-# Stands for all custom hosts but AWS' own, because a client for each takes 5 ms and 330 KB.
-ANY_HOST = "host.invalid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +67,7 @@ class Endpoints:
         async with self._lock:
             endpoint = self._cache.get(key)
             if endpoint is None:
-                # That takes 0.6 ms, and 5 ms for a client.
+                # That takes 0.6 ms, and 5 ms for the first endpoint of a scheme and style.
                 await take_turn()
                 endpoint = self._cache[key] = await self._resolve(account, bucket)
             return endpoint
@@ -80,13 +75,10 @@ class Endpoints:
     async def _resolve(self, account: AwsAccount, bucket: str) -> Endpoint:
         host = self._host(account)
         options = self._options(account, host)
-        probed = await self._resolve_with(account, host, options, bucket)
+        probed = await self._probe(options, bucket)
         if options.style == "virtual" and not _is_host(probed.host):
             # Clients cannot send to a name such as xn--a.minio, or to one of more than 253 characters.
-            probed = await self._resolve_with(account, host, options._replace(style="path"), bucket)
-        if host is None and probed.region != account.region:
-            problem = f"must be a region of its own: AWS signs for {probed.region} instead"
-            raise Invalid(Issue(f"AwsAccount.region {problem}", "AwsAccount.region"))
+            probed = await self._probe(options._replace(style="path"), bucket)
         style = _addressing_style(probed, host)
         if host and host.is_accelerated and (style == PATH or "." in bucket):
             rule = "must be 3 to 63 of a-z, 0-9 and - for s3-accelerate, which takes it as one label of the host name"
@@ -100,23 +92,19 @@ class Endpoints:
             is_exposed=not (options.use_ssl or (host and is_private(host))),
         )
 
-    async def _resolve_with(
-        self, account: AwsAccount, host: Host | None, options: ClientOptions, bucket: str
-    ) -> Endpoint:
+    async def _probe(self, options: EndpointOptions, bucket: str) -> Endpoint:
+        """Presign one URL of the bucket, and return the part that all its URLs share."""
         try:
-            client = await self._clients.get(options)
+            url = await self._clients.presigned_url(options, bucket, PROBE_KEY)
         except (BotoCoreError, ValueError) as error:
-            field = f"AwsAccount.{'region' if host is None else account.url_host_field}"
-            raise Invalid(Issue(f"{field} cannot be signed for: {error}", field)) from error
-        probed = await _probe(client, bucket)
-        if host is None or host.is_name_of_aws:
-            return probed
-        netloc = host.netloc(use_ssl=options.use_ssl)
-        return replace(
-            probed,
-            origin=probed.origin.removesuffix(ANY_HOST) + netloc,
-            host=probed.host.removesuffix(ANY_HOST) + netloc,
-        )
+            raise Invalid(Issue(f"bucket cannot be signed for: {error}", "bucket")) from error
+        parts = urlsplit(url)
+        (credential,) = parse_qs(parts.query)["X-Amz-Credential"]
+        _, _, _, service, _ = credential.split("/")
+        if service != SERVICE:
+            raise Invalid(Issue(f"bucket cannot be signed for: it belongs to the service {service}", "bucket"))
+        prefix = parts.path.removesuffix(f"/{PROBE_KEY}")
+        return Endpoint(f"{parts.scheme}://{parts.netloc}", prefix, parts.netloc, options.region)
 
     def _host(self, account: AwsAccount) -> Host | None:
         with _invalid("region"):
@@ -126,15 +114,15 @@ class Endpoints:
         with _invalid(account.url_host_field):
             return parse_account_host(account.url_host)
 
-    def _options(self, account: AwsAccount, host: Host | None) -> ClientOptions:
+    def _options(self, account: AwsAccount, host: Host | None) -> EndpointOptions:
         style = "path" if account.path_style else "virtual"
         if host is None:
-            return ClientOptions(account.region, None, self._use_ssl(account.url_use_ssl), style)
+            return EndpointOptions(account.region, None, self._use_ssl(account.url_use_ssl), style)
         with _invalid(account.url_host_field.replace("host", "use-ssl")):
             use_ssl = self._use_ssl(host.use_ssl(stated=account.url_use_ssl))
-        asked = host if host.is_name_of_aws else host._replace(name=ANY_HOST, port=None)
+        # A host has one endpoint for every region, and botocore refuses many region names.
         # By default, botocore puts a dotted bucket in front of an address: a.b.127.0.0.1.
-        return ClientOptions(ANY_REGION, asked.base_url(use_ssl=use_ssl), use_ssl, "path" if host.is_ip else style)
+        return EndpointOptions(ANY_REGION, host.base_url(use_ssl=use_ssl), use_ssl, "path" if host.is_ip else style)
 
     def _use_ssl(self, stated: bool | None) -> bool:  # noqa: FBT001 - the account's own value
         return self._default_use_ssl if stated is None else stated
@@ -161,18 +149,3 @@ def _invalid(field: str) -> Iterator[None]:
         yield
     except ValueError as error:
         raise Invalid(Issue(f"AwsAccount.{field} {error}", f"AwsAccount.{field}")) from error
-
-
-async def _probe(client: Any, bucket: str) -> Endpoint:
-    """Presign one URL of the bucket, and return the part that all its URLs share."""
-    try:
-        url = await client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": PROBE_KEY})
-    except (BotoCoreError, ValueError) as error:
-        raise Invalid(Issue(f"bucket cannot be signed for: {error}", "bucket")) from error
-    parts = urlsplit(url)
-    (credential,) = parse_qs(parts.query)["X-Amz-Credential"]
-    _, _, region, service, _ = credential.split("/")
-    if service != SERVICE:
-        raise Invalid(Issue(f"bucket cannot be signed for: it belongs to the service {service}", "bucket"))
-    prefix = parts.path.removesuffix(f"/{PROBE_KEY}")
-    return Endpoint(f"{parts.scheme}://{parts.netloc}", prefix, parts.netloc, region)
