@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from itertools import islice
 
 # Not every dialect of patterns has an escape for characters beyond U+FFFF.
 _NONCHARACTERS = r"\ufdd0-\ufdef\ufffe\uffff" + "".join(
@@ -32,6 +33,8 @@ NOT_A_VALUE = f"(?:{_IN_QUOTES}|{_PLACEHOLDER})"
 MAX_NAMED = 3
 # The longest valid text. A search of 1 MiB would block other requests for up to 90 ms.
 MAX_SEARCHED = 8192
+# Their number in one text, for the names of a few.
+MAX_FOUND = 100
 
 # A paste leaves no more at an end.
 _MAX_AROUND = 64
@@ -54,9 +57,10 @@ _CONTROLS = {
 def invisible_hint(text: str) -> str:
     """Return the end of a message that names the invisible characters of a text, such as U+00A0 NO-BREAK SPACE.
 
-    It is empty without such characters in the first ``MAX_SEARCHED``.
+    It is empty without such characters in the first ``MAX_SEARCHED``. Others behind ``MAX_FOUND`` are not named.
     """
-    found = [*dict.fromkeys(_INVISIBLE.findall(text, 0, MAX_SEARCHED))]
+    matches = islice(_INVISIBLE.finditer(text, 0, MAX_SEARCHED), MAX_FOUND)
+    found = [*dict.fromkeys(match[0] for match in matches)]
     return f"; it has {', '.join(map(_name, found[:MAX_NAMED]))}" if found else ""
 
 

@@ -251,10 +251,12 @@ class AccessPolicySchema(StoredAccessPolicySchema):
         if data.get("engine") == ALLOW and original.get("link") is None:
             raise ValidationError("is missing; the engine allow permits every request, so name its clients", "link")
 
-    @validates_schema(skip_on_field_errors=False)
-    def _validate_restriction(self, data: Mapping[str, Any], **_: Any) -> None:
-        if faults := unrestricted_faults(data["matcho"]) if "matcho" in data else ():
-            raise ValidationError(_messages(faults), "matcho")
+
+def _restriction_issues(values: Mapping[str, Any]) -> Sequence[Issue]:
+    """Return the faults of a valid policy that may allow too much."""
+    name = f"{AccessPolicySchema.kind}.matcho"
+    faults = unrestricted_faults(values["matcho"]) if "matcho" in values else ()
+    return [Issue(f"{name} {message}", name) for message in _messages(faults)]
 
 
 async def link_issues(values: Mapping[str, Any], stored: Resource | None, exists: Exists) -> Sequence[Issue]:
@@ -299,5 +301,9 @@ def _policy(
 
 
 ACCESS_POLICY = ResourceType(
-    AccessPolicySchema, model=_policy, stored_schema=StoredAccessPolicySchema, write_issues=link_issues
+    AccessPolicySchema,
+    model=_policy,
+    stored_schema=StoredAccessPolicySchema,
+    value_issues=_restriction_issues,
+    write_issues=link_issues,
 )

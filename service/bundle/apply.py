@@ -130,7 +130,7 @@ class InitBundle:
         values = {}
         async for entry, body in paced(puts.values()):
             try:
-                values[entry.key] = self._repository.read_body(entry.type, entry.id, body)
+                values[entry.key] = await self._repository.read_body(entry.type, entry.id, body)
             except Invalid as error:
                 faults += entry.faults(error.issues)
         if faults:

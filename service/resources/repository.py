@@ -88,8 +88,7 @@ class Repository(ResourceReader):
 
         ``may_move_secret``: see ``SecretCodec``. Without it, ``limits`` apply too.
         """
-        await take_turn()
-        values = type_.read(body.with_id(id))
+        values = await self.read_values(type_, body.with_id(id))
 
         async def new_values(_: Resource | None) -> Mapping[str, Any]:
             return values
@@ -98,7 +97,7 @@ class Repository(ResourceReader):
 
     async def put_if_different(self, type_: ResourceType, id: str, body: ParsedBody) -> tuple[Resource, bool] | None:
         """See ``put``. Write nothing and return None if the stored resource has the values of the body already."""
-        values = type_.read(body.with_id(id))
+        values = await self.read_values(type_, body.with_id(id))
 
         async def attempt(expected: Resource | None) -> tuple[Resource, bool] | None:
             if expected and await self._codec.has_values(type_, expected, values):
@@ -108,9 +107,19 @@ class Repository(ResourceReader):
 
         return await self._races.win(type_.kind, id, attempt)
 
-    def read_body(self, type_: ResourceType, id: str, body: ParsedBody) -> Mapping[str, Any]:
+    async def read_values(self, type_: ResourceType, body: ParsedBody) -> Mapping[str, Any]:
+        """Return the values of a body, by wire name. Raises ``Invalid`` for a body that no resource can have."""
+        # Each step takes up to 15 ms for the largest policy, so others run in between.
+        await take_turn()
+        values = type_.read(body)
+        await take_turn()
+        if issues := type_.value_issues(values):
+            raise Invalid(*issues)
+        return values
+
+    async def read_body(self, type_: ResourceType, id: str, body: ParsedBody) -> Mapping[str, Any]:
         """Return the values that ``put`` would store. Raises ``Invalid``, but for faults that depend on the store."""
-        values = type_.read(body.with_id(id))
+        values = await self.read_values(type_, body.with_id(id))
         if type_.kind in self._checks:
             self._check(type_, type_.model(values))
         return values
@@ -126,8 +135,9 @@ class Repository(ResourceReader):
 
         ``may_move_secret``: see ``put``.
         """
-        await take_turn()
-        values = type_.read(body.with_id(str(uuid.uuid4())) if body.values.get("id") is None else body)
+        values = await self.read_values(
+            type_, body.with_id(str(uuid.uuid4())) if body.values.get("id") is None else body
+        )
         new_id: str = values["id"]
 
         async def new_values(stored: Resource | None) -> Mapping[str, Any]:
@@ -146,9 +156,8 @@ class Repository(ResourceReader):
         ``may_move_secret``: see ``put``.
         """
         named = body.with_id(id)
-        await take_turn()
         # An invalid body is an error even if the resource exists.
-        type_.read(named)
+        await self.read_values(type_, named)
         while True:
             with suppress(LostRaceError):
                 if (resource := await self._store.get(type_.kind, id, bypass_cache=True)) is not None:
@@ -172,8 +181,7 @@ class Repository(ResourceReader):
         async def new_values(stored: Resource | None) -> Mapping[str, Any]:
             await take_turn()
             result = patched(type_, existing(type_, id, stored), body).with_id(id)
-            await take_turn()
-            return type_.read(result)
+            return await self.read_values(type_, result)
 
         resource, _ = await self._write(type_, id, new_values, precondition, may_move_secret=may_move_secret)
         return resource
@@ -293,7 +301,6 @@ class Repository(ResourceReader):
         *,
         may_move_secret: bool = True,
     ) -> tuple[Resource, bool]:
-        # Each step takes up to 15 ms for the largest policy, so others run in between.
         await take_turn()
         if issues := await type_.write_issues(values, expected, self.exists):
             raise Invalid(*issues)

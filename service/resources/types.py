@@ -23,6 +23,7 @@ NO_TEXTS: Mapping[str, str] = MappingProxyType({})
 Exists = Callable[[str, str], Awaitable[bool]]
 """Returns whether a resource exists, by kind and id."""
 
+ValueIssues = Callable[[Mapping[str, Any]], Sequence[Issue]]
 WriteIssues = Callable[[Mapping[str, Any], Resource | None, Exists], Awaitable[Sequence[Issue]]]
 """Returns the faults of new values, by wire name, that depend on the stored resource and on others."""
 
@@ -104,6 +105,10 @@ async def _no_issues(*_: Any) -> Sequence[Issue]:
     return ()
 
 
+def _no_value_issues(_: Mapping[str, Any]) -> Sequence[Issue]:
+    return ()
+
+
 class ResourceType:
     """One kind of resource, with its write-only fields.
 
@@ -112,6 +117,7 @@ class ResourceType:
         model: Makes a model from the values of a resource, which it takes as keyword arguments.
         secrets: The write-only fields, by wire name.
         stored_schema: Validates stored resources, if earlier versions stored more than a request may hold.
+        value_issues: Validates what the schema has accepted, if both together would take too long in one turn.
         write_issues: Validates a write against what is stored.
     """
 
@@ -122,6 +128,7 @@ class ResourceType:
         model: Callable[..., Any],
         secrets: Mapping[str, Secret] = NO_SECRETS,
         stored_schema: type[ResourceSchema] | None = None,
+        value_issues: ValueIssues = _no_value_issues,
         write_issues: WriteIssues = _no_issues,
     ) -> None:
         self.kind = schema.kind
@@ -129,6 +136,7 @@ class ResourceType:
         self.secrets = secrets
         self.encrypted = frozenset(name for name, secret in secrets.items() if not secret.hashed)
         self._model = model
+        self.value_issues = value_issues
         self.write_issues = write_issues
         self._reader = Reader(schema)
         self._stored_reader = Reader(stored_schema) if stored_schema else self._reader
@@ -141,7 +149,7 @@ class ResourceType:
         self._attributes = {name: name.replace("-", "_") for name in self.names - _NOT_STORED if name[0] != "_"}
 
     def read(self, body: ParsedBody) -> dict[str, Any]:
-        """Return the values of a request's body, by wire name. Raises Invalid with every fault."""
+        """Return the values of a request's body, by wire name. Raises Invalid with every fault of the schema."""
         return self._reader.read(body, within=self.kind)
 
     def with_generated_secrets(self, body: ParsedBody) -> tuple[ParsedBody, dict[str, str]]:

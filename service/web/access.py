@@ -1,6 +1,6 @@
 """Authentication and authorization of one HTTP request."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -63,7 +63,7 @@ async def require_permission(
     request: web.Request,
     params: Mapping[str, Any],
     *,
-    validate_body: Callable[[], None] | None = None,
+    validate_body: Callable[[], Awaitable[None]] | None = None,
     instead: Mapping[str, Any] = target.NOTHING,
 ) -> None:
     """Raise Forbidden unless a policy allows the request with these ``params``.
@@ -87,8 +87,7 @@ async def require_permission(
     # Policies must not see an invalid body. Validation takes time, so it is left out if no policy reads the body.
     if validate_body and "body" in rules.names:
         # It may take 10 ms, as may the compilation of changed policies before and the write after it.
-        await take_turn()
-        validate_body()
+        await validate_body()
         await take_turn()
     context.params = params
     visible = _policy_request(request, params, rules.names)

@@ -3,7 +3,7 @@ import random
 
 import pytest
 from redis import Redis
-from support.waiting import turns_during
+from support.waiting import PerTurn, turns_during
 
 from service.access.access_policy import ACCESS_POLICY, link_issues
 from service.access.client import CLIENT
@@ -52,6 +52,21 @@ class RacyStore(EmbeddedStore):
 @pytest.fixture
 def repository():
     return Repository(RacyStore(), SecretCodec(Encryptor(), Hasher()))
+
+
+@pytest.mark.parametrize("method", ["put", "put_if_different", "create", "find_or_create", "patch", "read_body"])
+async def test_a_policy_is_validated_in_two_turns(repository, monkeypatch, method):
+    policy = body(engine="matcho", matcho={"params": {"key": "a"}})
+    if method == "patch":
+        await repository.put(ACCESS_POLICY, "p", policy)
+    read, check, steps = ACCESS_POLICY.read, ACCESS_POLICY.value_issues, PerTurn()
+    monkeypatch.setattr(ACCESS_POLICY, "read", lambda body: steps.count() or read(body))
+    monkeypatch.setattr(ACCESS_POLICY, "value_issues", lambda values: steps.count() or check(values))
+    monkeypatch.setattr(pacing, "MAX_BLOCK_SECONDS", 0)
+    id_ = [] if method == "create" else ["p"]
+    await steps.during(getattr(repository, method)(ACCESS_POLICY, *id_, policy))
+
+    assert (steps.total, steps.most) == (4 if method == "find_or_create" else 2, 1)
 
 
 def body(**fields):

@@ -215,15 +215,17 @@ class ResourceHandlers:
         params = {"resource/type": self._type.kind, "resource/id": id_param}
         await require_permission(request, params, validate_body=partial(self._validate_body, request, id_))
 
-    def _validate_body(self, request: web.Request, id_: Any) -> None:
+    async def _validate_body(self, request: web.Request, id_: Any) -> None:
         """Raise Invalid for a body that is invalid, whatever is stored."""
-        body = request[CONTEXT].body
+        context = request[CONTEXT]
+        body = context.body
         if body.operations is not None:
             raise Invalid("Policies of the caller read the body, and cannot read a JSON Patch; send a merge patch")
         if request.method == hdrs.METH_PATCH:
+            await take_turn()
             self._type.check_patch(body)
         elif request.method in {hdrs.METH_POST, hdrs.METH_PUT}:
-            self._type.read(body.with_id(_ANY_ID if id_ is None else id_))
+            await context.app.repository.read_values(self._type, body.with_id(_ANY_ID if id_ is None else id_))
 
     def _path_id(self, request: web.Request) -> str:
         id_ = request.match_info["id"]
