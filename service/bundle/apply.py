@@ -71,19 +71,20 @@ class EmbeddedTarget:
         """What bundles have created, as it was then. The API may have deleted it, and created another one."""
 
     def removed(self, entries: Sequence[Entry]) -> Sequence[Entry]:
-        named, stored = {entry.key for entry in entries}, self._store.resources(_TYPES)
+        named = {entry.key for entry in entries}
         return [
             Entry(0, _TYPES[key[0]], key[1], None)
             for key, made in self._owned.items()
-            if key not in named and key in stored and stored[key].meta.created_at == made.meta.created_at
+            if key not in named
+            and (stored := self._store.current(*key))
+            and stored.meta.created_at == made.meta.created_at
         ]
 
     async def apply(self, entries: Sequence[Entry]) -> AsyncIterator[Change]:
-        before = self._store.resources(_TYPES)
-        copy = self._store.copy(_TYPES)
-        repository = self._repository.on(copy)
+        draft = self._store.draft()
+        repository = self._repository.on(draft)
         changes = [change async for entry in paced(entries) if (change := await _carry_out(repository, entry))]
-        if not self._store.adopt(copy.resources(_TYPES), before=before):
+        if not self._store.adopt(draft):
             raise StoreUnavailable("Requests have changed the same resources")
         named = {entry.key for entry in entries if entry.body}
         created = {(made.kind, made.id): made for operation, made in changes if operation == "create"}

@@ -479,4 +479,4 @@ async def test_the_store_is_what_a_simple_model_says(steps, tmp_path, silent_aud
                 owned = {id_ for id_ in stored if id_ in owned or id_ not in model}
                 model = {id_: value for id_, value in model.items() if id_ not in dropped | what.keys()} | stored
 
-    assert {id_: resource.fields["region"] for (_, id_), resource in store.resources(["AwsAccount"]).items()} == model
+    assert {resource.id: resource.fields["region"] for resource in await store.all("AwsAccount")} == model

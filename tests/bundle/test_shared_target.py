@@ -25,7 +25,7 @@ class FailingStore(EmbeddedStore):
         return await super().replace(kind, id, fields, **options)
 
     def regions(self):
-        return {id_: stored.fields["region"] for (_, id_), stored in self.resources(["AwsAccount"]).items()}
+        return {id_: stored.fields["region"] for id_, stored in self._kinds.get("AwsAccount", {}).items()}
 
 
 @pytest.fixture

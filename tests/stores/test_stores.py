@@ -10,7 +10,7 @@ from fakeredis import FakeAsyncRedis, FakeServer
 from support.waiting import until
 
 from service.errors import StoreUnavailable
-from service.stores import redis
+from service.stores import memory, redis
 from service.stores.cache import CachedStore
 from service.stores.connection import ServerIdentity
 from service.stores.health import HealthMonitor
@@ -425,6 +425,21 @@ async def test_the_embedded_store_deletes_expired_resources_on_the_next_write():
     assert (some, sorted(store._kinds["Session"])) == (51, ["b", "c"])
 
 
+async def test_one_write_to_the_embedded_store_deletes_only_some_expired_resources(monkeypatch):
+    monkeypatch.setattr(memory, "MAX_EXPIRED", 2)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    store = EmbeddedStore(clock=lambda: now)
+    for n in range(5):
+        await store.put_with_ttl("Session", f"a{n}", {}, seconds=60)
+    now += timedelta(seconds=60)
+    kept = []
+    for n in range(4):
+        await store.put_with_ttl("Session", f"b{n}", {}, seconds=60)
+        kept.append(sum(id_.startswith("a") for id_ in store._kinds["Session"]))
+
+    assert kept == [3, 1, 0, 0]
+
+
 async def test_the_embedded_store_keeps_no_expiry_of_removed_resources():
     store = EmbeddedStore()
     for n in range(100):
@@ -435,16 +450,19 @@ async def test_the_embedded_store_keeps_no_expiry_of_removed_resources():
     assert not store._kinds["Session"]
 
 
-async def test_the_embedded_store_takes_over_all_changes_to_a_copy():
+async def test_the_embedded_store_adopts_all_changes_of_a_draft():
     store = EmbeddedStore()
     kept, changed, removed = await fill(store, "kept", "changed", "removed")
-    before = store.resources(["AwsAccount"])
-    copy = store.copy(["AwsAccount"])
-    await copy.replace("AwsAccount", "changed", {"region": "us-east-1"}, expected=changed)
-    await copy.remove(removed)
-    await fill(copy, "new")
+    draft = store.draft()
+    await draft.replace("AwsAccount", "changed", {"region": "us-east-1"}, expected=changed)
+    await draft.remove(removed)
+    _, passing = await fill(draft, "new", "passing")
+    await draft.remove(passing)
+    read = [await draft.get("AwsAccount", id_) for id_ in ("kept", "removed", "passing")]
     untouched = await listed(store, offset=0, count=9)
-    adopted = store.adopt(copy.resources(["AwsAccount"]), before=before)
+    adopted = store.adopt(draft)
+
+    assert read == [kept, None, None]
 
     assert untouched == ["changed", "kept", "removed"]
     assert (adopted, await listed(store, offset=0, count=9)) == (True, ["changed", "kept", "new"])
@@ -457,24 +475,26 @@ async def test_the_embedded_store_takes_over_all_changes_to_a_copy():
 async def test_the_embedded_store_refuses_changes_to_what_has_changed_since(id_, adopted):
     store = EmbeddedStore()
     first, _ = await fill(store, "a", "b")
-    before = store.resources(["AwsAccount"])
-    copy = store.copy(["AwsAccount"])
-    await copy.remove(first)
-    await fill(copy, "new")
+    draft = store.draft()
+    await draft.remove(first)
+    await fill(draft, "new")
     expected = await store.get("AwsAccount", id_)
     written = await store.replace("AwsAccount", id_, {"region": "written"}, expected=expected)
 
-    assert store.adopt(copy.resources(["AwsAccount"]), before=before) is adopted
+    assert store.adopt(draft) is adopted
     assert await store.get("AwsAccount", id_) is written
     assert ("new" in await listed(store, offset=0, count=9)) is (adopted or id_ == "new")
 
 
-async def test_a_copy_of_the_embedded_store_uses_no_version_twice():
+async def test_a_draft_of_the_embedded_store_uses_no_version_twice():
     now = datetime(2020, 1, 1, tzinfo=UTC)
     store = EmbeddedStore(lambda: now)
     for _ in range(3):
         (stored,) = await fill(store, "a")
         await store.remove(stored)
-    (again,) = await fill(store.copy(["AwsAccount"]), "a")
+    draft = store.draft()
+    (again,) = await fill(draft, "a")
+    store.adopt(draft)
+    (later,) = await fill(store, "b")
 
-    assert again.version > stored.version
+    assert later.version > again.version > stored.version
