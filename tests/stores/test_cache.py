@@ -130,7 +130,8 @@ async def write(inner, tracker):
 
     async def write(text, id="a", *, reported=True):
         fields = {"region": text}
-        inner._kinds.setdefault(KIND, {}).pop(id, None)
+        if stored := inner.current(KIND, id):
+            await EmbeddedStore.remove(inner, stored)
         await EmbeddedStore.replace(inner, KIND, id, fields, expected=None)
         if reported:
             tracker.listener.changed(KIND, id)
