@@ -51,7 +51,6 @@ class PolicySet:
         """The time that the last evaluation took on the event loop."""
 
         self._prefiltered = prefiltered
-        self._paths = {each.path for each in prefiltered}
 
     @classmethod
     async def of(cls, policies: Sequence[AccessPolicy], *, is_complete: bool = True) -> Self:
@@ -72,9 +71,11 @@ class PolicySet:
             TooMuchTime: if it may take longer than ``seconds``.
         """
         evaluation = Evaluation(request, seconds)
-        values = {path: _value_at(request, path) for path in self._paths}
+        values: dict[tuple[str, ...], Any] = {}
         for policy, path, test in self._prefiltered:
             evaluation.check_time()
+            if path not in values:
+                values[path] = _value_at(request, path)
             try:
                 if test(values[path], evaluation) and policy.allows(evaluation):
                     return policy.id

@@ -9,7 +9,7 @@ from support.waiting import PerTurn, turns_during
 
 from service.access.access_policy import AccessPolicy
 from service.access.callers.principals import Principal
-from service.access.policies.evaluation import Evaluation
+from service.access.policies.evaluation import Evaluation, TooMuchTime
 from service.access.policies.matcho import compile_pattern
 from service.access.policies.policy_set import Policies, PolicySet, warn_of_links_to
 from service.errors import StoreUnavailable
@@ -165,6 +165,25 @@ async def test_a_text_without_the_required_text_of_a_regex_is_not_searched():
     # If all were searched, the text would exceed the limit.
     assert policies.first_match(request(key=f"{text}-0/")) is None
     assert policies.first_match(request(key=f"{text}-1500/")) == "1500"
+
+
+async def test_the_values_that_policies_test_are_read_within_the_time_of_an_evaluation(policies, write):
+    class Parameters(dict):
+        reads = 0
+
+        def get(self, name):
+            self.reads += 1
+            return super().get(name)
+
+    for number in range(20):
+        await write(f"p{number}", {"params": {f"name{number}": "x"}})
+    policy_set, parameters = await policies.for_principal(TEAM), Parameters()
+    with pytest.raises(TooMuchTime):
+        policy_set.first_match({"params": parameters}, seconds=0)
+
+    assert parameters.reads == 0
+    assert policy_set.first_match({"params": parameters}) is None
+    assert parameters.reads >= 20
 
 
 async def test_mismatches_explain_each_policy(policies, write):
