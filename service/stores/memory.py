@@ -45,6 +45,9 @@ class EmbeddedStore:
         self._ids: dict[str, list[str]] = {}
         """Ids in their order. To sort 100,000 takes 30 to 100 ms, to insert one 10 µs."""
 
+        self._differing: dict[str, set[str]] = defaultdict(set)
+        """Ids that came or went with a draft, and are not yet so in ``_ids``."""
+
     async def get(self, kind: str, id: str, *, bypass_cache: bool = False) -> Resource | None:
         del bypass_cache
         return self.current(kind, id)
@@ -140,7 +143,6 @@ class EmbeddedStore:
         changes = draft.changes()
         if any(self.current(*key) is not before for key, (before, _) in changes.items()):
             return False
-        differing: dict[str, list[str]] = defaultdict(list)
         for (kind, id_), (before, after) in changes.items():
             if after:
                 self._kinds.setdefault(kind, {})[id_] = after
@@ -148,28 +150,29 @@ class EmbeddedStore:
             else:
                 del self._kinds[kind][id_]
             if before is None or after is None:
-                differing[kind].append(id_)
+                self._differing[kind] ^= {id_}
             self._listings.pop(kind, None)
-        for kind, ids in differing.items():
-            self._ids[kind] = _toggled(self._sorted_ids(kind), ids)
         return True
 
     def _sorted_ids(self, kind: str) -> list[str]:
-        return self._ids.get(kind, [])
+        ids = self._ids.setdefault(kind, [])
+        if differing := self._differing.pop(kind, None):
+            ids = self._ids[kind] = _toggled(ids, differing)
+        return ids
 
     def _is_stored(self, expected: Resource) -> bool:
         return self.current(expected.kind, expected.id) is expected
 
     def _delete(self, kind: str, id: str) -> None:
         del self._kinds[kind][id]
-        ids = self._ids[kind]
+        ids = self._sorted_ids(kind)
         del ids[bisect_left(ids, id)]
         self._listings.pop(kind, None)
 
     def _put(self, resource: Resource) -> Resource:
         resources = self._kinds.setdefault(resource.kind, {})
         if resource.id not in resources:
-            insort(self._ids.setdefault(resource.kind, []), resource.id)
+            insort(self._sorted_ids(resource.kind), resource.id)
         resources[resource.id] = resource
         self._listings.pop(resource.kind, None)
         return resource
@@ -178,7 +181,7 @@ class EmbeddedStore:
 def _toggled(ids: Sequence[str], differing: Iterable[str]) -> list[str]:
     """Return sorted ids with the ``differing`` ones that they lack, and without the others.
 
-    One by one, 3,000 among 100,000 take 50 ms, and all at once 10 ms.
+    One by one, 3,000 among 100,000 take 50 ms, and all at once 15 ms.
     """
     result: list[str] = []
     start = 0
