@@ -17,6 +17,7 @@ from service.stores.memory import EmbeddedStore
 from service.stores.record import Resource
 from service.web import body, middleware
 from service.web.formats import codec, limits
+from service.web.handlers import policy_explain
 
 LINKS = [{"reference": f"Client/c{'x' * 60}"}]
 PATTERN = {"params": {"key": {"$enum": [f"{number:03}{'é' * 600}" for number in range(60)]}}}
@@ -175,7 +176,7 @@ async def test_the_accounts_of_a_long_page_are_read_in_the_thread_alone(client, 
     assert threading.main_thread() not in threads
 
 
-async def test_an_explanation_by_many_policies_is_encoded_in_the_thread(aiohttp_client, audit_log, encoded):
+async def test_an_explanation_by_many_policies_is_made_in_the_thread(aiohttp_client, audit_log, encoded, monkeypatch):
     root = {"SIGNER_ROOT_CLIENT_ID": "root", "SIGNER_ROOT_CLIENT_SECRET": "a root secret, long enough"}
     headers = {hdrs.AUTHORIZATION: encode_basic_auth("root", root["SIGNER_ROOT_CLIENT_SECRET"])}
     store = EmbeddedStore()
@@ -183,10 +184,18 @@ async def test_an_explanation_by_many_policies_is_encoded_in_the_thread(aiohttp_
         fields = {"id": f"p{number}", "engine": "matcho", "matcho": '{"params": {"account": "acme"}}'}
         await store.replace("AccessPolicy", f"p{number}", fields, expected=None)
     client = await aiohttp_client(create_app(load(root), store=store, audit=audit_log))
+    reasons, threads = policy_explain._reasons, []
+
+    def recorded(*args):
+        for reason in reasons(*args):
+            threads.append(threading.current_thread().name.split("_")[0])
+            yield reason
+
+    monkeypatch.setattr(policy_explain, "_reasons", recorded)
     encoded.clear()
     answer = await client.post("/AccessPolicy/$explain", headers=headers, json={"params": {"account": "other"}})
     explanation = await answer.json()
 
     assert (explanation["allowed"], len(explanation["policies"])) == (False, 101)
-    assert {name.split("_")[0] for name, _ in encoded} == {"background"}
+    assert {name.split("_")[0] for name, _ in encoded} == set(threads) == {"background"}
     assert explanation["policies"] == sorted(explanation["policies"], key=lambda it: it["policy"])

@@ -17,6 +17,8 @@ LOGGER = logging.getLogger(__name__)
 LOOP_SECONDS = 0.002
 # Evaluations that take longer share the turns of the event loop with other long work.
 SHORT_SECONDS = 0.0002
+# The next evaluation of so many policies may be a long one, although the last one was short.
+MANY_POLICIES = 100
 # More threads would take the processor from the event loop.
 THREADS = 1
 MAX_WAITING = 32
@@ -41,7 +43,7 @@ class PolicyEvaluator:
             Overloaded: if the evaluation is long, and too many others are waiting.
             StoreUnavailable: if no policy allows it, but one that is missing in an outage may.
         """
-        if policies.seconds > SHORT_SECONDS:
+        if policies.seconds > SHORT_SECONDS or len(policies.policies) > MANY_POLICIES:
             await take_turn()
         started = perf_counter()
         try:

@@ -8,6 +8,8 @@ from contextlib import suppress
 from math import inf
 from typing import Any, NamedTuple, Self
 
+from cachetools import FIFOCache
+
 from service.access.access_policy import ACCESS_POLICY, AccessPolicy, unknown_members
 from service.access.callers.principals import Principal
 from service.access.policies.evaluation import Evaluation, TooMuchWork, UndecidableValue
@@ -21,6 +23,8 @@ from service.stores.record import IncompleteListing, Resource
 LOGGER = logging.getLogger(__name__)
 
 MAX_IDS_IN_WARNING = 100
+# The policies in the sets of all Clients, with 90 bytes each. Thousands of Clients may each have thousands.
+MAX_SELECTED = 1_000_000
 # A hundred faults with long paths have 400 KB.
 MAX_REASON = 500
 
@@ -106,7 +110,7 @@ class Policies:
         self._policies: list[AccessPolicy] = []
         self._invalid: Mapping[str, str] = {}
         self._linked_clients = set[str]()
-        self._sets: dict[str | None, PolicySet] = {}
+        self._sets = _sets()
 
     async def open(self) -> None:
         """Log a warning about stored policies that today's rules would refuse.
@@ -159,7 +163,7 @@ class Policies:
             self._policies, self._is_complete = policies, is_complete
             self._set_invalid(invalid)
             self._linked_clients = linked_clients
-            self._sets = {}
+            self._sets = _sets()
             self._listing = listing
             # Policies that are freed all at once block requests for 10 ms per 1,000.
             await repeat(old_sets.popitem, len(old_sets))
@@ -172,6 +176,10 @@ class Policies:
         if found := [id_ for id_ in reasons if id_ not in self._invalid]:
             LOGGER.warning("These stored policies are invalid and grant nothing (a PUT says why): %s", _join(found))
         self._invalid = reasons
+
+
+def _sets() -> FIFOCache[str | None, PolicySet]:
+    return FIFOCache(MAX_SELECTED, getsizeof=lambda policies: 1 + len(policies.policies))
 
 
 async def warn_of_links_to(client: str, repository: Repository) -> None:

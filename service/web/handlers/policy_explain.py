@@ -1,6 +1,6 @@
 """POST /AccessPolicy/$explain evaluates the policies on a described request, without executing it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import chain, islice
 from typing import Any
 
@@ -106,9 +106,16 @@ async def explain(request: web.Request) -> web.Response:
         return render(request, {"allowed": False, "reason": f"It is denied, as {error}"})
     if policy is not None:
         return render(request, {"allowed": True, "policy": policy})
-    invalid = {id_: f"is invalid and grants nothing: {why}" for id_, why in access.policies.invalid.items()}
-    policies = [{"policy": id_, "mismatch": text} for id_, text in sorted({**mismatches, **invalid}.items())]
-    return await render_list(request, {"allowed": False}, "policies", policies, is_long=len(policies) > MANY_POLICIES)
+    invalid = access.policies.invalid
+    is_long = len(mismatches) + len(invalid) > MANY_POLICIES
+    return await render_list(request, {"allowed": False}, "policies", _reasons(mismatches, invalid), is_long=is_long)
+
+
+def _reasons(mismatches: Mapping[str, str], invalid: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """Yield why each policy does not allow the request, in the order of their ids."""
+    for id_ in sorted({**mismatches, **invalid}):
+        text = f"is invalid and grants nothing: {invalid[id_]}" if id_ in invalid else mismatches[id_]
+        yield {"policy": id_, "mismatch": text}
 
 
 def _caller(request: dict[str, Any]) -> Principal:

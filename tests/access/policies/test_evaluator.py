@@ -87,6 +87,17 @@ async def test_long_evaluations_on_the_loop_at_the_same_time_take_turns(evaluato
     assert evaluated.most <= 2
 
 
+async def test_evaluations_of_many_policies_take_turns_although_the_last_one_was_short(evaluator, monkeypatch):
+    monkeypatch.setattr(evaluator_module, "MANY_POLICIES", 0)
+    monkeypatch.setattr(pacing, "MAX_BLOCK_SECONDS", 0)
+    sets, evaluated = [await recorded_set({"params": {"key": "x"}}) for _ in range(20)], PerTurn()
+    for policies in sets:
+        monkeypatch.setattr(policies, "first_match", lambda *_, **__: evaluated.count())
+    await evaluated.during(asyncio.gather(*(evaluator.first_match(each, request(key="a")) for each in sets)))
+
+    assert (evaluated.total, evaluated.most) == (20, 1)
+
+
 @given(st.text("a/", max_size=3), st.sampled_from([1, 500]))
 def test_the_decision_does_not_depend_on_the_thread(text, times):
     policies = asyncio.run(

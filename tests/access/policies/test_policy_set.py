@@ -1,5 +1,6 @@
 import asyncio
 import json
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from support.waiting import PerTurn, turns_during
 
 from service.access.access_policy import AccessPolicy
 from service.access.callers.principals import Principal
+from service.access.policies import policy_set as policy_set_module
 from service.access.policies.evaluation import Evaluation, TooMuchTime
 from service.access.policies.matcho import compile_pattern
 from service.access.policies.policy_set import Policies, PolicySet, warn_of_links_to
@@ -334,6 +336,19 @@ async def test_many_policies_are_selected_without_holding_the_event_loop(policie
 
     # Their conditions are counted first.
     assert await turns_during(policies.for_principal(Principal("Client/other", "other"))) >= 100
+
+
+async def test_the_policies_of_many_clients_are_selected_again(policies, write, monkeypatch):
+    monkeypatch.setattr(policy_set_module, "MAX_SELECTED", 4)
+    await write("a", {"params": {"key": "x"}}, link=["team", "other"])
+    await write("b", {"params": {"key": "x"}}, link=["team"])
+    other = Principal("Client/other", "other")
+    sets = [await policies.for_principal(principal) for principal in (TEAM, other, TEAM, TEAM, other)]
+
+    assert [len(each.policies) for each in sets] == [2, 1, 2, 2, 1]
+    assert [first is second for first, second in pairwise(sets)] == [False, False, True, False]
+    assert sets[0] is not sets[2]
+    assert sum(len(each.policies) + 1 for each in policies._sets.values()) <= 4
 
 
 @pytest.mark.usefixtures("read_again")
