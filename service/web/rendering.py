@@ -1,6 +1,5 @@
 """Render plain data as a response in the negotiated format."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from functools import lru_cache, partial
 from types import MappingProxyType
@@ -9,13 +8,14 @@ from typing import Any
 from aiohttp import hdrs, web
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from service.stores.pacing import paced
 from service.web.background import in_background
 from service.web.context import CONTEXT, RequestContext
 from service.web.formats import codec
 from service.web.target import NOTHING
 
-# A longer body is joined and sent in pieces: 25 MB at once hold the event loop for 30 ms.
-MAX_PIECE = 1024 * 1024
+# A longer body is joined and sent in pieces: 25 MB at once hold the event loop for 30 ms, and 1 MiB over TLS for 3 ms.
+MAX_PIECE = 256 * 1024
 NO_STORE: Mapping[str, str] = MappingProxyType({hdrs.CACHE_CONTROL: "no-store"})
 
 
@@ -92,9 +92,8 @@ class ItemsRenderer:
         yield b"".join(piece)
 
     async def _written_in_turns(self) -> AsyncIterator[bytes]:
-        for piece in self._pieces():
+        async for piece in paced(self._pieces()):
             yield piece
-            await asyncio.sleep(0)
 
 
 async def render_list(

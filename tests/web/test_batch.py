@@ -9,7 +9,7 @@ import pytest
 import yaml
 from aiohttp import encode_basic_auth
 from support.accounts import KEYS
-from support.waiting import turns_during
+from support.waiting import PerTurn, turns_during
 
 from service.signing.operations import OPERATIONS
 from service.stores import pacing
@@ -408,3 +408,20 @@ async def test_a_long_answer_is_sent_in_pieces(client, account, monkeypatch, que
     assert in_pieces.headers["Content-Length"] == whole.headers["Content-Length"]
     assert in_pieces.content_type == whole.content_type
     assert len(pieces) == (count + 1) // 2
+
+
+async def test_the_pieces_of_long_answers_at_the_same_time_are_sent_in_turns(client, account, monkeypatch):
+    items = {"items": [{"filename": f"k{number}"} for number in range(20)]}
+    sent, join = PerTurn(), rendering.ItemsRenderer._pieces
+
+    def counted(renderer):
+        for piece in join(renderer):
+            sent.count()
+            yield piece
+
+    monkeypatch.setattr(rendering, "MAX_PIECE", 500)
+    monkeypatch.setattr(rendering.ItemsRenderer, "_pieces", counted)
+    monkeypatch.setattr(pacing, "MAX_BLOCK_SECONDS", 0)
+    await sent.during(asyncio.gather(*(client.post(f"{STORAGE}/$sign", json=items) for _ in range(5))))
+
+    assert (sent.total, sent.most) == (50, 1)
