@@ -79,9 +79,12 @@ class ItemsRenderer:
         return web.Response(body=self._written_in_turns(), headers={**headers, hdrs.CONTENT_LENGTH: str(size)})
 
     def _pieces(self) -> Iterator[bytes]:
-        """Yield the body in pieces of about MAX_PIECE."""
+        """Yield the body in pieces of about MAX_PIECE. The items are gone afterwards."""
         piece, size = [self._head], 0
-        for item in self._items:
+        self._items.reverse()
+        while self._items:
+            # To free 100 MB at once would hold the event loop for 17 ms.
+            item = self._items.pop()
             if size > MAX_PIECE:
                 yield b"".join(piece)
                 piece, size = [], 0
