@@ -34,7 +34,7 @@ MAX_NAMED = 3
 # The longest valid text. A search of 1 MiB would block other requests for up to 90 ms.
 MAX_SEARCHED = 8192
 # Their number in one text, for the names of a few.
-MAX_FOUND = 100
+MAX_FOUND = 10
 
 # A paste leaves no more at an end.
 _MAX_AROUND = 64

@@ -113,7 +113,7 @@ def reject_unknown_parameters(
     if unknown := [name for name in own if name not in known]:
         issues = [
             Issue(
-                f"Query parameter {shortened(name)} is not known here{invisible_hint(shortened(name))}"
+                f"Query parameter {shortened(name)} is not known here"
                 f"{_advice(name, known, fields) if position < MAX_SUGGESTIONS else ''}",
                 shortened(name),
             )
@@ -128,9 +128,10 @@ def _advice(name: str, known: Sequence[str], fields: Collection[str]) -> str:
     # A client that sends ``id`` to a route with the parameter ``_id`` means that one.
     others = [field for field in fields if f"_{field}" not in known]
     similar = suggestion(name, [*others, *known, *_COMMON_PARAMETERS])
+    hint = invisible_hint(shortened(name))
     if similar in fields:
-        return f"; {'it' if similar == name else similar} is a field of the body"
-    return f"; did you mean {similar}?" if similar else ""
+        return f"{hint}; {'it' if similar == name else similar} is a field of the body"
+    return f"{hint}; did you mean {similar}?" if similar else hint
 
 
 def decode(text: str, part: str) -> str:

@@ -161,3 +161,11 @@ def test_the_number_of_parameters_is_limited(read, part):
     assert len(read(most)) == target.MAX_PAIRS
     with pytest.raises(InvalidRequest, match=f"The {part} has more than 100 "):
         read(f"{most}&b")
+
+
+def test_only_the_first_unknown_parameters_have_a_hint():
+    with pytest.raises(InvalidRequest) as caught:
+        target.reject_unknown_parameters({f"a{number}\u200b": "" for number in range(7)})
+
+    hinted = ["ZERO WIDTH SPACE" in issue.diagnostics for issue in caught.value.issues]
+    assert hinted == [True] * 5 + [False] * 2
