@@ -27,6 +27,8 @@ MAX_URL_BYTES = 64 * 1024
 MAX_OTHERS = 10_000
 # The endpoints of one account can take tens of milliseconds.
 MAX_SHARED = 20
+# The labels of a host that may be a bucket with dots.
+MAX_LABELS = 8
 _IF_VALID = (
     "The URL is right for the stored secret. If S3 still refuses it, the stored secret may be wrong:"
     " s3-signer check --live BUCKET; or the request differs: give --method and --header."
@@ -226,7 +228,9 @@ async def _accounts(local: Local, url: PresignedUrl) -> tuple[list[AwsAccount], 
 
 async def _endpoints(local: Local, url: PresignedUrl, account: AwsAccount) -> AsyncIterator[Endpoint]:
     """Yield the endpoints that an account may sign for, with the bucket that the host or the path may name."""
-    buckets = dict.fromkeys((url.host.partition(".")[0], *unquote(url.path).strip("/").split("/")[:2]))
+    labels = url.host.split(".")[:MAX_LABELS]
+    in_host = (".".join(labels[:number]) for number in range(1, len(labels) + 1))
+    buckets = dict.fromkeys((*in_host, *unquote(url.path).strip("/").split("/")[:2]))
     hosts = (account, replace(account, public_host=None, public_use_ssl=None))
     for bucket in filter(None, buckets):
         for sender in hosts:

@@ -340,6 +340,17 @@ def test_of_accounts_that_share_keys_the_one_with_the_host_and_region_is_named(o
     assert (prolonged["account"], names(prolonged)) == (name, ["parameter"])
 
 
+@pytest.mark.parametrize("bucket", ["my-bucket", "my.bucket", "a.b.c.d"])
+def test_the_bucket_in_a_host_may_have_dots(operator, url, tmp_path, bucket):
+    (tmp_path / "dotted").write_text(yaml.safe_dump({**BODY, "host": "http://s3.internal:9000", "use-ssl": False}))
+    operator.run("account", "put", "dotted", str(tmp_path / "dotted"))
+    signed = operator.run("sign", "GET", "dotted", bucket, "k")[1]
+    status, report = operator.data("verify", signed)
+
+    assert signed.startswith(f"http://{bucket}.s3.internal:9000/k?")
+    assert (status, report["account"], names(report, "warn")) == (0, "dotted", [])
+
+
 @pytest.mark.parametrize("name", ["a-region", "a-server"])
 def test_a_changed_host_is_found_if_accounts_share_keys(operator, url, tmp_path, name):
     put_accounts_that_share_keys(operator, tmp_path)
