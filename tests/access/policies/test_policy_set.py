@@ -307,6 +307,21 @@ async def test_an_invalid_stored_policy_is_logged_once_until_it_is_valid(policie
     assert logged == [["a"], ["b"], [], [], ["a"]]
 
 
+async def test_the_warning_of_links_to_a_client_compiles_no_policy(store, write, caplog):
+    await write("a", link=["team", "other"])
+    await write("b", link=["other"])
+    await write("c", {"params": {"key": "x"}})
+    for id_, link in {"d": "[", "e": "{}", "f": "null"}.items():
+        await store.replace("AccessPolicy", id_, {"engine": "allow", "link": link}, expected=None)
+    await write("g", engine="sql", link=["team"])
+    hasher = Hasher()
+    await warn_of_links_to("team", Repository(store, SecretCodec(Encryptor(), hasher)))
+    hasher.close()
+
+    assert caplog.messages[-1].endswith("these policies still name it, and grant nobody for it: a, g")
+    assert all(resource.model is None for resource in await store.all("AccessPolicy"))
+
+
 async def test_a_stored_policy_may_have_its_resource_type(policies, write):
     await write("a", resourceType="AccessPolicy", meta="{}")
 
