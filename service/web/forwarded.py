@@ -5,9 +5,10 @@ https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/X-Forwarded-
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses, ip_address, ip_network
 from itertools import islice
 from typing import Final
 
@@ -45,7 +46,7 @@ class TrustedProxies:
         self.header = istr(header)
         self._hops = _forwarded_hops if header == FORWARDED else _x_forwarded_for_hops
         self._unix = UNIX_SOCKET in trusted
-        self._networks = [ip_network(text) for text in trusted if text != UNIX_SOCKET]
+        self._ranges = _ranges(text for text in trusted if text != UNIX_SOCKET)
         self._is_trusted = lru_cache(maxsize=1024)(self._matches)
 
     def client(self, peer: str, lines: Sequence[str]) -> str:
@@ -77,7 +78,21 @@ class TrustedProxies:
             parsed = _canonical(address)
         except ValueError:
             return False
-        return any(parsed in network for network in self._networks)
+        # A thousand networks and twenty hops would take some milliseconds one by one.
+        index = bisect_left(self._ranges, (parsed.version, int(parsed) + 1))
+        if not index:
+            return False
+        version, _, last = self._ranges[index - 1]
+        return version == parsed.version and int(parsed) <= last
+
+
+def _ranges(networks: Iterable[str]) -> list[tuple[int, ...]]:
+    """Return the addresses of the networks in order, each range as (4 or 6, first, last). None overlaps another."""
+    parsed = [ip_network(text) for text in networks]
+    ipv4 = collapse_addresses(network for network in parsed if isinstance(network, IPv4Network))
+    ipv6 = collapse_addresses(network for network in parsed if isinstance(network, IPv6Network))
+    merged: list[IPv4Network | IPv6Network] = [*ipv4, *ipv6]
+    return [(network.version, int(network.network_address), int(network.broadcast_address)) for network in merged]
 
 
 @lru_cache(maxsize=1024)

@@ -1,6 +1,7 @@
 """The client's address behind proxies is the rightmost untrusted one, whatever headers a client sends."""
 
 import re
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,40 @@ def test_a_node_is_parsed_as_an_address_or_none(text):
 def test_a_long_chain_is_read_to_a_limit():
     assert FOR.client(PROXY, [INVENTED + ",10.0.0.7" * MAX_HOPS]) == "10.0.0.7"
     assert FOR.client(PROXY, [CLIENT + ",10.0.0.7" * (MAX_HOPS - 1)]) == CLIENT
+
+
+NETWORKS = st.builds(
+    lambda address, length: ip_network((address, length % (address.max_prefixlen + 1)), strict=False),
+    st.ip_addresses(),
+    st.integers(1, 128),
+)
+
+
+@example([ip_network("10.0.0.0/8"), ip_network("10.1.0.0/16")], ip_address("10.2.0.1"))
+@example([ip_network("0.0.0.0/32"), ip_network("::/128")], ip_address("255.255.255.255"))
+@given(st.lists(NETWORKS, max_size=5), st.ip_addresses())
+def test_an_address_is_trusted_if_a_network_contains_it(networks, address):
+    proxies = TrustedProxies([str(network) for network in networks], "x-forwarded-for")
+    edges = [edge for network in networks for edge in (network[0], network[-1])]
+    before = [edge - 1 for edge in edges if int(edge)]
+    after = [edge + 1 for edge in edges if int(edge) < 2**edge.max_prefixlen - 1]
+
+    for peer in [address, *edges, *before, *after]:
+        canonical = ip_address(parse_node(str(peer)))
+        expected = any(canonical in network for network in networks)
+        assert (proxies.client(str(peer), ["8.8.8.8"]) == "8.8.8.8") is expected
+
+
+def test_thousands_of_trusted_networks_cost_as_little_as_a_few():
+    many = [f"10.{i // 256}.{i % 256}.0/30" for i in range(5000)]
+    hops = ",".join(f"172.16.0.{i}" for i in range(MAX_HOPS))
+    few, found = (
+        steps_of(TrustedProxies([*networks, PROXY, "172.16.0.0/12"], "x-forwarded-for").client, PROXY, [hops])
+        for networks in ([], many)
+    )
+
+    assert found.result == "172.16.0.0"
+    assert found.lines <= few.lines
 
 
 @pytest.mark.parametrize("pair", ["", "for=6.6.6.6", "a=b", 'a=","', " "])
