@@ -17,6 +17,7 @@ from redis.exceptions import AuthenticationError, ConnectionError, ResponseError
 
 from service.stores.connection import close
 from service.stores.failures import LOST, reason
+from service.stores.pacing import paced
 from service.stores.server import UnusableServer, advice, read_mode, why_silent
 from service.stores.url import Address, StoreUrl
 
@@ -178,12 +179,12 @@ class ClusterDiscovery:
             if info["cluster_state"] != "ok":
                 failures.append(f"{address} (the Cluster is down)")
                 continue
-            ranges, nodes = _parse_slots(slots, asked=address)
+            layout, nodes = await _parse_slots(slots, asked=address)
             self._found = True
             # The one that answered comes first, so that a hung one delays one check only.
             self._learn([address, *self._url.servers, *nodes])
             await close(*self._forget({address, *self._url.servers, *nodes}))
-            return Layout(ranges)
+            return layout
         if not failures:
             raise refusals[0]
         raise NoPrimary(f"no node of the Cluster is usable: {', '.join([*failures, *map(str, refusals)])}")
@@ -209,23 +210,25 @@ async def _refusal(address: Address, node: Redis, error: Exception) -> UnusableS
     return UnusableServer(f"the node {address} refuses CLUSTER INFO or CLUSTER SLOTS: {reason(error)}")
 
 
-def _parse_slots(
-    answer: list[Any], *, asked: Address
-) -> tuple[tuple[tuple[int, int, Address | None], ...], list[Address]]:
+async def _parse_slots(answer: list[Any], *, asked: Address) -> tuple[Layout, Iterable[Address]]:
     """Return the primary of each range, and all nodes.
 
     A node that has lost its identity, such as a new pod without the old volume, keeps its slots and has no address.
     """
 
-    def address(node: list[Any]) -> Address:
+    def address(node: list[Any]) -> Address | None:
         # A node that does not know its own host leaves it out. With "?", a node prefers host names and has none.
         host, port, _, *more = node
         if host == "?":
             host = dict(zip(more[0][::2], more[0][1::2], strict=True)).get("ip") if more else None
-        return Address(host or asked.host, int(port))
+        return Address(host or asked.host, int(port)) if int(port) > 0 else None
 
-    def has_address(node: list[Any]) -> bool:
-        return int(node[1]) > 0
-
-    ranges = sorted((int(start), int(end), address(node)) for start, end, node, *_ in answer if has_address(node))
-    return tuple(ranges), [address(node) for _, _, *nodes in answer for node in nodes if has_address(node)]
+    ranges: list[tuple[int, int, Address | None]] = []
+    known: dict[Address, None] = {}
+    # A Cluster can have as many ranges as slots.
+    async for start, end, *nodes in paced(answer):
+        primary, *replicas = map(address, nodes)
+        if primary:
+            ranges.append((int(start), int(end), primary))
+        known |= dict.fromkeys(found for found in (primary, *replicas) if found)
+    return Layout(tuple(sorted(ranges))), known
