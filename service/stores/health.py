@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from service.errors import StoreUnavailable
 from service.stores.connection import ServerIdentity, close, reconnect
 from service.stores.failures import reason, unreachable
+from service.stores.pacing import take_turn
 from service.stores.server import Server, UnusableReplica, inspect, why_silent
 from service.stores.store import NothingWritten
 from service.stores.tasks import end
@@ -189,6 +190,7 @@ class HealthMonitor:
 
         Open connections stay with the old server, which takes changes as long as nobody demotes it.
         """
+        await take_turn()
         connection = self._client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
         try:
             async with TimeLimit(PROBE_SECONDS):
@@ -210,6 +212,8 @@ class HealthMonitor:
             await self._probe_locked()
 
     async def _probe_locked(self) -> None:
+        # The monitors of all primaries of a Cluster are due at once.
+        await take_turn()
         if self._closed:
             return
         started = monotonic()
