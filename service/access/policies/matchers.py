@@ -4,7 +4,7 @@ Values are plain data: mappings of any class, lists, str, int, float, bool and N
 present, and equals no scalar, mapping or list.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,6 +16,8 @@ _MAX_SHOWN = 64
 _MIN_LONG_INT = 10**json_text.MAX_NUMBER
 _LITERAL = "literal"
 _PREFIX_COST, _REGEX_COST = 2, 16
+# To read an element of a list takes as long as this many literals.
+_ELEMENT_COST = 10
 # Many patterns may look for plain text in a longer one.
 _MAX_SHORT = 512
 
@@ -173,7 +175,7 @@ def mapping(parts: tuple[tuple[str, Matcher], ...], *, exhaustive: bool = False)
                 return False
         return True
 
-    return Matcher(test, "is not a mapping", parts, Mapping)
+    return Matcher(test, "is not a mapping", parts, Mapping, cost=_cost(part for _, part in parts))
 
 
 def list_prefix(parts: tuple[Matcher, ...]) -> Matcher:
@@ -185,7 +187,7 @@ def list_prefix(parts: tuple[Matcher, ...]) -> Matcher:
         results = [part.test(_item(value, index), evaluation) for index, part in enumerate(parts)]
         return all(results)
 
-    return Matcher(test, "is not a list", tuple(enumerate(parts)), list)
+    return Matcher(test, "is not a list", tuple(enumerate(parts)), list, cost=_cost(parts))
 
 
 def one_of(parts: tuple[Matcher, ...]) -> Matcher:
@@ -195,12 +197,14 @@ def one_of(parts: tuple[Matcher, ...]) -> Matcher:
         results = [part(value, evaluation) for part in tests]
         return any(results)
 
-    return Matcher(test, "matches none of what $one-of lists")
+    return Matcher(test, "matches none of what $one-of lists", cost=_cost(parts))
 
 
 def negation(part: Matcher) -> Matcher:
     test = part.test
-    return Matcher(lambda value, evaluation: not test(value, evaluation), "matches what $not excludes")
+    return Matcher(
+        lambda value, evaluation: not test(value, evaluation), "matches what $not excludes", cost=_cost([part])
+    )
 
 
 def contains(part: Matcher) -> Matcher:
@@ -214,7 +218,7 @@ def contains(part: Matcher) -> Matcher:
     def test(value: Any, evaluation: Evaluation) -> bool:
         return isinstance(value, list) and any(_test_each(part, value, evaluation))
 
-    return Matcher(test, failure)
+    return Matcher(test, failure, cost=_cost([part]))
 
 
 def _list_texts(value: list[Any], evaluation: Evaluation) -> frozenset[str]:
@@ -232,7 +236,7 @@ def every(part: Matcher) -> Matcher:
     def test(value: Any, evaluation: Evaluation) -> bool:
         return isinstance(value, list) and bool(value) and all(_test_each(part, value, evaluation))
 
-    return Matcher(test, "is not a list whose elements are all what $every asks for")
+    return Matcher(test, "is not a list whose elements are all what $every asks for", cost=_cost([part]))
 
 
 NIL = Matcher(lambda value, _: value is None, "is not nil")
@@ -247,9 +251,13 @@ def truncate(text: str) -> str:
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
 
 
+def _cost(parts: Iterable[Matcher]) -> int:
+    return 1 + sum(part.cost for part in parts)
+
+
 def _test_each(part: Matcher, items: list[Any], evaluation: Evaluation) -> list[bool]:
     results = []
-    evaluation.count_elements(len(items))
+    evaluation.count_elements(len(items) * (1 + part.cost // _ELEMENT_COST))
     for item in items:
         # A list may be as long as a body.
         evaluation.check_time()

@@ -123,9 +123,30 @@ def test_the_texts_of_a_list_are_read_once():
 @pytest.mark.parametrize("operator", ["$contains", "$every"])
 def test_the_number_of_list_elements_is_limited(monkeypatch, operator):
     monkeypatch.setattr(evaluation_module, "MAX_ELEMENTS", 10)
-    pattern = compile_pattern({"body": {"x": {operator: "#a"}}})
+    pattern = compile_pattern({"body": {"x": {operator: "#^a"}}})
     evaluation = Evaluation({"body": {"x": ["b"] * 6}})
 
     assert not pattern.matches(evaluation)
     with pytest.raises(TooMuchWork, match="look at more than 10 list elements"):
         pattern.matches(evaluation)
+
+
+@pytest.mark.parametrize("operator", ["$contains", "$every"])
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"$one-of": ["b"] * 30},
+        {"$not": {"$one-of": ["b"] * 30}},
+        {f"n{number}": "b" for number in range(30)},
+        ["b"] * 30,
+        {"$contains": {"$one-of": ["b"] * 30}},
+        {"$every": {"$one-of": ["b"] * 30}},
+    ],
+)
+def test_an_element_with_a_large_pattern_counts_as_several(monkeypatch, operator, part):
+    monkeypatch.setattr(evaluation_module, "MAX_ELEMENTS", 10)
+    pattern = compile_pattern({"body": {"x": {operator: part}}})
+
+    pattern.matches(Evaluation({"body": {"x": ["b"] * 2}}))
+    with pytest.raises(TooMuchWork):
+        pattern.matches(Evaluation({"body": {"x": ["b"] * 3}}))
