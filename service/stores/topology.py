@@ -105,8 +105,11 @@ class Topology:
     def redirection(self, host: str, port: int, *, asked: Shard) -> Address | None:
         """Return the address that ``asked`` has named; None if that shard is closed by now, or if it names none.
 
-        A node leaves out a host that it does not know. With "?", it prefers host names and the other one has none.
+        A node leaves out a host that it does not know. With "?", it prefers host names and the other one has none. None
+        also for the only server of a URL: its address leads to a Cluster by mistake.
         """
+        if self._discovery is None:
+            return None
         if host not in {"", "?"}:
             return Address(host, port)
         known = {address: shard for address, shard in self.shards.items() if address}

@@ -13,7 +13,7 @@ from support.waiting import until
 from support.writes import KIND, put, reads
 
 from service.errors import StoreUnavailable
-from service.stores import health, topology
+from service.stores import health, retry, topology
 
 pytestmark = pytest.mark.heavy
 
@@ -235,6 +235,21 @@ async def test_a_node_that_gets_no_slots_is_forgotten(own_cluster, redis_binary,
     await until(lambda: not store.warnings())
     assert await reads(store, "a0", "two")
     assert len(await store.all(KIND)) == 1
+
+
+async def test_a_store_of_one_server_does_not_follow_a_node_to_another(own_cluster, open_store, monkeypatch):
+    monkeypatch.setattr(retry, "OPEN_AFTER_SECONDS", 3600)
+    source = own_cluster.primary_of(f"{KIND}:a0")
+    target = next(node for node in own_cluster.primaries if node is not source)
+    slot = source.run("CLUSTER", "KEYSLOT", f"{KIND}:a0")
+    target.run("CLUSTER", "SETSLOT", slot, "IMPORTING", source.run("CLUSTER", "MYID"))
+    source.run("CLUSTER", "SETSLOT", slot, "MIGRATING", target.run("CLUSTER", "MYID"))
+    store = await open_store(source.url, cached=False)
+
+    # It would stay a second primary for ever, because nothing asks for the primaries.
+    with pytest.raises(StoreUnavailable):
+        await store.get(KIND, "a0")
+    assert list(store.topology.shards) == [None]
 
 
 async def test_a_session_is_stored_and_expires_on_every_primary(cluster_url, shared_cluster, open_store):
