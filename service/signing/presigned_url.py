@@ -6,7 +6,7 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.
 import re
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, unquote_plus, urlsplit
 
 from service.endpoints import DEFAULT_PORTS
 from service.invisible import INVISIBLE, invisible_hint
@@ -45,6 +45,8 @@ class PresignedUrl:
     at: int
     expires_in: int
     signed_headers: tuple[str, ...]
+    query_with_plus: Query = field(repr=False)
+    """The query in which each + is one. Servers read it as a space."""
 
     @property
     def parameters(self) -> list[str]:
@@ -82,14 +84,16 @@ def parse(text: str) -> PresignedUrl:
         raise NotPresigned("its host has capital letters, which some clients send; write it in lower case")
     if "&amp;" in url.query:
         raise NotPresigned("it is escaped for HTML; replace each &amp; by &")
-    pairs = [pair.partition("=")[::2] for pair in url.query.split("&")]
-    query: Query = tuple((unquote(name), unquote(value)) for name, value in pairs)
+    # As servers do, which parse a query as a form: https://url.spec.whatwg.org/#urlencoded-parsing
+    pairs = [pair.partition("=")[::2] for pair in url.query.split("&") if pair]
+    query = tuple((unquote_plus(name), unquote_plus(value)) for name, value in pairs)
+    with_plus = tuple((unquote(name), unquote(value)) for name, value in pairs)
     name = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
     host = name if port in {None, DEFAULT_PORTS[url.scheme]} else f"{name}:{port}"
-    return _parsed(host, url.path or "/", query)
+    return _parsed(host, url.path or "/", query, with_plus)
 
 
-def _parsed(host: str, path: str, query: Query) -> PresignedUrl:
+def _parsed(host: str, path: str, query: Query, with_plus: Query) -> PresignedUrl:
     names = [name for name, _ in query]
     values = dict(query)
     if _VERSION_2 & values.keys():
@@ -102,11 +106,10 @@ def _parsed(host: str, path: str, query: Query) -> PresignedUrl:
         raise NotPresigned(f"its X-Amz-Algorithm is not {ALGORITHM}")
     if not re.fullmatch("[0-9a-f]{64}", values[_SIGNATURE]):
         raise NotPresigned(f"its {_SIGNATURE} is not 64 digits of 0-9 and a-f; was it cut off?")
-    scope = values[CREDENTIAL].rsplit("/", 4)
-    if len(scope) != 5 or scope[3:] != [SERVICE, TERMINATOR]:  # noqa: PLR2004 - the parts of a credential
-        raise NotPresigned(f"its {CREDENTIAL} is not <access key>/<day>/<region>/{SERVICE}/{TERMINATOR}")
+    access_key_id, scope_date, region = _scope(values[CREDENTIAL])
     try:
-        at = datetime.strptime(values[DATE], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        # strptime() also takes digits of other scripts.
+        at = datetime.strptime(values[DATE].encode("ascii").decode(), "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     except ValueError:
         raise NotPresigned(f"its {DATE} is no time such as 20130524T000000Z") from None
     if not re.fullmatch("[0-9]{1,9}", values[EXPIRES]):
@@ -118,13 +121,28 @@ def _parsed(host: str, path: str, query: Query) -> PresignedUrl:
     return PresignedUrl(
         host=host,
         path=path,
-        query=tuple(pair for pair in query if pair[0] != _SIGNATURE),
+        query=_unsigned(query),
         signature=values[_SIGNATURE],
-        access_key_id=scope[0],
-        scope_date=scope[1],
-        region=scope[2],
+        access_key_id=access_key_id,
+        scope_date=scope_date,
+        region=region,
         date_time=values[DATE],
         at=int(at.timestamp()),
         expires_in=int(values[EXPIRES]),
         signed_headers=tuple(values[SIGNED_HEADERS].lower().split(";")),
+        query_with_plus=_unsigned(with_plus),
     )
+
+
+def _scope(credential: str) -> tuple[str, str, str]:
+    """Return the access key, the day and the region of a credential."""
+    if "%2f" in credential.lower():
+        raise NotPresigned("its query is encoded twice: write % where it has %25")
+    scope = credential.rsplit("/", 4)
+    if len(scope) != 5 or scope[3:] != [SERVICE, TERMINATOR]:  # noqa: PLR2004 - the parts of a credential
+        raise NotPresigned(f"its {CREDENTIAL} is not <access key>/<day>/<region>/{SERVICE}/{TERMINATOR}")
+    return scope[0], scope[1], scope[2]
+
+
+def _unsigned(query: Query) -> Query:
+    return tuple(pair for pair in query if pair[0] != _SIGNATURE)

@@ -30,6 +30,8 @@ PASS, WARN, FAIL = "pass", "warn", "fail"
 METHODS = ("GET", "PUT", "HEAD", "DELETE", "POST")
 # A server refuses a URL whose time is further in the future.
 MAX_SKEW_SECONDS = 900
+# Each parameter is a guess, and takes a signature of all of them. No real URL has so many.
+MAX_PARAMETERS = 100
 _TOKEN = "X-Amz-Security-Token"  # noqa: S105 - the name of a parameter
 
 
@@ -145,7 +147,7 @@ def account_credentials(account: AwsAccount) -> Credentials:
 
 def instant(seconds: int) -> str:
     """Return Unix time as ``2013-05-24T00:00:00Z``."""
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat() + "Z"
 
 
 def _changes(
@@ -201,8 +203,11 @@ def _paths(url: PresignedUrl) -> Iterator[tuple[Finding, PresignedUrl]]:
 
 def _parameters(url: PresignedUrl, account: AwsAccount) -> Iterator[tuple[Finding, PresignedUrl]]:
     kept = "let no client or proxy change the query"
+    if url.query_with_plus != url.query:
+        finding = Finding("parameter", FAIL, "the query has a + for a plus, which servers read as a space", "write %2B")
+        yield finding, replace(url, query=url.query_with_plus)
     removable = [name for name, _ in url.query if name not in REQUIRED]
-    for names in [*({name} for name in removable), {*removable}]:
+    for names in [*({name} for name in removable[:MAX_PARAMETERS]), {*removable}]:
         finding = Finding("parameter", FAIL, f"{', '.join(sorted(names))} was added after signing", kept)
         yield finding, replace(url, query=tuple(pair for pair in url.query if pair[0] not in names))
     present = {name for name, _ in url.query}
@@ -214,7 +219,7 @@ def _parameters(url: PresignedUrl, account: AwsAccount) -> Iterator[tuple[Findin
         if lacking := {name: value for name, value in fixed.items() if name not in present}:
             finding = Finding("parameter", FAIL, f"{', '.join(sorted(lacking))} was removed after signing", kept)
             yield finding, replace(url, query=(*url.query, *lacking.items()))
-    for name, value in url.query:
+    for name, value in url.query[:MAX_PARAMETERS]:
         if name == _TOKEN and account.session_token:
             output = f"{_TOKEN} is not the session token of AwsAccount/{account.id}"
             yield Finding("parameter", FAIL, output, kept), url.with_parameter(name, account.session_token)

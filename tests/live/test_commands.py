@@ -53,6 +53,28 @@ def test_verify_agrees_with_the_server(run, ministack):
     )
 
 
+@pytest.mark.parametrize(
+    ("change", "is_valid"),
+    [
+        (lambda it: it.replace("%20", "+"), True),
+        (lambda it: it.replace("%2B", "+"), False),
+        (lambda it: f"{it}&", True),
+    ],
+    ids=["+ for a space", "+ for a plus", "empty pair"],
+)
+def test_verify_reads_a_query_as_the_server_does(run, s3_server, change, is_valid):
+    bucket = s3_server.make_bucket("commands-query")
+    run("account", "put", "live", "-", stdin=json.dumps(s3_server.account("live")))
+    _, upload = run("sign", "PUT", "live", bucket, "a.txt")
+    disposition = "response-content-disposition=attachment;filename=x y+z"
+    _, download = run("sign", "GET", "live", bucket, "a.txt", "--field", disposition)
+    changed = change(download.strip())
+
+    assert s3_server.send(upload.strip(), "PUT", b"content").status == 200
+    assert (s3_server.send(changed, "GET").status == 200) is is_valid
+    assert (run("verify", "-", stdin=changed)[0] == 0) is is_valid
+
+
 def test_check_names_the_wrong_secret_of_an_account(run, ministack):
     bucket = ministack.make_bucket("commands-wrong")
     account = {**ministack.account("wrong"), "secret-access-key": "another-secret-0123456789"}

@@ -29,6 +29,8 @@ URL = (
         (lambda it: it.replace("https://", "s3://"), "http"),
         (lambda it: it.replace("my-bucket.s3", "my-bucket.S3"), "capital letters"),
         (lambda it: it.replace("X-Amz-Date=2013", "X-Amz-Date=9913x"), "no time"),
+        (lambda it: it.replace("X-Amz-Date=2013", "X-Amz-Date=\u0662013"), "no time"),
+        (lambda it: it.replace("%", "%25"), "encoded twice"),
         (lambda _: "https://b.s3.amazonaws.com/k?AWSAccessKeyId=a&Signature=b&Expires=1", "Version 2"),
         (lambda it: it.replace("/k?", "/k\udcff?"), "not UTF-8"),
         (lambda it: it.replace("=20130524T000000Z", "=99991231T235959Z"), "year 9999"),
@@ -54,6 +56,13 @@ def test_any_text_is_read_or_refused(text):
         parse(f"https://h/{text}")
     except NotPresigned:
         return
+
+
+def test_a_query_is_read_as_servers_read_it():
+    read = parse(f"{URL}&&response-content-disposition=a+b%2Bc%20d&")
+
+    assert read.query[-1] == ("response-content-disposition", "a b+c d")
+    assert len(read.query) == len(parse(URL).query) + 1
 
 
 def test_a_parsed_url_shows_no_signature_and_no_token():

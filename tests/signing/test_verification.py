@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from support.accounts import KEYS
 
 from service.resources.types import AwsAccount
+from service.signing import verification
 from service.signing.endpoint import Endpoint
 from service.signing.operations import (
     DELETE_OBJECT,
@@ -207,6 +208,40 @@ def test_an_added_parameter_is_named(presign, account, name, value):
     found = change_of(f"{text}&{name}={quote(value, safe='')}", account, endpoints)
 
     assert (found.name, found.output) == ("parameter", f"{name} was added after signing")
+
+
+@pytest.mark.parametrize("account", [ACCOUNT, TEMPORARY])
+def test_a_plus_that_was_decoded_in_the_query_is_named(presign, account):
+    bound = GET_OBJECT.bind({"response-content-disposition": "attachment;filename=x y+z"})
+    text, endpoints = presign(account, GET_OBJECT, "k", bound=bound)
+    credentials = account_credentials(account)
+    found = change_of(text.replace("%2B", "+"), account, endpoints)
+
+    assert (found.name, found.advice) == ("parameter", "write %2B")
+    assert "+" in found.output
+    assert signed_method(parse(text.replace("%20", "+")), credentials, {}) == "GET"
+    assert signed_method(parse(f"{text}&&"), credentials, {}) == "GET"
+
+
+def test_a_query_of_thousands_of_parameters_is_tried_with_few_changes(presign, monkeypatch):
+    text, endpoints = presign(ACCOUNT, GET_OBJECT, "k")
+    tried, sign = 0, verification.request_signature
+
+    def counted(*args, **options):
+        nonlocal tried
+        tried += 1
+        return sign(*args, **options)
+
+    monkeypatch.setattr(verification, "request_signature", counted)
+    changes = []
+    for number in (200, 2000):
+        change_of(
+            "".join([text, *(f"&p{n}=a%20b" for n in range(number))]).replace("/k?", "/other?"), ACCOUNT, endpoints
+        )
+        changes.append(tried)
+        tried = 0
+
+    assert changes[0] == changes[1]
 
 
 @pytest.mark.parametrize("name", ["list-type", "encoding-type"])
