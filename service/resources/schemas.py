@@ -71,7 +71,9 @@ class WireSchema(Schema):
         except ValidationError as error:
             messages: Mapping[str, list[str]] = error.normalized_messages()  # type: ignore[no-untyped-call]
             drop_tracebacks(error)
-            raise self._invalid(messages, within) from None
+            # marshmallow has the unknown fields in no order.
+            in_order = {name: messages[name] for name in data if name in messages}
+            raise self._invalid({**in_order, **messages}, within) from None
 
     def check_patch(self, data: Mapping[str, Any], *, within: str = "") -> None:
         """Raise Invalid for fields of a merge patch that are invalid for every target.

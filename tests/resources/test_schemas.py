@@ -274,6 +274,14 @@ def test_only_the_first_unknown_fields_get_suggestions():
     assert [diagnostic.endswith("did you mean path-style?") for diagnostic in messages] == [True] * 5 + [False] * 96
 
 
+def test_the_issues_of_unknown_fields_are_in_the_order_of_the_body():
+    names = [f"path_style{number}" for number in range(20)]
+    messages = diagnostics({"id": "a", **dict.fromkeys(names, 1)})
+
+    assert [message.split()[0] for message in messages] == [f"AwsAccount.{name}" for name in names]
+    assert [message.endswith("did you mean path-style?") for message in messages] == [True] * 5 + [False] * 15
+
+
 @pytest.mark.parametrize(("host", "agrees"), [("https://h", True), ("http://h", False), ("HTTPS://h", True)])
 def test_a_scheme_and_use_ssl_must_agree(host, agrees):
     assert read({"host": host, "use-ssl": agrees})["use-ssl"] is agrees
