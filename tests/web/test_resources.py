@@ -886,7 +886,7 @@ async def test_a_json_patch_is_validated_by_its_result(client, account, faults):
     ]
     response = await client.patch("/AwsAccount/my-account", json=operations, headers=JSON_PATCH)
 
-    assert await faults(response, 422) == ("invalid", ["AwsAccount.use-ssl", "AwsAccount.path_style"])
+    assert await faults(response, 422) == ("invalid", ["AwsAccount.path_style", "AwsAccount.use-ssl"])
 
 
 @pytest.mark.parametrize("body", ["{}", "5", "", "[", "a: b"])
