@@ -300,6 +300,23 @@ async def test_a_redirect_leads_to_the_signed_url(client, account, monkeypatch):
     assert await response.read() == b""
 
 
+async def test_a_redirect_of_a_head_leads_to_a_url_for_head(client, account, monkeypatch, caplog):
+    monkeypatch.setattr("service.web.signed_url.time", lambda: 1_700_000_000)
+    direct = await (await client.get(f"{STORAGE}/k?version-id=3&method=HEAD")).json()
+    response = await client.head(f"{STORAGE}/k?version-id=3&redirect=true", allow_redirects=False)
+
+    assert (response.status, response.headers["Location"]) == (302, direct["url"])
+
+
+async def test_a_head_without_a_redirect_has_the_headers_of_the_get(client, account, monkeypatch):
+    monkeypatch.setattr("service.web.signed_url.time", lambda: 1_700_000_000)
+    got = await client.get(f"{STORAGE}/k")
+    response = await client.head(f"{STORAGE}/k")
+
+    assert response.status == 200
+    assert response.headers["Content-Length"] == got.headers["Content-Length"]
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [

@@ -110,7 +110,8 @@ class DownloadQuery(DownloadFields, SigningQuery):
             raise ValidationError("cannot be true with details=true: a redirect has no body; leave one out", "redirect")
         if data.get("method") == "HEAD":
             raise ValidationError(
-                "cannot be true with method=HEAD: clients follow it with GET; leave one out", "redirect"
+                "cannot be true with method=HEAD: clients follow it with the method of their request; leave one out",
+                "redirect",
             )
 
 

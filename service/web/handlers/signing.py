@@ -95,9 +95,12 @@ async def _sign_by_query(request: web.Request, operation: Operation, key: str | 
         return render_url(request, context, sign_url(request, context, wanted, granted))
     query, issues = read_query(context.query, _QUERIES[operation])
     check_names(account_id, bucket, key, issues)
+    method = query.get("method")
     if query.get("redirect"):
         origin.check_redirect(request)
-    if query.get("method") == HEAD_OBJECT.method:
+        # Clients follow a redirect of a HEAD with a HEAD.
+        method = request.method
+    if method == HEAD_OBJECT.method:
         operation = HEAD_OBJECT
         context.operation = operation.name
     wanted = UrlRequest(operation, account_id, bucket, key, query.get("expiration"), query)
