@@ -138,6 +138,9 @@ def _scope(credential: str) -> tuple[str, str, str]:
     """Return the access key, the day and the region of a credential."""
     if "%2f" in credential.lower():
         raise NotPresigned("its query is encoded twice: write % where it has %25")
+    # No access key and no region has one.
+    if " " in credential:
+        raise NotPresigned(f"its {CREDENTIAL} has a space; servers read a + as one, so write %2B")
     scope = credential.rsplit("/", 4)
     if len(scope) != 5 or scope[3:] != [SERVICE, TERMINATOR]:  # noqa: PLR2004 - the parts of a credential
         raise NotPresigned(f"its {CREDENTIAL} is not <access key>/<day>/<region>/{SERVICE}/{TERMINATOR}")

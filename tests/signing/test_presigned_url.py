@@ -31,6 +31,7 @@ URL = (
         (lambda it: it.replace("X-Amz-Date=2013", "X-Amz-Date=9913x"), "no time"),
         (lambda it: it.replace("X-Amz-Date=2013", "X-Amz-Date=\u0662013"), "no time"),
         (lambda it: it.replace("%", "%25"), "encoded twice"),
+        (lambda it: it.replace("=AKIA", "=AK+IA"), "write %2B"),
         (lambda _: "https://b.s3.amazonaws.com/k?AWSAccessKeyId=a&Signature=b&Expires=1", "Version 2"),
         (lambda it: it.replace("/k?", "/k\udcff?"), "not UTF-8"),
         (lambda it: it.replace("=20130524T000000Z", "=99991231T235959Z"), "year 9999"),
