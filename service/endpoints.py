@@ -6,6 +6,7 @@ A message completes a sentence that begins with the field's name.
 import re
 import socket
 import unicodedata
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from service.invisible import NOT_A_VALUE, PLACEHOLDER
 
 MAX_NAME_LENGTH = 253
 MAX_PORT = 65535
+DEFAULT_REGION = "us-east-1"
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _AWS_REGION = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -132,6 +134,13 @@ def check_aws_region(text: str) -> None:
         raise ValueError("must be a region, not a zone in one: leave out the letter at the end of an availability zone")
 
 
+def check_region_of_host(region: str, host: Host) -> None:
+    """Raise ValueError for another region than that in the name of an AWS host. S3 refuses a URL for another one."""
+    named = aws_region(host)
+    if named is not None and named != region:
+        raise ValueError(f"must be {named}, or left out, because {host.name} is in this region")
+
+
 def parse_host(text: str) -> Host:
     """Parse ``name[:port]``, ``1.2.3.4[:port]``, ``[v6][:port]``, or a base URL ``http(s)://…[/prefix]``.
 
@@ -177,6 +186,20 @@ def aws_region(host: Host) -> str | None:
     """Return the region in a name of S3 itself, None without one and for any other host."""
     found = _REGION_IN_NAME.search(host.name) if host.is_name_of_aws else None
     return found[1] if found else None
+
+
+def is_name_of_region(text: str) -> bool:
+    """Return whether a text has the form of all regions of AWS, such as us-gov-west-1."""
+    return re.fullmatch(_REGION_OF_NAMES, text) is not None
+
+
+def default_region(*hosts: str) -> str:
+    """Return the region of an account that states none: that in the name of one of its hosts, or else us-east-1."""
+    for host in hosts:
+        with suppress(ValueError):
+            if named := aws_region(parse_host(host)):
+                return named
+    return DEFAULT_REGION
 
 
 def ends_in_number(name: str) -> bool:

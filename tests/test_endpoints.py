@@ -11,6 +11,7 @@ from service.endpoints import (
     aws_region,
     check_aws_region,
     check_region,
+    is_name_of_region,
     parse_account_host,
     parse_host,
 )
@@ -55,6 +56,31 @@ def test_a_region_of_aws_must_be_a_host_label(region):
 def test_a_pseudo_region_is_not_a_region_of_aws(region):
     with pytest.raises(ValueError, match="pseudo-region"):
         check_aws_region(region)
+
+
+@pytest.mark.parametrize(
+    ("host", "region"),
+    [
+        *((None, "us-east-1"), ("minio:9000", "us-east-1"), ("s3.amazonaws.com", "us-east-1"), ("a b", "us-east-1")),
+        ("https://S3.eu-west-1.amazonaws.com", "eu-west-1"),
+        ("s3.cn-north-1.amazonaws.com.cn", "cn-north-1"),
+        ("bucket.vpce-1a2b-3c4d.s3.us-west-2.vpce.amazonaws.com", "us-west-2"),
+    ],
+)
+def test_the_default_region_is_that_of_the_host(host, region):
+    assert AwsAccount(id="a", host=host).region == region
+    assert AwsAccount(id="a", host="minio", public_host=host or "b").region == region
+    assert AwsAccount(id="a", host=host, region="eu-north-1").region == "eu-north-1"
+
+
+def test_each_region_of_botocore_has_the_form_of_one():
+    partitions = LOADER.load_data("partitions")
+    regions = {region for partition in partitions["partitions"] for region in partition["regions"]}
+
+    assert {region for region in regions if not is_name_of_region(region)} == {
+        region for region in regions if region.endswith("-global")
+    }
+    assert not any(map(is_name_of_region, ("garage", "auto", "us-east1", "RegionOne", "eu-west-1a", "")))
 
 
 @pytest.mark.parametrize("region", ["eu-west-1a", "us-gov-west-1b", "us-west-2-lax-1a", "us-east-1-bos-wlz-1f"])

@@ -13,6 +13,8 @@ from service.endpoints import (
     REGION_PATTERN,
     check_aws_region,
     check_region,
+    check_region_of_host,
+    default_region,
     parse_account_host,
     parse_host,
 )
@@ -24,6 +26,14 @@ from service.stores.record import ID
 
 # Longer than any real base URL, and quick to validate.
 MAX_HOST_LENGTH = 2048
+
+ACCESS_KEY_ID_PATTERN = rf"(?!{NOT_A_VALUE}$)[!-+\--.0-~]{{1,256}}"
+ACCESS_KEY_ID_RULE = (
+    "must be 1 to 256 printable ASCII characters without space, comma or slash, not in quotes, and no "
+    f"placeholder such as {PLACEHOLDER}"
+)
+# In place of the secret: the two are swapped, and each URL would show the secret.
+AWS_ACCESS_KEY_ID_PATTERN = r"(?:AKIA|ASIA)[A-Z0-9]{16}"
 
 
 class AwsAccountSchema(ResourceSchema):
@@ -59,9 +69,8 @@ class AwsAccountSchema(ResourceSchema):
         metadata={"description": "The name of the account in requests for URLs.", "examples": ["my-account"]},
     )
     access_key_id = Text(
-        rf"(?!{NOT_A_VALUE}$)[!-+\--.0-~]{{1,256}}",
-        "must be 1 to 256 printable ASCII characters without space, comma or slash, not in quotes, and no "
-        f"placeholder such as {PLACEHOLDER}",
+        ACCESS_KEY_ID_PATTERN,
+        ACCESS_KEY_ID_RULE,
         visible=True,
         metadata={
             "description": "The id of the access key, as your S3 shows it. It comes together with secret-access-key.",
@@ -70,9 +79,10 @@ class AwsAccountSchema(ResourceSchema):
     )
     secret_access_key = Text(
         # A passphrase of MinIO can have spaces inside; spaces at an end come from pasting.
-        rf"(?!{ENCRYPTED_PREFIX})(?!{NOT_A_VALUE}$)(?! )(?:{VISIBLE}| ){{0,511}}{VISIBLE}",
+        rf"(?!{ENCRYPTED_PREFIX})(?!{NOT_A_VALUE}$)(?!{AWS_ACCESS_KEY_ID_PATTERN}$)(?! )"
+        rf"(?:{VISIBLE}| ){{0,511}}{VISIBLE}",
         "must be 1 to 512 visible characters of Unicode, with spaces only inside, not be in quotes, be no placeholder "
-        f"such as {PLACEHOLDER}, and not begin with {ENCRYPTED_PREFIX!r}",
+        f"such as {PLACEHOLDER} and no access key id of AWS, and not begin with {ENCRYPTED_PREFIX!r}",
         visible=True,
         metadata={
             "description": "The secret of the access key. It can be changed, but not read back.",
@@ -107,7 +117,8 @@ class AwsAccountSchema(ResourceSchema):
             "pattern": f"^{REGION_PATTERN}$",
             "default": "us-east-1",
             "examples": ["us-east-1"],
-            "description": "One of AWS' own regions. With a host, any name that this server expects, such as garage.",
+            "description": "One of AWS' own regions. With a host, any name that this server expects, such as garage."
+            " S3's own host of a region, such as s3.eu-west-1.amazonaws.com, has that region, also by default.",
         },
     )
     host = Text(
@@ -171,6 +182,16 @@ class AwsAccountSchema(ResourceSchema):
                 check_aws_region(data["region"])
             except ValueError as error:
                 raise ValidationError(str(error), "region") from None
+
+    @validates_schema(skip_on_field_errors=False)
+    def _check_region_of_hosts(self, data: Mapping[str, Any], **_: Any) -> None:
+        hosts = [data[name] for name in ("public-host", "host") if name in data]
+        region = data.get("region", default_region(*hosts))
+        try:
+            for host in hosts:
+                check_region_of_host(region, parse_host(host))
+        except ValueError as error:
+            raise ValidationError(str(error), "region") from None
 
     @validates_schema(skip_on_field_errors=False)
     def _check_scheme(self, data: Mapping[str, Any], **_: Any) -> None:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from service import json_text
+from service.endpoints import default_region
 from service.errors import Issue
 from service.invisible import invisible_hint
 from service.resources.account_schema import AwsAccountSchema
@@ -45,7 +46,9 @@ class AwsAccount:
     session_token: str | None = field(default=None, repr=False)
     role_arn: str | None = None
     external_id: str | None = None
-    region: str = "us-east-1"
+    region: str = ""
+    """Without one, that in the name of an AWS host, or else us-east-1."""
+
     host: str | None = None
     use_ssl: bool | None = None
     path_style: bool | None = None
@@ -76,6 +79,7 @@ class AwsAccount:
         is_public = self.public_host is not None
         self.url_host = self.public_host if is_public else self.host
         self.url_use_ssl = self.public_use_ssl if is_public else self.use_ssl
+        self.region = self.region or default_region(*filter(None, (self.public_host, self.host)))
         longest = self.max_expiration or MAX_EXPIRATION_SECONDS
         self.url_expiration = self.default_expiration or min(DEFAULT_EXPIRATION_SECONDS, longest)
 

@@ -20,6 +20,11 @@ from cachetools import LRUCache
 
 from service.errors import KeysUnavailable
 from service.invisible import invisible_hint, no_value_reason, pasted_hint
+from service.resources.account_schema import (
+    ACCESS_KEY_ID_PATTERN,
+    ACCESS_KEY_ID_RULE,
+    AWS_ACCESS_KEY_ID_PATTERN,
+)
 from service.resources.types import AwsAccount
 from service.settings.environment import empty_blank_proxies, unset_blank_variables
 from service.signing.renewal import RETRY_SECONDS, TIMEOUT_SECONDS, NoKeysError, Renewal, TemporaryKeys
@@ -141,6 +146,7 @@ class BorrowedKeys:
         _refuse_pasted("access key id", frozen.access_key, invisible_hint)
         _refuse_pasted("secret access key", frozen.secret_key, pasted_hint)
         _refuse_pasted("session token", frozen.token or "", invisible_hint)
+        _refuse_swapped(frozen.access_key, frozen.secret_key)
         return TemporaryKeys(frozen.access_key, frozen.secret_key, frozen.token, self._end(found))
 
     def _end(self, found: Any) -> float:
@@ -219,6 +225,14 @@ def _refuse_pasted(name: str, text: str, hint_of: Callable[[str], str]) -> None:
     # Python reads other bytes of a variable as surrogates, which nothing can sign.
     if _SURROGATE.search(text):
         raise NoKeysError(f"the {name} in the environment of the service is not UTF-8")
+
+
+def _refuse_swapped(key_id: str, secret: str) -> None:
+    # Each URL shows the access key id, and so would the audit log.
+    if not re.fullmatch(ACCESS_KEY_ID_PATTERN, key_id):
+        raise NoKeysError(f"the access key id in the environment of the service {ACCESS_KEY_ID_RULE}")
+    if re.fullmatch(AWS_ACCESS_KEY_ID_PATTERN, secret):
+        raise NoKeysError("the secret access key in the environment of the service must be no access key id of AWS")
 
 
 def _with_keys(account: AwsAccount, keys: TemporaryKeys, role_session: str | None) -> AwsAccount:

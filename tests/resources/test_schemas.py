@@ -376,6 +376,21 @@ def test_a_placeholder_for_a_key_or_region_is_refused(field, placeholder):
     assert "s3c" not in issue.diagnostics
 
 
+@pytest.mark.parametrize("secret", ["AKIAIOSFODNN7EXAMPLE", "ASIAIOSFODNN7EXAMPLE"])
+def test_an_access_key_id_in_place_of_the_secret_is_refused(secret):
+    with pytest.raises(Invalid, match="no access key id of AWS") as refusal:
+        read({"access-key-id": "wJalrXUtnFEMIxK7MDENGxbPxRfiCYEXAMPLEKEY", "secret-access-key": secret})
+
+    (issue,) = refusal.value.issues
+    assert issue.expression == "AwsAccount.secret-access-key"
+    assert secret not in issue.diagnostics
+
+
+@pytest.mark.parametrize("secret", ["AKIAIOSFODNN7EXAMPL", "AKIAIOSFODNN7EXAMPLE1", "xAKIAIOSFODNN7EXAMPLE", "AKIA"])
+def test_a_secret_may_resemble_an_access_key_id(secret):
+    assert read({**KEYS, "secret-access-key": secret})["secret-access-key"] == secret
+
+
 @pytest.mark.parametrize("secret", ['"s3c', "s'3'c", '"s3c"x', '"'])
 def test_a_secret_may_have_quotes_that_are_not_around_it(secret):
     assert read({**KEYS, "secret-access-key": secret})["secret-access-key"] == secret

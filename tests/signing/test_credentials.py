@@ -367,6 +367,28 @@ async def test_keys_in_quotes_and_placeholders_of_variables_are_a_503_that_names
     assert pasted not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("variable", "text", "named"),
+    [
+        ("AWS_ACCESS_KEY_ID", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "access key id"),
+        ("AWS_ACCESS_KEY_ID", "AKIA,ENVIRONMENT", "access key id"),
+        ("AWS_ACCESS_KEY_ID", "AKI\u00c4ENVIRONMENT", "access key id"),
+        ("AWS_SECRET_ACCESS_KEY", "AKIAIOSFODNN7EXAMPLE", "secret access key"),
+    ],
+)
+async def test_variables_with_a_secret_in_place_of_the_access_key_id_are_a_503(
+    make_keys, no_aws, variable, text, named
+):
+    no_aws.setenv("AWS_ACCESS_KEY_ID", "AKIAENVIRONMENT")
+    no_aws.setenv("AWS_SECRET_ACCESS_KEY", "environment-secret")
+    no_aws.setenv(variable, text)
+
+    with pytest.raises(KeysUnavailable, match=f"the {named} in the environment of the service must be ") as raised:
+        await make_keys(ambient=True).lend(KEYLESS, CALLER)
+
+    assert text not in str(raised.value)
+
+
 async def test_a_secret_of_variables_may_have_spaces_inside(make_keys, no_aws):
     no_aws.setenv("AWS_ACCESS_KEY_ID", "minio")
     no_aws.setenv("AWS_SECRET_ACCESS_KEY", "a pass phrase")

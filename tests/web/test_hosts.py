@@ -51,6 +51,33 @@ async def test_urls_are_for_the_public_host(client, fields, place):
     assert f"%2F{fields.get('region', 'us-east-1')}%2Fs3" in answer["url"]
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"host": "s3.eu-west-1.amazonaws.com", "region": "us-east-1"},
+        {"host": "https://s3.eu-west-1.amazonaws.com", "region": "RegionOne"},
+        {"host": "s3.dualstack.eu-west-1.amazonaws.com", "region": "eu-west-2"},
+        {"host": "minio:9000", "public-host": "s3.eu-west-1.amazonaws.com", "region": "us-east-1"},
+        {"host": "s3.eu-west-1.amazonaws.com", "public-host": "cdn.example.com", "region": "us-east-1"},
+        {"host": "s3.eu-west-1.amazonaws.com", "public-host": "s3.eu-west-2.amazonaws.com"},
+    ],
+    ids=repr,
+)
+async def test_another_region_than_that_of_an_aws_host_is_refused(client, faults, fields):
+    refused = await client.put("/AwsAccount/a", json={**KEYS, **fields})
+    text = await refused.text()
+
+    assert await faults(refused, 422) == ("invalid", ["AwsAccount.region"])
+    assert "must be eu-west-1, or left out" in text
+
+
+async def test_an_aws_host_decides_the_region_of_an_account_without_one(client):
+    await client.put("/AwsAccount/a", json={**KEYS, "host": "s3.eu-west-1.amazonaws.com"})
+    answer = await (await client.get("/aws/storage/a/my-bucket/k")).json()
+
+    assert "%2Feu-west-1%2Fs3" in answer["url"]
+
+
 async def test_a_public_host_must_state_its_style_before_a_client_signs(call, faults):
     await call("PUT", "/AwsAccount/a", root=True, json={**KEYS, "public-host": "s3.example"})
     refused = await call("GET", "/aws/storage/a/public/k")
