@@ -3,7 +3,7 @@
 import logging
 from ipaddress import ip_address, ip_network
 
-from service.endpoints import Host
+from service.endpoints import Host, parse_host
 from service.resources.types import AwsAccount
 
 LOGGER = logging.getLogger(__name__)
@@ -29,6 +29,14 @@ def is_private(host: Host) -> bool:
     return "." not in host.name or host.name.endswith(_PRIVATE_DOMAINS)
 
 
+def https_advice(account: AwsAccount) -> str:
+    """Return which field of an account to change, so that its URLs begin with https."""
+    field = account.url_host_field
+    if account.url_host is not None and parse_host(account.url_host).scheme:
+        return f"begin {field} with https://"
+    return f"set {field.replace('host', 'use-ssl')} to true"
+
+
 class ExposureLog:
     """Warns of each exposed account, and again after a change of its ``host`` or ``use-ssl``.
 
@@ -50,7 +58,8 @@ class ExposureLog:
         self._warned[account.id] = settings
         LOGGER.warning(
             "AwsAccount/%s signs http:// URLs for %s, which is neither loopback nor private: anyone who reads a"
-            " URL in transit can use it; set use-ssl to true",
+            " URL in transit can use it; %s",
             account.id,
             host,
+            https_advice(account),
         )

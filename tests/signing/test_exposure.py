@@ -25,7 +25,7 @@ PUBLIC = [
 def warnings(caplog):
     """Return a function that returns the accounts and hosts of all warnings."""
     caplog.set_level(logging.WARNING, logger="service.signing")
-    return lambda: [record.args for record in caplog.records if record.name == "service.signing.exposure"]
+    return lambda: [record.args[:2] for record in caplog.records if record.name == "service.signing.exposure"]
 
 
 @pytest.fixture
@@ -51,19 +51,26 @@ def test_a_host_is_public(host):
 
 
 @pytest.mark.parametrize(
-    ("fields", "host"),
+    ("fields", "host", "advice"),
     [
-        ({}, "bucket.s3.amazonaws.com"),
-        ({"region": "eu-west-1", "path_style": True}, "s3.eu-west-1.amazonaws.com"),
-        ({"host": "S3.Example.COM:80"}, "bucket.s3.example.com"),
-        ({"host": "http://8.8.8.8:9000"}, "8.8.8.8:9000"),
+        ({}, "bucket.s3.amazonaws.com", "set use-ssl to true"),
+        ({"region": "eu-west-1", "path_style": True}, "s3.eu-west-1.amazonaws.com", "set use-ssl to true"),
+        ({"host": "S3.Example.COM:80"}, "bucket.s3.example.com", "set use-ssl to true"),
+        ({"host": "http://8.8.8.8:9000"}, "8.8.8.8:9000", "begin host with https://"),
+        (
+            {"host": "minio", "use_ssl": True, "public_host": "s3.example"},
+            "bucket.s3.example",
+            "set public-use-ssl to true",
+        ),
+        ({"public_host": "HTTP://s3.example"}, "bucket.s3.example", "begin public-host with https://"),
     ],
 )
-async def test_an_account_that_signs_http_for_a_public_host_is_warned_of(warnings, sign, caplog, fields, host):
+async def test_an_account_that_signs_http_for_a_public_host_is_warned_of(warnings, sign, caplog, fields, host, advice):
     await sign(account(**fields))
 
     assert warnings() == [("a", host)]
     assert f"AwsAccount/a signs http:// URLs for {host}, which is neither loopback nor private" in caplog.text
+    assert caplog.text.rstrip().endswith(advice)
     assert "s3cr3t" not in caplog.text
 
 

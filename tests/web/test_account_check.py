@@ -47,7 +47,16 @@ async def test_a_check_without_a_connection(client, monkeypatch):
         ({**KEYS, "host": "https://x.example/my-bucket", "path-style": False}, "host", "warn", "leave the bucket out"),
         ({**KEYS, "host": "https://my-bucket:9000", "path-style": True}, "host", "pass", ""),
         ({**KEYS, "host": "https://s3.my-bucket.example", "path-style": True}, "host", "pass", ""),
-        ({**KEYS, "host": "https://s3.eu-west-1.amazonaws.com"}, "region", "fail", "set region to eu-west-1"),
+        (
+            {**KEYS, "host": "minio", "use-ssl": True, "public-host": "s3.x", "path-style": True},
+            "host",
+            "warn",
+            "set public-use-ssl",
+        ),
+        ({**KEYS, "host": "http://s3.example", "path-style": True}, "host", "warn", "begin host with https://"),
+        ({**KEYS, "host": "https://s3.eu-west-1.amazonaws.com"}, "region", "pass", ""),
+        ({**KEYS, "use-ssl": True, "region": "garage"}, "region", "warn", "set host"),
+        ({**KEYS, "host": "https://s3.amazonaws.com", "region": "RegionOne"}, "region", "warn", "set region"),
     ],
     ids=str,
 )

@@ -10,13 +10,14 @@ from typing import NamedTuple
 
 from aiohttp import hdrs, web
 
-from service.endpoints import aws_region, parse_host
+from service.endpoints import is_name_of_region, parse_host
 from service.errors import Invalid, Issue, KeysUnavailable, ResourceNotFound, StoreUnavailable
 from service.resources.fields import Flag, Text
 from service.resources.host_rules import is_ambiguous
 from service.resources.schemas import Reader, WireSchema
 from service.resources.types import AWS_ACCOUNT, AwsAccount
 from service.signing.endpoint import PATH, VIRTUAL_HOSTED, Endpoint
+from service.signing.exposure import https_advice
 from service.signing.names import BUCKET_PATTERN, name_issues
 from service.signing.operations import LIST_OBJECTS
 from service.signing.presigner import Presigner
@@ -128,7 +129,7 @@ async def account_checks(
     except Invalid as error:
         yield Check("host", FAIL, "no URL can be signed", "; ".join(issue.diagnostics for issue in error.issues))
         return
-    yield _host(endpoint, bucket)
+    yield _host(account, endpoint, bucket)
     stored = _stored_keys(account, ambient=ambient)
     if live and stored.status == PASS and account.borrows_keys:
         try:
@@ -165,12 +166,13 @@ async def _ask(presigner: Presigner, account: AwsAccount, bucket: str, *, path_s
     return await probe(url)
 
 
-def _host(endpoint: Endpoint, bucket: str) -> Check:
+def _host(account: AwsAccount, endpoint: Endpoint, bucket: str) -> Check:
     output = f"URLs begin with {endpoint.origin}{endpoint.prefix}/"
     if _names_twice(endpoint, bucket):
         return Check("host", WARN, f"{output}, with the bucket twice", "leave the bucket out of host and public-host")
     if endpoint.is_exposed:
-        return Check("host", WARN, output, "anyone who reads an http URL in transit can use it; set use-ssl to true")
+        reason = "anyone who reads an http URL in transit can use it"
+        return Check("host", WARN, output, f"{reason}; {https_advice(account)}")
     return Check("host", PASS, output)
 
 
@@ -193,9 +195,9 @@ def _style(account: AwsAccount, endpoint: Endpoint) -> Check:
 
 def _region(account: AwsAccount, endpoint: Endpoint) -> Check:
     output = f"URLs are signed for the region {endpoint.region}"
-    of_host = aws_region(parse_host(account.url_host)) if account.url_host else None
-    if of_host and of_host != endpoint.region:
-        return Check("region", FAIL, f"{output}, and the host is in {of_host}", f"set region to {of_host}")
+    is_aws = account.url_host is None or parse_host(account.url_host).is_name_of_aws
+    if is_aws and not is_name_of_region(endpoint.region):
+        return Check("region", WARN, f"{output}, and AWS names none so", "set region; for another S3 server, set host")
     return Check("region", PASS, output)
 
 
