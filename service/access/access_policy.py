@@ -83,10 +83,10 @@ class AccessPolicy:
         """Return why the policy does not allow the request, or None if it does. Raises TooMuchWork."""
         if self.pattern and (mismatch := self.pattern.mismatch(evaluation)):
             return mismatch
-        if self.allows(evaluation):
-            return None
         if self.pattern and not _names_operation(self.pattern, evaluation):
             return f"params.operation is one that a pattern must name: {', '.join(sorted(NAMED_OPERATIONS))}"
+        if self.max_expiration is None or _expires_within(evaluation.request, self.max_expiration):
+            return None
         return f"params.expiration is more than max-expiration, {self.max_expiration}"
 
 

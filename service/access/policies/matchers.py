@@ -28,8 +28,8 @@ Predicate = Callable[[Any, Evaluation], bool]
 class Matcher:
     """A predicate on a value, ``test``, and the explanation of a mismatch.
 
-    ``failure`` completes a sentence that begins with the path of the value. ``parts`` are the matchers of items, for a
-    value of the class ``container``. Matchers with the same ``identity`` match the same values, and none of them
+    ``failure`` completes a sentence that begins with the path of the value. A value of the class ``container`` matches
+    if its items match the ``parts``. Matchers with the same ``identity`` match the same values, and none of them
     matches nil. ``cost`` is the time of a test, compared to a literal. A test raises the exceptions of ``Evaluation``.
     """
 
@@ -43,13 +43,14 @@ class Matcher:
     def mismatch(self, value: Any, evaluation: Evaluation, path: str = "") -> str | None:
         """Return the path of the first mismatch in ``value`` and the reason, without the value. None if it matches.
 
-        Raises the exceptions of ``test``.
+        Does at most the work of ``test``, and raises its exceptions.
         """
-        if self.test(value, evaluation):
-            return None
-        parts = self.parts if isinstance(value, self.container) else ()
-        mismatches = (part.mismatch(_item(value, name), evaluation, join_path(path, name)) for name, part in parts)
-        return next(filter(None, mismatches), f"{path or 'the request'} {self.failure}")
+        if isinstance(value, self.container):
+            mismatches = (
+                part.mismatch(_item(value, name), evaluation, join_path(path, name)) for name, part in self.parts
+            )
+            return next(filter(None, mismatches), None)
+        return None if self.test(value, evaluation) else f"{path or 'the request'} {self.failure}"
 
 
 class Condition(NamedTuple):

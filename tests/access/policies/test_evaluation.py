@@ -132,6 +132,24 @@ def test_the_number_of_list_elements_is_limited(monkeypatch, operator):
 
 
 @pytest.mark.parametrize("operator", ["$contains", "$every"])
+def test_an_explanation_reads_a_list_once(monkeypatch, operator):
+    monkeypatch.setattr(evaluation_module, "MAX_ELEMENTS", 10)
+    pattern = compile_pattern({"body": {"x": {operator: "#^a"}, "y": [{operator: "#^b"}]}})
+    evaluation = Evaluation({"body": {"x": ["a"] * 5, "y": [["c"] * 5]}})
+
+    assert pattern.mismatch(evaluation).startswith("body.y[0] is not a list")
+
+
+def test_an_explanation_of_another_reason_than_the_pattern_reads_a_list_once(monkeypatch):
+    monkeypatch.setattr(evaluation_module, "MAX_ELEMENTS", 10)
+    pattern = compile_pattern({"body": {"x": {"$every": "#^a"}}})
+    policy = AccessPolicy(id="a", engine="matcho", pattern=pattern, max_expiration=60)
+    evaluation = Evaluation({"params": {"expiration": 61}, "body": {"x": ["a"] * 6}})
+
+    assert policy.mismatch(evaluation) == "params.expiration is more than max-expiration, 60"
+
+
+@pytest.mark.parametrize("operator", ["$contains", "$every"])
 @pytest.mark.parametrize(
     "part",
     [

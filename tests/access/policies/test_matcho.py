@@ -629,6 +629,23 @@ def test_requests_are_evaluated_by_the_documented_rules(pattern, request):
     assert (compiled.mismatch(Evaluation(request)) is None) is decision
 
 
+class CountedEvaluation(Evaluation):
+    elements = 0
+
+    def count_elements(self, elements):
+        self.elements += elements
+
+
+@settings(max_examples=100, deadline=None)
+@given(parts, parts, st.lists(values, max_size=3), values)
+def test_an_explanation_reads_at_most_the_elements_that_the_decision_reads(element, part, items, value):
+    compiled, request = compile_pattern({"a": {"$every": element}, "b": part}), {"a": items, "b": value}
+
+    deciding, explaining = CountedEvaluation(request), CountedEvaluation(request)
+    assert compiled.matches(deciding) is (compiled.mismatch(explaining) is None)
+    assert explaining.elements <= deciding.elements
+
+
 @settings(max_examples=100, deadline=None)
 @given(patterns, requests)
 @pytest.mark.slow
