@@ -6,6 +6,7 @@ present, and equals no scalar, mapping or list.
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from service import json_text
@@ -89,12 +90,19 @@ def scalar_text(value: Any) -> str | None:
         return value
     if value is True or value is False:
         return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer():
+    return _number_text(value) if isinstance(value, (int, float)) else None
+
+
+# A pattern may compare a number a thousand times, and to write a float takes as long as fifty comparisons. A larger
+# cache would be slow for numbers with the same hash, which a request may choose.
+@lru_cache(16)
+def _number_text(number: float) -> str | None:
+    if isinstance(number, float):
+        if not number.is_integer():
+            return str(number)
         # Fields of a body read 5.0 and 5e0 as 5, too. With another text, a value under $not would escape its pattern.
-        value = int(value)
-    if isinstance(value, int):
-        return str(value) if abs(value) < _MIN_LONG_INT else None
-    return str(value) if isinstance(value, float) else None
+        number = int(number)
+    return str(number) if abs(number) < _MIN_LONG_INT else None
 
 
 def literal(text: str) -> Matcher:
@@ -104,6 +112,11 @@ def literal(text: str) -> Matcher:
         return scalar_text(value) == text
 
     return Matcher(test, f"is not {truncate(text)}", identity=(_LITERAL, text))
+
+
+def _literal_text(matcher: Matcher) -> str | None:
+    """Return the text of a literal. None for other matchers."""
+    return matcher.identity[1] if matcher.identity and matcher.identity[0] == _LITERAL else None
 
 
 def enumeration(texts: Collection[str]) -> Matcher:
@@ -181,24 +194,29 @@ def mapping(parts: tuple[tuple[str, Matcher], ...], *, exhaustive: bool = False)
 
 def list_prefix(parts: tuple[Matcher, ...]) -> Matcher:
     """Return a matcher for a list whose first items match. A missing item is nil."""
+    tests = tuple((index, part.test) for index, part in enumerate(parts))
 
     def test(value: Any, evaluation: Evaluation) -> bool:
         if not isinstance(value, list):
             return False
-        results = [part.test(_item(value, index), evaluation) for index, part in enumerate(parts)]
+        results = [part(value[index] if index < len(value) else None, evaluation) for index, part in tests]
         return all(results)
 
     return Matcher(test, "is not a list", tuple(enumerate(parts)), list, cost=_cost(parts))
 
 
 def one_of(parts: tuple[Matcher, ...]) -> Matcher:
-    tests = tuple(part.test for part in parts)
+    """Return a matcher for a value that matches one of ``parts``. All are tested, for the reason in ``mapping``."""
+    texts = [text for text in map(_literal_text, parts) if text is not None]
+    others = [part for part in parts if _literal_text(part) is None]
+    tested = [*others, enumeration(texts)] if texts else others
+    tests = tuple(part.test for part in tested)
 
     def test(value: Any, evaluation: Evaluation) -> bool:
         results = [part(value, evaluation) for part in tests]
         return any(results)
 
-    return Matcher(test, "matches none of what $one-of lists", cost=_cost(parts))
+    return Matcher(test, "matches none of what $one-of lists", cost=_cost(tested))
 
 
 def negation(part: Matcher) -> Matcher:
@@ -210,8 +228,7 @@ def negation(part: Matcher) -> Matcher:
 
 def contains(part: Matcher) -> Matcher:
     failure = "is not a list with an element that $contains asks for"
-    if part.identity and part.identity[0] == _LITERAL:
-        text = part.identity[1]
+    if (text := _literal_text(part)) is not None:
         return Matcher(
             lambda value, evaluation: isinstance(value, list) and text in _list_texts(value, evaluation), failure
         )

@@ -1,6 +1,7 @@
 from contextlib import suppress
 
 import pytest
+from support.steps import steps_of
 
 from service.access.access_policy import AccessPolicy
 from service.access.policies import evaluation as evaluation_module
@@ -153,12 +154,12 @@ def test_an_explanation_of_another_reason_than_the_pattern_reads_a_list_once(mon
 @pytest.mark.parametrize(
     "part",
     [
-        {"$one-of": ["b"] * 30},
-        {"$not": {"$one-of": ["b"] * 30}},
+        {"$one-of": ["present?"] * 30},
+        {"$not": {"$one-of": ["present?"] * 30}},
         {f"n{number}": "b" for number in range(30)},
         ["b"] * 30,
-        {"$contains": {"$one-of": ["b"] * 30}},
-        {"$every": {"$one-of": ["b"] * 30}},
+        {"$contains": {"$one-of": ["present?"] * 30}},
+        {"$every": {"$one-of": ["present?"] * 30}},
     ],
 )
 def test_an_element_with_a_large_pattern_counts_as_several(monkeypatch, operator, part):
@@ -168,3 +169,36 @@ def test_an_element_with_a_large_pattern_counts_as_several(monkeypatch, operator
     pattern.matches(Evaluation({"body": {"x": ["b"] * 2}}))
     with pytest.raises(TooMuchWork):
         pattern.matches(Evaluation({"body": {"x": ["b"] * 3}}))
+
+
+@pytest.mark.parametrize("operator", ["$one-of", "$enum"])
+def test_an_element_is_compared_with_many_texts_at_once(monkeypatch, operator):
+    monkeypatch.setattr(evaluation_module, "MAX_ELEMENTS", 10)
+    few, many = (
+        compile_pattern({"body": {"x": {"$contains": {operator: [f"b{number}" for number in range(count)]}}}})
+        for count in (2, 900)
+    )
+    request = {"body": {"x": ["a", None] * 5}}
+
+    assert steps_of(many.matches, Evaluation(request)).lines == steps_of(few.matches, Evaluation(request)).lines
+
+
+class CountedFloat(float):
+    writes = 0
+
+    def __str__(self):
+        type(self).writes += 1
+        return super().__str__()
+
+
+# Each part is compared with another number, as numbers are remembered.
+@pytest.mark.parametrize(
+    ("part", "number"),
+    [("c", 9.15), ("#^c", 9.25), ({"$enum": ["c"]}, 9.35), ({"$not": "c"}, 9.45), (".body.y", 9.55)],
+)
+def test_a_number_is_written_once_for_all_comparisons(monkeypatch, part, number):
+    monkeypatch.setattr(CountedFloat, "writes", 0)
+    pattern = compile_pattern({"body": {"x": {"$contains": {"$one-of": [{"n": part}] * 30}}}})
+
+    pattern.matches(Evaluation({"body": {"x": [{"n": CountedFloat(number)}]}}))
+    assert CountedFloat.writes == 1

@@ -1,6 +1,8 @@
 from types import MappingProxyType
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.access.policies import matchers
 from service.access.policies.evaluation import Evaluation, UndecidableValue
@@ -40,6 +42,32 @@ from service.access.policies.regex import compile_regex
 )
 def test_a_scalar_is_compared_by_its_text(value, text):
     assert scalar_text(value) == text
+
+
+def written(value):
+    """Return the text of a value by the rules of ``scalar_text``, written anew each time."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int):
+        return str(value) if len(str(abs(value))) <= 64 else None
+    return str(value) if isinstance(value, str | float) else None
+
+
+near = st.sampled_from([0, 0.0, -0.0, 1, 1.0, True, False, 10**64, 1e64, 10**63, 1e63, 2**53 + 1, 2.0**53])
+plain = near | st.none() | st.text(max_size=3) | st.floats() | st.integers() | st.lists(st.integers(), max_size=1)
+
+
+@given(st.lists(plain, max_size=30), st.lists(near | st.floats() | st.text(max_size=3)))
+def test_one_of_many_texts_is_compared_like_each_of_them(values, scalars):
+    texts = [text for text in map(written, [*scalars, *values[::3]]) if text is not None]
+    literals = tuple(map(literal, texts))
+
+    for value in [*values, *values]:
+        found = [each.test(value, Evaluation({})) for each in literals]
+        assert found == [written(value) == text for text in texts]
+        assert matchers.one_of((NIL, *literals)).test(value, Evaluation({})) is (value is None or any(found))
 
 
 def test_every_class_of_mapping_matches():
