@@ -11,7 +11,7 @@ from service.access.policies.regex import Program
 # Time is linear, but a large program takes 1 s for a value of this size.
 MAX_VALUE_BYTES = 8 * 1024
 MAX_SEARCHED_BYTES = 256 * 1024
-# Reading so many elements takes up to two seconds in Python, without regular expressions.
+# Reading so many elements takes one to five seconds in Python, without regular expressions.
 MAX_ELEMENTS = 1_000_000
 # The longest time of one instruction for one byte: 21 ns were measured for the worst of 3,000 slow programs.
 # Most programs take a thousandth of it, but their time cannot be known in advance.

@@ -16,8 +16,8 @@ from service.access.policies.regex import Regex
 _MAX_SHOWN = 64
 _MIN_LONG_INT = 10**json_text.MAX_NUMBER
 _LITERAL = "literal"
-_PREFIX_COST, _REGEX_COST = 2, 16
-# To read an element of a list takes as long as this many literals.
+_ENUM_COST, _NAME_COST, _PREFIX_COST, _REGEX_COST = 2, 2, 2, 16
+# Reading one element takes as long as testing this many literals.
 _ELEMENT_COST = 10
 # Many patterns may look for plain text in a longer one.
 _MAX_SHORT = 512
@@ -121,7 +121,8 @@ def _literal_text(matcher: Matcher) -> str | None:
 
 def enumeration(texts: Collection[str]) -> Matcher:
     allowed = frozenset(texts)
-    return Matcher(lambda value, _: scalar_text(value) in allowed, f"is none of {truncate(', '.join(texts))}")
+    failure = f"is none of {truncate(', '.join(texts))}"
+    return Matcher(lambda value, _: scalar_text(value) in allowed, failure, cost=_ENUM_COST)
 
 
 def regex(regex: Regex, path: str) -> Matcher:
@@ -166,7 +167,8 @@ def equals_path(path: tuple[str, ...]) -> Matcher:
             other = other.get(name)
         return scalar_text(other) == text
 
-    return Matcher(test, f"is not what .{truncate('.'.join(path))} is")
+    cost = _NAME_COST * (1 + len(path))
+    return Matcher(test, f"is not what .{truncate('.'.join(path))} is", cost=cost)
 
 
 def mapping(parts: tuple[tuple[str, Matcher], ...], *, exhaustive: bool = False) -> Matcher:
@@ -270,7 +272,8 @@ def truncate(text: str) -> str:
 
 
 def _cost(parts: Iterable[Matcher]) -> int:
-    return 1 + sum(part.cost for part in parts)
+    # To find the value of a part takes as long as a literal.
+    return 1 + sum(1 + part.cost for part in parts)
 
 
 def _test_each(part: Matcher, items: list[Any], evaluation: Evaluation) -> list[bool]:
