@@ -76,7 +76,9 @@ class Evaluation:
         """
         self._elements += elements
         if self._elements > MAX_ELEMENTS:
-            raise TooMuchWork(f"look at more than {MAX_ELEMENTS} list elements")
+            raise TooMuchWork(
+                f"look at more than {MAX_ELEMENTS} list elements (a large pattern counts each several times)"
+            )
 
     def casefold(self, text: str) -> str:
         """Return the casefolded text. Letters that are equal for RE2's ``(?i)`` are equal in it."""
