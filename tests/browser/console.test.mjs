@@ -353,6 +353,14 @@ describe("snippets", () => {
     assert.ok(asJavaScript(request).includes("body: \"a: 'é'\\n\""));
   });
 
+  test("send a header without a value", () => {
+    const empty = { ...request, headers: { "x-amz-meta-note": "" } };
+
+    assert.ok(asCurl(empty).includes("-H 'x-amz-meta-note;'"));
+    assert.ok(asPython(empty).includes('"x-amz-meta-note": "",'));
+    assert.ok(asJavaScript(empty).includes('"x-amz-meta-note": "",'));
+  });
+
   test("never contain the credentials of the tab", () => {
     for (const make of [asCurl, asPython, asJavaScript]) {
       assert.match(make({ ...request, signedIn: true }), /AUTHORIZATION/);

@@ -13,11 +13,16 @@ function headersOf(request) {
   return Object.entries(request.headers ?? {});
 }
 
+// curl leaves out a header with nothing after its colon. A semicolon in its place sends the header without a value.
+function headerLine([name, value]) {
+  return `-H ${shell(value ? `${name}: ${value}` : `${name};`)}`;
+}
+
 /** Return a command of curl. `request` has `method`, `url`, `headers`, `body` or `file`, and `signedIn`. */
 export function asCurl({ method, url, body, file, signedIn, ...request }) {
   const parts = [`curl -X ${method} ${shell(url)}`];
   if (method === "HEAD") parts[0] = `curl -I ${shell(url)}`;
-  for (const [name, value] of headersOf(request)) parts.push(`-H ${shell(`${name}: ${value}`)}`);
+  parts.push(...headersOf(request).map(headerLine));
   if (signedIn) parts.push('-H "Authorization: $AUTHORIZATION"');
   if (body) parts.push(`--data-binary ${shell(body)}`);
   if (file) parts.push(`--upload-file ${shell(file)}`);
