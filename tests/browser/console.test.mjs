@@ -361,6 +361,17 @@ describe("snippets", () => {
     assert.ok(asJavaScript(empty).includes('"x-amz-meta-note": "",'));
   });
 
+  test("send a file in pieces, and as data where curl would add its name to the path", () => {
+    const upload = (url, headers) => asCurl({ method: "PUT", url, headers, file: "FILE" }).split(" \\\n  ").slice(1);
+
+    assert.deepEqual(upload("http://h/b/a.txt?x=/"), ["--upload-file 'FILE'"]);
+    assert.deepEqual(upload("http://h/b/a/?x=1"), ["-H 'content-type:'", "--data-binary '@FILE'"]);
+    assert.deepEqual(upload("http://h/b/a/", { "content-type": "text/csv" }), [
+      "-H 'content-type: text/csv'",
+      "--data-binary '@FILE'",
+    ]);
+  });
+
   test("never contain the credentials of the tab", () => {
     for (const make of [asCurl, asPython, asJavaScript]) {
       assert.match(make({ ...request, signedIn: true }), /AUTHORIZATION/);

@@ -18,7 +18,7 @@ process.stdout.write((await import(module))[name](JSON.parse(request)));
 SECONDS = 60
 ODD = {"a": 'it\'s "$HOME" `id` \\', "b": "@FILE", "c": ";", "d": "x: y;"}
 LONG = {f"long-{number}": "x" * 250 for number in range(7)}
-OBJECTS = ["copied.txt", "a [1-2]{x}%20é'"]
+OBJECTS = ["copied.txt", "folder/", "a [1-2]{x}%20é'/"]
 
 
 @pytest.fixture

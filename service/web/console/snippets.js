@@ -18,14 +18,23 @@ function headerLine([name, value]) {
   return `-H ${shell(value ? `${name}: ${value}` : `${name};`)}`;
 }
 
+// --upload-file adds the name of the file to a path that ends in a slash. --data-binary does not, but reads the whole
+// file into memory, and adds the type of a form.
+function upload(url, file, headers) {
+  if (!new URL(url).pathname.endsWith("/")) return [`--upload-file ${shell(file)}`];
+  const isTyped = headers.some(([name]) => name.toLowerCase() === "content-type");
+  return [...(isTyped ? [] : ["-H 'content-type:'"]), `--data-binary ${shell(`@${file}`)}`];
+}
+
 /** Return a command of curl. `request` has `method`, `url`, `headers`, `body` or `file`, and `signedIn`. */
 export function asCurl({ method, url, body, file, signedIn, ...request }) {
   const parts = [`curl -X ${method} ${shell(url)}`];
   if (method === "HEAD") parts[0] = `curl -I ${shell(url)}`;
-  parts.push(...headersOf(request).map(headerLine));
+  const headers = headersOf(request);
+  parts.push(...headers.map(headerLine));
   if (signedIn) parts.push('-H "Authorization: $AUTHORIZATION"');
   if (body) parts.push(`--data-binary ${shell(body)}`);
-  if (file) parts.push(`--upload-file ${shell(file)}`);
+  if (file) parts.push(...upload(url, file, headers));
   return parts.join(" \\\n  ");
 }
 
