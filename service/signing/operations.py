@@ -73,10 +73,11 @@ class Operation:
                 continue
             if given == "metadata":
                 yield from ((f"{header}{name}", text) for name, text in value.items())
-            elif given == "tagging":
-                yield header, urlencode(value, quote_via=quote, safe="")
-            else:
+            elif given != "tagging":
                 yield header, str(value)
+            # Without tags there is no header, as in a form: servers without tags refuse even an empty one.
+            elif value:
+                yield header, urlencode(value, quote_via=quote, safe="")
 
 
 # The fields of schemas in signing_schemas/, and where S3 expects them.

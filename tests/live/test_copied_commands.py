@@ -71,11 +71,11 @@ def curl(write, follow):
     ("fields", "stored"),
     [
         ({}, {}),
-        ({"metadata": {"note": ""}}, {"note": ""}),
+        ({"metadata": {"note": ""}, "tagging": {}}, {"note": ""}),
         ({"metadata": {**ODD, **LONG}, "content-length": 7}, {**ODD, **LONG}),
         ({"content-type": "text/csv", "content-disposition": 'inline; filename="a;b"'}, {}),
     ],
-    ids=["plain", "empty metadata", "odd metadata", "content type"],
+    ids=["plain", "empty metadata, no tags", "odd metadata", "content type"],
 )
 def test_s3_takes_an_upload_by_a_copied_command(signer, s3_server, bucket, curl, key, fields, stored):
     target = f"{signer.put_account(s3_server.account(f'{s3_server.name}-copied'))}/{bucket}"

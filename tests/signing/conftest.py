@@ -121,6 +121,9 @@ def _botocore_params(operation, values):
         if name in values:
             spelled = _BOTOCORE_NAMES.get(name) or name.title().replace("-", "")
             params[spelled] = urlencode(values[name], quote_via=quote, safe="") if name == "tagging" else values[name]
+    # botocore would sign an empty header.
+    if not params.get("Tagging", True):
+        del params["Tagging"]
     return params
 
 

@@ -110,6 +110,14 @@ async def test_a_bound_upload_in_yaml(client, account):
     }
 
 
+async def test_a_url_without_tags_or_metadata_binds_no_header(client, account):
+    answer = await details_of(
+        await client.post(f"{STORAGE}?details=true", json={"filename": "k", "metadata": {}, "tagging": {}})
+    )
+
+    assert (answer["headers"], query_of(answer["url"])["X-Amz-SignedHeaders"]) == ({}, "host")
+
+
 @pytest.mark.parametrize("metadata", [{"a": "x" * 2047}, {"a" * 64: "x" * 1984}])
 async def test_the_limit_of_metadata_is_that_of_s3(client, account, metadata):
     response = await client.post(STORAGE, json={"filename": "k", "metadata": metadata})
