@@ -353,6 +353,13 @@ describe("snippets", () => {
     assert.ok(asJavaScript(request).includes("body: \"a: 'é'\\n\""));
   });
 
+  test("send a body and an address that curl would change as the browser does", () => {
+    const odd = asCurl({ method: "POST", url: "http://h/[1-2]?a={b}é", body: "@file\n" });
+
+    assert.equal(odd, "curl -X POST 'http://h/[1-2]?a={b}%C3%A9' \\\n  --globoff \\\n  --data-raw '@file\n'");
+    assert.equal(asCurl({ method: "HEAD", url: "http://h/a%20b" }), "curl -I 'http://h/a%20b'");
+  });
+
   test("send a header without a value", () => {
     const empty = { ...request, headers: { "x-amz-meta-note": "" } };
 

@@ -2,10 +2,12 @@
 
 import json
 import subprocess
+import sys
 from urllib.parse import quote
 
 import pytest
 from documents import ROOT
+from support.accounts import KEYS
 from support.tools import tool
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(300)]  # the first test may install the servers
@@ -86,3 +88,28 @@ def test_s3_takes_an_upload_by_a_copied_command(signer, s3_server, bucket, curl,
     assert (status, down.status, down.body) == (200, 200, b"content"), answer
     assert {name: down.headers.get(f"x-amz-meta-{name}", "") for name in stored} == stored
     assert down.headers.get("content-type") != "application/x-www-form-urlencoded"
+
+
+STORAGE = "/aws/storage/copied/bucket"
+REQUESTS = {
+    "brackets and braces": ("GET", f"{STORAGE}?prefix=[1-2]{{x,y}}", None, "prefix=%5B1-2%5D%7Bx%2Cy%7D&"),
+    "letters outside ASCII": ("GET", f"{STORAGE}?prefix=é日", None, "prefix=%C3%A9%E6%97%A5&"),
+    "a body that begins with @": ("POST", STORAGE, "@FILE", "cannot start any token"),
+}
+
+
+@pytest.mark.parametrize(("method", "path", "body", "expected"), REQUESTS.values(), ids=REQUESTS.keys())
+def test_a_copied_request_gets_the_same_answer_in_each_language(
+    signer, node, write, follow, curl, method, path, body, expected
+):
+    signer.put_account({"id": "copied", **KEYS})
+    headers = {"accept": "application/json", **({"content-type": "text/yaml"} if body else {})}
+    request = {"method": method, "url": signer.url + path, "headers": headers, "body": body}
+    programs = {
+        "curl": curl(**request)[0],
+        "Python": follow(sys.executable, "-c", write("asPython", **request)),
+        "JavaScript": follow(node, "--input-type=module", "--eval", write("asJavaScript", **request)),
+    }
+
+    for name, printed in programs.items():
+        assert expected in printed, (name, printed)

@@ -26,14 +26,21 @@ function upload(url, file, headers) {
   return [...(isTyped ? [] : ["-H 'content-type:'"]), `--data-binary ${shell(`@${file}`)}`];
 }
 
+// Browsers escape such characters, and curl does not.
+function ascii(url) {
+  return url.replace(/[^ -~]+/g, encodeURIComponent);
+}
+
 /** Return a command of curl. `request` has `method`, `url`, `headers`, `body` or `file`, and `signedIn`. */
 export function asCurl({ method, url, body, file, signedIn, ...request }) {
-  const parts = [`curl -X ${method} ${shell(url)}`];
-  if (method === "HEAD") parts[0] = `curl -I ${shell(url)}`;
+  const parts = [`curl ${method === "HEAD" ? "-I" : `-X ${method}`} ${shell(ascii(url))}`];
+  // curl would replace {a,b} and [1-2] by their values.
+  if (/[[\]{}]/.test(url)) parts.push("--globoff");
   const headers = headersOf(request);
   parts.push(...headers.map(headerLine));
   if (signedIn) parts.push('-H "Authorization: $AUTHORIZATION"');
-  if (body) parts.push(`--data-binary ${shell(body)}`);
+  // --data-binary would read a file for a body that begins with @.
+  if (body) parts.push(`--data-raw ${shell(body)}`);
   if (file) parts.push(...upload(url, file, headers));
   return parts.join(" \\\n  ");
 }
