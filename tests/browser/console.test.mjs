@@ -7,7 +7,7 @@ const module = (name) => import(new URL(`../../service/web/console/${name}.js`, 
 const { parse, requestAt, toSend, write } = await module("notation");
 const { asCurl, asJavaScript, asPython } = await module("snippets");
 const { corsRule, diagnose } = await module("diagnosis");
-const { duration, keyPath, listing, purpose, signedUrls, terms, textOf } = await module("signed-url");
+const { duration, keyPath, listing, purpose, signedUrls, terms, textOf, withParameters } = await module("signed-url");
 const { api } = await module("api");
 const { redact, redactBody } = await module("history");
 const { complete, knowledge, operationOf } = await module("completion");
@@ -165,6 +165,17 @@ describe("signed URLs", () => {
 
   test("keys become paths without a character that has another meaning", () => {
     assert.equal(keyPath("a b/é?#%'(.txt"), "a%20b/%C3%A9%3F%23%25%27%28.txt");
+  });
+
+  test("a request is repeated with other parameters, each of them once", () => {
+    const asked = (path) => withParameters(path, { details: "true", _format: "json" });
+
+    assert.equal(asked("/a/b"), "/a/b?details=true&_format=json");
+    assert.equal(asked("/a/b?"), "/a/b?details=true&_format=json");
+    assert.equal(
+      asked("/a/b?details=false&x=1=?%20&_format=yaml&details"),
+      "/a/b?x=1=?%20&details=true&_format=json",
+    );
   });
 
   test("durations are short", () => {

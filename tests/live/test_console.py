@@ -203,9 +203,10 @@ def test_a_form_is_asked_for_again_in_any_notation(page, storage, tmp_path):
     expect(page.get_by_role("region", name="Upload a file with the form")).to_have_count(0)
 
 
-def test_a_copied_command_has_the_headers_that_its_url_binds(page, storage):
+@pytest.mark.parametrize("query", ["", "?details=true", "?_format=yaml&expiration=60"])
+def test_a_copied_command_has_the_headers_that_its_url_binds(page, storage, query):
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    run(page, f"POST {storage}\n\nfilename: bound.csv\ncontent-type: text/csv")
+    run(page, f"POST {storage}{query}\n\nfilename: bound.csv\ncontent-type: text/csv")
     page.get_by_role("button", name="Copy as curl").click()
     expect(page.get_by_text("Copied")).to_be_visible()
 

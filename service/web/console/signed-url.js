@@ -88,6 +88,13 @@ function escaped(text) {
   return encodeURIComponent(text).replace(/[!'()*]/g, (one) => `%${one.charCodeAt(0).toString(16).toUpperCase()}`);
 }
 
+/** Return a path with these parameters, which replace those of the same names. */
+export function withParameters(path, parameters) {
+  const [place, query = ""] = path.split(/\?(.*)/s);
+  const others = query.split("&").filter((pair) => pair && !Object.hasOwn(parameters, pair.split("=", 1)[0]));
+  return `${place}?${[...others, ...Object.entries(parameters).map((pair) => pair.join("="))].join("&")}`;
+}
+
 /** Return the texts of all elements with this name in S3's XML. */
 export function elements(xml, name) {
   return [...xml.matchAll(new RegExp(`<${name}(?:\\s[^>]*)?>([\\s\\S]*?)</${name}>`, "g"))].map(([, inner]) => inner);

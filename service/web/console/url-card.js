@@ -4,7 +4,7 @@ import { explain } from "./api.js";
 import { corsRule, diagnose } from "./diagnosis.js";
 import { copyButton, element, icon, size } from "./dom.js";
 import { asCurl } from "./snippets.js";
-import { duration, keyPath, listing, purpose, terms } from "./signed-url.js";
+import { duration, keyPath, listing, purpose, terms, withParameters } from "./signed-url.js";
 import { Refused, discardParts, hasParts, isLarge, isReachable, send, uploadInParts } from "./transfer.js";
 
 const METHOD = { upload: "PUT", download: "GET", head: "HEAD", delete: "DELETE", list: "GET" };
@@ -198,7 +198,7 @@ function progress(total, verb, onCancel) {
 // The headers that the URL binds, with their values. Only the service can name them.
 async function boundHeaders({ bound, request, context }) {
   if (!bound.length) return {};
-  const path = `${request.path}${request.path.includes("?") ? "&" : "?"}details=true`;
+  const path = withParameters(request.path, { details: "true", _format: "json" });
   const answer = await context.api.request(request.method, path, { body: request.body });
   return answer.data?.headers ?? {};
 }
@@ -206,7 +206,8 @@ async function boundHeaders({ bound, request, context }) {
 // The answer may be YAML, and its form may have expired, so this asks for the form again.
 async function sendForm(state, options) {
   const { request, context } = state;
-  const answer = await context.api.request(request.method, request.path, { body: request.body });
+  const path = withParameters(request.path, { _format: "json" });
+  const answer = await context.api.request(request.method, path, { body: request.body });
   if (!answer.data?.fields) throw new Refused(explain(answer));
   const { url, fields } = answer.data;
   // Some servers cannot read a file's name that is not ASCII.
