@@ -104,8 +104,11 @@ def follow(redis_url, tmp_path):
     return follow
 
 
+GUIDE = [block for _, block in blocks("docs/how-to/debug-signature-does-not-match.md")]
+
+
 def test_the_guide_on_refused_urls_finds_each_cause(run, follow, ministack):
-    commands, with_curl = [block for info, block in blocks("docs/how-to/debug-signature-does-not-match.md")]
+    commands, with_curl, _ = GUIDE
     check, verify = commands.splitlines()
     bucket = ministack.make_bucket("commands-guide")
     account = ministack.account("guide")
@@ -123,3 +126,14 @@ def test_the_guide_on_refused_urls_finds_each_cause(run, follow, ministack):
     assert "SignatureDoesNotMatch" in wrong_secret[2][1]
     assert "200" in sent[1]
     assert (changed[0], "status: refused" in changed[1]) == (3, True)
+
+
+def test_the_guide_on_refused_urls_sends_a_file_for_a_key_that_ends_in_a_slash(run, follow, s3_server):
+    bucket = s3_server.make_bucket("commands-slash")
+    run("account", "put", "slash", "-", stdin=json.dumps(s3_server.account("slash")))
+    url = run("sign", "PUT", "slash", bucket, "folder/")[1].strip()
+    refused, sent = follow('curl -T report.csv "$url"', bucket, url), follow(f"{GUIDE[-1].strip()} --fail", bucket, url)
+    down = s3_server.send(run("sign", "GET", "slash", bucket, "folder/")[1].strip(), "GET")
+
+    assert "SignatureDoesNotMatch" in refused[1]
+    assert (sent[0], down.body) == (0, b"a,b\n")
