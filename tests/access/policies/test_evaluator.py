@@ -5,7 +5,7 @@ import threading
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.waiting import PerTurn
+from support.waiting import PerTurn, until
 
 from service.access.access_policy import AccessPolicy
 from service.access.policies import evaluator as evaluator_module
@@ -140,7 +140,7 @@ async def test_the_number_of_waiting_evaluations_is_limited(evaluator):
     policies = await recorded_set({"params": {"key": COSTLY}})
     policies.go_on.clear()
     waiting = [asyncio.create_task(evaluator.first_match(policies, request(key=LONG))) for _ in range(MAX_WAITING)]
-    await asyncio.sleep(0.01)
+    await until(lambda: policies.threads.count(LOOP) == MAX_WAITING)
     for evaluate in (evaluator.first_match, evaluator.explain):
         with pytest.raises(Overloaded):
             await asyncio.wait_for(evaluate(policies, request(key=LONG)), 5)
