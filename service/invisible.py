@@ -33,7 +33,7 @@ NOT_A_VALUE = f"(?:{_IN_QUOTES}|{_PLACEHOLDER})"
 MAX_NAMED = 3
 # The longest valid text. A search of 1 MiB would block other requests for up to 90 ms.
 MAX_SEARCHED = 8192
-# Of the invisible characters of a text, so many are looked at to name a few.
+# A message names a few, so the search stops after so many invisible characters.
 MAX_FOUND = 10
 
 # A paste leaves no more at an end.

@@ -71,7 +71,7 @@ class WireSchema(Schema):
         except ValidationError as error:
             messages: Mapping[str, list[str]] = error.normalized_messages()  # type: ignore[no-untyped-call]
             drop_tracebacks(error)
-            # marshmallow has the unknown fields in no order.
+            # marshmallow returns unknown fields in no fixed order.
             in_order = {name: messages[name] for name in data if name in messages}
             raise self._invalid({**in_order, **messages}, within) from None
 

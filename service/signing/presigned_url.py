@@ -46,7 +46,7 @@ class PresignedUrl:
     expires_in: int
     signed_headers: tuple[str, ...]
     query_with_plus: Query = field(repr=False)
-    """The query in which each + is one. Servers read it as a space."""
+    """The query, if each + is read as a plus. Servers read it as a space."""
 
     @property
     def parameters(self) -> list[str]:

@@ -30,7 +30,7 @@ PASS, WARN, FAIL = "pass", "warn", "fail"
 METHODS = ("GET", "PUT", "HEAD", "DELETE", "POST")
 # A server refuses a URL whose time is further in the future.
 MAX_SKEW_SECONDS = 900
-# Each parameter is a guess, and takes a signature of all of them. No real URL has so many.
+# For each parameter, a changed URL is signed and compared. No real URL has so many.
 MAX_PARAMETERS = 100
 _TOKEN = "X-Amz-Security-Token"  # noqa: S105 - the name of a parameter
 
@@ -204,7 +204,7 @@ def _paths(url: PresignedUrl) -> Iterator[tuple[Finding, PresignedUrl]]:
 def _parameters(url: PresignedUrl, account: AwsAccount) -> Iterator[tuple[Finding, PresignedUrl]]:
     kept = "let no client or proxy change the query"
     if url.query_with_plus != url.query:
-        finding = Finding("parameter", FAIL, "the query has a + for a plus, which servers read as a space", "write %2B")
+        finding = Finding("parameter", FAIL, "the query has a + where %2B was signed, and servers read + as a space", "write %2B")
         yield finding, replace(url, query=url.query_with_plus)
     removable = [name for name, _ in url.query if name not in REQUIRED]
     for names in [*({name} for name in removable[:MAX_PARAMETERS]), {*removable}]:
