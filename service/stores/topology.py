@@ -50,7 +50,7 @@ class Topology:
         self.changed: Callable[[], None] = lambda: None
         self._make_shard = make_shard
         self._discovery = discovery
-        self._layout = Layout(())
+        self._layout = Layout({})
         self._adopted: dict[Address, float] = {}
         """When a call last used a shard that had no slots at its first use."""
 
@@ -146,7 +146,7 @@ class Topology:
                 if self.shards and started - self._named_at > NAMED_SECONDS:
                     LOGGER.warning("The account store %s uses no primary until one is named again", self.name)
                     self._adopted.clear()
-                    self._follow(Layout(()))
+                    self._follow(Layout({}))
             else:
                 self._named_at = started
                 self._set_problem(None)
@@ -207,15 +207,16 @@ class Topology:
     def _follow(self, layout: Layout) -> None:
         used_since = monotonic() - ADOPTED_SECONDS
         self._adopted = {address: used_at for address, used_at in self._adopted.items() if used_at > used_since}
-        addresses = {address for _, _, address in layout.ranges} | self._adopted.keys()
+        addresses = layout.slots.keys() | self._adopted.keys()
         if layout == self._layout and addresses == self.shards.keys():
             return
         self._layout = layout
         shards = {address: self.shards.get(address) or self._make_shard(address) for address in addresses}
         self._owners = [None] * REDIS_CLUSTER_HASH_SLOTS
-        for first, last, address in layout.ranges:
-            self._owners[first : last + 1] = [shards[address]] * (last + 1 - first)
-        known, self._missing = self._missing, self._owners.count(None) if layout.ranges else 0
+        for address, slots in layout.slots.items():
+            for slot in slots:
+                self._owners[slot] = shards[address]
+        known, self._missing = self._missing, self._owners.count(None) if layout.slots else 0
         if self._missing and self._missing != known:
             LOGGER.warning("The account store %s has no primary for %s slots of the Cluster", self.name, self._missing)
         self._replace(shards)

@@ -1,6 +1,7 @@
 """The layout that the nodes of a Cluster name, as the client reads it."""
 
-from support.waiting import turns_during
+import pytest
+from support.waiting import PerTurn, turns_during
 
 from service.stores import pacing
 from service.stores.discovery import ClusterDiscovery
@@ -10,6 +11,15 @@ NODES = 3
 SLOTS = 16384
 
 
+class Range(list):
+    """A range of an answer, which counts when it is freed."""
+
+    freed = PerTurn()
+
+    def __del__(self):
+        self.freed.count()
+
+
 class MadeNode:
     """A node whose Cluster has one slot in each range, dealt round robin; it takes minutes to make a real one."""
 
@@ -17,18 +27,31 @@ class MadeNode:
         if command == "CLUSTER INFO":
             return {"cluster_state": "ok"}
         return [
-            [slot, slot, [f"10.0.0.{slot % NODES}", 6379, "id", []], [f"10.0.1.{slot % NODES}", 6379, "id", []]]
+            Range([slot, slot, [f"10.0.0.{slot % NODES}", 6379, "id", []], [f"10.0.1.{slot % NODES}", 6379, "id", []]])
             for slot in range(SLOTS)
         ]
 
 
-async def test_other_work_goes_on_while_thousands_of_ranges_are_read(monkeypatch):
+@pytest.fixture
+def cluster(monkeypatch):
     monkeypatch.setattr(pacing, "MAX_BLOCK_SECONDS", 0)
-    discovery = ClusterDiscovery(StoreUrl("redis+cluster://10.0.0.0"), lambda _url, _seconds: MadeNode())
+    return ClusterDiscovery(StoreUrl("redis+cluster://10.0.0.0"), lambda _url, _seconds: MadeNode())
+
+
+async def test_other_work_goes_on_while_thousands_of_ranges_are_read(cluster):
     layouts = []
 
     async def find():
-        layouts.append(await discovery.find())
+        layouts.append(await cluster.find())
 
     assert await turns_during(find()) > SLOTS
-    assert layouts[0].ranges == tuple((slot, slot, Address(f"10.0.0.{slot % NODES}", 6379)) for slot in range(SLOTS))
+    # Every second, few objects are compared and freed.
+    assert layouts[0].slots == {Address(f"10.0.0.{node}", 6379): [*range(node, SLOTS, NODES)] for node in range(NODES)}
+
+
+async def test_thousands_of_ranges_are_freed_in_turns(cluster, monkeypatch):
+    freed = PerTurn()
+    monkeypatch.setattr(Range, "freed", freed)
+    await freed.during(cluster.find())
+
+    assert (freed.total, freed.most) == (SLOTS, 1)
