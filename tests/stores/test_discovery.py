@@ -55,3 +55,17 @@ async def test_thousands_of_ranges_are_freed_in_turns(cluster, monkeypatch):
     await freed.during(cluster.find())
 
     assert (freed.total, freed.most) == (SLOTS, 1)
+
+
+async def test_only_nodes_that_are_asked_have_clients():
+    made = []
+
+    def connect_to(url, _seconds):
+        made.append(url)
+        return MadeNode()
+
+    cluster = ClusterDiscovery(StoreUrl("redis+cluster://10.0.0.0"), connect_to)
+    for _ in range(2):
+        await cluster.find()
+
+    assert len(made) == 1
