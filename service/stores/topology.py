@@ -63,7 +63,7 @@ class Topology:
         self._checked_at = self._reached_at = self._named_at = -inf
         """When a check has ended, when a former shard could be read, and when a check with an answer began."""
 
-        self._check_lock = asyncio.Lock()
+        self._check: asyncio.Task[None] | None = None
         self._check_requested = asyncio.Event()
         self._opened = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -132,27 +132,16 @@ class Topology:
         self._check_requested.set()
 
     async def check(self) -> None:
-        """Ask for the primaries now, unless somebody has asked a moment ago."""
-        if self._discovery is None:
+        """Ask for the primaries now, unless somebody has asked a moment ago or the topology is not open.
+
+        Callers share a check. It goes on when a caller runs out of time, for the next one.
+        """
+        if self._discovery is None or not self._opened or monotonic() - self._checked_at < MIN_CHECK_SECONDS:
             return
-        async with self._check_lock:
-            if monotonic() - self._checked_at < MIN_CHECK_SECONDS:
-                return
-            started = monotonic()
-            try:
-                layout = await self._discovery.find()
-            except Exception as error:  # noqa: BLE001 - the last layout stays in use for a while after any error
-                self._set_problem(reason(error))
-                if self.shards and started - self._named_at > NAMED_SECONDS:
-                    LOGGER.warning("The account store %s uses no primary until one is named again", self.name)
-                    self._adopted.clear()
-                    self._follow(Layout({}))
-            else:
-                self._named_at = started
-                self._set_problem(None)
-                self._set_warnings(self._discovery.warnings)
-                self._follow(layout)
-            self._checked_at = monotonic()
+        if self._check is None or self._check.done():
+            self._check = self._start(self._find(self._discovery), self._tasks)
+            self._check.add_done_callback(_retrieve)
+        await asyncio.shield(self._check)
 
     async def check_available(self, key: str | None = None) -> None:
         """Raise ``StoreUnavailable`` unless ``key`` can be read now; without a key, unless all keys can be."""
@@ -204,6 +193,23 @@ class Topology:
             await self.check()
             await asyncio.sleep(MIN_CHECK_SECONDS)
 
+    async def _find(self, discovery: Discovery) -> None:
+        started = monotonic()
+        try:
+            layout = await discovery.find()
+        except Exception as error:  # noqa: BLE001 - the last layout stays in use for a while after any error
+            self._set_problem(reason(error))
+            if self.shards and started - self._named_at > NAMED_SECONDS:
+                LOGGER.warning("The account store %s uses no primary until one is named again", self.name)
+                self._adopted.clear()
+                self._follow(Layout({}))
+        else:
+            self._named_at = started
+            self._set_problem(None)
+            self._set_warnings(discovery.warnings)
+            self._follow(layout)
+        self._checked_at = monotonic()
+
     def _follow(self, layout: Layout) -> None:
         used_since = monotonic() - ADOPTED_SECONDS
         self._adopted = {address: used_at for address, used_at in self._adopted.items() if used_at > used_since}
@@ -235,10 +241,11 @@ class Topology:
             self._start(before[address].close(), self._closing)
         self.changed()
 
-    def _start(self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         tasks.add(task)
         task.add_done_callback(tasks.discard)
+        return task
 
     def _set_problem(self, problem: str | None) -> None:
         if problem and problem != self._problem:
@@ -250,3 +257,9 @@ class Topology:
             if warning not in self._warnings:
                 LOGGER.warning("The account store %s: %s", self.name, warning)
         self._warnings = warnings
+
+
+def _retrieve(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled():
+        # If all callers have run out of time, asyncio would log an exception that was never retrieved.
+        task.exception()
