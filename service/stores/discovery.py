@@ -46,6 +46,9 @@ class NoPrimary(ConnectionError):
 
 
 class Discovery(Protocol):
+    is_cluster: bool
+    """Whether the primaries share the slots, and move some to each other."""
+
     warnings: Sequence[str]
     """Faults of servers that another one has made up for at the last ``find``. It would be missed in a failover."""
 
@@ -81,6 +84,8 @@ class SentinelDiscovery:
     A Sentinel that is cut off from the others still names the primary before that. One of another group may name a
     server with other accounts, and its promotions are counted apart, so it may seem to know of the newest one.
     """
+
+    is_cluster = False
 
     def __init__(self, url: StoreUrl, connect_to: Callable[[str, float], Redis]) -> None:
         self.warnings: Sequence[str] = ()
@@ -154,6 +159,8 @@ class SentinelDiscovery:
 
 class ClusterDiscovery:
     """Asks the nodes in turn, beginning with the last one that answered. Learns all nodes from the answers."""
+
+    is_cluster = True
 
     def __init__(self, url: StoreUrl, connect_to: Callable[[str, float], Redis]) -> None:
         # A node is asked only if those before it do not answer.

@@ -105,10 +105,11 @@ class Topology:
     def redirection(self, host: str, port: int, *, asked: Shard) -> Address | None:
         """Return the address that ``asked`` has named; None if that shard is closed by now, or if it names none.
 
-        A node leaves out a host that it does not know. With "?", it prefers host names and the other one has none. None
-        also for the only server of a URL: its address leads to a Cluster by mistake.
+        A node leaves out a host that it does not know. With "?", it prefers host names and the other one has none.
+        Without a Cluster, it also returns None: the address of a single server or a Sentinel's primary leads to a node
+        by mistake.
         """
-        if self._discovery is None:
+        if self._discovery is None or not self._discovery.is_cluster:
             return None
         if host not in {"", "?"}:
             return Address(host, port)

@@ -1,4 +1,4 @@
-"""Checks that ask for the primaries, and the layout that the nodes of a Cluster name."""
+"""Checks that ask for the primaries, the layout that the nodes of a Cluster name, and their redirections."""
 
 import asyncio
 import gc
@@ -155,3 +155,17 @@ async def test_the_error_of_a_check_reaches_its_callers_and_no_log(hanging):
     gc.collect()
 
     assert logged == []
+
+
+@pytest.mark.parametrize(
+    ("url", "followed"),
+    [
+        ("redis://10.0.0.0", None),
+        ("redis+sentinel://10.0.0.0/accounts", None),
+        ("redis+cluster://10.0.0.0", Address("10.0.0.1", 6379)),
+    ],
+)
+def test_only_a_cluster_moves_keys_to_another_primary(url, followed):
+    opened = Topology.at(url, key="AwsAccount:")
+
+    assert opened.redirection("10.0.0.1", 6379, asked=None) == followed
