@@ -216,7 +216,7 @@ class Draft(EmbeddedStore):
         return change[1] if change else self._original(kind, id)
 
     def _sorted_ids(self, kind: str) -> list[str]:
-        raise NotImplementedError("A draft has no listings, because its changes are not in those of the other store")
+        raise NotImplementedError("A draft has no listings: those of the other store lack the changes of the draft")
 
     def _delete(self, kind: str, id: str) -> None:
         self._change((kind, id), None)
