@@ -204,7 +204,7 @@ def _paths(url: PresignedUrl) -> Iterator[tuple[Finding, PresignedUrl]]:
 def _parameters(url: PresignedUrl, account: AwsAccount) -> Iterator[tuple[Finding, PresignedUrl]]:
     kept = "let no client or proxy change the query"
     if url.query_with_plus != url.query:
-        finding = Finding("parameter", FAIL, "the query has a + where %2B was signed", "write %2B; servers read + as a space")
+        finding = Finding("parameter", FAIL, "servers read the + in the query as a space", "write %2B")
         yield finding, replace(url, query=url.query_with_plus)
     removable = [name for name, _ in url.query if name not in REQUIRED]
     for names in [*({name} for name in removable[:MAX_PARAMETERS]), {*removable}]:
