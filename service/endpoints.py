@@ -36,25 +36,29 @@ _PUNYCODE = "xn--"
 _NUMBER = re.compile(r"[0-9]+|0[Xx][0-9A-Fa-f]*")
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]*)*")
-# The DNS suffixes of AWS' partitions.
-AWS_SUFFIXES = (
-    *("amazonaws.com", "amazonaws.com.cn", "amazonaws.eu", "c2s.ic.gov", "sc2s.sgov.gov", "cloud.adc-e.uk"),
-    *("csp.hci.ic.gov", "api.aws", "api.amazonwebservices.com.cn", "api.amazonwebservices.eu", "api.aws.ic.gov"),
-    *("api.aws.scloud", "api.cloud-aws.adc-e.uk", "api.aws.hci.ic.gov"),
-)
+# How the regions of a partition of AWS begin, by its DNS suffixes; for all partitions with suffixes of their own.
+_REGIONS_OF_SUFFIX = {
+    **dict.fromkeys(("amazonaws.com.cn", "api.amazonwebservices.com.cn"), "cn-"),
+    **dict.fromkeys(("amazonaws.eu", "api.amazonwebservices.eu"), "eusc-"),
+    **dict.fromkeys(("c2s.ic.gov", "api.aws.ic.gov"), "us-iso-"),
+    **dict.fromkeys(("sc2s.sgov.gov", "api.aws.scloud"), "us-isob-"),
+    **dict.fromkeys(("cloud.adc-e.uk", "api.cloud-aws.adc-e.uk"), "eu-isoe-"),
+    **dict.fromkeys(("csp.hci.ic.gov", "api.aws.hci.ic.gov"), "us-isof-"),
+}
+AWS_SUFFIXES = ("amazonaws.com", "api.aws", *_REGIONS_OF_SUFFIX)
 _SUFFIX = rf"\.({'|'.join(map(re.escape, AWS_SUFFIXES))})"
-_REGION_OF_NAMES = r"[a-z]{2,4}(-[a-z]+)+-[0-9]+"
+_REGION_OF_NAMES = r"(?!fips-)[a-z]{2,4}(-[a-z]+)+-[0-9]+"
 # S3's own names, also of interface endpoints in a VPC. Sources: https://docs.aws.amazon.com/general/latest/gr/s3.html,
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/privatelink-interface-endpoints.html
 AWS_NAME = re.compile(
-    rf"(s3(-fips)?(\.dualstack)?([.-]{_REGION_OF_NAMES})?|s3-external-1|s3-accelerate(\.dualstack)?"
+    rf"(s3|s3(-fips)?(\.dualstack)?[.-]{_REGION_OF_NAMES}|s3-external-1|s3-accelerate(\.dualstack)?"
     rf"|bucket\.vpce-[a-z0-9-]+\.s3\.{_REGION_OF_NAMES}\.vpce){_SUFFIX}"
 )
 # Servers of customers, which may be any S3: on EC2, behind a load balancer, or behind an endpoint service in a VPC.
 _SERVER_AT_AWS = re.compile(
     rf".+\.(compute(-1)?|elb(\.{_REGION_OF_NAMES})?|vpce-svc-[0-9a-f]+\.{_REGION_OF_NAMES}\.vpce){_SUFFIX}"
 )
-_REGION_IN_NAME = re.compile(rf"[.-]((?!fips-){_REGION_OF_NAMES})(\.vpce)?{_SUFFIX}$")
+_REGION_IN_NAME = re.compile(rf"[.-]({_REGION_OF_NAMES})(\.vpce)?{_SUFFIX}$")
 _OF_AWS = re.compile(rf".*{_SUFFIX}")
 
 
@@ -135,10 +139,21 @@ def check_aws_region(text: str) -> None:
 
 
 def check_region_of_host(region: str, host: Host) -> None:
-    """Raise ValueError for another region than that in the name of an AWS host. S3 refuses a URL for another one."""
+    """Raise ValueError for a region that an AWS host does not serve. S3 refuses a URL for it.
+
+    Source: https://docs.aws.amazon.com/whitepapers/latest/aws-fault-isolation-boundaries/partitions.html
+    """
+    if not host.is_name_of_aws:
+        return
     named = aws_region(host)
     if named is not None and named != region:
         raise ValueError(f"must be {named}, or left out, because {host.name} is in this region")
+    suffix = max((it for it in AWS_SUFFIXES if host.name.endswith(f".{it}")), key=len)
+    served = _REGIONS_OF_SUFFIX.get(suffix)
+    if served and not region.startswith(served):
+        raise ValueError(f"must begin with {served}, as all regions of {suffix} do")
+    if not served and region.startswith((*_REGIONS_OF_SUFFIX.values(),)):
+        raise ValueError(f"must be a region of {suffix}; China and isolated partitions have other hosts")
 
 
 def parse_host(text: str) -> Host:
@@ -184,8 +199,11 @@ def parse_account_host(text: str) -> Host:
 
 def aws_region(host: Host) -> str | None:
     """Return the region in a name of S3 itself, None without one and for any other host."""
-    found = _REGION_IN_NAME.search(host.name) if host.is_name_of_aws else None
-    return found[1] if found else None
+    if not host.is_name_of_aws:
+        return None
+    found = _REGION_IN_NAME.search(host.name)
+    # An old name of us-east-1.
+    return found[1] if found else "us-east-1" if host.name.startswith("s3-external-1.") else None
 
 
 def is_name_of_region(text: str) -> bool:

@@ -1,3 +1,6 @@
+import itertools
+from contextlib import nullcontext
+
 import pytest
 from botocore.loaders import Loader
 from hypothesis import given, settings
@@ -11,6 +14,7 @@ from service.endpoints import (
     aws_region,
     check_aws_region,
     check_region,
+    check_region_of_host,
     is_name_of_region,
     parse_account_host,
     parse_host,
@@ -65,6 +69,7 @@ def test_a_pseudo_region_is_not_a_region_of_aws(region):
         ("https://S3.eu-west-1.amazonaws.com", "eu-west-1"),
         ("s3.cn-north-1.amazonaws.com.cn", "cn-north-1"),
         ("bucket.vpce-1a2b-3c4d.s3.us-west-2.vpce.amazonaws.com", "us-west-2"),
+        ("s3-external-1.amazonaws.com", "us-east-1"),
     ],
 )
 def test_the_default_region_is_that_of_the_host(host, region):
@@ -80,7 +85,41 @@ def test_each_region_of_botocore_has_the_form_of_one():
     assert {region for region in regions if not is_name_of_region(region)} == {
         region for region in regions if region.endswith("-global")
     }
-    assert not any(map(is_name_of_region, ("garage", "auto", "us-east1", "RegionOne", "eu-west-1a", "")))
+    assert not any(
+        map(is_name_of_region, ("garage", "auto", "us-east1", "RegionOne", "eu-west-1a", "fips-us-east-1", ""))
+    )
+
+
+def partitions():
+    """Return the regions and the names of S3 without a region of each partition of botocore."""
+    for partition in LOADER.load_data("partitions")["partitions"]:
+        outputs = partition["outputs"]
+        hosts = [f"s3.{outputs['dnsSuffix']}", f"s3-accelerate.{outputs['dualStackDnsSuffix']}"]
+        yield {it for it in partition["regions"] if is_name_of_region(it)}, {parse_host(host) for host in hosts}
+
+
+def test_an_aws_host_serves_the_regions_of_its_partition():
+    for regions, own in partitions():
+        for others, hosts in partitions():
+            for region, host in itertools.product(regions, hosts):
+                is_served = region in others or host in own
+                with nullcontext() if is_served else pytest.raises(ValueError, match="must be"):
+                    check_region_of_host(region, host)
+
+
+@pytest.mark.parametrize("host", ["s3.cn-north-1.amazonaws.com", "s3.eu-west-1.amazonaws.com.cn"])
+def test_a_name_with_a_region_of_another_partition_serves_no_region(host):
+    for region in ("cn-north-1", "eu-west-1"):
+        with pytest.raises(ValueError, match="must be"):
+            check_region_of_host(region, parse_host(host))
+
+
+@pytest.mark.parametrize(
+    "host", ["s3.dualstack.amazonaws.com", "s3-fips.amazonaws.com", "s3.fips-us-east-1.amazonaws.com"]
+)
+def test_a_name_that_s3_does_not_have_is_refused(host):
+    with pytest.raises(ValueError, match="must not name a bucket"):
+        parse_account_host(host)
 
 
 @pytest.mark.parametrize("region", ["eu-west-1a", "us-gov-west-1b", "us-west-2-lax-1a", "us-east-1-bos-wlz-1f"])
