@@ -1,5 +1,6 @@
 """The schema of an AwsAccount: its fields, their rules and messages."""
 
+import re
 from collections.abc import Mapping
 from itertools import permutations
 from typing import Any
@@ -34,6 +35,19 @@ ACCESS_KEY_ID_RULE = (
 )
 # In place of the secret: the two are swapped, and each URL would show the secret.
 AWS_ACCESS_KEY_ID_PATTERN = r"(?:AKIA|ASIA)[A-Z0-9]{16}"
+
+
+def is_temporary(access_key_id: str) -> bool:
+    """Return whether an access key of AWS works only with a session token.
+
+    Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html
+    """
+    return re.fullmatch(r"ASIA[A-Z0-9]{16}", access_key_id) is not None
+
+
+def is_aws_secret(text: str) -> bool:
+    """Return whether a text has the form of a secret access key of AWS. A session token is longer."""
+    return re.fullmatch(r"[A-Za-z0-9+/]{40}", text) is not None
 
 
 class AwsAccountSchema(ResourceSchema):
@@ -211,6 +225,19 @@ class AwsAccountSchema(ResourceSchema):
     def _check_external_id(self, data: Mapping[str, Any], original: Mapping[str, Any], **_: Any) -> None:
         if "external-id" in data and original.get("role-arn") is None:
             raise ValidationError("needs role-arn, which is missing", "external-id")
+
+    @validates_schema(pass_original=True, skip_on_field_errors=False)
+    def _check_temporary_key(self, data: Mapping[str, Any], original: Mapping[str, Any], **_: Any) -> None:
+        if not is_temporary(data.get("access-key-id", "")):
+            return
+        # Each URL shows the token.
+        if is_aws_secret(data.get("session-token", "")):
+            raise ValidationError("must be no secret access key of AWS; are the two swapped?", "session-token")
+        token = original.get("session-token")
+        is_missing = token is None or (isinstance(token, str) and not token.strip())
+        hosts = [data[name] for name in ("public-host", "host") if name in data]
+        if is_missing and "_session-token" not in original and all(parse_host(it).is_name_of_aws for it in hosts):
+            raise ValidationError("is missing; an access-key-id that begins with ASIA comes with one", "session-token")
 
     @validates_schema(skip_on_field_errors=False)
     def _check_region_of_role(self, data: Mapping[str, Any], **_: Any) -> None:

@@ -24,6 +24,8 @@ from service.resources.account_schema import (
     ACCESS_KEY_ID_PATTERN,
     ACCESS_KEY_ID_RULE,
     AWS_ACCESS_KEY_ID_PATTERN,
+    is_aws_secret,
+    is_temporary,
 )
 from service.resources.types import AwsAccount
 from service.settings.environment import empty_blank_proxies, unset_blank_variables
@@ -146,7 +148,7 @@ class BorrowedKeys:
         _refuse_pasted("access key id", frozen.access_key, invisible_hint)
         _refuse_pasted("secret access key", frozen.secret_key, pasted_hint)
         _refuse_pasted("session token", frozen.token or "", invisible_hint)
-        _refuse_swapped(frozen.access_key, frozen.secret_key)
+        _refuse_swapped(frozen.access_key, frozen.secret_key, frozen.token or "")
         return TemporaryKeys(frozen.access_key, frozen.secret_key, frozen.token, self._end(found))
 
     def _end(self, found: Any) -> float:
@@ -227,12 +229,18 @@ def _refuse_pasted(name: str, text: str, hint_of: Callable[[str], str]) -> None:
         raise NoKeysError(f"the {name} in the environment of the service is not UTF-8")
 
 
-def _refuse_swapped(key_id: str, secret: str) -> None:
-    # Each URL shows the access key id, and so would the audit log.
+def _refuse_swapped(key_id: str, secret: str, token: str) -> None:
+    # Each URL shows the access key id and the token, and each audit line the id.
     if not re.fullmatch(ACCESS_KEY_ID_PATTERN, key_id):
         raise NoKeysError(f"the access key id in the environment of the service {ACCESS_KEY_ID_RULE}")
     if re.fullmatch(AWS_ACCESS_KEY_ID_PATTERN, secret):
         raise NoKeysError("the secret access key in the environment of the service must be no access key id of AWS")
+    if is_temporary(key_id) and is_aws_secret(token):
+        raise NoKeysError("the session token in the environment of the service must be no secret access key of AWS")
+    if is_temporary(key_id) and not token:
+        raise NoKeysError(
+            "the session token in the environment of the service must be set for an access key id that begins with ASIA"
+        )
 
 
 def _with_keys(account: AwsAccount, keys: TemporaryKeys, role_session: str | None) -> AwsAccount:

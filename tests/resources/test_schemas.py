@@ -386,6 +386,37 @@ def test_an_access_key_id_in_place_of_the_secret_is_refused(secret):
     assert secret not in issue.diagnostics
 
 
+TEMPORARY = {"access-key-id": "ASIAIOSFODNN7EXAMPLE", "secret-access-key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}
+
+
+@pytest.mark.parametrize("host", [None, "s3.amazonaws.com", "https://s3.eu-west-1.amazonaws.com"])
+@pytest.mark.parametrize("token", [None, "", " "])
+def test_a_temporary_key_of_aws_needs_its_token(host, token):
+    assert faults({**TEMPORARY, "host": host, "session-token": token}) == ["session-token"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"session-token": "FwoGZXIvYXdzE"},
+        {"_session-token": MASKED},
+        {"host": "localhost:4566"},
+        {"access-key-id": "ASIA"},
+        {"access-key-id": "AKIAIOSFODNN7EXAMPLE"},
+    ],
+    ids=repr,
+)
+def test_another_key_may_have_no_token(fields):
+    assert read({**TEMPORARY, **fields})
+
+
+@pytest.mark.parametrize("host", [None, "localhost:4566"])
+def test_a_secret_in_place_of_the_token_is_refused(host):
+    swapped = {"secret-access-key": "FwoGZXIvYXdzE" * 20, "session-token": TEMPORARY["secret-access-key"]}
+    for fields in (swapped, {"session-token": TEMPORARY["secret-access-key"]}):
+        assert faults({**TEMPORARY, **fields, "host": host}) == ["session-token"]
+
+
 @pytest.mark.parametrize("secret", ["AKIAIOSFODNN7EXAMPL", "AKIAIOSFODNN7EXAMPLE1", "xAKIAIOSFODNN7EXAMPLE", "AKIA"])
 def test_a_secret_may_resemble_an_access_key_id(secret):
     assert read({**KEYS, "secret-access-key": secret})["secret-access-key"] == secret

@@ -374,6 +374,7 @@ async def test_keys_in_quotes_and_placeholders_of_variables_are_a_503_that_names
         ("AWS_ACCESS_KEY_ID", "AKIA,ENVIRONMENT", "access key id"),
         ("AWS_ACCESS_KEY_ID", "AKI\u00c4ENVIRONMENT", "access key id"),
         ("AWS_SECRET_ACCESS_KEY", "AKIAIOSFODNN7EXAMPLE", "secret access key"),
+        ("AWS_ACCESS_KEY_ID", "ASIAIOSFODNN7EXAMPLE", "session token"),
     ],
 )
 async def test_variables_with_a_secret_in_place_of_the_access_key_id_are_a_503(
@@ -387,6 +388,18 @@ async def test_variables_with_a_secret_in_place_of_the_access_key_id_are_a_503(
         await make_keys(ambient=True).lend(KEYLESS, CALLER)
 
     assert text not in str(raised.value)
+
+
+async def test_variables_with_a_secret_in_place_of_the_session_token_are_a_503(make_keys, no_aws):
+    secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+    no_aws.setenv("AWS_ACCESS_KEY_ID", "ASIAIOSFODNN7EXAMPLE")
+    no_aws.setenv("AWS_SECRET_ACCESS_KEY", "FwoGZXIvYXdzE" * 20)
+    no_aws.setenv("AWS_SESSION_TOKEN", secret)
+
+    with pytest.raises(KeysUnavailable, match="the session token in the environment of the service must be") as raised:
+        await make_keys(ambient=True).lend(KEYLESS, CALLER)
+
+    assert secret not in str(raised.value)
 
 
 async def test_a_secret_of_variables_may_have_spaces_inside(make_keys, no_aws):
