@@ -102,6 +102,8 @@ async def test_details_of_a_form(client, account):
         ({"starts-with": "a\r"}, ["starts-with"]),
         ({"filename": "a", "content-type": "${filename}"}, ["content-type"]),
         ({"filename": "a", "metadata": {"a": "x ${filename}"}}, ["metadata"]),
+        ({"filename": "a", "tagging": {"a": "${filename}"}}, ["tagging"]),
+        ({"filename": "a", "tagging": {"${filename}": "a"}}, ["tagging"]),
         ({"filename": "a", "content-length": 5}, ["content-length"]),
         ({"filename": "a", "version-id": "5"}, ["version-id"]),
         ({"filename": "a", "min-size": 2, "max-size": 1}, ["min-size"]),

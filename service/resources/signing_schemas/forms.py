@@ -76,7 +76,7 @@ class FormFields(ObjectFields):
     @validates_schema(skip_on_field_errors=False)
     def _check_variable(self, data: Mapping[str, Any], **_: Any) -> None:
         texts = {
-            name: [value] if isinstance(value, str) else [*value.values()]
+            name: [value] if isinstance(value, str) else [*value, *value.values()]
             for name, value in data.items()
             if isinstance(value, str | dict)
         }
