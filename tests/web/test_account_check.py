@@ -53,6 +53,8 @@ async def test_a_check_without_a_connection(client, monkeypatch):
             "warn",
             "set public-use-ssl",
         ),
+        ({**KEYS, "host": "minio:443", "path-style": True}, "host", "warn", "change use-ssl or the port"),
+        ({**KEYS, "host": "https://minio:80", "path-style": True}, "host", "warn", "change use-ssl or the port"),
         ({**KEYS, "host": "http://s3.example", "path-style": True}, "host", "warn", "begin host with https://"),
         ({**KEYS, "host": "https://s3.eu-west-1.amazonaws.com"}, "region", "pass", ""),
         ({**KEYS, "use-ssl": True, "region": "garage"}, "region", "warn", "set host"),

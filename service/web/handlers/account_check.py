@@ -170,10 +170,18 @@ def _host(account: AwsAccount, endpoint: Endpoint, bucket: str) -> Check:
     output = f"URLs begin with {endpoint.origin}{endpoint.prefix}/"
     if _names_twice(endpoint, bucket):
         return Check("host", WARN, f"{output}, with the bucket twice", "leave the bucket out of host and public-host")
+    if _has_port_of_other_scheme(endpoint):
+        return Check("host", WARN, f"{output}, and the port is that of the other scheme", "change use-ssl or the port")
     if endpoint.is_exposed:
         reason = "anyone who reads an http URL in transit can use it"
         return Check("host", WARN, output, f"{reason}; {https_advice(account)}")
     return Check("host", PASS, output)
+
+
+def _has_port_of_other_scheme(endpoint: Endpoint) -> bool:
+    return (endpoint.origin.startswith("http://") and endpoint.host.endswith(":443")) or (
+        endpoint.origin.startswith("https://") and endpoint.host.endswith(":80")
+    )
 
 
 def _names_twice(endpoint: Endpoint, bucket: str) -> bool:

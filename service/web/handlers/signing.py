@@ -98,7 +98,7 @@ async def _sign_by_query(request: web.Request, operation: Operation, key: str | 
     method = query.get("method")
     if query.get("redirect"):
         origin.check_redirect(request)
-        # Clients follow a redirect of a HEAD with a HEAD.
+        # Most clients follow a redirect of a HEAD with a HEAD.
         method = request.method
     if method == HEAD_OBJECT.method:
         operation = HEAD_OBJECT
