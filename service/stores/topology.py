@@ -122,11 +122,12 @@ class Topology:
 
     def adopt(self, address: Address) -> Shard:
         """Return the shard of a primary that has no slots yet, because the Cluster begins to move some to it."""
+        shard = self.shards.get(address) or self._make_shard(address)
         if address not in self.shards or address in self._adopted:
             self._adopted[address] = monotonic()
         if address not in self.shards:
-            self._replace({**self.shards, address: self._make_shard(address)})
-        return self.shards[address]
+            self._replace({**self.shards, address: shard})
+        return shard
 
     def request_check(self) -> None:
         """Ask for the primaries soon."""
@@ -141,7 +142,6 @@ class Topology:
             return
         if self._check is None or self._check.done():
             self._check = self._start(self._find(self._discovery), self._tasks)
-            self._check.add_done_callback(_retrieve)
         await asyncio.shield(self._check)
 
     async def check_available(self, key: str | None = None) -> None:
@@ -197,7 +197,7 @@ class Topology:
     async def _find(self, discovery: Discovery) -> None:
         started = monotonic()
         try:
-            layout = await discovery.find()
+            self._follow(await discovery.find())
         except Exception as error:  # noqa: BLE001 - the last layout stays in use for a while after any error
             self._set_problem(reason(error))
             if self.shards and started - self._named_at > NAMED_SECONDS:
@@ -208,17 +208,18 @@ class Topology:
             self._named_at = started
             self._set_problem(None)
             self._set_warnings(discovery.warnings)
-            self._follow(layout)
         self._checked_at = monotonic()
 
     def _follow(self, layout: Layout) -> None:
         used_since = monotonic() - ADOPTED_SECONDS
-        self._adopted = {address: used_at for address, used_at in self._adopted.items() if used_at > used_since}
-        addresses = layout.slots.keys() | self._adopted.keys()
+        adopted = {address: used_at for address, used_at in self._adopted.items() if used_at > used_since}
+        addresses = layout.slots.keys() | adopted.keys()
+        # First, so that an error leaves the former layout whole.
+        shards = {address: self.shards.get(address) or self._make_shard(address) for address in addresses}
+        self._adopted = adopted
         if layout == self._layout and addresses == self.shards.keys():
             return
         self._layout = layout
-        shards = {address: self.shards.get(address) or self._make_shard(address) for address in addresses}
         self._owners = [None] * REDIS_CLUSTER_HASH_SLOTS
         for address, slots in layout.slots.items():
             for slot in slots:
@@ -258,9 +259,3 @@ class Topology:
             if warning not in self._warnings:
                 LOGGER.warning("The account store %s: %s", self.name, warning)
         self._warnings = warnings
-
-
-def _retrieve(task: "asyncio.Task[None]") -> None:
-    if not task.cancelled():
-        # If all callers have run out of time, asyncio would log an exception that was never retrieved.
-        task.exception()

@@ -1,10 +1,9 @@
 """Checks that ask for the primaries, the layout that the nodes of a Cluster name, and their redirections."""
 
 import asyncio
-import gc
 
 import pytest
-from support.waiting import PerTurn, turns_during, until
+from support.waiting import PerTurn, turns_during
 
 from service.stores import pacing, topology
 from service.stores.discovery import ClusterDiscovery, Layout
@@ -139,22 +138,111 @@ async def test_a_close_ends_a_check_and_no_other_begins(hanging):
     assert (discovery.asked, discovery.answered) == (2, 1)
 
 
-async def test_the_error_of_a_check_reaches_its_callers_and_no_log(hanging):
-    opened, discovery = hanging
-    discovery.layout = Layout.of(Address("10.0.0.0", 6379))
-    logged = []
-    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: logged.append(context))
-    with pytest.raises(TimeoutError):
-        async with TimeLimit(0.01):
-            await opened.check()
-    discovery.answers.set()
-    await until(lambda: discovery.answered == 2)
-    with pytest.raises(ValueError, match=r"10\.0\.0\.0"):
-        await opened.check()
-    # asyncio logs when it frees a task.
-    gc.collect()
+class NamingDiscovery:
+    """Names the primaries ``named``, which share the slots. ``asked`` is set at each question."""
 
-    assert logged == []
+    is_cluster = True
+    warnings = ()
+
+    def __init__(self, *hosts):
+        self.asked = asyncio.Event()
+        self.name(*hosts)
+
+    def name(self, *hosts):
+        self.layout = Layout({Address(host, 6379): range(n, SLOTS, len(hosts)) for n, host in enumerate(hosts)})
+
+    async def find(self):
+        self.asked.set()
+        return self.layout
+
+    async def close(self):
+        """Do nothing: there are no connections."""
+
+
+class Monitor:
+    available_at = 0.0
+
+    async def open(self):
+        """Do nothing: there is no server."""
+
+    def warnings(self):
+        return ()
+
+
+class MadeShard:
+    """A shard without a server. There is none at the host ``bad``."""
+
+    def __init__(self, address):
+        if address.host == "bad":
+            raise ValueError("not a Redis URL")
+        self.host = address.host
+        self.monitor = Monitor()
+
+    async def close(self):
+        """Do nothing: there are no connections."""
+
+
+@pytest.fixture
+async def naming(monkeypatch):
+    """A topology that checks all the time after it is opened, and its discovery."""
+    monkeypatch.setattr(topology, "CHECK_SECONDS", 0.001)
+    monkeypatch.setattr(topology, "MIN_CHECK_SECONDS", 0)
+    discovery = NamingDiscovery("one", "two")
+    opened = Topology("store", MadeShard, discovery)
+    yield opened, discovery
+    await opened.close()
+
+
+def hosts_of(opened):
+    """Return the hosts of all shards, and those that have slots."""
+    owners = {opened.owner(f"a{number}") for number in range(99)}
+    return sorted(shard.host for shard in opened.shards.values()), sorted(shard.host for shard in owners if shard)
+
+
+async def checked(opened, discovery):
+    """Wait for two checks."""
+    for _ in range(2):
+        discovery.asked.clear()
+        await discovery.asked.wait()
+    await opened.check()
+
+
+async def test_a_primary_that_nobody_can_connect_to_leaves_the_former_layout_and_is_logged(naming, caplog):
+    opened, discovery = naming
+    await opened.open()
+    discovery.name("three", "bad", "four")
+    async with asyncio.timeout(10):
+        await checked(opened, discovery)
+
+    assert hosts_of(opened) == (["one", "two"], ["one", "two"])
+    assert caplog.text.count("does not find its primaries: ValueError: not a Redis URL") == 1
+    assert "A failover goes unnoticed: ValueError: not a Redis URL" in opened.warnings()
+
+
+async def test_the_next_primary_is_found_after_one_that_nobody_can_connect_to(naming):
+    opened, discovery = naming
+    await opened.open()
+    discovery.name("one", "bad")
+    async with asyncio.timeout(10):
+        await checked(opened, discovery)
+        discovery.name("one", "three")
+        await checked(opened, discovery)
+
+    assert hosts_of(opened) == (["one", "three"], ["one", "three"])
+    assert opened.warnings() == []
+
+
+async def test_a_topology_opens_while_nobody_can_connect_to_a_primary_and_finds_the_next_one(naming):
+    opened, discovery = naming
+    discovery.name("bad")
+    await opened.open()
+    before = hosts_of(opened)
+    discovery.name("one")
+    async with asyncio.timeout(10):
+        await checked(opened, discovery)
+
+    assert before == ([], [])
+    assert hosts_of(opened) == (["one"], ["one"])
 
 
 @pytest.mark.parametrize(
