@@ -101,6 +101,8 @@ class SentinelDiscovery:
         views = [answer for answer in answers if isinstance(answer, _View)]
         newest = max(views, key=lambda view: view.epoch, default=None)
         if newest and newest.primary:
+            if not newest.primary.names_host:
+                raise UnusableServer(f"the Sentinels name the primary {newest.primary.host!r}, which is no host")
             self._found = True
             faults = [text for text in map(self._fault, self._sentinels, answers) if text]
             self.warnings = [*faults, *self._dissent(newest, answers)]
@@ -192,7 +194,11 @@ class ClusterDiscovery:
             if info["cluster_state"] != "ok":
                 failures.append(f"{address} (the Cluster is down)")
                 continue
-            layout, nodes = await _parse_slots(slots, asked=address)
+            try:
+                layout, nodes = await _parse_slots(slots, asked=address)
+            except UnusableServer as error:
+                refusals.append(error)
+                continue
             self._found = True
             # The one that answered comes first, so that a hung one delays one check only.
             self._nodes = list(dict.fromkeys([address, *self._url.servers, *nodes]))
@@ -222,6 +228,9 @@ async def _parse_slots(answer: list[Any], *, asked: Address) -> tuple[Layout, It
     """Return the slots of each primary, and all nodes. Empties ``answer``.
 
     A node that has lost its identity, such as a new pod without the old volume, keeps its slots and has no address.
+
+    Raises:
+        UnusableServer: a primary announces an address without a host. A replica that does so is left out.
     """
 
     def address(node: list[Any]) -> Address | None:
@@ -239,6 +248,10 @@ async def _parse_slots(answer: list[Any], *, asked: Address) -> tuple[Layout, It
         start, end, *nodes = answer.pop()
         primary, *replicas = map(address, nodes)
         if primary:
+            if primary not in slots and not primary.names_host:
+                raise UnusableServer(f"the node {asked} names the primary {primary.host!r}, which is no host")
             slots.setdefault(primary, []).extend(range(int(start), int(end) + 1))
-        known |= dict.fromkeys(found for found in (primary, *replicas) if found)
+        for found in (primary, *replicas):
+            if found and found not in known and found.names_host:
+                known[found] = None
     return Layout(slots), known

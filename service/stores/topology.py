@@ -112,7 +112,8 @@ class Topology:
         if self._discovery is None or not self._discovery.is_cluster:
             return None
         if host not in {"", "?"}:
-            return Address(host, port)
+            named = Address(host, port)
+            return named if named.names_host else None
         known = {address: shard for address, shard in self.shards.items() if address}
         hosts = [address.host for address in known if address.port == port]
         if len(hosts) != 1:

@@ -1,7 +1,9 @@
 """The parts of a valid store URL: how servers are found, and the redis-py URL of each server."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qs, quote, unquote, urlencode, urlsplit
 
@@ -9,6 +11,7 @@ from service.settings.store_url import split_store_url
 
 SENTINEL_PORT, REDIS_PORT = 26379, 6379
 _SENTINEL_OPTIONS = ("sentinel-username", "sentinel-password")
+_NAME, _IPV6 = re.compile(r"[\w.-]+"), re.compile(r"[0-9A-Fa-f:.]+(%[\w.-]+)?")
 _CREDENTIAL_OPTIONS = ("username", "password", *_SENTINEL_OPTIONS)
 
 
@@ -21,6 +24,21 @@ class Address(NamedTuple):
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
+
+    @property
+    def names_host(self) -> bool:
+        """Whether the host is a name, also one with underscores, or an IP address without brackets.
+
+        An operator can make a server announce anything. In a URL, other text would lead elsewhere.
+        """
+        try:
+            if ":" in self.host:
+                IPv6Address(self.host)
+                return _IPV6.fullmatch(self.host) is not None
+            self.host.encode("idna")
+        except ValueError:
+            return False
+        return _NAME.fullmatch(self.host) is not None
 
 
 @dataclass(frozen=True, slots=True)

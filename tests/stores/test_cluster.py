@@ -113,6 +113,25 @@ async def test_nodes_with_host_names_are_followed_to_a_new_primary(own_cluster, 
     await until(lambda: not store.warnings())
 
 
+async def test_a_failover_is_followed_after_a_primary_has_announced_an_address_by_mistake(
+    own_cluster, open_store, monkeypatch
+):
+    monkeypatch.setattr(topology, "CHECK_SECONDS", 0.1)
+    store = await open_store(own_cluster.url, cached=False)
+    mistaken = own_cluster.primary_of(f"{KIND}:a0")
+    (new,) = own_cluster.replicas_of(mistaken)
+    mistaken.run("CONFIG", "SET", "cluster-announce-ip", "10.0.0.1:6379")
+    await until(lambda: any("'10.0.0.1:6379', which is no host" in warning for warning in store.warnings()))
+    late = await open_store(own_cluster.url, cached=False)
+    mistaken.run("CONFIG", "SET", "cluster-announce-ip", "127.0.0.1")
+    await until(lambda: not store.warnings() and not late.warnings())
+    mistaken.kill()
+
+    for opened in (store, late):
+        await until(lambda opened=opened: put(opened, "a0", "two"))
+    assert new.info()["role"] == "master"
+
+
 @pytest.mark.parametrize("prefix", ["team:", "{team}:"])
 async def test_a_prefix_may_name_the_slot_of_all_keys(cluster_url, shared_cluster, open_store, prefix):
     store = await open_store(cluster_url, cached=False, prefix=prefix)

@@ -6,7 +6,8 @@ import pytest
 from support.waiting import PerTurn, turns_during
 
 from service.stores import pacing, topology
-from service.stores.discovery import ClusterDiscovery, Layout
+from service.stores.discovery import ClusterDiscovery, Layout, SentinelDiscovery
+from service.stores.server import UnusableServer
 from service.stores.time_limit import TimeLimit
 from service.stores.topology import Topology
 from service.stores.url import Address, StoreUrl
@@ -34,6 +35,32 @@ class MadeNode:
             Range([slot, slot, [f"10.0.0.{slot % NODES}", 6379, "id", []], [f"10.0.1.{slot % NODES}", 6379, "id", []]])
             for slot in range(SLOTS)
         ]
+
+
+BAD_HOSTS = ["10.0.0.1:6379", "[::1]", "a@b", "x/y"]
+
+
+class MistakenNode:
+    """A node that names a primary with a replica."""
+
+    def __init__(self, primary, replica):
+        self._nodes = [[primary, 6379, "id", []], [replica, 6379, "id", []]]
+
+    async def execute_command(self, command):
+        return {"cluster_state": "ok"} if command == "CLUSTER INFO" else [[0, SLOTS - 1, *self._nodes]]
+
+
+class MistakenSentinel:
+    """A Sentinel that names a primary without a replica."""
+
+    def __init__(self, primary):
+        self._primary = primary
+
+    async def sentinel_masters(self):
+        return {"accounts": {"config-epoch": 0}}
+
+    async def execute_command(self, _command, _service):
+        return [self._primary, 6379]
 
 
 @pytest.fixture
@@ -73,6 +100,49 @@ async def test_only_nodes_that_are_asked_have_clients():
         await cluster.find()
 
     assert len(made) == 1
+
+
+@pytest.mark.parametrize("host", BAD_HOSTS)
+async def test_a_primary_of_a_cluster_whose_address_is_no_host_is_reported(host):
+    cluster = ClusterDiscovery(StoreUrl("redis+cluster://10.0.0.0"), lambda *_: MistakenNode(host, "10.0.0.2"))
+    with pytest.raises(UnusableServer) as refusal:
+        await cluster.find()
+
+    assert str(refusal.value) == f"the node 10.0.0.0:6379 names the primary '{host}', which is no host"
+
+
+async def test_another_node_of_a_cluster_is_asked_if_one_names_a_primary_whose_address_is_no_host():
+    nodes = {"redis://10.0.0.0:6379/0?": MistakenNode("x/y", "10.0.0.2")}
+    cluster = ClusterDiscovery(
+        StoreUrl("redis+cluster://10.0.0.0,10.0.0.1"), lambda url, _: nodes.get(url, MistakenNode("10.0.0.1", "::1"))
+    )
+
+    assert (await cluster.find()).slots.keys() == {Address("10.0.0.1", 6379)}
+
+
+@pytest.mark.parametrize("host", BAD_HOSTS)
+async def test_a_replica_of_a_cluster_whose_address_is_no_host_is_left_out(host):
+    asked = []
+
+    def connect_to(url, _seconds):
+        asked.append(url)
+        return MistakenNode("10.0.0.1", host)
+
+    cluster = ClusterDiscovery(StoreUrl("redis+cluster://10.0.0.0"), connect_to)
+    layouts = [await cluster.find() for _ in range(2)]
+
+    assert [layout.slots.keys() for layout in layouts] == [{Address("10.0.0.1", 6379)}] * 2
+    assert cluster._nodes == [Address("10.0.0.0", 6379), Address("10.0.0.1", 6379)]
+    assert asked == ["redis://10.0.0.0:6379/0?"]
+
+
+@pytest.mark.parametrize("host", BAD_HOSTS)
+async def test_a_primary_of_sentinels_whose_address_is_no_host_is_reported(host):
+    sentinels = SentinelDiscovery(StoreUrl("redis+sentinel://10.0.0.0/accounts"), lambda *_: MistakenSentinel(host))
+    with pytest.raises(UnusableServer) as refusal:
+        await sentinels.find()
+
+    assert str(refusal.value) == f"the Sentinels name the primary '{host}', which is no host"
 
 
 class HangingDiscovery:
@@ -257,3 +327,10 @@ def test_only_a_cluster_moves_keys_to_another_primary(url, followed):
     opened = Topology.at(url, key="AwsAccount:")
 
     assert opened.redirection("10.0.0.1", 6379, asked=None) == followed
+
+
+@pytest.mark.parametrize("host", BAD_HOSTS)
+def test_no_redirection_is_followed_to_an_address_that_is_no_host(host):
+    opened = Topology.at("redis+cluster://10.0.0.0", key="AwsAccount:")
+
+    assert opened.redirection(host, 6379, asked=None) is None

@@ -1,5 +1,7 @@
 """The parts of a store URL."""
 
+from urllib.parse import urlsplit
+
 import pytest
 
 from service.stores.url import Address, StoreUrl
@@ -36,6 +38,19 @@ def test_the_url_of_a_sentinel_has_credentials_of_its_own_and_the_options_of_tls
 )
 def test_the_description_has_no_credentials(url, description):
     assert StoreUrl(url).description == description
+
+
+@pytest.mark.parametrize("host", ["10.0.0.1", "::1", "fe80::1%eth0", "redis_1.accounts", "redis.", "rédis.example"])
+def test_an_address_names_a_host(host):
+    assert Address(host, 6379).names_host
+    assert urlsplit(StoreUrl(CLUSTER).at(Address(host, 6379))).hostname == host
+
+
+@pytest.mark.parametrize(
+    "host", ["", "x/y", "a@b", "a#b", "a?b", "a,b", "a b", "x%41", "10.0.0.1:6379", "[::1]", "fe80::1%a/b", ".."]
+)
+def test_an_address_names_no_host(host):
+    assert not Address(host, 6379).names_host
 
 
 @pytest.mark.parametrize("url", [SENTINELS, CLUSTER, "redis://u:p@h", "unix://u:p@/run/s?db=1", "redis://h?password=p"])
