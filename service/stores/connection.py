@@ -38,8 +38,21 @@ class NotPrimary(ConnectionError):
     """The server is a replica, although a Sentinel or a Cluster has named it as a primary."""
 
 
-class _RefusablePing(AbstractConnection):
-    """A connection that stays usable while the server refuses PING, as one with a full disk does (``MISCONF``)."""
+class _RedisConnection(AbstractConnection):
+    """A connection that is lost if the server has too many clients, which is its first answer.
+
+    It stays usable while the server refuses PING, as one with a full disk does (``MISCONF``).
+    """
+
+    async def read_response(self, *args: Any, **options: Any) -> Any:
+        try:
+            return await super().read_response(*args, **options)
+        except ResponseError as error:
+            # redis-py knows the words of a single server, but not those of a node of a Cluster.
+            if str(error).startswith("max number of clients"):
+                await self.disconnect(nowait=True)
+                raise ConnectionError(str(error)) from None
+            raise
 
     async def check_health(self) -> None:
         try:
@@ -52,15 +65,15 @@ class _RefusablePing(AbstractConnection):
             pass
 
 
-class TcpConnection(_RefusablePing, Connection):
+class TcpConnection(_RedisConnection, Connection):
     pass
 
 
-class SocketConnection(_RefusablePing, UnixDomainSocketConnection):
+class SocketConnection(_RedisConnection, UnixDomainSocketConnection):
     pass
 
 
-class TlsConnection(_RefusablePing, SSLConnection):
+class TlsConnection(_RedisConnection, SSLConnection):
     """A connection with the TLS context ``shared``, instead of one of its own."""
 
     def __init__(self, *, shared: RedisSSLContext, **options: Any) -> None:
@@ -86,14 +99,8 @@ class ServerIdentity:
 
     async def on_connect(self, connection: AbstractConnection) -> None:
         """Log in and read the server's run id. For ``redis_connect_func`` of a pool."""
-        try:
-            await connection.on_connect()
-            role = await read_role(connection) if self._primary else "master"
-        except ResponseError as error:
-            # redis-py knows the words of a single server, but not those of a node of a Cluster.
-            if "max number of clients" in str(error):
-                raise ConnectionError(str(error)) from None
-            raise
+        await connection.on_connect()
+        role = await read_role(connection) if self._primary else "master"
         if role != "master":
             raise NotPrimary("a server that was named as a primary is a replica")
         run_id = await read_run_id(connection)

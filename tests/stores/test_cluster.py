@@ -8,12 +8,13 @@ from contextlib import suppress
 import pytest
 from plugins.redis_server import free_port
 from plugins.redis_topologies import Cluster, Node
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from support.waiting import until
 from support.writes import KIND, put, reads
 
 from service.errors import StoreUnavailable
-from service.stores import health, retry, topology
+from service.stores import health, retry, topology, tracking
 
 pytestmark = pytest.mark.heavy
 
@@ -70,6 +71,28 @@ async def test_open_connections_serve_more_calls_than_a_node_takes_connections(o
     own_cluster.primary_of(f"{KIND}:{{a}}").run("CONFIG", "SET", "maxclients", 1)
 
     assert all(await asyncio.gather(*(put(store, f"{{a}}{number}", "one") for number in range(20))))
+
+
+async def test_a_node_that_takes_connections_again_is_tracked_at_once(own_cluster, open_store, monkeypatch, caplog):
+    monkeypatch.setattr(tracking, "REFUSED_SECONDS", 3600)
+    store = await open_store(own_cluster.url)
+    assert await put(store, "a0", "one")
+    async with Redis(port=own_cluster.primary_of(f"{KIND}:a0").port, decode_responses=True) as admin:
+        await admin.config_set("maxclients", 1)
+        refused = (await admin.info("stats"))["rejected_connections"]
+        for entry in await admin.client_list():
+            if "B" in entry["flags"]:
+                await admin.client_kill_filter(_id=entry["id"])
+
+        async def has_refused():
+            return (await admin.info("stats"))["rejected_connections"] > refused + 2
+
+        await until(has_refused)
+        await admin.config_set("maxclients", 1000)
+
+    await until(lambda: reads(store, "a0", "one"))
+    await until(lambda: not store.warnings())
+    assert "The cache is off" not in caplog.text
 
 
 async def test_the_warning_of_a_refused_change_names_the_primary(own_cluster, open_store, caplog):

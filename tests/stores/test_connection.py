@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from redis.asyncio import ConnectionPool
+from redis.exceptions import ConnectionError  # noqa: A004 - it is no OSError
 from support.waiting import until
 
 from service.stores.connection import close, connect
@@ -59,6 +60,26 @@ async def test_the_mode_of_a_server_is_read(redis_url):
     client = connect(redis_url, connections=1)
 
     assert await read_mode(client) == "standalone"
+
+
+@pytest.mark.parametrize("login", ["", ":hush@"])
+async def test_a_connection_is_lost_if_a_node_of_a_cluster_has_too_many_clients(login):
+    async def serve(reader, writer):
+        # A server refuses before it has read anything.
+        writer.write(b"-ERR max number of clients + cluster connections reached\r\n")
+        await reader.read(65536)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1") as server:
+        port = server.sockets[0].getsockname()[1]
+        client = connect(f"redis://{login}127.0.0.1:{port}", connections=1)
+        with pytest.raises(ConnectionError, match="max number of clients"):
+            await client.execute_command("CLUSTER INFO")
+        connection = client.connection_pool.get_available_connection()
+        await client.connection_pool.release(connection)
+        await client.aclose()
+
+    assert not connection.is_connected
 
 
 async def test_a_close_of_the_store_closes_the_connections_to_a_primary_that_has_just_been_replaced(redis_url):
