@@ -253,6 +253,8 @@ class HealthMonitor:
         return None
 
     def _on_identity_change(self) -> None:
+        # A new connection has found this server.
+        self._failed_looks = 0
         self.request_probe()
         if self.run_id is not None:
             # Connections lead to different servers, so earlier reads may be out of date.
@@ -260,6 +262,9 @@ class HealthMonitor:
 
     def _set_available(self, server: Server) -> None:
         self._server, self._is_replica = server, not server.is_primary
+        if not self.is_available:
+            # In an outage, each probe opens a connection.
+            self._failed_looks = 0
         known, self._logged = self._logged, self.warnings()
         for warning in self._logged:
             if warning not in known:
