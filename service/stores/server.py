@@ -129,6 +129,9 @@ async def inspect(client: Redis, key: str, *, cluster: bool = False) -> Server:
     fields = hello_fields(hello)
     _check_mode(client, fields.get("mode"), cluster=cluster)
     _check_reads(key, reads)
+    if isinstance(memory, ResponseError) and str(memory).startswith("BUSY ") and _are_elsewhere(reads):
+        # A node that runs a slow script redirects keys as ever.
+        raise memory
     role = fields.get("role") or _info_value(replication, "role")
     if role is None:
         raise UnusableServer(f"the server hides its role, because it refuses HELLO and INFO: {hello}")
@@ -162,6 +165,11 @@ def _check_reads(key: str, reads: list[Any]) -> None:
             raise UnusableServer(f"this user may not read the keys {key}* with HGETALL: {answer}")
         if isinstance(answer, ResponseError) and "WRONGTYPE" not in str(answer):
             raise answer
+
+
+def _are_elsewhere(reads: list[Any]) -> bool:
+    """Return whether the node of a Cluster has none of the keys."""
+    return all(isinstance(answer, AskError) for answer in reads)
 
 
 def _check_sync(replication: Any) -> None:

@@ -9,12 +9,14 @@ import pytest
 from plugins.redis_server import free_port
 from plugins.redis_topologies import Cluster, Node
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from support.waiting import until
 from support.writes import KIND, put, reads
 
 from service.errors import StoreUnavailable
 from service.stores import health, retry, topology, tracking
+from service.stores.connection import connect
+from service.stores.server import inspect
 
 pytestmark = pytest.mark.heavy
 
@@ -93,6 +95,31 @@ async def test_a_node_that_takes_connections_again_is_tracked_at_once(own_cluste
     await until(lambda: reads(store, "a0", "one"))
     await until(lambda: not store.warnings())
     assert "The cache is off" not in caplog.text
+
+
+async def test_a_node_without_a_probed_key_is_unavailable_while_it_runs_a_slow_script(own_cluster):
+    # Braces put all keys on one node.
+    key = "{a}"
+    busy = next(node for node in own_cluster.primaries if node is not own_cluster.primary_of(key))
+    busy.run("CONFIG", "SET", "lua-time-limit", 1)
+    async with Redis(port=busy.port) as admin, connect(busy.url, connections=1) as client:
+        script = asyncio.create_task(admin.eval("while true do end", 0))
+        await until(lambda: is_busy(busy))
+        with pytest.raises(ResponseError, match="BUSY"):
+            await inspect(client, key, cluster=True)
+        busy.run("SCRIPT", "KILL")
+        with suppress(RedisError):
+            await script
+
+        assert (await inspect(client, key, cluster=True)).is_primary
+
+
+def is_busy(node):
+    try:
+        node.run("DBSIZE")
+    except ResponseError as error:
+        return "BUSY" in str(error)
+    return False
 
 
 async def test_the_warning_of_a_refused_change_names_the_primary(own_cluster, open_store, caplog):
