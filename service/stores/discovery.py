@@ -165,7 +165,6 @@ class ClusterDiscovery:
     is_cluster = True
 
     def __init__(self, url: StoreUrl, connect_to: Callable[[str, float], Redis]) -> None:
-        # A node is asked only if those before it do not answer.
         self.warnings: Sequence[str] = ()
         self._url = url
         self._connect_to = connect_to
@@ -194,12 +193,9 @@ class ClusterDiscovery:
             if info["cluster_state"] != "ok":
                 failures.append(f"{address} (the Cluster is down)")
                 continue
-            try:
-                layout, nodes = await _parse_slots(slots, asked=address)
-            except UnusableServer as error:
-                refusals.append(error)
-                continue
+            layout, nodes, misnamed = await _parse_slots(slots, asked=address)
             self._found = True
+            self.warnings = [f"the node {address} names the primary {host!r}, which is no host" for host in misnamed]
             # The one that answered comes first, so that a hung one delays one check only.
             self._nodes = list(dict.fromkeys([address, *self._url.servers, *nodes]))
             await close(*(self._clients.pop(former) for former in self._clients.keys() - self._nodes))
@@ -224,13 +220,10 @@ async def _refusal(address: Address, node: Redis, error: Exception) -> UnusableS
     return UnusableServer(f"the node {address} refuses CLUSTER INFO or CLUSTER SLOTS: {reason(error)}")
 
 
-async def _parse_slots(answer: list[Any], *, asked: Address) -> tuple[Layout, Iterable[Address]]:
-    """Return the slots of each primary, and all nodes. Empties ``answer``.
+async def _parse_slots(answer: list[Any], *, asked: Address) -> tuple[Layout, Iterable[Address], Iterable[str]]:
+    """Return the slots of each primary, all nodes, and what primaries announce in place of a host. Empties ``answer``.
 
     A node that has lost its identity, such as a new pod without the old volume, keeps its slots and has no address.
-
-    Raises:
-        UnusableServer: a primary announces an address without a host. A replica that does so is left out.
     """
 
     def address(node: list[Any]) -> Address | None:
@@ -242,16 +235,15 @@ async def _parse_slots(answer: list[Any], *, asked: Address) -> tuple[Layout, It
 
     slots: dict[Address | None, list[int]] = {}
     known: dict[Address, None] = {}
+    misnamed: dict[str, None] = {}
     # A Cluster can have as many ranges as slots. To free all of them at once holds the event loop for 7 ms.
     answer.reverse()
     async for _ in paced(range(len(answer))):
         start, end, *nodes = answer.pop()
         primary, *replicas = map(address, nodes)
-        if primary:
-            if primary not in slots and not primary.names_host:
-                raise UnusableServer(f"the node {asked} names the primary {primary.host!r}, which is no host")
+        if primary and primary.names_host:
             slots.setdefault(primary, []).extend(range(int(start), int(end) + 1))
-        for found in (primary, *replicas):
-            if found and found not in known and found.names_host:
-                known[found] = None
-    return Layout(slots), known
+        elif primary:
+            misnamed[primary.host] = None
+        known |= dict.fromkeys(found for found in (primary, *replicas) if found and found.names_host)
+    return Layout(slots), known, misnamed

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qs, quote, unquote, urlencode, urlsplit
@@ -31,14 +32,20 @@ class Address(NamedTuple):
 
         An operator can make a server announce anything. In a URL, other text would lead elsewhere.
         """
-        try:
-            if ":" in self.host:
-                IPv6Address(self.host)
-                return _IPV6.fullmatch(self.host) is not None
-            self.host.encode("idna")
-        except ValueError:
-            return False
-        return _NAME.fullmatch(self.host) is not None
+        return _names_host(self.host)
+
+
+# A Cluster names each node once for each range of its slots.
+@lru_cache(maxsize=1024)
+def _names_host(text: str) -> bool:
+    try:
+        if ":" in text:
+            IPv6Address(text)
+            return _IPV6.fullmatch(text) is not None
+        text.encode("idna")
+    except ValueError:
+        return False
+    return _NAME.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,21 +103,11 @@ async def test_only_nodes_that_are_asked_have_clients():
 
 
 @pytest.mark.parametrize("host", BAD_HOSTS)
-async def test_a_primary_of_a_cluster_whose_address_is_no_host_is_reported(host):
+async def test_a_primary_of_a_cluster_whose_address_is_no_host_has_no_slots_and_is_reported(host):
     cluster = ClusterDiscovery(StoreUrl("redis+cluster://10.0.0.0"), lambda *_: MistakenNode(host, "10.0.0.2"))
-    with pytest.raises(UnusableServer) as refusal:
-        await cluster.find()
 
-    assert str(refusal.value) == f"the node 10.0.0.0:6379 names the primary '{host}', which is no host"
-
-
-async def test_another_node_of_a_cluster_is_asked_if_one_names_a_primary_whose_address_is_no_host():
-    nodes = {"redis://10.0.0.0:6379/0?": MistakenNode("x/y", "10.0.0.2")}
-    cluster = ClusterDiscovery(
-        StoreUrl("redis+cluster://10.0.0.0,10.0.0.1"), lambda url, _: nodes.get(url, MistakenNode("10.0.0.1", "::1"))
-    )
-
-    assert (await cluster.find()).slots.keys() == {Address("10.0.0.1", 6379)}
+    assert (await cluster.find()).slots == {}
+    assert cluster.warnings == [f"the node 10.0.0.0:6379 names the primary '{host}', which is no host"]
 
 
 @pytest.mark.parametrize("host", BAD_HOSTS)
