@@ -45,9 +45,9 @@ def is_temporary(access_key_id: str) -> bool:
     return re.fullmatch(r"ASIA[A-Z0-9]{16}", access_key_id) is not None
 
 
-def is_aws_secret(text: str) -> bool:
-    """Return whether a text has the form of a secret access key of AWS. A session token is longer."""
-    return re.fullmatch(r"[A-Za-z0-9+/]{40}", text) is not None
+def is_aws_key(text: str) -> bool:
+    """Return whether a text has the form of an access key id or a secret of AWS. A session token is longer."""
+    return re.fullmatch(rf"{AWS_ACCESS_KEY_ID_PATTERN}|[A-Za-z0-9+/]{{40}}", text) is not None
 
 
 class AwsAccountSchema(ResourceSchema):
@@ -228,15 +228,14 @@ class AwsAccountSchema(ResourceSchema):
 
     @validates_schema(pass_original=True, skip_on_field_errors=False)
     def _check_temporary_key(self, data: Mapping[str, Any], original: Mapping[str, Any], **_: Any) -> None:
-        if not is_temporary(data.get("access-key-id", "")):
-            return
+        key_id, host = data.get("access-key-id", ""), data.get("public-host", data.get("host"))
         # Each URL shows the token.
-        if is_aws_secret(data.get("session-token", "")):
-            raise ValidationError("must be no secret access key of AWS; are the two swapped?", "session-token")
+        if is_aws_key(key_id) and is_aws_key(data.get("session-token", "")):
+            raise ValidationError("must be no other key of AWS; are the two swapped?", "session-token")
         token = original.get("session-token")
         is_missing = token is None or (isinstance(token, str) and not token.strip())
-        hosts = [data[name] for name in ("public-host", "host") if name in data]
-        if is_missing and "_session-token" not in original and all(parse_host(it).is_name_of_aws for it in hosts):
+        is_aws = host is None or parse_host(host).is_name_of_aws
+        if is_temporary(key_id) and is_missing and "_session-token" not in original and is_aws:
             raise ValidationError("is missing; an access-key-id that begins with ASIA comes with one", "session-token")
 
     @validates_schema(skip_on_field_errors=False)

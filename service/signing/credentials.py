@@ -24,7 +24,7 @@ from service.resources.account_schema import (
     ACCESS_KEY_ID_PATTERN,
     ACCESS_KEY_ID_RULE,
     AWS_ACCESS_KEY_ID_PATTERN,
-    is_aws_secret,
+    is_aws_key,
     is_temporary,
 )
 from service.resources.types import AwsAccount
@@ -235,8 +235,8 @@ def _refuse_swapped(key_id: str, secret: str, token: str) -> None:
         raise NoKeysError(f"the access key id in the environment of the service {ACCESS_KEY_ID_RULE}")
     if re.fullmatch(AWS_ACCESS_KEY_ID_PATTERN, secret):
         raise NoKeysError("the secret access key in the environment of the service must be no access key id of AWS")
-    if is_temporary(key_id) and is_aws_secret(token):
-        raise NoKeysError("the session token in the environment of the service must be no secret access key of AWS")
+    if is_aws_key(key_id) and is_aws_key(token):
+        raise NoKeysError("the session token in the environment of the service must be no other key of AWS")
     if is_temporary(key_id) and not token:
         raise NoKeysError(
             "the session token in the environment of the service must be set for an access key id that begins with ASIA"

@@ -401,6 +401,7 @@ def test_a_temporary_key_of_aws_needs_its_token(host, token):
         {"session-token": "FwoGZXIvYXdzE"},
         {"_session-token": MASKED},
         {"host": "localhost:4566"},
+        {"host": "s3.amazonaws.com", "public-host": "localhost:4566"},
         {"access-key-id": "ASIA"},
         {"access-key-id": "AKIAIOSFODNN7EXAMPLE"},
     ],
@@ -413,7 +414,8 @@ def test_another_key_may_have_no_token(fields):
 @pytest.mark.parametrize("host", [None, "localhost:4566"])
 def test_a_secret_in_place_of_the_token_is_refused(host):
     swapped = {"secret-access-key": "FwoGZXIvYXdzE" * 20, "session-token": TEMPORARY["secret-access-key"]}
-    for fields in (swapped, {"session-token": TEMPORARY["secret-access-key"]}):
+    pasted = [{"session-token": TEMPORARY[name]} for name in ("access-key-id", "secret-access-key")]
+    for fields in (swapped, *pasted, {**pasted[1], "access-key-id": "AKIAIOSFODNN7EXAMPLE"}):
         assert faults({**TEMPORARY, **fields, "host": host}) == ["session-token"]
 
 

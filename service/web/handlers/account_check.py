@@ -222,6 +222,9 @@ def _stored_keys(account: AwsAccount, *, ambient: bool) -> Check:
     if account.borrows_keys:
         return Check("credentials", PASS, "the account has no keys, and signs with those of the service")
     token = " with a session token" if account.session_token else ""
+    if account.session_token and (account.access_key_id or "").startswith("AKIA") and account.url_host is None:
+        output = "AWS gives an access key that begins with AKIA no session token"
+        return Check("credentials", WARN, output, "remove session-token, or store the keys that belong to it")
     output = f"the account has an access key{token}; S3 was not asked whether it accepts the key"
     return Check("credentials", PASS, output)
 
