@@ -148,7 +148,7 @@ def check_region_of_host(region: str, host: Host) -> None:
     named = aws_region(host)
     if named is not None and named != region:
         raise ValueError(f"must be {named}, or left out, because {host.name} is in this region")
-    suffix = max((it for it in AWS_SUFFIXES if host.name.endswith(f".{it}")), key=len)
+    (suffix,) = (it for it in AWS_SUFFIXES if host.name.endswith(f".{it}"))
     served = _REGIONS_OF_SUFFIX.get(suffix)
     if served and not region.startswith(served):
         raise ValueError(f"must begin with {served}, as all regions of {suffix} do")

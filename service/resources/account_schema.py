@@ -11,6 +11,7 @@ from marshmallow import ValidationError, post_load, validates_schema
 
 from service.endpoints import (
     AWS_REGION_PATTERN,
+    DEFAULT_REGION,
     REGION_PATTERN,
     check_aws_region,
     check_region,
@@ -129,7 +130,7 @@ class AwsAccountSchema(ResourceSchema):
         validate=rule(check_region),
         metadata={
             "pattern": f"^{REGION_PATTERN}$",
-            "default": "us-east-1",
+            "default": DEFAULT_REGION,
             "examples": ["us-east-1"],
             "description": "One of AWS' own regions. With a host, any name that this server expects, such as garage."
             " S3's own host of a region, such as s3.eu-west-1.amazonaws.com, has that region, also by default.",

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from aiohttp import hdrs, web
 
-from service.endpoints import is_name_of_region, parse_host
+from service.endpoints import DEFAULT_PORTS, is_name_of_region, parse_host
 from service.errors import Invalid, Issue, KeysUnavailable, ResourceNotFound, StoreUnavailable
 from service.resources.fields import Flag, Text
 from service.resources.host_rules import is_ambiguous
@@ -179,9 +179,8 @@ def _host(account: AwsAccount, endpoint: Endpoint, bucket: str) -> Check:
 
 
 def _has_port_of_other_scheme(endpoint: Endpoint) -> bool:
-    return (endpoint.origin.startswith("http://") and endpoint.host.endswith(":443")) or (
-        endpoint.origin.startswith("https://") and endpoint.host.endswith(":80")
-    )
+    # The canonical host has no port that is the default of its own scheme.
+    return any(endpoint.host.endswith(f":{port}") for port in DEFAULT_PORTS.values())
 
 
 def _names_twice(endpoint: Endpoint, bucket: str) -> bool:
