@@ -31,7 +31,11 @@ CONNECT_SECONDS = 2.0
 # One for each set of options. Loading the system's certificates takes about 40 ms, in which no request is served.
 _TLS_CONTEXTS: dict[str, RedisSSLContext] = {}
 
+PRIMARY = "master"
+"""The role of a primary in an answer to HELLO or INFO."""
+
 _RUN_ID = re.compile(r"^run_id:(\S+)", re.MULTILINE)
+_LINK_IS_UP = re.compile(r"^master_link_status:up\b", re.MULTILINE)
 
 
 class NotPrimary(ConnectionError):
@@ -100,8 +104,8 @@ class ServerIdentity:
     async def on_connect(self, connection: AbstractConnection) -> None:
         """Log in and read the server's run id. For ``redis_connect_func`` of a pool."""
         await connection.on_connect()
-        role = await read_role(connection) if self._primary else "master"
-        if role != "master":
+        role = await read_role(connection) if self._primary else PRIMARY
+        if role != PRIMARY:
             raise NotPrimary("a server that was named as a primary is a replica")
         run_id = await read_run_id(connection)
         if run_id and run_id != self.run_id:
@@ -217,6 +221,20 @@ async def read_run_id(connection: AbstractConnection) -> str | None:
         return None
     found = _RUN_ID.search(text) if isinstance(text, str) else None
     return found[1] if found else None
+
+
+async def read_in_sync(connection: AbstractConnection) -> bool:
+    """Return whether the server is a replica in sync with its primary; False if the user may not call INFO."""
+    await connection.send_command("INFO", "replication")
+    try:
+        return is_in_sync(await connection.read_response())
+    except ResponseError:
+        return False
+
+
+def is_in_sync(replication: Any) -> bool:
+    """Return whether this section of INFO is that of a replica in sync with its primary."""
+    return isinstance(replication, str) and bool(_LINK_IS_UP.search(replication))
 
 
 async def read_role(connection: AbstractConnection) -> str | None:

@@ -16,7 +16,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from service.stores.connection import close, hello_fields
+from service.stores.connection import PRIMARY, close, hello_fields
 from service.stores.failures import LOST, reason
 from service.stores.url import REDIS_PORT, Address
 
@@ -135,11 +135,11 @@ async def inspect(client: Redis, key: str, *, cluster: bool = False) -> Server:
     role = fields.get("role") or _info_value(replication, "role")
     if role is None:
         raise UnusableServer(f"the server hides its role, because it refuses HELLO and INFO: {hello}")
-    if role != "master":
+    if role != PRIMARY:
         _check_sync(replication)
     return Server(
         run_id=_info_value(server, "run_id"),
-        is_primary=role == "master",
+        is_primary=role == PRIMARY,
         eviction=_info_value(memory, "maxmemory_policy"),
         replicas=int(count) if (count := _info_value(replication, "connected_slaves")) else None,
     )

@@ -38,20 +38,21 @@ class Shard:
         """Return the primary at ``address``, or without one at the address of ``url``. See ``Topology.at``."""
         identity = ServerIdentity(primary=address is not None)
 
-        def connect_to(connections: int) -> Redis:
+        def connect_to(connections: int, identity: ServerIdentity) -> Redis:
             return connect(url.at(address), connections=connections, identity=identity, credentials=credentials.redis)
 
-        client = connect_to(CONNECTIONS)
+        client = connect_to(CONNECTIONS, identity)
         monitor = HealthMonitor(
             client.connection_pool,
-            connect_to(1),
+            connect_to(1, identity),
             name=StoreUrl(url.at(address)).description,
             key=key,
             identity=identity,
             cluster=url.kind == "cluster",
             wait_replicas=wait_replicas,
         )
-        return cls(client, monitor, lambda: connect(url.at(address), connections=1, credentials=credentials.redis))
+        # The monitor does not observe connections of other clients.
+        return cls(client, monitor, lambda: connect_to(1, ServerIdentity(primary=address is not None)))
 
     @property
     def asking(self) -> Redis:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from redis.asyncio.connection import AbstractConnection, DefaultParser
 from redis.exceptions import ConnectionError  # noqa: A004 - as in failures
 
-from service.stores.connection import read_role, read_run_id
+from service.stores.connection import PRIMARY, NotPrimary, is_in_sync, read_in_sync, read_role, read_run_id
 from service.stores.failures import LOST, is_temporary, reason
 from service.stores.shard import Shard
 from service.stores.tasks import end
@@ -78,6 +78,10 @@ class InvalidationListener(Protocol):
 
 class OtherServer(ConnectionError):
     """The tracking connection leads to another server than the store's connections, or its role has changed."""
+
+
+class OutOfSync(ConnectionError):
+    """The server is a replica that receives no changes from its primary, or not all of them."""
 
 
 class Tracker:
@@ -171,6 +175,9 @@ class TrackingConnection:
         self._run_id: str | None = None
         self._expected_run_id = shard.monitor.run_id
         self._mismatches = 0
+        self._emptied = False
+        """Whether the last connection has ended because the server has dropped all keys."""
+
         shard.monitor.server_changed = self.expect_server
         self._task = asyncio.create_task(self._run())
 
@@ -192,8 +199,14 @@ class TrackingConnection:
                 pause = MIN_PAUSE_SECONDS
                 await self._receive(connection, confirmed)
             except OtherServer:
+                self._report_flush()
                 self._on_mismatch()
+            except (NotPrimary, OutOfSync) as error:
+                # Such a server drops all keys before it loads those of its primary. Nobody has deleted them.
+                self._emptied = False
+                LOGGER.debug("The server is not tracked: %s", reason(error))
             except Exception as error:  # noqa: BLE001 - old servers, ACLs and proxies refuse in different ways
+                self._report_flush()
                 if isinstance(error, LOST) or is_temporary(error):
                     LOGGER.debug("The tracking connection is lost: %s", reason(error))
                 else:
@@ -228,6 +241,8 @@ class TrackingConnection:
             self._role = await read_role(connection)
             if not self._is_expected_server():
                 raise OtherServer
+            if self._role != PRIMARY and not await read_in_sync(connection):
+                raise OutOfSync("a replica is not in sync with its primary")
             prefixes = [word for kind in sorted(self._kinds) for word in ("PREFIX", f"{self._prefix}{kind}:")]
             await connection.send_command("CLIENT", "TRACKING", "ON", "BCAST", *prefixes)
             await connection.read_response()
@@ -235,6 +250,7 @@ class TrackingConnection:
         if not self._is_expected_server():
             raise OtherServer
         self.refusal, self._mismatches = None, 0
+        self._report_flush()
         confirmed = Confirmed()
         self._set_confirmed(confirmed)
         self.first_attempt.set()
@@ -246,35 +262,46 @@ class TrackingConnection:
             self._on_change()
 
     async def _receive(self, connection: AbstractConnection, confirmed: Confirmed) -> None:
-        """Pass on pushes until the server is silent or changes its role.
+        """Pass on pushes until the server drops all keys, is silent, changes its role, or loses its primary.
 
-        A demoted server of a Cluster keeps its connections open, and sends no invalidations.
+        A demoted server of a Cluster keeps its connections open, and sends no invalidations. Returns if the server has
+        dropped all keys, and raises an error otherwise.
         """
-        asked_at, hello_sent = monotonic(), False
+        # HELLO needs no right, but does not show whether a replica is in sync.
+        heartbeat = ("HELLO",) if self._role == PRIMARY else ("INFO", "replication")
+        asked_at, heartbeat_sent = monotonic(), False
         while self.confirmed is confirmed:
             pause = max(asked_at + HEARTBEAT_SECONDS - monotonic(), 0)
-            # None is a timeout. Any other response, a push or an answer to HELLO, shows that the server is alive.
+            # None is a timeout. Any other response, a push or an answer, shows that the server is alive.
             answer = await connection.read_response(timeout=pause, push_request=True)
             # A push is a list.
-            if isinstance(answer, dict):
-                hello_sent = False
-                if answer.get("role") != self._role:
+            if isinstance(answer, dict | str):
+                heartbeat_sent = False
+                if isinstance(answer, dict) and answer.get("role") != self._role:
                     raise OtherServer
+                if isinstance(answer, str) and not is_in_sync(answer):
+                    raise OutOfSync("a replica is not in sync with its primary any more")
             if answer is not None:
                 confirmed.confirmed_at = monotonic()
             if monotonic() - asked_at < HEARTBEAT_SECONDS:
                 continue
-            if hello_sent and answer is None:
-                raise ConnectionError("no answer to HELLO")
+            if heartbeat_sent and answer is None:
+                raise ConnectionError(f"no answer to {heartbeat[0]}")
             asked_at = monotonic()
-            if not hello_sent:
-                await connection.send_command("HELLO")
-                hello_sent = True
-        raise OtherServer
+            if not heartbeat_sent:
+                await connection.send_command(*heartbeat)
+                heartbeat_sent = True
+        if not self._emptied:
+            raise OtherServer
 
     async def _on_push(self, push: list[Any]) -> list[Any]:
         """Pass on ``["invalidate", keys]``; None stands for all keys. ``read_response`` returns the result."""
-        if push[1] is None or len(push[1]) > MAX_KEYS:
+        if push[1] is None:
+            # The next connection finds out whether somebody has deleted the keys.
+            self._emptied = True
+            self._set_confirmed(None)
+            return push
+        if len(push[1]) > MAX_KEYS:
             self._listener.flushed()
             return push
         for key in push[1]:
@@ -282,6 +309,11 @@ class TrackingConnection:
             kind, _, id_ = key[len(self._prefix) :].partition(":")
             self._listener.changed(kind, id_)
         return push
+
+    def _report_flush(self) -> None:
+        if self._emptied:
+            self._emptied = False
+            self._listener.flushed()
 
     def _is_expected_server(self) -> bool:
         return self._run_id is None or self._expected_run_id is None or self._run_id == self._expected_run_id

@@ -156,6 +156,14 @@ async def lost_primary(client):
     return (await client.info("replication"))["master_link_status"] == "down"
 
 
+async def is_refused(store):
+    try:
+        await store.get(KIND, "a")
+    except StoreUnavailable:
+        return True
+    return False
+
+
 async def is_unavailable(store):
     return not monitor_of(store).is_available
 
@@ -369,6 +377,24 @@ class TestMovedAddress:
             await client.replicaof("NO", "ONE")
         await until(lambda: takes_changes(store))
         await store.close()
+
+    async def test_a_replica_without_its_primary_serves_known_accounts_for_the_time_of_an_outage(self, pair):
+        one, two = pair
+        async with admin(one) as client:
+            await client.hset("AwsAccount:a", "region", "old")
+        await catch_up(two, one)
+        store = RedisStore.at(two.url)
+        cache = CachedStore(store, Tracker(store.topology, kinds=[KIND]), size=10, ttl=3600, stale=2)
+        await cache.open()
+        await until(lambda: is_cached(cache))
+        one.kill()
+        async with admin(two) as client:
+            await until(lambda: lost_primary(client))
+        known = await region(cache)
+
+        await until(lambda: is_refused(cache))
+        assert known == "old"
+        await cache.close()
 
     async def test_a_primary_that_became_a_replica_out_of_sync_takes_no_change(self, pair):
         one, _ = pair

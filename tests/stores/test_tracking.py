@@ -53,6 +53,7 @@ async def make_tracker(listener):
     yield make
     for tracker in trackers:
         await tracker.close()
+        await tracker._topology.close()
         assert not tracker.session.live
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
@@ -302,6 +303,74 @@ async def test_a_replica_without_its_primary_ends_the_session(make_tracker, own_
 
     await until(lambda: tracker.session.live and tracker.session is not before)
     assert "refuses" not in caplog.text
+
+
+async def test_a_replica_in_sync_is_tracked(make_tracker, own_redis, shared_redis, listener, monkeypatch):
+    monkeypatch.setattr(tracking, "HEARTBEAT_SECONDS", 0.05)
+    async with Redis.from_url(own_redis.url) as admin:
+        await admin.replicaof("127.0.0.1", shared_redis.port)
+        tracker = await make_tracker(own_redis.url)
+        await until(lambda: tracker.session.live)
+        first = tracker.session.confirmed_at
+        await until(lambda: tracker.session.confirmed_at > first + 0.2)
+        session = tracker.session
+        async with Redis.from_url(shared_redis.url) as primary:
+            await primary.hset(f"{KIND}:a", "n", "1")
+        await until(lambda: listener.received == [(KIND, "a")])
+        live = session.live
+        # It has lost its primary, and still answers reads.
+        await admin.replicaof("127.0.0.1", 1)
+
+        await until(lambda: not session.live)
+        await asyncio.sleep(0.5)
+        assert live
+        assert not tracker.session.live
+
+
+async def test_keys_that_a_replica_drops_to_load_those_of_its_primary_are_no_flush(
+    make_tracker, own_redis, shared_redis, listener
+):
+    tracker = await make_tracker(own_redis.url)
+    async with Redis.from_url(shared_redis.url) as primary:
+        await primary.mset({f"Other:{number}": number for number in range(2000)})
+    async with Redis.from_url(own_redis.url) as admin:
+        # A millisecond for each key.
+        await admin.config_set("key-load-delay", 1000, "loading-process-events-interval-bytes", 1024)
+        await admin.replicaof("127.0.0.1", shared_redis.port)
+        await until(lambda: not tracker.session.live)
+        await until(lambda: tracker.session.live)
+
+    assert listener.received == []
+
+
+async def test_a_primary_of_sentinels_that_becomes_a_replica_is_not_tracked(make_tracker, own_sentinel, listener):
+    tracker = await make_tracker(own_sentinel.url)
+    await tracker._topology.open()
+    await until(lambda: tracker.session.live)
+    session, (replica,) = tracker.session, own_sentinel.replicas_of(own_sentinel.primary)
+    primary = own_sentinel.primary
+    # They would name the other server.
+    for sentinel in own_sentinel.sentinels:
+        sentinel.kill()
+    replica.run("REPLICAOF", "NO", "ONE")
+    # So that the sync has to be a full one.
+    primary.run("SET", "Other", "1")
+    primary.run("REPLICAOF", "127.0.0.1", replica.port)
+    await until(lambda: not session.live)
+    await until(lambda: primary.info()["master_link_status"] == "up")
+    await asyncio.sleep(0.5)
+
+    assert not tracker.session.live
+    assert listener.received == []
+
+
+async def test_a_flush_before_a_crash_is_reported(make_tracker, own_redis, listener):
+    await make_tracker(own_redis.url)
+    async with Redis.from_url(own_redis.url) as admin:
+        await admin.flushall()
+    own_redis.kill()
+
+    await until(lambda: listener.received == ["flush"])
 
 
 async def test_a_temporary_refusal_is_retried_soon(make_tracker, own_redis, caplog):
