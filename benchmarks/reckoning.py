@@ -11,7 +11,7 @@ from service.stores.health import PROBE_INTERVAL_SECONDS
 from service.stores.server import PROBE_KEYS
 from service.stores.shard import CONNECTIONS
 from service.stores.topology import CHECK_SECONDS
-from service.stores.tracking import HEARTBEAT_SECONDS
+from service.stores.tracking_connection import HEARTBEAT_SECONDS
 
 REPLICAS, WORKERS, REQUESTS, CHANGES, PRIMARIES = 10, 3, 100_000, 100, 3
 PROCESSES = REPLICAS * WORKERS

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 from service.stores.record import Resource
 from service.stores.store import Store
-from service.stores.tracking import MAX_KEYS, TrackingSession
+from service.stores.tracking import TrackingSession
+from service.stores.tracking_connection import MAX_KEYS
 
 
 @dataclass(slots=True, eq=False)

@@ -14,7 +14,8 @@ from service.stores.cache import ALL, STALE_WAIT_SECONDS, CachedStore
 from service.stores.memory import EmbeddedStore
 from service.stores.record import IncompleteListing
 from service.stores.store import NothingWritten
-from service.stores.tracking import NO_SESSION, Confirmed, TrackingSession
+from service.stores.tracking import NO_SESSION, TrackingSession
+from service.stores.tracking_connection import Confirmed
 from service.telemetry.metrics import CACHE_HITS, CACHE_INVALIDATIONS, CACHE_MISSES, CACHE_STALE_HITS
 
 KIND = "AwsAccount"

@@ -14,7 +14,7 @@ from support.waiting import until
 from support.writes import KIND, put, reads
 
 from service.errors import StoreUnavailable
-from service.stores import health, retry, topology, tracking
+from service.stores import health, retry, topology, tracking_connection
 from service.stores.connection import connect
 from service.stores.server import inspect
 
@@ -76,7 +76,7 @@ async def test_open_connections_serve_more_calls_than_a_node_takes_connections(o
 
 
 async def test_a_node_that_takes_connections_again_is_tracked_at_once(own_cluster, open_store, monkeypatch, caplog):
-    monkeypatch.setattr(tracking, "REFUSED_SECONDS", 3600)
+    monkeypatch.setattr(tracking_connection, "REFUSED_SECONDS", 3600)
     store = await open_store(own_cluster.url)
     assert await put(store, "a0", "one")
     async with Redis(port=own_cluster.primary_of(f"{KIND}:a0").port, decode_responses=True) as admin:

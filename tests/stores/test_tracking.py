@@ -8,7 +8,7 @@ from redis.exceptions import ResponseError
 from support.metrics import value_of
 from support.waiting import until
 
-from service.stores import connection, tracking
+from service.stores import connection, tracking_connection
 from service.stores.cache import CachedStore
 from service.stores.redis import RedisStore
 from service.stores.topology import Topology
@@ -144,7 +144,7 @@ async def test_a_flush_is_reported(tracker, listener, operator, command):
 
 
 async def test_very_many_changes_at_once_are_reported_as_a_flush(tracker, listener, operator, monkeypatch):
-    monkeypatch.setattr(tracking, "MAX_KEYS", 3)
+    monkeypatch.setattr(tracking_connection, "MAX_KEYS", 3)
     for numbers in (range(3), range(4)):
         async with operator.pipeline(transaction=True) as pipe:
             for number in numbers:
@@ -179,7 +179,7 @@ async def test_a_killed_connection_ends_the_session_and_a_new_one_starts(
     make_tracker, redis_url, listener, operator, monkeypatch
 ):
     # The end of the connection must be noticed without a heartbeat.
-    monkeypatch.setattr(tracking, "HEARTBEAT_SECONDS", 3600)
+    monkeypatch.setattr(tracking_connection, "HEARTBEAT_SECONDS", 3600)
     tracker = await make_tracker(redis_url, prefix=PREFIX)
     session = tracker.session
     (id_,) = await tracking_connections(operator)
@@ -201,7 +201,7 @@ async def test_heartbeats_confirm_an_idle_session(tracker):
 
 
 async def test_a_hung_server_ends_the_session(make_tracker, own_redis, monkeypatch):
-    monkeypatch.setattr(tracking, "HEARTBEAT_SECONDS", 0.2)
+    monkeypatch.setattr(tracking_connection, "HEARTBEAT_SECONDS", 0.2)
     tracker = await make_tracker(own_redis.url)
     session = tracker.session
     gauge = [value_of(CACHE_LIVE)]
@@ -229,7 +229,7 @@ async def test_a_hung_server_does_not_block_the_start(make_tracker, own_redis):
 async def test_a_hung_server_ends_a_session_that_was_idle_for_long(make_tracker, own_redis, monkeypatch):
     # A health check of redis-py would wait for its PONG without a limit.
     monkeypatch.setattr(connection, "HEALTH_CHECK_SECONDS", 0.01)
-    monkeypatch.setattr(tracking, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(tracking_connection, "HEARTBEAT_SECONDS", 0.05)
     tracker = await make_tracker(own_redis.url)
     session = tracker.session
     await asyncio.sleep(0.2)
@@ -259,7 +259,7 @@ async def test_an_unavailable_server_does_not_block_the_start(make_tracker, own_
 
 @pytest.mark.parametrize("rule", ["-client|tracking", "-client"])
 async def test_a_refusal_is_logged_once_and_retried(make_tracker, own_redis, caplog, monkeypatch, rule):
-    monkeypatch.setattr(tracking, "REFUSED_SECONDS", 0.05)
+    monkeypatch.setattr(tracking_connection, "REFUSED_SECONDS", 0.05)
     async with Redis.from_url(own_redis.url) as admin:
         await admin.execute_command("ACL", "SETUSER", "limited", "on", ">hush", "~*", "&*", "+@all", rule)
         tracker = await make_tracker(own_redis.url.replace("//", "//limited:hush@"))
@@ -269,7 +269,7 @@ async def test_a_refusal_is_logged_once_and_retried(make_tracker, own_redis, cap
         await admin.execute_command("ACL", "SETUSER", "limited", "+@all")
         await until(lambda: tracker.session.live)
         # After a success, a lost connection is replaced soon, without the long pause of a refusal.
-        monkeypatch.setattr(tracking, "REFUSED_SECONDS", 60)
+        monkeypatch.setattr(tracking_connection, "REFUSED_SECONDS", 60)
         session = tracker.session
         await admin.client_kill_filter(_id=(await tracking_connections(admin))[0])
         await until(lambda: tracker.session is not session)
@@ -283,7 +283,7 @@ async def test_a_refusal_is_logged_once_and_retried(make_tracker, own_redis, cap
 
 async def test_a_session_ends_when_the_server_becomes_a_replica(make_tracker, own_redis, shared_redis, monkeypatch):
     """A demoted node of a Cluster keeps the connection open and sends no invalidations."""
-    monkeypatch.setattr(tracking, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(tracking_connection, "HEARTBEAT_SECONDS", 0.05)
     tracker = await make_tracker(own_redis.url)
     session = tracker.session
     async with Redis.from_url(own_redis.url) as admin:
@@ -293,7 +293,7 @@ async def test_a_session_ends_when_the_server_becomes_a_replica(make_tracker, ow
 
 
 async def test_a_replica_without_its_primary_ends_the_session(make_tracker, own_redis, caplog, monkeypatch):
-    monkeypatch.setattr(tracking, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(tracking_connection, "HEARTBEAT_SECONDS", 0.05)
     tracker = await make_tracker(own_redis.url)
     before = tracker.session
     async with Redis.from_url(own_redis.url) as admin:
@@ -306,7 +306,7 @@ async def test_a_replica_without_its_primary_ends_the_session(make_tracker, own_
 
 
 async def test_a_replica_in_sync_is_tracked(make_tracker, own_redis, shared_redis, listener, monkeypatch):
-    monkeypatch.setattr(tracking, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(tracking_connection, "HEARTBEAT_SECONDS", 0.05)
     async with Redis.from_url(own_redis.url) as admin:
         await admin.replicaof("127.0.0.1", shared_redis.port)
         tracker = await make_tracker(own_redis.url)
@@ -396,7 +396,7 @@ async def is_busy(server):
 
 
 async def test_a_session_ends_if_the_store_uses_another_server(tracker, listener, operator, monkeypatch):
-    monkeypatch.setattr(tracking, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(tracking_connection, "HEARTBEAT_SECONDS", 0.05)
     session, run_id = tracker.session, await run_id_of(operator)
     connection_of(tracker).expect_server("another")
     ended = not session.live
@@ -418,7 +418,7 @@ async def test_a_session_continues_if_the_store_uses_the_same_server(tracker, op
 
 async def test_connections_to_several_servers_turn_the_cache_off(tracker, monkeypatch, caplog):
     for constant in ("HEARTBEAT_SECONDS", "MIN_PAUSE_SECONDS", "MAX_PAUSE_SECONDS", "REFUSED_SECONDS"):
-        monkeypatch.setattr(tracking, constant, 0.01)
+        monkeypatch.setattr(tracking_connection, constant, 0.01)
     connection_of(tracker).expect_server("another")
     await until(lambda: "several servers" in tracker.degraded_reason)
     await asyncio.sleep(0.1)
