@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from service import json_text
-from service.endpoints import default_region
+from service.endpoints import default_region, parse_host
 from service.errors import Issue
 from service.invisible import invisible_hint
 from service.resources.account_schema import AwsAccountSchema
@@ -87,6 +87,11 @@ class AwsAccount:
     def url_host_field(self) -> str:
         """The wire name of the field that decides the host of its URLs."""
         return "host" if self.public_host is None else "public-host"
+
+    @property
+    def is_at_aws(self) -> bool:
+        """Whether its URLs have one of S3's own host names."""
+        return self.url_host is None or parse_host(self.url_host).is_name_of_aws
 
 
 class Secret(NamedTuple):

@@ -41,6 +41,12 @@ async def test_a_check_without_a_connection(client, monkeypatch):
         ({**KEYS, "host": "https://s3.example"}, "style", "warn", "path-style"),
         ({"use-ssl": True}, "credentials", "fail", "keys"),
         ({**KEYS, "use-ssl": True, "session-token": "FwoG"}, "credentials", "warn", "remove session-token"),
+        (
+            {**KEYS, "host": "https://s3.eu-west-1.amazonaws.com", "session-token": "FwoG"},
+            "credentials",
+            "warn",
+            "remove session-token",
+        ),
         ({**KEYS, "host": "minio", "path-style": True}, "host", "pass", ""),
         ({**KEYS, "host": "https://x.example/my-bucket", "path-style": True}, "host", "warn", "leave the bucket out"),
         ({**KEYS, "host": "https://my-bucket.x.example", "path-style": True}, "host", "warn", "leave the bucket out"),

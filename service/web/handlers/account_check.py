@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from aiohttp import hdrs, web
 
-from service.endpoints import DEFAULT_PORTS, is_name_of_region, parse_host
+from service.endpoints import DEFAULT_PORTS, is_name_of_region
 from service.errors import Invalid, Issue, KeysUnavailable, ResourceNotFound, StoreUnavailable
 from service.resources.fields import Flag, Text
 from service.resources.host_rules import is_ambiguous
@@ -202,8 +202,7 @@ def _style(account: AwsAccount, endpoint: Endpoint) -> Check:
 
 def _region(account: AwsAccount, endpoint: Endpoint) -> Check:
     output = f"URLs are signed for the region {endpoint.region}"
-    is_aws = account.url_host is None or parse_host(account.url_host).is_name_of_aws
-    if is_aws and not is_name_of_region(endpoint.region):
+    if account.is_at_aws and not is_name_of_region(endpoint.region):
         return Check("region", WARN, f"{output}, and AWS names none so", "set region; for another S3 server, set host")
     return Check("region", PASS, output)
 
@@ -221,7 +220,7 @@ def _stored_keys(account: AwsAccount, *, ambient: bool) -> Check:
     if account.borrows_keys:
         return Check("credentials", PASS, "the account has no keys, and signs with those of the service")
     token = " with a session token" if account.session_token else ""
-    if account.session_token and (account.access_key_id or "").startswith("AKIA") and account.url_host is None:
+    if account.session_token and (account.access_key_id or "").startswith("AKIA") and account.is_at_aws:
         output = "AWS gives an access key that begins with AKIA no session token"
         return Check("credentials", WARN, output, "remove session-token, or store the keys that belong to it")
     output = f"the account has an access key{token}; S3 was not asked whether it accepts the key"
