@@ -5,15 +5,15 @@ Source: https://redis.io/docs/latest/develop/reference/client-side-caching/#broa
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Protocol
 
 from redis.asyncio.connection import AbstractConnection, DefaultParser
-from redis.exceptions import ConnectionError  # noqa: A004 - as in failures
+from redis.exceptions import ConnectionError, RedisError  # noqa: A004 - as in failures
 
-from service.stores.connection import PRIMARY, NotPrimary, is_in_sync, read_in_sync, read_role, read_run_id
+from service.stores.connection import PRIMARY, is_in_sync, read_in_sync, read_role, read_run_id
 from service.stores.failures import LOST, is_temporary, reason
 from service.stores.shard import Shard
 from service.stores.tasks import end
@@ -85,7 +85,7 @@ class TrackingConnection:
         self._expected_run_id = shard.monitor.run_id
         self._mismatches = 0
         self._emptied = False
-        """Whether the last connection has ended because the server has dropped all keys."""
+        """Whether the server has dropped all keys."""
 
         shard.monitor.server_changed = self.expect_server
         self._task = asyncio.create_task(self._run())
@@ -108,14 +108,8 @@ class TrackingConnection:
                 pause = MIN_PAUSE_SECONDS
                 await self._receive(connection, confirmed)
             except OtherServer:
-                self._report_flush()
                 self._on_mismatch()
-            except (NotPrimary, OutOfSync) as error:
-                # Such a server drops all keys before it loads those of its primary. Nobody has deleted them.
-                self._emptied = False
-                LOGGER.debug("The server is not tracked: %s", reason(error))
             except Exception as error:  # noqa: BLE001 - old servers, ACLs and proxies refuse in different ways
-                self._report_flush()
                 if isinstance(error, LOST) or is_temporary(error):
                     LOGGER.debug("The tracking connection is lost: %s", reason(error))
                 else:
@@ -159,7 +153,9 @@ class TrackingConnection:
         if not self._is_expected_server():
             raise OtherServer
         self.refusal, self._mismatches = None, 0
-        self._report_flush()
+        if self._emptied:
+            self._emptied = False
+            self._listener.flushed()
         confirmed = Confirmed()
         self._set_confirmed(confirmed)
         self.first_attempt.set()
@@ -171,10 +167,9 @@ class TrackingConnection:
             self._on_change()
 
     async def _receive(self, connection: AbstractConnection, confirmed: Confirmed) -> None:
-        """Pass on pushes until the server drops all keys, is silent, changes its role, or loses its primary.
+        """Pass on pushes until the server is silent, changes its role, loses its primary, or drops all keys.
 
-        A demoted server of a Cluster keeps its connections open, and sends no invalidations. Returns if the server has
-        dropped all keys, and raises an error otherwise.
+        A demoted server of a Cluster keeps its connections open, and sends no invalidations.
         """
         # HELLO needs no right, but does not show whether a replica is in sync.
         heartbeat = ("HELLO",) if self._role == PRIMARY else ("INFO", "replication")
@@ -183,13 +178,15 @@ class TrackingConnection:
             pause = max(asked_at + HEARTBEAT_SECONDS - monotonic(), 0)
             # None is a timeout. Any other response, a push or an answer, shows that the server is alive.
             answer = await connection.read_response(timeout=pause, push_request=True)
+            if self._emptied:
+                self._emptied = False
+                if await self._is_flush(connection, () if heartbeat_sent else heartbeat):
+                    self._listener.flushed()
+                return
             # A push is a list.
             if isinstance(answer, dict | str):
                 heartbeat_sent = False
-                if isinstance(answer, dict) and answer.get("role") != self._role:
-                    raise OtherServer
-                if isinstance(answer, str) and not is_in_sync(answer):
-                    raise OutOfSync("a replica is not in sync with its primary any more")
+                self._check_role(answer)
             if answer is not None:
                 confirmed.confirmed_at = monotonic()
             if monotonic() - asked_at < HEARTBEAT_SECONDS:
@@ -200,13 +197,35 @@ class TrackingConnection:
             if not heartbeat_sent:
                 await connection.send_command(*heartbeat)
                 heartbeat_sent = True
-        if not self._emptied:
+        raise OtherServer
+
+    def _check_role(self, answer: Any) -> None:
+        """Raise an error if the answer to a heartbeat is not that of a primary as before, or of a replica in sync."""
+        if isinstance(answer, dict) and answer.get("role") != self._role:
             raise OtherServer
+        if isinstance(answer, str) and not is_in_sync(answer):
+            raise OutOfSync("a replica is not in sync with its primary any more")
+
+    async def _is_flush(self, connection: AbstractConnection, question: Sequence[str]) -> bool:
+        """Return whether somebody has deleted all keys; also if the server does not say so.
+
+        Nobody has if the server is a new replica, which drops its keys before it loads those of its primary. An answer
+        to an earlier ``question`` will do, because it comes after the push.
+        """
+        try:
+            async with TimeLimit(START_SECONDS):
+                if question:
+                    await connection.send_command(*question)
+                self._check_role(await connection.read_response())
+        except (OtherServer, OutOfSync):
+            return False
+        except (*LOST, RedisError):
+            return True
+        return True
 
     async def _on_push(self, push: list[Any]) -> list[Any]:
         """Pass on ``["invalidate", keys]``; None stands for all keys. ``read_response`` returns the result."""
         if push[1] is None:
-            # The next connection finds out whether somebody has deleted the keys.
             self._emptied = True
             self._set_confirmed(None)
             return push
@@ -218,11 +237,6 @@ class TrackingConnection:
             kind, _, id_ = key[len(self._prefix) :].partition(":")
             self._listener.changed(kind, id_)
         return push
-
-    def _report_flush(self) -> None:
-        if self._emptied:
-            self._emptied = False
-            self._listener.flushed()
 
     def _is_expected_server(self) -> bool:
         return self._run_id is None or self._expected_run_id is None or self._run_id == self._expected_run_id

@@ -91,6 +91,10 @@ def connection_of(tracker):
     return connection
 
 
+async def is_in_sync(replica):
+    return (await replica.info("replication"))["master_link_status"] == "up"
+
+
 async def run_id_of(client):
     return (await client.info("server"))["run_id"]
 
@@ -327,8 +331,9 @@ async def test_a_replica_in_sync_is_tracked(make_tracker, own_redis, shared_redi
         assert not tracker.session.live
 
 
+@pytest.mark.parametrize("takes_connections", [True, False])
 async def test_keys_that_a_replica_drops_to_load_those_of_its_primary_are_no_flush(
-    make_tracker, own_redis, shared_redis, listener
+    make_tracker, own_redis, shared_redis, listener, takes_connections
 ):
     tracker = await make_tracker(own_redis.url)
     async with Redis.from_url(shared_redis.url) as primary:
@@ -336,9 +341,12 @@ async def test_keys_that_a_replica_drops_to_load_those_of_its_primary_are_no_flu
     async with Redis.from_url(own_redis.url) as admin:
         # A millisecond for each key.
         await admin.config_set("key-load-delay", 1000, "loading-process-events-interval-bytes", 1024)
+        if not takes_connections:
+            await admin.config_set("maxclients", 1)
         await admin.replicaof("127.0.0.1", shared_redis.port)
         await until(lambda: not tracker.session.live)
-        await until(lambda: tracker.session.live)
+        await until(lambda: is_in_sync(admin))
+        await until(lambda: tracker.session.live is takes_connections)
 
     assert listener.received == []
 
