@@ -61,7 +61,7 @@ class HealthMonitor:
         identity.on_change = self._on_identity_change
         self.server_changed: Callable[[str | None], None] = lambda _: None
         self.run_id: str | None = None
-        """The server that all connections lead to."""
+        """The server that all connections lead to; None while they lead to different ones, or if INFO is refused."""
 
         self._server: Server | None = None
         self._is_replica = False
@@ -239,9 +239,11 @@ class HealthMonitor:
         elif server.run_id == self.run_id:
             return server
         if server.run_id is None or server.run_id != self.run_id:
-            await reconnect(self._pool)
             self.run_id = server.run_id
-            self.server_changed(server.run_id)
+            await reconnect(self._pool)
+            # Meanwhile, a new connection may have found another server.
+            if self.run_id == server.run_id:
+                self.server_changed(server.run_id)
         return server
 
     async def _inspect_current(self) -> Server | None:
@@ -258,6 +260,7 @@ class HealthMonitor:
         self.request_probe()
         if self.run_id is not None:
             # Connections lead to different servers, so earlier reads may be out of date.
+            self.run_id = None
             self.server_changed("")
 
     def _set_available(self, server: Server) -> None:

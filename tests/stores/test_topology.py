@@ -463,6 +463,19 @@ class TestMovedAddress:
 
         await until(lambda: reads(cache, "newer"))
 
+    async def test_the_cache_works_again_after_one_connection_to_another_server(self, cache, switch, pair):
+        one, two = pair
+        await put(cache, "old")
+        await until(lambda: is_cached(cache))
+        session = cache._tracker.session
+        switch.turn_to(two)
+        await monitor_of(cache._inner)._look_at_address()
+        switch.turn_to(one)
+
+        assert not session.live
+        await until(lambda: is_cached(cache))
+        assert not cache.warnings()
+
     async def test_other_connections_follow_the_tracking_connection(self, cache, switch, pair):
         _, two = pair
         await put(cache, "old")
