@@ -192,6 +192,15 @@ async def reconnect(pool: ConnectionPool) -> None:
 
 async def _reconnect(pool: ConnectionPool) -> None:
     await pool.update_active_connections_for_reconnect()  # type: ignore[no-untyped-call]
+    await _close_idle(pool)
+
+
+async def close_idle(pool: ConnectionPool) -> None:
+    """Close idle connections. A cancellation does not stop this."""
+    await asyncio.shield(_close_idle(pool))
+
+
+async def _close_idle(pool: ConnectionPool) -> None:
     idle, _ = (count for count, _ in pool.get_connection_count())
     # A connection taken from the pool cannot be in use while it is closed.
     for connection in [pool.get_available_connection() for _ in range(idle)]:  # type: ignore[no-untyped-call]

@@ -92,6 +92,11 @@ class HealthMonitor:
         """Duration of the current outage; negative if there is none."""
         return monotonic() - self._unavailable_since
 
+    @property
+    def takes_connections(self) -> bool:
+        """Whether the server takes new connections, as far as the monitor has seen."""
+        return self._failed_looks < FAILED_LOOKS
+
     async def check(self) -> None:
         """Raise ``StoreUnavailable`` unless a probe succeeded within the last second, or succeeds now.
 
@@ -135,7 +140,7 @@ class HealthMonitor:
             warnings.append(
                 f"SIGNER_WAIT_REPLICAS is {self._wait_replicas}, but {self.name} has {replicas} connected replicas"
             )
-        if self._failed_looks >= FAILED_LOOKS:
+        if not self.takes_connections:
             warnings.append(f"{self.name} serves open connections, but takes no new one: {self._failure_of_look}")
         return warnings
 

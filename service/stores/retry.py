@@ -147,7 +147,7 @@ class CircuitBreaker:
                 if not isinstance(error, AskError):
                     shard.monitor.request_probe()
                     self._topology.request_check()
-                    await shard.offer_open_connections()
+                    await shard.repair_pool(error)
                 failures += 1
                 pause = BACKOFF.compute(failures)
                 left -= limit.used

@@ -7,15 +7,18 @@ from time import monotonic
 from typing import Self
 
 from redis.asyncio import Redis
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.stores.asking import AskingRedis
-from service.stores.connection import ServerIdentity, close, connect, offer_open_ones
+from service.stores.connection import ServerIdentity, close, close_idle, connect, offer_open_ones
 from service.stores.credentials import StoreCredentials
 from service.stores.health import HealthMonitor
 from service.stores.url import Address, StoreUrl
 
 CONNECTIONS = 64
 OFFER_SECONDS = 0.1
+# To open many connections takes time, and a slow server lets many calls time out.
+CLOSE_SECONDS = 1.0
 
 
 class Shard:
@@ -29,7 +32,7 @@ class Shard:
         self.connections = asyncio.Semaphore(CONNECTIONS)
         # Writes that wait for a hung replica leave connections to reads.
         self.writes = asyncio.Semaphore(CONNECTIONS // 2)
-        self._offered_at = -inf
+        self._offered_at = self._closed_at = -inf
 
     @classmethod
     def at(
@@ -59,13 +62,18 @@ class Shard:
         """A client with the same connections, for keys that a Cluster is moving to this primary."""
         return AskingRedis(connection_pool=self.client.connection_pool)
 
-    async def offer_open_connections(self) -> None:
-        """Let the next calls take open connections first, because the server may refuse new ones alone.
+    async def repair_pool(self, error: Exception) -> None:
+        """Let the next calls take connections that work, after a call has lost its connection.
 
-        It may have too many clients, or another password by now. Does nothing if it was done a moment ago, because many
-        calls fail together.
+        After a timeout, those are new ones: a firewall may have forgotten all open ones. After another error, those are
+        open ones: the server may have too many clients, or another password by now. Does nothing if it was done a
+        moment ago, because many calls fail together.
         """
-        if monotonic() - self._offered_at > OFFER_SECONDS:
+        if isinstance(error, TimeoutError | RedisTimeoutError) and self.monitor.takes_connections:
+            if monotonic() - self._closed_at > CLOSE_SECONDS:
+                self._closed_at = monotonic()
+                await close_idle(self.client.connection_pool)
+        elif monotonic() - self._offered_at > OFFER_SECONDS:
             self._offered_at = monotonic()
             await offer_open_ones(self.client.connection_pool)
 

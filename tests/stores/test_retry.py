@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from redis.backoff import ConstantBackoff
 from redis.exceptions import MovedError, ReadOnlyError
 from support.garbage import no_errors_in_cycles
+from support.proxy import Proxy
 from support.shards import client_of, monitor_of
 from support.waiting import until
 
@@ -92,6 +93,25 @@ async def test_a_failed_read_leaves_nothing_to_the_garbage_collection(own_redis)
                 # As the outermost middleware does.
                 drop_tracebacks(error)
     await cached.close()
+
+
+@pytest.mark.parametrize("forgets_probe", [True, False])
+async def test_open_connections_that_a_firewall_has_forgotten_fail_no_call(own_redis, forgets_probe):
+    proxy = Proxy(own_redis.port)
+    await proxy.start()
+    store = RedisStore.at(f"redis://127.0.0.1:{proxy.port}/0")
+    await store.open()
+    spared = () if forgets_probe else set(proxy._links)
+    # Each write takes a connection of its own.
+    await asyncio.gather(*(store.replace("AwsAccount", f"b{n}", {"n": "1"}, expected=None) for n in range(20)))
+    proxy.cut(lambda link: link not in spared)
+    proxy.heal()
+
+    for n in range(10):
+        assert await store.get("AwsAccount", f"b{n}")
+        assert await store.replace("AwsAccount", f"c{n}", {"n": "1"}, expected=None)
+    await store.close()
+    await proxy.stop()
 
 
 async def test_a_server_that_is_unavailable_at_the_start_is_logged_once(own_redis, log, monkeypatch):
