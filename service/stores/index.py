@@ -58,6 +58,8 @@ class RepairState:
     refused: bool = False
     # Whether the last repair has scanned all keys, and the index has what it found.
     complete: bool = False
+    # Whether the last listing has found that no scan has completed the index.
+    partial: bool = False
     # Why the last repair failed, if it did.
     failure: StoreUnavailable | None = None
     task: "asyncio.Task[None] | None" = None
@@ -119,6 +121,12 @@ class Index:
         await self._repair_within(kind, None)
         return state.complete
 
+    def check(self, kind: str) -> None:
+        """Raise ``StoreUnavailable`` while a listing would wait for the scan that completes the index."""
+        state = self._repairs[kind]
+        if state.partial and state.task and not state.task.done():
+            raise _being_built(kind)
+
     async def page(self, kind: str, *, offset: int, count: int, after: str = COMPLETE) -> tuple[int, list[str]]:
         """Return the number of ids, and at most ``count`` ids after the first ``offset``; -1 stands for all.
 
@@ -136,6 +144,7 @@ class Index:
                 pipe.zrangebylex(self._key(kind), f"({after}", "+", offset, count)
                 (score,), total, ids = await pipe.execute()
             complete = score is not None
+            self._repairs[kind].partial = not complete
             return complete, total - complete, ids
 
         try:
@@ -144,7 +153,7 @@ class Index:
             if not complete and await self._build(kind):
                 complete, total, ids = await self._breaker.call("page", self._key(kind), page)
                 if not complete and not self._repairs[kind].refused:
-                    raise StoreUnavailable(f"The index of {kind} is being built; try again")
+                    raise _being_built(kind)
         except WrongType:
             raise self._no_index(kind) from None
         self._unusable.pop(kind, None)
@@ -316,6 +325,10 @@ def _refusals_ignored(kind: str) -> Iterator[None]:
         yield
     except Refused:
         LOGGER.debug("The index of %s cannot be repaired, because Redis refuses a scan or a write", kind)
+
+
+def _being_built(kind: str) -> StoreUnavailable:
+    return StoreUnavailable(f"The index of {kind} is being built; try again")
 
 
 def escape_glob(text: str) -> str:

@@ -118,6 +118,8 @@ class RedisStore:
 
     async def check(self, kind: str = "", id: str = "") -> None:
         await self.topology.check_available(self._key(kind, id) if id else None)
+        if kind and not id:
+            self._index.check(kind)
 
     async def reached_within(self, seconds: float) -> bool:
         return await self.topology.reached_within(seconds)

@@ -96,7 +96,10 @@ class Store(Protocol):
         """
 
     async def check(self, kind: str = "", id: str = "") -> None:
-        """Raise ``StoreUnavailable`` unless the resource can be read now; without an id, unless all resources can."""
+        """Raise ``StoreUnavailable`` unless the resource can be read now.
+
+        Without an id, unless all resources can, and those of ``kind`` can be listed without a long wait.
+        """
 
     async def reached_within(self, seconds: float) -> bool:
         """Return whether some resources can be read now, or could be read in the last ``seconds``."""

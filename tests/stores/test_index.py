@@ -6,11 +6,14 @@ import random
 import pytest
 from redis.exceptions import NoPermissionError
 from support.shards import client_of
+from support.waiting import until
 
 from service.errors import StoreUnavailable
 from service.stores import index
+from service.stores.cache import CachedStore
 from service.stores.index import escape_glob
 from service.stores.redis import RedisStore
+from service.stores.tracking import Tracker
 
 pytestmark = pytest.mark.slow
 
@@ -32,6 +35,10 @@ async def listed(store, kind="AwsAccount"):
     page = await store.page(kind, offset=0, count=1000)
     assert page.total == len(page.resources)
     return [resource.id for resource in page.resources]
+
+
+async def is_listed(store, id):
+    return id in {resource.id for resource in await store.all("AwsAccount")}
 
 
 async def fill(store, *ids):
@@ -461,6 +468,25 @@ class TestBetweenRepairs:
         held_scan.set()
 
         assert await listed(store) == ["a", "imported", "written"]
+
+    @pytest.mark.usefixtures("no_wait")
+    async def test_a_known_listing_is_used_while_a_long_scan_builds_the_index(self, store, operator, held_scan):
+        cache = CachedStore(store, Tracker(store.topology, kinds=["AwsAccount"]), size=10, ttl=0, stale=60)
+        await cache.open()
+        known = await cache.all("AwsAccount")
+        await operator.delete("_index:AwsAccount")
+        async with asyncio.timeout(HANG_SECONDS):
+            during = [await cache.all("AwsAccount") for _ in range(3)]
+            with pytest.raises(StoreUnavailable, match="is being built"):
+                await cache.check("AwsAccount")
+        await cache.check()
+        held_scan.set()
+        await operator.hset("AwsAccount:imported", "id", "imported")
+        await until(lambda: is_listed(cache, "imported"))
+        await cache.close()
+
+        assert [resource.id for resource in known] == ["a"]
+        assert during == [known] * 3
 
     @pytest.mark.usefixtures("no_wait", "held_scan")
     async def test_a_listing_succeeds_when_another_process_has_built_the_index(
