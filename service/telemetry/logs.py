@@ -1,9 +1,12 @@
 """The log on standard error: one line for each record, as JSON or text."""
 
+import io
 import logging
+import select
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
@@ -18,12 +21,15 @@ ONE_LINE_LOGGERS = ("aiohttp.server", "asyncio", "aiobotocore.credentials")
 # each request for keys.
 RESERVED_LOGGERS = ("botocore", "aiobotocore")
 
+# A line waits this long for a slow reader of standard error.
+WAIT_SECONDS = 1.0
+
 _RESERVED = {*RESERVED_ATTRS, "message", "asctime"}
 
 
 def configure(*, level: str, form: str) -> None:
     """Send all logging to standard error, as ``json`` or ``text``, from ``level`` upwards."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(sys.stderr)
     handler.setFormatter(_formatter(form))
     handler.addFilter(tracing.add_ids)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
@@ -35,6 +41,31 @@ def configure(*, level: str, form: str) -> None:
     logging.getLogger(ACCESS_LOGGER).setLevel(logging.INFO)
     # aiohttp logs a malformed method at debug level, and other rejected requests as errors.
     logging.getLogger("aiohttp.server").setLevel(logging.DEBUG)
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Drops lines while the reader of the stream hangs. The process must go on, and end on a signal."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._dropped = 0
+        self._poll: select.poll | None = None
+        # A stream without a descriptor is in memory, or None if standard error is closed.
+        with suppress(AttributeError, io.UnsupportedOperation):
+            descriptor = stream.fileno()
+            self._poll = select.poll()
+            self._poll.register(descriptor, select.POLLOUT)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # One that hangs is waited for once, and not for each line.
+        if self._poll and not self._poll.poll(0 if self._dropped else 1000 * WAIT_SECONDS):
+            self._dropped += 1
+            return
+        if self._dropped:
+            number, self._dropped = self._dropped, 0
+            text = f"{number} lines of the log were dropped, because nobody read standard error"
+            super().emit(logging.LogRecord(__name__, logging.WARNING, __file__, 0, text, None, None))
+        super().emit(record)
 
 
 def _formatter(form: str) -> logging.Formatter:

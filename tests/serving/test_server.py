@@ -1,3 +1,4 @@
+import contextlib
 import http.client
 import json
 import os
@@ -35,6 +36,36 @@ def parsed(answer):
 def free_port():
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return probe.getsockname()[1]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_service_whose_log_nobody_reads_serves_and_stops(workers):
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 4096)
+    os.set_blocking(writer, True)
+    port = free_port()
+    settings = {"SIGNER_PORT": str(port), "SIGNER_WORKERS": workers, "SIGNER_STORE_URL": "redis://127.0.0.1:1"}
+    process = subprocess.Popen([sys.executable, "-m", "service"], env=clean_environment() | settings, stderr=writer)
+    try:
+        assert eventually(lambda: is_live(port), seconds=60)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reader)
+        os.close(writer)
+
+
+def is_live(port):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    with contextlib.closing(connection), contextlib.suppress(OSError):
+        connection.request("GET", "/live")
+        return connection.getresponse().status == 200
+    return False
 
 
 def test_the_start_is_one_log_line_and_a_warning_for_each_risk(service):

@@ -4,7 +4,10 @@ import json
 import logging
 import os
 import re
+import select
+import sys
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -202,6 +205,36 @@ def test_configuring_twice_does_not_log_twice(written):
     logging.getLogger("asyncio").info("once")
 
     assert len(lines()) == 2
+
+
+@pytest.fixture
+def full_pipe():
+    """The ends of a pipe that takes no more bytes."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 4096)
+    os.set_blocking(writer, True)
+    with os.fdopen(reader, "rb", buffering=0) as lines, os.fdopen(writer, "w") as stream:
+        yield lines, stream
+
+
+def test_lines_that_nobody_reads_are_dropped_and_counted(written, full_pipe, monkeypatch):
+    lines, stream = full_pipe
+    monkeypatch.setattr(logs, "WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(sys, "stderr", stream)
+    written("text")
+    for _ in range(3):
+        logging.getLogger("service").info("dropped")
+    while lines.read(4096).endswith(b"x" * 4096):
+        if not select.select([lines], [], [], 0)[0]:
+            break
+    logging.getLogger("service").info("read")
+    logging.getLogger("service").info("read")
+    texts = [line.partition(b": ")[2] for line in lines.read(4096).splitlines()]
+
+    assert texts == [b"3 lines of the log were dropped, because nobody read standard error", b"read", b"read"]
 
 
 def test_the_text_of_an_error_cannot_forge_a_line(written):
