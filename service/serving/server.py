@@ -156,7 +156,10 @@ async def _serve(
         if sockets.ops:
             # No TLS: kubelets connect to the pod's address, which no certificate names.
             ops_runner = await _runner(ops_stack, create_operations_app(app))
-            await _listen(ops_stack, ops_runner, sockets.ops, settings, None, variable="SIGNER_OPS_PORT")
+            ops_listeners = await _listen(
+                ops_stack, ops_runner, sockets.ops, settings, None, variable="SIGNER_OPS_PORT"
+            )
+            ops_stack.push_async_callback(_close, app, ops_runner, ops_listeners)
         garbage.keep_short()
         on_ready(app[APP].store)
         logger.info("Stopping on %s", await signals.reason)

@@ -587,6 +587,22 @@ def test_no_accepted_connection_is_lost_when_the_port_closes(own_redis, workers,
     assert len(answered) > 200
 
 
+def test_no_accepted_connection_is_lost_when_the_operations_port_closes():
+    port = free_port()
+    with running(SIGNER_OPS_PORT=str(port)) as process, contextlib.ExitStack() as stack:
+        connections = []
+        os.kill(process.pid, signal.SIGTERM)
+        with contextlib.suppress(ConnectionRefusedError):
+            while True:
+                connections.append(stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10)))
+                connections[-1].sendall(b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                time.sleep(0.0005)
+        answers = [connection.recv(65536) for connection in connections]
+
+    assert answers
+    assert {answer[:12] for answer in answers} == {b"HTTP/1.1 200"}
+
+
 def ask_until_refused(process, answered, lost):
     while True:
         try:
