@@ -13,6 +13,7 @@ from service.endpoints import (
     AWS_REGION_PATTERN,
     DEFAULT_REGION,
     REGION_PATTERN,
+    aws_region,
     check_aws_region,
     check_region,
     check_region_of_host,
@@ -61,6 +62,7 @@ class AwsAccountSchema(ResourceSchema):
             "anyOf": [
                 {"properties": {"region": {"pattern": f"^{AWS_REGION_PATTERN}$"}}},
                 {"required": ["host"], "properties": {"host": {"type": "string"}}},
+                {"required": ["public-host"], "properties": {"public-host": {"type": "string"}}},
             ]
         },
         {
@@ -192,7 +194,8 @@ class AwsAccountSchema(ResourceSchema):
     @validates_schema(pass_original=True, skip_on_field_errors=False)
     def _check_aws_region_without_host(self, data: Mapping[str, Any], original: Mapping[str, Any], **_: Any) -> None:
         # An invalid host is a custom host too.
-        if "region" in data and not isinstance(original.get("host"), str):
+        has_host = any(isinstance(original.get(name), str) for name in ("host", "public-host"))
+        if "region" in data and not has_host:
             try:
                 check_aws_region(data["region"])
             except ValueError as error:
@@ -201,6 +204,8 @@ class AwsAccountSchema(ResourceSchema):
     @validates_schema(skip_on_field_errors=False)
     def _check_region_of_hosts(self, data: Mapping[str, Any], **_: Any) -> None:
         hosts = [data[name] for name in ("public-host", "host") if name in data]
+        if len({aws_region(parse_host(host)) for host in hosts} - {None}) > 1:
+            raise ValidationError("must be in the region of public-host", "host")
         region = data.get("region", default_region(*hosts))
         try:
             for host in hosts:

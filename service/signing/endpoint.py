@@ -107,12 +107,13 @@ class Endpoints:
         return Endpoint(f"{parts.scheme}://{parts.netloc}", prefix, parts.netloc, options.region)
 
     def _host(self, account: AwsAccount) -> Host | None:
+        host = None
+        if account.url_host is not None:
+            with _invalid(account.url_host_field):
+                host = parse_account_host(account.url_host)
         with _invalid("region"):
-            (check_region if account.url_host is not None else check_aws_region)(account.region)
-        if account.url_host is None:
-            return None
-        with _invalid(account.url_host_field):
-            return parse_account_host(account.url_host)
+            (check_aws_region if host is None or host.is_name_of_aws else check_region)(account.region)
+        return host
 
     def _options(self, account: AwsAccount, host: Host | None) -> EndpointOptions:
         style = "path" if account.path_style else "virtual"

@@ -21,7 +21,7 @@ VERSION_COPY = "_versionCopy"
 RECENT_WRITES = 8
 
 # Prefix of the digest of fields that a schema has accepted. Increase it when a schema becomes stricter.
-VALIDATED = "7:"
+VALIDATED = "8:"
 
 # The largest whole number that Lua in Redis, and JSON in most clients, hold exactly: microseconds until the year 2255.
 # Adding one to a larger version, written by an operator, would yield the same version again.

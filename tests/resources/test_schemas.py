@@ -297,8 +297,24 @@ def test_a_host_without_a_scheme_agrees_with_either():
 @pytest.mark.parametrize("region", ["RegionOne", "DE", "a_b", "123", "fips-x", "aws-global", "a" * 64])
 def test_a_region_of_a_custom_host_is_any_name(region):
     assert read({"host": "minio", "region": region})["region"] == region
+    assert read({"public-host": "minio", "region": region})["region"] == region
     assert faults({"region": region}) == ["region"]
     assert faults({"region": region, "host": None}) == ["region"]
+
+
+@pytest.mark.parametrize("region", ["RegionOne", "eu-west-1a", "aws-global", "us-east-1-fips"])
+@pytest.mark.parametrize("host", ["s3.amazonaws.com", "s3-accelerate.amazonaws.com"])
+def test_a_region_of_s3s_own_host_is_one_of_aws(region, host):
+    assert faults({"host": host, "region": region}) == ["region"]
+    assert faults({"host": "minio", "public-host": host, "region": region}) == ["region"]
+
+
+def test_two_hosts_of_s3_are_in_one_region():
+    hosts = {"host": "s3.us-east-1.amazonaws.com", "public-host": "s3.eu-west-1.amazonaws.com"}
+
+    assert faults(hosts) == ["host"]
+    assert faults({**hosts, "region": "eu-west-1"}) == ["host"]
+    assert read({**hosts, "host": "s3.amazonaws.com"})
 
 
 def test_an_invalid_host_is_not_reported_as_an_invalid_region():

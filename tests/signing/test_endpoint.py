@@ -102,7 +102,7 @@ def account(**fields):
         ),
         ({"region": "garage", "host": "garage:3900"}, "b-b", ("http://b-b.garage:3900", "", "b-b.garage:3900")),
         ({"region": "RegionOne", "host": "swift"}, "b-b", ("http://b-b.swift", "", "b-b.swift")),
-        ({"region": "fips-a_b:c", "host": "s3.amazonaws.com"}, "b-b", ("http://b-b.s3.amazonaws.com", "", None)),
+        ({"region": "fips-a_b:c", "host": "s3.example"}, "b-b", ("http://b-b.s3.example", "", None)),
     ],
 )
 async def test_a_bucket_has_an_endpoint(endpoints, fields, bucket, expected):

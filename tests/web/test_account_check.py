@@ -65,7 +65,7 @@ async def test_a_check_without_a_connection(client, monkeypatch):
         ({**KEYS, "host": "http://s3.example", "path-style": True}, "host", "warn", "begin host with https://"),
         ({**KEYS, "host": "https://s3.eu-west-1.amazonaws.com"}, "region", "pass", ""),
         ({**KEYS, "use-ssl": True, "region": "garage"}, "region", "warn", "set host"),
-        ({**KEYS, "host": "https://s3.amazonaws.com", "region": "RegionOne"}, "region", "warn", "set region"),
+        ({**KEYS, "host": "https://s3.amazonaws.com", "region": "garage"}, "region", "warn", "set region"),
     ],
     ids=str,
 )

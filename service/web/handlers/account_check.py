@@ -203,7 +203,8 @@ def _style(account: AwsAccount, endpoint: Endpoint) -> Check:
 def _region(account: AwsAccount, endpoint: Endpoint) -> Check:
     output = f"URLs are signed for the region {endpoint.region}"
     if account.is_at_aws and not is_name_of_region(endpoint.region):
-        return Check("region", WARN, f"{output}, and AWS names none so", "set region; for another S3 server, set host")
+        advice = "set region" if account.url_host else "set region; for another S3 server, set host"
+        return Check("region", WARN, f"{output}, and AWS names none so", advice)
     return Check("region", PASS, output)
 
 
