@@ -4,14 +4,11 @@ A message completes a sentence that begins with the field's name.
 """
 
 import re
-import socket
-import unicodedata
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
-import idna
-
+from service.host_names import ascii_name, ends_in_number, is_readable_label, rewritten_ipv4
 from service.invisible import NOT_A_VALUE, PLACEHOLDER
 
 MAX_NAME_LENGTH = 253
@@ -30,10 +27,6 @@ AWS_REGION_PATTERN = (
 REGION_PATTERN = rf"(?!{NOT_A_VALUE}$)[!-+\--.0-~]{{1,64}}"
 _REGION = re.compile(REGION_PATTERN)
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
-_PUNYCODE = "xn--"
-# HTTP clients parse a host as an IPv4 address if its last label is a number.
-# Source: https://url.spec.whatwg.org/#ends-in-a-number-checker
-_NUMBER = re.compile(r"[0-9]+|0[Xx][0-9A-Fa-f]*")
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]*)*")
 # How the regions of a partition of AWS begin, by its DNS suffixes; for all partitions with suffixes of their own.
@@ -123,11 +116,11 @@ def check_region(text: str) -> None:
 
 
 def check_aws_region(text: str) -> None:
-    """Raise ValueError for a region that AWS does not have, for an account without a host."""
+    """Raise ValueError for a region that AWS does not have, for an account that signs for AWS."""
     if not _AWS_REGION.fullmatch(text) or text.isdecimal():
         raise ValueError(
-            "must be a host label for an account without a host: 1 to 63 of a-z, 0-9 and -, neither first nor last a -,"
-            " not only digits"
+            "must be a host label for an account that signs for AWS: 1 to 63 of a-z, 0-9 and -, neither first nor last"
+            " a -, not only digits"
         )
     # botocore removes fips- and -fips from any part of a region, and signs for the rest.
     if "fips-" in text or "-fips" in text or _PSEUDO_REGION.fullmatch(text):
@@ -139,7 +132,7 @@ def check_aws_region(text: str) -> None:
 
 
 def check_region_of_host(region: str, host: Host) -> None:
-    """Raise ValueError for a region that an AWS host does not serve. S3 refuses a URL for it.
+    """Raise ValueError for a region that one of S3's own hosts does not serve. S3 refuses a URL for it.
 
     Source: https://docs.aws.amazon.com/whitepapers/latest/aws-fault-isolation-boundaries/partitions.html
     """
@@ -148,6 +141,7 @@ def check_region_of_host(region: str, host: Host) -> None:
     named = aws_region(host)
     if named is not None and named != region:
         raise ValueError(f"must be {named}, or left out, because {host.name} is in this region")
+    check_aws_region(region)
     (suffix,) = (it for it in AWS_SUFFIXES if host.name.endswith(f".{it}"))
     served = _REGIONS_OF_SUFFIX.get(suffix)
     if served and not region.startswith(served):
@@ -163,7 +157,7 @@ def parse_host(text: str) -> Host:
         ValueError: names the broken rule. A spelling that only some HTTP clients rewrite has no canonical form.
     """
     if not text.isascii():
-        raise ValueError("must be ASCII: write an international name in its xn-- form")
+        raise ValueError(f"must be ASCII: write {_in_ascii(text) or 'an international name in its xn-- form'}")
     scheme, is_base_url, rest = text.rpartition("://")
     if is_base_url and scheme.lower() not in DEFAULT_PORTS:
         raise ValueError("must begin with http:// or https:// if it is a base URL")
@@ -220,45 +214,27 @@ def default_region(*hosts: str) -> str:
     return DEFAULT_REGION
 
 
-def ends_in_number(name: str) -> bool:
-    """Return whether HTTP clients parse a name as an IPv4 address, or refuse it."""
-    return _NUMBER.fullmatch(name.removesuffix(".").rpartition(".")[2]) is not None
+def _in_ascii(text: str) -> str | None:
+    """Return a host with its international name in ASCII; None for other text.
 
-
-def rewritten_ipv4(name: str) -> str | None:
-    """Return the IPv4 address that clients make of 127.1, 0177.0.0.1, 0x7f.1 or 2130706433, or None if they refuse."""
-    numbers = name.removesuffix(".")
-    if not all(map(_NUMBER.fullmatch, numbers.split("."))):
+    Raises:
+        ValueError: for a name that is not valid in ASCII either.
+    """
+    name = re.sub(r"^.*://|[:/].*$", "", text, flags=re.DOTALL)
+    written = None if name.isascii() else ascii_name(name)
+    # User info may be a password.
+    if not written or "@" in text:
         return None
-    try:
-        return socket.inet_ntoa(socket.inet_aton(numbers))
-    except OSError:
-        return None
-
-
-def is_readable_label(label: str) -> bool:
-    """Return whether browsers accept a label: it is not punycode, or the punycode of an international name."""
-    if not label.startswith(_PUNYCODE):
-        return True
-    encoded = label.removeprefix(_PUNYCODE)
-    try:
-        text = encoded.encode().decode("punycode")
-        # It has a Unicode version of its own, so that the answer does not depend on that of Python.
-        is_canonical = idna.uts46_remap(text) == text
-    except UnicodeError:
-        return False
-    # Joiners are valid in few places. A mark at the front combines with the character before it.
-    is_invisible = "\u200c" in text or "\u200d" in text or unicodedata.category(text[0]).startswith("M")
-    is_international = not text.isascii() and not is_invisible
-    return is_canonical and is_international and text.encode("punycode").decode() == encoded
+    text = text.replace(name, written)
+    return text if text.isascii() and parse_host(text) else None
 
 
 def _parse_netloc(netloc: str) -> tuple[str, int | None, bool]:
     """Return the canonical name, the port, and whether the name is an IP address."""
     # The colons of [v6] are inside the brackets.
     end = netloc.find("]") + 1
-    if not end and netloc.count(":") > 1 and (address := _unbracketed_ipv6(netloc)):
-        raise ValueError(f"must have an IPv6 address in brackets: write {address}")
+    if not end and netloc.count(":") > 1:
+        _check_brackets(netloc)
     if not end and netloc.startswith("["):
         raise ValueError("must have a ] after its IPv6 address")
     name, colon, port = netloc[end:].partition(":")
@@ -285,11 +261,22 @@ def _parse_ipv6(text: str) -> str:
     return f"[{address.compressed}]"
 
 
-def _unbracketed_ipv6(text: str) -> str | None:
+def _check_brackets(text: str) -> None:
+    """Raise ValueError for an IPv6 address without brackets, and perhaps with a port."""
+    address, _, port = text.rpartition(":")
+    spellings = [_parse_ipv6(f"[{text}]")] if _is_ipv6(text) else []
+    if _PORT.fullmatch(port) and _is_ipv6(address):
+        spellings.append(f"{_parse_ipv6(f'[{address}]')}:{port}")
+    if spellings:
+        raise ValueError(f"must have an IPv6 address in brackets: write {' or '.join(spellings)}")
+
+
+def _is_ipv6(text: str) -> bool:
     try:
-        return _parse_ipv6(f"[{text}]")
+        IPv6Address(text)
     except ValueError:
-        return None
+        return False
+    return True
 
 
 def _parse_ipv4(name: str) -> str:

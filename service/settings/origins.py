@@ -9,16 +9,8 @@ https://url.spec.whatwg.org/#host-parsing
 import re
 from ipaddress import IPv6Address
 
-from yarl import URL
-
-from service.endpoints import (
-    DEFAULT_PORTS,
-    MAX_NAME_LENGTH,
-    MAX_PORT,
-    ends_in_number,
-    is_readable_label,
-    rewritten_ipv4,
-)
+from service.endpoints import DEFAULT_PORTS, MAX_NAME_LENGTH, MAX_PORT
+from service.host_names import ascii_name, ends_in_number, is_readable_label, rewritten_ipv4
 
 _URL = re.compile(r"(?P<scheme>https?)://(?P<netloc>[^/\\?#]*).*", re.IGNORECASE | re.DOTALL)
 _SERVER = re.compile(r"(?P<host>\[[^\]]*\]|[^:]*)(?::(?P<port>[0-9]{0,9}))?")
@@ -58,17 +50,6 @@ def parse_public_url(text: str) -> str:
         return parse_origin(url["origin"]) + url["path"]
     except ValueError as error:
         raise ValueError(f"has an origin that {error}") from None
-
-
-def ascii_name(name: str) -> str | None:
-    """Return a host name with its international labels in their xn-- form, or None if it has no such form.
-
-    Source: https://www.unicode.org/reports/tr46/
-    """
-    try:
-        return name if name.isascii() else URL.build(scheme="http", host=name).raw_host
-    except ValueError:
-        return None
 
 
 def _serialize(text: str) -> str:

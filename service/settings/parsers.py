@@ -8,9 +8,9 @@ import re
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-from service.endpoints import MAX_PORT, ends_in_number, parse_account_host, parse_host
+from service.endpoints import MAX_PORT, parse_account_host, parse_host
+from service.host_names import ascii_name, ends_in_number
 from service.invisible import no_value_reason, pasted_hint
-from service.settings.origins import ascii_name
 
 MIN_ROOT_SECRET = 16
 AWS = "aws"
