@@ -186,10 +186,6 @@ def _check_common_mistakes(text: str, rest: str) -> None:
     name = rest.partition(":")[0]
     if written := None if name.isascii() else ascii_name(name):
         raise ValueError(f"must be ASCII: write {text.replace(name, written)}")
-    if rest.count(":") > 1 and is_ip_address(rest):
-        raise ValueError(
-            f"must be in brackets as an IPv6 address: write {_embedded_ipv4(rest) or f'[{ip_address(rest)}]'}"
-        )
 
 
 def proxy(text: str) -> str:
