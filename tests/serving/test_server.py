@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from processes import ServiceProcess, clean_environment, read_to_end, run_to_end
 from support.accounts import KEYS
+from support.pipes import fill_pipe
 from support.service import running
 from support.waiting import eventually
 
@@ -41,11 +42,7 @@ def free_port():
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_service_whose_log_nobody_reads_serves_and_stops(workers):
     reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            os.write(writer, b"x" * 4096)
-    os.set_blocking(writer, True)
+    fill_pipe(writer)
     port = free_port()
     settings = {"SIGNER_PORT": str(port), "SIGNER_WORKERS": workers, "SIGNER_STORE_URL": "redis://127.0.0.1:1"}
     process = subprocess.Popen([sys.executable, "-m", "service"], env=clean_environment() | settings, stderr=writer)

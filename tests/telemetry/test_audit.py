@@ -21,6 +21,7 @@ from documents import blocks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.metrics import value_of
+from support.pipes import fill_pipe
 from support.waiting import PerTurn, until
 
 from service.errors import AuditUnavailable
@@ -439,10 +440,7 @@ async def test_no_event_is_accepted_while_a_line_is_older_than_a_second(reader, 
     # Only the test calls _flush.
     monkeypatch.setattr(line_writer, "BATCH_SECONDS", 3600)
     log = opened(reader.descriptor)
-    os.set_blocking(reader.descriptor, False)
-    with suppress(BlockingIOError):
-        while True:
-            os.write(reader.descriptor, b" " * 4095 + b"\n")
+    fill_pipe(reader.descriptor)
     log.signed(**SIGNED)
     clock.now = 0.89
     log._writer._flush()
@@ -765,11 +763,7 @@ async def test_lines_are_written_on_systems_without_locks_on_pipes(reader, monke
 
 async def test_a_full_pipe_is_not_written_to(reader, monkeypatch):
     monkeypatch.setattr(line_writer, "CLOSE_SECONDS", 0.05)
-    os.set_blocking(reader.descriptor, False)
-    with suppress(BlockingIOError):
-        while True:
-            os.write(reader.descriptor, b" " * 4095 + b"\n")
-    os.set_blocking(reader.descriptor, True)
+    fill_pipe(reader.descriptor)
     log = opened(reader.descriptor)
     writes = []
     monkeypatch.setattr(line_writer.os, "write", lambda *arguments: writes.append(arguments) or 1)

@@ -7,9 +7,9 @@ import re
 import select
 import sys
 import time
-from contextlib import suppress
 
 import pytest
+from support.pipes import fill_pipe
 
 from service.telemetry import logs
 
@@ -207,32 +207,20 @@ def test_configuring_twice_does_not_log_twice(written):
     assert len(lines()) == 2
 
 
-@pytest.fixture
-def full_pipe():
-    """The ends of a pipe that takes no more bytes."""
+def test_lines_that_nobody_reads_are_dropped_and_counted(written, monkeypatch):
     reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    with suppress(BlockingIOError):
-        while True:
-            os.write(writer, b"x" * 4096)
-    os.set_blocking(writer, True)
-    with os.fdopen(reader, "rb", buffering=0) as lines, os.fdopen(writer, "w") as stream:
-        yield lines, stream
-
-
-def test_lines_that_nobody_reads_are_dropped_and_counted(written, full_pipe, monkeypatch):
-    lines, stream = full_pipe
+    fill_pipe(writer)
     monkeypatch.setattr(logs, "WAIT_SECONDS", 0.01)
-    monkeypatch.setattr(sys, "stderr", stream)
-    written("text")
-    for _ in range(3):
-        logging.getLogger("service").info("dropped")
-    while lines.read(4096).endswith(b"x" * 4096):
-        if not select.select([lines], [], [], 0)[0]:
-            break
-    logging.getLogger("service").info("read")
-    logging.getLogger("service").info("read")
-    texts = [line.partition(b": ")[2] for line in lines.read(4096).splitlines()]
+    with os.fdopen(reader, "rb", buffering=0) as lines, os.fdopen(writer, "w") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        written("text")
+        for _ in range(3):
+            logging.getLogger("service").info("dropped")
+        while select.select([lines], [], [], 0)[0]:
+            lines.read(65536)
+        logging.getLogger("service").info("read")
+        logging.getLogger("service").info("read")
+        texts = [line.partition(b": ")[2] for line in lines.read(4096).splitlines()]
 
     assert texts == [b"3 lines of the log were dropped, because nobody read standard error", b"read", b"read"]
 
